@@ -1,0 +1,179 @@
+//! The one error type of the engine. Rooms convert what they meet into it at their border; `binding/` turns it into a
+//! JavaScript error. A code is what a caller can act on; the message names the field, the value and what is allowed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The result of everything in this crate that can fail for a reason outside it.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can act on. Stable: part of the public API under the same names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// An option, variable or file given at start is not understood or out of range.
+    ConfigError,
+    /// A request field is missing, of the wrong type, out of range or unknown.
+    InvalidParams,
+    /// Prompt and requested output do not fit the model's context.
+    ContextLengthExceeded,
+    /// No model folder at that path.
+    ModelNotFound,
+    /// The model folder is there, but a file of it is missing, corrupt or inconsistent.
+    ModelLoadError,
+    /// The model was unloaded, or never loaded by this engine.
+    ModelNotLoaded,
+    /// The model is sound, but of a kind this engine cannot run.
+    UnsupportedModel,
+    /// Text could not be turned into tokens, or a chat template failed.
+    TokenizerError,
+    /// As many requests are pending as the engine accepts.
+    Overloaded,
+    /// The request's deadline passed.
+    Timeout,
+    /// The request was cancelled.
+    Cancelled,
+    /// The reader of a stream did not read for too long.
+    SlowConsumer,
+    /// The device has not enough memory.
+    InsufficientMemory,
+    /// The device, or the code that drives it, failed.
+    BackendError,
+    /// The engine is shut down.
+    EngineClosed,
+}
+
+impl Code {
+    /// The name of the code as users see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigError => "ConfigError",
+            Self::InvalidParams => "InvalidParams",
+            Self::ContextLengthExceeded => "ContextLengthExceeded",
+            Self::ModelNotFound => "ModelNotFound",
+            Self::ModelLoadError => "ModelLoadError",
+            Self::ModelNotLoaded => "ModelNotLoaded",
+            Self::UnsupportedModel => "UnsupportedModel",
+            Self::TokenizerError => "TokenizerError",
+            Self::Overloaded => "Overloaded",
+            Self::Timeout => "Timeout",
+            Self::Cancelled => "Cancelled",
+            Self::SlowConsumer => "SlowConsumer",
+            Self::InsufficientMemory => "InsufficientMemory",
+            Self::BackendError => "BackendError",
+            Self::EngineClosed => "EngineClosed",
+        }
+    }
+}
+
+/// An error with a stable code and, where useful, the field at fault and the limit it broke.
+///
+/// Cheap to clone: a failed generation reports the same error to each of its readers.
+#[derive(Debug, Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    code: Code,
+    message: String,
+    param: Option<String>,
+    limit: Option<f64>,
+    requested: Option<f64>,
+    retry_after: Option<Duration>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error that says what is wrong, in a sentence a caller can act on.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            code,
+            message: message.into(),
+            param: None,
+            limit: None,
+            requested: None,
+            retry_after: None,
+            source: None,
+        }))
+    }
+
+    /// A request field that is wrong; `message` continues "`param` …".
+    pub fn invalid(param: &str, message: impl fmt::Display) -> Self {
+        Self::new(Code::InvalidParams, format!("`{param}` {message}")).with_param(param)
+    }
+
+    /// Names the option or field at fault.
+    #[must_use]
+    pub fn with_param(self, param: impl Into<String>) -> Self {
+        self.edit(|inner| inner.param = Some(param.into()))
+    }
+
+    /// Says which limit was broken and what was asked for.
+    #[must_use]
+    pub fn with_limit(self, limit: f64, requested: f64) -> Self {
+        self.edit(|inner| {
+            inner.limit = Some(limit);
+            inner.requested = Some(requested);
+        })
+    }
+
+    /// Says when trying again has a chance.
+    #[must_use]
+    pub fn with_retry_after(self, after: Duration) -> Self {
+        self.edit(|inner| inner.retry_after = Some(after))
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.edit(|inner| inner.source = Some(Arc::new(source)))
+    }
+
+    /// What a caller can act on.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The sentence, without the code.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The option or field at fault.
+    pub fn param(&self) -> Option<&str> {
+        self.0.param.as_deref()
+    }
+
+    /// The limit that was broken.
+    pub fn limit(&self) -> Option<f64> {
+        self.0.limit
+    }
+
+    /// What was asked for where a limit was broken.
+    pub fn requested(&self) -> Option<f64> {
+        self.0.requested
+    }
+
+    /// When trying again has a chance.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code.as_str(), self.0.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

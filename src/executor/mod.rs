@@ -1,0 +1,52 @@
+//! Executors do what a plan says and decide nothing. `sim/` is a simulated device with the timing of a real one; `mlx/`
+//! runs a model with MLX. Both are driven only by the engine thread, which is also where they are made and dropped.
+
+pub mod sim;
+
+#[cfg(feature = "mlx")]
+pub mod mlx;
+
+use crate::error::Result;
+use crate::hub::ModelFolder;
+use crate::scheduler::plan::{Plan, StepOutput};
+
+/// What the scheduler must know of a loaded model and its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Positions a sequence may occupy, prompt and answer together.
+    pub context_length: usize,
+    /// Token ids are below this; it is the number of embedding rows.
+    pub vocab_size: usize,
+    /// Steps worth submitting before the tokens of the oldest are read: 1 where host and device overlap, else 0.
+    pub lookahead: usize,
+    /// Bytes of weights that stay resident.
+    pub weight_bytes: u64,
+}
+
+/// A loaded model on a device.
+///
+/// Not `Send`: an executor lives and dies on the engine thread, and so does every device array it holds.
+pub trait Executor {
+    /// What the scheduler must know.
+    fn limits(&self) -> Limits;
+
+    /// Builds and launches a step. Steps run in the order submitted.
+    ///
+    /// An error means that the step did not happen; the engine then calls [`reset`](Self::reset).
+    fn submit(&mut self, plan: &Plan) -> Result<()>;
+
+    /// Waits for the oldest launched step and reads its tokens. Called once a submitted step.
+    fn collect(&mut self) -> Result<StepOutput>;
+
+    /// Drops every sequence and every launched step, after a failure. The model stays loaded.
+    fn reset(&mut self) -> Result<()>;
+
+    /// Bytes of KV held for all sequences.
+    fn kv_bytes(&self) -> u64;
+}
+
+/// Makes executors: one a loaded model. Called on the engine thread.
+pub trait Backend: Send {
+    /// Loads a model whose folder has been read and validated.
+    fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>>;
+}

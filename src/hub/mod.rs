@@ -1,0 +1,37 @@
+//! Finds model folders and reads them with suspicion: a folder is data from a stranger. What leaves this room is
+//! consistent: every JSON file parses, every tensor lies inside its file, no name leads out of the folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// A model folder that has been read and validated, weights excepted: of those only the headers were read.
+#[derive(Debug, Clone)]
+pub struct ModelFolder {
+    /// Absolute path of the folder.
+    pub path: PathBuf,
+    /// `config.json`; an object.
+    pub config: Value,
+    /// `generation_config.json`; an empty object where there is none.
+    pub generation_config: Value,
+    /// `tokenizer_config.json`; an empty object where there is none.
+    pub tokenizer_config: Value,
+    /// Every tensor of all weight files, by name.
+    pub tensors: BTreeMap<String, TensorHeader>,
+    /// The weight files, absolute, in name order.
+    pub weight_files: Vec<PathBuf>,
+    /// Bytes of all tensors.
+    pub weight_bytes: u64,
+}
+
+/// Where a tensor lies and what it claims to be; the claim fits the bytes it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorHeader {
+    /// Index into [`ModelFolder::weight_files`].
+    pub file: usize,
+    /// Element type.
+    pub dtype: safetensors::Dtype,
+    /// Shape; its product cannot overflow.
+    pub shape: Vec<usize>,
+}

@@ -1,0 +1,40 @@
+//! An LLM serving engine that lives inside a Node.js process.
+//!
+//! # The rooms, in reading order
+//! * [`request`]: the words used everywhere. [`error`]: one error type with a code.
+//! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
+//! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
+//! * [`answers`]: the answer log a generation appends to, and its readers.
+//! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences.
+//! * [`executor`]: does what a plan says. `sim` is a simulated device, `mlx` the only room that names `mlx_rs`.
+//! * [`hub`]: finds and validates model folders.
+//! * `binding`: the only room that names napi.
+//!
+//! # The life of a request
+//! 1. `binding` turns JavaScript options into a draft; anything unknown or out of range is an error with a code.
+//! 2. [`engine::Engine::submit`] takes a permit (none left: `Overloaded`) and hands the draft to the text thread.
+//! 3. The text thread renders the chat template and tokenizes, within a time budget, and passes a [`request::Request`] on.
+//! 4. The engine thread adds it to the model's scheduler.
+//! 5. `scheduler.next(now)` plans a step: rows to decode, prompt chunks to prefill, sequences to drop.
+//! 6. The executor launches the step (`submit`) and hands over its tokens (`collect`).
+//! 7. `scheduler.commit` applies the finish rules; the text room turns tokens into text at character borders.
+//! 8. The answer log grows; readers with something to read are marked, and JavaScript is woken once a step.
+//! 9. JavaScript drains; what its iterators consume comes back as credit. A row without credit is parked.
+//! 10. At the end each reader gets a summary or an error, the KV is dropped and the permit returned.
+//!
+//! # What is absent
+//! * No unbounded queue or channel. No timer decides a batch. No polling: an idle engine uses no CPU.
+//! * No device array leaves the engine thread. No integer reaches a device index unchecked.
+//! * No panic crosses into Node; no error ends requests that were not part of what failed.
+
+pub mod answers;
+pub mod engine;
+pub mod error;
+pub mod executor;
+pub mod hub;
+pub mod request;
+pub mod scheduler;
+pub mod text;
+
+#[cfg(feature = "node")]
+mod binding;

@@ -1,0 +1,150 @@
+//! The words used everywhere: what a caller asks for and what it gets back. Plain data; no behaviour beyond arithmetic
+//! that belongs to a single word.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A token of a model's vocabulary.
+pub type TokenId = u32;
+
+/// One generation, from admission to its end. Also the address of its physical KV in the executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+impl fmt::Display for SequenceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seq-{}", self.0)
+    }
+}
+
+/// How the next token is drawn from the model's distribution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplingParams {
+    /// 0 is greedy: the most probable token, whatever the other fields say.
+    pub temperature: f32,
+    /// Draw from the smallest set of tokens whose probabilities add up to this; 1 keeps all.
+    pub top_p: f32,
+    /// The draw at a position depends on (prompt, parameters, seed) alone, never on the batch.
+    pub seed: u64,
+}
+
+impl SamplingParams {
+    /// Always the most probable token.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, seed: 0 };
+
+    /// Whether the most probable token is taken without a draw.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0
+    }
+}
+
+/// When a generation ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StopRules {
+    /// At most this many tokens are generated.
+    pub max_tokens: usize,
+    /// Any of these ends the answer; the token itself is counted but its text is not delivered.
+    pub end_tokens: Arc<[TokenId]>,
+    /// Any of these texts ends the answer; neither it nor anything after it is delivered.
+    pub stop_sequences: Vec<String>,
+}
+
+/// A validated request whose prompt is already tokens.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The prompt; never empty, every id inside the vocabulary.
+    pub prompt: Arc<[TokenId]>,
+    /// How tokens are drawn.
+    pub sampling: SamplingParams,
+    /// When it ends.
+    pub stop: StopRules,
+    /// The moment after which the caller has no use for the answer.
+    pub deadline: Option<Instant>,
+}
+
+impl Request {
+    /// The most positions this request can come to occupy in the KV cache.
+    pub fn max_positions(&self) -> usize {
+        self.prompt.len() + self.stop.max_tokens
+    }
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FinishReason {
+    /// An end-of-sequence token or a stop sequence.
+    Stop,
+    /// `max_tokens` were generated.
+    Length,
+    /// The caller asked for the end and for what there was.
+    Cancelled,
+}
+
+impl FinishReason {
+    /// The name users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How an answer came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Served {
+    /// This request ran on the device.
+    Computed,
+}
+
+impl Served {
+    /// The name users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Computed => "computed",
+        }
+    }
+}
+
+/// Tokens in and out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub input_tokens: usize,
+    /// Of these, tokens whose KV was already there.
+    pub cached_input_tokens: usize,
+    /// Tokens generated, a final end-of-sequence token included.
+    pub output_tokens: usize,
+}
+
+/// Where the time of a request went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// From `generate` until the first step that held the request, tokenization included.
+    pub queue: Duration,
+    /// From that step until the first token.
+    pub prefill: Duration,
+    /// From `generate` until the first token.
+    pub ttft: Duration,
+    /// From the first token until the last.
+    pub decode: Duration,
+    /// From `generate` until the end.
+    pub total: Duration,
+}
+
+/// How an answer ended, for a reader that has read it all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Why.
+    pub finish_reason: FinishReason,
+    /// Tokens in and out.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timings: Timings,
+    /// How the answer came to be.
+    pub served: Served,
+    /// The seed used; reproduces the answer.
+    pub seed: u64,
+}

@@ -1,0 +1,88 @@
+//! A plan: what one step of the device does, as plain data. The scheduler writes it, an executor carries it out and
+//! decides nothing. Prefill chunk, prefix hit and decode are one case: a row whose computed tokens catch up.
+
+use std::sync::Arc;
+
+use crate::request::{SamplingParams, SequenceId, TokenId};
+
+/// One step. Executors run plans in the order they were submitted.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Counts up by one from 0 over the life of a scheduler.
+    pub step: u64,
+    /// Sequences whose KV is dropped before anything else happens. Ids the executor never saw are allowed.
+    pub release: Vec<SequenceId>,
+    /// Sequences that appear for the first time, before `rows` name them.
+    pub admit: Vec<Admission>,
+    /// What is computed. At most one row a sequence.
+    pub rows: Vec<Row>,
+}
+
+/// What an executor must know of a sequence once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admission {
+    /// The address of its KV.
+    pub sequence: SequenceId,
+    /// Its prompt.
+    pub prompt: Arc<[TokenId]>,
+    /// How its tokens are drawn. The draw at a position is keyed by (seed, position).
+    pub sampling: SamplingParams,
+    /// It never occupies more positions than this.
+    pub max_positions: usize,
+}
+
+/// Tokens of one sequence that this step feeds to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Whose.
+    pub sequence: SequenceId,
+    /// Position of the first token fed; KV of all positions before it is there.
+    pub start: usize,
+    /// What is fed.
+    pub feed: Feed,
+    /// Whether the token after the last fed position is drawn and reported.
+    pub sample: bool,
+}
+
+/// Where a row's tokens come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// `prompt[start..start + len]`.
+    Prompt {
+        /// How many.
+        len: usize,
+    },
+    /// The one token the sequence's previous step drew. It may still be on the device: nobody has read it yet.
+    Sampled,
+}
+
+impl Row {
+    /// How many positions the row advances.
+    pub fn len(&self) -> usize {
+        match self.feed {
+            Feed::Prompt { len } => len,
+            Feed::Sampled => 1,
+        }
+    }
+
+    /// Whether nothing is fed; a scheduler never plans such a row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Plan {
+    /// Tokens fed by all rows.
+    pub fn num_tokens(&self) -> usize {
+        self.rows.iter().map(Row::len).sum()
+    }
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StepOutput {
+    /// The plan's step.
+    pub step: u64,
+    /// The token drawn for each row with `sample`, in the plan's order.
+    pub tokens: Vec<(SequenceId, TokenId)>,
+}
