@@ -10,7 +10,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 
 use super::files::{load_error, open_regular};
 use crate::error::Result;
@@ -89,7 +89,8 @@ impl<'de> Visitor<'de> for TensorsVisitor {
         let mut tensors = HashMap::new();
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                // Unused, but not unread: it has to be what the format says.
+                map.next_value::<Option<HashMap<String, String>>>()?;
                 continue;
             }
             let info = map.next_value_seed(Named(&name))?;

@@ -78,7 +78,8 @@ impl ModelText {
         Ok(out)
     }
 
-    /// The string a chat becomes, ending where the model's answer begins.
+    /// The string a chat becomes, ending where the model's answer begins. Call it on a [`super::TextThread`]: a hostile
+    /// template can need more stack than other threads have.
     ///
     /// `InvalidParams` where the model has no template or its template refuses the messages; `TokenizerError` where the
     /// template fails or exceeds its budget; `ModelLoadError` where it cannot be compiled.

@@ -13,9 +13,11 @@ use super::model::Message;
 use super::{date, json};
 use crate::error::{Code, Error, Result};
 
-/// What a template may spend: some 40 ms. Real ones take about a hundred instructions a message.
-const FUEL: u64 = 1_000_000;
-const FUEL_PER_MESSAGE: u64 = 1_000;
+/// Instructions a template may spend: real ones need about a hundred a message. An instruction can nest a value one level
+/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see `worker::STACK_BYTES`.
+const FUEL: u64 = 100_000;
+const FUEL_PER_MESSAGE: u64 = 500;
+const MAX_FUEL: u64 = 500_000;
 /// What a template may add to the messages.
 const MAX_OVERHEAD_BYTES: usize = 1 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -47,7 +49,8 @@ impl ChatTemplate {
     /// Renders the messages, ready for the model's answer.
     pub(super) fn render(&self, messages: &[Message]) -> Result<String> {
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64))));
+        let fuel = FUEL.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64));
+        environment.set_fuel(Some(fuel.min(MAX_FUEL)));
         let template = environment.get_template(NAME).map_err(|error| failed(&error))?;
         let input: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
         // Escaping can make six bytes of one.
