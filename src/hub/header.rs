@@ -17,18 +17,18 @@ use crate::error::Result;
 
 /// The limit of the format's own parsers.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-const LENGTH_BYTES: u64 = 8;
+const LENGTH_BYTES: usize = size_of::<u64>();
 /// More than any layer has; a longer shape only costs memory.
 const MAX_DIMENSIONS: usize = 16;
 
 /// The tensors of a file, in no particular order.
 pub(super) fn read_header(path: &Path) -> Result<Vec<(String, TensorInfo)>> {
     let (mut file, file_len) = open_regular(path)?;
-    let mut length = [0; LENGTH_BYTES as usize];
+    let mut length = [0; LENGTH_BYTES];
     file.read_exact(&mut length)
         .map_err(|error| load_error(path, "is too short to be a weight file").with_source(error))?;
     let header_len = u64::from_le_bytes(length);
-    let data_len = file_len.checked_sub(LENGTH_BYTES).and_then(|rest| rest.checked_sub(header_len));
+    let data_len = file_len.checked_sub(LENGTH_BYTES as u64).and_then(|rest| rest.checked_sub(header_len));
     let (Some(data_len), true) = (data_len, header_len <= MAX_HEADER_BYTES) else {
         let problem = format!("claims a header of {header_len} bytes in a file of {file_len}");
         return Err(load_error(path, &problem));

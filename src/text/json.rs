@@ -2,6 +2,8 @@
 //! escaping for HTML. Values come from a template, which can nest and share them without end: depth and length have
 //! limits here.
 
+use std::fmt::Write;
+
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
@@ -98,7 +100,7 @@ impl Writer<'_> {
                 '\u{C}' => self.out.push_str("\\f"),
                 c if c < ' ' || (self.style.is_ascii && !c.is_ascii()) => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
-                        self.out.push_str(&format!("\\u{unit:04x}"));
+                        write!(self.out, "\\u{unit:04x}").expect("a string takes any text");
                     }
                 }
                 c => self.out.push(c),

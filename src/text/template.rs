@@ -122,6 +122,7 @@ fn raise_exception(message: String) -> Result<JinjaValue, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "arguments of filters are owned")]
 fn tojson(value: &JinjaValue, options: Kwargs) -> Result<JinjaValue, minijinja::Error> {
     let separators: Option<Vec<String>> = options.get("separators")?;
     let style = json::Style {
