@@ -1,0 +1,101 @@
+// What the addon exports, as lib/ sees it. The addon never throws what it means: an error is a returned `NativeError`,
+// which lib/errors.ts turns into a class. Not part of the public API.
+
+/** An error as it crosses from Rust: plain data with a stable code. */
+export interface NativeError {
+  code: string
+  message: string
+  param?: string
+  limit?: number
+  requested?: number
+  retryAfterMs?: number
+  /** The messages of the errors underneath, outermost first. */
+  causes?: string[]
+}
+
+export interface NativeModelInfo {
+  /** Addresses the model in later calls. */
+  key: number
+  id: string
+  path: string
+  family: string
+  contextLength: number
+  vocabSize: number
+  bytes: number
+  quantization?: { bits: number; groupSize: number }
+}
+
+/** The end of one answer. Exactly one of `error` and `result` is there. */
+export interface NativeEnd {
+  reader: number
+  error?: NativeError
+  result?: NativeResult
+}
+
+export interface NativeResult {
+  text: string
+  tokens: Uint32Array
+  finishReason: string
+  inputTokens: number
+  cachedInputTokens: number
+  outputTokens: number
+  queueMs: number
+  prefillMs: number
+  ttftMs: number
+  decodeMs: number
+  totalMs: number
+  served: string
+  seed: number
+}
+
+/** Everything that is new since the last drain, for all readers, packed. */
+export interface Drained {
+  /** Triples: reader, number of its tokens, number of its UTF-16 code units; its tokens and text follow in order. */
+  spans: Uint32Array
+  tokens: Uint32Array
+  text: string
+  ended: NativeEnd[]
+}
+
+export interface NativeStats {
+  [name: string]: number | string | boolean | NativeStats
+}
+
+export interface NativeEngine {
+  /** Starts the engine thread. Resolves with the reason when it could not. Called once. */
+  start(options: unknown): Promise<NativeError | undefined>
+  /** `path` absent: the path of the demo model is given by lib/. */
+  loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
+  unloadModel(model: number): Promise<NativeError | undefined>
+  /** Reads the two option objects once, synchronously; returns the reader's id. Prompt work happens elsewhere. */
+  submit(model: number, params: unknown, options: unknown): number | NativeError
+  /** From now on this reader's text is part of drains, from its beginning. Until then only its end is. */
+  stream(reader: number): void
+  /** The consumer took this many tokens. A row without credit is parked until more comes. */
+  credit(reader: number, tokens: number): void
+  /** Ends the generation; the reader gets what there is, with finish reason `cancelled`. */
+  cancel(reader: number): void
+  /** Nobody reads any more: the work ends within a step and nothing more is delivered. Unknown ids are ignored. */
+  release(reader: number): void
+  /** Synchronous; called once a wake. */
+  drain(): Drained
+  tokenize(model: number, text: string): Promise<Uint32Array | NativeError>
+  detokenize(model: number, tokens: Uint32Array): Promise<string | NativeError>
+  applyChatTemplate(model: number, messages: unknown): Promise<string | NativeError>
+  stats(): NativeStats
+  /** New work is refused at once; running work may end within `drainMs`, then it is cancelled. Idempotent. */
+  shutdown(drainMs: number): Promise<NativeError | undefined>
+  /** Stops and joins the engine thread within a step; for a process that is exiting. Idempotent. */
+  stop(): void
+}
+
+export interface NativeAddon {
+  /** `wake` is called on the JavaScript thread, at most once per undrained batch; it never keeps the process alive. */
+  NativeEngine: new (
+    wake: () => void,
+  ) => NativeEngine
+  /** Version of the addon; must equal the package's. */
+  version(): string
+  /** Names of the simulated device profiles. */
+  profiles(): string[]
+}

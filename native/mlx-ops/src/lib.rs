@@ -1,0 +1,1 @@
+//! CPU primitives for MLX that do in one step what its own operations compose.

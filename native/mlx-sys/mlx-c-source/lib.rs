@@ -1,0 +1,1 @@
+//! Nothing: only this package's dependency is of use. See the manifest.

@@ -1,0 +1,41 @@
+// Where things are in this repository and what they are called on this platform. Every other script asks here.
+// Owns no work: building is in addon.mjs and skin.mjs.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Failure } from './failure.mjs'
+
+/** The folder that holds package.json and Cargo.toml. */
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
+
+/** A path inside the repository. */
+export const at = (...parts) => join(root, ...parts)
+
+export const readJson = path => JSON.parse(readFileSync(path, 'utf8'))
+
+/** Pages that users read, relative to the root. */
+export const pages = () =>
+  ['README.md', ...readdirSync(at('docs')).map(name => `docs/${name}`)].filter(name => name.endsWith('.md'))
+
+/** The platforms a package exists for: cargo's name of the addon, and what lies beside it in the package. */
+const PLATFORMS = {
+  'linux-x64': { name: 'linux-x64-gnu', addon: 'libmlx_serving.so', companion: /\.so(\.|$)/ },
+  'darwin-arm64': { name: 'darwin-arm64', addon: 'libmlx_serving.dylib', companion: /\.(dylib|metallib)$/ },
+}
+
+/** The platform this process runs on; fails on one that no package exists for. */
+export function platform() {
+  const found = PLATFORMS[`${process.platform}-${process.arch}`]
+  if (found) return { ...found, folder: at('npm', found.name) }
+  throw new Failure(
+    `mlx-serving is built for ${Object.keys(PLATFORMS).join(' and ')}; this is ${process.platform}-${process.arch}.`,
+  )
+}
+
+/** The script behind a command of an installed package: started with this very Node, on every platform. */
+export function commandOf(name, command = name) {
+  const folder = at('node_modules', ...name.split('/'))
+  const { bin } = readJson(join(folder, 'package.json'))
+  return join(folder, typeof bin === 'string' ? bin : bin[command])
+}
