@@ -16,7 +16,7 @@ const LIES: &[(&str, usize, &str)] = &[
     (r#"{"a":1}"#, 0, "`a`"),
     (r#"{"a":null}"#, 0, "`a`"),
     (r#"{"a":{}}"#, 0, "`a`"),
-    (r#"{} {}"#, 0, "bad header"),
+    ("{} {}", 0, "bad header"),
     // Missing or mistyped fields.
     (r#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, 4, "`a`"),
     (r#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#, 4, "`a`"),

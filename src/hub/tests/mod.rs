@@ -1,5 +1,7 @@
 //! Folders made by code, sound and hostile ones.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
+
 mod folders;
 mod headers;
 

@@ -1,5 +1,7 @@
 //! Small tokenizers in the shapes of real ones, and folders that hold them.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
+
 mod dates;
 mod models;
 mod stops;

@@ -206,7 +206,7 @@ fn value_nested_without_end_is_stopped() {
         format!("{shared}{{{{ ns.x | tojson }}}}"),
         format!("{shared}{{{{ ns.x }}}}"),
     ];
-    let thread = TextThread::start("text-test", 1, Duration::from_secs(60)).unwrap();
+    let thread = TextThread::start("text-test", 1, Duration::from_mins(1)).unwrap();
     for template in templates {
         let (tell, told) = std::sync::mpsc::channel();
         let chat: Vec<_> = (0..1_000).flat_map(|_| chat()).collect();

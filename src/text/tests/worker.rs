@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Code, Error, Result};
 use crate::text::{MAX_STUCK_JOBS, TextThread};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(20);
 
 fn thread(queue: usize, budget: Duration) -> TextThread {
@@ -25,10 +25,10 @@ struct Gated {
 impl Gated {
     fn start(thread: &TextThread) -> Self {
         let (gate, closed) = channel::<()>();
-        let (begin, begun) = channel();
+        let (signal, begun) = channel();
         let (tell, outcome) = channel();
         let job = move || {
-            begin.send(()).unwrap();
+            signal.send(()).unwrap();
             assert!(closed.recv().is_err(), "a gate opens by being dropped");
             Ok(1)
         };
