@@ -14,10 +14,8 @@ use super::{date, json};
 use crate::error::{Code, Error, Result};
 
 /// Instructions a template may spend: real ones need about a hundred a message. An instruction can nest a value one level
-/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see `worker::STACK_BYTES`.
-const FUEL: u64 = 100_000;
-const FUEL_PER_MESSAGE: u64 = 500;
-const MAX_FUEL: u64 = 500_000;
+/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see the text thread's.
+const FUEL: u64 = 500_000;
 /// What a template may add to the messages.
 const MAX_OVERHEAD_BYTES: usize = 1 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -48,10 +46,7 @@ impl ChatTemplate {
 
     /// Renders the messages, ready for the model's answer.
     pub(super) fn render(&self, messages: &[Message]) -> Result<String> {
-        let mut environment = self.environment.clone();
-        let fuel = FUEL.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64));
-        environment.set_fuel(Some(fuel.min(MAX_FUEL)));
-        let template = environment.get_template(NAME).map_err(|error| failed(&error))?;
+        let template = self.environment.get_template(NAME).map_err(|error| failed(&error))?;
         let input: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
         // Escaping can make six bytes of one.
         let mut out = Bounded { bytes: Vec::new(), limit: input.saturating_mul(6).saturating_add(MAX_OVERHEAD_BYTES) };
@@ -104,6 +99,7 @@ fn environment() -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(|error| failed(&error))?);
+    environment.set_fuel(Some(FUEL));
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(unknown_method_callback);

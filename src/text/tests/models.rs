@@ -112,6 +112,17 @@ fn decoder_cannot_blow_up_tokens() {
 }
 
 #[test]
+fn normalizer_cannot_blow_up_a_prompt() {
+    let replace = |content: String| json!({"type": "Replace", "pattern": {"String": "a"}, "content": content});
+    let doubling = json!({"type": "Sequence", "normalizers": vec![replace("aa".to_owned()); 40]});
+    for normalizer in [replace("a".repeat(2_000)), doubling] {
+        let mut tokenizer = byte_level();
+        tokenizer["normalizer"] = normalizer;
+        refuses(&tokenizer, Code::TokenizerError, "times as long");
+    }
+}
+
+#[test]
 fn decoder_whose_regex_runs_away_is_an_error() {
     // The crate panics where matching takes too many steps.
     let mut tokenizer = decoded_by(json!({"type": "Replace", "pattern": {"Regex": "(a*)*(a*)*(a*)*$"}, "content": ""}));
@@ -130,6 +141,27 @@ fn prompt_on_which_a_regex_runs_away_is_an_error() {
     assert_eq!(error.code(), Code::TokenizerError);
     assert!(error.message().contains("tokenizer.json"), "{error}");
     assert!(model.encode("harmless").is_ok(), "the model is usable afterwards");
+}
+
+#[test]
+fn monstrous_regexes_end_in_an_error_or_are_harmless() {
+    let patterns = [
+        "(".repeat(100_000) + &")".repeat(100_000),
+        "(?:".repeat(3_000) + "a" + &"){2}".repeat(3_000),
+        "((((a{1,1000}){1,1000}){1,1000}){1,1000}){1,1000}".to_owned(),
+        "[".repeat(50_000),
+        "a{100000}".to_owned(),
+        "(?<n>(\\g<n>))".to_owned(),
+    ];
+    for pattern in patterns {
+        let mut tokenizer = byte_level();
+        tokenizer["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": ""});
+        let encoded = open(&tokenizer).and_then(|model| model.encode(&("a".repeat(40) + "!")));
+        match encoded {
+            Ok(tokens) => assert!(tokens.len() <= 41),
+            Err(error) => assert_eq!(error.code(), Code::TokenizerError, "{error}"),
+        }
+    }
 }
 
 #[test]
