@@ -50,7 +50,7 @@ impl Gated {
 fn outcome(thread: &TextThread, job: impl FnOnce() -> Result<u32> + Send + 'static) -> Result<u32> {
     let (tell, told) = channel();
     thread.run(job, move |result| tell.send(result).unwrap())?;
-    told.recv().unwrap()
+    told.recv_timeout(LONG).unwrap()
 }
 
 #[test]
