@@ -23,7 +23,7 @@ import { itemsOf } from './generator'
 import { Hub } from './hub'
 import { DEMO_MODEL, loadAddon } from './load'
 import { Models } from './models'
-import { type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
+import { isAbsent, type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
 
 const DEFAULT_BUFFER_TOKENS = 256
 const DEFAULT_DRAIN_MS = 30_000
@@ -66,7 +66,7 @@ class NodeEngine implements Engine, Host {
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
     const path = typeof model === 'string' ? model : readKnown(model, 'options', ['path']).path
-    const folder = path === undefined ? DEMO_MODEL : readString(path, 'path')
+    const folder = isAbsent(path) ? DEMO_MODEL : readString(path, 'path')
     return this.hub.keepAlive.during(() => this.#models.load(folder))
   }
 
@@ -112,7 +112,9 @@ class NodeEngine implements Engine, Host {
 
   async shutdown(options?: ShutdownOptions): Promise<void> {
     const drainMs = readMs(readKnown(options, 'options', ['drainMs']).drainMs, 'drainMs', DEFAULT_DRAIN_MS)
-    this.#closed ??= this.hub.keepAlive.during(() => this.#close(drainMs))
+    if (this.#closed === undefined) this.#closed = this.hub.keepAlive.during(() => this.#close(drainMs))
+    // It may have to end sooner than was asked for first; how it went is the first call's to tell.
+    else this.hub.native.shutdown(drainMs).catch(() => {})
     return this.#closed
   }
 

@@ -6,13 +6,18 @@ import { invalid } from './errors'
 /** A caller's object, read. It has no prototype, so that nothing inherited is taken for an option. */
 export type Properties = Record<string, unknown>
 
-/** The own enumerable properties of an object; `undefined` has none. */
+/** The own enumerable properties of an object. As in the addon, `null` and `undefined` mean absent. */
 export function read(value: unknown, name: string): Properties {
   const properties: Properties = Object.create(null)
-  if (value === undefined) return properties
-  const isObject = typeof value === 'object' && value !== null && !reading(name, () => Array.isArray(value))
+  if (isAbsent(value)) return properties
+  const isObject = typeof value === 'object' && !reading(name, () => Array.isArray(value))
   if (!isObject) throw invalid(name, 'must be an object')
   return reading(name, () => Object.assign(properties, value))
+}
+
+/** Whether an option was not given. */
+export function isAbsent(value: unknown): value is null | undefined {
+  return value === null || value === undefined
 }
 
 /** Runs what reads a caller's object, synchronously; what its getters or traps throw becomes a cause. */
@@ -42,7 +47,7 @@ export function take(properties: Properties, key: string): unknown {
 
 /** A duration in milliseconds. */
 export function readMs(value: unknown, name: string, absent: number): number {
-  if (value === undefined) return absent
+  if (isAbsent(value)) return absent
   if (typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER) return value
   throw invalid(name, `must be a number of milliseconds, not ${show(value)}`)
 }

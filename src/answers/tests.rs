@@ -13,7 +13,9 @@ struct Desk {
 fn desk(window: usize) -> Desk {
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
-    let wake = Box::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+    let wake = Box::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
     Desk { readers: Readers::new(window, wake), wakes }
 }
 

@@ -243,7 +243,9 @@ fn run(acts: Vec<Act>) {
     let mut added = 0;
     let mut step = |scheduler: &mut Scheduler, ends: u8| {
         let Decision::Run(plan) = scheduler.next(Instant::now()) else { return false };
-        plan.release.iter().for_each(|id| drop(device.remove(id)));
+        for id in &plan.release {
+            device.remove(id);
+        }
         for admission in &plan.admit {
             assert!(device.insert(admission.sequence, (0, admission.prompt.len())).is_none(), "admitted twice");
         }
