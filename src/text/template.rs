@@ -100,6 +100,8 @@ fn environment() -> Result<Environment<'static>> {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(|error| failed(&error))?);
     environment.set_fuel(Some(FUEL));
+    // On by default in debug builds, where a failure would copy and print all variables.
+    environment.set_debug(false);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(unknown_method_callback);

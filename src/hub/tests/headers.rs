@@ -140,7 +140,7 @@ fn large_sparse_file_is_read_by_its_header_alone() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens to a file's bytes, the outcome is a folder whose tensors fit the file, or an error.
     #[test]
