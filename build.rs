@@ -26,7 +26,9 @@ fn set_run_paths(reference: &str) {
         println!("cargo::rustc-link-arg={kept}");
         return;
     }
-    println!("cargo::rustc-link-arg-cdylib=-Wl,-rpath,{}", beside_itself());
+    for argument in beside_itself() {
+        println!("cargo::rustc-link-arg-cdylib={argument}");
+    }
     for kind in ["tests", "benches", "examples"] {
         // Cargo refuses an argument for a kind of target that the package has none of.
         if Path::new(kind).read_dir().is_ok_and(|mut files| files.any(|file| is_rust(file.ok().as_ref()))) {
@@ -35,10 +37,11 @@ fn set_run_paths(reference: &str) {
     }
 }
 
-fn beside_itself() -> &'static str {
+/// On Linux a RUNPATH, which unlike an RPATH lets `LD_LIBRARY_PATH` go first whatever the linker's default is.
+fn beside_itself() -> &'static [&'static str] {
     match env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("macos") => "@loader_path",
-        _ => "$ORIGIN",
+        Ok("macos") => &["-Wl,-rpath,@loader_path"],
+        _ => &["-Wl,--enable-new-dtags", "-Wl,-rpath,$ORIGIN"],
     }
 }
 

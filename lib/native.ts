@@ -91,7 +91,9 @@ export interface NativeEngine {
 
 export interface NativeAddon {
   /** `wake` is called on the JavaScript thread, at most once per undrained batch; it never keeps the process alive. */
-  NativeEngine: new (wake: () => void) => NativeEngine
+  NativeEngine: new (
+    wake: () => void,
+  ) => NativeEngine
   /** Version of the addon; must equal the package's. */
   version(): string
   /** Names of the simulated device profiles. */

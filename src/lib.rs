@@ -4,7 +4,7 @@
 //! * [`request`]: the words used everywhere. [`error`]: one error type with a code.
 //! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
-//! * [`answers`]: the answer log a generation appends to, and its readers.
+//! * [`answers`]: the answer log a generation appends to, and its readers. [`clock`]: where the time comes from.
 //! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences.
 //! * [`executor`]: does what a plan says. `sim` is a simulated device, `mlx` the only room that names `mlx_rs`.
 //! * [`hub`]: finds and validates model folders.
@@ -28,6 +28,7 @@
 //! * No panic crosses into Node; no error ends requests that were not part of what failed.
 
 pub mod answers;
+pub mod clock;
 pub mod engine;
 pub mod error;
 pub mod executor;

@@ -1,10 +1,22 @@
 //! Finds model folders and reads them with suspicion: a folder is data from a stranger. What leaves this room is
 //! consistent: every JSON file parses, every tensor lies inside its file, no name leads out of the folder.
 
+mod files;
+mod folder;
+mod header;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
+
+pub use folder::open_folder;
+
+pub(crate) use files::{read_file, read_json};
 
 /// A model folder that has been read and validated, weights excepted: of those only the headers were read.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ pub struct Plan {
     pub release: Vec<SequenceId>,
     /// Sequences that appear for the first time, before `rows` name them.
     pub admit: Vec<Admission>,
-    /// What is computed. At most one row a sequence.
+    /// What is computed. At most one row a sequence; none where there is only KV to drop.
     pub rows: Vec<Row>,
 }
 

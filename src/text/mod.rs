@@ -1,1 +1,22 @@
-//! Tokens to text and back.
+//! Everything about tokens and text of a model: tokenizer, chat template, incremental detokenizer, stop sequences, and
+//! the guarded thread on which the slow parts run. Does not know what a request, a row or a device is. A tokenizer and a
+//! template are programs from a stranger: here they meet limits, and a panic of theirs becomes an error.
+
+mod assemble;
+mod date;
+mod json;
+mod model;
+mod pieces;
+mod special;
+mod stops;
+mod stream;
+mod template;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use model::{Message, ModelText};
+pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
+pub use stream::{StreamState, TextStream};
+pub use worker::{MAX_STUCK_JOBS, TextThread};

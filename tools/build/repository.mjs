@@ -1,7 +1,7 @@
 // Where things are in this repository and what they are called on this platform. Every other script asks here.
 // Owns no work: building is in addon.mjs and skin.mjs.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Failure } from './failure.mjs'
@@ -13,6 +13,10 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 export const at = (...parts) => join(root, ...parts)
 
 export const readJson = path => JSON.parse(readFileSync(path, 'utf8'))
+
+/** Pages that users read, relative to the root. */
+export const pages = () =>
+  ['README.md', ...readdirSync(at('docs')).map(name => `docs/${name}`)].filter(name => name.endsWith('.md'))
 
 /** The platforms a package exists for: cargo's name of the addon, and what lies beside it in the package. */
 const PLATFORMS = {

@@ -41,7 +41,7 @@ pub(crate) fn prepare(platform: Platform) -> Result<Libraries> {
     })?;
     let reference = folder.join("lib-reference");
     let fast = match platform {
-        Platform::LinuxX64 => openblas::prepare(&folder, &reference)?,
+        Platform::LinuxX64 => openblas::prepare(&folder, &reference),
         Platform::DarwinArm64 => reference.clone(),
     };
     Ok(Libraries { include: folder.join("include"), reference, fast })

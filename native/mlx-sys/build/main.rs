@@ -4,6 +4,7 @@
 //! inputs, in this checkout or another, because results are kept in the user's cache folder.
 
 #![allow(clippy::print_stdout)] // a build script speaks to cargo through it
+#![allow(clippy::doc_markdown)] // OpenBLAS is a word
 
 mod apt;
 mod cache;

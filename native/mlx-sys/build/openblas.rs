@@ -11,17 +11,17 @@ use crate::failure::{Failure, Result, While};
 use crate::{apt, cache, libraries};
 
 /// The folder with OpenBLAS, made unless an earlier build did; `reference` if there is no OpenBLAS.
-pub(crate) fn prepare(mlx: &Path, reference: &Path) -> Result<PathBuf> {
+pub(crate) fn prepare(mlx: &Path, reference: &Path) -> PathBuf {
     let name = mlx.file_name().unwrap_or_default().to_string_lossy();
     let folder = mlx.with_file_name(format!("{name}-openblas"));
     let made = cache::keep(&folder, |work| assemble(reference, work));
-    Ok(match made {
+    match made {
         Ok(()) => folder.join("lib-fast"),
         Err(failure) => {
             warn(&failure);
             reference.to_owned()
         }
-    })
+    }
 }
 
 fn warn(failure: &Failure) {

@@ -21,7 +21,9 @@ pub struct mlx_string_ {
 const _: () = {
     ["Size of mlx_string_"][::std::mem::size_of::<mlx_string_>() - 8usize];
     ["Alignment of mlx_string_"][::std::mem::align_of::<mlx_string_>() - 8usize];
-    ["Offset of field: mlx_string_::ctx"][::std::mem::offset_of!(mlx_string_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_string_::ctx",
+    ][::std::mem::offset_of!(mlx_string_, ctx) - 0usize];
 };
 pub type mlx_string = mlx_string_;
 unsafe extern "C" {
@@ -31,7 +33,10 @@ unsafe extern "C" {
     pub fn mlx_string_new_data(str_: *const ::std::os::raw::c_char) -> mlx_string;
 }
 unsafe extern "C" {
-    pub fn mlx_string_set(str_: *mut mlx_string, src: mlx_string) -> ::std::os::raw::c_int;
+    pub fn mlx_string_set(
+        str_: *mut mlx_string,
+        src: mlx_string,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_string_data(str_: mlx_string) -> *const ::std::os::raw::c_char;
@@ -49,7 +54,9 @@ pub struct mlx_array_ {
 const _: () = {
     ["Size of mlx_array_"][::std::mem::size_of::<mlx_array_>() - 8usize];
     ["Alignment of mlx_array_"][::std::mem::align_of::<mlx_array_>() - 8usize];
-    ["Offset of field: mlx_array_::ctx"][::std::mem::offset_of!(mlx_array_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_array_::ctx",
+    ][::std::mem::offset_of!(mlx_array_, ctx) - 0usize];
 };
 pub type mlx_array = mlx_array_;
 unsafe extern "C" {
@@ -75,7 +82,10 @@ unsafe extern "C" {
     pub fn mlx_dtype_size(dtype: mlx_dtype) -> usize;
 }
 unsafe extern "C" {
-    pub fn mlx_array_tostring(str_: *mut mlx_string, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn mlx_array_tostring(
+        str_: *mut mlx_string,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_array_new() -> mlx_array;
@@ -118,7 +128,9 @@ unsafe extern "C" {
         shape: *const ::std::os::raw::c_int,
         dim: ::std::os::raw::c_int,
         dtype: mlx_dtype,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_array;
 }
 unsafe extern "C" {
@@ -128,7 +140,9 @@ unsafe extern "C" {
         dim: ::std::os::raw::c_int,
         dtype: mlx_dtype,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_array;
 }
 unsafe extern "C" {
@@ -190,7 +204,10 @@ unsafe extern "C" {
     pub fn mlx_array_strides(arr: mlx_array) -> *const usize;
 }
 unsafe extern "C" {
-    pub fn mlx_array_dim(arr: mlx_array, dim: ::std::os::raw::c_int) -> ::std::os::raw::c_int;
+    pub fn mlx_array_dim(
+        arr: mlx_array,
+        dim: ::std::os::raw::c_int,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_array_dtype(arr: mlx_array) -> mlx_dtype;
@@ -226,10 +243,16 @@ unsafe extern "C" {
     pub fn mlx_array_item_int64(res: *mut i64, arr: mlx_array) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_array_item_float32(res: *mut f32, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn mlx_array_item_float32(
+        res: *mut f32,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_array_item_float64(res: *mut f64, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn mlx_array_item_float64(
+        res: *mut f64,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_array_item_complex64(
@@ -274,19 +297,31 @@ unsafe extern "C" {
     pub fn mlx_array_data_complex64(arr: mlx_array) -> *const mlx_complex64_t;
 }
 unsafe extern "C" {
-    pub fn _mlx_array_is_available(res: *mut bool, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn _mlx_array_is_available(
+        res: *mut bool,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn _mlx_array_wait(arr: mlx_array) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn _mlx_array_is_contiguous(res: *mut bool, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn _mlx_array_is_contiguous(
+        res: *mut bool,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn _mlx_array_is_row_contiguous(res: *mut bool, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn _mlx_array_is_row_contiguous(
+        res: *mut bool,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn _mlx_array_is_col_contiguous(res: *mut bool, arr: mlx_array) -> ::std::os::raw::c_int;
+    pub fn _mlx_array_is_col_contiguous(
+        res: *mut bool,
+        arr: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -295,12 +330,15 @@ pub struct mlx_map_string_to_array_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_map_string_to_array_"]
-        [::std::mem::size_of::<mlx_map_string_to_array_>() - 8usize];
-    ["Alignment of mlx_map_string_to_array_"]
-        [::std::mem::align_of::<mlx_map_string_to_array_>() - 8usize];
-    ["Offset of field: mlx_map_string_to_array_::ctx"]
-        [::std::mem::offset_of!(mlx_map_string_to_array_, ctx) - 0usize];
+    [
+        "Size of mlx_map_string_to_array_",
+    ][::std::mem::size_of::<mlx_map_string_to_array_>() - 8usize];
+    [
+        "Alignment of mlx_map_string_to_array_",
+    ][::std::mem::align_of::<mlx_map_string_to_array_>() - 8usize];
+    [
+        "Offset of field: mlx_map_string_to_array_::ctx",
+    ][::std::mem::offset_of!(mlx_map_string_to_array_, ctx) - 0usize];
 };
 pub type mlx_map_string_to_array = mlx_map_string_to_array_;
 unsafe extern "C" {
@@ -313,7 +351,9 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_map_string_to_array_free(map: mlx_map_string_to_array) -> ::std::os::raw::c_int;
+    pub fn mlx_map_string_to_array_free(
+        map: mlx_map_string_to_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_map_string_to_array_insert(
@@ -337,14 +377,18 @@ pub struct mlx_map_string_to_array_iterator_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_map_string_to_array_iterator_"]
-        [::std::mem::size_of::<mlx_map_string_to_array_iterator_>() - 16usize];
-    ["Alignment of mlx_map_string_to_array_iterator_"]
-        [::std::mem::align_of::<mlx_map_string_to_array_iterator_>() - 8usize];
-    ["Offset of field: mlx_map_string_to_array_iterator_::ctx"]
-        [::std::mem::offset_of!(mlx_map_string_to_array_iterator_, ctx) - 0usize];
-    ["Offset of field: mlx_map_string_to_array_iterator_::map_ctx"]
-        [::std::mem::offset_of!(mlx_map_string_to_array_iterator_, map_ctx) - 8usize];
+    [
+        "Size of mlx_map_string_to_array_iterator_",
+    ][::std::mem::size_of::<mlx_map_string_to_array_iterator_>() - 16usize];
+    [
+        "Alignment of mlx_map_string_to_array_iterator_",
+    ][::std::mem::align_of::<mlx_map_string_to_array_iterator_>() - 8usize];
+    [
+        "Offset of field: mlx_map_string_to_array_iterator_::ctx",
+    ][::std::mem::offset_of!(mlx_map_string_to_array_iterator_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_map_string_to_array_iterator_::map_ctx",
+    ][::std::mem::offset_of!(mlx_map_string_to_array_iterator_, map_ctx) - 8usize];
 };
 pub type mlx_map_string_to_array_iterator = mlx_map_string_to_array_iterator_;
 unsafe extern "C" {
@@ -371,12 +415,15 @@ pub struct mlx_map_string_to_string_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_map_string_to_string_"]
-        [::std::mem::size_of::<mlx_map_string_to_string_>() - 8usize];
-    ["Alignment of mlx_map_string_to_string_"]
-        [::std::mem::align_of::<mlx_map_string_to_string_>() - 8usize];
-    ["Offset of field: mlx_map_string_to_string_::ctx"]
-        [::std::mem::offset_of!(mlx_map_string_to_string_, ctx) - 0usize];
+    [
+        "Size of mlx_map_string_to_string_",
+    ][::std::mem::size_of::<mlx_map_string_to_string_>() - 8usize];
+    [
+        "Alignment of mlx_map_string_to_string_",
+    ][::std::mem::align_of::<mlx_map_string_to_string_>() - 8usize];
+    [
+        "Offset of field: mlx_map_string_to_string_::ctx",
+    ][::std::mem::offset_of!(mlx_map_string_to_string_, ctx) - 0usize];
 };
 pub type mlx_map_string_to_string = mlx_map_string_to_string_;
 unsafe extern "C" {
@@ -389,7 +436,9 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_map_string_to_string_free(map: mlx_map_string_to_string) -> ::std::os::raw::c_int;
+    pub fn mlx_map_string_to_string_free(
+        map: mlx_map_string_to_string,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_map_string_to_string_insert(
@@ -413,14 +462,18 @@ pub struct mlx_map_string_to_string_iterator_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_map_string_to_string_iterator_"]
-        [::std::mem::size_of::<mlx_map_string_to_string_iterator_>() - 16usize];
-    ["Alignment of mlx_map_string_to_string_iterator_"]
-        [::std::mem::align_of::<mlx_map_string_to_string_iterator_>() - 8usize];
-    ["Offset of field: mlx_map_string_to_string_iterator_::ctx"]
-        [::std::mem::offset_of!(mlx_map_string_to_string_iterator_, ctx) - 0usize];
-    ["Offset of field: mlx_map_string_to_string_iterator_::map_ctx"]
-        [::std::mem::offset_of!(mlx_map_string_to_string_iterator_, map_ctx) - 8usize];
+    [
+        "Size of mlx_map_string_to_string_iterator_",
+    ][::std::mem::size_of::<mlx_map_string_to_string_iterator_>() - 16usize];
+    [
+        "Alignment of mlx_map_string_to_string_iterator_",
+    ][::std::mem::align_of::<mlx_map_string_to_string_iterator_>() - 8usize];
+    [
+        "Offset of field: mlx_map_string_to_string_iterator_::ctx",
+    ][::std::mem::offset_of!(mlx_map_string_to_string_iterator_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_map_string_to_string_iterator_::map_ctx",
+    ][::std::mem::offset_of!(mlx_map_string_to_string_iterator_, map_ctx) - 8usize];
 };
 pub type mlx_map_string_to_string_iterator = mlx_map_string_to_string_iterator_;
 unsafe extern "C" {
@@ -449,11 +502,15 @@ pub struct mlx_optional_int_ {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_optional_int_"][::std::mem::size_of::<mlx_optional_int_>() - 8usize];
-    ["Alignment of mlx_optional_int_"][::std::mem::align_of::<mlx_optional_int_>() - 4usize];
-    ["Offset of field: mlx_optional_int_::value"]
-        [::std::mem::offset_of!(mlx_optional_int_, value) - 0usize];
-    ["Offset of field: mlx_optional_int_::has_value"]
-        [::std::mem::offset_of!(mlx_optional_int_, has_value) - 4usize];
+    [
+        "Alignment of mlx_optional_int_",
+    ][::std::mem::align_of::<mlx_optional_int_>() - 4usize];
+    [
+        "Offset of field: mlx_optional_int_::value",
+    ][::std::mem::offset_of!(mlx_optional_int_, value) - 0usize];
+    [
+        "Offset of field: mlx_optional_int_::has_value",
+    ][::std::mem::offset_of!(mlx_optional_int_, has_value) - 4usize];
 };
 pub type mlx_optional_int = mlx_optional_int_;
 #[repr(C)]
@@ -464,12 +521,18 @@ pub struct mlx_optional_float_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_optional_float_"][::std::mem::size_of::<mlx_optional_float_>() - 8usize];
-    ["Alignment of mlx_optional_float_"][::std::mem::align_of::<mlx_optional_float_>() - 4usize];
-    ["Offset of field: mlx_optional_float_::value"]
-        [::std::mem::offset_of!(mlx_optional_float_, value) - 0usize];
-    ["Offset of field: mlx_optional_float_::has_value"]
-        [::std::mem::offset_of!(mlx_optional_float_, has_value) - 4usize];
+    [
+        "Size of mlx_optional_float_",
+    ][::std::mem::size_of::<mlx_optional_float_>() - 8usize];
+    [
+        "Alignment of mlx_optional_float_",
+    ][::std::mem::align_of::<mlx_optional_float_>() - 4usize];
+    [
+        "Offset of field: mlx_optional_float_::value",
+    ][::std::mem::offset_of!(mlx_optional_float_, value) - 0usize];
+    [
+        "Offset of field: mlx_optional_float_::has_value",
+    ][::std::mem::offset_of!(mlx_optional_float_, has_value) - 4usize];
 };
 pub type mlx_optional_float = mlx_optional_float_;
 #[repr(C)]
@@ -480,12 +543,18 @@ pub struct mlx_optional_dtype_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_optional_dtype_"][::std::mem::size_of::<mlx_optional_dtype_>() - 8usize];
-    ["Alignment of mlx_optional_dtype_"][::std::mem::align_of::<mlx_optional_dtype_>() - 4usize];
-    ["Offset of field: mlx_optional_dtype_::value"]
-        [::std::mem::offset_of!(mlx_optional_dtype_, value) - 0usize];
-    ["Offset of field: mlx_optional_dtype_::has_value"]
-        [::std::mem::offset_of!(mlx_optional_dtype_, has_value) - 4usize];
+    [
+        "Size of mlx_optional_dtype_",
+    ][::std::mem::size_of::<mlx_optional_dtype_>() - 8usize];
+    [
+        "Alignment of mlx_optional_dtype_",
+    ][::std::mem::align_of::<mlx_optional_dtype_>() - 4usize];
+    [
+        "Offset of field: mlx_optional_dtype_::value",
+    ][::std::mem::offset_of!(mlx_optional_dtype_, value) - 0usize];
+    [
+        "Offset of field: mlx_optional_dtype_::has_value",
+    ][::std::mem::offset_of!(mlx_optional_dtype_, has_value) - 4usize];
 };
 pub type mlx_optional_dtype = mlx_optional_dtype_;
 #[repr(C)]
@@ -497,7 +566,9 @@ pub struct mlx_device_ {
 const _: () = {
     ["Size of mlx_device_"][::std::mem::size_of::<mlx_device_>() - 8usize];
     ["Alignment of mlx_device_"][::std::mem::align_of::<mlx_device_>() - 8usize];
-    ["Offset of field: mlx_device_::ctx"][::std::mem::offset_of!(mlx_device_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_device_::ctx",
+    ][::std::mem::offset_of!(mlx_device_, ctx) - 0usize];
 };
 pub type mlx_device = mlx_device_;
 pub type mlx_vector_string = mlx_vector_string_;
@@ -509,16 +580,25 @@ unsafe extern "C" {
     pub fn mlx_device_new() -> mlx_device;
 }
 unsafe extern "C" {
-    pub fn mlx_device_new_type(type_: mlx_device_type, index: ::std::os::raw::c_int) -> mlx_device;
+    pub fn mlx_device_new_type(
+        type_: mlx_device_type,
+        index: ::std::os::raw::c_int,
+    ) -> mlx_device;
 }
 unsafe extern "C" {
     pub fn mlx_device_free(dev: mlx_device) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_device_set(dev: *mut mlx_device, src: mlx_device) -> ::std::os::raw::c_int;
+    pub fn mlx_device_set(
+        dev: *mut mlx_device,
+        src: mlx_device,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_device_tostring(str_: *mut mlx_string, dev: mlx_device) -> ::std::os::raw::c_int;
+    pub fn mlx_device_tostring(
+        str_: *mut mlx_string,
+        dev: mlx_device,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_device_equal(lhs: mlx_device, rhs: mlx_device) -> bool;
@@ -542,7 +622,10 @@ unsafe extern "C" {
     pub fn mlx_set_default_device(dev: mlx_device) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_device_is_available(avail: *mut bool, dev: mlx_device) -> ::std::os::raw::c_int;
+    pub fn mlx_device_is_available(
+        avail: *mut bool,
+        dev: mlx_device,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_device_count(
@@ -558,9 +641,12 @@ pub struct mlx_device_info_ {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_device_info_"][::std::mem::size_of::<mlx_device_info_>() - 8usize];
-    ["Alignment of mlx_device_info_"][::std::mem::align_of::<mlx_device_info_>() - 8usize];
-    ["Offset of field: mlx_device_info_::ctx"]
-        [::std::mem::offset_of!(mlx_device_info_, ctx) - 0usize];
+    [
+        "Alignment of mlx_device_info_",
+    ][::std::mem::align_of::<mlx_device_info_>() - 8usize];
+    [
+        "Offset of field: mlx_device_info_::ctx",
+    ][::std::mem::offset_of!(mlx_device_info_, ctx) - 0usize];
 };
 pub type mlx_device_info = mlx_device_info_;
 unsafe extern "C" {
@@ -618,7 +704,9 @@ pub struct mlx_stream_ {
 const _: () = {
     ["Size of mlx_stream_"][::std::mem::size_of::<mlx_stream_>() - 8usize];
     ["Alignment of mlx_stream_"][::std::mem::align_of::<mlx_stream_>() - 8usize];
-    ["Offset of field: mlx_stream_::ctx"][::std::mem::offset_of!(mlx_stream_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_stream_::ctx",
+    ][::std::mem::offset_of!(mlx_stream_, ctx) - 0usize];
 };
 pub type mlx_stream = mlx_stream_;
 #[repr(C)]
@@ -628,12 +716,15 @@ pub struct mlx_stream_thread_local_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_stream_thread_local_"]
-        [::std::mem::size_of::<mlx_stream_thread_local_>() - 8usize];
-    ["Alignment of mlx_stream_thread_local_"]
-        [::std::mem::align_of::<mlx_stream_thread_local_>() - 8usize];
-    ["Offset of field: mlx_stream_thread_local_::ctx"]
-        [::std::mem::offset_of!(mlx_stream_thread_local_, ctx) - 0usize];
+    [
+        "Size of mlx_stream_thread_local_",
+    ][::std::mem::size_of::<mlx_stream_thread_local_>() - 8usize];
+    [
+        "Alignment of mlx_stream_thread_local_",
+    ][::std::mem::align_of::<mlx_stream_thread_local_>() - 8usize];
+    [
+        "Offset of field: mlx_stream_thread_local_::ctx",
+    ][::std::mem::offset_of!(mlx_stream_thread_local_, ctx) - 0usize];
 };
 pub type mlx_stream_thread_local = mlx_stream_thread_local_;
 pub type mlx_vector_stream = mlx_vector_stream_;
@@ -656,7 +747,9 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_stream_thread_local_free(tls: mlx_stream_thread_local) -> ::std::os::raw::c_int;
+    pub fn mlx_stream_thread_local_free(
+        tls: mlx_stream_thread_local,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_stream_from_thread_local(
@@ -668,20 +761,28 @@ unsafe extern "C" {
     pub fn mlx_get_streams(res: *mut mlx_vector_stream) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_stream_set(stream: *mut mlx_stream, src: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_stream_set(
+        stream: *mut mlx_stream,
+        src: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_stream_free(stream: mlx_stream) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_stream_tostring(str_: *mut mlx_string, stream: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_stream_tostring(
+        str_: *mut mlx_string,
+        stream: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_stream_equal(lhs: mlx_stream, rhs: mlx_stream) -> bool;
 }
 unsafe extern "C" {
-    pub fn mlx_stream_get_device(dev: *mut mlx_device, stream: mlx_stream)
-    -> ::std::os::raw::c_int;
+    pub fn mlx_stream_get_device(
+        dev: *mut mlx_device,
+        stream: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_stream_get_index(
@@ -696,7 +797,9 @@ unsafe extern "C" {
     pub fn mlx_synchronize_default() -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_synchronize_thread_local(tls: mlx_stream_thread_local) -> ::std::os::raw::c_int;
+    pub fn mlx_synchronize_thread_local(
+        tls: mlx_stream_thread_local,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_clear_streams() -> ::std::os::raw::c_int;
@@ -724,9 +827,12 @@ pub struct mlx_vector_array_ {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_vector_array_"][::std::mem::size_of::<mlx_vector_array_>() - 8usize];
-    ["Alignment of mlx_vector_array_"][::std::mem::align_of::<mlx_vector_array_>() - 8usize];
-    ["Offset of field: mlx_vector_array_::ctx"]
-        [::std::mem::offset_of!(mlx_vector_array_, ctx) - 0usize];
+    [
+        "Alignment of mlx_vector_array_",
+    ][::std::mem::align_of::<mlx_vector_array_>() - 8usize];
+    [
+        "Offset of field: mlx_vector_array_::ctx",
+    ][::std::mem::offset_of!(mlx_vector_array_, ctx) - 0usize];
 };
 pub type mlx_vector_array = mlx_vector_array_;
 unsafe extern "C" {
@@ -742,7 +848,10 @@ unsafe extern "C" {
     pub fn mlx_vector_array_free(vec: mlx_vector_array) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_vector_array_new_data(data: *const mlx_array, size: usize) -> mlx_vector_array;
+    pub fn mlx_vector_array_new_data(
+        data: *const mlx_array,
+        size: usize,
+    ) -> mlx_vector_array;
 }
 unsafe extern "C" {
     pub fn mlx_vector_array_new_value(val: mlx_array) -> mlx_vector_array;
@@ -790,12 +899,15 @@ pub struct mlx_vector_vector_array_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_vector_vector_array_"]
-        [::std::mem::size_of::<mlx_vector_vector_array_>() - 8usize];
-    ["Alignment of mlx_vector_vector_array_"]
-        [::std::mem::align_of::<mlx_vector_vector_array_>() - 8usize];
-    ["Offset of field: mlx_vector_vector_array_::ctx"]
-        [::std::mem::offset_of!(mlx_vector_vector_array_, ctx) - 0usize];
+    [
+        "Size of mlx_vector_vector_array_",
+    ][::std::mem::size_of::<mlx_vector_vector_array_>() - 8usize];
+    [
+        "Alignment of mlx_vector_vector_array_",
+    ][::std::mem::align_of::<mlx_vector_vector_array_>() - 8usize];
+    [
+        "Offset of field: mlx_vector_vector_array_::ctx",
+    ][::std::mem::offset_of!(mlx_vector_vector_array_, ctx) - 0usize];
 };
 pub type mlx_vector_vector_array = mlx_vector_vector_array_;
 unsafe extern "C" {
@@ -808,7 +920,9 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_vector_vector_array_free(vec: mlx_vector_vector_array) -> ::std::os::raw::c_int;
+    pub fn mlx_vector_vector_array_free(
+        vec: mlx_vector_vector_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_vector_vector_array_new_data(
@@ -817,7 +931,9 @@ unsafe extern "C" {
     ) -> mlx_vector_vector_array;
 }
 unsafe extern "C" {
-    pub fn mlx_vector_vector_array_new_value(val: mlx_vector_array) -> mlx_vector_vector_array;
+    pub fn mlx_vector_vector_array_new_value(
+        val: mlx_vector_array,
+    ) -> mlx_vector_vector_array;
 }
 unsafe extern "C" {
     pub fn mlx_vector_vector_array_set_data(
@@ -864,8 +980,9 @@ pub struct mlx_vector_int_ {
 const _: () = {
     ["Size of mlx_vector_int_"][::std::mem::size_of::<mlx_vector_int_>() - 8usize];
     ["Alignment of mlx_vector_int_"][::std::mem::align_of::<mlx_vector_int_>() - 8usize];
-    ["Offset of field: mlx_vector_int_::ctx"]
-        [::std::mem::offset_of!(mlx_vector_int_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_vector_int_::ctx",
+    ][::std::mem::offset_of!(mlx_vector_int_, ctx) - 0usize];
 };
 pub type mlx_vector_int = mlx_vector_int_;
 unsafe extern "C" {
@@ -881,8 +998,10 @@ unsafe extern "C" {
     pub fn mlx_vector_int_free(vec: mlx_vector_int) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_vector_int_new_data(data: *mut ::std::os::raw::c_int, size: usize)
-    -> mlx_vector_int;
+    pub fn mlx_vector_int_new_data(
+        data: *mut ::std::os::raw::c_int,
+        size: usize,
+    ) -> mlx_vector_int;
 }
 unsafe extern "C" {
     pub fn mlx_vector_int_new_value(val: ::std::os::raw::c_int) -> mlx_vector_int;
@@ -931,9 +1050,12 @@ pub struct mlx_vector_string_ {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_vector_string_"][::std::mem::size_of::<mlx_vector_string_>() - 8usize];
-    ["Alignment of mlx_vector_string_"][::std::mem::align_of::<mlx_vector_string_>() - 8usize];
-    ["Offset of field: mlx_vector_string_::ctx"]
-        [::std::mem::offset_of!(mlx_vector_string_, ctx) - 0usize];
+    [
+        "Alignment of mlx_vector_string_",
+    ][::std::mem::align_of::<mlx_vector_string_>() - 8usize];
+    [
+        "Offset of field: mlx_vector_string_::ctx",
+    ][::std::mem::offset_of!(mlx_vector_string_, ctx) - 0usize];
 };
 unsafe extern "C" {
     pub fn mlx_vector_string_new() -> mlx_vector_string;
@@ -954,7 +1076,9 @@ unsafe extern "C" {
     ) -> mlx_vector_string;
 }
 unsafe extern "C" {
-    pub fn mlx_vector_string_new_value(val: *const ::std::os::raw::c_char) -> mlx_vector_string;
+    pub fn mlx_vector_string_new_value(
+        val: *const ::std::os::raw::c_char,
+    ) -> mlx_vector_string;
 }
 unsafe extern "C" {
     pub fn mlx_vector_string_set_data(
@@ -1000,9 +1124,12 @@ pub struct mlx_vector_stream_ {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_vector_stream_"][::std::mem::size_of::<mlx_vector_stream_>() - 8usize];
-    ["Alignment of mlx_vector_stream_"][::std::mem::align_of::<mlx_vector_stream_>() - 8usize];
-    ["Offset of field: mlx_vector_stream_::ctx"]
-        [::std::mem::offset_of!(mlx_vector_stream_, ctx) - 0usize];
+    [
+        "Alignment of mlx_vector_stream_",
+    ][::std::mem::align_of::<mlx_vector_stream_>() - 8usize];
+    [
+        "Offset of field: mlx_vector_stream_::ctx",
+    ][::std::mem::offset_of!(mlx_vector_stream_, ctx) - 0usize];
 };
 unsafe extern "C" {
     pub fn mlx_vector_stream_new() -> mlx_vector_stream;
@@ -1017,7 +1144,10 @@ unsafe extern "C" {
     pub fn mlx_vector_stream_free(vec: mlx_vector_stream) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_vector_stream_new_data(data: *const mlx_stream, size: usize) -> mlx_vector_stream;
+    pub fn mlx_vector_stream_new_data(
+        data: *const mlx_stream,
+        size: usize,
+    ) -> mlx_vector_stream;
 }
 unsafe extern "C" {
     pub fn mlx_vector_stream_new_value(val: mlx_stream) -> mlx_vector_stream;
@@ -1067,7 +1197,9 @@ pub struct mlx_closure_ {
 const _: () = {
     ["Size of mlx_closure_"][::std::mem::size_of::<mlx_closure_>() - 8usize];
     ["Alignment of mlx_closure_"][::std::mem::align_of::<mlx_closure_>() - 8usize];
-    ["Offset of field: mlx_closure_::ctx"][::std::mem::offset_of!(mlx_closure_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_closure_::ctx",
+    ][::std::mem::offset_of!(mlx_closure_, ctx) - 0usize];
 };
 pub type mlx_closure = mlx_closure_;
 unsafe extern "C" {
@@ -1096,11 +1228,16 @@ unsafe extern "C" {
             ) -> ::std::os::raw::c_int,
         >,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_closure;
 }
 unsafe extern "C" {
-    pub fn mlx_closure_set(cls: *mut mlx_closure, src: mlx_closure) -> ::std::os::raw::c_int;
+    pub fn mlx_closure_set(
+        cls: *mut mlx_closure,
+        src: mlx_closure,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_closure_apply(
@@ -1112,7 +1249,10 @@ unsafe extern "C" {
 unsafe extern "C" {
     pub fn mlx_closure_new_unary(
         fun: ::std::option::Option<
-            unsafe extern "C" fn(arg1: *mut mlx_array, arg2: mlx_array) -> ::std::os::raw::c_int,
+            unsafe extern "C" fn(
+                arg1: *mut mlx_array,
+                arg2: mlx_array,
+            ) -> ::std::os::raw::c_int,
         >,
     ) -> mlx_closure;
 }
@@ -1123,10 +1263,15 @@ pub struct mlx_closure_kwargs_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_closure_kwargs_"][::std::mem::size_of::<mlx_closure_kwargs_>() - 8usize];
-    ["Alignment of mlx_closure_kwargs_"][::std::mem::align_of::<mlx_closure_kwargs_>() - 8usize];
-    ["Offset of field: mlx_closure_kwargs_::ctx"]
-        [::std::mem::offset_of!(mlx_closure_kwargs_, ctx) - 0usize];
+    [
+        "Size of mlx_closure_kwargs_",
+    ][::std::mem::size_of::<mlx_closure_kwargs_>() - 8usize];
+    [
+        "Alignment of mlx_closure_kwargs_",
+    ][::std::mem::align_of::<mlx_closure_kwargs_>() - 8usize];
+    [
+        "Offset of field: mlx_closure_kwargs_::ctx",
+    ][::std::mem::offset_of!(mlx_closure_kwargs_, ctx) - 0usize];
 };
 pub type mlx_closure_kwargs = mlx_closure_kwargs_;
 unsafe extern "C" {
@@ -1157,7 +1302,9 @@ unsafe extern "C" {
             ) -> ::std::os::raw::c_int,
         >,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_closure_kwargs;
 }
 unsafe extern "C" {
@@ -1181,12 +1328,15 @@ pub struct mlx_closure_value_and_grad_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_closure_value_and_grad_"]
-        [::std::mem::size_of::<mlx_closure_value_and_grad_>() - 8usize];
-    ["Alignment of mlx_closure_value_and_grad_"]
-        [::std::mem::align_of::<mlx_closure_value_and_grad_>() - 8usize];
-    ["Offset of field: mlx_closure_value_and_grad_::ctx"]
-        [::std::mem::offset_of!(mlx_closure_value_and_grad_, ctx) - 0usize];
+    [
+        "Size of mlx_closure_value_and_grad_",
+    ][::std::mem::size_of::<mlx_closure_value_and_grad_>() - 8usize];
+    [
+        "Alignment of mlx_closure_value_and_grad_",
+    ][::std::mem::align_of::<mlx_closure_value_and_grad_>() - 8usize];
+    [
+        "Offset of field: mlx_closure_value_and_grad_::ctx",
+    ][::std::mem::offset_of!(mlx_closure_value_and_grad_, ctx) - 0usize];
 };
 pub type mlx_closure_value_and_grad = mlx_closure_value_and_grad_;
 unsafe extern "C" {
@@ -1219,7 +1369,9 @@ unsafe extern "C" {
             ) -> ::std::os::raw::c_int,
         >,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_closure_value_and_grad;
 }
 unsafe extern "C" {
@@ -1243,10 +1395,15 @@ pub struct mlx_closure_custom_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_closure_custom_"][::std::mem::size_of::<mlx_closure_custom_>() - 8usize];
-    ["Alignment of mlx_closure_custom_"][::std::mem::align_of::<mlx_closure_custom_>() - 8usize];
-    ["Offset of field: mlx_closure_custom_::ctx"]
-        [::std::mem::offset_of!(mlx_closure_custom_, ctx) - 0usize];
+    [
+        "Size of mlx_closure_custom_",
+    ][::std::mem::size_of::<mlx_closure_custom_>() - 8usize];
+    [
+        "Alignment of mlx_closure_custom_",
+    ][::std::mem::align_of::<mlx_closure_custom_>() - 8usize];
+    [
+        "Offset of field: mlx_closure_custom_::ctx",
+    ][::std::mem::offset_of!(mlx_closure_custom_, ctx) - 0usize];
 };
 pub type mlx_closure_custom = mlx_closure_custom_;
 unsafe extern "C" {
@@ -1279,7 +1436,9 @@ unsafe extern "C" {
             ) -> ::std::os::raw::c_int,
         >,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_closure_custom;
 }
 unsafe extern "C" {
@@ -1304,18 +1463,24 @@ pub struct mlx_closure_custom_jvp_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_closure_custom_jvp_"][::std::mem::size_of::<mlx_closure_custom_jvp_>() - 8usize];
-    ["Alignment of mlx_closure_custom_jvp_"]
-        [::std::mem::align_of::<mlx_closure_custom_jvp_>() - 8usize];
-    ["Offset of field: mlx_closure_custom_jvp_::ctx"]
-        [::std::mem::offset_of!(mlx_closure_custom_jvp_, ctx) - 0usize];
+    [
+        "Size of mlx_closure_custom_jvp_",
+    ][::std::mem::size_of::<mlx_closure_custom_jvp_>() - 8usize];
+    [
+        "Alignment of mlx_closure_custom_jvp_",
+    ][::std::mem::align_of::<mlx_closure_custom_jvp_>() - 8usize];
+    [
+        "Offset of field: mlx_closure_custom_jvp_::ctx",
+    ][::std::mem::offset_of!(mlx_closure_custom_jvp_, ctx) - 0usize];
 };
 pub type mlx_closure_custom_jvp = mlx_closure_custom_jvp_;
 unsafe extern "C" {
     pub fn mlx_closure_custom_jvp_new() -> mlx_closure_custom_jvp;
 }
 unsafe extern "C" {
-    pub fn mlx_closure_custom_jvp_free(cls: mlx_closure_custom_jvp) -> ::std::os::raw::c_int;
+    pub fn mlx_closure_custom_jvp_free(
+        cls: mlx_closure_custom_jvp,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_closure_custom_jvp_new_func(
@@ -1343,7 +1508,9 @@ unsafe extern "C" {
             ) -> ::std::os::raw::c_int,
         >,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_closure_custom_jvp;
 }
 unsafe extern "C" {
@@ -1369,19 +1536,24 @@ pub struct mlx_closure_custom_vmap_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_closure_custom_vmap_"]
-        [::std::mem::size_of::<mlx_closure_custom_vmap_>() - 8usize];
-    ["Alignment of mlx_closure_custom_vmap_"]
-        [::std::mem::align_of::<mlx_closure_custom_vmap_>() - 8usize];
-    ["Offset of field: mlx_closure_custom_vmap_::ctx"]
-        [::std::mem::offset_of!(mlx_closure_custom_vmap_, ctx) - 0usize];
+    [
+        "Size of mlx_closure_custom_vmap_",
+    ][::std::mem::size_of::<mlx_closure_custom_vmap_>() - 8usize];
+    [
+        "Alignment of mlx_closure_custom_vmap_",
+    ][::std::mem::align_of::<mlx_closure_custom_vmap_>() - 8usize];
+    [
+        "Offset of field: mlx_closure_custom_vmap_::ctx",
+    ][::std::mem::offset_of!(mlx_closure_custom_vmap_, ctx) - 0usize];
 };
 pub type mlx_closure_custom_vmap = mlx_closure_custom_vmap_;
 unsafe extern "C" {
     pub fn mlx_closure_custom_vmap_new() -> mlx_closure_custom_vmap;
 }
 unsafe extern "C" {
-    pub fn mlx_closure_custom_vmap_free(cls: mlx_closure_custom_vmap) -> ::std::os::raw::c_int;
+    pub fn mlx_closure_custom_vmap_free(
+        cls: mlx_closure_custom_vmap,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_closure_custom_vmap_new_func(
@@ -1409,7 +1581,9 @@ unsafe extern "C" {
             ) -> ::std::os::raw::c_int,
         >,
         payload: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     ) -> mlx_closure_custom_vmap;
 }
 unsafe extern "C" {
@@ -1451,18 +1625,24 @@ pub struct mlx_distributed_group_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_distributed_group_"][::std::mem::size_of::<mlx_distributed_group_>() - 8usize];
-    ["Alignment of mlx_distributed_group_"]
-        [::std::mem::align_of::<mlx_distributed_group_>() - 8usize];
-    ["Offset of field: mlx_distributed_group_::ctx"]
-        [::std::mem::offset_of!(mlx_distributed_group_, ctx) - 0usize];
+    [
+        "Size of mlx_distributed_group_",
+    ][::std::mem::size_of::<mlx_distributed_group_>() - 8usize];
+    [
+        "Alignment of mlx_distributed_group_",
+    ][::std::mem::align_of::<mlx_distributed_group_>() - 8usize];
+    [
+        "Offset of field: mlx_distributed_group_::ctx",
+    ][::std::mem::offset_of!(mlx_distributed_group_, ctx) - 0usize];
 };
 pub type mlx_distributed_group = mlx_distributed_group_;
 unsafe extern "C" {
     pub fn mlx_distributed_group_new() -> mlx_distributed_group;
 }
 unsafe extern "C" {
-    pub fn mlx_distributed_group_free(group: mlx_distributed_group) -> ::std::os::raw::c_int;
+    pub fn mlx_distributed_group_free(
+        group: mlx_distributed_group,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_distributed_init(
@@ -1472,10 +1652,14 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_distributed_group_rank(group: mlx_distributed_group) -> ::std::os::raw::c_int;
+    pub fn mlx_distributed_group_rank(
+        group: mlx_distributed_group,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_distributed_group_size(group: mlx_distributed_group) -> ::std::os::raw::c_int;
+    pub fn mlx_distributed_group_size(
+        group: mlx_distributed_group,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_distributed_group_split(
@@ -1497,7 +1681,9 @@ pub struct mlx_io_reader_ {
 const _: () = {
     ["Size of mlx_io_reader_"][::std::mem::size_of::<mlx_io_reader_>() - 8usize];
     ["Alignment of mlx_io_reader_"][::std::mem::align_of::<mlx_io_reader_>() - 8usize];
-    ["Offset of field: mlx_io_reader_::ctx"][::std::mem::offset_of!(mlx_io_reader_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_io_reader_::ctx",
+    ][::std::mem::offset_of!(mlx_io_reader_, ctx) - 0usize];
 };
 pub type mlx_io_reader = mlx_io_reader_;
 #[repr(C)]
@@ -1509,18 +1695,23 @@ pub struct mlx_io_writer_ {
 const _: () = {
     ["Size of mlx_io_writer_"][::std::mem::size_of::<mlx_io_writer_>() - 8usize];
     ["Alignment of mlx_io_writer_"][::std::mem::align_of::<mlx_io_writer_>() - 8usize];
-    ["Offset of field: mlx_io_writer_::ctx"][::std::mem::offset_of!(mlx_io_writer_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_io_writer_::ctx",
+    ][::std::mem::offset_of!(mlx_io_writer_, ctx) - 0usize];
 };
 pub type mlx_io_writer = mlx_io_writer_;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct mlx_io_vtable_ {
-    pub is_open:
-        ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> bool>,
-    pub good:
-        ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> bool>,
-    pub tell:
-        ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> usize>,
+    pub is_open: ::std::option::Option<
+        unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> bool,
+    >,
+    pub good: ::std::option::Option<
+        unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> bool,
+    >,
+    pub tell: ::std::option::Option<
+        unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> usize,
+    >,
     pub seek: ::std::option::Option<
         unsafe extern "C" fn(
             arg1: *mut ::std::os::raw::c_void,
@@ -1551,32 +1742,45 @@ pub struct mlx_io_vtable_ {
         ) -> usize,
     >,
     pub label: ::std::option::Option<
-        unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void) -> *const ::std::os::raw::c_char,
+        unsafe extern "C" fn(
+            arg1: *mut ::std::os::raw::c_void,
+        ) -> *const ::std::os::raw::c_char,
     >,
-    pub free: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+    pub free: ::std::option::Option<
+        unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+    >,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_io_vtable_"][::std::mem::size_of::<mlx_io_vtable_>() - 72usize];
     ["Alignment of mlx_io_vtable_"][::std::mem::align_of::<mlx_io_vtable_>() - 8usize];
-    ["Offset of field: mlx_io_vtable_::is_open"]
-        [::std::mem::offset_of!(mlx_io_vtable_, is_open) - 0usize];
-    ["Offset of field: mlx_io_vtable_::good"]
-        [::std::mem::offset_of!(mlx_io_vtable_, good) - 8usize];
-    ["Offset of field: mlx_io_vtable_::tell"]
-        [::std::mem::offset_of!(mlx_io_vtable_, tell) - 16usize];
-    ["Offset of field: mlx_io_vtable_::seek"]
-        [::std::mem::offset_of!(mlx_io_vtable_, seek) - 24usize];
-    ["Offset of field: mlx_io_vtable_::read"]
-        [::std::mem::offset_of!(mlx_io_vtable_, read) - 32usize];
-    ["Offset of field: mlx_io_vtable_::read_at_offset"]
-        [::std::mem::offset_of!(mlx_io_vtable_, read_at_offset) - 40usize];
-    ["Offset of field: mlx_io_vtable_::write"]
-        [::std::mem::offset_of!(mlx_io_vtable_, write) - 48usize];
-    ["Offset of field: mlx_io_vtable_::label"]
-        [::std::mem::offset_of!(mlx_io_vtable_, label) - 56usize];
-    ["Offset of field: mlx_io_vtable_::free"]
-        [::std::mem::offset_of!(mlx_io_vtable_, free) - 64usize];
+    [
+        "Offset of field: mlx_io_vtable_::is_open",
+    ][::std::mem::offset_of!(mlx_io_vtable_, is_open) - 0usize];
+    [
+        "Offset of field: mlx_io_vtable_::good",
+    ][::std::mem::offset_of!(mlx_io_vtable_, good) - 8usize];
+    [
+        "Offset of field: mlx_io_vtable_::tell",
+    ][::std::mem::offset_of!(mlx_io_vtable_, tell) - 16usize];
+    [
+        "Offset of field: mlx_io_vtable_::seek",
+    ][::std::mem::offset_of!(mlx_io_vtable_, seek) - 24usize];
+    [
+        "Offset of field: mlx_io_vtable_::read",
+    ][::std::mem::offset_of!(mlx_io_vtable_, read) - 32usize];
+    [
+        "Offset of field: mlx_io_vtable_::read_at_offset",
+    ][::std::mem::offset_of!(mlx_io_vtable_, read_at_offset) - 40usize];
+    [
+        "Offset of field: mlx_io_vtable_::write",
+    ][::std::mem::offset_of!(mlx_io_vtable_, write) - 48usize];
+    [
+        "Offset of field: mlx_io_vtable_::label",
+    ][::std::mem::offset_of!(mlx_io_vtable_, label) - 56usize];
+    [
+        "Offset of field: mlx_io_vtable_::free",
+    ][::std::mem::offset_of!(mlx_io_vtable_, free) - 64usize];
 };
 pub type mlx_io_vtable = mlx_io_vtable_;
 unsafe extern "C" {
@@ -1630,7 +1834,9 @@ pub struct mlx_io_gguf_ {
 const _: () = {
     ["Size of mlx_io_gguf_"][::std::mem::size_of::<mlx_io_gguf_>() - 8usize];
     ["Alignment of mlx_io_gguf_"][::std::mem::align_of::<mlx_io_gguf_>() - 8usize];
-    ["Offset of field: mlx_io_gguf_::ctx"][::std::mem::offset_of!(mlx_io_gguf_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_io_gguf_::ctx",
+    ][::std::mem::offset_of!(mlx_io_gguf_, ctx) - 0usize];
 };
 pub type mlx_io_gguf = mlx_io_gguf_;
 unsafe extern "C" {
@@ -1736,9 +1942,12 @@ pub struct mlx_compile_cache_ {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mlx_compile_cache_"][::std::mem::size_of::<mlx_compile_cache_>() - 8usize];
-    ["Alignment of mlx_compile_cache_"][::std::mem::align_of::<mlx_compile_cache_>() - 8usize];
-    ["Offset of field: mlx_compile_cache_::ctx"]
-        [::std::mem::offset_of!(mlx_compile_cache_, ctx) - 0usize];
+    [
+        "Alignment of mlx_compile_cache_",
+    ][::std::mem::align_of::<mlx_compile_cache_>() - 8usize];
+    [
+        "Offset of field: mlx_compile_cache_::ctx",
+    ][::std::mem::offset_of!(mlx_compile_cache_, ctx) - 0usize];
 };
 pub type mlx_compile_cache = mlx_compile_cache_;
 unsafe extern "C" {
@@ -1765,10 +1974,14 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_detail_compile_cache(res: *mut mlx_compile_cache) -> ::std::os::raw::c_int;
+    pub fn mlx_detail_compile_cache(
+        res: *mut mlx_compile_cache,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_detail_compile_clear_cache(cache: mlx_compile_cache) -> ::std::os::raw::c_int;
+    pub fn mlx_detail_compile_clear_cache(
+        cache: mlx_compile_cache,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_detail_compile_erase(
@@ -1858,13 +2071,18 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 pub type mlx_error_handler_func = ::std::option::Option<
-    unsafe extern "C" fn(msg: *const ::std::os::raw::c_char, data: *mut ::std::os::raw::c_void),
+    unsafe extern "C" fn(
+        msg: *const ::std::os::raw::c_char,
+        data: *mut ::std::os::raw::c_void,
+    ),
 >;
 unsafe extern "C" {
     pub fn mlx_set_error_handler(
         handler: mlx_error_handler_func,
         data: *mut ::std::os::raw::c_void,
-        dtor: ::std::option::Option<unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void)>,
+        dtor: ::std::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::std::os::raw::c_void),
+        >,
     );
 }
 unsafe extern "C" {
@@ -1899,11 +2117,15 @@ pub struct mlx_function_exporter_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_function_exporter_"][::std::mem::size_of::<mlx_function_exporter_>() - 8usize];
-    ["Alignment of mlx_function_exporter_"]
-        [::std::mem::align_of::<mlx_function_exporter_>() - 8usize];
-    ["Offset of field: mlx_function_exporter_::ctx"]
-        [::std::mem::offset_of!(mlx_function_exporter_, ctx) - 0usize];
+    [
+        "Size of mlx_function_exporter_",
+    ][::std::mem::size_of::<mlx_function_exporter_>() - 8usize];
+    [
+        "Alignment of mlx_function_exporter_",
+    ][::std::mem::align_of::<mlx_function_exporter_>() - 8usize];
+    [
+        "Offset of field: mlx_function_exporter_::ctx",
+    ][::std::mem::offset_of!(mlx_function_exporter_, ctx) - 0usize];
 };
 pub type mlx_function_exporter = mlx_function_exporter_;
 unsafe extern "C" {
@@ -1914,7 +2136,9 @@ unsafe extern "C" {
     ) -> mlx_function_exporter;
 }
 unsafe extern "C" {
-    pub fn mlx_function_exporter_free(xfunc: mlx_function_exporter) -> ::std::os::raw::c_int;
+    pub fn mlx_function_exporter_free(
+        xfunc: mlx_function_exporter,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_function_exporter_apply(
@@ -1936,18 +2160,26 @@ pub struct mlx_imported_function_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_imported_function_"][::std::mem::size_of::<mlx_imported_function_>() - 8usize];
-    ["Alignment of mlx_imported_function_"]
-        [::std::mem::align_of::<mlx_imported_function_>() - 8usize];
-    ["Offset of field: mlx_imported_function_::ctx"]
-        [::std::mem::offset_of!(mlx_imported_function_, ctx) - 0usize];
+    [
+        "Size of mlx_imported_function_",
+    ][::std::mem::size_of::<mlx_imported_function_>() - 8usize];
+    [
+        "Alignment of mlx_imported_function_",
+    ][::std::mem::align_of::<mlx_imported_function_>() - 8usize];
+    [
+        "Offset of field: mlx_imported_function_::ctx",
+    ][::std::mem::offset_of!(mlx_imported_function_, ctx) - 0usize];
 };
 pub type mlx_imported_function = mlx_imported_function_;
 unsafe extern "C" {
-    pub fn mlx_imported_function_new(file: *const ::std::os::raw::c_char) -> mlx_imported_function;
+    pub fn mlx_imported_function_new(
+        file: *const ::std::os::raw::c_char,
+    ) -> mlx_imported_function;
 }
 unsafe extern "C" {
-    pub fn mlx_imported_function_free(xfunc: mlx_imported_function) -> ::std::os::raw::c_int;
+    pub fn mlx_imported_function_free(
+        xfunc: mlx_imported_function,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_imported_function_apply(
@@ -1979,12 +2211,15 @@ pub struct mlx_fast_cuda_kernel_config_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_fast_cuda_kernel_config_"]
-        [::std::mem::size_of::<mlx_fast_cuda_kernel_config_>() - 8usize];
-    ["Alignment of mlx_fast_cuda_kernel_config_"]
-        [::std::mem::align_of::<mlx_fast_cuda_kernel_config_>() - 8usize];
-    ["Offset of field: mlx_fast_cuda_kernel_config_::ctx"]
-        [::std::mem::offset_of!(mlx_fast_cuda_kernel_config_, ctx) - 0usize];
+    [
+        "Size of mlx_fast_cuda_kernel_config_",
+    ][::std::mem::size_of::<mlx_fast_cuda_kernel_config_>() - 8usize];
+    [
+        "Alignment of mlx_fast_cuda_kernel_config_",
+    ][::std::mem::align_of::<mlx_fast_cuda_kernel_config_>() - 8usize];
+    [
+        "Offset of field: mlx_fast_cuda_kernel_config_::ctx",
+    ][::std::mem::offset_of!(mlx_fast_cuda_kernel_config_, ctx) - 0usize];
 };
 pub type mlx_fast_cuda_kernel_config = mlx_fast_cuda_kernel_config_;
 unsafe extern "C" {
@@ -2057,11 +2292,15 @@ pub struct mlx_fast_cuda_kernel_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_fast_cuda_kernel_"][::std::mem::size_of::<mlx_fast_cuda_kernel_>() - 8usize];
-    ["Alignment of mlx_fast_cuda_kernel_"]
-        [::std::mem::align_of::<mlx_fast_cuda_kernel_>() - 8usize];
-    ["Offset of field: mlx_fast_cuda_kernel_::ctx"]
-        [::std::mem::offset_of!(mlx_fast_cuda_kernel_, ctx) - 0usize];
+    [
+        "Size of mlx_fast_cuda_kernel_",
+    ][::std::mem::size_of::<mlx_fast_cuda_kernel_>() - 8usize];
+    [
+        "Alignment of mlx_fast_cuda_kernel_",
+    ][::std::mem::align_of::<mlx_fast_cuda_kernel_>() - 8usize];
+    [
+        "Offset of field: mlx_fast_cuda_kernel_::ctx",
+    ][::std::mem::offset_of!(mlx_fast_cuda_kernel_, ctx) - 0usize];
 };
 pub type mlx_fast_cuda_kernel = mlx_fast_cuda_kernel_;
 unsafe extern "C" {
@@ -2104,12 +2343,15 @@ pub struct mlx_fast_metal_kernel_config_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_fast_metal_kernel_config_"]
-        [::std::mem::size_of::<mlx_fast_metal_kernel_config_>() - 8usize];
-    ["Alignment of mlx_fast_metal_kernel_config_"]
-        [::std::mem::align_of::<mlx_fast_metal_kernel_config_>() - 8usize];
-    ["Offset of field: mlx_fast_metal_kernel_config_::ctx"]
-        [::std::mem::offset_of!(mlx_fast_metal_kernel_config_, ctx) - 0usize];
+    [
+        "Size of mlx_fast_metal_kernel_config_",
+    ][::std::mem::size_of::<mlx_fast_metal_kernel_config_>() - 8usize];
+    [
+        "Alignment of mlx_fast_metal_kernel_config_",
+    ][::std::mem::align_of::<mlx_fast_metal_kernel_config_>() - 8usize];
+    [
+        "Offset of field: mlx_fast_metal_kernel_config_::ctx",
+    ][::std::mem::offset_of!(mlx_fast_metal_kernel_config_, ctx) - 0usize];
 };
 pub type mlx_fast_metal_kernel_config = mlx_fast_metal_kernel_config_;
 unsafe extern "C" {
@@ -2182,11 +2424,15 @@ pub struct mlx_fast_metal_kernel_ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mlx_fast_metal_kernel_"][::std::mem::size_of::<mlx_fast_metal_kernel_>() - 8usize];
-    ["Alignment of mlx_fast_metal_kernel_"]
-        [::std::mem::align_of::<mlx_fast_metal_kernel_>() - 8usize];
-    ["Offset of field: mlx_fast_metal_kernel_::ctx"]
-        [::std::mem::offset_of!(mlx_fast_metal_kernel_, ctx) - 0usize];
+    [
+        "Size of mlx_fast_metal_kernel_",
+    ][::std::mem::size_of::<mlx_fast_metal_kernel_>() - 8usize];
+    [
+        "Alignment of mlx_fast_metal_kernel_",
+    ][::std::mem::align_of::<mlx_fast_metal_kernel_>() - 8usize];
+    [
+        "Offset of field: mlx_fast_metal_kernel_::ctx",
+    ][::std::mem::offset_of!(mlx_fast_metal_kernel_, ctx) - 0usize];
 };
 pub type mlx_fast_metal_kernel = mlx_fast_metal_kernel_;
 unsafe extern "C" {
@@ -2445,8 +2691,9 @@ pub struct mlx_node_namer_ {
 const _: () = {
     ["Size of mlx_node_namer_"][::std::mem::size_of::<mlx_node_namer_>() - 8usize];
     ["Alignment of mlx_node_namer_"][::std::mem::align_of::<mlx_node_namer_>() - 8usize];
-    ["Offset of field: mlx_node_namer_::ctx"]
-        [::std::mem::offset_of!(mlx_node_namer_, ctx) - 0usize];
+    [
+        "Offset of field: mlx_node_namer_::ctx",
+    ][::std::mem::offset_of!(mlx_node_namer_, ctx) - 0usize];
 };
 pub type mlx_node_namer = mlx_node_namer_;
 unsafe extern "C" {
@@ -2521,10 +2768,16 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_save_writer(out_stream: mlx_io_writer, a: mlx_array) -> ::std::os::raw::c_int;
+    pub fn mlx_save_writer(
+        out_stream: mlx_io_writer,
+        a: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_save(file: *const ::std::os::raw::c_char, a: mlx_array) -> ::std::os::raw::c_int;
+    pub fn mlx_save(
+        file: *const ::std::os::raw::c_char,
+        a: mlx_array,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_save_gguf(
@@ -2759,13 +3012,19 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_metal_start_capture(path: *const ::std::os::raw::c_char) -> ::std::os::raw::c_int;
+    pub fn mlx_metal_start_capture(
+        path: *const ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_metal_stop_capture() -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_abs(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_abs(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_add(
@@ -2862,19 +3121,39 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_arccos(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_arccos(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_arccosh(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_arccosh(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_arcsin(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_arcsin(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_arcsinh(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_arcsinh(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_arctan(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_arctan(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_arctan2(
@@ -2885,7 +3164,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_arctanh(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_arctanh(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_argmax_axis(
@@ -2947,7 +3230,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_argsort(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_argsort(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_array_equal(
@@ -3073,7 +3360,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_ceil(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_ceil(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_clip(
@@ -3100,8 +3391,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_conjugate(res: *mut mlx_array, a: mlx_array, s: mlx_stream)
-    -> ::std::os::raw::c_int;
+    pub fn mlx_conjugate(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_contiguous(
@@ -3228,13 +3522,25 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_copy(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_copy(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_cos(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_cos(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_cosh(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_cosh(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_count_nonzero_axis(
@@ -3344,7 +3650,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_degrees(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_degrees(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_depends(
@@ -3427,13 +3737,25 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_erf(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_erf(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_erfinv(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_erfinv(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_exp(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_exp(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_expand_dims_axes(
@@ -3453,7 +3775,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_expm1(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_expm1(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_eye(
@@ -3492,10 +3818,18 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_flip(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_flip(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_floor(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_floor(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_floor_divide(
@@ -3647,7 +3981,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_imag(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_imag(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_inner(
@@ -3669,19 +4007,39 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_isfinite(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_isfinite(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_isinf(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_isinf(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_isnan(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_isnan(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_isneginf(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_isneginf(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_isposinf(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_isposinf(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_kron(
@@ -3737,16 +4095,32 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_log(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_log(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_log10(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_log10(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_log1p(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_log1p(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_log2(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_log2(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_logaddexp(
@@ -4011,7 +4385,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_negative(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_negative(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_not_equal(
@@ -4050,8 +4428,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_ones_like(res: *mut mlx_array, a: mlx_array, s: mlx_stream)
-    -> ::std::os::raw::c_int;
+    pub fn mlx_ones_like(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_outer(
@@ -4104,7 +4485,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_positive(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_positive(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_power(
@@ -4191,10 +4576,18 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_radians(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_radians(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_real(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_real(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_reciprocal(
@@ -4284,7 +4677,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_rsqrt(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_rsqrt(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_scatter(
@@ -4420,16 +4817,32 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_sigmoid(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_sigmoid(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_sign(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_sign(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_sin(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_sin(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_sinh(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_sinh(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_slice(
@@ -4573,7 +4986,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_sort(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_sort(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_split(
@@ -4595,10 +5012,18 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_sqrt(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_sqrt(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_square(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_square(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_squeeze_axes(
@@ -4618,7 +5043,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_squeeze(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_squeeze(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_stack_axis(
@@ -4743,10 +5172,18 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_tan(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_tan(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_tanh(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_tanh(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_tensordot(
@@ -4779,7 +5216,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_to_fp8(res: *mut mlx_array, x: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_to_fp8(
+        res: *mut mlx_array,
+        x: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_topk_axis(
@@ -4810,7 +5251,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_trace(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_trace(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_transpose_axes(
@@ -4822,8 +5267,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_transpose(res: *mut mlx_array, a: mlx_array, s: mlx_stream)
-    -> ::std::os::raw::c_int;
+    pub fn mlx_transpose(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_tri(
@@ -4852,7 +5300,11 @@ unsafe extern "C" {
     ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_trunc(res: *mut mlx_array, a: mlx_array, s: mlx_stream) -> ::std::os::raw::c_int;
+    pub fn mlx_trunc(
+        res: *mut mlx_array,
+        a: mlx_array,
+        s: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_unflatten(
@@ -5146,7 +5598,10 @@ unsafe extern "C" {
     pub fn mlx_async_eval(outputs: mlx_vector_array) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn mlx_checkpoint(res: *mut mlx_closure, fun: mlx_closure) -> ::std::os::raw::c_int;
+    pub fn mlx_checkpoint(
+        res: *mut mlx_closure,
+        fun: mlx_closure,
+    ) -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
     pub fn mlx_custom_function(

@@ -50,6 +50,8 @@ fn builder(mlx_c: &Path, headers: &[PathBuf]) -> bindgen::Builder {
         // Struct layouts are checked on the target that generates; pointers and integers, they are alike on all 64-bit ones.
         .layout_tests(true)
         .rust_target(bindgen::RustTarget::stable(85, 0).unwrap_or_default())
+        // Formats alike whatever rustfmt is installed and however this repository sets it up.
+        .formatter(bindgen::Formatter::Prettyplease)
         .raw_line(HEADER);
     headers.iter().fold(builder, |builder, header| {
         builder.header(header.to_string_lossy())

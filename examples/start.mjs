@@ -1,0 +1,48 @@
+// Asks the bundled model several different questions at the same time, shows the answers as they are written, then a
+// table of how it went. With arguments, asks those questions instead: `npm start -- "What is 12 + 7?"`.
+
+import { createEngine, MlxServingError } from 'mlx-serving'
+import { openView, printTable } from './display.mjs'
+
+const user = content => ({ role: 'user', content })
+const assistant = content => ({ role: 'assistant', content })
+
+const CONVERSATIONS = [
+  [user('What is 12 + 7?')],
+  [user('What is the capital of France?')],
+  [user("Spell the word 'cat'.")],
+  [user('Which is larger, 17 or 71?')],
+  [user('What day comes after Monday?')],
+  [user('What is 20 + 30?'), assistant('20 + 30 = 50.'), user('And minus 3?')],
+]
+
+async function ask(engine, model, messages, line) {
+  const generation = engine.generate({ model, messages, temperature: 0 })
+  for await (const chunk of generation) line.add(chunk.text)
+  // The whole answer and its figures; nothing is generated again.
+  const result = await generation
+  line.end(result.text)
+  return { question: messages.at(-1).content, ...result }
+}
+
+async function run(conversations) {
+  const engine = await createEngine()
+  try {
+    const model = await engine.loadModel()
+    const view = openView(conversations.map(messages => messages.at(-1).content))
+    // All are asked before any is answered: the engine decodes them together, one batched step at a time.
+    const answers = conversations.map((messages, row) => ask(engine, model, messages, view.line(row)))
+    printTable(await Promise.all(answers))
+  } finally {
+    await engine.shutdown()
+  }
+}
+
+const asked = process.argv.slice(2).map(question => [user(question)])
+try {
+  await run(asked.length > 0 ? asked : CONVERSATIONS)
+} catch (error) {
+  if (!(error instanceof MlxServingError)) throw error
+  console.error(`${error.code}: ${error.message}`)
+  process.exitCode = 1
+}

@@ -1,0 +1,457 @@
+// The public types of mlx-serving: the truth that lib/ implements and `__test__/types.test-d.ts` holds it to.
+// Only what works is declared: an option that is not here is rejected at run time as well.
+
+/**
+ * Starts an engine: one thread of its own that runs models and batches whatever is asked of it.
+ *
+ * One engine serves any number of models and concurrent generations; a process rarely needs a second one. Nothing
+ * native is loaded before this call. An engine that is never shut down does not keep the process alive.
+ *
+ * @throws {@link UnsupportedPlatformError} there is no addon for this platform, or it could not be loaded
+ * @throws {@link ConfigError} an option is unknown or out of range
+ * @throws {@link BackendError} the device could not be started
+ *
+ * @example
+ * const engine = await createEngine()
+ * const model = await engine.loadModel()
+ * const { text } = await engine.generate({ model, prompt: 'Once' })
+ */
+export declare function createEngine(options?: EngineOptions): Promise<Engine>
+
+/** How an engine is set up. Every field may be left out. */
+export interface EngineOptions {
+  /**
+   * What runs the models: MLX, or a simulated device. A simulated device computes nothing: it answers with
+   * deterministic text at the speed of the named profile, for example `'m3-max/llama-3.2-3b-4bit'`, so that code which
+   * uses this library can be tested on any machine.
+   *
+   * @default 'mlx'
+   */
+  backend?: 'mlx' | { simulated: string }
+  scheduler?: SchedulerOptions
+  streaming?: StreamingOptions
+}
+
+/** How much the engine does at once. */
+export interface SchedulerOptions {
+  /**
+   * Generations that are decoded together in one step of the model. More raises throughput and memory use.
+   *
+   * @default 16
+   */
+  batchSize?: number
+  /**
+   * Generations that may be pending at once, waiting and running. One more is refused with {@link OverloadedError}.
+   *
+   * @default 1024
+   */
+  maxQueue?: number
+  /**
+   * Prompt tokens computed in one step. Fewer let running streams go on more evenly while a long prompt is read.
+   *
+   * @default 512
+   */
+  prefillChunkTokens?: number
+}
+
+/** How far a stream may run ahead of the code that reads it. */
+export interface StreamingOptions {
+  /**
+   * Tokens a stream may be ahead of its reader. Then the generation is parked: it keeps its memory, takes no part in
+   * steps, and resumes when the reader has caught up. Other generations are not slowed.
+   *
+   * @default 256
+   */
+  bufferTokens?: number
+  /**
+   * Milliseconds a parked generation waits for its reader before it ends with {@link SlowConsumerError}.
+   *
+   * @default 60000
+   */
+  parkTimeoutMs?: number
+}
+
+/**
+ * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except the ones
+ * that shut down.
+ */
+export interface Engine extends AsyncDisposable {
+  /**
+   * Makes a model ready to generate.
+   *
+   * Without an argument it loads the small demo model that ships with the package. A string is the path of a model
+   * folder in Hugging Face layout, or the id of a model that is loaded. Loading a loaded model gives the same handle,
+   * and concurrent loads of one model load it once.
+   *
+   * @throws {@link ModelError} `ModelNotFound`, `ModelLoadError` or `UnsupportedModel`
+   * @throws {@link BackendError} `InsufficientMemory`: it does not fit the device
+   */
+  loadModel(model?: string | LoadModelOptions): Promise<ModelHandle>
+  /**
+   * Gives a model's memory back. Its running generations end with an error; new ones are refused at once.
+   *
+   * @throws {@link ModelError} `ModelNotLoaded`
+   */
+  unloadModel(model: ModelHandle | string): Promise<void>
+  /** The loaded models, oldest first. */
+  listModels(): ModelHandle[]
+  /** The handle of a loaded model; `undefined` for one that is not loaded. */
+  getModelInfo(model: ModelHandle | string): ModelHandle | undefined
+  /**
+   * Generates an answer. The work starts with the call; what comes back can be awaited, iterated, or both.
+   *
+   * Never throws: whatever is wrong rejects the promise and the iterator. A generation that nobody awaits or reads
+   * fails silently.
+   *
+   * @example
+   * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
+   * @example
+   * for await (const chunk of engine.generate({ model, prompt: 'Once' }, { signal })) process.stdout.write(chunk.text)
+   */
+  generate(params: GenerateParams, options?: GenerateOptions): Generation
+  /**
+   * The same as {@link Engine.generate} for code that wants one item for each token. The work starts with the first
+   * `next()`, and leaving the loop ends it.
+   */
+  createGenerator(params: GenerateParams, options?: GenerateOptions): AsyncGenerator<GeneratorItem, void, undefined>
+  /**
+   * The token ids of a text, as the model's tokenizer makes them of a plain prompt.
+   *
+   * @throws {@link ModelError} `TokenizerError` or `ModelNotLoaded`
+   */
+  tokenize(params: TokenizeParams): Promise<Uint32Array>
+  /**
+   * The text of token ids, special tokens left out.
+   *
+   * @throws {@link InvalidParamsError} an id is not in the vocabulary
+   */
+  detokenize(params: DetokenizeParams): Promise<string>
+  /**
+   * The prompt that {@link Engine.generate} would make of messages, for looking at it.
+   *
+   * @throws {@link ModelError} `TokenizerError`: the model has no chat template, or it fails on these messages
+   */
+  applyChatTemplate(params: ChatTemplateParams): Promise<string>
+  /** What the engine is doing and has done: a snapshot of plain values, cheap enough to take often. */
+  stats(): EngineStats
+  /**
+   * Stops the engine. New work is refused at once; running generations may end within `drainMs`, and what is left then
+   * ends. Calling it again gives the first call's promise, whatever the options.
+   *
+   * @throws {@link InvalidParamsError} `drainMs` is not a number of milliseconds; the engine goes on
+   */
+  shutdown(options?: ShutdownOptions): Promise<void>
+  /** `shutdown({ drainMs: 0 })`: running generations end now. What `await using` calls. */
+  dispose(): Promise<void>
+}
+
+/** What to load. */
+export interface LoadModelOptions {
+  /** A model folder in Hugging Face layout. @default the demo model of the package */
+  path?: string
+}
+
+/** How to stop. */
+export interface ShutdownOptions {
+  /** Milliseconds running generations have to end. @default 30000 */
+  drainMs?: number
+}
+
+/** A model of one engine. */
+export interface ModelHandle {
+  /** The name by which `model:` may refer to it: the name of its folder. */
+  readonly id: string
+  /** The folder it was loaded from. */
+  readonly path: string
+  /** Its architecture, for example `'llama'`. */
+  readonly family: string
+  /** Prompt and answer together may have this many tokens. */
+  readonly contextLength: number
+  /** Number of token ids. */
+  readonly vocabSize: number
+  /** How its weights are packed; absent when they are plain floats. */
+  readonly quantization?: { readonly bits: number; readonly groupSize: number }
+  /** Memory its weights take. */
+  readonly bytes: number
+  /** `'unloaded'` once it was unloaded or its engine shut down. */
+  readonly state: 'loaded' | 'unloaded'
+}
+
+/** What to generate: exactly one of {@link PromptParams} and {@link MessagesParams}. */
+export type GenerateParams = PromptParams | MessagesParams
+
+/** Continue a text, or exactly these token ids; no chat template is applied. */
+export interface PromptParams extends SamplingOptions {
+  prompt: string | { tokens: number[] | Uint32Array }
+  messages?: undefined
+}
+
+/** Answer a conversation, rendered with the model's chat template. */
+export interface MessagesParams extends SamplingOptions {
+  messages: Message[]
+  prompt?: undefined
+}
+
+/** What both kinds of params have in common. */
+export interface SamplingOptions {
+  /** Which model answers: its handle, or its id. */
+  model: ModelHandle | string
+  /**
+   * The answer ends after this many tokens, with finish reason `'length'`.
+   *
+   * @default 512, or what the context leaves room for
+   */
+  maxTokens?: number
+  /**
+   * How freely tokens are drawn. 0 takes the most probable token each time, so that the answer is reproducible.
+   *
+   * @default the model's `generation_config.json`, else 0
+   */
+  temperature?: number
+  /**
+   * Draws from the smallest set of tokens whose probabilities add up to this, from above 0 to 1. Without effect at
+   * temperature 0.
+   *
+   * @default the model's `generation_config.json`, else 1
+   */
+  topP?: number
+  /**
+   * Makes a drawn answer reproducible: it depends on prompt, params and seed alone, not on what else is running.
+   *
+   * @default a random one; it is in the result
+   */
+  seed?: number
+  /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
+  stopSequences?: string[]
+}
+
+/** One turn of a conversation. */
+export interface Message {
+  /** `'system'`, `'user'`, `'assistant'`, or what else the model's chat template knows. */
+  role: string
+  content: string | TextPart[]
+  /** Who speaks, for templates that use it. */
+  name?: string
+}
+
+/** A part of a message. */
+export interface TextPart {
+  type: 'text'
+  text: string
+}
+
+/** How one generation is run. Nothing here changes what is generated. */
+export interface GenerateOptions {
+  /**
+   * Ends the generation, wherever it is: queued, reading its prompt, or decoding. Promise and iterator reject at once
+   * with the signal's reason, unless `onAbort` says otherwise.
+   */
+  signal?: AbortSignal
+  /**
+   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}.
+   *
+   * @default none
+   */
+  timeoutMs?: number
+  /**
+   * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends, and
+   * the result has finish reason `'cancelled'`.
+   *
+   * @default 'throw'
+   */
+  onAbort?: 'throw' | 'stop'
+}
+
+/**
+ * One answer in the making. Await it for the whole, or iterate it for the pieces; both at once works too, and awaiting
+ * again gives the same object.
+ *
+ * It can be read once, by `for await` or as a `ReadableStream`. Leaving the loop early ends the work, and awaiting it then rejects
+ * with {@link CancelledError}; use {@link Generation.cancel} to keep what there is. Note that an async function that
+ * returns a generation returns its result: it is a thenable.
+ */
+export interface Generation extends AsyncDisposable {
+  then<A = GenerateResult, B = never>(
+    onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
+    onrejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B>
+  catch<B = never>(onrejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<GenerateResult | B>
+  finally(onfinally?: (() => void) | null): Promise<GenerateResult>
+  /**
+   * @throws {@link InvalidParamsError} it is being read already
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<GenerateChunk, void, undefined>
+  /**
+   * The chunks as a web stream that takes one chunk at a time, when it is read. Cancelling it ends the work.
+   *
+   * @throws {@link InvalidParamsError} it is being read already
+   */
+  toReadableStream(): ReadableStream<GenerateChunk>
+  /** Ends it and keeps what there is: finish reason `'cancelled'`. Without effect on one that has ended. */
+  cancel(): void
+  /** Ends it if it is running; nothing more is delivered. Awaiting it then rejects with {@link CancelledError}. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** What was new since the last chunk: usually one token, more when the reader was busy. */
+export interface GenerateChunk {
+  /**
+   * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning of a
+   * stop sequence is held back.
+   */
+  readonly text: string
+  readonly tokens: Uint32Array
+}
+
+/** A whole answer. */
+export interface GenerateResult {
+  readonly text: string
+  /** The token ids of the answer, an end-of-turn token included. */
+  readonly tokens: Uint32Array
+  /**
+   * `'stop'`: the model ended its turn, or a stop sequence appeared. `'length'`: `maxTokens` were generated.
+   * `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
+   */
+  readonly finishReason: 'stop' | 'length' | 'cancelled'
+  readonly usage: Usage
+  readonly timings: Timings
+  /** How the answer came to be: it was computed for this call. */
+  readonly served: 'computed'
+  /** The seed that was used; with the same params it reproduces the answer. */
+  readonly seed: number
+}
+
+/** Tokens in and out. */
+export interface Usage {
+  /** Tokens of the prompt, as the model saw it. */
+  readonly inputTokens: number
+  /** Of these, tokens that did not have to be computed again. */
+  readonly cachedInputTokens: number
+  /** Tokens generated. */
+  readonly outputTokens: number
+}
+
+/** Where the time went, in milliseconds. */
+export interface Timings {
+  /** From the call until the first step that held the request, tokenization included. */
+  readonly queueMs: number
+  /** From that step until the first token. */
+  readonly prefillMs: number
+  /** From the call until the first token. */
+  readonly ttftMs: number
+  /** From the first token until the last. */
+  readonly decodeMs: number
+  /** From the call until the end. */
+  readonly totalMs: number
+  /** Tokens after the first, per second of decoding; 0 for fewer than two tokens. */
+  readonly tokensPerSecond: number
+}
+
+/** What {@link Engine.createGenerator} yields: an item for each token, then one with the figures. */
+export type GeneratorItem = GeneratorToken | GeneratorMetadata
+
+/** One token. */
+export interface GeneratorToken {
+  readonly type: 'token'
+  /** The text that became whole with this token; may be empty. */
+  readonly token: string
+  readonly tokenId: number
+  /**
+   * Nothing follows but the metadata. A token is not held back to find out: one that turns out to have been the last
+   * may say `false`, so wait for the metadata instead.
+   */
+  readonly isFinal: boolean
+}
+
+/** The last item: everything of the result but its text and tokens. */
+export interface GeneratorMetadata {
+  readonly type: 'metadata'
+  readonly stats: Omit<GenerateResult, 'text' | 'tokens'>
+}
+
+/** @see {@link Engine.tokenize} */
+export interface TokenizeParams {
+  model: ModelHandle | string
+  text: string
+}
+
+/** @see {@link Engine.detokenize} */
+export interface DetokenizeParams {
+  model: ModelHandle | string
+  tokens: number[] | Uint32Array
+}
+
+/** @see {@link Engine.applyChatTemplate} */
+export interface ChatTemplateParams {
+  model: ModelHandle | string
+  messages: Message[]
+}
+
+/** Counters and gauges by name; groups nest. */
+export interface EngineStats {
+  readonly [name: string]: number | string | boolean | EngineStats
+}
+
+/** What a caller can act on. Stable. */
+export type ErrorCode =
+  | 'ConfigError'
+  | 'InvalidParams'
+  | 'ContextLengthExceeded'
+  | 'ModelNotFound'
+  | 'ModelLoadError'
+  | 'ModelNotLoaded'
+  | 'UnsupportedModel'
+  | 'TokenizerError'
+  | 'Overloaded'
+  | 'Timeout'
+  | 'Cancelled'
+  | 'SlowConsumer'
+  | 'InsufficientMemory'
+  | 'BackendError'
+  | 'EngineClosed'
+  | 'UnsupportedPlatform'
+
+/** The base of every error this package makes. An abort is not one of them: it rejects with the signal's reason. */
+export declare class MlxServingError extends Error {
+  constructor(code: ErrorCode, message: string, details?: ErrorDetails)
+  /** What went wrong, in a word that does not change between versions. */
+  readonly code: ErrorCode
+  /** The option or param at fault, with a dot between levels. */
+  readonly param?: string
+  /** The limit that was broken. */
+  readonly limit?: number
+  /** What was asked for where a limit was broken. */
+  readonly requested?: number
+  /** Milliseconds after which trying again has a chance. */
+  readonly retryAfterMs?: number
+}
+
+/** What an error may say beside its message. */
+export interface ErrorDetails {
+  param?: string
+  limit?: number
+  requested?: number
+  retryAfterMs?: number
+  cause?: unknown
+}
+
+/** `ConfigError`: an option of {@link createEngine} is unknown, of the wrong type or out of range. */
+export declare class ConfigError extends MlxServingError {}
+/** `InvalidParams`, `ContextLengthExceeded`: the call is wrong and will be wrong again. */
+export declare class InvalidParamsError extends MlxServingError {}
+/** `ModelNotFound`, `ModelLoadError`, `ModelNotLoaded`, `UnsupportedModel`, `TokenizerError`: the model is at fault. */
+export declare class ModelError extends MlxServingError {}
+/** `Overloaded`: as many generations are pending as the engine accepts. Try again after `retryAfterMs`. */
+export declare class OverloadedError extends MlxServingError {}
+/** `Timeout`: the generation's deadline passed. */
+export declare class TimeoutError extends MlxServingError {}
+/** `Cancelled`: the generation's reader left before the end. */
+export declare class CancelledError extends MlxServingError {}
+/** `SlowConsumer`: the generation's reader did not read for too long. */
+export declare class SlowConsumerError extends MlxServingError {}
+/** `InsufficientMemory`, `BackendError`: the device, or the code that drives it, failed. */
+export declare class BackendError extends MlxServingError {}
+/** `EngineClosed`: the engine is shut down. */
+export declare class EngineClosedError extends MlxServingError {}
+/** `UnsupportedPlatform`: there is no addon for this platform, or it could not be loaded. */
+export declare class UnsupportedPlatformError extends MlxServingError {}

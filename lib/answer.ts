@@ -1,0 +1,147 @@
+// One answer on the JavaScript side: what came and was not read yet, who waits for more, and how it ended. Promises are
+// made only when someone asks for one, so that an answer which is iterated, or ignored, cannot fail a second time as an
+// unhandled rejection. It knows no signals and no params: lib/generation.ts does.
+
+import type { GenerateChunk, GenerateResult } from '../index'
+import { errorOf } from './errors'
+import type { Reader, Sink } from './hub'
+
+type Step = IteratorResult<GenerateChunk, undefined>
+type Outcome = { result: GenerateResult } | { error: unknown }
+
+interface Waiter<T> {
+  resolve(value: T): void
+  reject(error: unknown): void
+}
+
+const DONE: Step = { done: true, value: undefined }
+
+export class Answer implements Sink {
+  #reader: Reader | undefined
+  #outcome: Outcome | undefined
+  #onEnd: (() => void) | undefined
+  /** The whole answer, for those who await it. */
+  #promise: Promise<GenerateResult> | undefined
+  #settle: Waiter<GenerateResult> | undefined
+  /** The pieces, for the one who reads. Never both chunks and waiting reads. */
+  #opened = false
+  readonly #chunks: GenerateChunk[] = []
+  readonly #reads: Waiter<Step>[] = []
+  /** A piece has reached the reader. */
+  #delivered = false
+  /** The reader has seen the end, or left. */
+  #closed = false
+
+  /** Where the answer comes from. */
+  begin(reader: Reader): void {
+    this.#reader = reader
+  }
+
+  /** What to do at its end. */
+  onEnd(callback: () => void): void {
+    this.#onEnd = callback
+  }
+
+  /** The same promise each time. */
+  promise(): Promise<GenerateResult> {
+    this.#promise ??= new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject }
+      this.#settlePromise()
+    })
+    return this.#promise
+  }
+
+  /** The next piece. The first call is what starts delivery. */
+  next(): Promise<Step> {
+    if (!this.#opened) this.#open()
+    const chunk = this.#chunks.shift()
+    if (chunk !== undefined) return Promise.resolve(this.#deliver(chunk))
+    if (this.#outcome !== undefined) return this.#last(this.#outcome)
+    return new Promise((resolve, reject) => this.#reads.push({ resolve, reject }))
+  }
+
+  push(text: string, tokens: Uint32Array): void {
+    const chunk = { text, tokens }
+    const read = this.#reads.shift()
+    if (read === undefined) this.#chunks.push(chunk)
+    else read.resolve(this.#deliver(chunk))
+  }
+
+  end(result: GenerateResult): void {
+    // It ended before the addon saw that it is read: everything is in the result.
+    if (this.#opened && !this.#delivered && this.#chunks.length === 0) this.#pushWhole(result)
+    this.#finish({ result })
+  }
+
+  /** What was delivered before an error can still be read. */
+  fail(error: unknown): void {
+    this.#finish({ error })
+  }
+
+  /** Ends at once, from this side: what was not read is dropped. Without effect on an answer that has ended. */
+  abandon(error: unknown): void {
+    if (this.#outcome !== undefined) return
+    this.#chunks.length = 0
+    this.#reader?.release()
+    this.#finish({ error })
+  }
+
+  /** Ends with what there is. Without effect on an answer that has ended. */
+  cancel(): void {
+    if (this.#outcome === undefined) this.#reader?.cancel()
+  }
+
+  /** Whether it has ended and everything was read. */
+  get isRead(): boolean {
+    return this.#outcome !== undefined && this.#chunks.length === 0
+  }
+
+  /** Its reader left: nothing more is read, and what still runs is not wanted. */
+  close(): Step {
+    this.abandon(errorOf('Cancelled', 'the generation was left before its end'))
+    this.#chunks.length = 0
+    this.#closed = true
+    return DONE
+  }
+
+  #open(): void {
+    this.#opened = true
+    if (this.#outcome === undefined) this.#reader?.open()
+    else if ('result' in this.#outcome && !this.#closed) this.#pushWhole(this.#outcome.result)
+  }
+
+  #pushWhole({ text, tokens }: GenerateResult): void {
+    if (tokens.length > 0) this.push(text, tokens.slice())
+  }
+
+  #deliver(chunk: GenerateChunk): Step {
+    this.#delivered = true
+    if (this.#outcome === undefined) this.#reader?.consumed(chunk.tokens.length)
+    return { done: false, value: chunk }
+  }
+
+  #finish(outcome: Outcome): void {
+    if (this.#outcome !== undefined) return
+    this.#outcome = outcome
+    this.#onEnd?.()
+    this.#settlePromise()
+    for (const read of this.#reads.splice(0)) this.#last(outcome).then(read.resolve, read.reject)
+    this.#reader = undefined
+    this.#onEnd = undefined
+  }
+
+  #settlePromise(): void {
+    const outcome = this.#outcome
+    if (outcome === undefined) return
+    if ('result' in outcome) this.#settle?.resolve(outcome.result)
+    else this.#settle?.reject(outcome.error)
+    this.#settle = undefined
+  }
+
+  /** The end as its reader sees it: an error is thrown once. */
+  #last(outcome: Outcome): Promise<Step> {
+    if ('result' in outcome || this.#closed) return Promise.resolve(DONE)
+    this.#closed = true
+    return Promise.reject(outcome.error)
+  }
+}

@@ -1,0 +1,104 @@
+// The error classes, and the one place where an error that crossed from Rust becomes one of them.
+// Which code belongs to which class is part of the public API: index.d.ts says the same.
+
+import type { ErrorCode, ErrorDetails } from '../index'
+import type { NativeError } from './native'
+
+export class MlxServingError extends Error {
+  readonly code: ErrorCode
+  declare readonly param?: string
+  declare readonly limit?: number
+  declare readonly requested?: number
+  declare readonly retryAfterMs?: number
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    const { cause, ...fields } = details
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    Object.assign(this, fields)
+  }
+}
+
+export class ConfigError extends MlxServingError {}
+export class InvalidParamsError extends MlxServingError {}
+export class ModelError extends MlxServingError {}
+export class OverloadedError extends MlxServingError {}
+export class TimeoutError extends MlxServingError {}
+export class CancelledError extends MlxServingError {}
+export class SlowConsumerError extends MlxServingError {}
+export class BackendError extends MlxServingError {}
+export class EngineClosedError extends MlxServingError {}
+export class UnsupportedPlatformError extends MlxServingError {}
+
+// Spelled out, as a bundler may rename classes; on the prototype, as for built-in errors, so that it is no field.
+const NAMES = {
+  MlxServingError,
+  ConfigError,
+  InvalidParamsError,
+  ModelError,
+  OverloadedError,
+  TimeoutError,
+  CancelledError,
+  SlowConsumerError,
+  BackendError,
+  EngineClosedError,
+  UnsupportedPlatformError,
+}
+for (const [name, type] of Object.entries(NAMES)) {
+  Object.defineProperty(type.prototype, 'name', { value: name, configurable: true, writable: true })
+}
+
+const CLASSES: Record<ErrorCode, typeof MlxServingError> = {
+  ConfigError,
+  InvalidParams: InvalidParamsError,
+  ContextLengthExceeded: InvalidParamsError,
+  ModelNotFound: ModelError,
+  ModelLoadError: ModelError,
+  ModelNotLoaded: ModelError,
+  UnsupportedModel: ModelError,
+  TokenizerError: ModelError,
+  Overloaded: OverloadedError,
+  Timeout: TimeoutError,
+  Cancelled: CancelledError,
+  SlowConsumer: SlowConsumerError,
+  InsufficientMemory: BackendError,
+  BackendError,
+  EngineClosed: EngineClosedError,
+  UnsupportedPlatform: UnsupportedPlatformError,
+}
+
+/** An error of the class that its code belongs to. */
+export function errorOf(code: ErrorCode, message: string, details?: ErrorDetails): MlxServingError {
+  return new (CLASSES[code] ?? MlxServingError)(code, message, details)
+}
+
+/** A param that is wrong; `message` continues "`param` …". */
+export function invalid(param: string, message: string, cause?: unknown): MlxServingError {
+  return errorOf('InvalidParams', `\`${param}\` ${message}`, { param, cause })
+}
+
+/** An error that crossed from Rust, as a class. */
+export function fromNative(error: NativeError): MlxServingError {
+  const { code, message, causes = [], ...fields } = error
+  const cause = causes.reduceRight<Error | undefined>(
+    (inner, text) => new Error(text, inner && { cause: inner }),
+    undefined,
+  )
+  return errorOf(code as ErrorCode, message, { ...present(fields), cause })
+}
+
+/** Whether an answer of the addon is an error: errors are the only ones with a code. */
+export function isNativeError(answer: unknown): answer is NativeError {
+  return typeof answer === 'object' && answer !== null && 'code' in answer
+}
+
+/** What the addon answered, or its error thrown. */
+export function unwrap<T>(answer: T | NativeError): T {
+  if (isNativeError(answer)) throw fromNative(answer)
+  return answer
+}
+
+/** Absent fields may cross as `undefined` or `null`; an error has only those that say something. */
+function present(fields: Omit<NativeError, 'code' | 'message' | 'causes'>): ErrorDetails {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null))
+}

@@ -1,0 +1,135 @@
+// What `generate` returns, and how it starts: params and options are read, the request is handed over, and the signal is
+// wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
+
+import type { GenerateChunk, GenerateResult, Generation } from '../index'
+import { Answer } from './answer'
+import { invalid } from './errors'
+import type { Hub } from './hub'
+import { read, show, take } from './options'
+import { readSignal, reasonOf, watch } from './signals'
+
+/** What a generation needs of its engine. */
+export interface Host {
+  readonly hub: Hub
+  /** The address of a `model` param; throws when it has none. */
+  keyOf(model: unknown): number
+}
+
+type OnAbort = 'throw' | 'stop'
+
+/** Starts an answer. Never throws: what is wrong is how the answer ends. */
+export function answerTo(host: Host, params: unknown, options: unknown): Answer {
+  const answer = new Answer()
+  try {
+    start(answer, host, params, options)
+  } catch (error) {
+    answer.abandon(error)
+  }
+  return answer
+}
+
+function start(answer: Answer, host: Host, params: unknown, options: unknown): void {
+  const forModel = read(params, 'params')
+  const model = host.keyOf(take(forModel, 'model'))
+  const forRun = read(options, 'options')
+  const signal = readSignal(take(forRun, 'signal'))
+  const onAbort = readOnAbort(take(forRun, 'onAbort'))
+  if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
+  answer.begin(host.hub.submit({ model, params: forModel, options: forRun }, answer))
+  if (signal !== undefined) obey(answer, signal, onAbort)
+}
+
+function obey(answer: Answer, signal: AbortSignal, onAbort: OnAbort): void {
+  const abort = () => (onAbort === 'stop' ? answer.cancel() : answer.abandon(reasonOf(signal)))
+  // Aborted before the call, or by a getter during it: the signal will not tell.
+  if (signal.aborted) abort()
+  else answer.onEnd(watch(signal, abort))
+}
+
+function readOnAbort(value: unknown): OnAbort {
+  if (value === undefined) return 'throw'
+  if (value === 'throw' || value === 'stop') return value
+  throw invalid('onAbort', `must be 'throw' or 'stop', not ${show(value)}`)
+}
+
+/** The public face of an answer: awaitable, and readable once. */
+export class AnswerGeneration implements Generation {
+  readonly #answer: Answer
+  #isRead = false
+
+  constructor(answer: Answer) {
+    this.#answer = answer
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: being awaitable is what it is for
+  then<A = GenerateResult, B = never>(
+    onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
+    onrejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#answer.promise().then(onfulfilled, onrejected)
+  }
+
+  catch<B = never>(onrejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<GenerateResult | B> {
+    return this.#answer.promise().catch(onrejected)
+  }
+
+  finally(onfinally?: (() => void) | null): Promise<GenerateResult> {
+    return this.#answer.promise().finally(onfinally)
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<GenerateChunk, void, undefined> {
+    if (this.#isRead) throw invalid('generation', 'can be read once; it is being read already')
+    this.#isRead = true
+    return new Chunks(this.#answer)
+  }
+
+  toReadableStream(): ReadableStream<GenerateChunk> {
+    const chunks = this[Symbol.asyncIterator]()
+    return new ReadableStream<GenerateChunk>(
+      {
+        async pull(controller) {
+          const step = await chunks.next()
+          if (step.done) controller.close()
+          else controller.enqueue(step.value)
+        },
+        async cancel() {
+          await chunks.return?.()
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  cancel(): void {
+    this.#answer.cancel()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#answer.close()
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'Generation'
+  }
+}
+
+/** The one who reads an answer. */
+class Chunks implements AsyncIterableIterator<GenerateChunk, void, undefined> {
+  readonly #answer: Answer
+
+  constructor(answer: Answer) {
+    this.#answer = answer
+  }
+
+  next(): Promise<IteratorResult<GenerateChunk, void>> {
+    return this.#answer.next()
+  }
+
+  async return(): Promise<IteratorResult<GenerateChunk, void>> {
+    return this.#answer.close()
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+}

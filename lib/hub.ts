@@ -1,0 +1,145 @@
+// One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
+// It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
+
+import type { GenerateResult } from '../index'
+import { errorOf, fromNative, unwrap } from './errors'
+import { KeepAlive } from './keepalive'
+import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
+import { reading } from './options'
+
+/** Receives one answer. */
+export interface Sink {
+  push(text: string, tokens: Uint32Array): void
+  end(result: GenerateResult): void
+  fail(error: unknown): void
+}
+
+/** What to generate, read and without what is JavaScript's. */
+export interface Draft {
+  model: number
+  params: object
+  options: object
+}
+
+export class Hub {
+  readonly native: NativeEngine
+  readonly keepAlive = new KeepAlive(this)
+  readonly #sinks = new Map<number, Sink>()
+  /** Consumed tokens are reported in portions of this: often enough not to be parked, seldom enough to cost nothing. */
+  readonly #portion: number
+
+  constructor(addon: NativeAddon, bufferTokens: number) {
+    this.#portion = Math.max(1, Math.ceil(bufferTokens / 2))
+    // Weak: the addon holds the callback, and must not hold an engine that nobody else refers to.
+    const hub = new WeakRef(this)
+    this.native = new addon.NativeEngine(() => hub.deref()?.deliver())
+  }
+
+  /** Hands a request over. `sink` hears nothing before this returns. */
+  submit(draft: Draft, sink: Sink): Reader {
+    const { model, params, options } = draft
+    const id = unwrap(reading('params', () => this.native.submit(model, params, options)))
+    this.#sinks.set(id, sink)
+    this.keepAlive.begin()
+    return new Reader(this, id, this.#portion)
+  }
+
+  /** Takes what is new and hands it out. */
+  deliver(): void {
+    try {
+      this.#dispatch(this.native.drain())
+    } catch (cause) {
+      this.failAll(errorOf('BackendError', 'the answers could not be taken from the engine', { cause }))
+    }
+  }
+
+  /** Ends every answer that is still open. */
+  failAll(error: unknown): void {
+    for (const id of [...this.#sinks.keys()]) this.#take(id)?.fail(error)
+  }
+
+  /** Nobody wants this answer any more. */
+  forget(id: number): void {
+    if (this.#take(id) !== undefined) this.native.release(id)
+  }
+
+  #dispatch({ spans, tokens, text, ended }: Drained): void {
+    let token = 0
+    let unit = 0
+    for (let span = 0; span < spans.length; span += 3) {
+      const tokenEnd = token + spans[span + 1]
+      const unitEnd = unit + spans[span + 2]
+      // slice copies: a chunk that is kept must not keep everybody's tokens.
+      this.#sinks.get(spans[span])?.push(text.slice(unit, unitEnd), tokens.slice(token, tokenEnd))
+      token = tokenEnd
+      unit = unitEnd
+    }
+    for (const { reader, error, result } of ended) {
+      const sink = this.#take(reader)
+      if (error || !result) sink?.fail(fromNative(error ?? NO_END))
+      else sink?.end(resultOf(result))
+    }
+  }
+
+  /** The sink of an answer that ends here. */
+  #take(id: number): Sink | undefined {
+    const sink = this.#sinks.get(id)
+    if (sink === undefined) return undefined
+    this.#sinks.delete(id)
+    this.keepAlive.end()
+    return sink
+  }
+}
+
+/** One answer, as its consumer addresses it. */
+export class Reader {
+  readonly #hub: Hub
+  readonly #id: number
+  readonly #portion: number
+  #unreported = 0
+
+  constructor(hub: Hub, id: number, portion: number) {
+    this.#hub = hub
+    this.#id = id
+    this.#portion = portion
+  }
+
+  /** From now on text is delivered as it comes, from the beginning. */
+  open(): void {
+    this.#hub.native.stream(this.#id)
+  }
+
+  /** Text with this many tokens was consumed. */
+  consumed(tokens: number): void {
+    this.#unreported += tokens
+    if (this.#unreported < this.#portion) return
+    this.#hub.native.credit(this.#id, this.#unreported)
+    this.#unreported = 0
+  }
+
+  /** The answer shall end with what there is. */
+  cancel(): void {
+    this.#hub.native.cancel(this.#id)
+  }
+
+  /** The answer is not wanted any more. */
+  release(): void {
+    this.#hub.forget(this.#id)
+  }
+}
+
+const NO_END = { code: 'BackendError', message: 'the answer ended with neither a result nor an error' }
+
+function resultOf(native: NativeResult): GenerateResult {
+  const { inputTokens, cachedInputTokens, outputTokens, queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
+  const tokensPerSecond = outputTokens > 1 && decodeMs > 0 ? ((outputTokens - 1) / decodeMs) * 1000 : 0
+  return {
+    text: native.text,
+    tokens: native.tokens,
+    finishReason: native.finishReason as GenerateResult['finishReason'],
+    usage: { inputTokens, cachedInputTokens, outputTokens },
+    timings: { queueMs, prefillMs, ttftMs, decodeMs, totalMs, tokensPerSecond },
+    served: native.served as GenerateResult['served'],
+    seed: native.seed,
+  }
+}

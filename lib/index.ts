@@ -1,0 +1,16 @@
+// What the package exports; lib/index.mjs exports the same names to ES modules. The types are in index.d.ts.
+
+export { createEngine } from './engine'
+export {
+  BackendError,
+  CancelledError,
+  ConfigError,
+  EngineClosedError,
+  InvalidParamsError,
+  MlxServingError,
+  ModelError,
+  OverloadedError,
+  SlowConsumerError,
+  TimeoutError,
+  UnsupportedPlatformError,
+} from './errors'

@@ -1,0 +1,137 @@
+// The loaded models of one engine: their handles, how a `model` param finds one, and that a model is loaded once however
+// many ask for it at the same time. Loading itself happens in the addon.
+
+import { realpath } from 'node:fs/promises'
+import type { ModelHandle } from '../index'
+import { errorOf, invalid, unwrap } from './errors'
+import type { NativeEngine, NativeModelInfo } from './native'
+import { show } from './options'
+
+class Model implements ModelHandle {
+  readonly id: string
+  readonly path: string
+  readonly family: string
+  readonly contextLength: number
+  readonly vocabSize: number
+  declare readonly quantization?: { readonly bits: number; readonly groupSize: number }
+  readonly bytes: number
+  state: ModelHandle['state'] = 'loaded'
+
+  constructor(info: NativeModelInfo) {
+    this.id = info.id
+    this.path = info.path
+    this.family = info.family
+    this.contextLength = info.contextLength
+    this.vocabSize = info.vocabSize
+    if (info.quantization) this.quantization = info.quantization
+    this.bytes = info.bytes
+  }
+}
+
+export class Models {
+  readonly #native: NativeEngine
+  /** By the addon's key, in the order of loading. */
+  readonly #loaded = new Map<number, Model>()
+  readonly #keys = new WeakMap<object, number>()
+  /** By folder: loads that have not ended. */
+  readonly #loading = new Map<string, Promise<Model>>()
+
+  constructor(native: NativeEngine) {
+    this.#native = native
+  }
+
+  /** Loads a folder, or finds what is loaded under that path or id. */
+  async load(path: string): Promise<ModelHandle> {
+    const folder = await realpath(path).catch(() => undefined)
+    const found = folder === undefined ? this.#withId(path)[0] : this.#at(folder)
+    if (found !== undefined) return found
+    // A folder that is not there is the addon's to report.
+    const key = folder ?? path
+    const loading = this.#loading.get(key) ?? this.#load(key)
+    this.#loading.set(key, loading)
+    return loading
+  }
+
+  async unload(model: unknown): Promise<void> {
+    const key = this.keyOf(model)
+    this.#forget(key)
+    const error = await this.#native.unloadModel(key)
+    unwrap(error)
+  }
+
+  list(): ModelHandle[] {
+    return [...this.#loaded.values()]
+  }
+
+  find(model: unknown): ModelHandle | undefined {
+    if (typeof model === 'string') return this.#withId(model)[0]
+    const key = this.#keys.get(handle(model))
+    return key === undefined ? undefined : this.#loaded.get(key)
+  }
+
+  /** The addon's key of a `model` param. */
+  keyOf(model: unknown): number {
+    if (typeof model !== 'string') return this.#keyOfHandle(handle(model))
+    const [found, other] = this.#withId(model)
+    if (found === undefined) throw notLoaded(`no model with id ${show(model)} is loaded; ${this.#names()}`)
+    if (other !== undefined) throw invalid('model', `fits several loaded models: pass the handle, not ${show(model)}`)
+    return this.#keys.get(found) as number
+  }
+
+  /** The engine is closed: no handle is good any more. */
+  close(): void {
+    for (const key of [...this.#loaded.keys()]) this.#forget(key)
+  }
+
+  async #load(path: string): Promise<Model> {
+    try {
+      const info = unwrap(await this.#native.loadModel({ path }))
+      const model = this.#loaded.get(info.key) ?? new Model(info)
+      this.#loaded.set(info.key, model)
+      this.#keys.set(model, info.key)
+      this.#folders.set(model, path)
+      return model
+    } finally {
+      this.#loading.delete(path)
+    }
+  }
+
+  /** The folder each model was asked for by; what the addon reports as its path may be spelled in another way. */
+  readonly #folders = new WeakMap<Model, string>()
+
+  #at(folder: string): Model | undefined {
+    return [...this.#loaded.values()].find(model => this.#folders.get(model) === folder)
+  }
+
+  #withId(id: string): Model[] {
+    return [...this.#loaded.values()].filter(model => model.id === id)
+  }
+
+  #keyOfHandle(model: object): number {
+    const key = this.#keys.get(model)
+    if (key === undefined) throw notLoaded('`model` is not a handle of this engine')
+    if (!this.#loaded.has(key)) throw notLoaded('`model` was unloaded')
+    return key
+  }
+
+  #forget(key: number): void {
+    const model = this.#loaded.get(key)
+    if (model !== undefined) model.state = 'unloaded'
+    this.#loaded.delete(key)
+  }
+
+  #names(): string {
+    const ids = this.list().map(model => model.id)
+    return ids.length === 0 ? 'none is: call loadModel() first' : `loaded are: ${ids.join(', ')}`
+  }
+}
+
+function handle(model: unknown): object {
+  if (typeof model === 'object' && model !== null) return model
+  if (model === undefined) throw invalid('model', 'is required: a handle from loadModel(), or the id of a loaded model')
+  throw invalid('model', `must be a handle from loadModel() or an id, not ${show(model)}`)
+}
+
+function notLoaded(message: string): Error {
+  return errorOf('ModelNotLoaded', message, { param: 'model' })
+}

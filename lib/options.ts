@@ -1,0 +1,75 @@
+// Reads the objects that callers pass, each property once: a getter may throw, and a proxy may answer differently the
+// second time. What the values mean is validated in Rust, apart from what only JavaScript knows.
+
+import { invalid } from './errors'
+
+/** A caller's object, read. It has no prototype, so that nothing inherited is taken for an option. */
+export type Properties = Record<string, unknown>
+
+/** The own enumerable properties of an object; `undefined` has none. */
+export function read(value: unknown, name: string): Properties {
+  const properties: Properties = Object.create(null)
+  if (value === undefined) return properties
+  const isObject = typeof value === 'object' && value !== null && !reading(name, () => Array.isArray(value))
+  if (!isObject) throw invalid(name, 'must be an object')
+  return reading(name, () => Object.assign(properties, value))
+}
+
+/** Runs what reads a caller's object, synchronously; what its getters or traps throw becomes a cause. */
+export function reading<T>(name: string, work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    throw invalid(name, 'could not be read: a property of it threw', cause)
+  }
+}
+
+/** Like {@link read}, for an object all of whose keys are known here. */
+export function readKnown(value: unknown, name: string, known: readonly string[]): Properties {
+  const properties = read(value, name)
+  for (const key of Object.keys(properties)) {
+    if (!known.includes(key)) throw invalid(key, `is not an option of \`${name}\`; known are: ${known.join(', ')}`)
+  }
+  return properties
+}
+
+/** Removes a property and returns it. */
+export function take(properties: Properties, key: string): unknown {
+  const value = properties[key]
+  delete properties[key]
+  return value
+}
+
+/** A duration in milliseconds. */
+export function readMs(value: unknown, name: string, absent: number): number {
+  if (value === undefined) return absent
+  if (typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER) return value
+  throw invalid(name, `must be a number of milliseconds, not ${show(value)}`)
+}
+
+/** Token ids as the addon takes them. Whether the vocabulary has them is checked there. */
+export function readTokens(value: unknown, name: string): Uint32Array {
+  if (value instanceof Uint32Array) return value
+  if (!Array.isArray(value)) throw invalid(name, 'must be an array of token ids or a Uint32Array')
+  const tokens = new Uint32Array(value.length)
+  for (let i = 0; i < tokens.length; i++) {
+    const id: unknown = value[i]
+    if (typeof id !== 'number' || id >>> 0 !== id) throw invalid(name, `must hold token ids; at ${i} is ${show(id)}`)
+    tokens[i] = id
+  }
+  return tokens
+}
+
+/** A string param. */
+export function readString(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw invalid(name, `must be a string, not ${show(value)}`)
+  return value
+}
+
+/** How a wrong value is named in a message: short, and never by calling code of the caller's. */
+export function show(value: unknown): string {
+  if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number')
+    return `${value}`
+  if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : 'a string'
+  return Array.isArray(value) ? 'an array' : `of type ${typeof value}`
+}

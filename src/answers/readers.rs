@@ -1,0 +1,228 @@
+//! The readers of all answers, and the one wake a step that tells their thread to drain. Owns cursors, credit and the
+//! list of readers with something to read; who is generating what is the engine's business.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::request::TokenId;
+
+use super::log::{AnswerLog, Cursor, End};
+
+/// One caller that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReaderId(pub u32);
+
+/// Called when there is something to drain, at most once between two drains. From any thread.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// What a drain delivers for one reader; tokens and text were appended to the caller's buffers.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Whose.
+    pub reader: ReaderId,
+    /// Tokens appended.
+    pub num_tokens: usize,
+    /// Bytes of text appended.
+    pub num_bytes: usize,
+    /// Set once, when the answer has ended and all of it was delivered; the reader is gone then.
+    pub end: Option<(End, Arc<AnswerLog>)>,
+}
+
+/// How far the readers of an answer are behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// Somebody keeps up.
+    Within,
+    /// Every reader streams and has more unconsumed tokens than it may; told once, until credit comes back.
+    Exceeded,
+}
+
+#[derive(Debug)]
+struct Reader {
+    log: Arc<AnswerLog>,
+    cursor: Cursor,
+    /// Whether it wants text as it comes; else only the end.
+    streams: bool,
+    /// Tokens its consumer took.
+    num_consumed: usize,
+    /// Whether the engine was told that this reader is behind.
+    is_behind: bool,
+    is_marked: bool,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    readers: HashMap<ReaderId, Reader>,
+    marked: Vec<ReaderId>,
+    next_id: u32,
+}
+
+/// All readers of an engine.
+pub struct Readers {
+    registry: Mutex<Registry>,
+    wake: Wake,
+    is_wake_pending: AtomicBool,
+    /// Tokens a streaming reader may leave unconsumed.
+    window: usize,
+}
+
+impl Readers {
+    /// No readers yet.
+    pub fn new(window: usize, wake: Wake) -> Self {
+        Self { registry: Mutex::default(), wake, is_wake_pending: AtomicBool::new(false), window }
+    }
+
+    /// Adds a reader at the beginning of an answer. It gets only the end until [`stream`](Self::stream).
+    pub fn add(&self, log: Arc<AnswerLog>) -> ReaderId {
+        let mut registry = self.lock();
+        let id = registry.free_id();
+        let reader = Reader {
+            log,
+            cursor: Cursor::default(),
+            streams: false,
+            num_consumed: 0,
+            is_behind: false,
+            is_marked: false,
+        };
+        registry.readers.insert(id, reader);
+        id
+    }
+
+    /// Lets a reader have the text as it comes, from the beginning of the answer.
+    pub fn stream(&self, id: ReaderId) {
+        if let Some(reader) = self.lock().readers.get_mut(&id) {
+            reader.streams = true;
+        }
+        self.mark([id]);
+        self.wake();
+    }
+
+    /// Forgets a reader. Says whether it was there.
+    pub fn remove(&self, id: ReaderId) -> bool {
+        self.lock().readers.remove(&id).is_some()
+    }
+
+    /// The consumer of a reader took this many tokens. Says whether the engine was told that it is behind and is not any
+    /// more: then the engine must be told that, too.
+    pub fn credit(&self, id: ReaderId, num_tokens: usize) -> bool {
+        let mut registry = self.lock();
+        let Some(reader) = registry.readers.get_mut(&id) else { return false };
+        reader.num_consumed = reader.num_consumed.saturating_add(num_tokens);
+        let caught_up = reader.is_behind && reader.num_unconsumed() <= self.window / 2;
+        reader.is_behind &= !caught_up;
+        caught_up
+    }
+
+    /// Notes that the answers these readers follow have grown or ended. The caller wakes once for all of them.
+    pub fn mark(&self, ids: impl IntoIterator<Item = ReaderId>) {
+        let mut registry = self.lock();
+        for id in ids {
+            registry.mark(id);
+        }
+    }
+
+    /// Whether every one of these readers of an answer is behind.
+    pub fn backlog(&self, ids: &[ReaderId]) -> Backlog {
+        let mut registry = self.lock();
+        let is_behind = |reader: &Reader| reader.streams && reader.num_unconsumed() >= self.window;
+        let all = ids.iter().filter_map(|id| registry.readers.get(id)).all(is_behind);
+        if !all || ids.is_empty() {
+            return Backlog::Within;
+        }
+        for id in ids {
+            if let Some(reader) = registry.readers.get_mut(id) {
+                reader.is_behind = true;
+            }
+        }
+        Backlog::Exceeded
+    }
+
+    /// Wakes the draining thread, if there is anything to drain and it was not woken already.
+    pub fn wake(&self) {
+        if !self.lock().marked.is_empty() && !self.is_wake_pending.swap(true, Ordering::AcqRel) {
+            (self.wake)();
+        }
+    }
+
+    /// Delivers everything new: tokens and text are appended to the buffers, reader after reader.
+    ///
+    /// The pending wake is cleared first: what is marked while this runs causes another one, so nothing is left behind.
+    pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Delivery> {
+        self.is_wake_pending.store(false, Ordering::Release);
+        let mut registry = self.lock();
+        let marked = std::mem::take(&mut registry.marked);
+        marked.into_iter().filter_map(|id| registry.deliver(id, tokens, text)).collect()
+    }
+
+    /// Ends every answer that has not ended, when nobody is left who could.
+    pub fn fail_all(&self, error: &Error) {
+        let ids: Vec<_> = {
+            let registry = self.lock();
+            registry.readers.values().for_each(|reader| reader.log.close("", Err(error.clone())));
+            registry.readers.keys().copied().collect()
+        };
+        self.mark(ids);
+        self.wake();
+    }
+
+    /// Readers that have not been told their end.
+    pub fn len(&self) -> usize {
+        self.lock().readers.len()
+    }
+
+    /// Whether nobody reads.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// Ids wrap after 2³² readers; by then the early ones are long gone, and those that are not are stepped over.
+    fn free_id(&mut self) -> ReaderId {
+        loop {
+            let id = ReaderId(self.next_id);
+            self.next_id = self.next_id.wrapping_add(1);
+            if !self.readers.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Readers that wait for the end are marked only then: nothing crosses to them in between.
+    fn mark(&mut self, id: ReaderId) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        if !reader.is_marked && (reader.streams || reader.log.end().is_some()) {
+            reader.is_marked = true;
+            self.marked.push(id);
+        }
+    }
+
+    fn deliver(&mut self, id: ReaderId, tokens: &mut Vec<TokenId>, text: &mut String) -> Option<Delivery> {
+        let reader = self.readers.get_mut(&id)?;
+        reader.is_marked = false;
+        // The end is read first: an answer that ends in between is delivered whole by the mark that its end causes.
+        let end = reader.log.end();
+        let (tokens_before, bytes_before) = (tokens.len(), text.len());
+        if reader.streams {
+            reader.log.read(&mut reader.cursor, tokens, text);
+        }
+        let end = end.map(|end| (end, Arc::clone(&reader.log)));
+        if end.is_some() {
+            self.readers.remove(&id);
+        }
+        let (num_tokens, num_bytes) = (tokens.len() - tokens_before, text.len() - bytes_before);
+        (num_tokens + num_bytes > 0 || end.is_some()).then_some(Delivery { reader: id, num_tokens, num_bytes, end })
+    }
+}
+
+impl Reader {
+    fn num_unconsumed(&self) -> usize {
+        self.log.num_tokens().saturating_sub(self.num_consumed)
+    }
+}

@@ -1,0 +1,148 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{AnswerLog, Backlog, ReaderId, Readers};
+use crate::error::{Code, Error};
+use crate::request::{FinishReason, Served, Summary, Timings, Usage};
+
+struct Desk {
+    readers: Readers,
+    wakes: Arc<AtomicUsize>,
+}
+
+fn desk(window: usize) -> Desk {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&wakes);
+    let wake = Box::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+    Desk { readers: Readers::new(window, wake), wakes }
+}
+
+fn summary() -> Summary {
+    Summary {
+        finish_reason: FinishReason::Stop,
+        usage: Usage::default(),
+        timings: Timings::default(),
+        served: Served::Computed,
+        seed: 0,
+    }
+}
+
+impl Desk {
+    fn add(&self) -> (Arc<AnswerLog>, ReaderId) {
+        let log = Arc::new(AnswerLog::default());
+        let id = self.readers.add(Arc::clone(&log));
+        (log, id)
+    }
+
+    fn step(&self, log: &AnswerLog, id: ReaderId, text: &str) {
+        log.append(7, text);
+        self.readers.mark([id]);
+        self.readers.wake();
+    }
+
+    fn close(&self, log: &AnswerLog, id: ReaderId) {
+        log.close("", Ok(summary()));
+        self.readers.mark([id]);
+        self.readers.wake();
+    }
+
+    fn drain(&self) -> (String, Vec<(ReaderId, usize, bool)>) {
+        let (mut tokens, mut text) = (Vec::new(), String::new());
+        let deliveries = self.readers.drain(&mut tokens, &mut text);
+        (text, deliveries.into_iter().map(|d| (d.reader, d.num_tokens, d.end.is_some())).collect())
+    }
+
+    fn num_wakes(&self) -> usize {
+        self.wakes.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn steps_that_pass_before_a_drain_cause_one_wake_and_one_delivery() {
+    let desk = desk(8);
+    let (log, id) = desk.add();
+    desk.readers.stream(id);
+    desk.step(&log, id, "a");
+    desk.step(&log, id, "b");
+    assert_eq!(desk.num_wakes(), 1);
+    assert_eq!(desk.drain(), ("ab".into(), vec![(id, 2, false)]));
+    desk.step(&log, id, "c");
+    assert_eq!((desk.num_wakes(), desk.drain().0), (2, "c".into()));
+}
+
+#[test]
+fn a_reader_that_only_awaits_is_woken_once_at_the_end() {
+    let desk = desk(8);
+    let (log, id) = desk.add();
+    desk.step(&log, id, "a");
+    assert_eq!((desk.num_wakes(), desk.drain().1), (0, vec![]));
+    desk.close(&log, id);
+    assert_eq!((desk.num_wakes(), desk.drain().1), (1, vec![(id, 0, true)]));
+    assert!(desk.readers.is_empty(), "told its end, it is gone");
+}
+
+#[test]
+fn a_reader_that_starts_to_stream_late_gets_everything_from_the_beginning() {
+    let desk = desk(8);
+    let (log, id) = desk.add();
+    desk.step(&log, id, "ab");
+    desk.readers.stream(id);
+    assert_eq!((desk.num_wakes(), desk.drain().0), (1, "ab".into()));
+}
+
+#[test]
+fn a_removed_reader_gets_nothing_more() {
+    let desk = desk(8);
+    let (log, id) = desk.add();
+    desk.readers.stream(id);
+    desk.step(&log, id, "a");
+    assert!(desk.readers.remove(id));
+    assert_eq!(desk.drain(), (String::new(), vec![]));
+    assert!(!desk.readers.remove(id));
+}
+
+#[test]
+fn a_reader_is_behind_when_its_window_is_full_and_catches_up_at_half() {
+    let desk = desk(4);
+    let (log, id) = desk.add();
+    desk.readers.stream(id);
+    (0..3).for_each(|_| desk.step(&log, id, "a"));
+    assert_eq!(desk.readers.backlog(&[id]), Backlog::Within);
+    desk.step(&log, id, "a");
+    assert_eq!(desk.readers.backlog(&[id]), Backlog::Exceeded);
+    assert!(!desk.readers.credit(id, 1), "three are left");
+    assert!(desk.readers.credit(id, 1), "two are left");
+    assert!(!desk.readers.credit(id, 1), "told once");
+}
+
+#[test]
+fn a_reader_that_only_awaits_is_never_behind() {
+    let desk = desk(1);
+    let (log, id) = desk.add();
+    (0..9).for_each(|_| desk.step(&log, id, "a"));
+    assert_eq!(desk.readers.backlog(&[id]), Backlog::Within);
+}
+
+#[test]
+fn one_reader_that_keeps_up_keeps_the_answer_going() {
+    let desk = desk(2);
+    let (log, slow) = desk.add();
+    let fast = desk.readers.add(Arc::clone(&log));
+    [slow, fast].into_iter().for_each(|id| desk.readers.stream(id));
+    (0..5).for_each(|_| desk.step(&log, slow, "a"));
+    desk.readers.credit(fast, 5);
+    assert_eq!(desk.readers.backlog(&[slow, fast]), Backlog::Within);
+}
+
+#[test]
+fn when_nobody_is_left_to_end_answers_all_readers_get_the_reason() {
+    let desk = desk(8);
+    let (log, _) = desk.add();
+    let (ended, other) = desk.add();
+    ended.close("", Ok(summary()));
+    desk.readers.fail_all(&Error::new(Code::BackendError, "gone"));
+    assert_eq!(desk.drain().1.len(), 2);
+    assert_eq!(log.end().expect("closed").expect_err("failed").code(), Code::BackendError);
+    assert!(ended.end().expect("closed").is_ok(), "the first end counts");
+    assert!(!desk.readers.remove(other));
+}

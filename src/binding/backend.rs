@@ -1,0 +1,56 @@
+//! From the backend a user chose to what the engine thread opens.
+
+use std::sync::Arc;
+
+use crate::clock::RealClock;
+use crate::engine::OpenBackend;
+use crate::error::{Code, Error, Result};
+use crate::executor::Backend;
+use crate::executor::sim::{Script, SimBackend};
+use crate::hub::ModelFolder;
+use crate::text::ModelText;
+
+use super::options::BackendChoice;
+
+/// What a simulated model says.
+const SENTENCES: [&str; 8] = [
+    "A simulated device answers. ",
+    "Its words mean nothing, but they come at the speed of a real one. ",
+    "The same question gets the same answer. ",
+    "Steps are shared by everybody who waits. ",
+    "Nothing was computed for this sentence. ",
+    "Measure the service around it instead. ",
+    "Short prompts start sooner than long ones. ",
+    "In the end there is an end. ",
+];
+
+/// How the chosen backend is opened, on the engine thread.
+pub(super) fn open(choice: BackendChoice) -> OpenBackend {
+    match choice {
+        BackendChoice::Mlx => open_mlx(),
+        BackendChoice::Simulated { profile, faults } => Box::new(move || {
+            let backend = SimBackend::new(profile, Arc::new(RealClock), Box::new(vocabulary)).with_faults(faults);
+            Ok(Box::new(backend) as Box<dyn Backend>)
+        }),
+    }
+}
+
+#[cfg(feature = "mlx")]
+fn open_mlx() -> OpenBackend {
+    Box::new(|| Ok(Box::new(crate::executor::mlx::MlxBackend::new()?) as Box<dyn Backend>))
+}
+
+#[cfg(not(feature = "mlx"))]
+fn open_mlx() -> OpenBackend {
+    Box::new(|| Err(Error::new(Code::ConfigError, "this build has no MLX").with_param("backend")))
+}
+
+/// The sentences in the tokens of the model whose tokenizer is used.
+fn vocabulary(folder: &ModelFolder) -> Result<(Script, usize)> {
+    let text = ModelText::open(folder)?;
+    let sentences = SENTENCES.iter().map(|sentence| text.encode_rendered(sentence)).collect::<Result<Vec<_>>>()?;
+    let cannot_speak = || Error::new(Code::TokenizerError, "the tokenizer has no end token or no words for a simulation");
+    let end = text.end_tokens().first().copied().ok_or_else(cannot_speak)?;
+    let script = Script::new(sentences, end).ok_or_else(cannot_speak)?;
+    Ok((script, text.vocab_size()))
+}

@@ -1,0 +1,226 @@
+//! What crosses to JavaScript: plain objects for what happens once a request, packed arrays for what happens every step.
+//! The shapes are those of `lib/native.ts`.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use napi::Env;
+use napi::bindgen_prelude::{JsObjectValue, Object, Uint32ArraySlice};
+use napi_derive::napi;
+
+use crate::answers::{AnswerLog, Delivery};
+use crate::engine::{ModelInfo, Snapshot};
+use crate::error::Error;
+use crate::request::Summary;
+
+/// Causes deeper than this are left out.
+const MAX_CAUSES: usize = 8;
+
+/// An error as data.
+#[napi(object)]
+pub struct NativeError {
+    /// The stable code.
+    pub code: String,
+    /// The sentence.
+    pub message: String,
+    /// The option or field at fault.
+    pub param: Option<String>,
+    /// The limit that was broken.
+    pub limit: Option<f64>,
+    /// What was asked for.
+    pub requested: Option<f64>,
+    /// When trying again has a chance.
+    pub retry_after_ms: Option<f64>,
+    /// Messages of the errors underneath, outermost first.
+    pub causes: Option<Vec<String>>,
+}
+
+impl From<&Error> for NativeError {
+    fn from(error: &Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let causes: Vec<_> = causes.take(MAX_CAUSES).map(ToString::to_string).collect();
+        Self {
+            code: error.code().as_str().to_owned(),
+            message: error.message().to_owned(),
+            param: error.param().map(str::to_owned),
+            limit: error.limit(),
+            requested: error.requested(),
+            retry_after_ms: error.retry_after().map(ms),
+            causes: (!causes.is_empty()).then_some(causes),
+        }
+    }
+}
+
+/// Bits and group size of quantized weights.
+#[napi(object)]
+pub struct NativeQuantization {
+    /// Bits of a weight.
+    pub bits: u32,
+    /// Weights that share a scale.
+    pub group_size: u32,
+}
+
+/// A loaded model.
+#[napi(object)]
+pub struct NativeModelInfo {
+    /// Addresses the model.
+    pub key: u32,
+    /// Name of its folder.
+    pub id: String,
+    /// Its folder.
+    pub path: String,
+    /// `model_type` of its configuration.
+    pub family: String,
+    /// Positions of a sequence.
+    pub context_length: f64,
+    /// Number of token ids.
+    pub vocab_size: f64,
+    /// Bytes of its weights.
+    pub bytes: f64,
+    /// Where the weights are quantized.
+    pub quantization: Option<NativeQuantization>,
+}
+
+impl From<ModelInfo> for NativeModelInfo {
+    fn from(info: ModelInfo) -> Self {
+        let id = info.path.file_name().map_or_else(|| info.path.to_string_lossy(), |name| name.to_string_lossy());
+        Self {
+            key: info.key.0,
+            id: id.into_owned(),
+            path: info.path.to_string_lossy().into_owned(),
+            family: info.family,
+            context_length: info.limits.context_length as f64,
+            vocab_size: info.limits.vocab_size as f64,
+            bytes: info.limits.weight_bytes as f64,
+            quantization: info.quantization.map(|(bits, group_size)| NativeQuantization { bits, group_size }),
+        }
+    }
+}
+
+/// Counters of an engine.
+#[napi(object)]
+pub struct NativeStats {
+    /// Requests accepted.
+    pub requests: f64,
+    /// Finished by themselves.
+    pub completed: f64,
+    /// Cancelled or abandoned.
+    pub cancelled: f64,
+    /// Ended with an error.
+    pub failed: f64,
+    /// Prompt tokens fed to the device.
+    pub prompt_tokens: f64,
+    /// Tokens generated.
+    pub generated_tokens: f64,
+    /// Steps run.
+    pub steps: f64,
+    /// Mean rows of a step.
+    pub mean_batch: f64,
+    /// Times a row was parked.
+    pub parks: f64,
+    /// Times the device was reset after a failure.
+    pub recoveries: f64,
+    /// Requests that wait for a row.
+    pub queued: f64,
+    /// Requests on the device.
+    pub running: f64,
+    /// Of these, parked ones.
+    pub parked: f64,
+    /// Bytes of KV held.
+    pub kv_bytes: f64,
+}
+
+impl From<Snapshot> for NativeStats {
+    fn from(stats: Snapshot) -> Self {
+        Self {
+            requests: stats.requests as f64,
+            completed: stats.completed as f64,
+            cancelled: stats.cancelled as f64,
+            failed: stats.failed as f64,
+            prompt_tokens: stats.prompt_tokens as f64,
+            generated_tokens: stats.generated_tokens as f64,
+            steps: stats.steps as f64,
+            mean_batch: stats.rows as f64 / (stats.steps.max(1)) as f64,
+            parks: stats.parks as f64,
+            recoveries: stats.recoveries as f64,
+            queued: stats.queued as f64,
+            running: stats.running as f64,
+            parked: stats.parked as f64,
+            kv_bytes: stats.kv_bytes as f64,
+        }
+    }
+}
+
+/// Spans (reader, tokens, UTF-16 units) and ends of what a drain delivered.
+pub(super) fn pack<'env>(
+    env: &'env Env,
+    deliveries: &[Delivery],
+    text: &str,
+) -> napi::Result<(Vec<u32>, Vec<Object<'env>>)> {
+    let mut spans = Vec::with_capacity(deliveries.len() * 3);
+    let mut ended = Vec::new();
+    let mut offset = 0;
+    for delivery in deliveries {
+        let piece = &text[offset..offset + delivery.num_bytes];
+        offset += delivery.num_bytes;
+        if delivery.num_tokens > 0 || !piece.is_empty() {
+            spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
+        }
+        if let Some((end, log)) = &delivery.end {
+            ended.push(pack_end(env, delivery.reader.0, end.as_ref(), log)?);
+        }
+    }
+    Ok((spans, ended))
+}
+
+fn pack_end<'env>(
+    env: &'env Env,
+    reader: u32,
+    end: Result<&Summary, &Error>,
+    log: &AnswerLog,
+) -> napi::Result<Object<'env>> {
+    let mut object = Object::new(env)?;
+    object.set_named_property("reader", reader)?;
+    match end {
+        Ok(summary) => object.set_named_property("result", pack_result(env, summary, log)?)?,
+        Err(error) => object.set_named_property("error", NativeError::from(error))?,
+    }
+    Ok(object)
+}
+
+fn pack_result<'env>(env: &'env Env, summary: &Summary, log: &AnswerLog) -> napi::Result<Object<'env>> {
+    let mut result = Object::new(env)?;
+    result.set_named_property("text", log.text())?;
+    result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
+    result.set_named_property("finishReason", summary.finish_reason.as_str())?;
+    result.set_named_property("served", summary.served.as_str())?;
+    let numbers = [
+        ("inputTokens", summary.usage.input_tokens as f64),
+        ("cachedInputTokens", summary.usage.cached_input_tokens as f64),
+        ("outputTokens", summary.usage.output_tokens as f64),
+        ("queueMs", ms(summary.timings.queue)),
+        ("prefillMs", ms(summary.timings.prefill)),
+        ("ttftMs", ms(summary.timings.ttft)),
+        ("decodeMs", ms(summary.timings.decode)),
+        ("totalMs", ms(summary.timings.total)),
+        ("seed", summary.seed as f64),
+    ];
+    for (name, number) in numbers {
+        result.set_named_property(name, number)?;
+    }
+    Ok(result)
+}
+
+/// JavaScript counts text in UTF-16 units; most text is ASCII, where they are bytes.
+fn num_utf16(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
+}
+
+/// A drain is bounded by credit, far below 2³².
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,202 @@
+//! Reading option objects: each property once, in a fixed order, checked for type and range; what was not asked for is
+//! an error that names the nearest known key. `null` and `undefined` mean absent.
+
+use std::ops::RangeInclusive;
+
+use napi::bindgen_prelude::{Array, FromNapiValue, JsObjectValue, Object, Unknown};
+use napi::{JsValue, ValueType};
+
+use crate::error::{Code, Error};
+
+/// Why an option object was not taken.
+pub(super) enum Refusal {
+    /// It is wrong; the caller gets an error with a code.
+    Invalid(Error),
+    /// Reading it ran the caller's own code (a getter, a proxy), which threw; the caller gets back what it threw.
+    Thrown(napi::Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl From<napi::Error> for Refusal {
+    fn from(error: napi::Error) -> Self {
+        Self::Thrown(error)
+    }
+}
+
+pub(super) type Read<T> = Result<T, Refusal>;
+
+/// One option object while it is read.
+pub(super) struct Fields<'env> {
+    /// `None` where the caller gave no object at all.
+    object: Option<Object<'env>>,
+    /// How the object is called in messages, with a dot, or nothing for the outermost.
+    prefix: String,
+    code: Code,
+    known: Vec<&'static str>,
+}
+
+impl<'env> Fields<'env> {
+    /// Begins to read `value`, which is called `name` in messages; errors have `code`.
+    pub(super) fn of(name: &str, code: Code, value: Unknown<'env>) -> Read<Self> {
+        let object = match value.get_type()? {
+            ValueType::Undefined | ValueType::Null => None,
+            ValueType::Object if !is_array(&value)? => Some(Object::from_unknown(value)?),
+            other => return Err(wrong(code, name, &format!("must be an object, not {}", kind(other))).into()),
+        };
+        let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
+        Ok(Self { object, prefix, code, known: Vec::new() })
+    }
+
+    /// The value of a property, if it is there.
+    pub(super) fn value(&mut self, name: &'static str) -> Read<Option<Unknown<'env>>> {
+        self.known.push(name);
+        let Some(object) = &self.object else { return Ok(None) };
+        let value: Unknown<'env> = object.get_named_property_unchecked(name)?;
+        let is_absent = matches!(value.get_type()?, ValueType::Undefined | ValueType::Null);
+        Ok((!is_absent).then_some(value))
+    }
+
+    /// A nested option object; every property of it is absent where it is.
+    pub(super) fn nested(&mut self, name: &'static str) -> Read<Fields<'env>> {
+        let path = self.path(name);
+        match self.value(name)? {
+            Some(value) => Self::of(&path, self.code, value),
+            None => Ok(Fields { object: None, prefix: format!("{path}."), code: self.code, known: Vec::new() }),
+        }
+    }
+
+    /// A number inside a range.
+    pub(super) fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Read<Option<f64>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        let number = match value.get_type()? {
+            ValueType::Number => f64::from_unknown(value)?,
+            other => return Err(self.wrong(name, &format!("must be a number, not {}", kind(other)))),
+        };
+        if range.contains(&number) {
+            return Ok(Some(number));
+        }
+        let (start, end) = range.into_inner();
+        let message = format!("must be from {start} to {end}, not {number}");
+        let limit = if number < start { start } else { end };
+        Err(wrong(self.code, &self.path(name), &message).with_limit(limit, number).into())
+    }
+
+    /// A whole number inside a range.
+    pub(super) fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Read<Option<u64>> {
+        let (start, end) = range.into_inner();
+        let Some(number) = self.number(name, start as f64..=end as f64)? else { return Ok(None) };
+        if number.fract() != 0.0 {
+            return Err(self.wrong(name, &format!("must be a whole number, not {number}")));
+        }
+        // In range and whole, so the conversion is exact.
+        Ok(Some(number as u64))
+    }
+
+    /// A text.
+    pub(super) fn string(&mut self, name: &'static str) -> Read<Option<String>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        Ok(Some(string(self.code, &self.path(name), value)?))
+    }
+
+    /// A list of texts.
+    pub(super) fn strings(&mut self, name: &'static str) -> Read<Option<Vec<String>>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        let path = self.path(name);
+        let mut items = Vec::new();
+        for (index, item) in elements(self.code, &path, value)?.into_iter().enumerate() {
+            items.push(string(self.code, &format!("{path}[{index}]"), item)?);
+        }
+        Ok(Some(items))
+    }
+
+    /// How a property is called in messages.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// An error about a property.
+    pub(super) fn wrong(&self, name: &str, message: &str) -> Refusal {
+        wrong(self.code, &self.path(name), message).into()
+    }
+
+    /// Everything known was read: what is left over is an error.
+    pub(super) fn finish(self) -> Read<()> {
+        let Some(object) = &self.object else { return Ok(()) };
+        for key in Object::keys(object)? {
+            if !self.known.contains(&key.as_str()) {
+                return Err(self.unknown(&key));
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, key: &str) -> Refusal {
+        let nearest = self.known.iter().min_by_key(|known| distance(known, key));
+        let hint = match nearest {
+            Some(known) if distance(known, key) <= key.len().div_ceil(2) => format!("; did you mean `{known}`?"),
+            _ => format!("; known are {}", self.known.join(", ")),
+        };
+        self.wrong(key, &format!("is not an option{hint}"))
+    }
+}
+
+/// The elements of a list.
+pub(super) fn elements<'env>(code: Code, path: &str, value: Unknown<'env>) -> Read<Vec<Unknown<'env>>> {
+    if !is_array(&value)? {
+        return Err(wrong(code, path, &format!("must be an array, not {}", kind(value.get_type()?))).into());
+    }
+    let array = Object::from_unknown(value)?;
+    let length = array.get_array_length()?;
+    (0..length).map(|index| array.get_element::<Unknown<'env>>(index).map_err(Refusal::from)).collect()
+}
+
+/// A text.
+pub(super) fn string(code: Code, path: &str, value: Unknown<'_>) -> Read<String> {
+    match value.get_type()? {
+        ValueType::String => Ok(String::from_unknown(value)?),
+        other => Err(wrong(code, path, &format!("must be a string, not {}", kind(other))).into()),
+    }
+}
+
+pub(super) fn wrong(code: Code, path: &str, message: &str) -> Error {
+    Error::new(code, format!("`{path}` {message}")).with_param(path)
+}
+
+pub(super) fn is_array(value: &Unknown<'_>) -> napi::Result<bool> {
+    Ok(value.is_array()? || Array::from_unknown(*value).is_ok())
+}
+
+fn kind(value: ValueType) -> &'static str {
+    match value {
+        ValueType::Undefined => "undefined",
+        ValueType::Null => "null",
+        ValueType::Boolean => "a boolean",
+        ValueType::Number => "a number",
+        ValueType::String => "a string",
+        ValueType::Symbol => "a symbol",
+        ValueType::Object => "an object",
+        ValueType::Function => "a function",
+        ValueType::BigInt => "a bigint",
+        _ => "a value of another type",
+    }
+}
+
+/// Levenshtein distance, to find the key that was meant.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let substituted = diagonal + usize::from(!from.eq_ignore_ascii_case(&to));
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.chars().count()]
+}

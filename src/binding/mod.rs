@@ -1,0 +1,275 @@
+//! The only room that names napi. Turns option objects into validated values, answers into packed arrays, and errors into
+//! plain objects with a code; `lib/native.ts` is the other half of this contract. Holds no logic of its own.
+//!
+//! Every method catches unwinds: a panic in a synchronous napi function would abort the process.
+
+mod backend;
+mod crossing;
+mod exit;
+mod fields;
+mod options;
+mod params;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Either, Function, JsObjectValue, Object, Uint32Array, Uint32ArraySlice, Unknown};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
+use napi_derive::napi;
+
+use crate::answers::ReaderId;
+use crate::engine::{Engine, ModelKey, Reply};
+use crate::error::{Code, Error, Result};
+use crate::executor::sim;
+
+use crossing::{NativeError, NativeModelInfo, NativeStats};
+use fields::Refusal;
+
+/// Wakes JavaScript. Weak: an idle engine does not keep the process alive. A queue of one is enough, since a wake that
+/// was not delivered yet drains whatever comes meanwhile.
+type WakeFunction = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
+
+/// What a promise or call yields: a value, or an error as data.
+type Outcome<T> = Either<T, NativeError>;
+
+/// Version of the addon; must equal the package's.
+#[napi(catch_unwind)]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Names of the simulated device profiles.
+#[napi(catch_unwind)]
+pub fn profiles() -> Vec<&'static str> {
+    sim::PROFILES.iter().map(|profile| profile.name).collect()
+}
+
+/// One engine, as JavaScript holds it.
+#[napi]
+pub struct NativeEngine {
+    wake: Arc<WakeFunction>,
+    engine: Arc<OnceLock<Arc<Engine>>>,
+}
+
+#[napi]
+impl NativeEngine {
+    /// Remembers whom to wake; starts nothing.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(wake: Function<'_, (), ()>) -> napi::Result<Self> {
+        let wake = wake
+            .build_threadsafe_function::<()>()
+            .callee_handled::<false>()
+            .weak::<true>()
+            .max_queue_size::<1>()
+            .build()?;
+        Ok(Self { wake: Arc::new(wake), engine: Arc::default() })
+    }
+
+    /// Starts the engine thread; the promise waits for its handshake.
+    #[napi(catch_unwind)]
+    pub fn start<'env>(&self, env: &'env Env, options: Unknown<'env>) -> napi::Result<Object<'env>> {
+        exit::stop_at_exit(env, &self.engine)?;
+        let wake = Arc::clone(&self.wake);
+        let slot = Arc::clone(&self.engine);
+        promise(env, move |reply: Reply<()>| {
+            let options = match options::read(options) {
+                Ok(options) => options,
+                Err(Refusal::Invalid(error)) => {
+                    reply.send(Err(error));
+                    return Ok(());
+                }
+                Err(Refusal::Thrown(thrown)) => return Err(thrown),
+            };
+            let wake = Box::new(move || drop(wake.call((), ThreadsafeFunctionCallMode::NonBlocking)));
+            spawn("mlx-serving-start", reply, move || {
+                let engine = Engine::start(options.config, backend::open(options.backend), wake)?;
+                slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))
+            });
+            Ok(())
+        })
+    }
+
+    /// Loads a model folder.
+    #[napi(catch_unwind)]
+    pub fn load_model<'env>(&self, env: &'env Env, options: Unknown<'env>) -> napi::Result<Object<'env>> {
+        let path = options::read_load(options);
+        let engine = self.engine();
+        promise(env, move |reply: Reply<NativeModelInfo>| {
+            match (engine, path) {
+                (Ok(engine), Ok(path)) => engine.load(path, reply.map(NativeModelInfo::from)),
+                (Err(error), _) | (_, Err(Refusal::Invalid(error))) => reply.send(Err(error)),
+                (_, Err(Refusal::Thrown(thrown))) => return Err(thrown),
+            }
+            Ok(())
+        })
+    }
+
+    /// Drops a model once what runs on it has ended.
+    #[napi(catch_unwind)]
+    pub fn unload_model<'env>(&self, env: &'env Env, model: u32) -> napi::Result<Object<'env>> {
+        let engine = self.engine();
+        promise(env, move |reply: Reply<()>| {
+            match engine {
+                Ok(engine) => engine.unload(ModelKey(model), reply),
+                Err(error) => reply.send(Err(error)),
+            }
+            Ok(())
+        })
+    }
+
+    /// Accepts a request and returns its reader.
+    #[napi(catch_unwind)]
+    pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<u32>> {
+        let draft = match params::read(params, options) {
+            Ok(draft) => draft,
+            Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
+            Err(Refusal::Thrown(thrown)) => return Err(thrown),
+        };
+        let reader = self.engine().and_then(|engine| engine.submit(ModelKey(model), draft));
+        Ok(outcome(reader.map(|reader| reader.0)))
+    }
+
+    /// From now on the reader's text is part of drains, from its beginning.
+    #[napi(catch_unwind)]
+    pub fn stream(&self, reader: u32) {
+        self.with_engine(|engine| engine.stream(ReaderId(reader)));
+    }
+
+    /// The consumer took this many tokens.
+    #[napi(catch_unwind)]
+    pub fn credit(&self, reader: u32, tokens: u32) {
+        self.with_engine(|engine| engine.credit(ReaderId(reader), tokens as usize));
+    }
+
+    /// Ends the generation with what there is.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self, reader: u32) {
+        self.with_engine(|engine| engine.cancel(ReaderId(reader)));
+    }
+
+    /// Nobody reads any more.
+    #[napi(catch_unwind)]
+    pub fn release(&self, reader: u32) {
+        self.with_engine(|engine| engine.release(ReaderId(reader)));
+    }
+
+    /// Everything new since the last drain, packed.
+    #[napi(catch_unwind)]
+    pub fn drain<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let (mut tokens, mut text) = (Vec::new(), String::new());
+        let deliveries = self.engine.get().map_or_else(Vec::new, |engine| engine.drain(&mut tokens, &mut text));
+        let (spans, ended) = crossing::pack(env, &deliveries, &text)?;
+        let mut drained = Object::new(env)?;
+        drained.set_named_property("spans", Uint32ArraySlice::copy_from(env, spans)?)?;
+        drained.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
+        drained.set_named_property("text", text)?;
+        drained.set_named_property("ended", ended)?;
+        Ok(drained)
+    }
+
+    /// Token ids of a text.
+    #[napi(catch_unwind)]
+    pub fn tokenize<'env>(&self, env: &'env Env, model: u32, text: String) -> napi::Result<Object<'env>> {
+        self.text_job(env, model, move |model| model.encode(&text).map(Uint32Array::from))
+    }
+
+    /// Text of token ids.
+    #[napi(catch_unwind)]
+    pub fn detokenize<'env>(&self, env: &'env Env, model: u32, tokens: Uint32Array) -> napi::Result<Object<'env>> {
+        let tokens = tokens.to_vec();
+        self.text_job(env, model, move |model| model.decode(&tokens))
+    }
+
+    /// Messages as the model's chat template renders them.
+    #[napi(catch_unwind)]
+    pub fn apply_chat_template<'env>(
+        &self,
+        env: &'env Env,
+        model: u32,
+        messages: Unknown<'env>,
+    ) -> napi::Result<Object<'env>> {
+        let messages = match params::read_messages("messages", messages) {
+            Ok(messages) => messages,
+            Err(Refusal::Invalid(error)) => return self.text_job::<String>(env, model, move |_| Err(error)),
+            Err(Refusal::Thrown(thrown)) => return Err(thrown),
+        };
+        self.text_job(env, model, move |model| model.render(&messages))
+    }
+
+    /// Counters since the start.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> NativeStats {
+        self.engine.get().map(|engine| engine.stats()).unwrap_or_default().into()
+    }
+
+    /// Refuses new work; what runs may end within `drain_ms`.
+    #[napi(catch_unwind)]
+    pub fn shutdown<'env>(&self, env: &'env Env, drain_ms: f64) -> napi::Result<Object<'env>> {
+        let engine = self.engine.get().cloned();
+        promise(env, move |reply: Reply<()>| {
+            let drain = Duration::try_from_secs_f64(drain_ms / 1e3).unwrap_or(Duration::ZERO);
+            match engine {
+                Some(engine) => engine.shutdown(drain, reply),
+                None => reply.send(Ok(())),
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops and joins the engine thread within a step.
+    #[napi(catch_unwind)]
+    pub fn stop(&self) {
+        self.with_engine(|engine| engine.stop());
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>> {
+        let missing = || Error::new(Code::EngineClosed, "the engine was not started");
+        self.engine.get().cloned().ok_or_else(missing)
+    }
+
+    fn with_engine(&self, act: impl FnOnce(&Arc<Engine>)) {
+        if let Some(engine) = self.engine.get() {
+            act(engine);
+        }
+    }
+
+    fn text_job<'env, T: napi::bindgen_prelude::ToNapiValue + Send + 'static>(
+        &self,
+        env: &'env Env,
+        model: u32,
+        job: impl FnOnce(&crate::text::ModelText) -> Result<T> + Send + 'static,
+    ) -> napi::Result<Object<'env>> {
+        let engine = self.engine();
+        promise(env, move |reply| {
+            match engine {
+                Ok(engine) => engine.with_text(ModelKey(model), job, reply),
+                Err(error) => reply.send(Err(error)),
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A promise that resolves with a value or an error as data, whichever thread gives the reply.
+fn promise<'env, T: napi::bindgen_prelude::ToNapiValue + Send + 'static>(
+    env: &'env Env,
+    begin: impl FnOnce(Reply<T>) -> napi::Result<()>,
+) -> napi::Result<Object<'env>> {
+    type Resolve<T> = Box<dyn FnOnce(Env) -> napi::Result<Outcome<T>> + Send>;
+    let (deferred, promise) = env.create_deferred::<Outcome<T>, Resolve<T>>()?;
+    begin(Reply::new(move |result: Result<T>| deferred.resolve(Box::new(move |_| Ok(outcome(result))))))?;
+    Ok(promise)
+}
+
+fn outcome<T>(result: Result<T>) -> Outcome<T> {
+    match result {
+        Ok(value) => Either::A(value),
+        Err(error) => Either::B(NativeError::from(&error)),
+    }
+}
+
+/// Runs work that may take long on a thread of its own. The reply is given also when the thread cannot be started.
+fn spawn(name: &str, reply: Reply<()>, work: impl FnOnce() -> Result<()> + Send + 'static) {
+    drop(std::thread::Builder::new().name(name.into()).spawn(move || reply.send(work())));
+}

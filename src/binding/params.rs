@@ -1,0 +1,142 @@
+//! From the params and options of `generate` to a [`Draft`]. Types and ranges are checked here; what depends on the model
+//! is checked on the text thread.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use napi::bindgen_prelude::{FromNapiValue, Uint32Array, Unknown};
+use napi::{JsValue, ValueType};
+
+use crate::engine::{Draft, Prompt};
+use crate::error::{Code, Error};
+use crate::text::{Message, validate_stop_sequences};
+
+use super::fields::{Fields, Read, elements, is_array, string, wrong};
+
+const CODE: Code = Code::InvalidParams;
+
+/// Numbers up to here survive the way through JavaScript unchanged.
+pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Reads the two objects a caller gave.
+pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
+    let mut fields = Fields::of("", CODE, params)?;
+    let prompt = read_prompt(&mut fields)?;
+    let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
+    let temperature = fields.number("temperature", 0.0..=2.0)?;
+    let top_p = fields.number("topP", 0.0..=1.0)?;
+    let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
+    let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
+    fields.finish()?;
+    validate_stop_sequences(&stop_sequences)?;
+    if top_p == Some(0.0) {
+        return Err(wrong(CODE, "topP", "must be greater than 0").with_limit(0.0, 0.0).into());
+    }
+    Ok(Draft {
+        prompt,
+        max_tokens: max_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
+        temperature: temperature.map(|temperature| temperature as f32),
+        top_p: top_p.map(|top_p| top_p as f32),
+        seed: seed.unwrap_or_else(random_seed),
+        stop_sequences,
+        deadline: read_deadline(options)?,
+    })
+}
+
+fn read_deadline(options: Unknown<'_>) -> Read<Option<Instant>> {
+    let mut fields = Fields::of("options", CODE, options)?;
+    let timeout = fields.number("timeoutMs", 0.0..=MAX_SAFE_INTEGER as f64)?;
+    fields.finish()?;
+    // A deadline too far away to be represented never comes.
+    Ok(timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3))))
+}
+
+fn read_prompt(fields: &mut Fields<'_>) -> Read<Prompt> {
+    match (fields.value("prompt")?, fields.value("messages")?) {
+        (Some(prompt), None) => read_single_prompt(prompt),
+        (None, Some(messages)) => Ok(Prompt::Messages(read_messages("messages", messages)?)),
+        (Some(_), Some(_)) => Err(one_of("both are there")),
+        (None, None) => Err(one_of("neither is there")),
+    }
+}
+
+fn one_of(found: &str) -> super::fields::Refusal {
+    Error::new(CODE, format!("exactly one of `prompt` and `messages` is needed, but {found}")).with_param("prompt").into()
+}
+
+fn read_single_prompt(prompt: Unknown<'_>) -> Read<Prompt> {
+    if prompt.get_type()? == ValueType::String {
+        return Ok(Prompt::Text(String::from_unknown(prompt)?));
+    }
+    let mut fields = Fields::of("prompt", CODE, prompt)?;
+    let tokens = fields.value("tokens")?;
+    fields.finish()?;
+    match tokens {
+        Some(tokens) => Ok(Prompt::Tokens(read_tokens("prompt.tokens", tokens)?)),
+        None => Err(wrong(CODE, "prompt", "must be a string or { tokens }").into()),
+    }
+}
+
+fn read_tokens(path: &str, value: Unknown<'_>) -> Read<Vec<u32>> {
+    if value.is_typedarray()? {
+        let not_u32 = |_| wrong(CODE, path, "must be an array of numbers or a Uint32Array");
+        return Ok(Uint32Array::from_unknown(value).map_err(not_u32)?.to_vec());
+    }
+    let mut tokens = Vec::new();
+    for (index, item) in elements(CODE, path, value)?.into_iter().enumerate() {
+        let number = if item.get_type()? == ValueType::Number { f64::from_unknown(item)? } else { f64::NAN };
+        if !(0.0..=f64::from(u32::MAX)).contains(&number) || number.fract() != 0.0 {
+            return Err(wrong(CODE, &format!("{path}[{index}]"), "must be a token id: a whole number from 0").into());
+        }
+        tokens.push(number as u32);
+    }
+    Ok(tokens)
+}
+
+/// Reads a conversation.
+pub(super) fn read_messages(path: &str, value: Unknown<'_>) -> Read<Vec<Message>> {
+    let items = elements(CODE, path, value)?;
+    if items.is_empty() {
+        return Err(wrong(CODE, path, "must have at least one message").into());
+    }
+    let read = |(index, item)| read_message(&format!("{path}[{index}]"), item);
+    items.into_iter().enumerate().map(read).collect()
+}
+
+fn read_message(path: &str, value: Unknown<'_>) -> Read<Message> {
+    if matches!(value.get_type()?, ValueType::Undefined | ValueType::Null) {
+        return Err(wrong(CODE, path, "must be an object with `role` and `content`").into());
+    }
+    let mut fields = Fields::of(path, CODE, value)?;
+    let role = fields.string("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
+    let content = fields.value("content")?.ok_or_else(|| fields.wrong("content", "is missing"))?;
+    let content = read_content(&fields.path("content"), content)?;
+    let name = fields.string("name")?;
+    fields.finish()?;
+    Ok(Message { role, content, name })
+}
+
+/// A text, or parts of a text that are joined.
+fn read_content(path: &str, value: Unknown<'_>) -> Read<String> {
+    if !is_array(&value)? {
+        return string(CODE, path, value);
+    }
+    let parts = elements(CODE, path, value)?.into_iter().enumerate();
+    parts.map(|(index, part)| read_part(&format!("{path}[{index}]"), part)).collect()
+}
+
+fn read_part(path: &str, value: Unknown<'_>) -> Read<String> {
+    let mut fields = Fields::of(path, CODE, value)?;
+    let kind = fields.string("type")?;
+    if kind.as_deref() != Some("text") {
+        return Err(fields.wrong("type", "must be 'text': only text parts are supported"));
+    }
+    let text = fields.string("text")?.ok_or_else(|| fields.wrong("text", "is missing"))?;
+    fields.finish()?;
+    Ok(text)
+}
+
+/// Unpredictable enough for sampling, and needs no generator of its own: the standard library seeds its hashers so.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(Instant::now()) & MAX_SAFE_INTEGER
+}

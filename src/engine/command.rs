@@ -1,0 +1,93 @@
+//! What the handle tells the engine thread. Commands carry their reply; a reply is called exactly once, on whatever
+//! thread drops or runs the command, and never blocks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::answers::{AnswerLog, ReaderId};
+use crate::error::{Code, Error, Result};
+use crate::hub::ModelFolder;
+use crate::request::{Request, SequenceId};
+use crate::text::ModelText;
+
+use super::permit::Permit;
+
+/// A loaded model, for as long as the engine has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelKey(pub u32);
+
+/// A reply that is given even when the command is dropped unread, because the engine ended.
+pub struct Reply<T>(Option<Box<dyn FnOnce(Result<T>) + Send>>);
+
+impl<T> Reply<T> {
+    /// Calls `done` with what became of the command.
+    pub fn new(done: impl FnOnce(Result<T>) + Send + 'static) -> Self {
+        Self(Some(Box::new(done)))
+    }
+
+    /// Gives the reply.
+    pub fn send(mut self, result: Result<T>) {
+        self.give(result);
+    }
+
+    /// A reply of another type that gives this one.
+    #[must_use]
+    pub fn map<U: 'static>(self, change: impl FnOnce(U) -> T + Send + 'static) -> Reply<U>
+    where
+        T: 'static,
+    {
+        Reply::new(move |result: Result<U>| self.send(result.map(change)))
+    }
+
+    fn give(&mut self, result: Result<T>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        self.give(Err(closed()));
+    }
+}
+
+/// A request on its way to the scheduler.
+pub(super) struct Submission {
+    pub(super) model: ModelKey,
+    pub(super) sequence: SequenceId,
+    pub(super) reader: ReaderId,
+    pub(super) request: Request,
+    pub(super) log: Arc<AnswerLog>,
+    pub(super) submitted_at: Instant,
+    pub(super) permit: Permit,
+}
+
+/// A model whose folder was read and whose tokenizer is ready.
+pub(super) struct Loading {
+    pub(super) key: ModelKey,
+    pub(super) folder: ModelFolder,
+    pub(super) text: Arc<ModelText>,
+    pub(super) reply: Reply<crate::executor::Limits>,
+}
+
+pub(super) enum Command {
+    Submit(Box<Submission>),
+    /// The caller wants what there is, now.
+    Cancel(SequenceId),
+    /// Nobody reads this sequence any more.
+    Abandon(SequenceId),
+    /// A reader that was behind has caught up.
+    Unpark(SequenceId),
+    Load(Box<Loading>),
+    /// Rows of the model may end first; then it is dropped.
+    Unload(ModelKey, Reply<()>),
+    /// Running requests may end until then.
+    Shutdown(Instant, Reply<()>),
+    /// The process is exiting: leave at once.
+    Stop,
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(Code::EngineClosed, "the engine is shut down")
+}

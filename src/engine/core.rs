@@ -1,0 +1,199 @@
+//! The state of the engine thread: every loaded model's lane. Takes commands, gives each lane its turn, says how long
+//! there is nothing to do. Has no thread and no channel, so that a simulation can drive it with a hand-moved clock.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Code, Error, Result};
+use crate::executor::{Backend, Limits};
+use crate::request::SequenceId;
+use crate::scheduler;
+use crate::text::ModelText;
+
+use super::command::{Command, Loading, ModelKey, Reply, Submission, closed};
+use super::config::Config;
+use super::lane::{Lane, Need, Surroundings};
+
+pub(super) struct Core {
+    config: Config,
+    backend: Box<dyn Backend>,
+    lanes: BTreeMap<ModelKey, Lane>,
+    around: Surroundings,
+    ending: Option<Ending>,
+}
+
+/// Set once shutdown was asked for.
+struct Ending {
+    /// What runs may end until then.
+    at: Instant,
+    replies: Vec<Reply<()>>,
+}
+
+/// What the engine thread does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Call [`Core::turn`] again at once.
+    Turn,
+    /// Wait for a command, at most until that moment.
+    Wait(Option<Instant>),
+    /// Leave: everything has ended.
+    Leave,
+}
+
+impl Core {
+    pub(super) fn new(config: Config, backend: Box<dyn Backend>, around: Surroundings) -> Self {
+        Self { config, backend, lanes: BTreeMap::new(), around, ending: None }
+    }
+
+    pub(super) fn take(&mut self, command: Command) {
+        match command {
+            Command::Submit(submission) => self.submit(*submission),
+            Command::Cancel(id) => self.with_lane_of(id, |lane| lane.cancel(id)),
+            Command::Abandon(id) => self.with_lane_of(id, |lane| lane.abandon(id)),
+            Command::Unpark(id) => self.with_lane_of(id, |lane| lane.unpark(id)),
+            Command::Load(loading) => self.load(*loading),
+            Command::Unload(key, reply) => self.unload(key, reply),
+            Command::Shutdown(at, reply) => self.shut_down(at, reply),
+            Command::Stop => self.leave(),
+        }
+    }
+
+    /// One turn of every lane.
+    pub(super) fn turn(&mut self) -> Next {
+        let needs: Vec<_> = self.lanes.values_mut().map(guarded_turn).collect();
+        self.drop_unloaded();
+        self.report_load();
+        if let Some(ending) = &self.ending
+            && (self.around.clock.now() >= ending.at || self.lanes.values().all(Lane::is_empty))
+        {
+            self.leave();
+        }
+        self.next(&needs)
+    }
+
+    fn next(&self, needs: &[Need]) -> Next {
+        if self.lanes.is_empty() && self.ending.is_some() {
+            return Next::Leave;
+        }
+        if needs.contains(&Need::Turn) {
+            return Next::Turn;
+        }
+        let deadlines = needs.iter().filter_map(|need| match need {
+            Need::Until(at) => Some(*at),
+            Need::Turn | Need::Command => None,
+        });
+        Next::Wait(deadlines.chain(self.ending.as_ref().map(|ending| ending.at)).min())
+    }
+
+    fn submit(&mut self, submission: Submission) {
+        match self.lanes.get_mut(&submission.model) {
+            Some(lane) if self.ending.is_none() => lane.add(submission),
+            Some(_) => self.refuse(&submission, closed()),
+            None => self.refuse(&submission, Error::new(Code::ModelNotLoaded, "the model was unloaded")),
+        }
+    }
+
+    fn refuse(&self, submission: &Submission, error: Error) {
+        let end = Err(error);
+        self.around.stats.ended(&end);
+        submission.log.close("", end);
+        self.around.readers.mark([submission.reader]);
+        self.around.readers.wake();
+    }
+
+    /// A panic while a model is opened is that model's failure, nobody else's.
+    fn load(&mut self, loading: Loading) {
+        let Loading { key, folder, text, reply } = loading;
+        let opened = catch_unwind(AssertUnwindSafe(|| self.backend.open(&folder)))
+            .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, panic_message(&*panic))))
+            .and_then(|executor| check_limits(executor.limits(), &text).map(|limits| (executor, limits)));
+        match opened {
+            Ok((executor, limits)) => {
+                let lane = Lane::new(executor, text, self.scheduler_config(), self.around.clone());
+                self.lanes.insert(key, lane);
+                reply.send(Ok(limits));
+            }
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    fn scheduler_config(&self) -> scheduler::Config {
+        scheduler::Config {
+            max_rows: self.config.max_rows,
+            prefill_chunk: self.config.prefill_chunk,
+            park_timeout: self.config.park_timeout,
+        }
+    }
+
+    fn unload(&mut self, key: ModelKey, reply: Reply<()>) {
+        match self.lanes.get_mut(&key) {
+            Some(lane) => lane.unload(reply),
+            None => reply.send(Ok(())),
+        }
+    }
+
+    fn drop_unloaded(&mut self) {
+        for (_, lane) in self.lanes.extract_if(.., |_, lane| lane.may_be_dropped()) {
+            lane.drop_model();
+        }
+    }
+
+    fn shut_down(&mut self, at: Instant, reply: Reply<()>) {
+        let ending = self.ending.get_or_insert_with(|| Ending { at, replies: Vec::new() });
+        ending.at = ending.at.min(at);
+        ending.replies.push(reply);
+    }
+
+    /// Ends what still runs and drops every model; replies come last, when nothing is left on the device.
+    fn leave(&mut self) {
+        for (_, mut lane) in std::mem::take(&mut self.lanes) {
+            lane.fail_all(&closed());
+            lane.drop_model();
+        }
+        let at = self.around.clock.now();
+        let ending = self.ending.get_or_insert_with(|| Ending { at, replies: Vec::new() });
+        ending.replies.drain(..).for_each(|reply| reply.send(Ok(())));
+    }
+
+    fn with_lane_of(&mut self, id: SequenceId, act: impl FnOnce(&mut Lane)) {
+        if let Some(lane) = self.lanes.values_mut().find(|lane| lane.has(id)) {
+            act(lane);
+        }
+    }
+
+    fn report_load(&self) {
+        let mut total = (scheduler::Load::default(), 0);
+        for (load, kv_bytes) in self.lanes.values().map(Lane::load) {
+            total.0.num_queued += load.num_queued;
+            total.0.num_running += load.num_running;
+            total.0.num_parked += load.num_parked;
+            total.1 += kv_bytes;
+        }
+        self.around.stats.load(total.0, total.1);
+    }
+}
+
+/// A panic in a turn is a device failure of that lane; the others never hear of it.
+fn guarded_turn(lane: &mut Lane) -> Need {
+    catch_unwind(AssertUnwindSafe(|| lane.turn())).unwrap_or_else(|panic| {
+        let error = Error::new(Code::BackendError, panic_message(&*panic));
+        lane.recover(&error);
+        Need::Turn
+    })
+}
+
+/// A tokenizer may name more ids than there are embedding rows (padding differs); requests are checked against the rows.
+/// End tokens beyond them could never be drawn, which is harmless.
+fn check_limits(limits: Limits, _text: &Arc<ModelText>) -> Result<Limits> {
+    if limits.context_length == 0 || limits.vocab_size == 0 {
+        return Err(Error::new(Code::ModelLoadError, "the model has no context or no vocabulary"));
+    }
+    Ok(limits)
+}
+
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the engine panicked: {}", text.unwrap_or("no message"))
+}

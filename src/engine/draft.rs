@@ -1,0 +1,123 @@
+//! From what a caller wrote to a [`Request`]: the prompt becomes tokens, defaults are filled in, and every number that
+//! could reach a device index is checked against the model. Runs on the text thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::error::{Code, Error, Result};
+use crate::request::{Request, SamplingParams, StopRules, TokenId};
+use crate::text::{Message, ModelText};
+
+/// What is generated where the caller sets no limit, if the context has room for it.
+const DEFAULT_MAX_TOKENS: usize = 512;
+
+/// The three ways to give a prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// Text as it is.
+    Text(String),
+    /// Token ids as they are.
+    Tokens(Vec<TokenId>),
+    /// A conversation, rendered by the model's chat template.
+    Messages(Vec<Message>),
+}
+
+/// A request as the caller wrote it, each field by itself valid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// At most this many tokens.
+    pub max_tokens: Option<usize>,
+    /// 0 is greedy. The model's `generation_config.json` decides where it is absent.
+    pub temperature: Option<f32>,
+    /// Likewise.
+    pub top_p: Option<f32>,
+    /// Already drawn at random where the caller gave none.
+    pub seed: u64,
+    /// Texts that end the answer.
+    pub stop_sequences: Vec<String>,
+    /// When the caller loses interest.
+    pub deadline: Option<Instant>,
+}
+
+/// What a model lets a request do.
+#[derive(Debug)]
+pub(super) struct ModelRules {
+    pub(super) text: Arc<ModelText>,
+    /// Positions of a sequence.
+    pub(super) context_length: usize,
+    /// Token ids are below this.
+    pub(super) vocab_size: usize,
+    defaults: SamplingParams,
+}
+
+impl ModelRules {
+    pub(super) fn new(text: Arc<ModelText>, generation_config: &Value, context_length: usize, vocab_size: usize) -> Self {
+        Self { text, context_length, vocab_size, defaults: default_sampling(generation_config) }
+    }
+
+    /// Turns a draft into a request, or says what is wrong with it.
+    pub(super) fn apply(&self, draft: Draft) -> Result<Request> {
+        let prompt = self.tokens(&draft.prompt)?;
+        if prompt.is_empty() {
+            return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
+        }
+        self.check_tokens(&prompt)?;
+        let stop = StopRules {
+            max_tokens: self.max_tokens(prompt.len(), draft.max_tokens)?,
+            end_tokens: Arc::clone(self.text.end_tokens()),
+            stop_sequences: draft.stop_sequences,
+        };
+        let sampling = SamplingParams {
+            temperature: draft.temperature.unwrap_or(self.defaults.temperature),
+            top_p: draft.top_p.unwrap_or(self.defaults.top_p),
+            seed: draft.seed,
+        };
+        Ok(Request { prompt: prompt.into(), sampling, stop, deadline: draft.deadline })
+    }
+
+    fn tokens(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
+        match prompt {
+            Prompt::Text(text) => self.text.encode(text),
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
+            Prompt::Messages(messages) => self.text.encode_rendered(&self.text.render(messages)?),
+        }
+    }
+
+    /// A gather beyond the embedding rows would kill the process: MLX does not check.
+    fn check_tokens(&self, prompt: &[TokenId]) -> Result<()> {
+        let Some((index, token)) = prompt.iter().enumerate().find(|&(_, &token)| token as usize >= self.vocab_size) else {
+            return Ok(());
+        };
+        let limit = self.vocab_size;
+        let message = format!("token {token} at position {index} of the prompt is outside the vocabulary of {limit}");
+        Err(Error::new(Code::InvalidParams, message).with_param("prompt").with_limit(limit as f64, f64::from(*token)))
+    }
+
+    /// Prompt and answer must fit the context; a limit that was asked for is never silently lowered.
+    fn max_tokens(&self, prompt_len: usize, asked: Option<usize>) -> Result<usize> {
+        let room = self.context_length.saturating_sub(prompt_len);
+        let needed = prompt_len.saturating_add(asked.unwrap_or(1));
+        if needed > self.context_length {
+            let limit = self.context_length;
+            let message = format!(
+                "the prompt has {prompt_len} tokens and {} may be generated: together {needed}, but the context is {limit}",
+                asked.map_or("at least 1".to_owned(), |asked| asked.to_string()),
+            );
+            return Err(Error::new(Code::ContextLengthExceeded, message).with_limit(limit as f64, needed as f64));
+        }
+        Ok(asked.unwrap_or(DEFAULT_MAX_TOKENS).min(room))
+    }
+}
+
+/// The model's own defaults where they are sane; greedy otherwise, as mlx-lm does.
+fn default_sampling(generation_config: &Value) -> SamplingParams {
+    let number = |key: &str| generation_config.get(key).and_then(Value::as_f64).map(|value| value as f32);
+    let samples = generation_config.get("do_sample").and_then(Value::as_bool).unwrap_or(false);
+    let temperature = number("temperature").filter(|t| samples && (0.0..=2.0).contains(t)).unwrap_or(0.0);
+    let top_p = number("top_p").filter(|p| *p > 0.0 && *p <= 1.0).unwrap_or(1.0);
+    SamplingParams { temperature, top_p, seed: 0 }
+}

@@ -1,0 +1,88 @@
+//! The engine thread: a named OS thread that owns the [`Core`] and with it every device array. It parks itself on the
+//! command channel with the deadline the core gives, so that an idle engine uses no CPU and no timer decides a batch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::answers::Readers;
+use crate::error::{Code, Error, Result};
+use crate::executor::Backend;
+
+use super::command::Command;
+use super::config::Config;
+use super::core::{Core, Next, panic_message};
+use super::lane::Surroundings;
+
+/// Makes the backend, on the engine thread: device state is bound to the thread that made it.
+pub type OpenBackend = Box<dyn FnOnce() -> Result<Box<dyn Backend>> + Send>;
+
+/// Starts the thread and waits until its backend is there.
+pub(super) fn start(
+    config: Config,
+    open: OpenBackend,
+    around: Surroundings,
+) -> Result<(Sender<Command>, JoinHandle<()>)> {
+    // A pending request causes at most a submission, an end and two changes of pace; the rest is for models and shutdown.
+    let (sender, commands) = bounded(config.max_pending.saturating_mul(4).saturating_add(64));
+    let (started, starting) = bounded(1);
+    let body = move || {
+        let obituary = Obituary(Arc::clone(&around.readers));
+        match open_guarded(open) {
+            Ok(backend) => {
+                started.send(Ok(())).ok();
+                run(&mut Core::new(config, backend, around), &commands);
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+        drop(obituary);
+    };
+    let thread = Builder::new().name("mlx-serving".into()).spawn(body).map_err(|error| {
+        Error::new(Code::BackendError, "the engine thread could not be started").with_source(error)
+    })?;
+    starting.recv().unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
+    Ok((sender, thread))
+}
+
+fn open_guarded(open: OpenBackend) -> Result<Box<dyn Backend>> {
+    catch_unwind(AssertUnwindSafe(open))
+        .unwrap_or_else(|panic| Err(Error::new(Code::BackendError, panic_message(&*panic))))
+}
+
+fn run(core: &mut Core, commands: &Receiver<Command>) {
+    loop {
+        while let Ok(command) = commands.try_recv() {
+            core.take(command);
+        }
+        match core.turn() {
+            Next::Turn => {}
+            Next::Leave => return,
+            Next::Wait(until) => match wait(commands, until) {
+                Ok(command) => core.take(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Every handle is gone, so nobody can ask for anything any more.
+                Err(RecvTimeoutError::Disconnected) => core.take(Command::Stop),
+            },
+        }
+    }
+}
+
+fn wait(commands: &Receiver<Command>, until: Option<Instant>) -> Result<Command, RecvTimeoutError> {
+    match until {
+        Some(until) => commands.recv_deadline(until),
+        None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    }
+}
+
+/// Dropped when the thread ends, however it does: nobody is left to end what has not ended.
+struct Obituary(Arc<Readers>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        let code = if std::thread::panicking() { Code::BackendError } else { Code::EngineClosed };
+        self.0.fail_all(&Error::new(code, "the engine thread has ended"));
+    }
+}

@@ -1,0 +1,196 @@
+//! A simulated device: deterministic words at the speed of a real one. Owns nothing of a model but its vocabulary. What
+//! TypeScript teams test against on any machine, and what the scheduler is measured on.
+
+mod profile;
+mod script;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::clock::Clock;
+use crate::error::{Code, Error, Result};
+use crate::hub::ModelFolder;
+use crate::request::SequenceId;
+use crate::scheduler::plan::{Admission, Feed, Plan, Row, StepOutput};
+
+use super::{Backend, Executor, Limits};
+
+pub use profile::{PROFILES, Profile};
+pub use script::Script;
+
+use script::Speaker;
+
+/// What goes wrong at a step, to see that everything around it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The launch is refused with an error.
+    Submit,
+    /// The step is launched, but its tokens cannot be read.
+    Collect,
+    /// The code that drives the device panics.
+    Panic,
+}
+
+/// A fault at the n-th step submitted to a device, counted from 0 over its whole life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Which step.
+    pub step: u64,
+    /// What happens.
+    pub kind: FaultKind,
+}
+
+/// Words for a model: its script and the number of its token ids.
+pub type Vocabulary = Box<dyn Fn(&ModelFolder) -> Result<(Script, usize)> + Send>;
+
+/// Makes simulated devices.
+pub struct SimBackend {
+    profile: Profile,
+    clock: Arc<dyn Clock>,
+    vocabulary: Vocabulary,
+    faults: Vec<Fault>,
+}
+
+impl SimBackend {
+    /// Devices of one profile whose time is `clock`'s.
+    pub fn new(profile: Profile, clock: Arc<dyn Clock>, vocabulary: Vocabulary) -> Self {
+        Self { profile, clock, vocabulary, faults: Vec::new() }
+    }
+
+    /// Every device made from now on fails so.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = faults;
+        self
+    }
+}
+
+impl Backend for SimBackend {
+    fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>> {
+        let (script, vocab_size) = (self.vocabulary)(model)?;
+        Ok(Box::new(SimExecutor {
+            profile: self.profile,
+            clock: Arc::clone(&self.clock),
+            script,
+            vocab_size,
+            faults: self.faults.clone(),
+            sequences: HashMap::new(),
+            launched: VecDeque::new(),
+            num_submitted: 0,
+        }))
+    }
+}
+
+/// One simulated device with a model.
+struct SimExecutor {
+    profile: Profile,
+    clock: Arc<dyn Clock>,
+    script: Script,
+    vocab_size: usize,
+    faults: Vec<Fault>,
+    sequences: HashMap<SequenceId, SimSequence>,
+    launched: VecDeque<Launched>,
+    num_submitted: u64,
+}
+
+struct SimSequence {
+    speaker: Speaker,
+    num_prompt: usize,
+    num_fed: usize,
+}
+
+struct Launched {
+    output: StepOutput,
+    ready_at: Instant,
+    fails: bool,
+}
+
+impl Executor for SimExecutor {
+    fn limits(&self) -> Limits {
+        Limits {
+            context_length: self.profile.context_length,
+            vocab_size: self.vocab_size,
+            lookahead: usize::from(self.profile.overlaps),
+            weight_bytes: self.profile.weight_bytes,
+        }
+    }
+
+    fn submit(&mut self, plan: &Plan) -> Result<()> {
+        let fault = self.next_fault();
+        match fault {
+            Some(FaultKind::Submit) => return Err(device_failed()),
+            Some(FaultKind::Panic) => panic!("the simulated device was told to panic"),
+            Some(FaultKind::Collect) | None => {}
+        }
+        plan.release.iter().for_each(|id| drop(self.sequences.remove(id)));
+        plan.admit.iter().for_each(|admission| self.admit(admission));
+        let tokens = plan.rows.iter().filter_map(|row| self.feed(row).transpose()).collect::<Result<_>>()?;
+        let output = StepOutput { step: plan.step, tokens };
+        let ready_at = self.ready_at(plan);
+        self.launched.push_back(Launched { output, ready_at, fails: fault.is_some() });
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<StepOutput> {
+        let step = self.launched.pop_front().ok_or_else(|| bad_plan("no step was submitted"))?;
+        self.clock.sleep_until(step.ready_at);
+        if step.fails { Err(device_failed()) } else { Ok(step.output) }
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.sequences.clear();
+        self.launched.clear();
+        Ok(())
+    }
+
+    fn kv_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl SimExecutor {
+    fn next_fault(&mut self) -> Option<FaultKind> {
+        let step = self.num_submitted;
+        self.num_submitted += 1;
+        self.faults.iter().find(|fault| fault.step == step).map(|fault| fault.kind)
+    }
+
+    fn admit(&mut self, admission: &Admission) {
+        let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
+        let speaker = Speaker::new(&self.script, &admission.prompt, salt);
+        let sequence = SimSequence { speaker, num_prompt: admission.prompt.len(), num_fed: 0 };
+        self.sequences.insert(admission.sequence, sequence);
+    }
+
+    /// Feeds a row; a plan that a real device could not carry out is refused here, too.
+    fn feed(&mut self, row: &Row) -> Result<Option<(SequenceId, u32)>> {
+        let sequence = self.sequences.get_mut(&row.sequence).ok_or_else(|| bad_plan("unknown sequence"))?;
+        if row.start != sequence.num_fed {
+            return Err(bad_plan("positions must be fed in order"));
+        }
+        sequence.num_fed += row.len();
+        if row.sample && sequence.num_fed < sequence.num_prompt {
+            return Err(bad_plan("a token was asked for before the end of the prompt"));
+        }
+        Ok(row.sample.then(|| (row.sequence, sequence.speaker.next(&self.script))))
+    }
+
+    /// A device runs steps one after another; the host may submit while it does.
+    fn ready_at(&self, plan: &Plan) -> Instant {
+        let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
+        let cost = self.profile.step_time(num_decoded, plan.num_tokens() - num_decoded);
+        let free_at = self.launched.back().map(|step| step.ready_at);
+        free_at.unwrap_or_else(|| self.clock.now()).max(self.clock.now()) + cost
+    }
+}
+
+fn device_failed() -> Error {
+    Error::new(Code::BackendError, "the simulated device failed, as it was told to")
+}
+
+fn bad_plan(what: &str) -> Error {
+    Error::new(Code::BackendError, format!("the plan cannot be carried out: {what}"))
+}

@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::request::{SamplingParams, TokenId};
+
+const END: TokenId = 99;
+
+fn folder() -> ModelFolder {
+    ModelFolder {
+        path: "/".into(),
+        config: serde_json::json!({}),
+        generation_config: serde_json::json!({}),
+        tokenizer_config: serde_json::json!({}),
+        tensors: BTreeMap::new(),
+        weight_files: Vec::new(),
+        weight_bytes: 0,
+    }
+}
+
+fn device(faults: Vec<Fault>) -> (Box<dyn Executor>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    let script = Script::new(vec![vec![1, 2, 3], vec![4, 5], vec![6, 7, 8, 9]], END).expect("there are sentences");
+    let vocabulary = Box::new(move |_: &ModelFolder| Ok((script.clone(), 100)));
+    let profile = Profile::named("m3-max/llama-3.2-3b-4bit").expect("it is listed");
+    let mut backend = SimBackend::new(profile, clock.clone(), vocabulary).with_faults(faults);
+    (backend.open(&folder()).expect("opens"), clock)
+}
+
+fn admission(id: u64, prompt: &[TokenId], sampling: SamplingParams) -> Admission {
+    Admission { sequence: SequenceId(id), prompt: prompt.into(), sampling, max_positions: 1_000 }
+}
+
+fn row(id: u64, start: usize, feed: Feed) -> Row {
+    Row { sequence: SequenceId(id), start, feed, sample: true }
+}
+
+fn prefill(id: u64, prompt: &[TokenId], sampling: SamplingParams) -> Plan {
+    let rows = vec![row(id, 0, Feed::Prompt { len: prompt.len() })];
+    Plan { admit: vec![admission(id, prompt, sampling)], rows, ..Plan::default() }
+}
+
+fn say(device: &mut dyn Executor, prompt: &[TokenId], num_tokens: usize, sampling: SamplingParams) -> Vec<TokenId> {
+    device.reset().expect("resets");
+    let mut plan = prefill(1, prompt, sampling);
+    let mut said = Vec::new();
+    for position in 0..num_tokens {
+        device.submit(&plan).expect("submits");
+        said.push(device.collect().expect("collects").tokens[0].1);
+        plan = Plan { rows: vec![row(1, prompt.len() + position, Feed::Sampled)], ..Plan::default() };
+    }
+    said
+}
+
+#[test]
+fn the_same_prefix_is_continued_the_same_way_also_when_it_is_computed_again() {
+    let (mut device, _) = device(Vec::new());
+    let all = say(&mut *device, &[50, 51], 20, SamplingParams::GREEDY);
+    assert_eq!(all, say(&mut *device, &[50, 51], 20, SamplingParams::GREEDY));
+    for split in 1..20 {
+        let prefix: Vec<_> = [50, 51].into_iter().chain(all[..split].iter().copied()).collect();
+        assert_eq!(all[split..], say(&mut *device, &prefix, 20 - split, SamplingParams::GREEDY), "split at {split}");
+    }
+}
+
+#[test]
+fn words_depend_on_the_prompt_and_on_the_seed() {
+    let (mut device, _) = device(Vec::new());
+    let seeded = |seed| SamplingParams { temperature: 1.0, top_p: 1.0, seed };
+    let greedy: Vec<_> = (0..8).map(|token| say(&mut *device, &[50 + token], 30, SamplingParams::GREEDY)).collect();
+    assert!(greedy.iter().any(|said| *said != greedy[0]));
+    let drawn: Vec<_> = (0..8).map(|seed| say(&mut *device, &[50], 30, seeded(seed))).collect();
+    assert!(drawn.iter().any(|said| *said != drawn[0]));
+}
+
+#[test]
+fn answers_come_to_an_end() {
+    let (mut device, _) = device(Vec::new());
+    assert!(say(&mut *device, &[50], 200, SamplingParams::GREEDY).contains(&END));
+}
+
+#[test]
+fn steps_take_the_time_of_the_profile() {
+    let (mut device, clock) = device(Vec::new());
+    let start = clock.now();
+    device.submit(&prefill(1, &[1, 2], SamplingParams::GREEDY)).expect("submits");
+    assert_eq!(clock.now(), start, "a launch does not wait");
+    device.collect().expect("collects");
+    assert_eq!(clock.now() - start, Duration::from_micros(94_670));
+    device.submit(&Plan { rows: vec![row(1, 2, Feed::Sampled)], ..Plan::default() }).expect("submits");
+    device.collect().expect("collects");
+    assert_eq!(clock.now() - start, Duration::from_micros(94_670 + 6_390));
+}
+
+#[test]
+fn a_step_submitted_ahead_overlaps_with_the_host() {
+    let (mut device, clock) = device(Vec::new());
+    let start = clock.now();
+    device.submit(&prefill(1, &[1, 2], SamplingParams::GREEDY)).expect("submits");
+    device.submit(&Plan { rows: vec![row(1, 2, Feed::Sampled)], ..Plan::default() }).expect("submits");
+    clock.advance(Duration::from_micros(50_000));
+    device.collect().expect("collects");
+    device.collect().expect("collects");
+    assert_eq!(clock.now() - start, Duration::from_micros(94_670 + 6_390), "the host's 50 ms were hidden");
+}
+
+#[test]
+fn the_staircase_makes_rows_cheap_and_never_free_beyond_its_end() {
+    let profile = Profile::named("m3-max/llama-3.2-3b-4bit").expect("it is listed");
+    let times: Vec<_> = (1..200).map(|rows| profile.step_time(rows, 0)).collect();
+    assert!(times.is_sorted());
+    assert_eq!(profile.step_time(10, 0), profile.step_time(32, 0));
+    assert_eq!(profile.step_time(128, 0), profile.step_time(64, 0) * 2);
+}
+
+#[test]
+fn faults_happen_at_their_step_and_the_device_lives_on() {
+    let faults = vec![Fault { step: 0, kind: FaultKind::Submit }, Fault { step: 1, kind: FaultKind::Collect }];
+    let (mut device, _) = device(faults);
+    let plan = prefill(1, &[1], SamplingParams::GREEDY);
+    assert_eq!(device.submit(&plan).expect_err("fails").code(), Code::BackendError);
+    device.submit(&plan).expect("submits");
+    assert_eq!(device.collect().expect_err("fails").code(), Code::BackendError);
+    device.reset().expect("resets");
+    device.submit(&plan).expect("submits");
+    assert_eq!(device.collect().expect("collects").tokens.len(), 1);
+}
+
+#[test]
+fn a_plan_no_device_could_carry_out_is_refused() {
+    let (mut device, _) = device(Vec::new());
+    let unknown = Plan { rows: vec![row(7, 0, Feed::Sampled)], ..Plan::default() };
+    assert!(device.submit(&unknown).expect_err("fails").message().contains("unknown sequence"));
+    let mut gap = prefill(1, &[1, 2, 3], SamplingParams::GREEDY);
+    gap.rows[0].start = 1;
+    assert!(device.submit(&gap).expect_err("fails").message().contains("in order"));
+    let mut early = prefill(2, &[1, 2, 3], SamplingParams::GREEDY);
+    early.rows[0].feed = Feed::Prompt { len: 2 };
+    assert!(device.submit(&early).expect_err("fails").message().contains("before the end"));
+}

@@ -1,0 +1,62 @@
+//! Opens files of a model folder: only regular ones (also behind symbolic links, as download caches make them), never
+//! waiting for a pipe, never reading more than a limit.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{Code, Error, Result};
+
+/// An open regular file and its length in bytes.
+pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
+    // Looked at before it is opened: opening some devices already does something.
+    let kind = path.metadata().map_err(|error| unreadable(path, error))?;
+    if !kind.is_file() {
+        return Err(load_error(path, "is not a regular file"));
+    }
+    // Should it have become a pipe since, opening it must not wait for a writer.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| unreadable(path, error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(path, error))?;
+    if !metadata.is_file() {
+        return Err(load_error(path, "is not a regular file"));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// All of a file of at most `limit` bytes. `ModelLoadError` names the file.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let (file, len) = open_regular(path)?;
+    if len > limit {
+        let message = format!("has {len} bytes; at most {limit} are allowed");
+        return Err(load_error(path, &message).with_limit(limit as f64, len as f64));
+    }
+    let mut bytes = Vec::new();
+    // A file can grow while it is read.
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
+    Ok(bytes)
+}
+
+/// A JSON file of at most `limit` bytes whose top is an object.
+pub(crate) fn read_json(path: &Path, limit: u64) -> Result<Value> {
+    let bytes = read_file(path, limit)?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| load_error(path, &format!("is not valid JSON: {error}")).with_source(error))?;
+    if value.is_object() { Ok(value) } else { Err(load_error(path, "is not a JSON object")) }
+}
+
+/// The error of a file that is there but wrong; `problem` continues the file's name.
+pub(super) fn load_error(path: &Path, problem: &str) -> Error {
+    Error::new(Code::ModelLoadError, format!("{} {problem}", path.display()))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let problem = match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    load_error(path, &problem).with_source(error)
+}

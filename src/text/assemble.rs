@@ -1,0 +1,132 @@
+//! Joins the contributions of tokens into text, never splitting a character. What it has delivered, plus what `finish`
+//! adds, is what decoding all tokens at once gives, for every sequence of tokens.
+
+use super::pieces::{Joining, Piece, Pieces};
+use crate::request::TokenId;
+
+/// The state of one text under construction.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    has_begun: bool,
+    /// An incomplete character, or a run of byte tokens whose end is not known.
+    pending: Vec<u8>,
+    trimmer: Trimmer,
+}
+
+impl Assembler {
+    pub(super) fn new(pieces: &Pieces) -> Self {
+        Self { has_begun: false, pending: Vec::new(), trimmer: Trimmer::new(pieces) }
+    }
+
+    /// Appends to `out` what the token settles.
+    pub(super) fn push(&mut self, pieces: &Pieces, token: TokenId, out: &mut String) {
+        match pieces.get(token, !self.has_begun) {
+            Piece::Nothing => return,
+            Piece::Byte(byte) => self.pending.push(byte),
+            Piece::Text(bytes) => match pieces.joining {
+                Joining::Lossy => self.push_bytes(bytes, out),
+                Joining::ByteRuns => {
+                    self.end_run(out);
+                    self.trimmer.push(str::from_utf8(bytes).expect("these pieces were stored from strings"), out);
+                }
+            },
+        }
+        self.has_begun = true;
+    }
+
+    /// Appends what was held back.
+    pub(super) fn finish(&mut self, pieces: &Pieces, out: &mut String) {
+        match pieces.joining {
+            Joining::Lossy => {
+                let rest = std::mem::take(&mut self.pending);
+                self.trimmer.push(&String::from_utf8_lossy(&rest), out);
+            }
+            Joining::ByteRuns => self.end_run(out),
+        }
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8], out: &mut String) {
+        if self.pending.is_empty()
+            && let Ok(text) = str::from_utf8(bytes)
+        {
+            return self.trimmer.push(text, out);
+        }
+        self.pending.extend_from_slice(bytes);
+        let mut done = 0;
+        loop {
+            let rest = &self.pending[done..];
+            let (valid, invalid) = match str::from_utf8(rest) {
+                Ok(text) => (text.len(), Some(0)),
+                Err(error) => (error.valid_up_to(), error.error_len()),
+            };
+            self.trimmer.push(str::from_utf8(&rest[..valid]).expect("just found valid"), out);
+            done += valid;
+            match invalid {
+                // What is left may become a character yet.
+                None => break,
+                Some(0) => break,
+                Some(len) => {
+                    self.trimmer.push("\u{FFFD}", out);
+                    done += len;
+                }
+            }
+        }
+        self.pending.drain(..done);
+    }
+
+    fn end_run(&mut self, out: &mut String) {
+        if self.pending.is_empty() {
+            return;
+        }
+        match str::from_utf8(&self.pending) {
+            Ok(text) => self.trimmer.push(text, out),
+            Err(_) => self.pending.iter().for_each(|_| self.trimmer.push("\u{FFFD}", out)),
+        }
+        self.pending.clear();
+    }
+}
+
+/// Leaves out the first and last few of one character. At the end of the text it is known which were the last: those
+/// still held back are dropped.
+#[derive(Debug)]
+struct Trimmer {
+    content: char,
+    /// How many may still be left out at the start.
+    start_left: usize,
+    stop: usize,
+    /// How many are held back; never more than `stop`.
+    num_held: usize,
+}
+
+impl Trimmer {
+    fn new(pieces: &Pieces) -> Self {
+        let trim = pieces.trim;
+        Self { content: trim.content, start_left: trim.start, stop: trim.stop, num_held: 0 }
+    }
+
+    fn push(&mut self, mut text: &str, out: &mut String) {
+        while self.start_left > 0 && !text.is_empty() {
+            if let Some(rest) = text.strip_prefix(self.content) {
+                text = rest;
+                self.start_left -= 1;
+            } else {
+                self.start_left = 0;
+            }
+        }
+        if self.stop == 0 {
+            return out.push_str(text);
+        }
+        let body = text.trim_end_matches(self.content);
+        if !body.is_empty() {
+            self.release(self.num_held, out);
+            out.push_str(body);
+        }
+        self.num_held += text[body.len()..].chars().count();
+        self.release(self.num_held.saturating_sub(self.stop), out);
+    }
+
+    fn release(&mut self, num: usize, out: &mut String) {
+        out.extend(std::iter::repeat_n(self.content, num));
+        self.num_held -= num;
+    }
+}

@@ -1,0 +1,152 @@
+//! JSON as Python's `json.dumps` writes it, which is what models saw in training: a space after `,` and `:`, and no
+//! escaping for HTML. Values come from a template, which can nest and share them without end: depth and length have
+//! limits here.
+
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, ErrorKind};
+
+/// The arguments of `json.dumps` that chat templates use.
+#[derive(Debug, Default)]
+pub(super) struct Style {
+    /// Spaces for each level; without it all is one line.
+    pub(super) indent: Option<usize>,
+    /// Between items, and between a key and its value.
+    pub(super) separators: Option<[String; 2]>,
+    pub(super) is_ascii: bool,
+    pub(super) has_sorted_keys: bool,
+}
+
+const MAX_DEPTH: usize = 64;
+const MAX_BYTES: usize = 16 << 20;
+/// An indentation beyond this is nobody's layout, only a way to fill memory.
+const MAX_INDENT: usize = 16;
+
+/// Writes any value that JSON can express.
+pub(super) fn write(value: &Value, style: &Style) -> Result<String, Error> {
+    let default = if style.indent.is_some() { [",", ": "] } else { [", ", ": "] };
+    let [item, key] = style.separators.as_ref().map_or(default, |pair| [pair[0].as_str(), pair[1].as_str()]);
+    let mut writer = Writer { out: String::new(), style, item, key, depth: 0 };
+    writer.value(value)?;
+    Ok(writer.out)
+}
+
+struct Writer<'a> {
+    out: String,
+    style: &'a Style,
+    item: &'a str,
+    key: &'a str,
+    depth: usize,
+}
+
+impl Writer<'_> {
+    fn value(&mut self, value: &Value) -> Result<(), Error> {
+        match value.kind() {
+            ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.out.push_str(&number(value)),
+            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::Seq | ValueKind::Iterable => self.array(value)?,
+            ValueKind::Map => self.object(value)?,
+            kind => return Err(failed(&format!("{kind} is not JSON"))),
+        }
+        if self.out.len() > MAX_BYTES { Err(failed("the value is too large")) } else { Ok(()) }
+    }
+
+    fn array(&mut self, value: &Value) -> Result<(), Error> {
+        self.open('[')?;
+        let mut is_empty = true;
+        for item in value.try_iter()? {
+            self.separate(is_empty);
+            self.value(&item)?;
+            is_empty = false;
+        }
+        self.close(']', is_empty);
+        Ok(())
+    }
+
+    fn object(&mut self, value: &Value) -> Result<(), Error> {
+        self.open('{')?;
+        let mut keys: Vec<Value> = value.try_iter()?.collect();
+        if self.style.has_sorted_keys {
+            keys.sort();
+        }
+        for (index, key) in keys.iter().enumerate() {
+            self.separate(index == 0);
+            // Python, too, turns keys that are not strings into strings.
+            match key.as_str() {
+                Some(text) => self.string(text),
+                None if key.is_number() => self.string(&number(key)),
+                None => return Err(failed("a key is not a string")),
+            }
+            self.out.push_str(self.key);
+            self.value(&value.get_item(key)?)?;
+        }
+        self.close('}', keys.is_empty());
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str) {
+        self.out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                '\u{8}' => self.out.push_str("\\b"),
+                '\u{C}' => self.out.push_str("\\f"),
+                c if c < ' ' || (self.style.is_ascii && !c.is_ascii()) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        self.out.push_str(&format!("\\u{unit:04x}"));
+                    }
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
+
+    fn open(&mut self, bracket: char) -> Result<(), Error> {
+        if self.depth == MAX_DEPTH {
+            return Err(failed("the value is nested too deeply"));
+        }
+        self.depth += 1;
+        self.out.push(bracket);
+        Ok(())
+    }
+
+    fn close(&mut self, bracket: char, is_empty: bool) {
+        self.depth -= 1;
+        if !is_empty {
+            self.new_line();
+        }
+        self.out.push(bracket);
+    }
+
+    fn separate(&mut self, is_first: bool) {
+        if !is_first {
+            self.out.push_str(self.item);
+        }
+        self.new_line();
+    }
+
+    fn new_line(&mut self) {
+        if let Some(indent) = self.style.indent {
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n(' ', indent.min(MAX_INDENT) * self.depth));
+        }
+    }
+}
+
+fn number(value: &Value) -> String {
+    // Python's `1.0` keeps its point, where Display of a whole number might not.
+    match f64::try_from(value.clone()) {
+        Ok(float) if !value.is_integer() => format!("{float:?}"),
+        _ => value.to_string(),
+    }
+}
+
+fn failed(problem: &str) -> Error {
+    Error::new(ErrorKind::BadSerialization, format!("tojson: {problem}"))
+}

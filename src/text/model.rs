@@ -1,0 +1,177 @@
+//! A model's texts: opens its tokenizer and chat template once, and is then shared by all who turn text into tokens or
+//! back. The tokenizers crate can panic on what a model brings (a regex that runs too long, say); nothing of that passes
+//! this file. It can also be slow: callers use the text thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::assemble::Assembler;
+use super::pieces::Pieces;
+use super::special::{end_tokens, special_tokens};
+use super::stream::TextStream;
+use super::template::{ChatTemplate, source_of};
+use crate::error::{Code, Error, Result};
+use crate::hub::{self, ModelFolder};
+use crate::request::TokenId;
+
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
+
+/// One message of a chat, as the chat template sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks; which roles there are is up to the template.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+    /// Name of the speaker; templates that know nothing of it ignore it.
+    pub name: Option<String>,
+}
+
+/// Everything needed to turn text into a model's tokens and back.
+#[derive(Debug)]
+pub struct ModelText {
+    tokenizer: Tokenizer,
+    tokenizer_path: PathBuf,
+    pieces: Pieces,
+    /// A model with a broken template can still complete plain prompts: the error waits for the first chat.
+    template: Result<Option<ChatTemplate>>,
+    end_tokens: Arc<[TokenId]>,
+}
+
+impl ModelText {
+    /// Reads the tokenizer, the chat template and the end tokens of a model. Takes up to some seconds for a large
+    /// vocabulary.
+    ///
+    /// `ModelLoadError` where a file is missing or states impossible tokens, `TokenizerError` where `tokenizer.json` is
+    /// broken, `UnsupportedModel` where its text cannot be streamed. Each names the file.
+    pub fn open(folder: &ModelFolder) -> Result<Self> {
+        let path = folder.path.join("tokenizer.json");
+        let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
+        let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes)).map_err(|error| named(&path, &error))?;
+        let end_tokens = end_tokens(folder, pieces.len(), |token| tokenizer.token_to_id(token))?;
+        Ok(Self { tokenizer, tokenizer_path: path, pieces, template: load_template(folder), end_tokens })
+    }
+
+    /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
+    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
+        self.encode_with(text, true)
+    }
+
+    /// The tokens of a rendered chat: the template wrote all special tokens, so none is added.
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<TokenId>> {
+        self.encode_with(text, false)
+    }
+
+    /// The text of tokens, special ones left out. Ids that are not in the vocabulary give no text.
+    pub fn decode(&self, tokens: &[TokenId]) -> Result<String> {
+        let mut out = String::new();
+        let mut assembler = Assembler::new(&self.pieces);
+        for token in tokens {
+            assembler.push(&self.pieces, *token, &mut out);
+        }
+        assembler.finish(&self.pieces, &mut out);
+        Ok(out)
+    }
+
+    /// The string a chat becomes, ending where the model's answer begins.
+    ///
+    /// `InvalidParams` where the model has no template or its template refuses the messages; `TokenizerError` where the
+    /// template fails or exceeds its budget; `ModelLoadError` where it cannot be compiled.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        match &self.template {
+            Err(error) => Err(error.clone()),
+            Ok(None) => Err(Error::invalid("messages", "need a chat template, and this model has none: use `prompt`")),
+            Ok(Some(template)) => guarded(|| template.render(messages)),
+        }
+    }
+
+    /// The tokens that end an answer; may be empty.
+    pub fn end_tokens(&self) -> &Arc<[TokenId]> {
+        &self.end_tokens
+    }
+
+    /// Ids the tokenizer can produce are below this.
+    pub fn vocab_size(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Begins the text of an answer. The sequences have passed [`super::validate_stop_sequences`].
+    pub fn stream(self: &Arc<Self>, stop_sequences: &[String]) -> TextStream {
+        TextStream::new(Arc::clone(self), stop_sequences)
+    }
+
+    pub(super) fn pieces(&self) -> &Pieces {
+        &self.pieces
+    }
+
+    fn encode_with(&self, text: &str, has_special: bool) -> Result<Vec<TokenId>> {
+        let encoded = guarded(|| self.tokenizer.encode_fast(text, has_special).map_err(|error| broken(error.as_ref())));
+        let encoding = encoded.map_err(|error| named(&self.tokenizer_path, &error))?;
+        // A post-processor can name ids that the vocabulary does not have; they must not reach the device.
+        if let Some(id) = encoding.get_ids().iter().find(|id| **id as usize >= self.vocab_size()) {
+            let message = format!("it produced token {id}; token ids are below {}", self.vocab_size());
+            return Err(named(&self.tokenizer_path, &Error::new(Code::TokenizerError, message)));
+        }
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+fn load_tokenizer(bytes: &[u8]) -> Result<(Tokenizer, Pieces)> {
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| broken(error.as_ref()))?;
+    // These are settings of some training run; here a prompt is neither cut nor filled up.
+    tokenizer.with_truncation(None).map_err(|error| broken(error.as_ref()))?;
+    tokenizer.with_padding(None);
+    let pieces = Pieces::build(&tokenizer)?;
+    Ok((tokenizer, pieces))
+}
+
+fn load_template(folder: &ModelFolder) -> Result<Option<ChatTemplate>> {
+    let source = template_source(folder)?;
+    source.map(|source| guarded(|| ChatTemplate::compile(&source, special_tokens(folder)))).transpose()
+}
+
+/// A file of its own takes precedence over the configuration.
+fn template_source(folder: &ModelFolder) -> Result<Option<String>> {
+    let path = folder.path.join("chat_template.jinja");
+    if path.exists() {
+        let bytes = hub::read_file(&path, MAX_TEMPLATE_BYTES)?;
+        let source = String::from_utf8(bytes);
+        return source.map(Some).map_err(|error| load_error(&path, "is not UTF-8").with_source(error));
+    }
+    let path = folder.path.join("tokenizer_config.json");
+    if let Some(source) = source_of(&folder.tokenizer_config["chat_template"]).map_err(|error| named(&path, &error))? {
+        return Ok(Some(source));
+    }
+    let path = folder.path.join("chat_template.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let file: Value = hub::read_json(&path, MAX_TEMPLATE_BYTES)?;
+    source_of(&file["chat_template"]).map_err(|error| named(&path, &error))
+}
+
+/// Runs code that works on what a model brought; a panic in it is an error of the model.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let reason = super::worker::panic_message(panic.as_ref());
+        Err(Error::new(Code::TokenizerError, format!("it made the tokenizer panic: {reason}")))
+    })
+}
+
+fn broken(error: &(dyn std::error::Error + Send + Sync)) -> Error {
+    let reason: String = error.to_string().chars().take(500).collect();
+    Error::new(Code::TokenizerError, reason)
+}
+
+fn named(path: &Path, error: &Error) -> Error {
+    Error::new(error.code(), format!("{}: {}", path.display(), error.message()))
+}
+
+fn load_error(path: &Path, problem: &str) -> Error {
+    Error::new(Code::ModelLoadError, format!("{} {problem}", path.display()))
+}

@@ -1,0 +1,322 @@
+//! What each token contributes to the text, worked out once per model, so that a push of the engine thread is a table
+//! look-up. Owns the reading of a tokenizer's decoder; how contributions become text is in `assemble`.
+//!
+//! A decoder is a chain of stages. Those of generative models fall into three parts: stages that look at one token (and
+//! at whether it is the first), then at most one that joins bytes, then at most one that trims the whole text.
+
+use tokenizers::{Decoder, DecoderWrapper, Tokenizer};
+
+use crate::error::{Code, Error, Result};
+use crate::request::TokenId;
+
+/// Ids at and above this do not occur in real vocabularies; the table has a slot for every id below the highest.
+const MAX_VOCAB: usize = 1 << 22;
+/// The longest token and the longest replacement: bounds what replacing can make of one token.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+const MAX_REPLACEMENT_BYTES: usize = 1 << 10;
+/// Text of the whole table.
+const MAX_TABLE_BYTES: usize = 256 << 20;
+
+/// One token's contribution to the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// Not there, or special: not even a first token.
+    Nothing,
+    /// These bytes; UTF-8 under [`Joining::ByteRuns`], any bytes under [`Joining::Lossy`].
+    Text(&'a [u8]),
+    /// One byte of a run of byte tokens.
+    Byte(u8),
+}
+
+/// How contributions become text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joining {
+    /// One stream of bytes; what is not UTF-8 becomes U+FFFD, one for each maximal invalid part.
+    Lossy,
+    /// Pieces are text; a run of byte tokens is text if all of it is UTF-8, else one U+FFFD for each of its bytes.
+    ByteRuns,
+}
+
+/// Removes a character from the ends of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trim {
+    pub(super) content: char,
+    /// At most this many at the start.
+    pub(super) start: usize,
+    /// At most this many at the end.
+    pub(super) stop: usize,
+}
+
+impl Trim {
+    pub(super) const NOTHING: Self = Self { content: ' ', start: 0, stop: 0 };
+
+    fn apply(self, token: &str) -> String {
+        let is_content = |c: &char| *c == self.content;
+        let start = token.chars().take(self.start).take_while(is_content).count();
+        let stop = token.chars().rev().take(self.stop).take_while(is_content).count();
+        let kept = token.chars().count().saturating_sub(start + stop);
+        token.chars().skip(start).take(kept).collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Nothing,
+    Text { start: u32, end: u32 },
+    Byte(u8),
+}
+
+/// The table: what each token contributes as the first of a text and as a later one.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    bytes: Vec<u8>,
+    rest: Vec<Slot>,
+    /// Empty where being first makes no difference.
+    first: Vec<Slot>,
+    pub(super) joining: Joining,
+    pub(super) trim: Trim,
+}
+
+impl Pieces {
+    /// Reads the tokenizer's decoder and vocabulary.
+    pub(super) fn build(tokenizer: &Tokenizer) -> Result<Self> {
+        let plan = DecodePlan::read(tokenizer.get_decoder())?;
+        let len = num_ids(tokenizer)?;
+        let mut table = Self {
+            bytes: Vec::new(),
+            rest: Vec::with_capacity(len),
+            first: Vec::with_capacity(len),
+            joining: plan.joining,
+            trim: plan.trim,
+        };
+        for id in 0..len {
+            table.add(tokenizer, &plan, TokenId::try_from(id).expect("ids are below MAX_VOCAB"))?;
+        }
+        if !plan.is_first_special {
+            table.first = Vec::new();
+        }
+        Ok(table)
+    }
+
+    /// Ids of the vocabulary are below this.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The contribution of a token; ids that are not in the vocabulary contribute nothing.
+    pub(super) fn get(&self, token: TokenId, is_first: bool) -> Piece<'_> {
+        let slots = if is_first && !self.first.is_empty() { &self.first } else { &self.rest };
+        match slots.get(token as usize) {
+            None | Some(Slot::Nothing) => Piece::Nothing,
+            Some(Slot::Text { start, end }) => Piece::Text(&self.bytes[*start as usize..*end as usize]),
+            Some(Slot::Byte(byte)) => Piece::Byte(*byte),
+        }
+    }
+
+    fn add(&mut self, tokenizer: &Tokenizer, plan: &DecodePlan<'_>, id: TokenId) -> Result<()> {
+        let special = tokenizer.get_added_vocabulary();
+        // The order of the crate's own `decode`: an added token shadows the model's.
+        let token = special.simple_id_to_token(id).or_else(|| tokenizer.id_to_token(id));
+        let Some(token) = token.filter(|token| !special.is_special_token(token)) else {
+            self.rest.push(Slot::Nothing);
+            self.first.push(Slot::Nothing);
+            return Ok(());
+        };
+        let [first, rest] = plan.contributions(token)?;
+        let rest_slot = self.slot(plan, &rest)?;
+        let first_slot = if first == rest { rest_slot } else { self.slot(plan, &first)? };
+        self.rest.push(rest_slot);
+        self.first.push(first_slot);
+        Ok(())
+    }
+
+    fn slot(&mut self, plan: &DecodePlan<'_>, text: &str) -> Result<Slot> {
+        if plan.has_byte_tokens
+            && let Some(byte) = byte_of(text)
+        {
+            return Ok(Slot::Byte(byte));
+        }
+        let start = self.bytes.len();
+        match plan.joining {
+            Joining::Lossy => push_byte_level(&mut self.bytes, text),
+            Joining::ByteRuns => self.bytes.extend_from_slice(text.as_bytes()),
+        }
+        if self.bytes.len() > MAX_TABLE_BYTES {
+            return Err(too_large("its tokens together", self.bytes.len(), MAX_TABLE_BYTES));
+        }
+        let place = |at: usize| u32::try_from(at).expect("MAX_TABLE_BYTES fits");
+        Ok(Slot::Text { start: place(start), end: place(self.bytes.len()) })
+    }
+}
+
+/// A stage that maps one token, knowing only whether it is the first.
+enum Local<'a> {
+    Decoder(&'a DecoderWrapper),
+    Trim(Trim),
+}
+
+struct DecodePlan<'a> {
+    locals: Vec<Local<'a>>,
+    /// Without a decoder, tokens are words.
+    is_spaced: bool,
+    is_first_special: bool,
+    has_byte_tokens: bool,
+    joining: Joining,
+    trim: Trim,
+}
+
+impl<'a> DecodePlan<'a> {
+    fn read(decoder: Option<&'a DecoderWrapper>) -> Result<Self> {
+        let mut plan = Self {
+            locals: Vec::new(),
+            is_spaced: decoder.is_none(),
+            is_first_special: decoder.is_none(),
+            has_byte_tokens: false,
+            joining: Joining::ByteRuns,
+            trim: Trim::NOTHING,
+        };
+        let mut stages = Vec::new();
+        if let Some(decoder) = decoder {
+            flatten(decoder, &mut stages);
+        }
+        let mut stages = stages.into_iter().peekable();
+        while let Some(stage) = stages.next_if(|stage| is_local(stage)) {
+            plan.add_local(stage)?;
+        }
+        // From here on a stage sees more than one token; only these orders have a meaning that a stream can keep.
+        let mut is_whole = false;
+        for stage in stages {
+            match stage {
+                DecoderWrapper::ByteLevel(_) if !is_whole && !plan.has_byte_tokens => {
+                    plan.joining = Joining::Lossy;
+                    is_whole = true;
+                }
+                DecoderWrapper::ByteFallback(_) if !is_whole && !plan.has_byte_tokens => plan.has_byte_tokens = true,
+                DecoderWrapper::Fuse(_) => is_whole = true,
+                DecoderWrapper::Strip(strip) if is_whole && plan.trim == Trim::NOTHING => plan.trim = trim_of(strip),
+                other => return Err(unsupported(other)),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn add_local(&mut self, stage: &'a DecoderWrapper) -> Result<()> {
+        let local = match stage {
+            DecoderWrapper::Strip(strip) => Local::Trim(trim_of(strip)),
+            DecoderWrapper::Replace(replace) if replace.content.len() > MAX_REPLACEMENT_BYTES => {
+                return Err(too_large("a replacement of its decoder", replace.content.len(), MAX_REPLACEMENT_BYTES));
+            }
+            other => Local::Decoder(other),
+        };
+        self.is_first_special |= matches!(stage, DecoderWrapper::Metaspace(_) | DecoderWrapper::WordPiece(_));
+        self.locals.push(local);
+        Ok(())
+    }
+
+    /// What a token becomes as the first one and as a later one.
+    fn contributions(&self, token: String) -> Result<[String; 2]> {
+        check_token(&token)?;
+        let spaced = if self.is_spaced { format!(" {token}") } else { token.clone() };
+        let mut pair = [token, spaced];
+        for local in &self.locals {
+            pair = match local {
+                Local::Trim(trim) => pair.map(|token| trim.apply(&token)),
+                // Given twice, the token comes back as it reads in first and in second place.
+                Local::Decoder(decoder) => decoder
+                    .decode_chain(pair.into())
+                    .ok()
+                    .and_then(|tokens| <[String; 2]>::try_from(tokens).ok())
+                    .ok_or_else(|| {
+                        Error::new(Code::TokenizerError, "its decoder failed on a token of the vocabulary")
+                    })?,
+            };
+            pair.iter().try_for_each(|token| check_token(token))?;
+        }
+        Ok(pair)
+    }
+}
+
+fn flatten<'a>(decoder: &'a DecoderWrapper, stages: &mut Vec<&'a DecoderWrapper>) {
+    match decoder {
+        DecoderWrapper::Sequence(sequence) => {
+            for stage in sequence.get_decoders() {
+                flatten(stage, stages);
+            }
+        }
+        stage => stages.push(stage),
+    }
+}
+
+fn is_local(stage: &DecoderWrapper) -> bool {
+    use DecoderWrapper::{Metaspace, Replace, Strip, WordPiece};
+    matches!(stage, Replace(_) | Metaspace(_) | WordPiece(_) | Strip(_))
+}
+
+fn trim_of(strip: &tokenizers::decoders::strip::Strip) -> Trim {
+    Trim { content: strip.content, start: strip.start, stop: strip.stop }
+}
+
+fn num_ids(tokenizer: &Tokenizer) -> Result<usize> {
+    let highest = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+    let len = highest.max(tokenizer.get_vocab_size(false));
+    if len > MAX_VOCAB { Err(too_large("its highest token id", len, MAX_VOCAB)) } else { Ok(len) }
+}
+
+fn check_token(token: &str) -> Result<()> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(too_large("a token", token.len(), MAX_TOKEN_BYTES));
+    }
+    Ok(())
+}
+
+/// The byte of a token like `<0x0A>`. As lenient as the crate: what it takes for a byte token must be one here.
+fn byte_of(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>').filter(|digits| digits.len() == 2)?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+/// Undoes the byte-level alphabet, in which every byte is written as one printable character. A token with any character
+/// outside that alphabet was never encoded and stands for itself.
+fn push_byte_level(bytes: &mut Vec<u8>, token: &str) {
+    let start = bytes.len();
+    for c in token.chars() {
+        if let Some(byte) = byte_level(c) {
+            bytes.push(byte);
+        } else {
+            bytes.truncate(start);
+            bytes.extend_from_slice(token.as_bytes());
+            return;
+        }
+    }
+}
+
+/// Printable bytes are written as themselves; the other 68, in order, as the characters from U+0100.
+fn byte_level(c: char) -> Option<u8> {
+    match u32::from(c) {
+        code @ (0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF) => u8::try_from(code).ok(),
+        code @ 0x100..=0x120 => u8::try_from(code - 0x100).ok(),
+        code @ 0x121..=0x142 => u8::try_from(code - 0x121 + 0x7F).ok(),
+        0x143 => Some(0xAD),
+        _ => None,
+    }
+}
+
+fn too_large(what: &str, is: usize, limit: usize) -> Error {
+    Error::new(Code::TokenizerError, format!("{what}: {is}, and at most {limit} is allowed"))
+}
+
+fn unsupported(stage: &DecoderWrapper) -> Error {
+    let kind = match stage {
+        DecoderWrapper::BPE(_) => "BPEDecoder",
+        DecoderWrapper::CTC(_) => "CTC",
+        DecoderWrapper::ByteLevel(_) => "ByteLevel",
+        DecoderWrapper::ByteFallback(_) => "ByteFallback",
+        DecoderWrapper::Metaspace(_) => "Metaspace",
+        DecoderWrapper::WordPiece(_) => "WordPiece",
+        DecoderWrapper::Replace(_) => "Replace",
+        DecoderWrapper::Strip(_) => "Strip",
+        DecoderWrapper::Fuse(_) => "Fuse",
+        DecoderWrapper::Sequence(_) => "Sequence",
+    };
+    Error::new(Code::UnsupportedModel, format!("its decoder has a `{kind}` stage where it cannot be streamed"))
+}

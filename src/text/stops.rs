@@ -1,0 +1,114 @@
+//! Finds stop sequences in text that arrives in pieces. Knows nothing of tokens: a sequence may begin in one and end in
+//! another. The match that is complete first wins, and of those that end together the longest, so that the outcome
+//! depends on the text alone and not on how it was cut.
+
+use crate::error::{Error, Result};
+
+/// The most stop sequences of one request.
+pub const MAX_STOP_SEQUENCES: usize = 16;
+/// The longest stop sequence, in bytes of UTF-8.
+pub const MAX_STOP_SEQUENCE_BYTES: usize = 256;
+
+/// Rejects stop sequences that could not be matched cheaply on every token: at most [`MAX_STOP_SEQUENCES`], each of 1 to
+/// [`MAX_STOP_SEQUENCE_BYTES`] bytes. The error names `stopSequences`.
+pub fn validate_stop_sequences(sequences: &[String]) -> Result<()> {
+    const FIELD: &str = "stopSequences";
+    if sequences.len() > MAX_STOP_SEQUENCES {
+        let message = format!("has {} entries; at most {MAX_STOP_SEQUENCES} are allowed", sequences.len());
+        return Err(Error::invalid(FIELD, message).with_limit(MAX_STOP_SEQUENCES as f64, sequences.len() as f64));
+    }
+    for (index, sequence) in sequences.iter().enumerate() {
+        if sequence.is_empty() {
+            return Err(Error::invalid(FIELD, format!("has an empty string at index {index}")));
+        }
+        if sequence.len() > MAX_STOP_SEQUENCE_BYTES {
+            let message =
+                format!("has {} bytes at index {index}; at most {MAX_STOP_SEQUENCE_BYTES} are allowed", sequence.len());
+            return Err(
+                Error::invalid(FIELD, message).with_limit(MAX_STOP_SEQUENCE_BYTES as f64, sequence.len() as f64)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Looks for any of a few sequences in a text, and holds back only what may be the beginning of one.
+#[derive(Debug)]
+pub(super) struct StopMatcher {
+    patterns: Vec<Pattern>,
+    held: String,
+}
+
+impl StopMatcher {
+    pub(super) fn new(sequences: &[String]) -> Self {
+        let patterns = sequences.iter().filter(|sequence| !sequence.is_empty()).map(|s| Pattern::new(s)).collect();
+        Self { patterns, held: String::new() }
+    }
+
+    /// Whether there is nothing to look for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Takes more text; appends to `out` what cannot be part of a stop sequence any more. Returns whether one was
+    /// completed; then the text before it has been appended.
+    pub(super) fn push(&mut self, text: &str, out: &mut String) -> bool {
+        for (index, byte) in text.bytes().enumerate() {
+            let longest = self.patterns.iter_mut().filter_map(|pattern| pattern.step(byte)).max();
+            if let Some(len) = longest {
+                self.held.push_str(&text[..=index]);
+                out.push_str(&self.held[..self.held.len() - len]);
+                self.held.clear();
+                return true;
+            }
+        }
+        self.held.push_str(text);
+        // Every pattern begins at a character border, and so does what may still become one.
+        let kept = self.patterns.iter().map(|pattern| pattern.matched).max().unwrap_or(0);
+        let settled = self.held.len() - kept;
+        out.push_str(&self.held[..settled]);
+        self.held.drain(..settled);
+        false
+    }
+
+    /// The text is over: appends what was held back.
+    pub(super) fn finish(&mut self, out: &mut String) {
+        out.push_str(&self.held);
+        self.held.clear();
+    }
+}
+
+/// One sequence, matched byte by byte without going back in the text (Knuth, Morris and Pratt).
+#[derive(Debug)]
+struct Pattern {
+    bytes: Vec<u8>,
+    /// For each length of a beginning: the longest shorter beginning that it ends with.
+    shorter: Vec<usize>,
+    /// How much of the beginning the text ends with.
+    matched: usize,
+}
+
+impl Pattern {
+    fn new(sequence: &str) -> Self {
+        let bytes = sequence.as_bytes().to_vec();
+        let mut pattern = Self { shorter: vec![0; bytes.len() + 1], bytes, matched: 0 };
+        for len in 2..=pattern.bytes.len() {
+            pattern.matched = pattern.shorter[len - 1];
+            pattern.step(pattern.bytes[len - 1]);
+            pattern.shorter[len] = pattern.matched;
+        }
+        pattern.matched = 0;
+        pattern
+    }
+
+    /// Takes one byte; the length of the sequence where it is complete.
+    fn step(&mut self, byte: u8) -> Option<usize> {
+        while self.matched > 0 && self.bytes[self.matched] != byte {
+            self.matched = self.shorter[self.matched];
+        }
+        if self.bytes[self.matched] == byte {
+            self.matched += 1;
+        }
+        (self.matched == self.bytes.len()).then_some(self.matched)
+    }
+}

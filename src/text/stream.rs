@@ -1,0 +1,79 @@
+//! The text of one answer as its tokens arrive: detokenizer and stop sequences in a row. On the path of every token of
+//! every row, hence no allocation per push once its buffers have grown.
+
+use std::sync::Arc;
+
+use super::assemble::Assembler;
+use super::model::ModelText;
+use super::stops::StopMatcher;
+use crate::request::TokenId;
+
+/// Whether an answer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamState {
+    /// More tokens may follow.
+    Open,
+    /// A stop sequence is complete; nothing more will be delivered.
+    Stopped,
+}
+
+/// Turns the tokens of one answer into text that may be delivered at once.
+///
+/// The pieces together are what decoding all tokens gives, up to the first stop sequence. A piece ends at a character
+/// border, and nothing of a stop sequence is ever delivered. A model whose vocabulary has byte tokens (`<0x0A>`) says
+/// what a run of them means only when the run is over: such a run is delivered with the token after it.
+#[derive(Debug)]
+pub struct TextStream {
+    text: Arc<ModelText>,
+    assembler: Assembler,
+    stops: StopMatcher,
+    state: StreamState,
+    /// Reused between pushes; text on its way from the assembler to the matcher.
+    settled: String,
+}
+
+impl TextStream {
+    pub(super) fn new(text: Arc<ModelText>, stop_sequences: &[String]) -> Self {
+        Self {
+            assembler: Assembler::new(text.pieces()),
+            stops: StopMatcher::new(stop_sequences),
+            state: StreamState::Open,
+            settled: String::new(),
+            text,
+        }
+    }
+
+    /// Takes one generated token and appends to `out` what may be delivered. After a stop, tokens are ignored.
+    pub fn push(&mut self, token: TokenId, out: &mut String) -> StreamState {
+        if self.state == StreamState::Stopped {
+            return self.state;
+        }
+        if self.stops.is_empty() {
+            self.assembler.push(self.text.pieces(), token, out);
+            return self.state;
+        }
+        self.settled.clear();
+        self.assembler.push(self.text.pieces(), token, &mut self.settled);
+        self.deliver(out)
+    }
+
+    /// The answer is over: appends what was held back. An incomplete character becomes U+FFFD as a full decode would
+    /// have it. `Stopped` where what was held back completes a stop sequence, or one was complete already.
+    pub fn finish(&mut self, out: &mut String) -> StreamState {
+        if self.state == StreamState::Open {
+            self.settled.clear();
+            self.assembler.finish(self.text.pieces(), &mut self.settled);
+            if self.deliver(out) == StreamState::Open {
+                self.stops.finish(out);
+            }
+        }
+        self.state
+    }
+
+    fn deliver(&mut self, out: &mut String) -> StreamState {
+        if self.stops.push(&self.settled, out) {
+            self.state = StreamState::Stopped;
+        }
+        self.state
+    }
+}

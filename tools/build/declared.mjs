@@ -1,0 +1,75 @@
+// What index.d.ts and src/error.rs declare, read for tables and comparisons: option fields with their documentation,
+// error codes with their classes, exported values. Relies on how those files are formatted, and says so if it finds nothing.
+
+import { readFileSync } from 'node:fs'
+import { Failure } from './failure.mjs'
+import { at } from './repository.mjs'
+
+const read = (...path) => readFileSync(at(...path), 'utf8')
+const types = () => read('index.d.ts')
+
+/** The fields of an interface and of the interfaces they are made of: name with dots, type, default, first words. */
+export function fieldsOf(name, prefix = '') {
+  const body = found(new RegExp(`^export interface ${name} \\{\n(.*?)^\\}`, 'ms').exec(types()), `interface ${name}`)
+  const fields = body.matchAll(/(?: {2}\/\*\*(.*?)\*\/\n)? {2}(\w+)\?: (.*?)\n(?= {2}\/\*\*| {2}\w+\?|$)/gs)
+  return [...fields].flatMap(([, comment, field, type]) => {
+    const nested = new RegExp(`^export interface ${type} \\{`, 'm').test(types())
+    return nested
+      ? fieldsOf(type, `${prefix}${field}.`)
+      : { name: `${prefix}${field}`, type, ...documentation(comment) }
+  })
+}
+
+function documentation(comment = '') {
+  const text = comment.replace(/^\s*\* ?/gm, '').trim()
+  const [, standard = ''] = /@default\s+(.*)/.exec(text) ?? []
+  return { standard, text: sentence(text.replace(/@default.*/, '')) }
+}
+
+const sentence = text =>
+  text
+    .replace(/\{@link (?:\w+\.)?(\w+)\}/g, '`$1`')
+    .replace(/\s+/g, ' ')
+    .trim()
+
+/** Every error code: the class it comes as, and what it means. */
+export function errorCodes() {
+  const union = found(/^export type ErrorCode =\n(.*?)\n\n/ms.exec(types()), 'type ErrorCode')
+  const classes = errorClasses()
+  return [...union.matchAll(/'(\w+)'/g)].map(([, code]) => {
+    const owner = classes.find(({ codes }) => codes.includes(code))
+    if (!owner) throw new Failure(`index.d.ts names no class for the code ${code}.`)
+    return { code, owner: owner.name, text: coreCodes().get(code) ?? owner.text }
+  })
+}
+
+function errorClasses() {
+  const classes = types().matchAll(
+    /\/\*\* ((?:`\w+`(?:, )?)+): ([^\n]*?) ?\*\/\nexport declare class (\w+) extends MlxServingError/g,
+  )
+  return [...classes].map(([, codes, text, name]) => ({
+    name,
+    codes: codes.match(/\w+/g),
+    text: sentence(capital(text)),
+  }))
+}
+
+const capital = text => text[0].toUpperCase() + text.slice(1)
+
+/** The codes of the engine itself, with what src/error.rs says of each. */
+export function coreCodes() {
+  const body = found(/^pub enum Code \{\n(.*?)^\}/ms.exec(read('src', 'error.rs')), 'enum Code in src/error.rs')
+  const variants = body.matchAll(/((?: {4}\/\/\/ .*\n)+) {4}(\w+),/g)
+  return new Map([...variants].map(([, comment, code]) => [code, sentence(comment.replaceAll('///', ''))]))
+}
+
+/** Names of the values that the package exports. */
+export function exportedValues() {
+  const values = types().matchAll(/^export declare (?:function|class|const) (\w+)/gm)
+  return [...new Set([...values].map(([, name]) => name))].sort()
+}
+
+function found(match, what) {
+  if (match) return match[1]
+  throw new Failure(`${what} was not found where the documentation is made from it.`)
+}

@@ -1,0 +1,62 @@
+// `npm run check:drift`: things that are written in two places say the same in both: versions, exported names, error
+// codes, tables and code in the documentation, third-party notices.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { build } from './build.mjs'
+import { quiet } from './command.mjs'
+import { coreCodes, errorCodes, exportedValues } from './declared.mjs'
+import { Failure, main } from './failure.mjs'
+import { at, readJson } from './repository.mjs'
+import { checkSnippets } from './snippets.mjs'
+import { phase } from './terminal.mjs'
+
+function compare(what, expected, found) {
+  const [a, b] = [expected, found].map(value => JSON.stringify(value))
+  if (a !== b) throw new Failure(`${what}\n  expected ${a}\n  found    ${b}`)
+}
+
+function checkVersions() {
+  const [, version] = /^version = "(.*)"/m.exec(readFileSync(at('Cargo.toml'), 'utf8'))
+  const packages = [
+    'package.json',
+    'package-lock.json',
+    ...readdirSync(at('npm')).map(name => `npm/${name}/package.json`),
+  ]
+  for (const path of packages) compare(`${path}: the version must be Cargo.toml's`, version, readJson(at(path)).version)
+  if (!readFileSync(at('CHANGELOG.md'), 'utf8').includes(`## [${version}]`)) {
+    throw new Failure(`CHANGELOG.md has no section for ${version}.`)
+  }
+}
+
+async function checkExports() {
+  const declared = exportedValues()
+  const names = exported =>
+    Object.keys(exported)
+      .filter(name => name !== 'default' && name !== 'module.exports')
+      .sort()
+  compare(
+    'require() must export what index.d.ts declares',
+    declared,
+    names(createRequire(import.meta.url)('mlx-serving')),
+  )
+  compare('import must export what index.d.ts declares', declared, names(await import('mlx-serving')))
+}
+
+function checkErrorCodes() {
+  const declared = new Set(errorCodes().map(({ code }) => code))
+  const missing = [...coreCodes().keys()].filter(code => !declared.has(code))
+  compare('index.d.ts must declare every error code of src/error.rs; missing', [], missing)
+}
+
+const script = (name, ...args) => quiet(process.execPath, [at('tools', 'build', name), ...args])
+
+await main(async () => {
+  await build()
+  await phase('Versions', checkVersions)
+  await phase('Exported names', checkExports)
+  await phase('Error codes', checkErrorCodes)
+  await phase('Tables in the documentation', () => script('tables.mjs', '--check'))
+  await phase('Third-party notices', () => script('third-party.mjs', '--check'))
+  await checkSnippets()
+})

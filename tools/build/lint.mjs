@@ -1,0 +1,33 @@
+// `npm run lint`: formatting and lints of both languages, and the types of everything that is TypeScript. Runs all of
+// them, so that one look shows all there is to mend.
+
+import { show } from './command.mjs'
+import { installPackages } from './dependencies.mjs'
+import { Failure, main } from './failure.mjs'
+import { commandOf } from './repository.mjs'
+import { phase } from './terminal.mjs'
+
+const node = (name, command, ...args) => [process.execPath, [commandOf(name, command), ...args]]
+const clippy = (...args) => ['cargo', ['clippy', '--locked', '--all-targets', ...args, '--', '-D', 'warnings']]
+
+function checks() {
+  return [
+    ['Rust formatting (cargo fmt)', 'cargo', ['fmt', '--all', '--check']],
+    ['Rust lints, core alone (clippy)', ...clippy('--no-default-features')],
+    ['Rust lints, everything (clippy)', ...clippy('--workspace')],
+    ['JavaScript and TypeScript (biome)', ...node('@biomejs/biome', 'biome', 'check', '--error-on-warnings', '.')],
+    ['Types (tsc)', ...node('typescript', 'tsc', '--project', 'tsconfig.json')],
+  ]
+}
+
+await main(async () => {
+  await installPackages()
+  const failed = []
+  for (const [title, program, args] of checks()) {
+    await phase(title, () => show(program, args), { speaks: true }).catch(error => {
+      if (!(error instanceof Failure)) throw error
+      failed.push(title)
+    })
+  }
+  if (failed.length > 0) throw new Failure(`To mend: ${failed.join('; ')}.`)
+})

@@ -1,0 +1,33 @@
+// `npm test`: builds what is missing, then runs every test there is: the pure core alone, all of the engine with MLX's
+// reference BLAS, and the JavaScript tests against the release addon. Stops at the first runner that fails.
+
+import { build } from './build.mjs'
+import { main } from './failure.mjs'
+import { reset, summarize } from './results.mjs'
+import { runCargoTests, runVitest } from './runners.mjs'
+import { phase } from './terminal.mjs'
+
+const speaks = { speaks: true }
+
+await main(async () => {
+  reset()
+  await build()
+  try {
+    await phase(
+      'Testing the core (cargo test --no-default-features)',
+      () => runCargoTests('core', ['--no-default-features']),
+      speaks,
+    )
+    // Documentation tests ran with the core; cargo gives their programs no run path to MLX.
+    const whole = ['--workspace', '--lib', '--bins', '--tests']
+    await phase('Testing the engine with MLX (cargo test)', () => runCargoTests('engine', whole), speaks)
+    await phase(
+      'Testing from JavaScript (vitest)',
+      () => runVitest(`node-${process.versions.node.split('.')[0]}`),
+      speaks,
+    )
+  } finally {
+    console.log()
+    summarize()
+  }
+})

@@ -1,0 +1,99 @@
+// `node tools/build/third-party.mjs`: writes THIRD-PARTY.md, the notices of everything that is shipped inside the addon
+// or beside it. With `--check` it only says whether the file is what it would write. The crates are cargo's word, the
+// libraries beside the addon are described by hand in third-party/libraries.md.
+
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { quiet } from './command.mjs'
+import { Failure, main } from './failure.mjs'
+import { at } from './repository.mjs'
+
+const TARGETS = ['x86_64-unknown-linux-gnu', 'aarch64-apple-darwin']
+/** The licences whose texts are kept in third-party/. */
+const TEXTS = ['MIT', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'Zlib']
+const FILE = at('THIRD-PARTY.md')
+const parts = name => readFileSync(at('tools', 'build', 'third-party', name), 'utf8').trim()
+
+/** Crates whose code ends up in the addon of any platform, by name. */
+async function shippedCrates() {
+  const found = new Map()
+  for (const target of TARGETS) {
+    const args = ['metadata', '--locked', '--format-version', '1', '--filter-platform', target]
+    for (const crate of linkedFrom(JSON.parse(await quiet('cargo', args)))) found.set(crate.id, crate)
+  }
+  return [...found.values()].sort((a, b) => (`${a.name} ${a.version}` < `${b.name} ${b.version}` ? -1 : 1))
+}
+
+/** Follows normal dependencies from this package. A macro runs in the compiler: neither it nor what it needs is shipped. */
+function linkedFrom({ packages, resolve }) {
+  const crates = new Map(packages.map(crate => [crate.id, crate]))
+  const needs = new Map(resolve.nodes.map(node => [node.id, node.deps]))
+  const seen = new Set()
+  const visit = id => {
+    if (seen.has(id) || isMacro(crates.get(id))) return
+    seen.add(id)
+    const normal = needs.get(id).filter(need => need.dep_kinds.some(({ kind }) => kind === null))
+    for (const { pkg } of normal) visit(pkg)
+  }
+  visit(resolve.root)
+  return [...seen].map(id => crates.get(id)).filter(crate => crate.source !== null)
+}
+
+const isMacro = crate => crate.targets.some(({ kind }) => kind.includes('proc-macro'))
+
+/** Who wrote the text of a licence, not the crate under it. */
+const OF_A_LICENCE = /Free Software Foundation/
+
+/** The copyright lines of a crate's own licence files; its authors where the files name nobody. */
+function holders(crate) {
+  const folder = dirname(crate.manifest_path)
+  const files = readdirSync(folder).filter(name => /^(licen[cs]e|copying|copyright|notice)/i.test(name))
+  const lines = files.flatMap(name => readLines(join(folder, name)))
+  const named = lines
+    .map(line => line.trim())
+    .filter(line => /^(Portions )?Copyright\b.*\d{4}/i.test(line) && !OF_A_LICENCE.test(line))
+  const found = named.length > 0 ? named : crate.authors.map(author => author.replace(/\s*<.*>/, ''))
+  return [...new Set(found)].join('; ').replaceAll('|', '/')
+}
+
+function readLines(path) {
+  try {
+    return readFileSync(path, 'utf8').split('\n')
+  } catch {
+    return [] // a folder of licence texts, whose crate names its holders elsewhere
+  }
+}
+
+function row(crate) {
+  const name = crate.repository ? `[${crate.name}](${crate.repository})` : crate.name
+  const licence = crate.license.replaceAll('/', ' OR ').replace(/\s+/g, ' ')
+  return `| ${name} | ${crate.version} | ${licence} | ${holders(crate) || `The ${crate.name} authors`} |`
+}
+
+function refuseUnknownLicences(crates) {
+  const unknown = crates.filter(crate => !TEXTS.some(text => crate.license.includes(text)))
+  const named = unknown.map(({ name, license }) => `${name} (${license})`)
+  if (named.length > 0) throw new Failure(`third-party/ has no licence text for ${named.join(', ')}.`)
+}
+
+async function compose() {
+  const crates = await shippedCrates()
+  refuseUnknownLicences(crates)
+  const sections = [
+    parts('libraries.md'),
+    '## Rust crates inside the addon',
+    'Of several licences a crate offers, the one taken is the first of MIT, Apache-2.0 and the others below.',
+    ['| crate | version | licence | copyright |', '|---|---|---|---|', ...crates.map(row)].join('\n'),
+    '## Licence texts',
+    ...TEXTS.map(name => `### ${name}\n\n\`\`\`text\n${parts(`${name}.txt`)}\n\`\`\``),
+  ]
+  return `${sections.join('\n\n')}\n`
+}
+
+await main(async () => {
+  const text = await compose()
+  if (!process.argv.includes('--check')) writeFileSync(FILE, text)
+  else if (!existsSync(FILE) || readFileSync(FILE, 'utf8') !== text) {
+    throw new Failure('THIRD-PARTY.md does not say what is shipped. Run: node tools/build/third-party.mjs')
+  }
+})

@@ -1,0 +1,17 @@
+// Runs the tests against what is shipped: the compiled dist/ and the built addon, loaded by Node itself.
+
+import path from 'node:path'
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  resolve: { alias: { 'mlx-serving': path.join(__dirname, 'dist', 'index.mjs') } },
+  test: {
+    include: ['__test__/**/*.test.ts'],
+    // A process for each file: an addon that crashes takes its own file down, and exits are exits.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    server: { deps: { external: [/\/dist\//] } },
+  },
+})
