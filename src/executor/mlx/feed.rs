@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use mlx_rs::Array;
-use mlx_rs::ops::concatenate_axis;
+use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::take_axis;
 
 use super::failure::{Mlx, bad_plan, device_error};
@@ -54,7 +54,7 @@ fn join(pieces: Vec<Piece>) -> Mlx<Array> {
     let mut arrays = pieces.into_iter().map(Piece::into_array).collect::<Mlx<Vec<_>>>()?;
     match arrays.len() {
         1 => Ok(arrays.remove(0)),
-        _ => concatenate_axis(&arrays, 0),
+        _ => concatenate(&arrays, 0),
     }
 }
 

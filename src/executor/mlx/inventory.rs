@@ -60,7 +60,7 @@ pub(super) fn quantization_of(model: &Description, folder: &ModelFolder, path: &
 /// although it might matter.
 pub(super) fn check(model: &Description, folder: &ModelFolder) -> Result<()> {
     let mut inventory = Inventory { tensors: &folder.tensors, claimed: BTreeSet::new() };
-    let mut linear = |inventory: &mut Inventory<'_>, path: String, shape: LinearShape| {
+    let linear = |inventory: &mut Inventory<'_>, path: String, shape: LinearShape| {
         let quantization = quantization_of(model, folder, &path);
         inventory.linear(&path, shape, quantization)
     };

@@ -2,7 +2,7 @@
 //! fused CPU primitives. On the CPU an operation costs more than a small tensor's arithmetic, so fewer is faster.
 
 use mlx_rs::fast::rms_norm;
-use mlx_rs::ops::{add, multiply, sigmoid, split};
+use mlx_rs::ops::{add, multiply, sigmoid, split_equal};
 use mlx_rs::Array;
 
 use super::failure::Mlx;
@@ -30,7 +30,7 @@ impl Kernels {
     pub(super) fn swiglu(self, gate_up: &Array) -> Mlx<Array> {
         match self {
             Self::Composed => {
-                let halves = split(gate_up, 2, -1)?;
+                let halves = split_equal(gate_up, 2, -1)?;
                 let (gate, up) = (&halves[0], &halves[1]);
                 multiply(multiply(gate, sigmoid(gate)?)?, up)
             }

@@ -2,7 +2,7 @@
 
 use mlx_rs::Array;
 use mlx_rs::ops::indexing::take_axis;
-use mlx_rs::ops::{add, addmm, concatenate_axis, dequantize, matmul, quantized_matmul};
+use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
 
 use super::failure::Mlx;
 
@@ -123,7 +123,7 @@ impl Projection {
             Self::One(linear) => linear.apply(x),
             Self::Apart(linears) => {
                 let outputs = linears.iter().map(|linear| linear.apply(x)).collect::<Mlx<Vec<_>>>()?;
-                concatenate_axis(&outputs, -1)
+                concatenate(&outputs, -1)
             }
         }
     }

@@ -27,7 +27,7 @@ use mlx_rs::{Device, DeviceType, Dtype, Stream, with_stream};
 pub use self::executor::MlxExecutor;
 
 use self::decoder::Decoder;
-use self::description::{Description, RopeScaling};
+use self::description::Description;
 use self::failure::device_error;
 use self::kernels::Kernels;
 use self::sampler::Sampler;
@@ -83,7 +83,7 @@ impl MlxBackend {
         let (stream, kind) = device;
         let mut weights = Weights::open(model, folder)?;
         let dtype = weights.dtype();
-        let on_cpu = kind == DeviceType::Cpu;
+        let on_cpu = matches!(kind, DeviceType::Cpu);
         let fused = false && on_cpu && dtype == Dtype::Float32 && self.attention == AttentionKind::Auto && !model.rope.traditional;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
         let decoder = Decoder::load(model, &mut weights, kernels)?;

@@ -5,7 +5,7 @@
 //! a token is a hash of (seed, position, token): no generator state, no neighbour and no batch can change it.
 
 use mlx_rs::ops::indexing::{argmax_axis, take_axis};
-use mlx_rs::ops::{add, concatenate_axis, floor_divide, log1p, lt, multiply, select, softmax_axis, sort_axis, subtract};
+use mlx_rs::ops::{add, concatenate, floor_divide, log1p, lt, multiply, select, softmax_axis, sort_axis, subtract};
 use mlx_rs::{Array, Dtype};
 
 use super::failure::Mlx;
@@ -72,7 +72,7 @@ impl Sampler {
         for (at, row) in greedy.iter().chain(&random).enumerate() {
             place[*row] = at;
         }
-        take_axis(concatenate_axis(&[greedy_tokens, drawn_tokens], 0)?, indices(&place), 0)
+        take_axis(concatenate(&[greedy_tokens, drawn_tokens], 0)?, indices(&place), 0)
     }
 
     fn draw(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {

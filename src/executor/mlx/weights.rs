@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use mlx_rs::ops::concatenate_axis;
+use mlx_rs::ops::concatenate;
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, Stream, with_stream};
 
@@ -150,5 +150,5 @@ fn fuse(linears: Vec<Linear>) -> Mlx<Projection> {
 }
 
 fn stack<'a>(parts: impl IntoIterator<Item = &'a Array>) -> Mlx<Array> {
-    concatenate_axis(&parts.into_iter().collect::<Vec<_>>(), 0)
+    concatenate(&parts.into_iter().collect::<Vec<_>>(), 0)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use mlx_rs::fast::{ScaledDotProductAttentionMask, rope_dynamic, scaled_dot_product_attention};
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
-use mlx_rs::ops::{concatenate_axis, zeros_dtype};
+use mlx_rs::ops::{concatenate, zeros_dtype};
 use mlx_rs::{Array, Dtype};
 
 use super::super::description::{Description, RopeScaling};
@@ -120,7 +120,7 @@ impl Composed {
             return Ok(());
         }
         // Both are far below i32::MAX: positions are limited by the description.
-        let capacity = (needed.div_ceil(GROWTH) * GROWTH).min(kv.max_positions.max(needed));
+        let capacity = ((needed + GROWTH - 1) / GROWTH * GROWTH).min(kv.max_positions.max(needed));
         let extra = shape(capacity - kv.capacity);
         if kv.layers.is_empty() {
             let empty = || zeros_dtype(&extra, dtype);
@@ -128,8 +128,8 @@ impl Composed {
             kv.layers = (0..layers).map(layer).collect::<Mlx<_>>()?;
         } else {
             for layer in &mut kv.layers {
-                layer.keys = concatenate_axis(&[&layer.keys, &zeros_dtype(&extra, dtype)?], 2)?;
-                layer.values = concatenate_axis(&[&layer.values, &zeros_dtype(&extra, dtype)?], 2)?;
+                layer.keys = concatenate(&[&layer.keys, &zeros_dtype(&extra, dtype)?], 2)?;
+                layer.values = concatenate(&[&layer.values, &zeros_dtype(&extra, dtype)?], 2)?;
             }
         }
         kv.capacity = capacity;
@@ -172,7 +172,7 @@ impl Attention for Composed {
         let rows = spans.iter().map(|span| self.attend_span(layer, *span, &packed)).collect::<Mlx<Vec<_>>>();
         self.step.spans = spans;
         let mut rows = rows?;
-        if rows.len() == 1 { Ok(rows.remove(0)) } else { concatenate_axis(&rows, 0) }
+        if rows.len() == 1 { Ok(rows.remove(0)) } else { concatenate(&rows, 0) }
     }
 
     fn pending(&self) -> Vec<Array> {
