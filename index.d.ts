@@ -88,7 +88,7 @@ export interface Engine extends AsyncDisposable {
    */
   loadModel(model?: string | LoadModelOptions): Promise<ModelHandle>
   /**
-   * Gives a model's memory back. Its running generations end with an error; new ones are refused at once.
+   * Gives a model's memory back: new generations are refused at once, running ones may end first.
    *
    * @throws {@link ModelError} `ModelNotLoaded`
    */
@@ -136,12 +136,13 @@ export interface Engine extends AsyncDisposable {
   stats(): EngineStats
   /**
    * Stops the engine. New work is refused at once; running generations may end within `drainMs`, and what is left then
-   * ends. Calling it again gives the first call's promise, whatever the options.
+   * fails with {@link EngineClosedError}. Calling it again waits for the same end, which comes as soon as any of the calls
+   * wanted it.
    *
    * @throws {@link InvalidParamsError} `drainMs` is not a number of milliseconds; the engine goes on
    */
   shutdown(options?: ShutdownOptions): Promise<void>
-  /** `shutdown({ drainMs: 0 })`: running generations end now. What `await using` calls. */
+  /** `shutdown({ drainMs: 0 })`: running generations fail now. What `await using` calls. */
   dispose(): Promise<void>
 }
 
@@ -273,9 +274,11 @@ export interface GenerateOptions {
 export interface Generation extends AsyncDisposable {
   then<A = GenerateResult, B = never>(
     onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
-    onrejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+    // biome-ignore lint/suspicious/noExplicitAny: as in Promise, for handlers that are written for it
+    onrejected?: ((error: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B>
-  catch<B = never>(onrejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<GenerateResult | B>
+  // biome-ignore lint/suspicious/noExplicitAny: likewise
+  catch<B = never>(onrejected?: ((error: any) => B | PromiseLike<B>) | null): Promise<GenerateResult | B>
   finally(onfinally?: (() => void) | null): Promise<GenerateResult>
   /**
    * @throws {@link InvalidParamsError} it is being read already
@@ -353,7 +356,10 @@ export type GeneratorItem = GeneratorToken | GeneratorMetadata
 /** One token. */
 export interface GeneratorToken {
   readonly type: 'token'
-  /** The text that became whole with this token; may be empty. */
+  /**
+   * The text that became whole with this token; may be empty. Text that was held back until a cancelled end comes with
+   * the last token once more.
+   */
   readonly token: string
   readonly tokenId: number
   /**

@@ -12,6 +12,8 @@ const dim = style('2')
 // What a model writes is shown as text: it must not move the cursor.
 const oneLine = text => stripVTControlCharacters(text).replace(/\s+/gu, ' ').trim()
 const cut = (text, width) => (text.length > width ? `${text.slice(0, width - 1)}…` : text)
+// Of an answer the end matters: it is what is being written, and where a calculation has its result.
+const cutFront = (text, width) => (text.length > width ? `…${text.slice(1 - width)}` : text)
 
 /** Opens the view. `line(row)` is where one answer goes: `add` a piece of it, `end` with all of it. */
 export function openView(questions) {
@@ -38,7 +40,7 @@ function startLive(rows, width) {
   const columns = process.stdout.columns ?? 80
   const question = Math.min(width, Math.floor(columns / 2))
   const draw = ({ question: text, answer }) =>
-    `\u001b[K${bold(cut(text, question).padEnd(question))}  ${cut(oneLine(answer), Math.max(8, columns - question - 3))}\n`
+    `\u001b[K${bold(cut(text, question).padEnd(question))}  ${cutFront(oneLine(answer), Math.max(8, columns - question - 3))}\n`
   const all = () => rows.map(draw).join('')
   process.stdout.write(all())
   return { redraw: () => process.stdout.write(`\u001b[${rows.length}A${all()}`) }
@@ -46,7 +48,7 @@ function startLive(rows, width) {
 
 const COLUMNS = [
   { title: 'question', of: row => cut(oneLine(row.question), 32) },
-  { title: 'answer', of: row => cut(oneLine(row.text), 40) },
+  { title: 'answer', of: row => cutFront(oneLine(row.text), 40) },
   { title: 'first token ms', of: row => row.timings.ttftMs.toFixed(1), isNumber: true },
   { title: 'tokens', of: row => String(row.usage.outputTokens), isNumber: true },
   { title: 'tok/s', of: row => row.timings.tokensPerSecond.toFixed(0), isNumber: true },

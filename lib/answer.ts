@@ -98,10 +98,15 @@ export class Answer implements Sink {
 
   /** Its reader left: nothing more is read, and what still runs is not wanted. */
   close(): Step {
-    this.abandon(errorOf('Cancelled', 'the generation was left before its end'))
-    this.#chunks.length = 0
     this.#closed = true
+    this.#chunks.length = 0
+    this.leave()
     return DONE
+  }
+
+  /** Nobody wants it any more. Without effect on an answer that has ended. */
+  leave(): void {
+    this.abandon(errorOf('Cancelled', 'the generation was left before its end'))
   }
 
   #open(): void {

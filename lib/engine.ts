@@ -112,7 +112,9 @@ class NodeEngine implements Engine, Host {
 
   async shutdown(options?: ShutdownOptions): Promise<void> {
     const drainMs = readMs(readKnown(options, 'options', ['drainMs']).drainMs, 'drainMs', DEFAULT_DRAIN_MS)
-    this.#closed ??= this.hub.keepAlive.during(() => this.#close(drainMs))
+    if (this.#closed === undefined) this.#closed = this.hub.keepAlive.during(() => this.#close(drainMs))
+    // It may have to end sooner than was asked for first; how it went is the first call's to tell.
+    else this.hub.native.shutdown(drainMs).catch(() => {})
     return this.#closed
   }
 

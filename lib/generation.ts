@@ -105,7 +105,7 @@ export class AnswerGeneration implements Generation {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#answer.close()
+    this.#answer.leave()
   }
 
   get [Symbol.toStringTag](): string {

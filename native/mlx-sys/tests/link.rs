@@ -1,15 +1,19 @@
 //! What the linked MLX must do before anything built on it is worth testing: compute, and report errors as errors.
 
+#![allow(clippy::cast_possible_truncation)] // small numbers
+
 use mlx_rs::{Array, Dtype, error::Result, ops, random};
 
 /// A matrix whose entries are small and differ.
 fn matrix(rows: i32, columns: i32) -> Array {
-    let entries: Vec<f32> = (0..rows * columns).map(|i| ((i * 7) % 11) as f32 * 0.25 - 1.0).collect();
+    let entries: Vec<f32> = (0..rows * columns).map(|i| f64::from((i * 7) % 11) as f32 * 0.25 - 1.0).collect();
     Array::from_slice(&entries, &[rows, columns])
 }
 
 fn largest_difference(a: &Array, b: &Array) -> Result<f32> {
-    ops::max(ops::abs(ops::subtract(a, b)?)?, None)?.try_item::<f32>()
+    let largest = ops::max(ops::abs(ops::subtract(a, b)?)?, None)?;
+    largest.eval()?;
+    Ok(largest.item_exact::<f32>())
 }
 
 #[test]
@@ -47,8 +51,11 @@ fn half_precision_values_cross_the_border() -> Result<()> {
     let one_and_a_half = Array::from_slice(&[1.5f32], &[1]);
     let half = one_and_a_half.as_dtype(Dtype::Float16)?;
     let brain = one_and_a_half.as_dtype(Dtype::Bfloat16)?;
-    assert_eq!(half.try_item::<half::f16>()?.to_f32(), 1.5);
-    assert_eq!(brain.try_item::<half::bf16>()?.to_f32(), 1.5);
+    (half.eval()?, brain.eval()?);
+    assert_eq!(half.item_exact::<half::f16>(), half::f16::from_f32_const(1.5));
+    assert_eq!(half.as_slice::<half::f16>(), [half::f16::from_f32_const(1.5)]);
+    assert_eq!(brain.item_exact::<half::bf16>(), half::bf16::from_f32_const(1.5));
+    assert_eq!(brain.as_slice::<half::bf16>(), [half::bf16::from_f32_const(1.5)]);
     Ok(())
 }
 

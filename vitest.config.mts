@@ -4,7 +4,7 @@ import path from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  resolve: { alias: { 'mlx-serving': path.join(__dirname, 'dist', 'index.mjs') } },
+  resolve: { alias: { 'mlx-serving': path.join(import.meta.dirname, 'dist', 'index.mjs') } },
   test: {
     include: ['__test__/**/*.test.ts'],
     // A process for each file: an addon that crashes takes its own file down, and exits are exits.

@@ -1,0 +1,58 @@
+// Ending a generation from outside without a signal: cancel keeps what there is, disposing drops it.
+
+import { CancelledError } from 'mlx-serving'
+import { expect, test } from 'vitest'
+import { failure, longAnswer, M3_MAX, read, simulated, until } from './support.js'
+
+test('cancel ends an awaited generation with what there is', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const whole = await engine.generate({ ...(await longAnswer(100)), model })
+  const generation = engine.generate({ ...(await longAnswer(100)), model })
+  const settled = generation.then(result => result)
+  await until(() => Number(engine.stats().generatedTokens) > whole.tokens.length + 3)
+  generation.cancel()
+  const result = await settled
+  expect(result.finishReason).toBe('cancelled')
+  expect(result.tokens.length).toBeLessThan(whole.tokens.length)
+  expect(whole.text.startsWith(result.text)).toBe(true)
+})
+
+test('cancel ends a loop with what there is', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const generation = engine.generate({ ...(await longAnswer(100)), model })
+  let text = ''
+  for await (const chunk of generation) {
+    text += chunk.text
+    generation.cancel()
+  }
+  expect(await generation).toMatchObject({ finishReason: 'cancelled', text })
+})
+
+test('cancel without effect: twice, after the end, on one that failed', async () => {
+  const { engine, model } = await simulated()
+  const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 2 })
+  const result = await generation
+  generation.cancel()
+  generation.cancel()
+  expect(await generation).toBe(result)
+  const failed = engine.generate({ model, prompt: '' })
+  failed.cancel()
+  expect(await failure(failed)).toMatchObject({ code: 'InvalidParams' })
+})
+
+test('disposing ends the work and drops it', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const generation = engine.generate({ ...(await longAnswer(100)), model })
+  await generation[Symbol.asyncDispose]()
+  expect(await failure(generation)).toBeInstanceOf(CancelledError)
+  expect(await read(generation).catch(error => error.code)).toBe('Cancelled')
+  await until(() => engine.stats().cancelled === 1)
+})
+
+test('disposing a generation that has ended keeps its result', async () => {
+  const { engine, model } = await simulated()
+  const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 2 })
+  const result = await generation
+  await generation[Symbol.asyncDispose]()
+  expect(await generation).toBe(result)
+})

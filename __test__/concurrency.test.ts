@@ -1,0 +1,83 @@
+// Many generations at once: each gets its own answer, the one it would have had alone.
+
+import { OverloadedError } from 'mlx-serving'
+import { describe, expect, test } from 'vitest'
+import { failure, longAnswer, M3_MAX, read, simulated, withMlx } from './support.js'
+
+describe.each([
+  ['with MLX', withMlx],
+  ['simulated', simulated],
+])('%s', (_, ready) => {
+  test('an answer alone is the answer in a crowd, whatever the order', async () => {
+    const { engine, model } = await ready()
+    const paramsOf = (n: number) => ({
+      model,
+      prompt: `What is ${n} + ${n * 3}?`,
+      maxTokens: 4 + (n % 9),
+      temperature: 0,
+    })
+    const numbers = Array.from({ length: 12 }, (_, n) => n)
+    const alone: string[] = []
+    for (const n of numbers) alone.push((await engine.generate(paramsOf(n))).text)
+    const crowd = await Promise.all(numbers.map(n => engine.generate(paramsOf(n))))
+    const reversed = await Promise.all([...numbers].reverse().map(n => engine.generate(paramsOf(n))))
+    expect(crowd.map(result => result.text)).toEqual(alone)
+    expect(reversed.reverse().map(result => result.text)).toEqual(alone)
+  })
+
+  test('fifty generations of different lengths, awaited and streamed, all end', async () => {
+    const { engine, model } = await ready()
+    const generations = Array.from({ length: 50 }, (_, n) =>
+      engine.generate({ model, prompt: `Question ${'very '.repeat(n % 7)}${n}`, maxTokens: 1 + (n % 23) }),
+    )
+    const streamed = await Promise.all(generations.filter((_, n) => n % 2 === 0).map(read))
+    const results = await Promise.all(generations)
+    expect(streamed.map(({ text }) => text)).toEqual(results.filter((_, n) => n % 2 === 0).map(({ text }) => text))
+    results.forEach((result, n) => {
+      expect(result.tokens.length).toBeLessThanOrEqual(1 + (n % 23))
+    })
+    expect(engine.stats().completed).toBe(50)
+  })
+})
+
+test('generations run together: a step has several rows', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
+  await Promise.all([1, 2, 3, 4].map(() => engine.generate(params)))
+  const { rows, steps } = engine.stats()
+  expect(Number(rows) / Number(steps)).toBeGreaterThan(1.5)
+})
+
+test('batchSize bounds the rows of a step', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 1 } })
+  const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
+  await Promise.all([1, 2, 3].map(() => engine.generate(params)))
+  const { rows, steps } = engine.stats()
+  expect(rows).toBe(steps)
+})
+
+test('more than maxQueue pending generations are refused, and there is room again later', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
+  const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
+  const accepted = Array.from({ length: 4 }, () => engine.generate(params))
+  const error = await failure(engine.generate(params))
+  expect(error).toBeInstanceOf(OverloadedError)
+  expect(error).toMatchObject({ code: 'Overloaded', limit: 4, requested: 5 })
+  expect(error.retryAfterMs).toBeGreaterThan(0)
+  await Promise.all(accepted)
+  expect((await engine.generate(params)).tokens.length).toBe(20)
+})
+
+test('a generation that fails leaves its neighbours alone', async () => {
+  const { engine, model } = await simulated()
+  const params = { ...(await longAnswer(60)), model }
+  const alone = await engine.generate(params)
+  const neighbours = [1, 2, 3].map(() => engine.generate(params))
+  const bad = [
+    engine.generate({ model, prompt: '' }),
+    engine.generate({ model, prompt: { tokens: [2 ** 32 - 1] } }),
+    engine.generate(params, { timeoutMs: 0.001 }),
+  ]
+  await Promise.all(bad.map(failure))
+  for (const neighbour of neighbours) expect((await neighbour).text).toBe(alone.text)
+})

@@ -1,0 +1,40 @@
+// The error classes: one copy for ES modules and CommonJS, and what an error says of itself.
+
+import { createRequire } from 'node:module'
+import { inspect } from 'node:util'
+import * as esm from 'mlx-serving'
+import { expect, test } from 'vitest'
+import { failure, simulated } from './support.js'
+
+const cjs: typeof esm = createRequire(__filename)('mlx-serving')
+
+test('an error is an instance of the classes of both module systems', async () => {
+  const { engine } = await simulated()
+  const error = await failure(engine.loadModel('/nowhere'))
+  for (const { MlxServingError, ModelError, InvalidParamsError } of [esm, cjs]) {
+    expect(error).toBeInstanceOf(MlxServingError)
+    expect(error).toBeInstanceOf(ModelError)
+    expect(error).not.toBeInstanceOf(InvalidParamsError)
+  }
+})
+
+test('every class is an Error with its own name', () => {
+  const classes = Object.entries(esm).filter(([name]) => name.endsWith('Error'))
+  expect(classes.length).toBe(11)
+  for (const [name, Class] of classes as [string, typeof esm.MlxServingError][]) {
+    const error = new Class('BackendError', 'message')
+    expect(error).toBeInstanceOf(Error)
+    expect(error).toBeInstanceOf(esm.MlxServingError)
+    expect(error.name).toBe(name)
+    expect(`${error}`).toBe(`${name}: message`)
+    expect(Object.keys(error)).toEqual(['code'])
+  }
+})
+
+test('an error has the fields that say something, and no others', async () => {
+  const { engine, model } = await simulated()
+  const error = await failure(engine.generate({ model, prompt: '' }))
+  expect(Object.keys(error).sort()).toEqual(['code', 'param'])
+  expect(error.cause).toBeUndefined()
+  expect(inspect(error)).toContain("code: 'InvalidParams'")
+})

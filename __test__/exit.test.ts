@@ -1,0 +1,80 @@
+// How processes end around an engine: as they were asked to, in time, without a crash.
+
+import { describe, expect, test } from 'vitest'
+import { inNode } from './support.js'
+
+const OPTIONS = { MLX: '{}', 'a simulated device': "{ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' } }" }
+
+describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
+  const start = `
+    import { createEngine } from 'mlx-serving'
+    const engine = await createEngine(${options})
+    const model = await engine.loadModel()
+    const params = { model, prompt: 'Tell me everything.', maxTokens: 200, temperature: 1, seed: 3 }`
+  const clean = { signal: null, stderr: '' }
+
+  test('an engine that is never closed does not hold the process', async () => {
+    const script = `${start}
+      const { tokens } = await engine.generate({ ...params, maxTokens: 3 })
+      console.log(tokens.length > 0)`
+    expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'true\n' })
+  })
+
+  test('an engine that is closed does not either', async () => {
+    const script = `${start}
+      await engine.generate({ ...params, maxTokens: 3 })
+      await engine.shutdown()
+      console.log('closed')`
+    expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'closed\n' })
+  })
+
+  test('unfinished work holds it: a generation, a load, a shutdown', async () => {
+    const script = `
+      import { createEngine } from 'mlx-serving'
+      createEngine(${options}).then(async engine => {
+        const model = await engine.loadModel()
+        await engine.generate({ model, prompt: 'Hello', maxTokens: 20 })
+        await engine.shutdown()
+        console.log('done')
+      })`
+    expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'done\n' })
+  })
+
+  test('process.exit in mid-stream exits with its code', async () => {
+    const script = `${start}
+      for await (const _ of engine.generate(params)) process.exit(7)`
+    expect(await inNode(script)).toEqual({ ...clean, code: 7, stdout: '' })
+  })
+
+  test('process.exit with many generations running exits with its code', async () => {
+    const script = `${start}
+      const many = Array.from({ length: 50 }, (_, n) => engine.generate({ ...params, seed: n }))
+      await many[0][Symbol.asyncIterator]().next()
+      process.exit(3)`
+    expect(await inNode(script)).toEqual({ ...clean, code: 3, stdout: '' })
+  })
+
+  test('process.exit while loading exits with its code', async () => {
+    const script = `
+      import { createEngine } from 'mlx-serving'
+      const engine = await createEngine(${options})
+      engine.loadModel()
+      setImmediate(() => process.exit(5))`
+    expect(await inNode(script)).toEqual({ ...clean, code: 5, stdout: '' })
+  })
+
+  test('an uncaught error in mid-stream exits with 1 and shows the error', async () => {
+    const script = `${start}
+      for await (const _ of engine.generate(params)) throw new Error('the application failed')`
+    const exit = await inNode(script)
+    expect(exit).toMatchObject({ code: 1, signal: null })
+    expect(exit.stderr).toContain('the application failed')
+  })
+
+  test('exits in mid-stream are clean, again and again', async () => {
+    const script = `${start}
+      for (let n = 0; n < 8; n++) engine.generate({ ...params, seed: n })
+      setTimeout(() => process.exit(0), 20 * Math.random())`
+    for (let n = 0; n < 8; n++) expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: '' })
+  }, 120_000)
+})

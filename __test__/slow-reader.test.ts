@@ -1,0 +1,65 @@
+// A stream whose reader is behind is parked, resumes when the reader has caught up, and ends when that takes too long.
+
+import { SlowConsumerError } from 'mlx-serving'
+import { expect, test } from 'vitest'
+import { failure, longAnswer, read, simulated, until } from './support.js'
+
+const STREAMING = { bufferTokens: 8 }
+
+test('a slow reader is parked, slows nobody, and gets everything in the end', async () => {
+  const { engine, model } = await simulated(undefined, { streaming: STREAMING, scheduler: { batchSize: 1 } })
+  const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
+  const whole = await engine.generate(params)
+  const slow = engine.generate(params)
+  const chunks = slow[Symbol.asyncIterator]()
+  const first = await chunks.next()
+  await until(() => engine.stats().parked === 1)
+  // One row is all there is: these could not end if the parked one kept it.
+  expect((await engine.generate(params)).text).toBe(whole.text)
+  expect((await read(engine.generate(params))).text).toBe(whole.text)
+  let text = first.done ? '' : first.value.text
+  for await (const chunk of chunks) text += chunk.text
+  expect(text).toBe(whole.text)
+  expect(await slow).toMatchObject({ text, finishReason: whole.finishReason })
+})
+
+test('a parked stream has at most bufferTokens waiting', async () => {
+  const { engine, model } = await simulated(undefined, { streaming: STREAMING })
+  const generation = engine.generate({ ...(await longAnswer(60)), model })
+  const chunks = generation[Symbol.asyncIterator]()
+  await chunks.next()
+  await until(() => engine.stats().parked === 1)
+  expect(Number(engine.stats().generatedTokens)).toBeLessThanOrEqual(2 * STREAMING.bufferTokens)
+  await chunks.return?.()
+})
+
+test.each([1, 2, 3, 7, 64])('a buffer of %i tokens delivers everything', async bufferTokens => {
+  const { engine, model } = await simulated(undefined, { streaming: { bufferTokens } })
+  const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
+  const whole = await engine.generate(params)
+  expect((await read(engine.generate(params))).text).toBe(whole.text)
+})
+
+test('an awaited generation is never parked', async () => {
+  const { engine, model } = await simulated(undefined, { streaming: STREAMING })
+  const result = await engine.generate({ ...(await longAnswer(60)), model, maxTokens: 60 })
+  expect(result.tokens.length).toBe(60)
+  expect(engine.stats().parks).toBe(0)
+})
+
+test('a reader that stays away fails with SlowConsumer, after what was delivered', async () => {
+  const { engine, model } = await simulated(undefined, { streaming: { ...STREAMING, parkTimeoutMs: 20 } })
+  const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
+  const whole = await engine.generate(params)
+  const generation = engine.generate(params)
+  const chunks = generation[Symbol.asyncIterator]()
+  const first = await chunks.next()
+  expect(await failure(generation)).toBeInstanceOf(SlowConsumerError)
+  let text = first.done ? '' : first.value.text
+  const rest = async () => {
+    for await (const chunk of chunks) text += chunk.text
+  }
+  expect(await failure(rest())).toMatchObject({ code: 'SlowConsumer' })
+  expect(whole.text.startsWith(text)).toBe(true)
+  expect(engine.stats().parked).toBe(0)
+})

@@ -1,0 +1,110 @@
+// An iterated generation: its pieces are the awaited whole, it is read once, and leaving it ends the work.
+
+import { CancelledError, InvalidParamsError } from 'mlx-serving'
+import { describe, expect, test } from 'vitest'
+import { failure, longAnswer, M3_MAX, read, simulated, until, withMlx } from './support.js'
+
+describe.each([
+  ['with MLX', withMlx],
+  ['simulated', simulated],
+])('%s', (_, ready) => {
+  test('the chunks of a stream joined are the awaited text and tokens', async () => {
+    const { engine, model } = await ready()
+    const params = { model, prompt: 'Hello, what can you do? Ünïcödé 🙂 日本', maxTokens: 48, temperature: 1, seed: 7 }
+    const awaited = await engine.generate(params)
+    const streamed = await read(engine.generate(params))
+    expect(streamed.text).toBe(awaited.text)
+    expect(streamed.tokens).toEqual([...awaited.tokens])
+  })
+
+  test('a generation can be awaited while it is iterated', async () => {
+    const { engine, model } = await ready()
+    const generation = engine.generate({ model, prompt: 'What is 12 + 7?', maxTokens: 16 })
+    const [streamed, result] = await Promise.all([read(generation), generation])
+    expect(streamed.text).toBe(result.text)
+    expect(await generation).toBe(result)
+  })
+})
+
+test('a generation that was awaited can still be read, in one piece', async () => {
+  const { engine, model } = await simulated()
+  const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 8 })
+  const { text, tokens } = await generation
+  expect(await read(generation)).toEqual({ text, tokens: [...tokens], chunks: 1 })
+})
+
+test('text comes as it is made', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const streamed = await read(engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 }))
+  expect(streamed.chunks).toBeGreaterThan(1)
+})
+
+test('a second reader is refused', async () => {
+  const { engine, model } = await simulated()
+  const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 4 })
+  const first = read(generation)
+  expect(() => generation.toReadableStream()).toThrow(InvalidParamsError)
+  expect(await failure(read(generation))).toBeInstanceOf(InvalidParamsError)
+  expect((await first).text).toBe((await generation).text)
+})
+
+test('reads that overlap are answered in order', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const generation = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 3 })
+  const chunks = generation[Symbol.asyncIterator]()
+  const steps = await Promise.all([1, 2, 3, 4, 5].map(() => chunks.next()))
+  const text = steps.map(step => (step.done ? '' : step.value.text)).join('')
+  expect(text).toBe((await generation).text)
+  expect(steps.at(-1)).toEqual({ done: true, value: undefined })
+})
+
+test('leaving the loop ends the work', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const generation = engine.generate({ ...(await longAnswer(100)), model })
+  for await (const _ of generation) break
+  await until(() => engine.stats().running === 0)
+  expect(await failure(generation)).toBeInstanceOf(CancelledError)
+  expect(engine.stats().cancelled).toBe(1)
+})
+
+test('an error in the loop ends the work and is what the loop throws', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const mine = new Error('mine')
+  const loop = async () => {
+    for await (const _ of engine.generate({ ...(await longAnswer(100)), model })) throw mine
+  }
+  expect(await failure(loop())).toBe(mine)
+  await until(() => engine.stats().running === 0)
+})
+
+test('a ReadableStream gives the same text', async () => {
+  const { engine, model } = await simulated()
+  const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 32 })
+  let text = ''
+  for await (const chunk of generation.toReadableStream()) text += chunk.text
+  expect(text).toBe((await generation).text)
+})
+
+test('cancelling a ReadableStream ends the work', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const stream = engine.generate({ ...(await longAnswer(100)), model }).toReadableStream()
+  const reader = stream.getReader()
+  await reader.read()
+  await reader.cancel()
+  await until(() => engine.stats().running === 0)
+})
+
+test('a ReadableStream fails as the generation does', async () => {
+  const { engine, model } = await simulated()
+  const stream = engine.generate({ model, prompt: '' }).toReadableStream()
+  expect(await failure(stream.getReader().read())).toMatchObject({ code: 'InvalidParams' })
+})
+
+test('nothing is read ahead of a ReadableStream that nobody reads', async () => {
+  const { engine, model } = await simulated()
+  const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 8 })
+  const stream = generation.toReadableStream()
+  await generation
+  const { value } = await stream.getReader().read()
+  expect(value?.text).toBe((await generation).text)
+})

@@ -1,0 +1,113 @@
+// What the tests share: engines that close themselves, answers long enough to be interrupted, and child processes.
+// Engines are real. `simulated` is the real engine over a simulated device: deterministic words at a device's speed.
+
+import { spawn } from 'node:child_process'
+import path from 'node:path'
+import { createEngine, type Engine, type EngineOptions, type Generation, type ModelHandle } from 'mlx-serving'
+import { onTestFinished } from 'vitest'
+
+export const ROOT = path.join(__dirname, '..')
+/** Takes about 90 ms for a first token and 6 ms for each one after. */
+export const M3_MAX = 'm3-max/llama-3.2-3b-4bit'
+/** Costs no time: what remains is the engine itself. */
+export const INSTANT = 'instant'
+
+export interface Ready {
+  engine: Engine
+  model: ModelHandle
+}
+
+/** An engine over a simulated device with the demo model's vocabulary, closed at the end of the test. */
+export function simulated(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {
+  return ready({ ...options, backend: { simulated: profile } })
+}
+
+/** An engine that runs the demo model with MLX, closed at the end of the test. */
+export function withMlx(options: EngineOptions = {}): Promise<Ready> {
+  return ready(options)
+}
+
+async function ready(options: EngineOptions): Promise<Ready> {
+  const engine = await createEngine(options)
+  onTestFinished(() => engine.dispose())
+  return { engine, model: await engine.loadModel() }
+}
+
+/** Params of an answer with at least so many tokens. Simulated models end where they like, but always in the same place. */
+export async function longAnswer(minTokens: number): Promise<LongAnswer> {
+  const known = longAnswers.get(minTokens) ?? findLongAnswer(minTokens)
+  longAnswers.set(minTokens, known)
+  return known
+}
+
+interface LongAnswer {
+  prompt: string
+  temperature: number
+  seed: number
+  maxTokens: number
+}
+
+const longAnswers = new Map<number, Promise<LongAnswer>>()
+
+async function findLongAnswer(minTokens: number): Promise<LongAnswer> {
+  const engine = await createEngine({ backend: { simulated: INSTANT } })
+  try {
+    const model = await engine.loadModel()
+    for (let seed = 1; seed < 2000; seed++) {
+      const params = { prompt: 'Tell me everything.', temperature: 1, seed, maxTokens: minTokens }
+      const { tokens } = await engine.generate({ model, ...params })
+      if (tokens.length === minTokens) return { ...params, maxTokens: 4 * minTokens }
+    }
+    throw new Error(`no seed gives ${minTokens} tokens`)
+  } finally {
+    await engine.dispose()
+  }
+}
+
+/** Everything a generation streams, joined. */
+export async function read(generation: Generation): Promise<{ text: string; tokens: number[]; chunks: number }> {
+  const all = { text: '', tokens: [] as number[], chunks: 0 }
+  for await (const { text, tokens } of generation) {
+    all.text += text
+    all.tokens.push(...tokens)
+    all.chunks++
+  }
+  return all
+}
+
+/** The error a promise rejects with. */
+export async function failure(promise: PromiseLike<unknown>): Promise<Error & Record<string, unknown>> {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error & Record<string, unknown>
+  }
+  throw new Error('it did not fail')
+}
+
+/** Waits until a condition holds; the test's own time limit is the bound. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(resolve => setTimeout(resolve, 1))
+}
+
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs a script in a Node process of its own, in which `mlx-serving` is this package as users import it. */
+export function inNode(script: string, type: 'module' | 'commonjs' = 'module', flags: string[] = []): Promise<Exit> {
+  const child = spawn(process.execPath, [...flags, `--input-type=${type}`, '--eval', script], {
+    cwd: ROOT,
+    timeout: 20_000,
+  })
+  const exit: Exit = { code: null, signal: null, stdout: '', stderr: '' }
+  child.stdout.on('data', data => (exit.stdout += data))
+  child.stderr.on('data', data => (exit.stderr += data))
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ ...exit, code, signal }))
+  })
+}

@@ -1,0 +1,162 @@
+//! What an operation costs here and composed from MLX's own, side by side in one run.
+//!
+//! `cargo run --release -p mlx-ops --example op_cost`; set `LD_LIBRARY_PATH` to the folder with `OpenBLAS` first. Prints
+//! microseconds, the median of many evaluations; the last line is one JSON object.
+
+#![allow(clippy::print_stdout, clippy::cast_precision_loss)] // a program for people to read
+
+use std::time::Instant;
+
+use mlx_ops::{AttentionLayer, KvShape, KvStore, Segment};
+use mlx_rs::error::Result;
+use mlx_rs::fast::{ScaledDotProductAttentionMask, rope, scaled_dot_product_attention};
+use mlx_rs::{Array, ops, random};
+
+const ROUNDS: usize = 200;
+/// Operations that follow one another in one evaluation, so that starting and waiting for one is shared.
+const DEPTH: usize = 32;
+
+fn main() -> Result<()> {
+    let mut results = Vec::new();
+    for (rows, width) in [(1, 64), (8, 64), (1, 512), (8, 512)] {
+        results.extend(row_primitives(rows, width)?);
+    }
+    for (rows, length, heads, dim) in [(1, 128, 4, 16), (8, 128, 4, 16), (1, 512, 8, 64), (8, 512, 8, 64)] {
+        results.push(attention(rows, length, heads, dim)?);
+    }
+    results.push(prefill(512, 8, 64)?);
+    for (name, fused, composed) in &results {
+        println!("{name:<36} {fused:>9.1} us fused {composed:>9.1} us composed");
+    }
+    let fields: Vec<String> =
+        results.iter().map(|(name, fused, composed)| format!("\"{name}\":[{fused:.1},{composed:.1}]")).collect();
+    println!("{{{}}}", fields.join(","));
+    Ok(())
+}
+
+type Cost = (String, f64, f64);
+
+fn row_primitives(rows: i32, width: i32) -> Result<Vec<Cost>> {
+    let x = noise(&[rows, width])?;
+    let weight = noise(&[width])?;
+    let gate_up = noise(&[rows, 2 * width])?;
+    let doubled = |y: Array| ops::concatenate(&[&y, &y], 1);
+    let joining = chain(&gate_up, |x| doubled(ops::split_equal(x, 2, 1)?.swap_remove(0)))?;
+    let cost = |name: &str, fused, composed| (format!("{name} {rows}x{width}"), fused, composed);
+    Ok(vec![
+        cost(
+            "rms_norm",
+            chain(&x, |x| mlx_ops::rms_norm(x, &weight, 1e-5))?,
+            chain(&x, |x| mlx_rs::fast::rms_norm(x, Some(&weight), 1e-5))?,
+        ),
+        cost(
+            "add + rms_norm",
+            chain(&x, |x| Ok(mlx_ops::add_rms_norm(x, x, &weight, 1e-5)?.1))?,
+            chain(&x, |x| mlx_rs::fast::rms_norm(&ops::add(x, x)?, Some(&weight), 1e-5))?,
+        ),
+        // What it takes to make the input of the next operation in the chain is not the operation's.
+        cost(
+            "swiglu",
+            chain(&gate_up, |x| doubled(mlx_ops::swiglu(x)?))? - joining,
+            chain(&gate_up, |x| {
+                let halves = ops::split_equal(x, 2, 1)?;
+                doubled(ops::multiply(ops::multiply(&halves[0], ops::sigmoid(&halves[0])?)?, &halves[1])?)
+            })? - joining,
+        ),
+    ])
+}
+
+/// One decode step's attention in one layer: rotate, append, attend. Composed with equal lengths and no mask, its best.
+fn attention(rows: i32, length: i32, heads: i32, dim: i32) -> Result<Cost> {
+    let qkv = noise(&[rows, 3 * heads * dim])?;
+    let mut store = filled(rows, length, heads, dim)?;
+    let at = length.unsigned_abs() as usize;
+    let segments: Vec<Segment> =
+        (0..u64::from(rows.unsigned_abs())).map(|sequence| Segment { sequence, start: at, count: 1 }).collect();
+    let layer = AttentionLayer { index: 0, scale: (dim as f32).powf(-0.5) };
+    let fused = median(|| {
+        let step = store.step(&segments, &frequencies(dim))?;
+        step.attention(&qkv, layer)?.eval()
+    })?;
+
+    let (keys, values) = (noise(&[rows, heads, length, dim])?, noise(&[rows, heads, length, dim])?);
+    let composed = median(|| {
+        let mut parts = ops::split_equal(&qkv, 3, 1)?.into_iter().map(|part| part.reshape(&[rows, heads, 1, dim]));
+        let mut next = || parts.next().expect("three parts");
+        let query = rope(next()?, dim, false, 10_000.0, 1.0, length, None)?;
+        let key = rope(next()?, dim, false, 10_000.0, 1.0, length, None)?;
+        let keys = ops::concatenate(&[&keys, &key], 2)?;
+        let values = ops::concatenate(&[&values, &next()?], 2)?;
+        let no_mask = None::<ScaledDotProductAttentionMask>;
+        scaled_dot_product_attention(&query, &keys, &values, layer.scale, no_mask, None)?.eval()
+    })?;
+    Ok((format!("attention {rows} rows, {length} keys, {heads}x{dim}"), fused, composed))
+}
+
+/// One prompt's attention in one layer.
+fn prefill(length: i32, heads: i32, dim: i32) -> Result<Cost> {
+    let mut store = KvStore::new(shape(heads, dim))?;
+    store.create(0)?;
+    let qkv = noise(&[length, 3 * heads * dim])?;
+    let layer = AttentionLayer { index: 0, scale: (dim as f32).powf(-0.5) };
+    let segment = Segment { sequence: 0, start: 0, count: length.unsigned_abs() as usize };
+    let fused = median(|| store.step(&[segment], &frequencies(dim))?.attention(&qkv, layer)?.eval())?;
+    let composed = median(|| {
+        let heads_first = |part: &Array| part.reshape(&[1, length, heads, dim])?.transpose_axes(&[0, 2, 1, 3]);
+        let parts = ops::split_equal(&qkv, 3, 1)?;
+        let query = rope(heads_first(&parts[0])?, dim, false, 10_000.0, 1.0, 0, None)?;
+        let key = rope(heads_first(&parts[1])?, dim, false, 10_000.0, 1.0, 0, None)?;
+        let mask = Some(ScaledDotProductAttentionMask::Causal);
+        scaled_dot_product_attention(&query, &key, heads_first(&parts[2])?, layer.scale, mask, None)?.eval()
+    })?;
+    Ok((format!("attention prefill {length}, {heads}x{dim}"), fused, composed))
+}
+
+fn shape(heads: i32, dim: i32) -> KvShape {
+    let (num_kv_heads, head_dim) = (heads.unsigned_abs() as usize, dim.unsigned_abs() as usize);
+    KvShape { num_layers: 1, num_kv_heads, head_dim, max_positions: 4096 }
+}
+
+fn filled(rows: i32, length: i32, heads: i32, dim: i32) -> Result<KvStore> {
+    let mut store = KvStore::new(shape(heads, dim))?;
+    for sequence in 0..u64::from(rows.unsigned_abs()) {
+        store.create(sequence)?;
+        let segment = Segment { sequence, start: 0, count: length.unsigned_abs() as usize };
+        let layer = AttentionLayer { index: 0, scale: 1.0 };
+        store.step(&[segment], &frequencies(dim))?.attention(&noise(&[length, 3 * heads * dim])?, layer)?.eval()?;
+    }
+    Ok(store)
+}
+
+fn frequencies(dim: i32) -> Vec<f32> {
+    (0..dim / 2).map(|i| 10_000f32.powf(-2.0 * i as f32 / dim as f32)).collect()
+}
+
+fn noise(shape: &[i32]) -> Result<Array> {
+    let array = random::normal::<f32>(shape, None, None, None)?;
+    array.eval()?;
+    Ok(array)
+}
+
+/// Microseconds for one of many operations, each of which takes the result of the one before.
+fn chain(first: &Array, operation: impl Fn(&Array) -> Result<Array>) -> Result<f64> {
+    let total = median(|| {
+        let mut x = first.clone();
+        for _ in 0..DEPTH {
+            x = operation(&x)?;
+        }
+        x.eval()
+    })?;
+    Ok(total / DEPTH as f64)
+}
+
+fn median(mut evaluation: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        evaluation()?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[ROUNDS / 2])
+}

@@ -1,0 +1,127 @@
+//! The store gives back what it took, and refuses what would lie outside it.
+
+#![allow(clippy::cast_precision_loss)] // sizes in tests are small
+
+mod support;
+
+use mlx_ops::{AttentionLayer, KvShape, KvStore};
+use mlx_rs::error::{Exception, Result};
+use mlx_rs::{Array, ops};
+use support::{Sizes, bits, rows};
+
+const SIZES: Sizes = Sizes { num_heads: 4, num_kv_heads: 2, head_dim: 16 };
+
+/// Keys and values of one block of 256 positions in one layer.
+const BLOCK_BYTES: usize = 2 * 2 * 256 * 16 * 4;
+
+fn error<T>(outcome: Result<T>) -> String {
+    outcome.err().expect("this must fail").what().to_owned()
+}
+
+#[test]
+fn memory_grows_by_blocks_and_returns_when_the_sequence_is_dropped() -> Result<()> {
+    let mut store = SIZES.store(1024)?;
+    store.create(0)?;
+    assert_eq!(store.bytes(), 0);
+    SIZES.attend(&mut store, &[rows(0, 0, 256)], &SIZES.qkv(0, 256))?;
+    assert_eq!(store.bytes(), BLOCK_BYTES);
+    SIZES.attend(&mut store, &[rows(0, 256, 1)], &SIZES.qkv(1, 1))?;
+    assert_eq!(store.bytes(), 2 * BLOCK_BYTES);
+    store.drop_sequence(0)?;
+    assert_eq!(store.bytes(), 0);
+    Ok(())
+}
+
+#[test]
+fn an_array_yet_to_be_evaluated_outlives_its_sequence_and_its_store() -> Result<()> {
+    let qkv = SIZES.qkv(3, 10);
+    let columns = i32::try_from(SIZES.columns()).expect("few columns");
+    let mut store = SIZES.store(64)?;
+    store.create(0)?;
+    let step = store.step(&[rows(0, 0, 10)], &SIZES.inverse_frequencies())?;
+    let pending = step.attention(&Array::from_slice(&qkv, &[10, columns]), SIZES.layer())?;
+    store.drop_sequence(0)?;
+    drop((step, store));
+    pending.eval()?;
+
+    let mut other = SIZES.store(64)?;
+    other.create(0)?;
+    let expected = SIZES.attend(&mut other, &[rows(0, 0, 10)], &qkv)?;
+    assert_eq!(bits(pending.as_slice::<f32>()), bits(&expected));
+    Ok(())
+}
+
+#[test]
+fn a_step_that_would_pass_the_limit_is_refused_and_changes_nothing() -> Result<()> {
+    let mut store = SIZES.store(20)?;
+    store.create(0)?;
+    store.create(1)?;
+    let frequencies = SIZES.inverse_frequencies();
+    let refused = error(store.step(&[rows(0, 0, 5), rows(1, 0, 21)], &frequencies));
+    assert!(refused.contains("the limit is 20 positions"), "{refused}");
+    let skipped = error(store.step(&[rows(0, 5, 1)], &frequencies));
+    assert!(skipped.contains("the sequence has 0 positions so far"), "{skipped}");
+    SIZES.attend(&mut store, &[rows(0, 0, 20)], &SIZES.qkv(0, 20))?;
+    assert!(store.step(&[rows(0, 20, 1)], &frequencies).is_err());
+    assert!(store.step(&[rows(0, usize::MAX, 1)], &frequencies).is_err());
+    assert!(store.step(&[rows(0, 1, usize::MAX)], &frequencies).is_err());
+    Ok(())
+}
+
+#[test]
+fn names_that_are_taken_or_unknown_are_refused() -> Result<()> {
+    let mut store = SIZES.store(20)?;
+    store.create(3)?;
+    assert!(error(store.create(3)).contains("exists already"));
+    assert!(error(store.drop_sequence(4)).contains("no sequence 4"));
+    assert!(error(store.step(&[rows(4, 0, 1)], &SIZES.inverse_frequencies())).contains("no sequence 4"));
+    assert!(error(store.fork(3, 5, 1)).contains("0 are written"));
+    Ok(())
+}
+
+#[test]
+fn inputs_that_do_not_fit_the_step_are_refused() -> Result<()> {
+    let mut store = SIZES.store(20)?;
+    store.create(0)?;
+    assert!(store.step(&[rows(0, 0, 1)], &[1.0; 3]).is_err());
+    assert!(store.step(&[rows(0, 0, 0)], &SIZES.inverse_frequencies()).is_err());
+    let step = store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?;
+    let columns = i32::try_from(SIZES.columns()).expect("few columns");
+    let layer = SIZES.layer();
+    for shape in [[3, columns], [2, columns + 1], [2, columns + 16], [2, 64]] {
+        assert!(step.attention(&ops::zeros::<f32>(&shape)?, layer).is_err(), "{shape:?}");
+    }
+    let fitting = ops::zeros::<f32>(&[2, columns])?;
+    assert!(step.attention(&ops::zeros::<i32>(&[2, columns])?, layer).is_err());
+    assert!(step.attention(&fitting, AttentionLayer { index: 1, ..layer }).is_err());
+    assert!(step.attention(&fitting, AttentionLayer { scale: f32::NAN, ..layer }).is_err());
+    step.attention(&fitting, layer)?.eval()
+}
+
+#[test]
+fn a_step_whose_predecessor_was_never_evaluated_fails_instead_of_reading_what_is_not_there() -> Result<()> {
+    let mut store = SIZES.store(20)?;
+    store.create(0)?;
+    drop(store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?);
+    let failed = error(SIZES.attend(&mut store, &[rows(0, 2, 1)], &SIZES.qkv(0, 1)));
+    assert!(failed.contains("an earlier step was not evaluated"), "{failed}");
+    // The stream works on.
+    SIZES.attend(&mut store, &[rows(0, 0, 2)], &SIZES.qkv(0, 2)).map(drop)
+}
+
+#[test]
+fn sizes_out_of_range_are_refused_before_anything_is_allocated() {
+    let fitting = KvShape { num_layers: 1, num_kv_heads: 1, head_dim: 8, max_positions: 1 };
+    let refused: [(KvShape, &str); 5] = [
+        (KvShape { num_layers: 0, ..fitting }, "num_layers"),
+        (KvShape { num_kv_heads: 5000, ..fitting }, "num_kv_heads"),
+        (KvShape { head_dim: 12, ..fitting }, "head_dim"),
+        (KvShape { head_dim: 0, ..fitting }, "head_dim"),
+        (KvShape { max_positions: usize::MAX, ..fitting }, "max_positions"),
+    ];
+    for (shape, name) in refused {
+        let refused = KvStore::new(shape).map(drop).map_err(Exception::into);
+        assert!(refused.is_err_and(|message: String| message.contains(name)), "{shape:?}");
+    }
+    assert!(KvStore::new(fitting).is_ok());
+}
