@@ -152,7 +152,8 @@ fn norm_eps(fields: Fields<'_>) -> Result<f32> {
 /// Sliding-window layers see the same positions as full attention as long as everything fits the window, so such a
 /// model is run exactly by limiting its context to it.
 fn context_length(fields: Fields<'_>) -> Result<i32> {
-    let positions = fields.optional_int("max_position_embeddings", 1..=1 << 27)?.unwrap_or(2048);
+    // Beyond 2^24 an f32 cannot tell neighbouring positions apart.
+    let positions = fields.optional_int("max_position_embeddings", 1..=1 << 24)?.unwrap_or(2048);
     let slides = fields.text("model_type")? == Some("mistral") || fields.get("layer_types").is_some();
     let window = fields.optional_int("sliding_window", 1..=1 << 27)?.filter(|_| slides);
     Ok(window.map_or(positions, |window| window.min(positions)))

@@ -53,7 +53,7 @@ impl Executor for MlxExecutor {
     fn submit(&mut self, plan: &Plan) -> Result<()> {
         let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
         self.sequences.check(plan, bounds)?;
-        self.change_sequences(plan);
+        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
         let launched = if plan.rows.is_empty() {
             Launched { step: plan.step, sequences: Vec::new(), tokens: None }
         } else {
@@ -83,8 +83,7 @@ impl Executor for MlxExecutor {
     fn reset(&mut self) -> Result<()> {
         self.launched.clear();
         self.sequences.clear();
-        self.attention.reset();
-        Ok(())
+        self.attention.reset().map_err(|error| device_error("dropping all sequences", error))
     }
 
     fn kv_bytes(&self) -> u64 {
@@ -93,17 +92,18 @@ impl Executor for MlxExecutor {
 }
 
 impl MlxExecutor {
-    fn change_sequences(&mut self, plan: &Plan) {
+    fn change_sequences(&mut self, plan: &Plan) -> Mlx<()> {
         for id in &plan.release {
             self.sequences.remove(*id);
-            self.attention.release(*id);
+            self.attention.release(*id)?;
         }
         for admission in &plan.admit {
             self.sequences.admit(admission);
             // Checked: at most the context length, which is an i32.
             let max_positions = i32::try_from(admission.max_positions).unwrap_or(i32::MAX);
-            self.attention.admit(admission.sequence, max_positions);
+            self.attention.admit(admission.sequence, max_positions)?;
         }
+        Ok(())
     }
 
     fn launch(&mut self, plan: &Plan) -> Result<Launched> {
@@ -127,7 +127,7 @@ impl MlxExecutor {
     fn run(&mut self, fed: &Array, spans: &[Span], draws: &[Draw]) -> Mlx<Option<Array>> {
         let logits = self.forward(fed, spans)?;
         let tokens = logits.map(|logits| self.sampler.sample(&logits, draws)).transpose()?;
-        let pending = self.attention.pending();
+        let pending = self.attention.finish();
         let outputs = tokens.iter().chain(&pending);
         if self.overlaps { async_eval(outputs)? } else { eval(outputs)? }
         Ok(tokens)
@@ -176,12 +176,13 @@ impl MlxExecutor {
     pub fn inspect(&mut self, plan: &Plan) -> Result<Vec<Vec<f32>>> {
         let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
         self.sequences.check(plan, bounds)?;
-        self.change_sequences(plan);
+        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
         let stream = self.stream.clone();
         with_stream(&stream, || {
             let fed = feed::tokens(plan, &self.sequences)?;
             let logits = self.forward(&fed, &spans(plan)).map_err(|error| device_error("running a step", error))?;
             let Some(logits) = logits else { return Ok(Vec::new()) };
+            self.attention.finish();
             let values = logits.to_vec_exact::<f32>().map_err(|error| bad_plan(error.to_string()))?;
             Ok(values.chunks(self.limits.vocab_size).map(<[f32]>::to_vec).collect())
         })

@@ -84,11 +84,15 @@ impl MlxBackend {
         let mut weights = Weights::open(model, folder)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
-        let fused = false && on_cpu && dtype == Dtype::Float32 && self.attention == AttentionKind::Auto && !model.rope.traditional;
+        let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
+        let fused = fusable && self.attention == AttentionKind::Auto;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
         let decoder = Decoder::load(model, &mut weights, kernels)?;
-        let attention: Box<dyn attention::Attention> =
-            if fused { unreachable!() } else { Box::new(attention::Composed::new(model, dtype)) };
+        let attention: Box<dyn attention::Attention> = if fused {
+            Box::new(attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?)
+        } else {
+            Box::new(attention::Composed::new(model, dtype))
+        };
         #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
         let limits = Limits {
             context_length: model.context_length as usize,

@@ -138,17 +138,20 @@ impl Composed {
 }
 
 impl Attention for Composed {
-    fn admit(&mut self, sequence: SequenceId, max_positions: i32) {
+    fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()> {
         self.sequences.insert(sequence, Kv { max_positions, capacity: 0, layers: Vec::new() });
+        Ok(())
     }
 
-    fn release(&mut self, sequence: SequenceId) {
+    fn release(&mut self, sequence: SequenceId) -> Mlx<()> {
         self.sequences.remove(&sequence);
+        Ok(())
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self) -> Mlx<()> {
         self.sequences.clear();
         self.step = Step::default();
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -175,8 +178,9 @@ impl Attention for Composed {
         if rows.len() == 1 { Ok(rows.remove(0)) } else { concatenate(&rows, 0) }
     }
 
-    fn pending(&self) -> Vec<Array> {
-        let unsampled = self.step.spans.iter().filter(|span| !span.sampled);
+    fn finish(&mut self) -> Vec<Array> {
+        let step = std::mem::take(&mut self.step);
+        let unsampled = step.spans.iter().filter(|span| !span.sampled);
         let layers = unsampled.filter_map(|span| self.sequences.get(&span.sequence)).flat_map(|kv| &kv.layers);
         layers.flat_map(|layer| [layer.keys.clone(), layer.values.clone()]).collect()
     }
@@ -191,7 +195,7 @@ impl Rotation {
             RopeScaling::None => plain(1.0),
             RopeScaling::Linear { factor } => plain(1.0 / factor),
             RopeScaling::Llama3 { .. } => {
-                let periods = periods(rope, model.head_dim);
+                let periods: Vec<f32> = periods(rope, model.head_dim).into_iter().map(|period| period as f32).collect();
                 (None, Some(Array::from_slice(&periods, &[model.head_dim / 2])), 1.0)
             }
         };

@@ -2,9 +2,11 @@
 //! behind one trait: `composed` out of MLX's operations for every device and type, `fused` for f32 on the CPU.
 
 mod composed;
+mod fused;
 mod rope;
 
 pub(super) use composed::Composed;
+pub(super) use fused::{Fused, can_fuse};
 
 use mlx_rs::Array;
 
@@ -28,13 +30,13 @@ pub(super) struct Span {
 /// Physical KV of all sequences, and the operation over it. Callers have checked every span against what is held.
 pub(super) trait Attention {
     /// A sequence appears; it never holds more than `max_positions`.
-    fn admit(&mut self, sequence: SequenceId, max_positions: i32);
+    fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()>;
 
     /// Its KV is dropped. Unknown sequences are allowed.
-    fn release(&mut self, sequence: SequenceId);
+    fn release(&mut self, sequence: SequenceId) -> Mlx<()>;
 
     /// All KV is dropped.
-    fn reset(&mut self);
+    fn reset(&mut self) -> Mlx<()>;
 
     /// Bytes of KV held.
     fn bytes(&self) -> u64;
@@ -46,6 +48,6 @@ pub(super) trait Attention {
     /// [n, heads · head dim]. Called once a layer, in order.
     fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array>;
 
-    /// What must be evaluated beyond the drawn tokens for the step's KV to be there.
-    fn pending(&self) -> Vec<Array>;
+    /// All layers have been called. What must be evaluated beyond the drawn tokens for the step's KV to be there.
+    fn finish(&mut self) -> Vec<Array>;
 }

@@ -4,12 +4,10 @@ use std::f64::consts::PI;
 
 use super::super::description::{Rope, RopeScaling};
 
-/// The wavelength of each rotated pair, over 2π: position / period is the angle. `head_dim / 2` values, in f32 as the
-/// device uses them.
-pub(super) fn periods(rope: &Rope, head_dim: i32) -> Vec<f32> {
+/// The wavelength of each rotated pair, over 2π: position / period is the angle. `head_dim / 2` values.
+pub(super) fn periods(rope: &Rope, head_dim: i32) -> Vec<f64> {
     let pairs = 0..head_dim / 2;
-    #[allow(clippy::cast_possible_truncation)] // the device computes in f32
-    pairs.map(|pair| scaled(rope, rope.base.powf(f64::from(2 * pair) / f64::from(head_dim))) as f32).collect()
+    pairs.map(|pair| scaled(rope, rope.base.powf(f64::from(2 * pair) / f64::from(head_dim)))).collect()
 }
 
 /// Llama 3's rule blends, between two wavelengths, the stretched and the original frequency; it is described with the
