@@ -3,6 +3,8 @@
 //!
 //! Every method catches unwinds: a panic in a synchronous napi function would abort the process.
 
+#![expect(unreachable_pub, reason = "what napi exports is public to JavaScript, not to Rust")]
+
 mod backend;
 mod crossing;
 mod exit;
@@ -81,7 +83,10 @@ impl NativeEngine {
                 }
                 Err(Refusal::Thrown(thrown)) => return Err(thrown),
             };
-            let wake = Box::new(move || drop(wake.call((), ThreadsafeFunctionCallMode::NonBlocking)));
+            let wake = Box::new(move || {
+                // A refused call means that a wake is queued already, or that nobody is left to wake.
+                let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            });
             spawn("mlx-serving-start", reply, move || {
                 let engine = Engine::start(options.config, backend::open(options.backend), wake)?;
                 slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))

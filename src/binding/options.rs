@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
-use napi::{JsValue, ValueType};
+use napi::ValueType;
 
 use crate::engine::Config;
 use crate::error::Code;

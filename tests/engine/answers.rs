@@ -42,7 +42,7 @@ fn max_tokens_is_a_limit_and_not_a_goal() {
     let cut = caller.answer(caller.stream(draft("Hello", 3)));
     assert_eq!(cut.tokens.len(), 3);
     assert_eq!(cut.end.expect("ended").expect("well").finish_reason, FinishReason::Length);
-    let whole = caller.answer(caller.stream(draft("Hello", 4_000)));
+    let whole = caller.ask(draft("Hello", 4_000));
     assert_eq!(whole.end.expect("ended").expect("well").finish_reason, FinishReason::Stop);
 }
 

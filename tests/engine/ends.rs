@@ -41,7 +41,7 @@ fn a_request_can_be_cancelled_right_after_it_was_made_and_while_it_waits() {
         let summary = caller.answer(reader).end.expect("ended").expect("well");
         assert_eq!((summary.finish_reason, summary.usage.output_tokens), (FinishReason::Cancelled, 0));
     }
-    assert_eq!(caller.answer(running).end.expect("ended").expect("well").finish_reason, FinishReason::Stop);
+    assert_eq!(caller.answer(running).tokens.len(), 60, "the running one is not touched");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn attention(rows: i32, length: i32, heads: i32, dim: i32) -> Result<Cost> {
         let key = rope(next()?, dim, false, 10_000.0, 1.0, length, None)?;
         let keys = ops::concatenate(&[&keys, &key], 2)?;
         let values = ops::concatenate(&[&values, &next()?], 2)?;
-        let no_mask = None::<ScaledDotProductAttentionMask>;
+        let no_mask = None::<ScaledDotProductAttentionMask<'_>>;
         scaled_dot_product_attention(&query, &keys, &values, layer.scale, no_mask, None)?.eval()
     })?;
     Ok((format!("attention {rows} rows, {length} keys, {heads}x{dim}"), fused, composed))

@@ -1,0 +1,105 @@
+//! Attention as one operation a layer for all rows of a step, over KV that `mlx-ops` keeps: CPU, f32. No padding, no
+//! mask, and each row's result is the same to the bit in any batch.
+
+use std::collections::HashSet;
+
+use mlx_ops::{AttentionLayer, KvShape, KvStore, Segment, Step};
+use mlx_rs::Array;
+
+use super::super::description::Description;
+use super::super::failure::Mlx;
+use super::rope::periods;
+use super::{Attention, Span};
+use crate::request::SequenceId;
+
+/// See the module.
+pub(in super::super) struct Fused {
+    shape: KvShape,
+    store: KvStore,
+    inverse_frequencies: Vec<f32>,
+    scale: f32,
+    /// Sequences the store knows: it takes a name once.
+    created: HashSet<SequenceId>,
+    step: Option<Step>,
+    /// Whether a row of the step draws, which evaluates the KV of all.
+    sampled: bool,
+    /// What the last layer returned.
+    attended: Option<Array>,
+}
+
+/// Whether the operation has a version for this model.
+pub(in super::super) fn can_fuse(model: &Description) -> bool {
+    !model.rope.traditional && model.head_dim % 8 == 0
+}
+
+impl Fused {
+    /// An empty store for a model that [`can_fuse`].
+    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)] // dimensions are positive; the device has f32
+    pub(in super::super) fn new(model: &Description) -> Mlx<Self> {
+        let shape = KvShape {
+            num_layers: model.layers as usize,
+            num_kv_heads: model.kv_heads as usize,
+            head_dim: model.head_dim as usize,
+            max_positions: model.context_length as usize,
+        };
+        Ok(Self {
+            shape,
+            store: KvStore::new(shape)?,
+            inverse_frequencies: periods(&model.rope, model.head_dim).iter().map(|period| (1.0 / period) as f32).collect(),
+            scale: (1.0 / f64::from(model.head_dim).sqrt()) as f32,
+            created: HashSet::new(),
+            step: None,
+            sampled: false,
+            attended: None,
+        })
+    }
+}
+
+impl Attention for Fused {
+    fn admit(&mut self, sequence: SequenceId, _max_positions: i32) -> Mlx<()> {
+        self.store.create(sequence.0)?;
+        self.created.insert(sequence);
+        Ok(())
+    }
+
+    fn release(&mut self, sequence: SequenceId) -> Mlx<()> {
+        if self.created.remove(&sequence) { self.store.drop_sequence(sequence.0) } else { Ok(()) }
+    }
+
+    fn reset(&mut self) -> Mlx<()> {
+        (self.step, self.attended) = (None, None);
+        self.created.clear();
+        self.store = KvStore::new(self.shape)?;
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.store.bytes() as u64
+    }
+
+    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
+        #[allow(clippy::cast_sign_loss)] // spans are positive
+        let segment = |span: &Span| Segment {
+            sequence: span.sequence.0,
+            start: span.start as usize,
+            count: span.len as usize,
+        };
+        let segments: Vec<Segment> = spans.iter().map(segment).collect();
+        self.step = Some(self.store.step(&segments, &self.inverse_frequencies)?);
+        self.sampled = spans.iter().any(|span| span.sampled);
+        Ok(())
+    }
+
+    fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array> {
+        let step = self.step.as_ref().ok_or("attention outside a step")?;
+        let attended = step.attention(qkv, AttentionLayer { index: layer, scale: self.scale })?;
+        self.attended = Some(attended.clone());
+        Ok(attended)
+    }
+
+    fn finish(&mut self) -> Vec<Array> {
+        self.step = None;
+        let last = self.attended.take();
+        if self.sampled { Vec::new() } else { last.into_iter().collect() }
+    }
+}

@@ -1,0 +1,53 @@
+//! Attention and the KV it reads: the one part of a step that knows rows and positions. Two implementations stand
+//! behind one trait: `composed` out of MLX's operations for every device and type, `fused` for f32 on the CPU.
+
+mod composed;
+mod fused;
+mod rope;
+
+pub(super) use composed::Composed;
+pub(super) use fused::{Fused, can_fuse};
+
+use mlx_rs::Array;
+
+use super::failure::Mlx;
+use crate::request::SequenceId;
+
+/// The tokens of one sequence inside a step's packed matrix.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) sequence: SequenceId,
+    /// Position of its first token in the sequence. KV of all positions before it is there.
+    pub(super) start: i32,
+    /// How many tokens; at least one.
+    pub(super) len: i32,
+    /// Its first row in the packed matrix.
+    pub(super) offset: i32,
+    /// Whether something is drawn from it: if so, drawing evaluates its KV too.
+    pub(super) sampled: bool,
+}
+
+/// Physical KV of all sequences, and the operation over it. Callers have checked every span against what is held.
+pub(super) trait Attention {
+    /// A sequence appears; it never holds more than `max_positions`.
+    fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()>;
+
+    /// Its KV is dropped. Unknown sequences are allowed.
+    fn release(&mut self, sequence: SequenceId) -> Mlx<()>;
+
+    /// All KV is dropped.
+    fn reset(&mut self) -> Mlx<()>;
+
+    /// Bytes of KV held.
+    fn bytes(&self) -> u64;
+
+    /// A step begins: `spans` follow each other in the packed matrix without gaps.
+    fn begin(&mut self, spans: &[Span]) -> Mlx<()>;
+
+    /// Rotates queries and keys, appends keys and values, attends causally: [n, (heads + 2 · kv heads) · head dim] →
+    /// [n, heads · head dim]. Called once a layer, in order.
+    fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array>;
+
+    /// All layers have been called. What must be evaluated beyond the drawn tokens for the step's KV to be there.
+    fn finish(&mut self) -> Vec<Array>;
+}

@@ -1,0 +1,137 @@
+//! Linear layers and the embedding, dense or quantized, as they lie on the device. Where they come from is `weights`.
+
+use mlx_rs::Array;
+use mlx_rs::ops::indexing::take_axis;
+use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
+
+use super::failure::Mlx;
+
+/// `x · weightᵀ + bias`.
+pub(super) enum Linear {
+    Dense {
+        /// [outputs, inputs]
+        weight: Array,
+        /// The same memory seen as [inputs, outputs]: a view made once, not once a step.
+        transposed: Array,
+        /// [outputs]
+        bias: Option<Array>,
+    },
+    Quantized(Quantized),
+}
+
+/// MLX's affine format: a value is `scale · code + offset` of its group.
+pub(super) struct Quantized {
+    /// [outputs, inputs · bits / 32], codes packed into u32.
+    pub(super) weight: Array,
+    /// [outputs, inputs / group]
+    pub(super) scales: Array,
+    /// [outputs, inputs / group]
+    pub(super) offsets: Array,
+    /// [outputs]
+    pub(super) bias: Option<Array>,
+    pub(super) bits: i32,
+    pub(super) group_size: i32,
+}
+
+/// Linear layers that share their input; their outputs stand side by side.
+pub(super) enum Projection {
+    One(Linear),
+    /// Formats that cannot be fused, as in mixed-precision recipes.
+    Apart(Vec<Linear>),
+}
+
+impl Linear {
+    /// A layer without quantization; `weight` is [outputs, inputs].
+    pub(super) fn dense(weight: Array, bias: Option<Array>) -> Mlx<Self> {
+        Ok(Self::Dense { transposed: weight.transpose()?, weight, bias })
+    }
+
+    /// [n, inputs] → [n, outputs]
+    pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
+        match self {
+            Self::Dense { transposed, bias: None, .. } => matmul(x, transposed),
+            Self::Dense { transposed, bias: Some(bias), .. } => addmm(bias, x, transposed, 1.0, 1.0),
+            Self::Quantized(layer) => layer.apply(x),
+        }
+    }
+
+    /// `residual + apply(x)` as one operation where there is one. It rounds once where the two steps round twice, so
+    /// it is for element types whose rounding does not show.
+    pub(super) fn apply_onto(&self, x: &Array, residual: &Array) -> Mlx<Array> {
+        match self {
+            Self::Dense { transposed, bias: None, .. } => addmm(residual, x, transposed, 1.0, 1.0),
+            _ => add(residual, self.apply(x)?),
+        }
+    }
+
+    /// Rows of the matrix, as an embedding: [n] → [n, inputs]. Every index must be below `outputs`: MLX does not look.
+    pub(super) fn rows(&self, indices: &Array) -> Mlx<Array> {
+        match self {
+            Self::Dense { weight, .. } => take_axis(weight, indices, 0),
+            Self::Quantized(layer) => layer.rows(indices),
+        }
+    }
+
+    /// Everything that lies on the device.
+    pub(super) fn arrays(&self) -> Vec<&Array> {
+        match self {
+            Self::Dense { weight, transposed, bias } => [weight, transposed].into_iter().chain(bias).collect(),
+            Self::Quantized(layer) => [&layer.weight, &layer.scales, &layer.offsets].into_iter().chain(&layer.bias).collect(),
+        }
+    }
+
+    pub(super) fn as_dense(&self) -> Option<(&Array, Option<&Array>)> {
+        match self {
+            Self::Dense { weight, bias, .. } => Some((weight, bias.as_ref())),
+            Self::Quantized(_) => None,
+        }
+    }
+
+    pub(super) fn as_quantized(&self) -> Option<&Quantized> {
+        match self {
+            Self::Dense { .. } => None,
+            Self::Quantized(layer) => Some(layer),
+        }
+    }
+}
+
+impl Quantized {
+    pub(super) fn format(&self) -> (i32, i32) {
+        (self.bits, self.group_size)
+    }
+
+    fn apply(&self, x: &Array) -> Mlx<Array> {
+        let y = quantized_matmul(x, &self.weight, &self.scales, &self.offsets, true, self.group_size, self.bits)?;
+        match &self.bias {
+            None => Ok(y),
+            Some(bias) => add(y, bias),
+        }
+    }
+
+    fn rows(&self, indices: &Array) -> Mlx<Array> {
+        let weight = take_axis(&self.weight, indices, 0)?;
+        let scales = take_axis(&self.scales, indices, 0)?;
+        let offsets = take_axis(&self.offsets, indices, 0)?;
+        dequantize(weight, scales, &offsets, self.group_size, self.bits)
+    }
+}
+
+impl Projection {
+    /// [n, inputs] → [n, sum of outputs]
+    pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
+        match self {
+            Self::One(linear) => linear.apply(x),
+            Self::Apart(linears) => {
+                let outputs = linears.iter().map(|linear| linear.apply(x)).collect::<Mlx<Vec<_>>>()?;
+                concatenate(&outputs, -1)
+            }
+        }
+    }
+
+    pub(super) fn arrays(&self) -> Vec<&Array> {
+        match self {
+            Self::One(linear) => linear.arrays(),
+            Self::Apart(linears) => linears.iter().flat_map(Linear::arrays).collect(),
+        }
+    }
+}

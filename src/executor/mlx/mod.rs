@@ -1,0 +1,122 @@
+//! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. Everything in it
+//! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
+//!
+//! In reading order: `description` (what a model is), `inventory` (which tensors that takes), `weights` and `linear`
+//! (tensors on the device), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
+//! `feed` (a step's tokens), `executor`.
+
+mod description;
+mod config;
+mod inventory;
+mod weights;
+mod linear;
+mod kernels;
+mod decoder;
+mod attention;
+mod sampler;
+mod sequences;
+mod feed;
+mod executor;
+mod blas;
+mod failure;
+
+use std::collections::VecDeque;
+
+use mlx_rs::{Device, DeviceType, Dtype, Stream, with_stream};
+
+pub use self::executor::MlxExecutor;
+
+use self::decoder::Decoder;
+use self::description::Description;
+use self::failure::device_error;
+use self::kernels::Kernels;
+use self::sampler::Sampler;
+use self::sequences::Sequences;
+use self::weights::Weights;
+use super::{Backend, Executor, Limits};
+use crate::error::Result;
+use crate::hub::ModelFolder;
+
+/// Which of the two implementations of attention runs.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AttentionKind {
+    /// Fused where it exists, which is f32 on the CPU; composed otherwise.
+    #[default]
+    Auto,
+    /// Out of MLX's own operations, as on Metal.
+    Composed,
+}
+
+/// Opens models on MLX's default device.
+#[derive(Debug, Default)]
+pub struct MlxBackend {
+    attention: AttentionKind,
+}
+
+impl MlxBackend {
+    /// A backend. Touches no device before a model is opened.
+    pub fn new() -> Result<Self> {
+        Ok(Self::default())
+    }
+
+    /// Chooses the attention, so that tests can run on one device what another one runs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_attention(self, attention: AttentionKind) -> Self {
+        Self { attention }
+    }
+
+    /// Opens a model as the type it is, for tests that look inside.
+    #[doc(hidden)]
+    pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
+        let model = Description::read(&folder.config)?;
+        inventory::check(&model, folder)?;
+        let device = Device::try_default().map_err(|error| device_error("finding a device", error))?;
+        let kind = device.get_type().map_err(|error| device_error("finding a device", error))?;
+        blas::use_one_thread();
+        let stream = Stream::try_default_on_device(&device).map_err(|error| device_error("finding a device", error))?;
+        with_stream(&stream.clone(), || self.load(&model, folder, (stream, kind)))
+    }
+
+    fn load(&self, model: &Description, folder: &ModelFolder, device: (Stream, DeviceType)) -> Result<MlxExecutor> {
+        let (stream, kind) = device;
+        let mut weights = Weights::open(model, folder)?;
+        let dtype = weights.dtype();
+        let on_cpu = matches!(kind, DeviceType::Cpu);
+        let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
+        let fused = fusable && self.attention == AttentionKind::Auto;
+        let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
+        let decoder = Decoder::load(model, &mut weights, kernels)?;
+        let attention: Box<dyn attention::Attention> = if fused {
+            Box::new(attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?)
+        } else {
+            Box::new(attention::Composed::new(model, dtype))
+        };
+        #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
+        let limits = Limits {
+            context_length: model.context_length as usize,
+            vocab_size: model.vocab as usize,
+            // On the CPU host and device are the same cores: a step ahead gains nothing.
+            lookahead: usize::from(!on_cpu),
+            weight_bytes: folder.weight_bytes,
+        };
+        Ok(MlxExecutor {
+            decoder,
+            attention,
+            sampler: Sampler::new(model.vocab),
+            sequences: Sequences::default(),
+            launched: VecDeque::new(),
+            limits,
+            stream,
+            overlaps: !on_cpu,
+            steps: 0,
+        })
+    }
+}
+
+impl Backend for MlxBackend {
+    fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>> {
+        Ok(Box::new(self.open_mlx(model)?))
+    }
+}
