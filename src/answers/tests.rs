@@ -130,7 +130,9 @@ fn one_reader_that_keeps_up_keeps_the_answer_going() {
     let desk = desk(2);
     let (log, slow) = desk.add();
     let fast = desk.readers.add(Arc::clone(&log));
-    [slow, fast].into_iter().for_each(|id| desk.readers.stream(id));
+    for id in [slow, fast] {
+        desk.readers.stream(id);
+    }
     (0..5).for_each(|_| desk.step(&log, slow, "a"));
     desk.readers.credit(fast, 5);
     assert_eq!(desk.readers.backlog(&[slow, fast]), Backlog::Within);

@@ -37,6 +37,8 @@ use requests::{Ready, Requests};
 
 pub use command::{ModelKey, Reply};
 pub use config::Config;
+#[cfg(feature = "node")]
+pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use stats::{Snapshot, Stats};
 pub use thread::OpenBackend;

@@ -79,11 +79,8 @@ impl Row {
     }
 
     fn summary(&self, finish_reason: FinishReason, now: Instant) -> Summary {
-        let usage = Usage {
-            input_tokens: self.num_input_tokens,
-            cached_input_tokens: 0,
-            output_tokens: self.log.num_tokens(),
-        };
+        let usage =
+            Usage { input_tokens: self.num_input_tokens, cached_input_tokens: 0, output_tokens: self.log.num_tokens() };
         let timings = self.stamps.timings(now);
         Summary { finish_reason, usage, timings, served: Served::Computed, seed: self.seed }
     }

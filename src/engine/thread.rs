@@ -40,10 +40,13 @@ pub(super) fn start(
         }
         drop(obituary);
     };
-    let thread = Builder::new().name("mlx-serving".into()).spawn(body).map_err(|error| {
-        Error::new(Code::BackendError, "the engine thread could not be started").with_source(error)
-    })?;
-    starting.recv().unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
+    let thread = Builder::new()
+        .name("mlx-serving".into())
+        .spawn(body)
+        .map_err(|error| Error::new(Code::BackendError, "the engine thread could not be started").with_source(error))?;
+    starting
+        .recv()
+        .unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
     Ok((sender, thread))
 }
 

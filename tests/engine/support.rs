@@ -15,7 +15,7 @@ use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
 use mlx_serving::text::ModelText;
 
 /// How long a test waits for what must happen; long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What one reader was given.
 #[derive(Debug, Default, Clone)]

@@ -114,7 +114,10 @@ impl Sequence {
     fn check_row(&self, row: &Row) -> Result<()> {
         if row.start != self.computed {
             let (id, start) = (row.sequence, row.start);
-            return Err(bad_plan(format!("{id} goes on at position {start}, but has KV of {} positions", self.computed)));
+            return Err(bad_plan(format!(
+                "{id} goes on at position {start}, but has KV of {} positions",
+                self.computed
+            )));
         }
         if row.feed == Feed::Sampled && matches!(self.drawn, Drawn::Nothing) {
             return Err(bad_plan(format!("{} is fed a token that was never drawn", row.sequence)));
