@@ -92,8 +92,8 @@ test('after shutdown every member says that the engine is closed', async () => {
     engine.tokenize({ model, text: 'a' }),
     engine.detokenize({ model, tokens: [1] }),
     engine.applyChatTemplate({ model, messages: [{ role: 'user', content: 'a' }] }),
-  ]
-  for (const call of calls) expect(await failure(call)).toBeInstanceOf(EngineClosedError)
+  ].map(failure)
+  for (const error of await Promise.all(calls)) expect(error).toBeInstanceOf(EngineClosedError)
   await closing
   expect(() => engine.stats()).toThrow(EngineClosedError)
   expect(() => engine.listModels()).toThrow(EngineClosedError)

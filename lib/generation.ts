@@ -49,7 +49,7 @@ function obey(answer: Answer, signal: AbortSignal, onAbort: OnAbort): void {
 function readOnAbort(value: unknown): OnAbort {
   if (isAbsent(value)) return 'throw'
   if (value === 'throw' || value === 'stop') return value
-  throw invalid('onAbort', `must be 'throw' or 'stop', not ${show(value)}`)
+  throw invalid('options.onAbort', `must be 'throw' or 'stop', not ${show(value)}`)
 }
 
 /** The public face of an answer: awaitable, and readable once. */

@@ -48,13 +48,13 @@ export function readSignal(value: unknown): AbortSignal | undefined {
   if (isAbsent(value)) return undefined
   const signal = value as AbortSignal
   const isSignal = reading(
-    'signal',
+    'options.signal',
     () =>
       typeof signal?.aborted === 'boolean' &&
       typeof signal.addEventListener === 'function' &&
       typeof signal.removeEventListener === 'function',
   )
-  if (!isSignal) throw invalid('signal', 'must be an AbortSignal')
+  if (!isSignal) throw invalid('options.signal', 'must be an AbortSignal')
   return signal
 }
 
