@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
 
 mod dates;
+mod demo;
 mod models;
 mod stops;
 mod streams;
