@@ -19,6 +19,8 @@ mod feed;
 mod executor;
 mod blas;
 mod failure;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
