@@ -95,7 +95,7 @@ class NodeEngine implements Engine, Host {
   async detokenize(params: DetokenizeParams): Promise<string> {
     const { model, tokens } = readKnown(params, 'params', ['model', 'tokens'])
     const key = this.keyOf(model)
-    const read = readTokens(tokens, 'tokens')
+    const read = readTokens(tokens, 'tokens', this.#models.vocabSizeOf(key))
     return this.#ask(() => this.hub.native.detokenize(key, read))
   }
 

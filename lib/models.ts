@@ -78,6 +78,11 @@ export class Models {
     return this.#keys.get(found) as number
   }
 
+  /** Token ids of a model are below this. */
+  vocabSizeOf(key: number): number {
+    return this.#loaded.get(key)?.vocabSize ?? 0
+  }
+
   /** The engine is closed: no handle is good any more. */
   close(): void {
     for (const key of [...this.#loaded.keys()]) this.#forget(key)

@@ -52,14 +52,16 @@ export function readMs(value: unknown, name: string, absent: number): number {
   throw invalid(name, `must be a number of milliseconds, not ${show(value)}`)
 }
 
-/** Token ids as the addon takes them. Whether the vocabulary has them is checked there. */
-export function readTokens(value: unknown, name: string): Uint32Array {
-  if (value instanceof Uint32Array) return value
-  if (!Array.isArray(value)) throw invalid(name, 'must be an array of token ids or a Uint32Array')
+/** Token ids of a vocabulary of that size, as the addon takes them. */
+export function readTokens(value: unknown, name: string, vocabSize: number): Uint32Array {
+  if (!Array.isArray(value) && !(value instanceof Uint32Array)) {
+    throw invalid(name, 'must be an array of token ids or a Uint32Array')
+  }
   const tokens = new Uint32Array(value.length)
   for (let i = 0; i < tokens.length; i++) {
     const id: unknown = value[i]
-    if (typeof id !== 'number' || id >>> 0 !== id) throw invalid(name, `must hold token ids; at ${i} is ${show(id)}`)
+    const isId = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize
+    if (!isId) throw invalid(name, `must hold token ids, whole numbers below ${vocabSize}; at ${i} is ${show(id)}`)
     tokens[i] = id
   }
   return tokens

@@ -19,6 +19,8 @@ mod linear;
 mod sampler;
 mod sequences;
 mod weights;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

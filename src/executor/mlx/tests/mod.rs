@@ -1,0 +1,3 @@
+//! Tests of parts that cannot be seen from outside. Whole models are tested in `tests/conformance.rs`.
+
+mod sampler;

@@ -1,0 +1,97 @@
+//! Draws follow the distribution they are drawn from.
+
+use mlx_rs::Array;
+
+use super::super::sampler::{Draw, Sampler};
+use crate::request::SamplingParams;
+
+/// Logits of a small vocabulary: probabilities from about 0.5 down to about 1e-4.
+const LOGITS: [f32; 12] = [1.0, 3.0, -2.0, 0.5, 2.0, -5.0, 1.5, 0.0, -1.0, 2.5, -3.0, -0.5];
+const DRAWS: usize = 20_000;
+
+fn counts(draw: impl Fn(u64) -> Draw) -> [usize; LOGITS.len()] {
+    let width = i32::try_from(LOGITS.len()).expect("small");
+    let draws: Vec<Draw> = (0..DRAWS as u64).map(draw).collect();
+    let logits = Array::from_slice(&LOGITS.repeat(DRAWS), &[i32::try_from(DRAWS).expect("small"), width]);
+    let tokens = Sampler::new(width).sample(&logits, &draws).expect("a sample");
+    let mut counts = [0; LOGITS.len()];
+    for token in tokens.to_vec_exact::<u32>().expect("tokens") {
+        counts[token as usize] += 1;
+    }
+    counts
+}
+
+fn probabilities(temperature: f64, kept: impl Fn(usize) -> bool) -> Vec<f64> {
+    let weight = |(token, logit): (usize, &f32)| if kept(token) { (f64::from(*logit) / temperature).exp() } else { 0.0 };
+    let weights: Vec<f64> = LOGITS.iter().enumerate().map(weight).collect();
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(|weight| weight / total).collect()
+}
+
+/// Pearson's chi-squared, over tokens expected at least five times, against its mean plus five deviations.
+fn assert_follows(counts: &[usize], probabilities: &[f64]) {
+    let cells: Vec<(f64, f64)> = counts
+        .iter()
+        .zip(probabilities)
+        .map(|(count, probability)| (*count as f64, probability * DRAWS as f64))
+        .filter(|(_, expected)| *expected >= 5.0)
+        .collect();
+    let distance: f64 = cells.iter().map(|(count, expected)| (count - expected).powi(2) / expected).sum();
+    let freedom = (cells.len() - 1) as f64;
+    assert!(distance < freedom + 5.0 * (2.0 * freedom).sqrt(), "{distance} with {freedom} degrees: {counts:?}");
+}
+
+fn params(temperature: f32, top_p: f32, seed: u64) -> SamplingParams {
+    SamplingParams { temperature, top_p, seed }
+}
+
+#[test]
+fn draws_over_positions_follow_the_distribution() {
+    for temperature in [0.5_f32, 1.0, 2.0] {
+        let counts = counts(|position| Draw { params: params(temperature, 1.0, 42), position });
+        assert_follows(&counts, &probabilities(f64::from(temperature), |_| true));
+    }
+}
+
+#[test]
+fn draws_over_seeds_follow_the_distribution() {
+    let counts = counts(|seed| Draw { params: params(1.0, 1.0, seed), position: 7 });
+    assert_follows(&counts, &probabilities(1.0, |_| true));
+}
+
+#[test]
+fn the_nucleus_is_taken_at_temperature_one_and_never_left() {
+    let full = probabilities(1.0, |_| true);
+    for (top_p, temperature) in [(0.3_f32, 1.0_f32), (0.8, 1.0), (0.8, 4.0), (0.99, 4.0)] {
+        let above = |token: usize| full.iter().filter(|other| **other > full[token]).sum::<f64>();
+        let kept = |token: usize| above(token) < f64::from(top_p);
+        let counts = counts(|seed| Draw { params: params(temperature, top_p, seed), position: 1 });
+        for token in (0..LOGITS.len()).filter(|token| !kept(*token)) {
+            assert_eq!(counts[token], 0, "token {token} is outside the nucleus of {top_p}");
+        }
+        assert_follows(&counts, &probabilities(f64::from(temperature), kept));
+    }
+}
+
+#[test]
+fn consecutive_draws_of_a_seed_are_independent() {
+    // With equal logits, pairs of neighbouring positions must fall evenly into all cells.
+    let draws: Vec<Draw> =
+        (0..DRAWS as u64).map(|position| Draw { params: params(1.0, 1.0, 9), position }).collect();
+    let logits = Array::from_slice(&vec![0.0_f32; DRAWS * 8], &[i32::try_from(DRAWS).expect("small"), 8]);
+    let tokens = Sampler::new(8).sample(&logits, &draws).expect("a sample").to_vec_exact::<u32>().expect("tokens");
+    let mut counts = [0_usize; 64];
+    for pair in tokens.windows(2) {
+        counts[(pair[0] * 8 + pair[1]) as usize] += 1;
+    }
+    assert_follows(&counts, &[1.0 / 64.0; 64]);
+}
+
+#[test]
+fn rows_drawn_at_random_do_not_change_greedy_ones() {
+    let draws = [params(0.0, 1.0, 0), params(1.0, 1.0, 1), params(0.0, 0.5, 2)];
+    let draws = draws.map(|params| Draw { params, position: 3 });
+    let logits = Array::from_slice(&LOGITS.repeat(3), &[3, 12]);
+    let tokens = Sampler::new(12).sample(&logits, &draws).expect("a sample").to_vec_exact::<u32>().expect("tokens");
+    assert_eq!((tokens[0], tokens[2]), (1, 1));
+}

@@ -1,0 +1,15 @@
+//! Whether models give the right tokens: the MLX executor, driven by hand-made plans, against fixtures recorded from
+//! mlx-lm and against itself. What the scheduler would plan is not tested here.
+
+#![cfg(feature = "mlx")]
+
+mod conformance {
+    mod driver;
+    mod folders;
+
+    mod against_mlx_lm;
+    mod against_itself;
+    mod bad_models;
+    mod bad_plans;
+    mod sampling;
+}

@@ -1,0 +1,157 @@
+//! A row's result does not depend on its neighbours, on how its prompt was cut, or on what ran before.
+//!
+//! The tests run with the BLAS that MLX was released with, whose results do not depend on the number of rows: every
+//! difference is a defect of the engine. They demand equal bits, with one exception: out of MLX's own operations, a
+//! chunk's softmax sums fewer masked zeros than a whole prompt's, in lanes that depend on the length. There the tokens
+//! must be equal, and the logits to six digits.
+
+use mlx_serving::executor::Executor;
+use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
+use mlx_serving::request::{SamplingParams, TokenId};
+
+use super::driver::{ANSWER, Driver, generate};
+use super::folders::open;
+
+const KINDS: [AttentionKind; 2] = [AttentionKind::Auto, AttentionKind::Composed];
+const LENGTHS: [usize; 5] = [1, 300, 7, 33, 260];
+
+fn prompt(len: usize) -> Vec<TokenId> {
+    (0..len).map(|at| TokenId::try_from((at * 37 + len * 11) % 120).expect("a small number")).collect()
+}
+
+/// Tokens, and the bits of the logits after the last of them.
+type Outcome = (Vec<TokenId>, Vec<u32>);
+
+fn outcome(driver: &mut Driver<'_>, id: u64) -> Outcome {
+    let bits = driver.logits()[&id].iter().map(|value| value.to_bits()).collect();
+    (driver.remove(id), bits)
+}
+
+fn alone(executor: &mut MlxExecutor, prompt: &[TokenId], chunk: usize) -> Outcome {
+    let mut driver = Driver::new(executor).with_chunk(chunk);
+    driver.add(0, prompt, SamplingParams::GREEDY);
+    driver.run(ANSWER);
+    outcome(&mut driver, 0)
+}
+
+#[test]
+fn a_row_is_the_same_alone_and_in_a_ragged_batch() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX));
+        let mut driver = Driver::new(&mut executor);
+        for (id, len) in (0..).zip(LENGTHS) {
+            driver.add(id, &prompt(len), SamplingParams::GREEDY);
+        }
+        driver.run(ANSWER);
+        for (id, expected) in (0..).zip(expected) {
+            assert_eq!(outcome(&mut driver, id), expected, "{kind:?}, row {id}");
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_when_it_joins_late_and_others_leave() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX));
+        let mut driver = Driver::new(&mut executor);
+        for (id, len) in (0..).zip(LENGTHS) {
+            driver.add(id, &prompt(len), SamplingParams::GREEDY);
+            driver.run(5 * usize::try_from(id).expect("a small number") + 5);
+        }
+        driver.run(ANSWER);
+        // Each leaves before the next is looked at.
+        for (id, expected) in (0..).zip(expected) {
+            assert_eq!(outcome(&mut driver, id), expected, "{kind:?}, row {id}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_cut_into_chunks_gives_the_same_bits_where_attention_is_fused() {
+    let mut executor = open("base", AttentionKind::Auto);
+    let expected = alone(&mut executor, &prompt(300), usize::MAX);
+    for chunk in [1, 5, 64, 256, 299] {
+        assert_eq!(alone(&mut executor, &prompt(300), chunk), expected, "chunks of {chunk}");
+    }
+}
+
+#[test]
+fn a_prompt_cut_into_chunks_gives_the_same_tokens_where_attention_is_composed() {
+    let mut executor = open("base", AttentionKind::Composed);
+    let expected = alone(&mut executor, &prompt(300), usize::MAX);
+    for chunk in [1, 5, 64, 256, 299] {
+        let found = alone(&mut executor, &prompt(300), chunk);
+        assert_eq!(found.0, expected.0, "chunks of {chunk}");
+        for (found, expected) in found.1.iter().zip(&expected.1) {
+            let (found, expected) = (f32::from_bits(*found), f32::from_bits(*expected));
+            assert!((found - expected).abs() < 1e-5, "chunks of {chunk}: {found}, {expected}");
+        }
+    }
+}
+
+#[test]
+fn chunks_and_single_tokens_share_steps() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX).0);
+        let mut driver = Driver::new(&mut executor).with_chunk(16);
+        for (id, len) in (0..).zip(LENGTHS) {
+            driver.add(id, &prompt(len), SamplingParams::GREEDY);
+        }
+        driver.run(ANSWER);
+        for (id, expected) in (0..).zip(expected) {
+            assert_eq!(driver.remove(id), expected, "{kind:?}, row {id}");
+        }
+    }
+}
+
+#[test]
+fn steps_launched_ahead_of_reading_give_the_same_tokens() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX).0);
+        let mut driver = Driver::new(&mut executor).with_chunk(50);
+        for (id, len) in (0..).zip(LENGTHS) {
+            driver.add(id, &prompt(len), SamplingParams::GREEDY);
+        }
+        driver.run_ahead(ANSWER);
+        for (id, expected) in (0..).zip(expected) {
+            assert_eq!(driver.remove(id), expected, "{kind:?}, row {id}");
+        }
+    }
+}
+
+#[test]
+fn a_reset_forgets_everything_and_the_model_goes_on() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = generate(&mut executor, &prompt(33), SamplingParams::GREEDY);
+        let mut driver = Driver::new(&mut executor);
+        driver.add(1, &prompt(300), SamplingParams::GREEDY);
+        driver.run(3);
+        assert!(executor.kv_bytes() > 0, "{kind:?}");
+        executor.reset().expect("a reset");
+        assert_eq!(executor.kv_bytes(), 0, "{kind:?}");
+        assert_eq!(generate(&mut executor, &prompt(33), SamplingParams::GREEDY), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn kv_is_returned_when_a_sequence_is_released() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let mut driver = Driver::new(&mut executor);
+        driver.add(0, &prompt(33), SamplingParams::GREEDY);
+        driver.add(1, &prompt(300), SamplingParams::GREEDY);
+        driver.run(2);
+        driver.remove(1);
+        driver.run(4);
+        let one_left = executor.kv_bytes();
+        let mut driver = Driver::new(&mut executor);
+        driver.add(0, &prompt(33), SamplingParams::GREEDY);
+        driver.run(4);
+        assert_eq!(executor.kv_bytes(), one_left, "{kind:?}");
+    }
+}

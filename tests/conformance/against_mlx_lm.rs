@@ -1,0 +1,60 @@
+//! Tokens and logits equal mlx-lm's, case by case, with both implementations of attention.
+
+use mlx_serving::executor::mlx::AttentionKind;
+use mlx_serving::request::SamplingParams;
+
+use super::driver::{ANSWER, Driver, generate};
+use super::folders::{CASES, expected, open};
+
+const KINDS: [AttentionKind; 2] = [AttentionKind::Auto, AttentionKind::Composed];
+
+#[test]
+fn greedy_tokens_are_those_of_mlx_lm() {
+    for (case, kind) in CASES.iter().flat_map(|case| KINDS.map(|kind| (case, kind))) {
+        let mut executor = open(case, kind);
+        for expected in expected(case) {
+            let tokens = generate(&mut executor, &expected.prompt, SamplingParams::GREEDY);
+            assert_eq!(tokens, expected.tokens, "{case}, {kind:?}, prompt of {}", expected.prompt.len());
+        }
+    }
+}
+
+#[test]
+fn greedy_tokens_of_a_ragged_batch_are_those_of_mlx_lm() {
+    for (case, kind) in CASES.iter().flat_map(|case| KINDS.map(|kind| (case, kind))) {
+        let mut executor = open(case, kind);
+        let expected = expected(case);
+        let mut driver = Driver::new(&mut executor);
+        for (id, expected) in (0..).zip(&expected) {
+            driver.add(id, &expected.prompt, SamplingParams::GREEDY);
+        }
+        driver.run(ANSWER);
+        for (id, expected) in (0..).zip(&expected) {
+            assert_eq!(driver.remove(id), expected.tokens, "{case}, {kind:?}, prompt of {}", expected.prompt.len());
+        }
+    }
+}
+
+#[test]
+fn logits_after_the_prompt_are_those_of_mlx_lm() {
+    for (case, kind) in CASES.iter().flat_map(|case| KINDS.map(|kind| (case, kind))) {
+        let mut executor = open(case, kind);
+        for expected in expected(case) {
+            let mut driver = Driver::new(&mut executor);
+            driver.add(0, &expected.prompt, SamplingParams::GREEDY);
+            let logits = &driver.logits()[&0];
+            let off = distance(logits, &expected.logits);
+            let allowed = expected.tolerance;
+            assert!(off <= allowed, "{case}, {kind:?}, prompt of {}: {off} > {allowed}", expected.prompt.len());
+        }
+    }
+}
+
+/// The largest difference, relative to the largest magnitude.
+fn distance(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().map(|value| value.abs()).fold(0.0, f32::max);
+    let off = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+    // `max` would swallow a NaN.
+    off.fold(0.0, |worst: f32, off| if off <= worst { worst } else { off }) / largest
+}

@@ -1,0 +1,145 @@
+//! Drives an executor with hand-made plans, the way an engine would, and reads what it draws.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mlx_serving::error::Result;
+use mlx_serving::executor::Executor;
+use mlx_serving::executor::mlx::MlxExecutor;
+use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
+use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
+
+/// A sequence under way.
+struct Running {
+    prompt: Arc<[TokenId]>,
+    /// Positions planned so far.
+    computed: usize,
+    /// Tokens planned so far, read or not.
+    planned: usize,
+    tokens: Vec<TokenId>,
+}
+
+/// An executor, and what was asked of it so far.
+pub(crate) struct Driver<'a> {
+    executor: &'a mut MlxExecutor,
+    running: BTreeMap<u64, Running>,
+    admissions: Vec<Admission>,
+    releases: Vec<SequenceId>,
+    step: u64,
+    chunk: usize,
+}
+
+impl<'a> Driver<'a> {
+    /// Drops what the executor held before.
+    pub(crate) fn new(executor: &'a mut MlxExecutor) -> Self {
+        executor.reset().expect("a reset");
+        let (running, admissions, releases) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { executor, running, admissions, releases, step: 0, chunk: usize::MAX }
+    }
+
+    /// Prompts are fed in pieces of at most this many tokens.
+    pub(crate) fn with_chunk(mut self, chunk: usize) -> Self {
+        self.chunk = chunk;
+        self
+    }
+
+    pub(crate) fn add(&mut self, id: u64, prompt: &[TokenId], sampling: SamplingParams) {
+        let (sequence, prompt): (_, Arc<[TokenId]>) = (SequenceId(id), prompt.into());
+        let max_positions = self.executor.limits().context_length;
+        self.admissions.push(Admission { sequence, prompt: Arc::clone(&prompt), sampling, max_positions });
+        self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new() });
+    }
+
+    /// Drops a sequence with the next step; its tokens.
+    pub(crate) fn remove(&mut self, id: u64) -> Vec<TokenId> {
+        self.releases.push(SequenceId(id));
+        self.running.remove(&id).expect("a running sequence").tokens
+    }
+
+    /// Steps until every sequence has `count` tokens; those that are there first wait.
+    pub(crate) fn run(&mut self, count: usize) {
+        while self.running.values().any(|sequence| sequence.planned < count) {
+            self.submit(count);
+            self.collect();
+        }
+    }
+
+    /// Like `run`, with each step launched before the tokens of the one before are read.
+    pub(crate) fn run_ahead(&mut self, count: usize) {
+        self.submit(count);
+        while self.running.values().any(|sequence| sequence.planned < count) {
+            self.submit(count);
+            self.collect();
+        }
+        self.collect();
+    }
+
+    /// What the next token of every sequence would be drawn from. Nothing advances.
+    pub(crate) fn logits(&mut self) -> BTreeMap<u64, Vec<f32>> {
+        let before: Vec<_> = self.running.values().map(|running| (running.computed, running.planned)).collect();
+        let plan = self.plan(usize::MAX);
+        for (running, before) in self.running.values_mut().zip(before) {
+            (running.computed, running.planned) = before;
+        }
+        let sampled = plan.rows.iter().filter(|row| row.sample).map(|row| row.sequence.0);
+        let rows = self.executor.inspect(&plan).expect("logits");
+        sampled.zip(rows).collect()
+    }
+
+    /// Launches a step for all sequences that have fewer than `count` tokens.
+    fn submit(&mut self, count: usize) {
+        let plan = self.plan(count);
+        self.executor.submit(&plan).expect("a step");
+    }
+
+    fn plan(&mut self, count: usize) -> Plan {
+        let mut plan = Plan { step: self.step, ..Plan::default() };
+        self.step += 1;
+        plan.release = std::mem::take(&mut self.releases);
+        plan.admit = std::mem::take(&mut self.admissions);
+        for (id, running) in self.running.iter_mut().filter(|(_, running)| running.planned < count) {
+            let (start, left) = (running.computed, running.prompt.len().saturating_sub(running.computed));
+            let len = left.min(self.chunk);
+            let feed = if left > 0 { Feed::Prompt { len } } else { Feed::Sampled };
+            plan.rows.push(Row { sequence: SequenceId(*id), start, feed, sample: len == left });
+            running.computed += len.max(1);
+            running.planned += usize::from(len == left);
+        }
+        plan
+    }
+
+    fn collect(&mut self) {
+        for (sequence, token) in self.executor.collect().expect("tokens").tokens {
+            // A row that was removed with its last step under way has drawn one token too many.
+            if let Some(running) = self.running.get_mut(&sequence.0) {
+                running.tokens.push(token);
+            }
+        }
+    }
+}
+
+/// `count` tokens after a prompt, alone.
+pub(crate) fn generate(executor: &mut MlxExecutor, prompt: &[TokenId], sampling: SamplingParams) -> Vec<TokenId> {
+    let mut driver = Driver::new(executor);
+    driver.add(0, prompt, sampling);
+    driver.run(ANSWER);
+    driver.remove(0)
+}
+
+/// Tokens in a whole answer of these tests; as many as the fixtures have.
+pub(crate) const ANSWER: usize = 64;
+
+/// A plan that admits one prompt and feeds it whole.
+pub(crate) fn first_step(id: u64, prompt: &[TokenId]) -> Plan {
+    let sequence = SequenceId(id);
+    let row = Row { sequence, start: 0, feed: Feed::Prompt { len: prompt.len() }, sample: true };
+    let admission =
+        Admission { sequence, prompt: prompt.into(), sampling: SamplingParams::GREEDY, max_positions: prompt.len() + 8 };
+    Plan { admit: vec![admission], rows: vec![row], ..Plan::default() }
+}
+
+/// Submits and collects.
+pub(crate) fn run_plan(executor: &mut MlxExecutor, plan: &Plan) -> Result<Vec<TokenId>> {
+    executor.submit(plan)?;
+    Ok(executor.collect()?.tokens.into_iter().map(|(_, token)| token).collect())
+}

@@ -1,0 +1,80 @@
+//! The fixtures: model folders and what mlx-lm answers for them. `tools/conformance` makes them.
+
+use std::path::PathBuf;
+
+use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
+use mlx_serving::hub::{ModelFolder, open_folder};
+use mlx_serving::request::TokenId;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// What mlx-lm answers to one prompt.
+pub(crate) struct Expected {
+    pub(crate) prompt: Vec<TokenId>,
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) logits: Vec<f32>,
+    /// How far logits may be off, relative to the largest of the row.
+    pub(crate) tolerance: f32,
+}
+
+/// Every conformance case.
+pub(crate) const CASES: [&str; 17] = [
+    "base",
+    "bf16",
+    "biases",
+    "defaults",
+    "f16",
+    "head-dim",
+    "q-mixed",
+    "q2-g32",
+    "q3-g64",
+    "q4-g128",
+    "q4-g64",
+    "q6-g64",
+    "q8-g32",
+    "rope-linear",
+    "rope-llama3",
+    "rope-traditional",
+    "sharded",
+];
+
+/// The model folder of a case.
+pub(crate) fn folder(case: &str) -> ModelFolder {
+    open_folder(&path(case)).expect("a sound model folder")
+}
+
+/// The model of a case, loaded.
+pub(crate) fn open(case: &str, attention: AttentionKind) -> MlxExecutor {
+    let backend = MlxBackend::new().expect("a backend");
+    backend.with_attention(attention).open_mlx(&folder(case)).expect("a model")
+}
+
+/// What is expected of a case, prompt by prompt.
+pub(crate) fn expected(case: &str) -> Vec<Expected> {
+    let read = |name: &str| std::fs::read(path(case).join(name)).expect("a fixture file");
+    let list: Value = serde_json::from_slice(&read("expected.json")).expect("JSON");
+    let tensors = read("expected.safetensors");
+    let tensors = SafeTensors::deserialize(&tensors).expect("tensors");
+    let prompts = list["prompts"].as_array().expect("a list of prompts");
+    let expected = prompts.iter().map(|prompt| Expected {
+        prompt: tokens(&prompt["prompt_tokens"]),
+        tokens: tokens(&prompt["greedy_tokens"]),
+        logits: floats(&tensors, prompt["logits"].as_str().expect("a name")),
+        #[allow(clippy::cast_possible_truncation)]
+        tolerance: prompt["tolerance"].as_f64().expect("a number") as f32,
+    });
+    expected.collect()
+}
+
+fn path(case: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/fixtures").join(case)
+}
+
+fn tokens(value: &Value) -> Vec<TokenId> {
+    serde_json::from_value(value.clone()).expect("a list of tokens")
+}
+
+fn floats(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let bytes = tensors.tensor(name).expect("a tensor").data();
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
