@@ -63,10 +63,13 @@ impl Row {
         state
     }
 
-    /// Ends the answer well; what was held back is delivered unless a stop sequence ended it.
+    /// Ends the answer well. Text that was held back is delivered; it may complete a stop sequence, which then is why.
     pub(super) fn finish(&mut self, reason: FinishReason, now: Instant) -> End {
         let mut rest = String::new();
-        self.text.finish(&mut rest);
+        let reason = match self.text.finish(&mut rest) {
+            StreamState::Stopped => FinishReason::Stop,
+            StreamState::Open => reason,
+        };
         let end = Ok(self.summary(reason, now));
         self.log.close(&rest, end.clone());
         end
