@@ -18,6 +18,7 @@ type Slot = OnceLock<Arc<Engine>>;
 static LIVE: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
 
 /// From now on the engine in this slot is stopped when its environment or its process ends.
+#[expect(unsafe_code, reason = "atexit is a C function")]
 pub(super) fn stop_at_exit(env: Env, slot: &Arc<Slot>) -> napi::Result<()> {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {

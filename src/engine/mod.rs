@@ -304,7 +304,7 @@ impl Engine {
         }
     }
 
-    /// The channel has room for everything pending requests can cause; a full one only delays the caller by a step. When
+    /// The channel has room for what pending requests usually cause; a full one only delays the caller by a step. When
     /// the thread is gone, commands give their replies as they are dropped and open answers were ended by the thread.
     fn send(&self, command: Command) {
         if let Err(unsent) = self.commands.send(command)
