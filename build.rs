@@ -4,10 +4,12 @@
 //! tools/build/addon.mjs's, which reads the folder named here from cargo's messages.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=Cargo.toml");
     #[cfg(feature = "node")]
     napi_build::setup();
     // Absent without the feature `mlx`: then nothing here loads MLX.
@@ -29,10 +31,12 @@ fn set_run_paths(reference: &str) {
     for argument in beside_itself() {
         println!("cargo::rustc-link-arg-cdylib={argument}");
     }
-    for kind in ["tests", "benches", "examples"] {
+    let manifest = fs::read_to_string("Cargo.toml").unwrap_or_default();
+    for kind in ["test", "bench", "example"] {
         // Cargo refuses an argument for a kind of target that the package has none of.
-        if Path::new(kind).read_dir().is_ok_and(|mut files| files.any(|file| is_rust(file.ok().as_ref()))) {
-            println!("cargo::rustc-link-arg-{kind}={kept}");
+        let folder = if kind == "bench" { "benches".to_owned() } else { format!("{kind}s") };
+        if manifest.contains(&format!("[[{kind}]]")) || has_rust(Path::new(&folder)) {
+            println!("cargo::rustc-link-arg-{folder}={kept}");
         }
     }
 }
@@ -45,6 +49,7 @@ fn beside_itself() -> &'static [&'static str] {
     }
 }
 
-fn is_rust(file: Option<&std::fs::DirEntry>) -> bool {
-    file.is_some_and(|file| file.path().extension().is_some_and(|extension| extension == "rs"))
+fn has_rust(folder: &Path) -> bool {
+    let is_rust = |file: fs::DirEntry| file.path().extension().is_some_and(|extension| extension == "rs");
+    folder.read_dir().is_ok_and(|files| files.flatten().any(is_rust))
 }
