@@ -23,30 +23,27 @@ fn main() {
 /// included, looks into the folder of reference libraries, whose results are the ones tests compare; cargo has no kind
 /// of argument for unit tests alone. `LD_LIBRARY_PATH` goes first in both.
 fn set_run_paths(reference: &str) {
-    let kept = format!("-Wl,-rpath,{reference}");
     if env::var("PROFILE").as_deref() != Ok("release") {
-        println!("cargo::rustc-link-arg={kept}");
+        look_into("link-arg", reference);
         return;
     }
-    for argument in beside_itself() {
-        println!("cargo::rustc-link-arg-cdylib={argument}");
-    }
+    let is_mac = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos");
+    look_into("link-arg-cdylib", if is_mac { "@loader_path" } else { "$ORIGIN" });
     let manifest = fs::read_to_string("Cargo.toml").unwrap_or_default();
-    for kind in ["test", "bench", "example"] {
+    for (kind, folder) in [("test", "tests"), ("bench", "benches"), ("example", "examples")] {
         // Cargo refuses an argument for a kind of target that the package has none of.
-        let folder = if kind == "bench" { "benches".to_owned() } else { format!("{kind}s") };
-        if manifest.contains(&format!("[[{kind}]]")) || has_rust(Path::new(&folder)) {
-            println!("cargo::rustc-link-arg-{folder}={kept}");
+        if manifest.contains(&format!("[[{kind}]]")) || has_rust(Path::new(folder)) {
+            look_into(&format!("link-arg-{folder}"), reference);
         }
     }
 }
 
-/// On Linux a RUNPATH, which unlike an RPATH lets `LD_LIBRARY_PATH` go first whatever the linker's default is.
-fn beside_itself() -> &'static [&'static str] {
-    match env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("macos") => &["-Wl,-rpath,@loader_path"],
-        _ => &["-Wl,--enable-new-dtags", "-Wl,-rpath,$ORIGIN"],
+/// On Linux a RUNPATH, which unlike an RPATH lets `LD_LIBRARY_PATH` go first, whatever the linker's default is.
+fn look_into(instruction: &str, folder: &str) {
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        println!("cargo::rustc-{instruction}=-Wl,--enable-new-dtags");
     }
+    println!("cargo::rustc-{instruction}=-Wl,-rpath,{folder}");
 }
 
 fn has_rust(folder: &Path) -> bool {
