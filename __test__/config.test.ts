@@ -49,7 +49,12 @@ test('what a getter throws is the cause', async () => {
   const hostile = () => {
     throw thrown
   }
-  for (const options of [new Proxy({}, { ownKeys: hostile }), { scheduler: new Proxy({}, { ownKeys: hostile }) }]) {
+  const fault = Object.defineProperty({}, 'step', { enumerable: true, get: hostile })
+  for (const options of [
+    new Proxy({}, { ownKeys: hostile }),
+    { scheduler: new Proxy({}, { ownKeys: hostile }) },
+    { backend: { simulated: INSTANT, faults: [fault] } },
+  ]) {
     const error = await failure(create(options))
     expect(error).toBeInstanceOf(ConfigError)
     expect(error.cause).toBe(thrown)

@@ -57,6 +57,14 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     expect(await inNode(script)).toEqual({ ...clean, code: 3, stdout: '' })
   })
 
+  test('process.exit while starting exits with its code', async () => {
+    const script = `
+      import { createEngine } from 'mlx-serving'
+      createEngine(${options})
+      setImmediate(() => process.exit(4))`
+    expect(await inNode(script)).toEqual({ ...clean, code: 4, stdout: '' })
+  })
+
   test('process.exit while loading exits with its code', async () => {
     const script = `
       import { createEngine } from 'mlx-serving'
@@ -73,6 +81,13 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     const exit = await inNode(script)
     expect(exit).toMatchObject({ code: 1, signal: null })
     expect(exit.stderr).toContain('the application failed')
+  })
+
+  test('a signal in mid-stream ends it', async () => {
+    const script = `${start}
+      keepBusy(4)
+      for await (const _ of engine.generate(params)) process.kill(process.pid, 'SIGTERM')`
+    expect(await inNode(script)).toEqual({ ...clean, code: null, signal: 'SIGTERM', stdout: '' })
   })
 
   test('exits in mid-stream are clean, again and again', async () => {

@@ -23,17 +23,19 @@ import { itemsOf } from './generator'
 import { Hub } from './hub'
 import { DEMO_MODEL, loadAddon } from './load'
 import { Models } from './models'
+import type { NativeError } from './native'
 import { isAbsent, type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
 
 const DEFAULT_BUFFER_TOKENS = 256
 const DEFAULT_DRAIN_MS = 30_000
 
 export async function createEngine(options?: EngineOptions): Promise<Engine> {
-  const { bufferTokens, properties } = readEngineOptions(options)
+  const { bufferTokens, properties } = configuring(() => readEngineOptions(options))
   const hub = new Hub(loadAddon(), bufferTokens)
   const forget = stopAtExit(hub.native)
   try {
-    unwrap(await hub.keepAlive.during(() => hub.native.start(properties)))
+    const start = () => configuring(() => reading('options', () => hub.native.start(properties)))
+    unwrap(await hub.keepAlive.during(async () => start()))
   } catch (error) {
     forget()
     hub.native.stop()
@@ -144,8 +146,8 @@ class NodeEngine implements Engine, Host {
     }
   }
 
-  #ask<T>(question: () => Promise<T>): Promise<Exclude<T, { code: string }>> {
-    return this.hub.keepAlive.during(async () => unwrap(await question()) as Exclude<T, { code: string }>)
+  #ask<T>(question: () => Promise<T | NativeError>): Promise<T> {
+    return this.hub.keepAlive.during(async () => unwrap(await question()))
   }
 
   #assertOpen(): void {
@@ -159,15 +161,20 @@ function closed(): Error {
 
 /** The options as the addon reads them, and the one that is used on this side too. */
 function readEngineOptions(options: unknown): { properties: Properties; bufferTokens: number } {
+  const properties = read(options, 'options')
+  for (const [group, value] of Object.entries(properties)) {
+    if (typeof value === 'object' && value !== null) properties[group] = read(value, group)
+  }
+  const { bufferTokens } = (properties.streaming ?? {}) as Properties
+  // What is not a count is rejected by the addon.
+  const isCount = typeof bufferTokens === 'number' && bufferTokens >= 1
+  return { properties, bufferTokens: isCount ? bufferTokens : DEFAULT_BUFFER_TOKENS }
+}
+
+/** Runs what reads the options of an engine: what is wrong with them is a `ConfigError`. */
+function configuring<T>(work: () => T): T {
   try {
-    const properties = read(options, 'options')
-    for (const [group, value] of Object.entries(properties)) {
-      if (typeof value === 'object' && value !== null) properties[group] = read(value, group)
-    }
-    const { bufferTokens } = (properties.streaming ?? {}) as Properties
-    // What is not a count is rejected by the addon.
-    const isCount = typeof bufferTokens === 'number' && bufferTokens >= 1
-    return { properties, bufferTokens: isCount ? bufferTokens : DEFAULT_BUFFER_TOKENS }
+    return work()
   } catch (error) {
     const { message, param, cause } = error as MlxServingError
     throw errorOf('ConfigError', message, { ...(param && { param }), cause })

@@ -33,6 +33,8 @@ export class Models {
   /** By the addon's key, in the order of loading. */
   readonly #loaded = new Map<number, Model>()
   readonly #keys = new WeakMap<object, number>()
+  /** The folder each model was asked for by; what the addon reports as its path may be spelled in another way. */
+  readonly #folders = new WeakMap<Model, string>()
   /** By folder: loads that have not ended. */
   readonly #loading = new Map<string, Promise<Model>>()
 
@@ -91,7 +93,7 @@ export class Models {
   async #load(path: string): Promise<Model> {
     try {
       const info = unwrap(await this.#native.loadModel({ path }))
-      const model = this.#loaded.get(info.key) ?? new Model(info)
+      const model = new Model(info)
       this.#loaded.set(info.key, model)
       this.#keys.set(model, info.key)
       this.#folders.set(model, path)
@@ -100,9 +102,6 @@ export class Models {
       this.#loading.delete(path)
     }
   }
-
-  /** The folder each model was asked for by; what the addon reports as its path may be spelled in another way. */
-  readonly #folders = new WeakMap<Model, string>()
 
   #at(folder: string): Model | undefined {
     return [...this.#loaded.values()].find(model => this.#folders.get(model) === folder)
