@@ -53,7 +53,8 @@ export interface SimulatedFault {
 /** How much the engine does at once. */
 export interface SchedulerOptions {
   /**
-   * Generations that are decoded together in one step of the model, from 1 to 64. More raises throughput and memory use.
+   * Generations that are decoded together in one step of the model, from 1 to 64. More raises throughput and the use
+   * of memory.
    *
    * @default 16
    */
@@ -75,8 +76,8 @@ export interface SchedulerOptions {
 /** How far a stream may run ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
-   * Tokens a stream may be ahead of its reader, at least 2. Then the generation is parked: it keeps its memory, takes no part in
-   * steps, and resumes when the reader has caught up. Other generations are not slowed.
+   * Tokens a stream may be ahead of its reader, at least 2. Then the generation is parked: it keeps its memory, takes
+   * no part in steps, and resumes when the reader has caught up. Other generations are not slowed.
    *
    * @default 256
    */
@@ -154,8 +155,8 @@ export interface Engine extends AsyncDisposable {
   stats(): EngineStats
   /**
    * Stops the engine. New work is refused at once; running generations may end within `drainMs`, and what is left then
-   * fails with {@link EngineClosedError}. Calling it again waits for the same end, which comes as soon as any of the calls
-   * wanted it.
+   * fails with {@link EngineClosedError}. Calling it again waits for the same end, which comes as soon as any of the
+   * calls wanted it.
    *
    * @throws {@link InvalidParamsError} `drainMs` is not a number of milliseconds; the engine goes on
    */
@@ -273,8 +274,8 @@ export interface GenerateOptions {
    */
   timeoutMs?: number
   /**
-   * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends, and
-   * the result has finish reason `'cancelled'`.
+   * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends,
+   * and the result has finish reason `'cancelled'`.
    *
    * @default 'throw'
    */
@@ -285,9 +286,9 @@ export interface GenerateOptions {
  * One answer in the making. Await it for the whole, or iterate it for the pieces; both at once works too, and awaiting
  * again gives the same object.
  *
- * It can be read once, by `for await` or as a `ReadableStream`. Leaving the loop early ends the work, and awaiting it then rejects
- * with {@link CancelledError}; use {@link Generation.cancel} to keep what there is. Note that an async function that
- * returns a generation returns its result: it is a thenable.
+ * It can be read once, by `for await` or as a `ReadableStream`. Leaving the loop early ends the work, and awaiting it
+ * then rejects with {@link CancelledError}; use {@link Generation.cancel} to keep what there is. Note that an async
+ * function that returns a generation returns its result: it is a thenable.
  */
 export interface Generation extends AsyncDisposable {
   then<A = GenerateResult, B = never>(
@@ -317,8 +318,8 @@ export interface Generation extends AsyncDisposable {
 /** What was new since the last chunk: usually one token, more when the reader was busy. */
 export interface GenerateChunk {
   /**
-   * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning of a
-   * stop sequence is held back.
+   * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning
+   * of a stop sequence is held back.
    */
   readonly text: string
   readonly tokens: Uint32Array

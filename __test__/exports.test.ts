@@ -1,4 +1,4 @@
-// What the package exports: the same from ES modules, CommonJS and the declared types; nothing native before it is used.
+// What the package exports: the same from ES modules, CommonJS and the declared types; nothing native before its use.
 
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'

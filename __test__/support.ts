@@ -33,7 +33,7 @@ async function ready(options: EngineOptions): Promise<Ready> {
   return { engine, model: await engine.loadModel() }
 }
 
-/** Params of an answer with at least so many tokens. Simulated models end where they like, but always in the same place. */
+/** Params of an answer with at least so many tokens. Simulated models end where they like, but always there. */
 export async function longAnswer(minTokens: number): Promise<LongAnswer> {
   const known = longAnswers.get(minTokens) ?? findLongAnswer(minTokens)
   longAnswers.set(minTokens, known)

@@ -1,5 +1,5 @@
-// What `generate` returns, and how it starts: params and options are read, the request is handed over, and the signal is
-// wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
+// What `generate` returns, and how it starts: params and options are read, the request is handed over, and the signal
+// is wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
 
 import type { GenerateChunk, GenerateResult, Generation } from '../index'
 import { Answer } from './answer'

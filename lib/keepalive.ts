@@ -1,5 +1,5 @@
-// Holds the process open, and in memory whoever waits, while there is unfinished work; never otherwise. The addon's wake
-// does neither: a process with an idle engine exits by itself, and an engine that nobody refers to can be collected.
+// Holds the process open, and in memory whoever waits, while there is unfinished work; never otherwise. The addon's
+// wake does neither: a process with an idle engine exits by itself, an engine that nobody refers to can be collected.
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 

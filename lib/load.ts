@@ -1,5 +1,5 @@
 // Finds and loads the addon: from the platform package that npm installed, or from this checkout's npm/ folder after a
-// build. Every way this can fail has a message of its own that says what to do. Nothing is loaded before it is asked for.
+// build. Every way this can fail has a message of its own that says what to do. Nothing is loaded before it is needed.
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'

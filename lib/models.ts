@@ -1,5 +1,5 @@
-// The loaded models of one engine: their handles, how a `model` param finds one, and that a model is loaded once however
-// many ask for it at the same time. Loading itself happens in the addon.
+// The loaded models of one engine: their handles, how a `model` param finds one, and that a model is loaded once,
+// however many ask for it at the same time. Loading itself happens in the addon.
 
 import { realpath } from 'node:fs/promises'
 import type { ModelHandle } from '../index'
