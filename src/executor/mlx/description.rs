@@ -53,9 +53,16 @@ pub(super) struct Rope {
 pub(super) enum RopeScaling {
     None,
     /// Positions are divided by the factor.
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3's: low frequencies are divided by the factor, high ones kept, those between blended.
-    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: f64,
+    },
 }
 
 /// Which linear layers are quantized, and how, as `config.json` says it.
@@ -106,11 +113,6 @@ impl Description {
             context_length: context_length(fields)?,
             quantization: read_quantization(fields)?,
         })
-    }
-
-    /// Columns of the fused q, k, v projection.
-    pub(super) fn qkv_width(&self) -> i32 {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 }
 

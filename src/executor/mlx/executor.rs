@@ -129,7 +129,11 @@ impl MlxExecutor {
         let tokens = logits.map(|logits| self.sampler.sample(&logits, draws)).transpose()?;
         let pending = self.attention.finish();
         let outputs = tokens.iter().chain(&pending);
-        if self.overlaps { async_eval(outputs)? } else { eval(outputs)? }
+        if self.overlaps {
+            async_eval(outputs)?;
+        } else {
+            eval(outputs)?;
+        }
         Ok(tokens)
     }
 

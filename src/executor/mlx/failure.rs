@@ -8,8 +8,14 @@ use crate::error::{Code, Error};
 pub(super) type Mlx<T> = std::result::Result<T, Exception>;
 
 /// How MLX's allocators and the drivers below it say that memory is exhausted, in lower case.
-const OUT_OF_MEMORY: [&str; 6] =
-    ["out of memory", "outofmemory", "insufficient memory", "unable to allocate", "bad_alloc", "maximum allowed buffer"];
+const OUT_OF_MEMORY: [&str; 6] = [
+    "out of memory",
+    "outofmemory",
+    "insufficient memory",
+    "unable to allocate",
+    "bad_alloc",
+    "maximum allowed buffer",
+];
 
 /// An exception met while doing `what` ("running a step"), as the engine's error.
 pub(super) fn device_error(what: &str, exception: Exception) -> Error {

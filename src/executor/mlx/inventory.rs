@@ -96,7 +96,9 @@ impl Inventory<'_> {
             return self.floats(format!("{path}.weight"), &[outputs, inputs]);
         };
         if inputs % group_size != 0 {
-            return Err(bad_model(format!("`{path}` has {inputs} inputs, not a multiple of its group size {group_size}")));
+            return Err(bad_model(format!(
+                "`{path}` has {inputs} inputs, not a multiple of its group size {group_size}"
+            )));
         }
         // Whole groups of 32 values: `inputs * bits` is a multiple of 32.
         self.claim(format!("{path}.weight"), &[outputs, inputs / 32 * bits], &[Dtype::U32])?;

@@ -1,9 +1,9 @@
 //! The element-wise blocks of a decoder layer, in two versions: MLX's own operations, which every device runs, and
 //! fused CPU primitives. On the CPU an operation costs more than a small tensor's arithmetic, so fewer is faster.
 
+use mlx_rs::Array;
 use mlx_rs::fast::rms_norm;
 use mlx_rs::ops::{add, multiply, sigmoid, split_equal};
-use mlx_rs::Array;
 
 use super::failure::Mlx;
 use super::linear::Linear;

@@ -76,7 +76,9 @@ impl Linear {
     pub(super) fn arrays(&self) -> Vec<&Array> {
         match self {
             Self::Dense { weight, transposed, bias } => [weight, transposed].into_iter().chain(bias).collect(),
-            Self::Quantized(layer) => [&layer.weight, &layer.scales, &layer.offsets].into_iter().chain(&layer.bias).collect(),
+            Self::Quantized(layer) => {
+                [&layer.weight, &layer.scales, &layer.offsets].into_iter().chain(&layer.bias).collect()
+            }
         }
     }
 

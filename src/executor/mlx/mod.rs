@@ -5,22 +5,22 @@
 //! (tensors on the device), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
 //! `feed` (a step's tokens), `executor`.
 
-mod description;
-mod config;
-mod inventory;
-mod weights;
-mod linear;
-mod kernels;
-mod decoder;
 mod attention;
+mod blas;
+mod config;
+mod decoder;
+mod description;
+mod executor;
+mod failure;
+mod feed;
+mod inventory;
+mod kernels;
+mod linear;
 mod sampler;
 mod sequences;
-mod feed;
-mod executor;
-mod blas;
-mod failure;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::collections::VecDeque;
 

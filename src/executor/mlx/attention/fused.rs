@@ -45,7 +45,10 @@ impl Fused {
         Ok(Self {
             shape,
             store: KvStore::new(shape)?,
-            inverse_frequencies: periods(&model.rope, model.head_dim).iter().map(|period| (1.0 / period) as f32).collect(),
+            inverse_frequencies: periods(&model.rope, model.head_dim)
+                .iter()
+                .map(|period| (1.0 / period) as f32)
+                .collect(),
             scale: (1.0 / f64::from(model.head_dim).sqrt()) as f32,
             created: HashSet::new(),
             step: None,
@@ -79,11 +82,8 @@ impl Attention for Fused {
 
     fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
         #[allow(clippy::cast_sign_loss)] // spans are positive
-        let segment = |span: &Span| Segment {
-            sequence: span.sequence.0,
-            start: span.start as usize,
-            count: span.len as usize,
-        };
+        let segment =
+            |span: &Span| Segment { sequence: span.sequence.0, start: span.start as usize, count: span.len as usize };
         let segments: Vec<Segment> = spans.iter().map(segment).collect();
         self.step = Some(self.store.step(&segments, &self.inverse_frequencies)?);
         self.sampled = spans.iter().any(|span| span.sampled);
