@@ -4,10 +4,12 @@
 //! tools/build/addon.mjs's, which reads the folder named here from cargo's messages.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=Cargo.toml");
     #[cfg(feature = "node")]
     napi_build::setup();
     // Absent without the feature `mlx`: then nothing here loads MLX.
@@ -21,30 +23,30 @@ fn main() {
 /// included, looks into the folder of reference libraries, whose results are the ones tests compare; cargo has no kind
 /// of argument for unit tests alone. `LD_LIBRARY_PATH` goes first in both.
 fn set_run_paths(reference: &str) {
-    let kept = format!("-Wl,-rpath,{reference}");
     if env::var("PROFILE").as_deref() != Ok("release") {
-        println!("cargo::rustc-link-arg={kept}");
+        look_into("link-arg", reference);
         return;
     }
-    for argument in beside_itself() {
-        println!("cargo::rustc-link-arg-cdylib={argument}");
-    }
-    for kind in ["tests", "benches", "examples"] {
+    let is_mac = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos");
+    look_into("link-arg-cdylib", if is_mac { "@loader_path" } else { "$ORIGIN" });
+    let manifest = fs::read_to_string("Cargo.toml").unwrap_or_default();
+    for (kind, folder) in [("test", "tests"), ("bench", "benches"), ("example", "examples")] {
         // Cargo refuses an argument for a kind of target that the package has none of.
-        if Path::new(kind).read_dir().is_ok_and(|mut files| files.any(|file| is_rust(file.ok().as_ref()))) {
-            println!("cargo::rustc-link-arg-{kind}={kept}");
+        if manifest.contains(&format!("[[{kind}]]")) || has_rust(Path::new(folder)) {
+            look_into(&format!("link-arg-{folder}"), reference);
         }
     }
 }
 
-/// On Linux a RUNPATH, which unlike an RPATH lets `LD_LIBRARY_PATH` go first whatever the linker's default is.
-fn beside_itself() -> &'static [&'static str] {
-    match env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("macos") => &["-Wl,-rpath,@loader_path"],
-        _ => &["-Wl,--enable-new-dtags", "-Wl,-rpath,$ORIGIN"],
+/// On Linux a RUNPATH, which unlike an RPATH lets `LD_LIBRARY_PATH` go first, whatever the linker's default is.
+fn look_into(instruction: &str, folder: &str) {
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        println!("cargo::rustc-{instruction}=-Wl,--enable-new-dtags");
     }
+    println!("cargo::rustc-{instruction}=-Wl,-rpath,{folder}");
 }
 
-fn is_rust(file: Option<&std::fs::DirEntry>) -> bool {
-    file.is_some_and(|file| file.path().extension().is_some_and(|extension| extension == "rs"))
+fn has_rust(folder: &Path) -> bool {
+    let is_rust = |file: fs::DirEntry| file.path().extension().is_some_and(|extension| extension == "rs");
+    folder.read_dir().is_ok_and(|files| files.flatten().any(is_rust))
 }

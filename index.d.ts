@@ -23,19 +23,37 @@ export interface EngineOptions {
   /**
    * What runs the models: MLX, or a simulated device. A simulated device computes nothing: it answers with
    * deterministic text at the speed of the named profile, for example `'m3-max/llama-3.2-3b-4bit'`, so that code which
-   * uses this library can be tested on any machine.
+   * uses this library can be tested on any machine. It needs a model folder for its tokenizer only.
    *
    * @default 'mlx'
    */
-  backend?: 'mlx' | { simulated: string }
+  backend?: 'mlx' | SimulatedBackend
   scheduler?: SchedulerOptions
   streaming?: StreamingOptions
+}
+
+/** A device that only takes its time. */
+export interface SimulatedBackend {
+  /**
+   * The device and model to be like. `'instant'` takes no time at all; an unknown name is answered with the known ones.
+   */
+  simulated: string
+  /** What goes wrong, to see that the code around it copes. @default [] */
+  faults?: SimulatedFault[]
+}
+
+/** A failure of a simulated device. It ends the generations of that step with {@link BackendError}. */
+export interface SimulatedFault {
+  /** The step that fails, counted from 0 over all that a loaded model does. */
+  step: number
+  /** The step cannot be started, its tokens cannot be read, or the code that drives the device panics. */
+  kind: 'submit' | 'collect' | 'panic'
 }
 
 /** How much the engine does at once. */
 export interface SchedulerOptions {
   /**
-   * Generations that are decoded together in one step of the model. More raises throughput and memory use.
+   * Generations that are decoded together in one step of the model, from 1 to 64. More raises throughput and memory use.
    *
    * @default 16
    */
@@ -57,7 +75,7 @@ export interface SchedulerOptions {
 /** How far a stream may run ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
-   * Tokens a stream may be ahead of its reader. Then the generation is parked: it keeps its memory, takes no part in
+   * Tokens a stream may be ahead of its reader, at least 2. Then the generation is parked: it keeps its memory, takes no part in
    * steps, and resumes when the reader has caught up. Other generations are not slowed.
    *
    * @default 256
@@ -393,9 +411,36 @@ export interface ChatTemplateParams {
   messages: Message[]
 }
 
-/** Counters and gauges by name; groups nest. */
+/** What an engine has done since it started, and what it is doing. */
 export interface EngineStats {
-  readonly [name: string]: number | string | boolean | EngineStats
+  /** Generations accepted. */
+  readonly requests: number
+  /** Of these, the ones that ended by themselves. */
+  readonly completed: number
+  /** Of these, the ones that were cancelled, aborted or left. */
+  readonly cancelled: number
+  /** Of these, the ones that ended with an error. */
+  readonly failed: number
+  /** Prompt tokens computed. */
+  readonly promptTokens: number
+  /** Tokens generated. */
+  readonly generatedTokens: number
+  /** Steps of all models. */
+  readonly steps: number
+  /** Generations in a step, on average. */
+  readonly meanBatch: number
+  /** Times a stream was parked because its reader was behind. */
+  readonly parks: number
+  /** Times a device failed and was set up again. */
+  readonly recoveries: number
+  /** Generations that wait for a place. */
+  readonly queued: number
+  /** Generations that have one, parked ones included. */
+  readonly running: number
+  /** Generations that wait for their reader. */
+  readonly parked: number
+  /** Memory the generations hold on the device, in bytes. */
+  readonly kvBytes: number
 }
 
 /** What a caller can act on. Stable. */

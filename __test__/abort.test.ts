@@ -22,7 +22,7 @@ const stages: Record<string, Stage> = {
     isReached: ({ engine }) => engine.stats().queued === 1,
   },
   'in prefill': { isReached: ({ engine }) => engine.stats().running === 1 },
-  'in decode': { isReached: ({ engine }) => Number(engine.stats().generatedTokens) > 0 },
+  'in decode': { isReached: ({ engine }) => engine.stats().generatedTokens > 0 },
 }
 
 describe.each(Object.entries(stages))('aborted %s', (_, stage) => {

@@ -12,12 +12,11 @@ const create = async (options: unknown) => {
 }
 
 test.each<[string, unknown, string?]>([
-  ['null', null],
   ['an array', []],
   ['a misspelt key', { schedular: {} }, 'schedular'],
   ['a misspelt key of a group', { scheduler: { batchsize: 4 } }, 'scheduler.batchsize'],
   ['an unknown backend', { backend: 'cuda' }, 'backend'],
-  ['an unknown profile', { backend: { simulated: 'm9/huge' } }, 'backend.simulated'],
+  ['an unknown profile', { backend: { simulated: 'm9/huge' } }, 'backend'],
   ['a profile that is no string', { backend: { simulated: 4 } }, 'backend.simulated'],
   ['a backend with an unknown key', { backend: { simulated: INSTANT, speed: 2 } }, 'backend.speed'],
   ['batchSize 0', { scheduler: { batchSize: 0 } }, 'scheduler.batchSize'],
@@ -25,13 +24,13 @@ test.each<[string, unknown, string?]>([
   ['batchSize NaN', { scheduler: { batchSize: Number.NaN } }, 'scheduler.batchSize'],
   ['batchSize a string', { scheduler: { batchSize: '4' } }, 'scheduler.batchSize'],
   ['batchSize huge', { scheduler: { batchSize: 1e12 } }, 'scheduler.batchSize'],
+  ['a fault without a kind', { backend: { simulated: INSTANT, faults: [{ step: 1 }] } }, 'backend.faults[0].kind'],
   ['maxQueue 0', { scheduler: { maxQueue: 0 } }, 'scheduler.maxQueue'],
   ['prefillChunkTokens a fraction', { scheduler: { prefillChunkTokens: 1.5 } }, 'scheduler.prefillChunkTokens'],
-  ['bufferTokens 0', { streaming: { bufferTokens: 0 } }, 'streaming.bufferTokens'],
+  ['bufferTokens 1', { streaming: { bufferTokens: 1 } }, 'streaming.bufferTokens'],
   ['bufferTokens infinite', { streaming: { bufferTokens: Number.POSITIVE_INFINITY } }, 'streaming.bufferTokens'],
   ['parkTimeoutMs negative', { streaming: { parkTimeoutMs: -1 } }, 'streaming.parkTimeoutMs'],
   ['a group that is a number', { streaming: 4 }, 'streaming'],
-  ['a group that is null', { scheduler: null }, 'scheduler'],
 ])('%s', async (_, options, param) => {
   const error = await failure(create(options))
   expect(error).toBeInstanceOf(ConfigError)
@@ -57,6 +56,8 @@ test('what a getter throws is the cause', async () => {
   }
 })
 
-test('undefined is the same as absent', async () => {
+test('null and undefined are the same as absent', async () => {
+  await create(null)
+  await create({ backend: null, scheduler: null, streaming: { bufferTokens: null } })
   await create({ backend: undefined, scheduler: undefined, streaming: { bufferTokens: undefined } })
 })

@@ -10,7 +10,10 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     import { createEngine } from 'mlx-serving'
     const engine = await createEngine(${options})
     const model = await engine.loadModel()
-    const params = { model, prompt: 'Tell me everything.', maxTokens: 200, temperature: 1, seed: 3 }`
+    const params = { model, prompt: 'Tell me everything.', temperature: 1, seed: 3 }
+    // Whatever a single answer's length: these never leave the device idle.
+    const again = seed => engine.generate({ ...params, seed }).then(() => again(seed + 1), () => {})
+    const keepBusy = rows => Array.from({ length: rows }, (_, n) => again(1000 * n))`
   const clean = { signal: null, stderr: '' }
 
   test('an engine that is never closed does not hold the process', async () => {
@@ -42,15 +45,15 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
 
   test('process.exit in mid-stream exits with its code', async () => {
     const script = `${start}
+      keepBusy(4)
       for await (const _ of engine.generate(params)) process.exit(7)`
     expect(await inNode(script)).toEqual({ ...clean, code: 7, stdout: '' })
   })
 
   test('process.exit with many generations running exits with its code', async () => {
     const script = `${start}
-      const many = Array.from({ length: 50 }, (_, n) => engine.generate({ ...params, seed: n }))
-      await many[0][Symbol.asyncIterator]().next()
-      process.exit(3)`
+      keepBusy(50)
+      for await (const _ of engine.generate(params)) process.exit(3)`
     expect(await inNode(script)).toEqual({ ...clean, code: 3, stdout: '' })
   })
 
@@ -65,6 +68,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
 
   test('an uncaught error in mid-stream exits with 1 and shows the error', async () => {
     const script = `${start}
+      keepBusy(4)
       for await (const _ of engine.generate(params)) throw new Error('the application failed')`
     const exit = await inNode(script)
     expect(exit).toMatchObject({ code: 1, signal: null })
@@ -73,7 +77,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
 
   test('exits in mid-stream are clean, again and again', async () => {
     const script = `${start}
-      for (let n = 0; n < 8; n++) engine.generate({ ...params, seed: n })
+      keepBusy(8)
       setTimeout(() => process.exit(0), 20 * Math.random())`
     for (let n = 0; n < 8; n++) expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: '' })
   }, 120_000)

@@ -15,7 +15,7 @@ describe.each([
     expect(result.usage.inputTokens).toBe((await engine.tokenize({ model, text: 'What is 12 + 7?' })).length)
     expect(result.usage.cachedInputTokens).toBe(0)
     expect(result.served).toBe('computed')
-    expect(result.text.length).toBeGreaterThan(0)
+    expect(result.tokens.length).toBeGreaterThan(0)
   })
 
   test('messages are rendered with the chat template of the model', async () => {
@@ -43,7 +43,8 @@ describe.each([
 
   test('maxTokens is where it ends', async () => {
     const { engine, model } = await ready()
-    const result = await engine.generate({ model, prompt: 'What is 12 + 7?', maxTokens: 1 })
+    const messages = [{ role: 'user', content: 'What is 12 + 7?' }]
+    const result = await engine.generate({ model, messages, maxTokens: 1 })
     expect(result.tokens.length).toBe(1)
     expect(result.finishReason).toBe('length')
   })

@@ -1,6 +1,6 @@
 // Loading and unloading: one handle for one model, and what is wrong with a folder is said by name.
 
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { ModelError } from 'mlx-serving'
@@ -9,10 +9,9 @@ import { failure, longAnswer, M3_MAX, ROOT, simulated, withMlx } from './support
 
 const DEMO = path.join(ROOT, 'models', 'demo')
 
-async function folder(files: Record<string, string>): Promise<string> {
+async function emptyFolder(): Promise<string> {
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
   onTestFinished(() => rm(dir, { recursive: true }))
-  for (const [name, content] of Object.entries(files)) await writeFile(path.join(dir, name), content)
   return dir
 }
 
@@ -30,9 +29,9 @@ test('without an argument the demo model is loaded, and its handle says what it 
 
 test('one model has one handle, however it is spelled and whoever asks', async () => {
   const { engine, model } = await simulated()
-  const dir = await folder({})
+  const dir = await emptyFolder()
   await symlink(DEMO, path.join(dir, 'link'))
-  const spellings = [undefined, 'demo', DEMO, `${DEMO}/`, path.join(dir, 'link'), { path: DEMO }, {}]
+  const spellings = [undefined, 'demo', DEMO, `${DEMO}/`, path.join(dir, 'link'), { path: DEMO }, {}, null as never]
   for (const spelling of spellings) expect(await engine.loadModel(spelling)).toBe(model)
   expect(engine.listModels()).toEqual([model])
 })
@@ -79,7 +78,6 @@ test.each<[string, unknown, string]>([
   ['a path with a zero byte', 'a\0b', 'ModelNotFound'],
   ['a file', path.join(ROOT, 'package.json'), 'ModelNotFound'],
   ['a number', 4, 'InvalidParams'],
-  ['null', null, 'InvalidParams'],
   ['a path that is a number', { path: 4 }, 'InvalidParams'],
   ['an unknown option', { folder: DEMO }, 'InvalidParams'],
 ])('%s', async (_, model, code) => {
@@ -87,22 +85,41 @@ test.each<[string, unknown, string]>([
   expect(await failure(engine.loadModel(model as never))).toMatchObject({ code })
 })
 
-const LLAMA = { model_type: 'llama', hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 1, vocab_size: 8 }
+/** The demo model with some files replaced, or left out. */
+async function altered(files: Record<string, string | Buffer | undefined>): Promise<string> {
+  const dir = await emptyFolder()
+  for (const name of await readdir(DEMO))
+    if (!(name in files)) await symlink(path.join(DEMO, name), path.join(dir, name))
+  for (const [name, content] of Object.entries(files)) {
+    if (content !== undefined) await writeFile(path.join(dir, name), content)
+  }
+  return dir
+}
 
-test.each<[string, Record<string, string>, RegExp]>([
-  ['an empty folder', {}, /config\.json/],
-  ['a broken config.json', { 'config.json': '{' }, /config\.json/],
-  ['a config.json that is no object', { 'config.json': '[]' }, /config\.json/],
-  ['no weights', { 'config.json': JSON.stringify(LLAMA) }, /safetensors|tokenizer/],
-  ['an unknown architecture', { 'config.json': JSON.stringify({ ...LLAMA, model_type: 'mamba9' }) }, /mamba9.*llama/s],
-  [
-    'a truncated safetensors file',
-    { 'config.json': JSON.stringify(LLAMA), 'model.safetensors': 'abc' },
-    /safetensors|tokenizer/,
-  ],
+const config = async (changes: object) => {
+  const demo = JSON.parse(await readFile(path.join(DEMO, 'config.json'), 'utf8'))
+  return { 'config.json': JSON.stringify({ ...demo, ...changes }) }
+}
+const weights = async (change: (bytes: Buffer) => Buffer) => ({
+  'model.safetensors': change(await readFile(path.join(DEMO, 'model.safetensors'))),
+})
+const lying = (bytes: Buffer) => Buffer.concat([Buffer.from('ffffffffffffff7f', 'hex'), bytes.subarray(8)])
+
+test.each<[string, () => Promise<Record<string, string | Buffer | undefined>>, RegExp]>([
+  ['no config.json', async () => ({ 'config.json': undefined }), /config\.json/],
+  ['a broken config.json', async () => ({ 'config.json': '{' }), /config\.json/],
+  ['a config.json that is no object', async () => ({ 'config.json': '[]' }), /config\.json/],
+  ['an unknown architecture', () => config({ model_type: 'mamba9' }), /mamba9.*llama/s],
+  ['more layers than weights', () => config({ num_hidden_layers: 1000 }), /layers/],
+  ['weights of another shape', () => config({ hidden_size: 4096 }), /shape/],
+  ['no weights', async () => ({ 'model.safetensors': undefined }), /safetensors/],
+  ['truncated weights', () => weights(bytes => bytes.subarray(0, bytes.length / 2)), /safetensors/],
+  ['weights whose header lies', () => weights(lying), /safetensors/],
+  ['no tokenizer', async () => ({ 'tokenizer.json': undefined }), /tokenizer\.json/],
+  ['a broken tokenizer', async () => ({ 'tokenizer.json': '{"model":{}}' }), /tokenizer\.json/],
 ])('a folder with %s is refused, and the engine goes on', async (_, files, message) => {
   const { engine, model } = await withMlx()
-  const error = await failure(engine.loadModel(await folder(files)))
+  const error = await failure(engine.loadModel(await altered(await files())))
   expect(error).toBeInstanceOf(ModelError)
   expect(error.message).toMatch(message)
   expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 2 })).tokens.length).toBeGreaterThan(0)

@@ -26,7 +26,7 @@ describe.each([
       engine.generate({ model, prompt: `Tell me ${n} things`, maxTokens: 400, temperature: 1, seed: n }),
     )
     const reads = generations.map(generation => read(generation).catch(error => error))
-    await until(() => Number(engine.stats().generatedTokens) > 0)
+    await until(() => engine.stats().generatedTokens > 0)
     await engine.dispose()
     const ends = await Promise.all(
       generations.map(generation =>
@@ -73,7 +73,7 @@ test('a later call may be in more of a hurry', async () => {
   expect(await failed).toBeInstanceOf(EngineClosedError)
 })
 
-test.each([-1, Number.NaN, '5', null])('drainMs %j is refused, and the engine goes on', async drainMs => {
+test.each([-1, Number.NaN, '5'])('drainMs %j is refused, and the engine goes on', async drainMs => {
   const { engine, model } = await simulated()
   const error = await failure(engine.shutdown({ drainMs: drainMs as never }))
   expect(error).toBeInstanceOf(InvalidParamsError)
@@ -92,8 +92,8 @@ test('after shutdown every member says that the engine is closed', async () => {
     engine.tokenize({ model, text: 'a' }),
     engine.detokenize({ model, tokens: [1] }),
     engine.applyChatTemplate({ model, messages: [{ role: 'user', content: 'a' }] }),
-  ]
-  for (const call of calls) expect(await failure(call)).toBeInstanceOf(EngineClosedError)
+  ].map(failure)
+  for (const error of await Promise.all(calls)) expect(error).toBeInstanceOf(EngineClosedError)
   await closing
   expect(() => engine.stats()).toThrow(EngineClosedError)
   expect(() => engine.listModels()).toThrow(EngineClosedError)

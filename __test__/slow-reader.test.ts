@@ -29,11 +29,11 @@ test('a parked stream has at most bufferTokens waiting', async () => {
   const chunks = generation[Symbol.asyncIterator]()
   await chunks.next()
   await until(() => engine.stats().parked === 1)
-  expect(Number(engine.stats().generatedTokens)).toBeLessThanOrEqual(2 * STREAMING.bufferTokens)
+  expect(engine.stats().generatedTokens).toBeLessThanOrEqual(2 * STREAMING.bufferTokens)
   await chunks.return?.()
 })
 
-test.each([1, 2, 3, 7, 64])('a buffer of %i tokens delivers everything', async bufferTokens => {
+test.each([2, 3, 7, 64])('a buffer of %i tokens delivers everything', async bufferTokens => {
   const { engine, model } = await simulated(undefined, { streaming: { bufferTokens } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)

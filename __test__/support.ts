@@ -19,7 +19,7 @@ export interface Ready {
 
 /** An engine over a simulated device with the demo model's vocabulary, closed at the end of the test. */
 export function simulated(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {
-  return ready({ ...options, backend: { simulated: profile } })
+  return ready({ backend: { simulated: profile }, ...options })
 }
 
 /** An engine that runs the demo model with MLX, closed at the end of the test. */

@@ -30,22 +30,23 @@ test('a chat template renders every turn', async () => {
 
 test('what is wrong is said by name', async () => {
   const { engine, model } = await simulated()
-  const bad: [string, Promise<unknown>][] = [
-    ['text', engine.tokenize({ model, text: 4 as never })],
-    ['texts', engine.tokenize({ model, texts: 'a' } as never)],
-    ['model', engine.tokenize({ text: 'a' } as never)],
-    ['params', engine.tokenize(null as never)],
-    ['tokens', engine.detokenize({ model, tokens: 'a' as never })],
-    ['tokens', engine.detokenize({ model, tokens: [-1] })],
-    ['tokens', engine.detokenize({ model, tokens: [1.5] })],
-    ['tokens', engine.detokenize({ model, tokens: [Number.NaN] })],
-    ['tokens', engine.detokenize({ model, tokens: [2 ** 32] })],
-    ['tokens', engine.detokenize({ model, tokens: [2 ** 32 - 1] })],
-    ['messages', engine.applyChatTemplate({ model, messages: 'a' as never })],
-    ['messages', engine.applyChatTemplate({ model, messages: [] })],
+  const bad: [string, () => Promise<unknown>][] = [
+    ['text', () => engine.tokenize({ model, text: 4 as never })],
+    ['texts', () => engine.tokenize({ model, texts: 'a' } as never)],
+    ['model', () => engine.tokenize({ text: 'a' } as never)],
+    ['model', () => engine.tokenize(null as never)],
+    ['params', () => engine.tokenize('a' as never)],
+    ['tokens', () => engine.detokenize({ model, tokens: 'a' as never })],
+    ['tokens', () => engine.detokenize({ model, tokens: [-1] })],
+    ['tokens', () => engine.detokenize({ model, tokens: [1.5] })],
+    ['tokens', () => engine.detokenize({ model, tokens: [Number.NaN] })],
+    ['tokens', () => engine.detokenize({ model, tokens: [2 ** 32] })],
+    ['tokens', () => engine.detokenize({ model, tokens: [2 ** 32 - 1] })],
+    ['messages', () => engine.applyChatTemplate({ model, messages: 'a' as never })],
+    ['messages', () => engine.applyChatTemplate({ model, messages: [] })],
   ]
   for (const [param, call] of bad) {
-    const error = await failure(call)
+    const error = await failure(call())
     expect(error).toBeInstanceOf(InvalidParamsError)
     expect(error.param).toMatch(new RegExp(`^${param}\\b`))
   }

@@ -17,7 +17,8 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
       const main = async () => {
         const engine = await createEngine(${options})
         const model = await engine.loadModel()
-        const params = { model, prompt: 'Tell me everything.', maxTokens: 200, temperature: 1, seed: 3 }
+        const messages = [{ role: 'user', content: 'What is 12 + 7?' }]
+        const params = { model, messages, temperature: 1, seed: 3 }
         ${body}
       }
       main()`,

@@ -23,7 +23,7 @@ import { itemsOf } from './generator'
 import { Hub } from './hub'
 import { DEMO_MODEL, loadAddon } from './load'
 import { Models } from './models'
-import { type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
+import { isAbsent, type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
 
 const DEFAULT_BUFFER_TOKENS = 256
 const DEFAULT_DRAIN_MS = 30_000
@@ -66,7 +66,7 @@ class NodeEngine implements Engine, Host {
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
     const path = typeof model === 'string' ? model : readKnown(model, 'options', ['path']).path
-    const folder = path === undefined ? DEMO_MODEL : readString(path, 'path')
+    const folder = isAbsent(path) ? DEMO_MODEL : readString(path, 'path')
     return this.hub.keepAlive.during(() => this.#models.load(folder))
   }
 
@@ -95,7 +95,7 @@ class NodeEngine implements Engine, Host {
   async detokenize(params: DetokenizeParams): Promise<string> {
     const { model, tokens } = readKnown(params, 'params', ['model', 'tokens'])
     const key = this.keyOf(model)
-    const read = readTokens(tokens, 'tokens')
+    const read = readTokens(tokens, 'tokens', this.#models.vocabSizeOf(key))
     return this.#ask(() => this.hub.native.detokenize(key, read))
   }
 

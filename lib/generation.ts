@@ -5,7 +5,7 @@ import type { GenerateChunk, GenerateResult, Generation } from '../index'
 import { Answer } from './answer'
 import { invalid } from './errors'
 import type { Hub } from './hub'
-import { read, show, take } from './options'
+import { isAbsent, read, show, take } from './options'
 import { readSignal, reasonOf, watch } from './signals'
 
 /** What a generation needs of its engine. */
@@ -47,9 +47,9 @@ function obey(answer: Answer, signal: AbortSignal, onAbort: OnAbort): void {
 }
 
 function readOnAbort(value: unknown): OnAbort {
-  if (value === undefined) return 'throw'
+  if (isAbsent(value)) return 'throw'
   if (value === 'throw' || value === 'stop') return value
-  throw invalid('onAbort', `must be 'throw' or 'stop', not ${show(value)}`)
+  throw invalid('options.onAbort', `must be 'throw' or 'stop', not ${show(value)}`)
 }
 
 /** The public face of an answer: awaitable, and readable once. */

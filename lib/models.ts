@@ -5,7 +5,7 @@ import { realpath } from 'node:fs/promises'
 import type { ModelHandle } from '../index'
 import { errorOf, invalid, unwrap } from './errors'
 import type { NativeEngine, NativeModelInfo } from './native'
-import { show } from './options'
+import { isAbsent, show } from './options'
 
 class Model implements ModelHandle {
   readonly id: string
@@ -78,6 +78,11 @@ export class Models {
     return this.#keys.get(found) as number
   }
 
+  /** Token ids of a model are below this. */
+  vocabSizeOf(key: number): number {
+    return this.#loaded.get(key)?.vocabSize ?? 0
+  }
+
   /** The engine is closed: no handle is good any more. */
   close(): void {
     for (const key of [...this.#loaded.keys()]) this.#forget(key)
@@ -127,8 +132,8 @@ export class Models {
 }
 
 function handle(model: unknown): object {
-  if (typeof model === 'object' && model !== null) return model
-  if (model === undefined) throw invalid('model', 'is required: a handle from loadModel(), or the id of a loaded model')
+  if (isAbsent(model)) throw invalid('model', 'is required: a handle from loadModel(), or the id of a loaded model')
+  if (typeof model === 'object') return model
   throw invalid('model', `must be a handle from loadModel() or an id, not ${show(model)}`)
 }
 

@@ -1,6 +1,8 @@
 // What the addon exports, as lib/ sees it. The addon never throws what it means: an error is a returned `NativeError`,
 // which lib/errors.ts turns into a class. Not part of the public API.
 
+import type { EngineStats } from '../index'
+
 /** An error as it crosses from Rust: plain data with a stable code. */
 export interface NativeError {
   code: string
@@ -57,9 +59,8 @@ export interface Drained {
   ended: NativeEnd[]
 }
 
-export interface NativeStats {
-  [name: string]: number | string | boolean | NativeStats
-}
+/** Counters and gauges; what they mean is in index.d.ts. */
+export type NativeStats = EngineStats
 
 export interface NativeEngine {
   /** Starts the engine thread. Resolves with the reason when it could not. Called once. */

@@ -6,13 +6,18 @@ import { invalid } from './errors'
 /** A caller's object, read. It has no prototype, so that nothing inherited is taken for an option. */
 export type Properties = Record<string, unknown>
 
-/** The own enumerable properties of an object; `undefined` has none. */
+/** The own enumerable properties of an object. As in the addon, `null` and `undefined` mean absent. */
 export function read(value: unknown, name: string): Properties {
   const properties: Properties = Object.create(null)
-  if (value === undefined) return properties
-  const isObject = typeof value === 'object' && value !== null && !reading(name, () => Array.isArray(value))
+  if (isAbsent(value)) return properties
+  const isObject = typeof value === 'object' && !reading(name, () => Array.isArray(value))
   if (!isObject) throw invalid(name, 'must be an object')
   return reading(name, () => Object.assign(properties, value))
+}
+
+/** Whether an option was not given. */
+export function isAbsent(value: unknown): value is null | undefined {
+  return value === null || value === undefined
 }
 
 /** Runs what reads a caller's object, synchronously; what its getters or traps throw becomes a cause. */
@@ -42,19 +47,21 @@ export function take(properties: Properties, key: string): unknown {
 
 /** A duration in milliseconds. */
 export function readMs(value: unknown, name: string, absent: number): number {
-  if (value === undefined) return absent
+  if (isAbsent(value)) return absent
   if (typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER) return value
   throw invalid(name, `must be a number of milliseconds, not ${show(value)}`)
 }
 
-/** Token ids as the addon takes them. Whether the vocabulary has them is checked there. */
-export function readTokens(value: unknown, name: string): Uint32Array {
-  if (value instanceof Uint32Array) return value
-  if (!Array.isArray(value)) throw invalid(name, 'must be an array of token ids or a Uint32Array')
+/** Token ids of a vocabulary of that size, as the addon takes them. */
+export function readTokens(value: unknown, name: string, vocabSize: number): Uint32Array {
+  if (!Array.isArray(value) && !(value instanceof Uint32Array)) {
+    throw invalid(name, 'must be an array of token ids or a Uint32Array')
+  }
   const tokens = new Uint32Array(value.length)
   for (let i = 0; i < tokens.length; i++) {
     const id: unknown = value[i]
-    if (typeof id !== 'number' || id >>> 0 !== id) throw invalid(name, `must hold token ids; at ${i} is ${show(id)}`)
+    const isId = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize
+    if (!isId) throw invalid(name, `must hold token ids, whole numbers below ${vocabSize}; at ${i} is ${show(id)}`)
     tokens[i] = id
   }
   return tokens

@@ -2,7 +2,7 @@
 // removing is cheap and no listener limit is met; the listener goes when the last of them has ended.
 
 import { invalid } from './errors'
-import { reading } from './options'
+import { isAbsent, reading } from './options'
 
 /** The one listener of a signal, and whom it tells. */
 class Watchers {
@@ -45,16 +45,16 @@ export function watch(signal: AbortSignal, onAbort: () => void): () => void {
 
 /** The `signal` of an options object. Recognised by shape: it may come from another realm, as in Jest or Electron. */
 export function readSignal(value: unknown): AbortSignal | undefined {
-  if (value === undefined) return undefined
+  if (isAbsent(value)) return undefined
   const signal = value as AbortSignal
   const isSignal = reading(
-    'signal',
+    'options.signal',
     () =>
       typeof signal?.aborted === 'boolean' &&
       typeof signal.addEventListener === 'function' &&
       typeof signal.removeEventListener === 'function',
   )
-  if (!isSignal) throw invalid('signal', 'must be an AbortSignal')
+  if (!isSignal) throw invalid('options.signal', 'must be an AbortSignal')
   return signal
 }
 

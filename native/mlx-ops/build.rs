@@ -28,6 +28,7 @@ fn main() {
         .flag(include.join("metal_cpp"))
         .flag("-include")
         .flag(told("DEP_MLX_STD_FORMAT"))
+        .flags(told("DEP_MLX_CPP_FLAGS").to_string_lossy().split_whitespace())
         // Vectors never cross a call that is not inlined, so the calling convention for them does not matter.
         .flag_if_supported("-Wno-psabi")
         .flag("-Wno-unused-parameter")
@@ -40,7 +41,7 @@ fn main() {
 
 /// What mlx-sys told its dependents.
 fn told(variable: &str) -> PathBuf {
-    env::var_os(variable).unwrap_or_else(|| panic!("mlx-sys sets {variable}")).into()
+    env::var_os(variable).map_or_else(|| panic!("mlx-sys sets {variable}"), PathBuf::from)
 }
 
 /// How tests and examples find MLX's libraries; `LD_LIBRARY_PATH` goes first, where there is one.

@@ -13,7 +13,9 @@ struct Desk {
 fn desk(window: usize) -> Desk {
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
-    let wake = Box::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+    let wake = Box::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
     Desk { readers: Readers::new(window, wake), wakes }
 }
 
@@ -128,7 +130,9 @@ fn one_reader_that_keeps_up_keeps_the_answer_going() {
     let desk = desk(2);
     let (log, slow) = desk.add();
     let fast = desk.readers.add(Arc::clone(&log));
-    [slow, fast].into_iter().for_each(|id| desk.readers.stream(id));
+    for id in [slow, fast] {
+        desk.readers.stream(id);
+    }
     (0..5).for_each(|_| desk.step(&log, slow, "a"));
     desk.readers.credit(fast, 5);
     assert_eq!(desk.readers.backlog(&[slow, fast]), Backlog::Within);

@@ -49,7 +49,8 @@ fn open_mlx() -> OpenBackend {
 fn vocabulary(folder: &ModelFolder) -> Result<(Script, usize)> {
     let text = ModelText::open(folder)?;
     let sentences = SENTENCES.iter().map(|sentence| text.encode_rendered(sentence)).collect::<Result<Vec<_>>>()?;
-    let cannot_speak = || Error::new(Code::TokenizerError, "the tokenizer has no end token or no words for a simulation");
+    let cannot_speak =
+        || Error::new(Code::TokenizerError, "the tokenizer has no end token or no words for a simulation");
     let end = text.end_tokens().first().copied().ok_or_else(cannot_speak)?;
     let script = Script::new(sentences, end).ok_or_else(cannot_speak)?;
     Ok((script, text.vocab_size()))

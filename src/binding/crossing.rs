@@ -37,7 +37,7 @@ pub struct NativeError {
 
 impl From<&Error> for NativeError {
     fn from(error: &Error) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
         let causes: Vec<_> = causes.take(MAX_CAUSES).map(ToString::to_string).collect();
         Self {
             code: error.code().as_str().to_owned(),

@@ -18,7 +18,8 @@ type Slot = OnceLock<Arc<Engine>>;
 static LIVE: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
 
 /// From now on the engine in this slot is stopped when its environment or its process ends.
-pub(super) fn stop_at_exit(env: &Env, slot: &Arc<Slot>) -> napi::Result<()> {
+#[expect(unsafe_code, reason = "atexit is a C function")]
+pub(super) fn stop_at_exit(env: Env, slot: &Arc<Slot>) -> napi::Result<()> {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         // SAFETY: the callback is a plain function that neither unwinds nor needs anything that may be gone by then.

@@ -28,6 +28,9 @@ impl From<napi::Error> for Refusal {
     }
 }
 
+/// Numbers up to here survive the way through JavaScript unchanged.
+pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
 pub(super) type Read<T> = Result<T, Refusal>;
 
 /// One option object while it is read.
@@ -90,11 +93,8 @@ impl<'env> Fields<'env> {
     pub(super) fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Read<Option<u64>> {
         let (start, end) = range.into_inner();
         let Some(number) = self.number(name, start as f64..=end as f64)? else { return Ok(None) };
-        if number.fract() != 0.0 {
-            return Err(self.wrong(name, &format!("must be a whole number, not {number}")));
-        }
-        // In range and whole, so the conversion is exact.
-        Ok(Some(number as u64))
+        let not_whole = || self.wrong(name, &format!("must be a whole number, not {number}"));
+        whole(number).ok_or_else(not_whole).map(Some)
     }
 
     /// A text.
@@ -143,6 +143,12 @@ impl<'env> Fields<'env> {
         };
         self.wrong(key, &format!("is not an option{hint}"))
     }
+}
+
+/// A number that is whole, not negative, and exact.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range: checked before")]
+pub(super) fn whole(number: f64) -> Option<u64> {
+    ((0.0..=MAX_SAFE_INTEGER as f64).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
 /// The elements of a list.

@@ -3,6 +3,9 @@
 //!
 //! Every method catches unwinds: a panic in a synchronous napi function would abort the process.
 
+#![expect(unreachable_pub, reason = "what napi exports is public to JavaScript, not to Rust")]
+#![cfg_attr(test, allow(dead_code, reason = "napi registers nothing in unit tests"))]
+
 mod backend;
 mod crossing;
 mod exit;
@@ -69,7 +72,7 @@ impl NativeEngine {
     /// Starts the engine thread; the promise waits for its handshake.
     #[napi(catch_unwind)]
     pub fn start<'env>(&self, env: &'env Env, options: Unknown<'env>) -> napi::Result<Object<'env>> {
-        exit::stop_at_exit(env, &self.engine)?;
+        exit::stop_at_exit(*env, &self.engine)?;
         let wake = Arc::clone(&self.wake);
         let slot = Arc::clone(&self.engine);
         promise(env, move |reply: Reply<()>| {
@@ -81,7 +84,10 @@ impl NativeEngine {
                 }
                 Err(Refusal::Thrown(thrown)) => return Err(thrown),
             };
-            let wake = Box::new(move || drop(wake.call((), ThreadsafeFunctionCallMode::NonBlocking)));
+            let wake = Box::new(move || {
+                // A refused call means that a wake is queued already, or that nobody is left to wake.
+                let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            });
             spawn("mlx-serving-start", reply, move || {
                 let engine = Engine::start(options.config, backend::open(options.backend), wake)?;
                 slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))
@@ -176,7 +182,7 @@ impl NativeEngine {
 
     /// Text of token ids.
     #[napi(catch_unwind)]
-    pub fn detokenize<'env>(&self, env: &'env Env, model: u32, tokens: Uint32Array) -> napi::Result<Object<'env>> {
+    pub fn detokenize<'env>(&self, env: &'env Env, model: u32, tokens: &[u32]) -> napi::Result<Object<'env>> {
         let tokens = tokens.to_vec();
         self.text_job(env, model, move |model| model.decode(&tokens))
     }
@@ -252,10 +258,10 @@ impl NativeEngine {
 }
 
 /// A promise that resolves with a value or an error as data, whichever thread gives the reply.
-fn promise<'env, T: napi::bindgen_prelude::ToNapiValue + Send + 'static>(
-    env: &'env Env,
+fn promise<T: napi::bindgen_prelude::ToNapiValue + Send + 'static>(
+    env: &Env,
     begin: impl FnOnce(Reply<T>) -> napi::Result<()>,
-) -> napi::Result<Object<'env>> {
+) -> napi::Result<Object<'_>> {
     type Resolve<T> = Box<dyn FnOnce(Env) -> napi::Result<Outcome<T>> + Send>;
     let (deferred, promise) = env.create_deferred::<Outcome<T>, Resolve<T>>()?;
     begin(Reply::new(move |result: Result<T>| deferred.resolve(Box::new(move |_| Ok(outcome(result))))))?;

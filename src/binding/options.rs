@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
-use napi::{JsValue, ValueType};
 
 use crate::engine::Config;
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 
-use super::fields::{Fields, Read, elements};
-use super::params::MAX_SAFE_INTEGER;
+use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements};
 
 const CODE: Code = Code::ConfigError;
 

@@ -7,16 +7,13 @@ use std::time::{Duration, Instant};
 use napi::bindgen_prelude::{FromNapiValue, Uint32Array, Unknown};
 use napi::{JsValue, ValueType};
 
-use crate::engine::{Draft, Prompt};
+use crate::engine::{Draft, Prompt, single};
 use crate::error::{Code, Error};
 use crate::text::{Message, validate_stop_sequences};
 
-use super::fields::{Fields, Read, elements, is_array, string, wrong};
+use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements, is_array, string, whole, wrong};
 
 const CODE: Code = Code::InvalidParams;
-
-/// Numbers up to here survive the way through JavaScript unchanged.
-pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// Reads the two objects a caller gave.
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
@@ -35,8 +32,8 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     Ok(Draft {
         prompt,
         max_tokens: max_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
-        temperature: temperature.map(|temperature| temperature as f32),
-        top_p: top_p.map(|top_p| top_p as f32),
+        temperature: temperature.map(single),
+        top_p: top_p.map(single),
         seed: seed.unwrap_or_else(random_seed),
         stop_sequences,
         deadline: read_deadline(options)?,
@@ -61,7 +58,9 @@ fn read_prompt(fields: &mut Fields<'_>) -> Read<Prompt> {
 }
 
 fn one_of(found: &str) -> super::fields::Refusal {
-    Error::new(CODE, format!("exactly one of `prompt` and `messages` is needed, but {found}")).with_param("prompt").into()
+    Error::new(CODE, format!("exactly one of `prompt` and `messages` is needed, but {found}"))
+        .with_param("prompt")
+        .into()
 }
 
 fn read_single_prompt(prompt: Unknown<'_>) -> Read<Prompt> {
@@ -85,10 +84,9 @@ fn read_tokens(path: &str, value: Unknown<'_>) -> Read<Vec<u32>> {
     let mut tokens = Vec::new();
     for (index, item) in elements(CODE, path, value)?.into_iter().enumerate() {
         let number = if item.get_type()? == ValueType::Number { f64::from_unknown(item)? } else { f64::NAN };
-        if !(0.0..=f64::from(u32::MAX)).contains(&number) || number.fract() != 0.0 {
-            return Err(wrong(CODE, &format!("{path}[{index}]"), "must be a token id: a whole number from 0").into());
-        }
-        tokens.push(number as u32);
+        let token = whole(number).and_then(|number| u32::try_from(number).ok());
+        let not_an_id = || wrong(CODE, &format!("{path}[{index}]"), "must be a token id: a whole number from 0");
+        tokens.push(token.ok_or_else(not_an_id)?);
     }
     Ok(tokens)
 }

@@ -26,7 +26,7 @@ impl Default for Config {
             max_pending: 1_024,
             prefill_chunk: 512,
             buffer_tokens: 256,
-            park_timeout: Duration::from_secs(60),
+            park_timeout: Duration::from_mins(1),
             text_budget: Duration::from_secs(5),
         }
     }

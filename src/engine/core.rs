@@ -89,8 +89,8 @@ impl Core {
 
     fn submit(&mut self, submission: Submission) {
         match self.lanes.get_mut(&submission.model) {
-            Some(lane) if self.ending.is_none() => lane.add(submission),
-            Some(_) => self.refuse(&submission, closed()),
+            _ if self.ending.is_some() => self.refuse(&submission, closed()),
+            Some(lane) => lane.add(submission),
             None => self.refuse(&submission, Error::new(Code::ModelNotLoaded, "the model was unloaded")),
         }
     }

@@ -55,7 +55,12 @@ pub(super) struct ModelRules {
 }
 
 impl ModelRules {
-    pub(super) fn new(text: Arc<ModelText>, generation_config: &Value, context_length: usize, vocab_size: usize) -> Self {
+    pub(super) fn new(
+        text: Arc<ModelText>,
+        generation_config: &Value,
+        context_length: usize,
+        vocab_size: usize,
+    ) -> Self {
         Self { text, context_length, vocab_size, defaults: default_sampling(generation_config) }
     }
 
@@ -89,7 +94,8 @@ impl ModelRules {
 
     /// A gather beyond the embedding rows would kill the process: MLX does not check.
     fn check_tokens(&self, prompt: &[TokenId]) -> Result<()> {
-        let Some((index, token)) = prompt.iter().enumerate().find(|&(_, &token)| token as usize >= self.vocab_size) else {
+        let Some((index, token)) = prompt.iter().enumerate().find(|&(_, &token)| token as usize >= self.vocab_size)
+        else {
             return Ok(());
         };
         let limit = self.vocab_size;
@@ -113,9 +119,15 @@ impl ModelRules {
     }
 }
 
+/// What is drawn by is computed in single precision.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+pub(crate) fn single(value: f64) -> f32 {
+    value as f32
+}
+
 /// The model's own defaults where they are sane; greedy otherwise, as mlx-lm does.
 fn default_sampling(generation_config: &Value) -> SamplingParams {
-    let number = |key: &str| generation_config.get(key).and_then(Value::as_f64).map(|value| value as f32);
+    let number = |key: &str| generation_config.get(key).and_then(Value::as_f64).map(single);
     let samples = generation_config.get("do_sample").and_then(Value::as_bool).unwrap_or(false);
     let temperature = number("temperature").filter(|t| samples && (0.0..=2.0).contains(t)).unwrap_or(0.0);
     let top_p = number("top_p").filter(|p| *p > 0.0 && *p <= 1.0).unwrap_or(1.0);

@@ -109,7 +109,9 @@ impl Lane {
     pub(super) fn drop_model(self) {
         let Self { executor, unloading, .. } = self;
         drop(executor);
-        unloading.into_iter().for_each(|reply| reply.send(Ok(())));
+        for reply in unloading {
+            reply.send(Ok(()));
+        }
     }
 
     pub(super) fn has(&self, id: SequenceId) -> bool {
@@ -209,10 +211,13 @@ impl Lane {
 
     fn expire(&mut self) {
         for (id, why) in self.scheduler.expire(self.around.clock.now()) {
-            self.fail(id, match why {
-                Expiry::Deadline => Error::new(Code::Timeout, "the deadline passed before the answer was complete"),
-                Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
-            });
+            self.fail(
+                id,
+                match why {
+                    Expiry::Deadline => Error::new(Code::Timeout, "the deadline passed before the answer was complete"),
+                    Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
+                },
+            );
         }
     }
 

@@ -10,8 +10,6 @@ mod permit;
 mod requests;
 mod row;
 mod stats;
-#[cfg(test)]
-mod tests;
 mod thread;
 
 use std::collections::HashMap;
@@ -39,6 +37,8 @@ use requests::{Ready, Requests};
 
 pub use command::{ModelKey, Reply};
 pub use config::Config;
+#[cfg(feature = "node")]
+pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use stats::{Snapshot, Stats};
 pub use thread::OpenBackend;
@@ -138,9 +138,9 @@ impl Engine {
     }
 
     /// Refuses new requests for a model, lets running ones end, then drops it.
-    pub fn unload(&self, model: ModelKey, reply: Reply<()>) {
+    pub fn unload(self: &Arc<Self>, model: ModelKey, reply: Reply<()>) {
         lock(&self.models).remove(&model);
-        self.send(Command::Unload(model, reply));
+        self.send_behind_accepted(Command::Unload(model, reply));
     }
 
     /// Accepts a request; its answer comes through [`drain`](Self::drain), errors of its prompt included.
@@ -158,7 +158,11 @@ impl Engine {
         self.stats.accepted();
         let ticket = Ticket { model, sequence, reader, log, submitted_at: Instant::now(), permit };
         let engine = Arc::clone(self);
-        self.text.run(move || rules.apply(draft), move |request| engine.pass_on(ticket, request));
+        let queued = self.text.run(move || rules.apply(draft), move |request| engine.pass_on(ticket, request));
+        if let Err(error) = queued {
+            self.release(reader);
+            return Err(error);
+        }
         Ok(reader)
     }
 
@@ -235,7 +239,12 @@ impl Engine {
             Ok(rules) => rules,
             Err(error) => return reply.send(Err(error)),
         };
-        self.text.run(move || job(&rules.text), move |result| reply.send(result));
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        let on_text_thread = Arc::clone(&reply);
+        let queued = self.text.run(move || job(&rules.text), move |result| give(&on_text_thread, result));
+        if let Err(error) = queued {
+            give(&reply, Err(error));
+        }
     }
 
     /// Counters since the start.
@@ -244,13 +253,12 @@ impl Engine {
     }
 
     /// Refuses new work at once; what runs may end within `drain`, then it ends with `EngineClosed`.
-    pub fn shutdown(&self, drain: Duration, reply: Reply<()>) {
+    pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
         self.is_closed.store(true, Ordering::Release);
         let now = Instant::now();
         let at = now.checked_add(drain).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        if self.commands.send(Command::Shutdown(at, Reply::new(move |_| reply.send(Ok(()))))).is_err() {
-            // The thread is gone, which is what was asked for; the dropped command has given the reply.
-        }
+        // A thread that is gone already is what was asked for: its dropped command replies as well.
+        self.send_behind_accepted(Command::Shutdown(at, Reply::new(move |_| reply.send(Ok(())))));
     }
 
     /// Ends the engine thread within the step it is in, and waits for it. For a process that is exiting.
@@ -279,7 +287,24 @@ impl Engine {
             .with_retry_after(self.stats.retry_after())
     }
 
-    /// The channel has room for everything pending requests can cause; a full one only delays the caller by a step. When
+    /// Sends a command after every request accepted so far, some of which may still be on the text thread.
+    fn send_behind_accepted(self: &Arc<Self>, command: Command) {
+        let engine = Arc::clone(self);
+        let command = Arc::new(Mutex::new(Some(command)));
+        let on_text_thread = Arc::clone(&command);
+        let queued = self.text.run(|| Ok(()), move |_| engine.send_once(&on_text_thread));
+        if queued.is_err() {
+            self.send_once(&command);
+        }
+    }
+
+    fn send_once(&self, command: &Mutex<Option<Command>>) {
+        if let Some(command) = lock(command).take() {
+            self.send(command);
+        }
+    }
+
+    /// The channel has room for what pending requests usually cause; a full one only delays the caller by a step. When
     /// the thread is gone, commands give their replies as they are dropped and open answers were ended by the thread.
     fn send(&self, command: Command) {
         if let Err(unsent) = self.commands.send(command)
@@ -304,6 +329,13 @@ impl Ticket {
     fn with(self, request: Request) -> Submission {
         let Self { model, sequence, reader, log, submitted_at, permit } = self;
         Submission { model, sequence, reader, request, log, submitted_at, permit }
+    }
+}
+
+/// Gives a reply that two threads may come to give.
+fn give<T>(reply: &Mutex<Option<Reply<T>>>, result: Result<T>) {
+    if let Some(reply) = lock(reply).take() {
+        reply.send(result);
     }
 }
 

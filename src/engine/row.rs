@@ -63,10 +63,13 @@ impl Row {
         state
     }
 
-    /// Ends the answer well; what was held back is delivered unless a stop sequence ended it.
+    /// Ends the answer well. Text that was held back is delivered; it may complete a stop sequence, which then is why.
     pub(super) fn finish(&mut self, reason: FinishReason, now: Instant) -> End {
         let mut rest = String::new();
-        self.text.finish(&mut rest);
+        let reason = match self.text.finish(&mut rest) {
+            StreamState::Stopped => FinishReason::Stop,
+            StreamState::Open => reason,
+        };
         let end = Ok(self.summary(reason, now));
         self.log.close(&rest, end.clone());
         end
@@ -79,11 +82,8 @@ impl Row {
     }
 
     fn summary(&self, finish_reason: FinishReason, now: Instant) -> Summary {
-        let usage = Usage {
-            input_tokens: self.num_input_tokens,
-            cached_input_tokens: 0,
-            output_tokens: self.log.num_tokens(),
-        };
+        let usage =
+            Usage { input_tokens: self.num_input_tokens, cached_input_tokens: 0, output_tokens: self.log.num_tokens() };
         let timings = self.stamps.timings(now);
         Summary { finish_reason, usage, timings, served: Served::Computed, seed: self.seed }
     }

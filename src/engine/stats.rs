@@ -112,7 +112,7 @@ impl Stats {
     /// When a refused caller has a chance: after the next end, as far as the last ones tell.
     pub(super) fn retry_after(&self) -> Duration {
         let mean = Duration::from_micros(self.end_interval_us.load(Ordering::Relaxed));
-        mean.clamp(Duration::from_millis(10), Duration::from_secs(60))
+        mean.clamp(Duration::from_millis(10), Duration::from_mins(1))
     }
 
     /// The counters now.

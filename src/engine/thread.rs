@@ -17,6 +17,10 @@ use super::config::Config;
 use super::core::{Core, Next, panic_message};
 use super::lane::Surroundings;
 
+/// Room for commands is allocated at the start. Senders beyond it wait for the engine thread's next look, which comes
+/// with every step.
+const MAX_COMMANDS: usize = 16_384;
+
 /// Makes the backend, on the engine thread: device state is bound to the thread that made it.
 pub type OpenBackend = Box<dyn FnOnce() -> Result<Box<dyn Backend>> + Send>;
 
@@ -27,7 +31,8 @@ pub(super) fn start(
     around: Surroundings,
 ) -> Result<(Sender<Command>, JoinHandle<()>)> {
     // A pending request causes at most a submission, an end and two changes of pace; the rest is for models and shutdown.
-    let (sender, commands) = bounded(config.max_pending.saturating_mul(4).saturating_add(64));
+    let room = config.max_pending.saturating_mul(4).saturating_add(64);
+    let (sender, commands) = bounded(room.min(MAX_COMMANDS));
     let (started, starting) = bounded(1);
     let body = move || {
         let obituary = Obituary(Arc::clone(&around.readers));
@@ -40,10 +45,13 @@ pub(super) fn start(
         }
         drop(obituary);
     };
-    let thread = Builder::new().name("mlx-serving".into()).spawn(body).map_err(|error| {
-        Error::new(Code::BackendError, "the engine thread could not be started").with_source(error)
-    })?;
-    starting.recv().unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
+    let thread = Builder::new()
+        .name("mlx-serving".into())
+        .spawn(body)
+        .map_err(|error| Error::new(Code::BackendError, "the engine thread could not be started").with_source(error))?;
+    starting
+        .recv()
+        .unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
     Ok((sender, thread))
 }
 

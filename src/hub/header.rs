@@ -10,25 +10,25 @@ use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 
 use super::files::{load_error, open_regular};
 use crate::error::Result;
 
 /// The limit of the format's own parsers.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-const LENGTH_BYTES: u64 = 8;
+const LENGTH_BYTES: usize = size_of::<u64>();
 /// More than any layer has; a longer shape only costs memory.
 const MAX_DIMENSIONS: usize = 16;
 
 /// The tensors of a file, in no particular order.
 pub(super) fn read_header(path: &Path) -> Result<Vec<(String, TensorInfo)>> {
     let (mut file, file_len) = open_regular(path)?;
-    let mut length = [0; LENGTH_BYTES as usize];
+    let mut length = [0; LENGTH_BYTES];
     file.read_exact(&mut length)
         .map_err(|error| load_error(path, "is too short to be a weight file").with_source(error))?;
     let header_len = u64::from_le_bytes(length);
-    let data_len = file_len.checked_sub(LENGTH_BYTES).and_then(|rest| rest.checked_sub(header_len));
+    let data_len = file_len.checked_sub(LENGTH_BYTES as u64).and_then(|rest| rest.checked_sub(header_len));
     let (Some(data_len), true) = (data_len, header_len <= MAX_HEADER_BYTES) else {
         let problem = format!("claims a header of {header_len} bytes in a file of {file_len}");
         return Err(load_error(path, &problem));
@@ -89,7 +89,8 @@ impl<'de> Visitor<'de> for TensorsVisitor {
         let mut tensors = HashMap::new();
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                // Unused, but not unread: it has to be what the format says.
+                map.next_value::<Option<HashMap<String, String>>>()?;
                 continue;
             }
             let info = map.next_value_seed(Named(&name))?;

@@ -47,3 +47,17 @@ pub struct TensorHeader {
     /// Shape; its product cannot overflow.
     pub shape: Vec<usize>,
 }
+
+impl ModelFolder {
+    /// The architecture the model says it has.
+    pub fn family(&self) -> String {
+        self.config.get("model_type").and_then(Value::as_str).unwrap_or("unknown").to_owned()
+    }
+
+    /// Bits of a weight and weights that share a scale, where the weights are quantized.
+    pub fn quantization(&self) -> Option<(u32, u32)> {
+        let quantization = self.config.get("quantization")?;
+        let number = |key| u32::try_from(quantization.get(key)?.as_u64()?).ok();
+        Some((number("bits")?, number("group_size")?))
+    }
+}

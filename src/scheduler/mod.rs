@@ -142,7 +142,9 @@ impl Scheduler {
     pub fn expire(&mut self, now: Instant) -> Vec<(SequenceId, Expiry)> {
         let expired: Vec<_> = self
             .sequences()
-            .filter_map(|sequence| self.expiry_of(sequence).filter(|&(at, _)| at <= now).map(|(_, why)| (sequence.id, why)))
+            .filter_map(|sequence| {
+                self.expiry_of(sequence).filter(|&(at, _)| at <= now).map(|(_, why)| (sequence.id, why))
+            })
             .collect();
         for &(id, _) in &expired {
             self.remove(id);

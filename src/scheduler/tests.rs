@@ -9,7 +9,7 @@ use crate::request::{FinishReason, Request, SamplingParams, SequenceId, StopRule
 const END: u32 = 9;
 
 fn config() -> Config {
-    Config { max_rows: 2, prefill_chunk: 4, park_timeout: Duration::from_secs(60) }
+    Config { max_rows: 2, prefill_chunk: 4, park_timeout: Duration::from_mins(1) }
 }
 
 fn request(prompt_len: usize, max_tokens: usize) -> Request {
@@ -195,7 +195,7 @@ fn a_sequence_parked_for_too_long_expires_and_the_moment_is_announced() {
     scheduler.add(seq(1), request(1, 9));
     plan(&mut scheduler);
     scheduler.park(seq(1), now);
-    let expiry = now + Duration::from_secs(60);
+    let expiry = now + Duration::from_mins(1);
     assert_eq!(scheduler.next(now), Decision::WaitUntil(expiry));
     assert_eq!(scheduler.expire(expiry), [(seq(1), Expiry::Parked)]);
 }
@@ -243,12 +243,16 @@ fn run(acts: Vec<Act>) {
     let mut added = 0;
     let mut step = |scheduler: &mut Scheduler, ends: u8| {
         let Decision::Run(plan) = scheduler.next(Instant::now()) else { return false };
-        plan.release.iter().for_each(|id| drop(device.remove(id)));
+        for id in &plan.release {
+            device.remove(id);
+        }
         for admission in &plan.admit {
             assert!(device.insert(admission.sequence, (0, admission.prompt.len())).is_none(), "admitted twice");
         }
         assert!(plan.rows.len() <= 2 && !plan.rows.iter().any(super::plan::Row::is_empty));
-        assert!(plan.rows.iter().filter(|row| row.feed != Feed::Sampled).map(super::plan::Row::len).sum::<usize>() <= 4);
+        assert!(
+            plan.rows.iter().filter(|row| row.feed != Feed::Sampled).map(super::plan::Row::len).sum::<usize>() <= 4
+        );
         for row in &plan.rows {
             let (fed, prompt) = device.get_mut(&row.sequence).expect("rows name admitted sequences");
             assert_eq!(row.start, *fed, "positions are fed in order, without gaps");

@@ -53,22 +53,17 @@ impl Assembler {
         }
         self.pending.extend_from_slice(bytes);
         let mut done = 0;
-        loop {
+        while done < self.pending.len() {
             let rest = &self.pending[done..];
-            let (valid, invalid) = match str::from_utf8(rest) {
-                Ok(text) => (text.len(), Some(0)),
-                Err(error) => (error.valid_up_to(), error.error_len()),
-            };
-            self.trimmer.push(str::from_utf8(&rest[..valid]).expect("just found valid"), out);
-            done += valid;
-            match invalid {
-                // What is left may become a character yet.
-                None => break,
-                Some(0) => break,
-                Some(len) => {
-                    self.trimmer.push("\u{FFFD}", out);
-                    done += len;
-                }
+            let error = str::from_utf8(rest).err();
+            let num_valid = error.map_or(rest.len(), |error| error.valid_up_to());
+            self.trimmer.push(str::from_utf8(&rest[..num_valid]).expect("just found valid"), out);
+            done += num_valid;
+            if let Some(error) = error {
+                // Without a length, what is left may become a character yet.
+                let Some(len) = error.error_len() else { break };
+                self.trimmer.push("\u{FFFD}", out);
+                done += len;
             }
         }
         self.pending.drain(..done);

@@ -59,9 +59,8 @@ pub(super) fn at(seconds: u64, format: &str) -> String {
             Some('S') => write!(out, "{second:02}"),
             Some('F') => write!(out, "{year}-{:02}-{:02}", month + 1, day + 1),
             Some('T') => write!(out, "{hour:02}:{minute:02}:{second:02}"),
-            Some('%') => write!(out, "%"),
-            Some(other) => write!(out, "%{other}"),
-            None => write!(out, "%"),
+            Some(other) if other != '%' => write!(out, "%{other}"),
+            _ => write!(out, "%"),
         };
         written.expect("a string takes any text");
     }

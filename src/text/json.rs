@@ -2,6 +2,8 @@
 //! escaping for HTML. Values come from a template, which can nest and share them without end: depth and length have
 //! limits here.
 
+use std::fmt::Write;
+
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
@@ -43,7 +45,7 @@ impl Writer<'_> {
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => self.out.push_str(&number(value)),
+            ValueKind::Number => self.out.push_str(&value.to_string()),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => self.array(value)?,
             ValueKind::Map => self.object(value)?,
@@ -75,7 +77,7 @@ impl Writer<'_> {
             // Python, too, turns keys that are not strings into strings.
             match key.as_str() {
                 Some(text) => self.string(text),
-                None if key.is_number() => self.string(&number(key)),
+                None if key.is_number() => self.string(&key.to_string()),
                 None => return Err(failed("a key is not a string")),
             }
             self.out.push_str(self.key);
@@ -98,7 +100,7 @@ impl Writer<'_> {
                 '\u{C}' => self.out.push_str("\\f"),
                 c if c < ' ' || (self.style.is_ascii && !c.is_ascii()) => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
-                        self.out.push_str(&format!("\\u{unit:04x}"));
+                        write!(self.out, "\\u{unit:04x}").expect("a string takes any text");
                     }
                 }
                 c => self.out.push(c),
@@ -136,14 +138,6 @@ impl Writer<'_> {
             self.out.push('\n');
             self.out.extend(std::iter::repeat_n(' ', indent.min(MAX_INDENT) * self.depth));
         }
-    }
-}
-
-fn number(value: &Value) -> String {
-    // Python's `1.0` keeps its point, where Display of a whole number might not.
-    match f64::try_from(value.clone()) {
-        Ok(float) if !value.is_integer() => format!("{float:?}"),
-        _ => value.to_string(),
     }
 }
 

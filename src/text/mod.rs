@@ -4,6 +4,7 @@
 
 mod assemble;
 mod date;
+mod growth;
 mod json;
 mod model;
 mod pieces;

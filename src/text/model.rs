@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::assemble::Assembler;
+use super::growth;
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
 use super::stream::TextStream;
@@ -78,7 +79,8 @@ impl ModelText {
         Ok(out)
     }
 
-    /// The string a chat becomes, ending where the model's answer begins.
+    /// The string a chat becomes, ending where the model's answer begins. Call it on a [`super::TextThread`]: a hostile
+    /// template can need more stack than other threads have.
     ///
     /// `InvalidParams` where the model has no template or its template refuses the messages; `TokenizerError` where the
     /// template fails or exceeds its budget; `ModelLoadError` where it cannot be compiled.
@@ -126,6 +128,7 @@ fn load_tokenizer(bytes: &[u8]) -> Result<(Tokenizer, Pieces)> {
     // These are settings of some training run; here a prompt is neither cut nor filled up.
     tokenizer.with_truncation(None).map_err(|error| broken(error.as_ref()))?;
     tokenizer.with_padding(None);
+    growth::check(tokenizer.get_normalizer())?;
     let pieces = Pieces::build(&tokenizer)?;
     Ok((tokenizer, pieces))
 }

@@ -13,9 +13,9 @@ use super::model::Message;
 use super::{date, json};
 use crate::error::{Code, Error, Result};
 
-/// What a template may spend: some 40 ms. Real ones take about a hundred instructions a message.
-const FUEL: u64 = 1_000_000;
-const FUEL_PER_MESSAGE: u64 = 1_000;
+/// Instructions a template may spend: real ones need about a hundred a message. An instruction can nest a value one level
+/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see the text thread's.
+const FUEL: u64 = 500_000;
 /// What a template may add to the messages.
 const MAX_OVERHEAD_BYTES: usize = 1 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -46,9 +46,7 @@ impl ChatTemplate {
 
     /// Renders the messages, ready for the model's answer.
     pub(super) fn render(&self, messages: &[Message]) -> Result<String> {
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64))));
-        let template = environment.get_template(NAME).map_err(|error| failed(&error))?;
+        let template = self.environment.get_template(NAME).map_err(|error| failed(&error))?;
         let input: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
         // Escaping can make six bytes of one.
         let mut out = Bounded { bytes: Vec::new(), limit: input.saturating_mul(6).saturating_add(MAX_OVERHEAD_BYTES) };
@@ -101,6 +99,9 @@ fn environment() -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(|error| failed(&error))?);
+    environment.set_fuel(Some(FUEL));
+    // On by default in debug builds, where a failure would copy and print all variables.
+    environment.set_debug(false);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(unknown_method_callback);
@@ -119,6 +120,7 @@ fn raise_exception(message: String) -> Result<JinjaValue, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "arguments of filters are owned")]
 fn tojson(value: &JinjaValue, options: Kwargs) -> Result<JinjaValue, minijinja::Error> {
     let separators: Option<Vec<String>> = options.get("separators")?;
     let style = json::Style {

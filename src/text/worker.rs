@@ -18,8 +18,10 @@ use crate::error::{Code, Error, Result};
 
 /// With this many jobs that did not end, none is accepted until one of them does.
 pub const MAX_STUCK_JOBS: usize = 4;
-/// Templates and regexes recurse; the memory is touched only if they do.
-const STACK_BYTES: usize = 64 << 20;
+/// A hostile template can nest a value as deep as it has instructions, and printing it takes some 420 to 840 bytes of
+/// stack a level. Only address space: memory is taken when it is touched, and given back with the thread.
+const STACK_BYTES: usize = 512 << 20;
+const WATCHDOG_STACK_BYTES: usize = 1 << 20;
 
 /// Runs slow or untrusted text work away from its caller, in the order in which it was handed over.
 ///
@@ -54,7 +56,7 @@ impl TextThread {
         });
         start_worker(&shared, &mut shared.lock())?;
         let watched = Arc::clone(&shared);
-        let watchdog = spawn(format!("{name}-watch"), move || watch(&watched))?;
+        let watchdog = spawn(format!("{name}-watch"), WATCHDOG_STACK_BYTES, move || watch(&watched))?;
         Ok(Self { shared, watchdog: Some(watchdog) })
     }
 
@@ -198,7 +200,7 @@ fn start_worker(shared: &Arc<Shared>, state: &mut State) -> Result<()> {
     state.num_started += 1;
     let number = state.num_started;
     let owned = Arc::clone(shared);
-    state.worker = Some(spawn(shared.name.clone(), move || work(&owned, number))?);
+    state.worker = Some(spawn(shared.name.clone(), STACK_BYTES, move || work(&owned, number))?);
     Ok(())
 }
 
@@ -273,11 +275,8 @@ fn abandon<'a>(shared: &'a Arc<Shared>, mut state: MutexGuard<'a, State>) -> Mut
     state.worker = None;
     state.num_started += 1;
     state.num_stuck += 1;
-    let is_last = state.num_stuck >= MAX_STUCK_JOBS;
-    let refused = if is_last { std::mem::take(&mut state.queue) } else { VecDeque::new() };
-    if !is_last && !state.is_closed {
-        drop(start_worker(shared, &mut state));
-    }
+    let is_replaced = state.num_stuck < MAX_STUCK_JOBS && !state.is_closed && start_worker(shared, &mut state).is_ok();
+    let refused = if is_replaced { VecDeque::new() } else { std::mem::take(&mut state.queue) };
     drop(state);
     let message = format!("the text took longer than {} ms to process", shared.budget.as_millis());
     if let Some(running) = running {
@@ -289,10 +288,10 @@ fn abandon<'a>(shared: &'a Arc<Shared>, mut state: MutexGuard<'a, State>) -> Mut
     shared.lock()
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+fn spawn(name: String, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     thread::Builder::new()
         .name(name)
-        .stack_size(STACK_BYTES)
+        .stack_size(stack)
         .spawn(body)
         .map_err(|error| Error::new(Code::BackendError, "the system gives no thread for text").with_source(error))
 }

@@ -8,15 +8,15 @@ import { at } from './repository.mjs'
 const read = (...path) => readFileSync(at(...path), 'utf8')
 const types = () => read('index.d.ts')
 
-/** The fields of an interface and of the interfaces they are made of: name with dots, type, default, first words. */
+const FIELD = /(?: {2}\/\*\*((?:(?!\*\/).)*)\*\/\n)? {2}(\w+)\??: (.*?)\n/gs
+
+/** The fields of an interface, then those of the interfaces they may be: name with dots, type, default, first words. */
 export function fieldsOf(name, prefix = '') {
   const body = found(new RegExp(`^export interface ${name} \\{\n(.*?)^\\}`, 'ms').exec(types()), `interface ${name}`)
-  const fields = body.matchAll(/(?: {2}\/\*\*(.*?)\*\/\n)? {2}(\w+)\?: (.*?)\n(?= {2}\/\*\*| {2}\w+\?|$)/gs)
-  return [...fields].flatMap(([, comment, field, type]) => {
-    const nested = new RegExp(`^export interface ${type} \\{`, 'm').test(types())
-    return nested
-      ? fieldsOf(type, `${prefix}${field}.`)
-      : { name: `${prefix}${field}`, type, ...documentation(comment) }
+  return [...body.matchAll(FIELD)].flatMap(([, comment, field, type]) => {
+    const nested = type.split(' | ').filter(part => new RegExp(`^export interface ${part} \\{`, 'm').test(types()))
+    const own = nested.includes(type) ? [] : [{ name: `${prefix}${field}`, type, ...documentation(comment) }]
+    return [...own, ...nested.flatMap(part => fieldsOf(part, `${prefix}${field}.`))]
   })
 }
 

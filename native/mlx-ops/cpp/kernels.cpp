@@ -1,10 +1,11 @@
-// See kernels.h. Each public function is compiled twice on x86-64, and the processor picks at load time.
+// See kernels.h. Each public function is compiled twice for x86-64 by gcc, and the processor picks at load time.
 #include "kernels.h"
 
 #include "lanes.h"
 
-#if defined(__x86_64__) && defined(__ELF__)
-#define MLX_OPS_KERNEL __attribute__((target_clones("default", "arch=haswell")))
+// A microarchitecture level, not a processor's name: that would match this one processor only.
+#if defined(__x86_64__) && defined(__ELF__) && !defined(__clang__) && __GNUC__ >= 12
+#define MLX_OPS_KERNEL __attribute__((target_clones("default", "arch=x86-64-v3")))
 #else
 #define MLX_OPS_KERNEL
 #endif

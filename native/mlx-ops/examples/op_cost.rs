@@ -13,7 +13,7 @@ use mlx_rs::fast::{ScaledDotProductAttentionMask, rope, scaled_dot_product_atten
 use mlx_rs::{Array, ops, random};
 
 const ROUNDS: usize = 200;
-/// Operations that follow one another in one evaluation, so that starting and waiting for one is shared.
+/// Operations in one evaluation, so that the cost of starting and waiting for it is shared.
 const DEPTH: usize = 32;
 
 fn main() -> Result<()> {
@@ -40,28 +40,25 @@ fn row_primitives(rows: i32, width: i32) -> Result<Vec<Cost>> {
     let x = noise(&[rows, width])?;
     let weight = noise(&[width])?;
     let gate_up = noise(&[rows, 2 * width])?;
-    let doubled = |y: Array| ops::concatenate(&[&y, &y], 1);
-    let joining = chain(&gate_up, |x| doubled(ops::split_equal(x, 2, 1)?.swap_remove(0)))?;
     let cost = |name: &str, fused, composed| (format!("{name} {rows}x{width}"), fused, composed);
     Ok(vec![
         cost(
             "rms_norm",
-            chain(&x, |x| mlx_ops::rms_norm(x, &weight, 1e-5))?,
-            chain(&x, |x| mlx_rs::fast::rms_norm(x, Some(&weight), 1e-5))?,
+            side_by_side(&x, |x| mlx_ops::rms_norm(x, &weight, 1e-5))?,
+            side_by_side(&x, |x| mlx_rs::fast::rms_norm(x, Some(&weight), 1e-5))?,
         ),
         cost(
             "add + rms_norm",
-            chain(&x, |x| Ok(mlx_ops::add_rms_norm(x, x, &weight, 1e-5)?.1))?,
-            chain(&x, |x| mlx_rs::fast::rms_norm(&ops::add(x, x)?, Some(&weight), 1e-5))?,
+            side_by_side(&x, |x| Ok(mlx_ops::add_rms_norm(x, x, &weight, 1e-5)?.1))?,
+            side_by_side(&x, |x| mlx_rs::fast::rms_norm(&ops::add(x, x)?, Some(&weight), 1e-5))?,
         ),
-        // What it takes to make the input of the next operation in the chain is not the operation's.
         cost(
             "swiglu",
-            chain(&gate_up, |x| doubled(mlx_ops::swiglu(x)?))? - joining,
-            chain(&gate_up, |x| {
+            side_by_side(&gate_up, mlx_ops::swiglu)?,
+            side_by_side(&gate_up, |x| {
                 let halves = ops::split_equal(x, 2, 1)?;
-                doubled(ops::multiply(ops::multiply(&halves[0], ops::sigmoid(&halves[0])?)?, &halves[1])?)
-            })? - joining,
+                ops::multiply(ops::multiply(&halves[0], ops::sigmoid(&halves[0])?)?, &halves[1])
+            })?,
         ),
     ])
 }
@@ -87,7 +84,7 @@ fn attention(rows: i32, length: i32, heads: i32, dim: i32) -> Result<Cost> {
         let key = rope(next()?, dim, false, 10_000.0, 1.0, length, None)?;
         let keys = ops::concatenate(&[&keys, &key], 2)?;
         let values = ops::concatenate(&[&values, &next()?], 2)?;
-        let no_mask = None::<ScaledDotProductAttentionMask>;
+        let no_mask = None::<ScaledDotProductAttentionMask<'_>>;
         scaled_dot_product_attention(&query, &keys, &values, layer.scale, no_mask, None)?.eval()
     })?;
     Ok((format!("attention {rows} rows, {length} keys, {heads}x{dim}"), fused, composed))
@@ -138,14 +135,11 @@ fn noise(shape: &[i32]) -> Result<Array> {
     Ok(array)
 }
 
-/// Microseconds for one of many operations, each of which takes the result of the one before.
-fn chain(first: &Array, operation: impl Fn(&Array) -> Result<Array>) -> Result<f64> {
+/// Microseconds for one of many operations on the same input, evaluated together.
+fn side_by_side(input: &Array, operation: impl Fn(&Array) -> Result<Array>) -> Result<f64> {
     let total = median(|| {
-        let mut x = first.clone();
-        for _ in 0..DEPTH {
-            x = operation(&x)?;
-        }
-        x.eval()
+        let outputs = (0..DEPTH).map(|_| operation(input)).collect::<Result<Vec<_>>>()?;
+        mlx_rs::transforms::eval(&outputs)
     })?;
     Ok(total / DEPTH as f64)
 }

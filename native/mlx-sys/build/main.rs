@@ -43,9 +43,9 @@ fn main() {
 fn link() -> Result<()> {
     let platform = Platform::of_target()?;
     let libraries = libraries::prepare(platform)?;
-    let archive = mlx_c::prepare(&libraries.include)?;
+    let archive = mlx_c::prepare(platform, &libraries.include)?;
     tell_linker(platform, &libraries, &archive.folder);
-    tell_dependents(&libraries, &archive);
+    tell_dependents(platform, &libraries, &archive);
     Ok(())
 }
 
@@ -61,11 +61,12 @@ fn tell_linker(platform: Platform, libraries: &Libraries, archive: &std::path::P
 }
 
 /// Seen as `DEP_MLX_*` by the build scripts of packages that depend on this one. The README says what each is for.
-fn tell_dependents(libraries: &Libraries, archive: &mlx_c::Archive) {
+fn tell_dependents(platform: Platform, libraries: &Libraries, archive: &mlx_c::Archive) {
     println!("cargo::metadata=lib_reference={}", libraries.reference.display());
     println!("cargo::metadata=lib_fast={}", libraries.fast.display());
     println!("cargo::metadata=include={}", libraries.include.display());
     println!("cargo::metadata=mlx_c={}", archive.sources.display());
+    println!("cargo::metadata=cpp_flags={}", platform.cpp_flags().join(" "));
     println!("cargo::metadata=std_format={}", in_package("cpp/std_format.h").display());
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::{Failure, Result, While};
+use crate::platform::Platform;
 use crate::{cache, in_package};
 
 /// The compiled library and what it was made from.
@@ -22,9 +23,10 @@ pub(crate) struct Archive {
 }
 
 /// Compiles mlx-c, unless an earlier build with the same compiler and sources did.
-pub(crate) fn prepare(mlx_include: &Path) -> Result<Archive> {
+pub(crate) fn prepare(platform: Platform, mlx_include: &Path) -> Result<Archive> {
     let sources = sources()?;
     let mut build = compiler(&sources, mlx_include)?;
+    build.flags(platform.cpp_flags());
     let name = format!("mlx-c-{}-{:016x}", env!("CARGO_PKG_VERSION"), fingerprint(&build)?);
     let folder = cache::root()?.join(name);
     cache::keep(&folder, |work| {
@@ -102,9 +104,14 @@ fn fingerprint(build: &cc::Build) -> Result<u64> {
     for variable in ["TARGET", "CXXFLAGS"] {
         env::var_os(variable).hash(&mut hasher);
     }
-    for input in
-        ["cpp/std_format.h", "cpp/half.cpp", "build/mlx_c.rs", "wheels/linux-x64.txt", "wheels/darwin-arm64.txt"]
-    {
+    for input in [
+        "cpp/std_format.h",
+        "cpp/half.cpp",
+        "build/mlx_c.rs",
+        "build/platform.rs",
+        "wheels/linux-x64.txt",
+        "wheels/darwin-arm64.txt",
+    ] {
         fs::read(in_package(input)).when(|| format!("read {input}"))?.hash(&mut hasher);
     }
     Ok(hasher.finish())

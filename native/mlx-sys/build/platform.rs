@@ -52,6 +52,15 @@ impl Platform {
         }
     }
 
+    /// What C++ code that uses MLX must be compiled with, whatever the oldest system is that cargo builds for.
+    pub(crate) fn cpp_flags(self) -> &'static [&'static str] {
+        match self {
+            Self::LinuxX64 => &[],
+            // The system that the pinned wheel needs; for an older one the C++ library lacks std::format.
+            Self::DarwinArm64 => &["-mmacosx-version-min=14.0"],
+        }
+    }
+
     /// Linker arguments by which a test finds its libraries. On Linux a RUNPATH, so that `LD_LIBRARY_PATH` goes first
     /// and can put another folder of libraries in its place.
     pub(crate) fn run_path(self, folder: &Path) -> Vec<String> {

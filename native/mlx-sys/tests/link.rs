@@ -51,7 +51,8 @@ fn half_precision_values_cross_the_border() -> Result<()> {
     let one_and_a_half = Array::from_slice(&[1.5f32], &[1]);
     let half = one_and_a_half.as_dtype(Dtype::Float16)?;
     let brain = one_and_a_half.as_dtype(Dtype::Bfloat16)?;
-    (half.eval()?, brain.eval()?);
+    half.eval()?;
+    brain.eval()?;
     assert_eq!(half.item_exact::<half::f16>(), half::f16::from_f32_const(1.5));
     assert_eq!(half.as_slice::<half::f16>(), [half::f16::from_f32_const(1.5)]);
     assert_eq!(brain.item_exact::<half::bf16>(), half::bf16::from_f32_const(1.5));

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, c_int, c_void};
 
 /// Harmless where the BLAS is another one.
+#[expect(unsafe_code, reason = "a C function found by its name")]
 pub(super) fn use_one_thread() {
     let Some(function) = find(c"openblas_set_num_threads") else { return };
     // SAFETY: OpenBLAS declares `void openblas_set_num_threads(int)`; it may be called at any time.
@@ -15,6 +16,7 @@ pub(super) fn use_one_thread() {
 
 /// A function of this library or of the libraries it was linked with. Node loads an addon out of sight of the global
 /// scope, so where that scope does not have the function the addon itself is asked.
+#[expect(unsafe_code, reason = "the dynamic loader's own functions")]
 fn find(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: `dlsym` and `dlopen` get valid C strings and a handle that lives as long as this library, which is never
     // unloaded while its code runs; `dladdr` fills `info` or returns 0.

@@ -125,7 +125,9 @@ impl Executor for SimExecutor {
             Some(FaultKind::Panic) => panic!("the simulated device was told to panic"),
             Some(FaultKind::Collect) | None => {}
         }
-        plan.release.iter().for_each(|id| drop(self.sequences.remove(id)));
+        for id in &plan.release {
+            self.sequences.remove(id);
+        }
         plan.admit.iter().for_each(|admission| self.admit(admission));
         let tokens = plan.rows.iter().filter_map(|row| self.feed(row).transpose()).collect::<Result<_>>()?;
         let output = StepOutput { step: plan.step, tokens };

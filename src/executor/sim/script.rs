@@ -54,7 +54,9 @@ impl Speaker {
     /// A sequence that continues `prefix`; `salt` is 0 for greedy sequences, else drawn from the seed.
     pub(super) fn new(script: &Script, prefix: &[TokenId], salt: u64) -> Self {
         let mut speaker = Self { place: script.place_of(prefix), prefix: salt };
-        prefix.iter().for_each(|&token| speaker.mix(token));
+        for &token in prefix {
+            speaker.mix(token);
+        }
         speaker
     }
 

@@ -1,0 +1,60 @@
+// A device that fails: the generations of that step end with BackendError, all others and the engine go on.
+
+import { BackendError, type SimulatedFault } from 'mlx-serving'
+import { describe, expect, test } from 'vitest'
+import { failure, INSTANT, longAnswer, simulated } from './support.js'
+
+const failing = (...faults: SimulatedFault[]) => simulated(INSTANT, { backend: { simulated: INSTANT, faults } })
+
+describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %s', kind => {
+  test('the generation it ran fails, and the next one has its whole answer', async () => {
+    const { engine, model } = await failing({ step: 5, kind })
+    const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
+    const error = await failure(engine.generate(params))
+    expect(error).toBeInstanceOf(BackendError)
+    expect(error.code).toBe('BackendError')
+    const { tokens } = await engine.generate(params)
+    expect(tokens.length).toBe(40)
+    expect(engine.stats()).toMatchObject({ failed: 1, completed: 1, recoveries: 1, running: 0 })
+  })
+
+  test('a stream has what came before the failure', async () => {
+    const { engine, model } = await failing({ step: 5, kind })
+    const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
+    let text = ''
+    const loop = async () => {
+      for await (const chunk of engine.generate(params)) text += chunk.text
+    }
+    expect(await failure(loop())).toBeInstanceOf(BackendError)
+    const whole = await engine.generate(params)
+    expect(text.length).toBeGreaterThan(0)
+    expect(whole.text.startsWith(text)).toBe(true)
+  })
+})
+
+test('generations that wait for a place are not touched', async () => {
+  const options = {
+    scheduler: { batchSize: 1 },
+    backend: { simulated: INSTANT, faults: [{ step: 5, kind: 'collect' as const }] },
+  }
+  const { engine, model } = await simulated(INSTANT, options)
+  const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
+  const [first, ...rest] = [1, 2, 3].map(() => engine.generate(params))
+  expect(await failure(first)).toBeInstanceOf(BackendError)
+  expect((await Promise.all(rest)).map(({ tokens }) => tokens.length)).toEqual([40, 40])
+})
+
+test('a device that fails again and again fails each time and no more', async () => {
+  const faults = Array.from({ length: 10 }, (_, n) => ({ step: 3 * n, kind: 'panic' as const }))
+  const { engine, model } = await failing(...faults)
+  const ends = []
+  for (let n = 0; n < 30; n++) {
+    ends.push(
+      await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }).then(
+        () => 'ended',
+        error => error.code,
+      ),
+    )
+  }
+  expect(ends.filter(end => end === 'BackendError').length).toBe(10)
+})

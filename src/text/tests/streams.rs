@@ -1,0 +1,224 @@
+//! Incremental text is the text of a full decode. The reference is the tokenizers crate's own decoder.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokenizers::Tokenizer;
+
+use super::{byte_level, decoded_by, metaspace, opened, sentence_piece};
+use crate::request::TokenId;
+use crate::text::{ModelText, StreamState};
+
+struct Shape {
+    model: Arc<ModelText>,
+    reference: Tokenizer,
+}
+
+impl Shape {
+    fn new(tokenizer: &Value) -> Self {
+        Self { model: opened(tokenizer), reference: Tokenizer::from_bytes(tokenizer.to_string()).unwrap() }
+    }
+
+    fn streamed(&self, tokens: &[TokenId]) -> String {
+        let mut stream = self.model.stream(&[]);
+        let mut out = String::new();
+        for token in tokens {
+            assert_eq!(stream.push(*token, &mut out), StreamState::Open);
+        }
+        stream.finish(&mut out);
+        out
+    }
+
+    fn check(&self, tokens: &[TokenId]) {
+        let expected = self.reference.decode(tokens, true).unwrap();
+        assert_eq!(self.streamed(tokens), expected, "streamed {tokens:?}");
+        assert_eq!(self.model.decode(tokens).unwrap(), expected, "decoded {tokens:?}");
+    }
+}
+
+fn shapes() -> Vec<Shape> {
+    let strip = |start: usize, stop: usize| json!({"type": "Strip", "content": " ", "start": start, "stop": stop});
+    let replace = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+    let chain = |stages: &[Value]| decoded_by(json!({"type": "Sequence", "decoders": stages}));
+    let (bytes, fuse) = (json!({"type": "ByteFallback"}), json!({"type": "Fuse"}));
+    let space = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+    let never = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": true});
+    let words = json!({"type": "WordPiece", "prefix": "h", "cleanup": true});
+    let tokenizers = [
+        byte_level(),
+        sentence_piece(),
+        metaspace(),
+        decoded_by(Value::Null),
+        decoded_by(never),
+        decoded_by(words),
+        decoded_by(json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})),
+        chain(&[]),
+        chain(&[replace.clone(), bytes.clone(), fuse.clone()]),
+        chain(&[replace.clone(), bytes.clone(), fuse.clone(), strip(3, 0)]),
+        chain(&[replace.clone(), strip(1, 0), bytes.clone()]),
+        chain(&[chain_of(&[replace, bytes.clone()]), fuse.clone()]),
+        chain(&[space, bytes, fuse, strip(1, 0)]),
+    ];
+    tokenizers.iter().map(Shape::new).collect()
+}
+
+fn chain_of(stages: &[Value]) -> Value {
+    json!({"type": "Sequence", "decoders": stages})
+}
+
+thread_local! {
+    // A few milliseconds each: opened once for all cases.
+    static SHAPES: Vec<Shape> = shapes();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every sequence of tokens, holes and ids beyond the vocabulary included.
+    #[test]
+    fn pieces_together_are_the_full_decode(tokens in prop::collection::vec(0_u32..300, 0..24)) {
+        SHAPES.with(|shapes| shapes.iter().for_each(|shape| shape.check(&tokens)));
+    }
+
+    /// Bytes of real characters, cut and mixed: most sequences above are no text at all.
+    #[test]
+    fn pieces_of_real_characters_are_the_full_decode(text in "[aé日😀▁ ]{0,8}", cut in 0_usize..30, flip in any::<Option<u8>>()) {
+        let mut bytes = text.into_bytes();
+        if let (Some(flip), false) = (flip, bytes.is_empty()) {
+            let at = cut % bytes.len();
+            bytes[at] = flip;
+        }
+        bytes.drain(..cut.min(bytes.len()) / 4);
+        let plain: Vec<TokenId> = bytes.iter().map(|byte| u32::from(*byte)).collect();
+        let fallback: Vec<TokenId> = bytes.iter().map(|byte| u32::from(*byte) + 3).collect();
+        SHAPES.with(|shapes| {
+            for shape in shapes {
+                shape.check(&plain);
+                shape.check(&fallback);
+            }
+        });
+    }
+
+    /// Nothing is held back but the bytes of one incomplete character.
+    #[test]
+    fn byte_level_text_is_delivered_at_once(tokens in prop::collection::vec(0_u32..270, 1..12)) {
+        SHAPES.with(|shapes| {
+            let shape = &shapes[0];
+            let mut stream = shape.model.stream(&[]);
+            let mut out = String::new();
+            for index in 0..tokens.len() {
+                stream.push(tokens[index], &mut out);
+                let full = shape.reference.decode(&tokens[..=index], true).unwrap();
+                let incomplete = full.strip_prefix(out.as_str()).unwrap();
+                assert!(incomplete.is_empty() || incomplete == "\u{FFFD}", "{incomplete:?} was held back");
+            }
+        });
+    }
+}
+
+#[test]
+fn character_is_never_split() {
+    let model = opened(&byte_level());
+    let mut stream = model.stream(&[]);
+    let mut pieces = Vec::new();
+    for byte in "a😀é".bytes() {
+        let mut out = String::new();
+        stream.push(u32::from(byte), &mut out);
+        pieces.push(out);
+    }
+    assert_eq!(pieces, ["a", "", "", "", "😀", "", "é"]);
+}
+
+#[test]
+fn incomplete_character_becomes_one_replacement_at_the_end() {
+    let model = opened(&byte_level());
+    let mut stream = model.stream(&[]);
+    let mut out = String::new();
+    for byte in &"😀".as_bytes()[..3] {
+        stream.push(u32::from(*byte), &mut out);
+    }
+    assert_eq!(out, "");
+    stream.finish(&mut out);
+    assert_eq!(out, "\u{FFFD}");
+    stream.finish(&mut out);
+    assert_eq!(out, "\u{FFFD}", "the end comes once");
+}
+
+#[test]
+fn run_of_byte_tokens_is_delivered_when_it_is_over() {
+    let model = opened(&sentence_piece());
+    let mut stream = model.stream(&[]);
+    let mut out = String::new();
+    for byte in "é".bytes() {
+        stream.push(u32::from(byte) + 3, &mut out);
+    }
+    assert_eq!(out, "");
+    stream.push(261, &mut out);
+    assert_eq!(out, "éh");
+}
+
+#[test]
+fn special_and_unknown_tokens_have_no_text() {
+    let model = opened(&byte_level());
+    for token in [264, 265, 266, 268, 289, 291, 5_000, TokenId::MAX] {
+        let mut out = String::new();
+        let mut stream = model.stream(&[]);
+        stream.push(token, &mut out);
+        stream.finish(&mut out);
+        assert_eq!(out, "", "token {token}");
+    }
+    assert_eq!(model.decode(&[267]).unwrap(), "<tool é ▁>", "an added token that is not special is text");
+}
+
+#[test]
+fn trailing_characters_of_a_trimming_decoder_are_held_until_they_are_not_the_last() {
+    let model = opened(&decoded_by(chain_of(&[
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "Fuse"}),
+        json!({"type": "Strip", "content": " ", "start": 1, "stop": 2}),
+    ])));
+    let [space, h] = [259, 261];
+    let text = |tokens: &[TokenId]| model.decode(tokens).unwrap();
+    assert_eq!(text(&[space, h, space, space]), "h");
+    assert_eq!(text(&[space, h, space, space, space]), "h ");
+    assert_eq!(text(&[space, h, space, h]), "h h");
+    assert_eq!(text(&[space, space]), "", "a text of nothing else ends in nothing, not in a panic");
+    assert_eq!(text(&[]), "");
+}
+
+#[test]
+fn stop_sequence_across_tokens_ends_the_stream() {
+    let model = opened(&byte_level());
+    let mut stream = model.stream(&["é😀".to_owned()]);
+    let mut out = String::new();
+    let states: Vec<_> = "aé😀b".bytes().map(|byte| stream.push(u32::from(byte), &mut out)).collect();
+    assert_eq!(states.iter().position(|state| *state == StreamState::Stopped), Some(6));
+    assert_eq!(states.last(), Some(&StreamState::Stopped), "and stays ended");
+    assert_eq!(stream.finish(&mut out), StreamState::Stopped);
+    assert_eq!(out, "a");
+}
+
+#[test]
+fn stop_sequence_completed_by_what_was_held_back_is_not_delivered() {
+    let model = opened(&sentence_piece());
+    let mut stream = model.stream(&["\n".to_owned()]);
+    let mut out = String::new();
+    assert_eq!(stream.push(261, &mut out), StreamState::Open);
+    assert_eq!(stream.push(u32::from(b'\n') + 3, &mut out), StreamState::Open);
+    assert_eq!(stream.finish(&mut out), StreamState::Stopped);
+    assert_eq!(out, "h");
+}
+
+#[test]
+fn unfinished_stop_sequence_is_delivered_at_the_end() {
+    let model = opened(&byte_level());
+    let mut stream = model.stream(&["END".to_owned()]);
+    let mut out = String::new();
+    for byte in "xEN".bytes() {
+        stream.push(u32::from(byte), &mut out);
+    }
+    assert_eq!(out, "x");
+    assert_eq!(stream.finish(&mut out), StreamState::Open);
+    assert_eq!(out, "xEN");
+}

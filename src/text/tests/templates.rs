@@ -1,0 +1,221 @@
+//! Chat templates render as Hugging Face's do, and hostile ones come to an end. Expected strings were made with Jinja2
+//! as `transformers` sets it up.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{byte_level, model_folder, open_files};
+use crate::error::{Code, Error, Result};
+use crate::text::{Message, ModelText, TextThread};
+
+fn with_config(tokenizer_config: Value, files: &[(&str, &[u8])]) -> Result<ModelText> {
+    let tokenizer = byte_level().to_string();
+    let mut all = vec![("tokenizer.json", tokenizer.as_bytes())];
+    all.extend(files);
+    open_files(model_folder(json!({}), json!({}), tokenizer_config), &all)
+}
+
+fn message(role: &str, content: &str) -> Message {
+    Message { role: role.to_owned(), content: content.to_owned(), name: None }
+}
+
+fn chat() -> Vec<Message> {
+    vec![message("system", "Be brief."), message("user", " Hi & <bye>\n"), message("assistant", "Yes?")]
+}
+
+fn render(template: &str) -> Result<String> {
+    with_config(json!({"chat_template": template, "bos_token": "<s>", "eos_token": {"content": "</s>"}}), &[])?
+        .render(&chat())
+}
+
+#[track_caller]
+fn renders(template: &str, expected: &str) {
+    assert_eq!(render(template).unwrap(), expected);
+}
+
+#[track_caller]
+fn fails(template: &str) -> Error {
+    let start = Instant::now();
+    let error = render(template).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(20), "{template} took {:?}", start.elapsed());
+    error
+}
+
+const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+#[test]
+fn chat_is_rendered_up_to_the_answer() {
+    renders(
+        CHATML,
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi & <bye>\n<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>assistant\n",
+    );
+}
+
+#[test]
+fn whitespace_around_blocks_is_trimmed_as_in_hugging_face() {
+    renders(
+        "{{ bos_token }}\n{% for m in messages %}\n    {% if loop.first %}\n  [{{ m.role }}]\n    {% endif %}\n{% endfor %}\nend\n",
+        "<s>\n  [system]\nend",
+    );
+    renders("a\n  {%- if true %}\n b {{- eos_token }} c\n  {%+ endif %}\n", "a b</s> c\n  ");
+}
+
+#[test]
+fn namespaces_loop_controls_and_python_methods_work() {
+    renders(
+        "{% set ns = namespace(n=0, last='') %}{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{% set ns.n = ns.n + 1 %}{% set ns.last = m.content.strip().split(' ')[-1].upper() %}{% if ns.n == 1 %}{% break %}{% endif %}{% endfor %}{{ ns.n }} {{ ns.last }} {{ messages[0].content.startswith('Be') }} {{ messages[1:] | length }} {{ messages[-1]['role'].title() }} {{ none }} {{ 'x'.replace('x', 'y').rstrip('y') ~ 1 }}",
+        "1 <BYE> True 2 Assistant None 1",
+    );
+}
+
+#[test]
+fn variables_that_a_chat_has_are_there_and_others_are_not() {
+    renders(
+        "{{ tools is none }} {{ documents is none }} {{ unheard is defined }} {{ unheard }}{{ messages[0].name is defined }} {{ pad_token is defined }}",
+        "True True False False False",
+    );
+    let model = with_config(json!({"chat_template": "{{ messages[0].name }}"}), &[]).unwrap();
+    let named = Message { name: Some("Ada".to_owned()), ..message("user", "x") };
+    assert_eq!(model.render(&[named]).unwrap(), "Ada");
+}
+
+#[test]
+fn json_is_written_as_python_writes_it() {
+    renders("{{ messages[1] | tojson }}", r#"{"role": "user", "content": " Hi & <bye>\n"}"#);
+    renders(
+        "{{ {'b': [1, 2.5, true, none], 'a': {}, 'é': [], 'q': '\"\\\\'} | tojson(indent=2) }}",
+        "{\n  \"b\": [\n    1,\n    2.5,\n    true,\n    null\n  ],\n  \"a\": {},\n  \"é\": [],\n  \"q\": \"\\\"\\\\\"\n}",
+    );
+    renders(
+        "{{ {'b': 1, 'a': 'é😀'} | tojson(ensure_ascii=true, sort_keys=true, separators=[',', ':']) }}",
+        r#"{"a":"\u00e9\ud83d\ude00","b":1}"#,
+    );
+    renders("{{ [1.0, 3, -2] | tojson }}", "[1.0, 3, -2]");
+    assert_eq!(fails("{{ unheard | tojson }}").code(), Code::TokenizerError);
+}
+
+#[test]
+fn generation_marks_of_training_are_passed_over() {
+    renders(
+        "{% for m in messages %}\n{%- generation -%}\n {{ m.role }} {% endgeneration %}\n{% endfor %}",
+        "system user assistant ",
+    );
+    renders("{% set generation = 'kept' %}{{ generation }}", "kept");
+}
+
+#[test]
+fn template_that_refuses_the_messages_blames_the_messages() {
+    let error = fails("{{ raise_exception('Roles must alternate: ' + messages[0].role) }}");
+    assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("messages")));
+    assert!(error.message().ends_with("Roles must alternate: system"), "{error}");
+    let error = fails("{% macro check() %}{{ raise_exception('inside') }}{% endmacro %}{{ check() }}");
+    assert_eq!(error.code(), Code::InvalidParams);
+}
+
+#[test]
+fn template_that_fails_by_itself_is_the_models_fault() {
+    for template in ["{{ messages[0].content.nonsense() }}", "{{ unheard.of }}", "{{ 1 / 0 }}", "{% include 'x' %}"] {
+        let error = fails(template);
+        assert_eq!(error.code(), Code::TokenizerError, "{template}: {error}");
+        assert!(error.message().contains("chat template failed"), "{error}");
+    }
+}
+
+#[test]
+fn broken_template_waits_for_the_first_chat() {
+    let model = with_config(json!({"chat_template": "{% for %}"}), &[]).unwrap();
+    assert!(model.encode("plain prompts still work").is_ok());
+    let error = model.render(&chat()).unwrap_err();
+    assert_eq!(error.code(), Code::ModelLoadError);
+    assert!(error.message().contains("chat template is broken"), "{error}");
+}
+
+#[test]
+fn model_without_a_template_points_to_prompt() {
+    let error = with_config(json!({}), &[]).unwrap().render(&chat()).unwrap_err();
+    assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("messages")));
+    assert!(error.message().contains("`prompt`"), "{error}");
+}
+
+#[test]
+fn template_is_found_in_all_the_places_models_put_it() {
+    let config = json!({"chat_template": "config"});
+    let list =
+        json!({"chat_template": [{"name": "tool_use", "template": "tool"}, {"name": "default", "template": "list"}]});
+    let jinja: (&str, &[u8]) = ("chat_template.jinja", b"jinja");
+    let json: (&str, &[u8]) = ("chat_template.json", br#"{"chat_template": "json"}"#);
+    let rendered =
+        |config: &Value, files: &[(&str, &[u8])]| with_config(config.clone(), files).unwrap().render(&chat());
+    assert_eq!(rendered(&config, &[jinja, json]).unwrap(), "jinja");
+    assert_eq!(rendered(&config, &[json]).unwrap(), "config");
+    assert_eq!(rendered(&list, &[]).unwrap(), "list");
+    assert_eq!(rendered(&json!({}), &[json]).unwrap(), "json");
+    for bad in [json!({"chat_template": 7}), json!({"chat_template": [{"name": "a"}, {"name": "b"}]})] {
+        let error = rendered(&bad, &[]).unwrap_err();
+        assert_eq!(error.code(), Code::ModelLoadError);
+        assert!(error.message().contains("tokenizer_config.json"), "{error}");
+    }
+    assert_eq!(rendered(&config, &[("chat_template.jinja", b"\xFF")]).unwrap_err().code(), Code::ModelLoadError);
+}
+
+#[test]
+fn endless_template_runs_out_of_budget() {
+    let loops = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% set x = a + b %}{% endfor %}{% endfor %}{% endfor %}";
+    let error = fails(loops);
+    assert_eq!(error.code(), Code::TokenizerError);
+    assert!(error.message().contains("budget"), "{error}");
+}
+
+#[test]
+fn flood_of_output_is_stopped() {
+    for template in [
+        "{% for a in range(10000) %}{{ 'x' * 10000 }}{% endfor %}".to_owned(),
+        format!("{{% for a in range(10000) %}}{}{{% endfor %}}", "y".repeat(10_000)),
+        "{{ 'x' * 90000000 }}".to_owned(),
+    ] {
+        assert_eq!(fails(&template).code(), Code::TokenizerError);
+    }
+}
+
+#[test]
+fn recursion_is_stopped() {
+    let macros = "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}".to_owned();
+    let parentheses = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
+    let blocks = "{% if true %}".repeat(50_000) + &"{% endif %}".repeat(50_000);
+    for template in [macros, parentheses, blocks] {
+        assert!(matches!(fails(&template).code(), Code::TokenizerError | Code::ModelLoadError));
+    }
+}
+
+#[test]
+fn value_nested_without_end_is_stopped() {
+    let nested = |open: &str, close: &str, used: &str| {
+        let value = format!("{}ns.x{}", open.repeat(30), close.repeat(30));
+        format!(
+            "{{% set ns = namespace(x=[1]) %}}{{% for i in range(100000) %}}{{% set ns.x = {value} %}}{{% if i == 8000 %}}{used}{{% endif %}}{{% endfor %}}"
+        )
+    };
+    let shared = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
+    let templates = [
+        nested("[", "]", ""),
+        nested("[", "]", "{{ ns.x | tojson }}"),
+        nested("{'a':", "}", "{{ ns.x | string | length }}"),
+        format!("{shared}{{{{ ns.x | tojson }}}}"),
+        format!("{shared}{{{{ ns.x }}}}"),
+    ];
+    let thread = TextThread::start("text-test", 1, Duration::from_mins(1)).unwrap();
+    for template in templates {
+        let (tell, told) = std::sync::mpsc::channel();
+        let shown = template.clone();
+        let job = move || with_config(json!({"chat_template": template}), &[])?.render(&chat());
+        thread.run(job, move |result| tell.send(result).unwrap()).unwrap();
+        assert_eq!(told.recv().unwrap().unwrap_err().code(), Code::TokenizerError, "{shown}");
+    }
+}
+
+#[test]
+fn oversized_template_is_refused() {
+    let error = fails(&"x".repeat((1 << 20) + 1));
+    assert_eq!(error.code(), Code::ModelLoadError);
+}

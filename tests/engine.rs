@@ -1,0 +1,8 @@
+//! The engine from its handle to a simulated device: what a caller relies on, seen through `submit` and `drain` alone.
+
+mod engine {
+    mod answers;
+    mod ends;
+    mod failures;
+    mod support;
+}

@@ -1,0 +1,140 @@
+use std::time::{Duration, Instant};
+
+use mlx_serving::engine::{Config, Draft};
+use mlx_serving::error::Code;
+use mlx_serving::request::FinishReason;
+
+use super::support::{Caller, draft, wait};
+
+const SLOW: &str = "m3-max/llama-3.2-3b-4bit";
+
+fn one_row() -> Caller {
+    Caller::with(Config { max_rows: 1, ..Config::default() }, SLOW, Vec::new())
+}
+
+fn idle(caller: &Caller) {
+    while caller.engine.stats().running + caller.engine.stats().queued > 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_cancelled_answer_ends_with_what_there_is() {
+    let caller = one_row();
+    let whole = caller.ask(draft("Hello", 60)).whole;
+    let reader = caller.stream(draft("Hello", 60));
+    caller.tokens(reader, 3);
+    caller.engine.cancel(reader);
+    let cut = caller.answer(reader);
+    assert_eq!(cut.end.expect("ended").expect("well").finish_reason, FinishReason::Cancelled);
+    assert!(whole.starts_with(&cut.whole) && cut.whole.len() < whole.len());
+}
+
+#[test]
+fn a_request_can_be_cancelled_right_after_it_was_made_and_while_it_waits() {
+    let caller = one_row();
+    let running = caller.stream(draft("Hello", 60));
+    caller.tokens(running, 1);
+    for _ in 0..20 {
+        let reader = caller.submit(draft("Other", 60));
+        caller.engine.cancel(reader);
+        let summary = caller.answer(reader).end.expect("ended").expect("well");
+        assert_eq!((summary.finish_reason, summary.usage.output_tokens), (FinishReason::Cancelled, 0));
+    }
+    assert_eq!(caller.answer(running).tokens.len(), 60, "the running one is not touched");
+}
+
+#[test]
+fn readers_that_leave_free_everything_whenever_they_do() {
+    let caller = Caller::with(Config { max_pending: 64, ..Config::default() }, "instant", Vec::new());
+    for round in 0..200 {
+        let reader = caller.stream(draft("Hello", 4_000));
+        if round % 2 == 0 {
+            caller.tokens(reader, round % 5);
+        }
+        caller.engine.release(reader);
+    }
+    idle(&caller);
+    let stats = caller.engine.stats();
+    assert_eq!(stats.completed + stats.cancelled + stats.failed, 200);
+    assert!(caller.ask(draft("Hello", 5)).end.expect("ended").is_ok(), "all permits came back");
+}
+
+#[test]
+fn a_deadline_ends_a_request_wherever_it_is() {
+    let caller = one_row();
+    let soon = || Some(Instant::now() + Duration::from_millis(150));
+    let running = caller.stream(Draft { deadline: soon(), ..draft("Hello", 4_000) });
+    let queued = caller.stream(Draft { deadline: soon(), ..draft("Other", 4_000) });
+    for reader in [running, queued] {
+        assert_eq!(caller.answer(reader).end.expect("ended").expect_err("too late").code(), Code::Timeout);
+    }
+    idle(&caller);
+}
+
+#[test]
+fn a_reader_that_never_reads_ends_with_slow_consumer() {
+    let config = Config { buffer_tokens: 4, park_timeout: Duration::from_millis(30), ..Config::default() };
+    let caller = Caller::with(config, "instant", Vec::new());
+    let reader = caller.stream(draft("Hello", 60));
+    assert_eq!(caller.answer(reader).end.expect("ended").expect_err("too slow").code(), Code::SlowConsumer);
+}
+
+#[test]
+fn more_requests_than_may_be_pending_are_refused_and_told_when_to_come_back() {
+    let caller = Caller::with(Config { max_pending: 2, ..Config::default() }, SLOW, Vec::new());
+    let readers: Vec<_> = (0..2).map(|_| caller.submit(draft("Hello", 20))).collect();
+    let refused = caller.engine.submit(caller.model, draft("Hello", 20)).expect_err("full");
+    assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
+    assert!(refused.retry_after().expect("says when") > Duration::ZERO);
+    for reader in readers {
+        caller.answer(reader);
+    }
+    assert!(caller.ask(draft("Hello", 5)).end.expect("ended").is_ok());
+}
+
+#[test]
+fn shutdown_lets_running_answers_end_and_refuses_new_ones() {
+    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let readers: Vec<_> = (0..50).map(|id| caller.submit(draft(&format!("question {id}"), 5))).collect();
+    wait(|reply| caller.engine.shutdown(Duration::from_mins(1), reply)).expect("shuts down");
+    for reader in readers {
+        caller.answer(reader).end.expect("ended").expect("well");
+    }
+    let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("closed");
+    assert_eq!(refused.code(), Code::EngineClosed);
+    wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("a second time, too");
+}
+
+#[test]
+fn shutdown_without_patience_ends_every_answer_with_engine_closed() {
+    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let readers: Vec<_> = (0..50).map(|id| caller.stream(draft(&format!("question {id}"), 4_000))).collect();
+    caller.tokens(readers[0], 1);
+    wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down");
+    for reader in readers {
+        assert_eq!(caller.answer(reader).end.expect("ended").expect_err("cut").code(), Code::EngineClosed);
+    }
+}
+
+#[test]
+fn stopping_joins_the_engine_thread_and_ends_every_answer() {
+    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let readers: Vec<_> = (0..5).map(|_| caller.submit(draft("Hello", 4_000))).collect();
+    caller.engine.stop();
+    caller.engine.stop();
+    for reader in readers {
+        assert_eq!(caller.answer(reader).end.expect("ended").expect_err("cut").code(), Code::EngineClosed);
+    }
+}
+
+#[test]
+fn an_unloaded_model_lets_running_answers_end_and_takes_no_new_ones() {
+    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let running = caller.stream(draft("Hello", 10));
+    caller.tokens(running, 1);
+    wait(|reply| caller.engine.unload(caller.model, reply)).expect("unloads");
+    assert!(caller.answer(running).end.expect("ended").is_ok());
+    let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("gone");
+    assert_eq!(refused.code(), Code::ModelNotLoaded);
+}

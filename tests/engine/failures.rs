@@ -1,0 +1,77 @@
+use mlx_serving::engine::{Config, Draft, Engine, Prompt};
+use mlx_serving::error::{Code, Error};
+use mlx_serving::executor::sim::{Fault, FaultKind};
+
+use super::support::{Caller, draft, wait};
+
+#[test]
+fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
+    let broken = Box::new(|| Err(Error::new(Code::BackendError, "no device here")));
+    let error = Engine::start(Config::default(), broken, Box::new(|| ())).err().expect("does not start");
+    assert_eq!((error.code(), error.message()), (Code::BackendError, "no device here"));
+    let panics = Box::new(|| panic!("no luck either"));
+    let error = Engine::start(Config::default(), panics, Box::new(|| ())).err().expect("does not start");
+    assert!(error.message().contains("no luck either"));
+}
+
+/// Whatever goes wrong in a step ends the requests of that step and nothing else.
+#[test]
+fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
+    for kind in [FaultKind::Submit, FaultKind::Collect, FaultKind::Panic] {
+        let config = Config { max_rows: 2, ..Config::default() };
+        let healthy = Caller::with(config, "instant", Vec::new()).ask(draft("question 2", 9)).whole;
+        let caller = Caller::with(config, "instant", vec![Fault { step: 4, kind }]);
+        let readers: Vec<_> = (0..3).map(|id| caller.submit(draft(&format!("question {id}"), 9))).collect();
+        let ends: Vec<_> = readers.into_iter().map(|reader| caller.answer(reader)).collect();
+        let failed = ends.iter().filter(|answer| {
+            answer.end.as_ref().expect("ended").as_ref().is_err_and(|error| error.code() == Code::BackendError)
+        });
+        assert!((1..=2).contains(&failed.count()), "{kind:?}: those in the step, and only those");
+        if let Ok(Ok(_)) = ends[2].end.clone().ok_or(()) {
+            assert_eq!(ends[2].whole, healthy, "{kind:?}: neighbours are not touched");
+        }
+        assert_eq!(caller.ask(draft("question 2", 9)).whole, healthy, "{kind:?}: the next request runs");
+        assert_eq!(caller.engine.stats().recoveries, 1);
+    }
+}
+
+#[test]
+fn a_parked_answer_survives_a_device_failure_by_computing_again() {
+    let config = Config { buffer_tokens: 4, ..Config::default() };
+    let whole = Caller::with(config, "instant", Vec::new()).ask(draft("Hello", 40)).whole;
+    let caller = Caller::with(config, "instant", vec![Fault { step: 12, kind: FaultKind::Collect }]);
+    let parked = caller.stream(draft("Hello", 40));
+    while caller.engine.stats().parked == 0 {
+        std::thread::yield_now();
+    }
+    assert!(caller.ask(draft("Other", 30)).end.expect("ended").is_err(), "the step fails");
+    caller.engine.credit(parked, 1_000);
+    let answer = caller.answer(parked);
+    assert_eq!(answer.end.expect("ended").map(|_| answer.whole).expect("well"), whole);
+}
+
+#[test]
+fn what_is_wrong_with_a_prompt_comes_as_the_end_of_its_answer() {
+    let caller = Caller::new();
+    let error = |draft: Draft| caller.ask(draft).end.expect("ended").expect_err("wrong");
+    let empty = error(Draft { prompt: Prompt::Tokens(Vec::new()), ..draft("", 5) });
+    assert_eq!((empty.code(), empty.param()), (Code::InvalidParams, Some("prompt")));
+    let outside = error(Draft { prompt: Prompt::Tokens(vec![1, 4_000_000_000]), ..draft("", 5) });
+    assert_eq!((outside.code(), outside.param()), (Code::InvalidParams, Some("prompt")));
+    assert!(outside.message().contains("position 1"));
+    let long = error(draft("Hello", 1_000_000));
+    assert_eq!((long.code(), long.limit()), (Code::ContextLengthExceeded, Some(8_192.0)));
+    assert_eq!(error(draft(&"word ".repeat(9_000), 5)).code(), Code::ContextLengthExceeded);
+    assert_eq!(error(draft("Hello", usize::MAX)).code(), Code::ContextLengthExceeded);
+}
+
+#[test]
+fn a_folder_that_is_no_model_is_an_error_and_nothing_else() {
+    let caller = Caller::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = wait(|reply| caller.engine.load(folder.path().into(), reply)).expect_err("empty");
+    assert_eq!(error.code(), Code::ModelLoadError);
+    let error = wait(|reply| caller.engine.load(folder.path().join("nothing"), reply)).expect_err("missing");
+    assert_eq!(error.code(), Code::ModelNotFound);
+    assert!(caller.ask(draft("Hello", 5)).end.expect("ended").is_ok());
+}

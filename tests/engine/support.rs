@@ -1,0 +1,162 @@
+//! An engine on a simulated device, and callers that wait for their answers.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use mlx_serving::answers::{End, ReaderId};
+use mlx_serving::clock::RealClock;
+use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, Prompt, Reply};
+use mlx_serving::error::Result;
+use mlx_serving::executor::Backend;
+use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
+use mlx_serving::text::ModelText;
+
+/// How long a test waits for what must happen; long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What one reader was given.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) tokens: Vec<u32>,
+    pub(super) num_chunks: usize,
+    pub(super) end: Option<End>,
+    /// Text of the whole answer, as the end reports it.
+    pub(super) whole: String,
+}
+
+/// An engine with one model, and everything its readers were given so far.
+pub(super) struct Caller {
+    pub(super) engine: Arc<Engine>,
+    pub(super) model: ModelKey,
+    answers: Mutex<HashMap<ReaderId, Answer>>,
+    woken: Arc<(Mutex<bool>, Condvar)>,
+}
+
+fn model_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/fixtures/walk-byte-level")
+}
+
+/// A backend of simulated devices that know a real tokenizer's vocabulary.
+pub(super) fn simulated(profile: &'static str, faults: Vec<Fault>) -> OpenBackend {
+    Box::new(move || {
+        let profile = Profile::named(profile).expect("a listed profile");
+        let vocabulary = Box::new(|folder: &_| {
+            let text = ModelText::open(folder)?;
+            let sentences = ["One two three. ", "Four, five. ", "Six seven eight nine. "];
+            // Long enough that no answer ends before a test has seen the middle of it.
+            let sentences = sentences.iter().map(|it| text.encode_rendered(&it.repeat(12))).collect::<Result<_>>()?;
+            let script = Script::new(sentences, text.end_tokens()[0]).expect("there are words");
+            Ok((script, text.vocab_size()))
+        });
+        let backend = SimBackend::new(profile, Arc::new(RealClock), vocabulary).with_faults(faults);
+        Ok(Box::new(backend) as Box<dyn Backend>)
+    })
+}
+
+impl Caller {
+    pub(super) fn new() -> Self {
+        Self::with(Config::default(), "instant", Vec::new())
+    }
+
+    pub(super) fn with(config: Config, profile: &'static str, faults: Vec<Fault>) -> Self {
+        let woken = Arc::new((Mutex::new(false), Condvar::new()));
+        let signal = Arc::clone(&woken);
+        let wake = Box::new(move || {
+            *signal.0.lock().expect("not poisoned") = true;
+            signal.1.notify_all();
+        });
+        let engine = Engine::start(config, simulated(profile, faults), wake).expect("the engine starts");
+        let model = wait(|reply| engine.load(model_folder(), reply)).expect("the model loads").key;
+        Self { engine, model, answers: Mutex::default(), woken }
+    }
+
+    pub(super) fn submit(&self, draft: Draft) -> ReaderId {
+        self.engine.submit(self.model, draft).expect("accepted")
+    }
+
+    pub(super) fn stream(&self, draft: Draft) -> ReaderId {
+        let reader = self.submit(draft);
+        self.engine.stream(reader);
+        reader
+    }
+
+    /// Waits for the end of a reader.
+    pub(super) fn answer(&self, reader: ReaderId) -> Answer {
+        self.until(|answers| answers.get(&reader).filter(|answer| answer.end.is_some()).cloned())
+    }
+
+    /// Waits until a reader has been given that many tokens.
+    pub(super) fn tokens(&self, reader: ReaderId, num_tokens: usize) {
+        self.until(|answers| answers.get(&reader).filter(|answer| answer.tokens.len() >= num_tokens).map(drop));
+    }
+
+    pub(super) fn ask(&self, draft: Draft) -> Answer {
+        self.answer(self.submit(draft))
+    }
+
+    /// What a reader was given so far.
+    pub(super) fn so_far(&self, reader: ReaderId) -> Answer {
+        self.answers.lock().expect("not poisoned").get(&reader).cloned().unwrap_or_default()
+    }
+
+    /// Drains until `done` finds what it looks for.
+    pub(super) fn until<T>(&self, done: impl Fn(&HashMap<ReaderId, Answer>) -> Option<T>) -> T {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            self.drain();
+            if let Some(found) = done(&self.answers.lock().expect("not poisoned")) {
+                return found;
+            }
+            let woken = self.woken.0.lock().expect("not poisoned");
+            let (mut woken, waited) = self
+                .woken
+                .1
+                .wait_timeout_while(woken, give_up.saturating_duration_since(Instant::now()), |woken| !*woken)
+                .expect("not poisoned");
+            *woken = false;
+            assert!(!waited.timed_out(), "nothing came");
+        }
+    }
+
+    pub(super) fn drain(&self) {
+        let (mut tokens, mut text) = (Vec::new(), String::new());
+        let (mut token_at, mut byte_at) = (0, 0);
+        for delivery in self.engine.drain(&mut tokens, &mut text) {
+            let mut answers = self.answers.lock().expect("not poisoned");
+            let answer = answers.entry(delivery.reader).or_default();
+            assert!(answer.end.is_none(), "nothing is delivered after the end");
+            answer.tokens.extend(&tokens[token_at..token_at + delivery.num_tokens]);
+            answer.text.push_str(&text[byte_at..byte_at + delivery.num_bytes]);
+            answer.num_chunks += usize::from(delivery.num_bytes > 0);
+            token_at += delivery.num_tokens;
+            byte_at += delivery.num_bytes;
+            if let Some((end, log)) = delivery.end {
+                answer.whole = log.text();
+                answer.end = Some(end);
+            }
+        }
+    }
+}
+
+pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
+    Draft {
+        prompt: Prompt::Text(prompt.into()),
+        max_tokens: Some(max_tokens),
+        temperature: None,
+        top_p: None,
+        seed: 0,
+        stop_sequences: Vec::new(),
+        deadline: None,
+    }
+}
+
+/// Calls something that replies, and waits for the reply.
+pub(super) fn wait<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T> {
+    let (sender, receiver): (_, Receiver<Result<T>>) = channel();
+    call(Reply::new(move |result| drop(sender.send(result))));
+    receiver.recv_timeout(PATIENCE).expect("every command gets a reply")
+}
