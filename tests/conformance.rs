@@ -7,8 +7,8 @@ mod conformance {
     mod driver;
     mod folders;
 
-    mod against_mlx_lm;
     mod against_itself;
+    mod against_mlx_lm;
     mod bad_models;
     mod bad_plans;
     mod sampling;

@@ -33,7 +33,8 @@ fn a_config_number_out_of_range_is_an_error_that_names_the_field() {
         "head_dim",
         "max_position_embeddings",
     ];
-    let values = [json!(0), json!(-1), json!(1.5), json!(1e300), json!(i64::MAX), json!(u64::MAX), json!("8"), json!([1])];
+    let values =
+        [json!(0), json!(-1), json!(1.5), json!(1e300), json!(i64::MAX), json!(u64::MAX), json!("8"), json!([1])];
     for (field, value) in fields.iter().flat_map(|field| values.iter().map(move |value| (field, value))) {
         let error = open(&with_config(field, value.clone()));
         assert_eq!(error.code(), Code::ModelLoadError, "{field} = {value}: {error}");

@@ -133,8 +133,12 @@ pub(crate) const ANSWER: usize = 64;
 pub(crate) fn first_step(id: u64, prompt: &[TokenId]) -> Plan {
     let sequence = SequenceId(id);
     let row = Row { sequence, start: 0, feed: Feed::Prompt { len: prompt.len() }, sample: true };
-    let admission =
-        Admission { sequence, prompt: prompt.into(), sampling: SamplingParams::GREEDY, max_positions: prompt.len() + 8 };
+    let admission = Admission {
+        sequence,
+        prompt: prompt.into(),
+        sampling: SamplingParams::GREEDY,
+        max_positions: prompt.len() + 8,
+    };
     Plan { admit: vec![admission], rows: vec![row], ..Plan::default() }
 }
 

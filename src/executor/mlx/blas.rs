@@ -1,4 +1,4 @@
-//! Keeps OpenBLAS, where it is the BLAS that MLX was given, to one thread: on small matrices its threads cost more than
+//! Keeps `OpenBLAS`, where it is the BLAS that MLX was given, to one thread: on small matrices its threads cost more than
 //! they bring, and its workers deadlock a process that exits while they run.
 
 use std::ffi::{CStr, c_int, c_void};

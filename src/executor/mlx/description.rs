@@ -114,11 +114,6 @@ impl Description {
             quantization: read_quantization(fields)?,
         })
     }
-
-    /// Columns of the fused q, k, v projection.
-    pub(super) fn qkv_width(&self) -> i32 {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
 }
 
 fn check_model_type(fields: Fields<'_>) -> Result<()> {

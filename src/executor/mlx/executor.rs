@@ -130,9 +130,9 @@ impl MlxExecutor {
         let pending = self.attention.finish();
         let outputs = tokens.iter().chain(&pending);
         if self.overlaps {
-            async_eval(outputs)?
+            async_eval(outputs)?;
         } else {
-            eval(outputs)?
+            eval(outputs)?;
         }
         Ok(tokens)
     }

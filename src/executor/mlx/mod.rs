@@ -18,9 +18,9 @@ mod kernels;
 mod linear;
 mod sampler;
 mod sequences;
-mod weights;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::collections::VecDeque;
 

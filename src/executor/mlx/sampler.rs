@@ -32,7 +32,7 @@ pub(super) struct Sampler {
     included: Array,
 }
 
-/// Multipliers of MurmurHash3's 32-bit finalizer (Austin Appleby, public domain).
+/// Multipliers of `MurmurHash3`'s 32-bit finalizer (Austin Appleby, public domain).
 const SPREAD: [u32; 2] = [0x85eb_ca6b, 0xc2b2_ae35];
 
 impl Sampler {
@@ -61,12 +61,12 @@ impl Sampler {
         if random.is_empty() {
             return argmax_axis(logits, -1, false);
         }
-        let drawn: Vec<Draw> = random.iter().map(|row| draws[*row]).collect();
+        let warm: Vec<Draw> = random.iter().map(|row| draws[*row]).collect();
         if greedy.is_empty() {
-            return self.draw(logits, &drawn);
+            return self.draw(logits, &warm);
         }
         let greedy_tokens = argmax_axis(take_axis(logits, indices(&greedy), 0)?, -1, false)?;
-        let drawn_tokens = self.draw(&take_axis(logits, indices(&random), 0)?, &drawn)?;
+        let drawn_tokens = self.draw(&take_axis(logits, indices(&random), 0)?, &warm)?;
         // Where the token of each row is in the concatenation.
         let mut place = vec![0; draws.len()];
         for (at, row) in greedy.iter().chain(&random).enumerate() {
@@ -112,19 +112,18 @@ impl Sampler {
         };
         // Odd, so that multiplication loses nothing.
         let keyed = add(multiply(&self.mixed, column(&|key| key | 1))?, column(&|key| key >> 32))?;
-        let folded = self.fold(&keyed, &self.half_word)?;
-        let folded = self.fold(&multiply(folded, &self.spread[0])?, &self.shift)?;
-        let words = self.fold(&multiply(folded, &self.spread[1])?, &self.half_word)?;
+        let folded = fold(&keyed, &self.half_word)?;
+        let folded = fold(&multiply(folded, &self.spread[0])?, &self.shift)?;
+        let words = fold(&multiply(folded, &self.spread[1])?, &self.half_word)?;
         // Half a unit keeps 0 out; log1p keeps the small ones, which win, exact.
         let unit = multiply(add(words.as_dtype(Dtype::Float32)?, &self.half)?, &self.to_unit)?;
         log1p(unit)?.negative()?.log()
     }
+}
 
-    /// Brings high bits down, as xor-shift does, with operations that exist here.
-    #[allow(clippy::unused_self)]
-    fn fold(&self, words: &Array, by: &Array) -> Mlx<Array> {
-        add(words, floor_divide(words, by)?)
-    }
+/// Brings high bits down, as an xor with a shift does, out of operations that exist here.
+fn fold(words: &Array, by: &Array) -> Mlx<Array> {
+    add(words, floor_divide(words, by)?)
 }
 
 /// `SplitMix64`'s output function (Sebastiano Vigna, public domain) of the word after `word`.

@@ -22,7 +22,8 @@ fn counts(draw: impl Fn(u64) -> Draw) -> [usize; LOGITS.len()] {
 }
 
 fn probabilities(temperature: f64, kept: impl Fn(usize) -> bool) -> Vec<f64> {
-    let weight = |(token, logit): (usize, &f32)| if kept(token) { (f64::from(*logit) / temperature).exp() } else { 0.0 };
+    let weight =
+        |(token, logit): (usize, &f32)| if kept(token) { (f64::from(*logit) / temperature).exp() } else { 0.0 };
     let weights: Vec<f64> = LOGITS.iter().enumerate().map(weight).collect();
     let total: f64 = weights.iter().sum();
     weights.iter().map(|weight| weight / total).collect()
@@ -38,7 +39,7 @@ fn assert_follows(counts: &[usize], probabilities: &[f64]) {
         .collect();
     let distance: f64 = cells.iter().map(|(count, expected)| (count - expected).powi(2) / expected).sum();
     let freedom = (cells.len() - 1) as f64;
-    assert!(distance < freedom + 5.0 * (2.0 * freedom).sqrt(), "{distance} with {freedom} degrees: {counts:?}");
+    assert!(distance <= freedom + 5.0 * (2.0 * freedom).sqrt(), "{distance} with {freedom} degrees: {counts:?}");
 }
 
 fn params(temperature: f32, top_p: f32, seed: u64) -> SamplingParams {
@@ -76,8 +77,7 @@ fn the_nucleus_is_taken_at_temperature_one_and_never_left() {
 #[test]
 fn consecutive_draws_of_a_seed_are_independent() {
     // With equal logits, pairs of neighbouring positions must fall evenly into all cells.
-    let draws: Vec<Draw> =
-        (0..DRAWS as u64).map(|position| Draw { params: params(1.0, 1.0, 9), position }).collect();
+    let draws: Vec<Draw> = (0..DRAWS as u64).map(|position| Draw { params: params(1.0, 1.0, 9), position }).collect();
     let logits = Array::from_slice(&vec![0.0_f32; DRAWS * 8], &[i32::try_from(DRAWS).expect("small"), 8]);
     let tokens = Sampler::new(8).sample(&logits, &draws).expect("a sample").to_vec_exact::<u32>().expect("tokens");
     let mut counts = [0_usize; 64];
