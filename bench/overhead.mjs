@@ -14,6 +14,8 @@ import { python } from './python.mjs'
 import { compare, printCells, printGoals, summarize } from './report.mjs'
 import { buildBareLoop, closeSides, openSides } from './sides.mjs'
 
+const begin = performance.now()
+
 await main(async () => {
   const options = readOptions(process.argv.slice(2))
   await build()
@@ -59,8 +61,6 @@ function result(cells, goals, zeroCost) {
     zeroCost,
   }
 }
-
-const begin = performance.now()
 
 function progress(what) {
   console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
