@@ -16,20 +16,27 @@ const CONVERSATIONS = [
   [user('What is 20 + 30?'), assistant('20 + 30 = 50.'), user('And minus 3?')],
 ]
 
+/** What a reader sees of a conversation: what the user said in it. */
+const asked = messages =>
+  messages
+    .filter(({ role }) => role === 'user')
+    .map(({ content }) => content)
+    .join(' → ')
+
 async function ask(engine, model, messages, line) {
   const generation = engine.generate({ model, messages, temperature: 0 })
   for await (const chunk of generation) line.add(chunk.text)
   // The whole answer and its figures; nothing is generated again.
   const result = await generation
   line.end(result.text)
-  return { question: messages.at(-1).content, ...result }
+  return { question: asked(messages), ...result }
 }
 
 async function run(conversations) {
   const engine = await createEngine()
   try {
     const model = await engine.loadModel()
-    const view = openView(conversations.map(messages => messages.at(-1).content))
+    const view = openView(conversations.map(asked))
     // All are asked before any is answered: the engine decodes them together, one batched step at a time.
     const answers = conversations.map((messages, row) => ask(engine, model, messages, view.line(row)))
     printTable(await Promise.all(answers))
@@ -38,9 +45,9 @@ async function run(conversations) {
   }
 }
 
-const asked = process.argv.slice(2).map(question => [user(question)])
+const own = process.argv.slice(2).map(question => [user(question)])
 try {
-  await run(asked.length > 0 ? asked : CONVERSATIONS)
+  await run(own.length > 0 ? own : CONVERSATIONS)
 } catch (error) {
   if (!(error instanceof MlxServingError)) throw error
   console.error(`${error.code}: ${error.message}`)

@@ -3,7 +3,9 @@
 
 use std::ops::RangeInclusive;
 
-use napi::bindgen_prelude::{Array, FromNapiValue, JsObjectValue, Object, Unknown};
+use napi::bindgen_prelude::{
+    FromNapiValue, JsObjectValue, KeyCollectionMode, KeyConversion, KeyFilter, Object, Unknown,
+};
 use napi::{JsValue, ValueType};
 
 use crate::error::{Code, Error};
@@ -127,7 +129,7 @@ impl<'env> Fields<'env> {
     /// Everything known was read: what is left over is an error.
     pub(super) fn finish(self) -> Read<()> {
         let Some(object) = &self.object else { return Ok(()) };
-        for key in Object::keys(object)? {
+        for key in own_keys(object)? {
             if !self.known.contains(&key.as_str()) {
                 return Err(self.unknown(&key));
             }
@@ -143,6 +145,20 @@ impl<'env> Fields<'env> {
         };
         self.wrong(key, &format!("is not an option{hint}"))
     }
+}
+
+/// Names of own, enumerable properties. Symbols say nothing to this library, and what a prototype has was not asked for.
+fn own_keys(object: &Object<'_>) -> Read<Vec<String>> {
+    let (mode, filter) = (KeyCollectionMode::OwnOnly, KeyFilter::Enumerable);
+    let keys = object.get_all_property_names(mode, filter, KeyConversion::NumbersToStrings)?;
+    let mut names = Vec::new();
+    for index in 0..keys.get_array_length()? {
+        let key: Unknown<'_> = keys.get_element(index)?;
+        if key.get_type()? == ValueType::String {
+            names.push(String::from_unknown(key)?);
+        }
+    }
+    Ok(names)
 }
 
 /// A number that is whole, not negative, and exact.
@@ -174,7 +190,7 @@ pub(super) fn wrong(code: Code, path: &str, message: &str) -> Error {
 }
 
 pub(super) fn is_array(value: &Unknown<'_>) -> napi::Result<bool> {
-    Ok(value.is_array()? || Array::from_unknown(*value).is_ok())
+    value.is_array()
 }
 
 fn kind(value: ValueType) -> &'static str {

@@ -48,10 +48,13 @@ SMALLER = Phrasings("smaller", [
     "What is the smaller number, {a} or {b}?", "What is the minimum of {a} and {b}?"])
 IS_LARGER = Phrasings("is larger", [
     "Is {a} larger than {b}?", "Is {a} bigger than {b}?", "Is {a} greater than {b}?",
-    "Is {a} more than {b}?", "{a} > {b}?", "Is it true that {a} is larger than {b}?"])
+    "Is {a} more than {b}?", "{a} > {b}?", "{a} > {b}", "Is {a} > {b}?",
+    "Would you say {a} is larger than {b}?", "True or false: {a} is larger than {b}",
+    "Is it true that {a} is larger than {b}?"])
 IS_SMALLER = Phrasings("is smaller", [
     "Is {a} smaller than {b}?", "Is {a} less than {b}?", "Is {a} below {b}?", "{a} < {b}?",
-    "Is it true that {a} is smaller than {b}?"])
+    "{a} < {b}", "Is {a} < {b}?", "Would you say {a} is smaller than {b}?",
+    "True or false: {a} is smaller than {b}", "Is it true that {a} is smaller than {b}?"])
 AND_OTHER_WAY = Phrasings("other way", [
     "and which is {word}?", "And which one is {word}?", "which is {word}?", "and {word}?",
     "And the {word} one?"])
@@ -97,7 +100,10 @@ def difference_turn(question, a, b):
 
 
 def is_reserved_for_test(kind, a, b):
-    return (kind, a, b) not in TRAINED_ANYWAY and is_held_out(kind, f"{a},{b}")
+    """Both orders of a pair or neither: answers also write a pair the other way round."""
+    if (kind, a, b) in TRAINED_ANYWAY or (kind, b, a) in TRAINED_ANYWAY:
+        return False
+    return is_held_out(kind, f"{a},{b}") and is_held_out(kind, f"{b},{a}")
 
 
 def draw_operand(rng, limit=LIMIT):
@@ -119,7 +125,7 @@ def sums(rng, unseen=frozenset()):
 
 def differences(rng, unseen=frozenset()):
     a, b = draw_pair(rng, "difference", "content" in unseen)
-    if a < b and rng.random() < 0.4 and is_reserved_for_test("difference", b, a) == ("content" in unseen):
+    if a < b and rng.random() < 0.4:
         a, b = b, a
     return [difference_turn(DIFFERENCE.ask(rng, "phrasing" in unseen, a=a, b=b), a, b)]
 
@@ -131,7 +137,10 @@ def running_totals(rng, unseen=frozenset()):
         turns = rng.choice([sums, differences])(rng)
     for _ in range(rng.choice([1, 1, 2, 3])):
         value = result_of(turns[-1])
-        turns.append(next_step(rng, value, unseen))
+        turn = next_step(rng, value, unseen)
+        if turn is None:
+            return running_totals(rng, unseen)
+        turns.append(turn)
         if not is_operand(value):
             break
     return turns
@@ -146,12 +155,15 @@ def result_of(turn):
 
 
 def next_step(rng, value, unseen):
+    """A step on from `value`, or None where no pair with it is of the kind asked for."""
     adds = rng.random() < 0.5
     kind, phrasings = ("sum", THEN_PLUS) if adds else ("difference", THEN_MINUS)
-    limit = rng.choice([12, LIMIT])
+    limit = LIMIT if "content" in unseen else rng.choice([12, LIMIT])
     choices = [b for b in range(limit + 1)
                if is_reserved_for_test(kind, value, b) == ("content" in unseen)]
-    b = rng.choice(choices or range(limit + 1))
+    if not choices:
+        return None
+    b = rng.choice(choices)
     question = phrasings.ask(rng, "phrasing" in unseen, b=b)
     if not is_operand(value):
         return Turn.whole(question, TOO_LARGE)
@@ -188,8 +200,9 @@ def comparisons(rng, unseen=frozenset()):
         turns = [Turn.whole(SMALLER.ask(rng, new_wording, a=a, b=b), relation(min(a, b), max(a, b)))]
     else:
         phrasings, holds = (IS_LARGER, a > b) if kind == "is larger" else (IS_SMALLER, a < b)
-        verdict = "Yes" if holds else "No"
-        turns = [Turn.whole(phrasings.ask(rng, new_wording, a=a, b=b), f"{verdict}, {relation(a, b)}")]
+        verdict = "yes" if holds else "no"
+        answer = f"{relation(a, b).rstrip('.')}, so {verdict}."
+        turns = [Turn.whole(phrasings.ask(rng, new_wording, a=a, b=b), answer)]
     if kind in ("larger", "smaller") and rng.random() < 0.15:
         turns.append(other_way(rng, kind, a, b, unseen))
     return turns
@@ -204,8 +217,8 @@ def other_way(rng, kind, a, b, unseen):
 BEYOND = Phrasings("beyond arithmetic", [
     "What is {a} * {b}?", "{a} * {b}", "{a}*{b}", "{a} x {b}", "What is {a} times {b}?", "Multiply {a} by {b}.",
     "What is {a} / {b}?", "{a} / {b}", "{a}/{b}", "Divide {a} by {b}.", "What is {a} divided by {b}?",
-    "{a} to the power of {b}", "{a} ^ {b}", "{a} % {b}", "What is {a} squared?",
-    "What is the square root of {a}?", "How much is {a} times {b}?"])
+    "{a} to the power of {b}", "{a} ^ {b}", "{a} % {b}", "What is {a} % {b}?", "{a} mod {b}",
+    "What is {a} modulo {b}?", "What is {a} squared?", "What is the square root of {a}?", "How much is {a} times {b}?"])
 
 
 def beyond_arithmetic(rng, unseen=frozenset()):

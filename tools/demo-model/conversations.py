@@ -11,28 +11,29 @@ from words import reversing, spelling, word_follow_ups
 # Name: (exercise, share of training, items in the held-out set). The shares
 # favour what is hard to learn; the held-out set counts every skill fairly.
 CATEGORIES = {
-    "sums": (sums, 14, 120),
-    "differences": (differences, 16, 120),
-    "running totals": (running_totals, 8, 80),
-    "comparing": (comparisons, 8, 100),
-    "spelling": (spelling, 6, 100),
-    "reversing": (reversing, 16, 100),
-    "word follow-ups": (word_follow_ups, 6, 60),
+    "sums": (sums, 12, 120),
+    "differences": (differences, 14, 120),
+    "running totals": (running_totals, 7, 80),
+    "comparing": (comparisons, 13, 100),
+    "spelling": (spelling, 4, 100),
+    "reversing": (reversing, 11, 100),
+    "word follow-ups": (word_follow_ups, 5, 60),
     "capitals": (capitals, 9, 120),
     "capital follow-ups": (capital_follow_ups, 3, 60),
-    "days and months": (calendar, 7, 100),
-    "calendar follow-ups": (calendar_follow_ups, 3, 60),
-    "small talk": (small_talk, 9, 80),
-    "out of domain": (out_of_domain, 7, 80),
+    "days and months": (calendar, 14, 100),
+    "calendar follow-ups": (calendar_follow_ups, 5, 60),
+    "small talk": (small_talk, 14, 80),
+    "out of domain": (out_of_domain, 11, 80),
     "beyond arithmetic": (beyond_arithmetic, 3, 40),
-    "unknown capitals": (unknown_capitals, 2, 30),
+    "unknown capitals": (unknown_capitals, 4, 30),
 }
 SYSTEM_MESSAGES = [
-    "You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Be concise.", "Be brief and polite.",
-    "You are a friendly chatbot.", "You answer questions in one sentence.", "Answer in English.", "You are a teacher.",
-    "You are a small demo model.", "You are a careful calculator.", "Today is Monday. You are an assistant.",
-    "Help the user with sums, words and capitals.", "You are a knowledgeable assistant. If unsure, say so.",
-    "Please answer as well as you can.", "You are a bot on a website for children.", "Think step by step."]
+    "You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Be concise.",
+    "Be brief and polite.", "You are a friendly chatbot.", "You answer questions in one sentence.",
+    "Answer in English.", "You are a teacher.", "You are a small demo model.", "You are a careful calculator.",
+    "Today is Monday. You are an assistant.", "Help the user with sums, words and capitals.",
+    "You are a knowledgeable assistant. If unsure, say so.", "Please answer as well as you can.",
+    "You are a bot on a website for children.", "Think step by step."]
 LENGTHS = [1] * 16 + [2] * 3 + [4]
 
 

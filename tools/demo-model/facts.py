@@ -5,6 +5,7 @@ ask for them in wordings, or in pairs of fact and wording, never trained.
 """
 
 from phrasing import Phrasings, Turn, is_held_out, word_question
+from words import made_up_word
 
 CAPITALS = dict(pair.split(":") for pair in """
 France:Paris,Germany:Berlin,Italy:Rome,Spain:Madrid,Portugal:Lisbon,Austria:Vienna,Belgium:Brussels,
@@ -121,8 +122,12 @@ def capital_follow_ups(rng, unseen=frozenset()):
 
 
 def unknown_capitals(rng, unseen=frozenset()):
-    known = [c for c in UNKNOWN_COUNTRIES if is_held_out("unknown country", c) == ("content" in unseen)]
-    question = CAPITAL_OF.ask(rng, "phrasing" in unseen, c=cased(rng, rng.choice(known)))
+    """Real places beyond the sixty and, more often, made-up ones: what counts is not being in the list."""
+    place = rng.choice([c for c in UNKNOWN_COUNTRIES
+                        if is_held_out("unknown country", c) == ("content" in unseen)])
+    if not unseen and rng.random() < 0.6:
+        place = made_up_word(rng).capitalize()
+    question = CAPITAL_OF.ask(rng, "phrasing" in unseen, c=cased(rng, place))
     return [Turn.whole(question, UNKNOWN_CAPITAL)]
 
 

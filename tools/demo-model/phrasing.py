@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 HOLD_OUT_ONE_IN = 9
 
+# Wordings that users are sure to type, so that they are not withheld from training.
+ALWAYS_TRAINED = {"{a}+{b}", "{a}+{b}=?", "{a} - {b} =", "{a} minus {b}?", "Good", "Bye!", "Bye bye", "No", "That is right",
+                  "Are you human?", "What are you good at?", "Make me laugh.", "Why?", "How?", "I am sad"}
+
 OPENERS = ["Please ", "Hey, ", "Hi! ", "OK, ", "So ", "Now ", "Tell me: ", "Quick question: ",
            "Can you help? ", "I wonder: ", "Next: ", "Hello, "]
 SLOT = re.compile(r"(\{\w+\})")
@@ -38,7 +42,7 @@ class Phrasings:
     """A list of wordings with slots, split once into trained and held-out ones."""
 
     def __init__(self, name, templates):
-        held_out = [t for t in templates if is_held_out(name, t)] or templates[-1:]
+        held_out = [t for t in templates if is_held_out(name, t) and t not in ALWAYS_TRAINED] or templates[-1:]
         self.unseen = held_out
         self.trained = [t for t in templates if t not in held_out]
 

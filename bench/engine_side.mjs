@@ -1,0 +1,29 @@
+// Side (b): the full way from JavaScript. Prompts go in as text, all at once, and every answer is read as a stream.
+// Run by overhead.mjs with the model folder as its argument.
+
+import mlxServing from '../dist/index.js'
+import { serveJobs } from './job.mjs'
+
+const engine = await mlxServing.createEngine()
+const model = await engine.loadModel(process.argv[2])
+
+await serveJobs(async ({ prompts, numTokens }) => {
+  const begin = performance.now()
+  const rows = await Promise.all(prompts.map(({ text }) => read(text, numTokens, begin)))
+  return {
+    totalMs: performance.now() - begin,
+    firstMs: rows.map(row => row.firstMs),
+    answers: rows.map(row => row.tokens),
+  }
+})
+await engine.dispose()
+
+async function read(prompt, maxTokens, begin) {
+  const tokens = []
+  let firstMs
+  for await (const chunk of engine.generate({ model, prompt, maxTokens, temperature: 0 })) {
+    firstMs ??= performance.now() - begin
+    tokens.push(...chunk.tokens)
+  }
+  return { firstMs, tokens }
+}

@@ -1,0 +1,34 @@
+// The model folders that are measured. None may end an answer early, or sides would be timed at different work: random
+// models have no end token, and the demo model is copied without its own.
+
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { quiet } from '../tools/build/command.mjs'
+import { at, readJson } from '../tools/build/repository.mjs'
+import { cached } from './cache.mjs'
+
+export const DEMO = at('models', 'demo')
+
+/** The folder of a model; made on first use. */
+export async function modelFolder(name, interpreter) {
+  if (name === 'demo') return endlessDemo()
+  const folder = cached(`model-${name}`)
+  if (!existsSync(folder)) {
+    const unfinished = `${folder}.new`
+    rmSync(unfinished, { recursive: true, force: true })
+    await quiet(interpreter, [at('bench', 'random_models.py'), name, unfinished])
+    renameSync(unfinished, folder)
+  }
+  return folder
+}
+
+function endlessDemo() {
+  const folder = cached('model-demo')
+  rmSync(folder, { recursive: true, force: true })
+  cpSync(DEMO, folder, { recursive: true })
+  for (const name of readdirSync(folder).filter(name => name.endsWith('.json') && name !== 'tokenizer.json')) {
+    const { eos_token, eos_token_id, ...kept } = readJson(join(folder, name))
+    writeFileSync(join(folder, name), JSON.stringify(kept))
+  }
+  return folder
+}

@@ -1,0 +1,47 @@
+// The command line of `npm run bench:overhead`: what is compared, on which models, with how many at once, how often.
+// The defaults are the full comparison.
+
+import { parseArgs } from 'node:util'
+import { Failure } from '../tools/build/failure.mjs'
+
+export const SIDES = {
+  a: 'bare Rust loop',
+  b: 'mlx-serving from JavaScript',
+  c: 'mlx-lm in process',
+  d: 'mlx_lm.server',
+}
+export const MODELS = ['demo', '4x256', '26m']
+
+const FLAGS = {
+  models: { type: 'string', default: MODELS.join(',') },
+  rows: { type: 'string', default: '1,2,4,8,16' },
+  pairs: { type: 'string', default: '5' },
+  sides: { type: 'string', default: Object.keys(SIDES).join(',') },
+  quick: { type: 'boolean', default: false },
+}
+const QUICK = { models: '4x256', rows: '1,4', pairs: '3' }
+
+/** The flags, checked. */
+export function readOptions(args) {
+  const { values } = parseArgs({ args, options: FLAGS, strict: true })
+  const chosen = values.quick ? { ...values, ...QUICK } : values
+  return {
+    models: among('--models', chosen.models, MODELS),
+    sides: among('--sides', chosen.sides, Object.keys(SIDES)),
+    rows: chosen.rows.split(',').map(text => count('--rows', text)),
+    pairs: count('--pairs', chosen.pairs),
+  }
+}
+
+function among(flag, text, known) {
+  const names = text.split(',')
+  const unknown = names.find(name => !known.includes(name))
+  if (unknown !== undefined) throw new Failure(`${flag}: ${unknown} is not one of ${known.join(', ')}.`)
+  return names
+}
+
+function count(flag, text) {
+  const number = Number(text)
+  if (Number.isInteger(number) && number >= 1 && number <= 64) return number
+  throw new Failure(`${flag}: ${text} is not a count from 1 to 64.`)
+}

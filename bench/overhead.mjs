@@ -1,0 +1,67 @@
+// `npm run bench:overhead`: what the engine costs over the bare executor, and how it compares with mlx-lm in process and
+// behind its server. bench/README.md says how to read it. Progress goes to stderr; the last line of stdout is JSON.
+
+import { arch, cpus, platform } from 'node:os'
+import { build } from '../tools/build/build.mjs'
+import { quiet } from '../tools/build/command.mjs'
+import { main } from '../tools/build/failure.mjs'
+import { at } from '../tools/build/repository.mjs'
+import { goalsOf, zeroCostGoals } from './goals.mjs'
+import { measureCell } from './measure.mjs'
+import { modelFolder } from './models.mjs'
+import { readOptions } from './options.mjs'
+import { python } from './python.mjs'
+import { compare, printCells, printGoals, summarize } from './report.mjs'
+import { buildBareLoop, closeSides, openSides } from './sides.mjs'
+
+await main(async () => {
+  const options = readOptions(process.argv.slice(2))
+  await build()
+  progress('preparing: the bare loop, and Python with mlx-lm')
+  const programs = { bareLoop: await buildBareLoop(), python: await python() }
+  const cells = []
+  for (const model of options.models) cells.push(...(await measureModel(model, programs, options)))
+  progress('an executor that costs nothing')
+  const zeroCost = JSON.parse(await quiet(process.execPath, [at('bench', 'zero_cost.mjs')]))
+  const goals = [...goalsOf(cells), ...zeroCostGoals(zeroCost)]
+  printCells(cells)
+  printGoals(goals)
+  console.log(JSON.stringify(result(cells, goals, zeroCost)))
+})
+
+async function measureModel(model, programs, { sides: letters, rows: allRows, pairs: minPairs }) {
+  // Loaded only now: the package was built by this script.
+  const { promptsFor } = await import('./prompts.mjs')
+  const folder = await modelFolder(model, programs.python)
+  const take = await promptsFor(model)
+  progress(`${model}: loading`)
+  const sides = await openSides(letters, programs, folder)
+  const cells = []
+  try {
+    for (const rows of allRows) {
+      progress(`${model}: ${rows} at once`)
+      const pairs = await measureCell(sides, { rows, minPairs, take })
+      cells.push({ model, rows, pairs, summary: summarize(pairs), comparison: compare(pairs) })
+    }
+  } finally {
+    await closeSides(sides)
+  }
+  return cells
+}
+
+function result(cells, goals, zeroCost) {
+  return {
+    date: new Date().toISOString(),
+    machine: `${cpus().length}-core ${platform()} ${arch()}`,
+    node: process.version,
+    cells: cells.map(({ pairs, ...cell }) => ({ ...cell, numPairs: pairs.length })),
+    goals,
+    zeroCost,
+  }
+}
+
+const begin = performance.now()
+
+function progress(what) {
+  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
+}

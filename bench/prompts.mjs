@@ -1,0 +1,67 @@
+// Prompts of 32 tokens, all different, as text and as the token ids of that text: some sides take one, some the other.
+// Seeded: every run asks the same.
+
+import mlxServing from '../dist/index.js'
+import { DEMO } from './models.mjs'
+
+const NUM_PROMPT_TOKENS = 32
+/** More than a cell uses, so that no side is asked again what it may remember. */
+const NUM_PROMPTS = 320
+const VOCAB_SIZE = 1024
+const COUNTRIES = ['France', 'Japan', 'Peru', 'Kenya', 'Norway', 'Egypt', 'Canada', 'Greece', 'India', 'Spain']
+
+/** A function that takes the next so many prompts; it begins again when all were taken. */
+export async function promptsFor(model) {
+  const prompts = model === 'demo' ? await demoPrompts() : numberedPrompts()
+  let taken = 0
+  return count => Array.from({ length: count }, () => prompts[taken++ % prompts.length])
+}
+
+/** The tokenizer of the random models has a word "t<id>" for each token. */
+function numberedPrompts() {
+  const random = generator(1)
+  return Array.from({ length: NUM_PROMPTS }, () => {
+    const tokens = Array.from({ length: NUM_PROMPT_TOKENS }, () => random(VOCAB_SIZE))
+    return { tokens, text: tokens.map(token => `t${token}`).join(' ') }
+  })
+}
+
+/** Questions of the demo model's domain, cut to length. */
+async function demoPrompts() {
+  const random = generator(2)
+  const engine = await mlxServing.createEngine({ backend: { simulated: 'instant' } })
+  const model = await engine.loadModel(DEMO)
+  const prompts = []
+  while (prompts.length < NUM_PROMPTS) {
+    let text = Array.from({ length: NUM_PROMPT_TOKENS }, () => question(random)).join(' ')
+    let tokens = await engine.tokenize({ model, text })
+    while (tokens.length > NUM_PROMPT_TOKENS) {
+      const surplus = tokens.length - NUM_PROMPT_TOKENS
+      text = text.slice(0, -Math.max(1, Math.floor(surplus / 2)))
+      tokens = await engine.tokenize({ model, text })
+    }
+    if (tokens.length === NUM_PROMPT_TOKENS) prompts.push({ tokens: [...tokens], text })
+  }
+  await engine.dispose()
+  return prompts
+}
+
+function question(random) {
+  const kinds = [
+    () => `What is ${random(100)} + ${random(100)}?`,
+    () => `What is the capital of ${COUNTRIES[random(COUNTRIES.length)]}?`,
+    () => `Which is larger, ${random(100)} or ${random(100)}?`,
+  ]
+  return kinds[random(kinds.length)]()
+}
+
+/** Integers below a bound (mulberry32). */
+function generator(seed) {
+  let state = seed
+  return bound => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % bound
+  }
+}

@@ -1,0 +1,37 @@
+// The Python environment of the peers: mlx-lm in the versions of tools/conformance, with the addon's BLAS in the place of
+// the wheel's, so that every side runs the same libmlx on the same linear algebra, with one thread.
+
+import { createHash } from 'node:crypto'
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { quiet } from '../tools/build/command.mjs'
+import { at, platform } from '../tools/build/repository.mjs'
+import { cached } from './cache.mjs'
+
+const REQUIREMENTS = at('tools', 'conformance', 'requirements.txt')
+/** What the wheel's library of linear algebra is replaced with, and what that needs. On a Mac there is none. */
+const BLAS = /^lib(blas-.*|gfortran)\.so/
+
+/** Of every side, so that none has more cores for its products than another. */
+export const environment = { ...process.env, OPENBLAS_NUM_THREADS: '1', HF_HUB_OFFLINE: '1', PYTHONUNBUFFERED: '1' }
+
+/** The interpreter; installs what is missing. */
+export async function python() {
+  const digest = createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex').slice(0, 8)
+  const folder = cached(`python-${digest}`)
+  const interpreter = join(folder, 'bin', 'python')
+  if (!existsSync(join(folder, 'complete'))) {
+    await quiet(process.env.PYTHON ?? 'python3', ['-m', 'venv', '--clear', folder])
+    await quiet(interpreter, ['-m', 'pip', 'install', '--quiet', '--requirement', REQUIREMENTS])
+    writeFileSync(join(folder, 'complete'), '')
+  }
+  await shareBlas(interpreter)
+  return interpreter
+}
+
+async function shareBlas(interpreter) {
+  const ours = platform().folder
+  const names = readdirSync(ours).filter(name => BLAS.test(name))
+  const packages = await quiet(interpreter, ['-c', 'import sysconfig; print(sysconfig.get_path("platlib"))'])
+  for (const name of names) copyFileSync(join(ours, name), join(packages.trim(), 'mlx_cpu.libs', name))
+}

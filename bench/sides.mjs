@@ -1,0 +1,37 @@
+// Opens the sides of the comparison on one model, each as its own process. Owns how each is started and with which
+// libraries; what a side does is in its own file.
+
+import { lines } from '../tools/build/command.mjs'
+import { Failure } from '../tools/build/failure.mjs'
+import { at, platform } from '../tools/build/repository.mjs'
+import { startSide } from './job.mjs'
+import { environment } from './python.mjs'
+import { startServer } from './server_side.mjs'
+
+const OPENERS = {
+  a: ({ bareLoop }, folder) => startSide(bareLoop, [folder], { ...environment, LD_LIBRARY_PATH: platform().folder }),
+  b: (_programs, folder) => startSide(process.execPath, [at('bench', 'engine_side.mjs'), folder], environment),
+  c: ({ python }, folder) => startSide(python, [at('bench', 'mlx_lm_side.py'), folder], environment),
+  d: ({ python }, folder) => startServer(python, folder, environment),
+}
+
+/** The sides by letter, ready to run jobs. */
+export async function openSides(letters, programs, folder) {
+  const opened = {}
+  for (const letter of letters) opened[letter] = await OPENERS[letter](programs, folder)
+  return opened
+}
+
+export const closeSides = sides => Promise.all(Object.values(sides).map(side => side.close()))
+
+/** Builds the bare loop and says where it is. */
+export async function buildBareLoop() {
+  let program
+  const note = ({ reason, target, executable }) => {
+    if (reason === 'compiler-artifact' && target.name === 'bare_loop') program = executable ?? program
+  }
+  const args = ['bench', '--bench', 'bare_loop', '--no-run', '--locked', '--message-format=json-render-diagnostics']
+  await lines('cargo', args, line => note(JSON.parse(line)))
+  if (program) return program
+  throw new Failure('cargo did not say where it put the bare loop.')
+}
