@@ -5,6 +5,7 @@ use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
 
 use super::failure::Mlx;
+use super::panels::Panels;
 
 /// `x · weightᵀ + bias`.
 pub(super) enum Linear {
@@ -15,6 +16,8 @@ pub(super) enum Linear {
         transposed: Array,
         /// [outputs]
         bias: Option<Array>,
+        /// Where the device is better off with them.
+        panels: Option<Panels>,
     },
     Quantized(Quantized),
 }
@@ -43,11 +46,25 @@ pub(super) enum Projection {
 impl Linear {
     /// A layer without quantization; `weight` is [outputs, inputs].
     pub(super) fn dense(weight: Array, bias: Option<Array>) -> Mlx<Self> {
-        Ok(Self::Dense { transposed: weight.transpose()?, weight, bias })
+        Ok(Self::Dense { transposed: weight.transpose()?, weight, bias, panels: None })
+    }
+
+    /// Makes the layer fast for few rows on the CPU.
+    pub(super) fn cut(self) -> Mlx<Self> {
+        match self {
+            Self::Dense { weight, transposed, bias: None, .. } => {
+                let panels = Some(Panels::cut(&weight)?);
+                Ok(Self::Dense { weight, transposed, bias: None, panels })
+            }
+            other => Ok(other),
+        }
     }
 
     /// [n, inputs] → [n, outputs]
     pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
+        if let Some(product) = self.panels().and_then(|panels| panels.apply(x)) {
+            return product;
+        }
         match self {
             Self::Dense { transposed, bias: None, .. } => matmul(x, transposed),
             Self::Dense { transposed, bias: Some(bias), .. } => addmm(bias, x, transposed, 1.0, 1.0),
@@ -58,6 +75,9 @@ impl Linear {
     /// `residual + apply(x)` as one operation where there is one. It rounds once where the two steps round twice, so
     /// it is for element types whose rounding does not show.
     pub(super) fn apply_onto(&self, x: &Array, residual: &Array) -> Mlx<Array> {
+        if let Some(product) = self.panels().and_then(|panels| panels.apply(x)) {
+            return add(residual, product?);
+        }
         match self {
             Self::Dense { transposed, bias: None, .. } => addmm(residual, x, transposed, 1.0, 1.0),
             _ => add(residual, self.apply(x)?),
@@ -75,10 +95,20 @@ impl Linear {
     /// Everything that lies on the device.
     pub(super) fn arrays(&self) -> Vec<&Array> {
         match self {
-            Self::Dense { weight, transposed, bias } => [weight, transposed].into_iter().chain(bias).collect(),
+            Self::Dense { weight, transposed, bias, panels } => {
+                let views = panels.iter().flat_map(Panels::arrays);
+                [weight, transposed].into_iter().chain(bias).chain(views).collect()
+            }
             Self::Quantized(layer) => {
                 [&layer.weight, &layer.scales, &layer.offsets].into_iter().chain(&layer.bias).collect()
             }
+        }
+    }
+
+    fn panels(&self) -> Option<&Panels> {
+        match self {
+            Self::Dense { panels, .. } => panels.as_ref(),
+            Self::Quantized(_) => None,
         }
     }
 
@@ -119,6 +149,14 @@ impl Quantized {
 }
 
 impl Projection {
+    /// As [`Linear::cut`].
+    pub(super) fn cut(self) -> Mlx<Self> {
+        match self {
+            Self::One(linear) => linear.cut().map(Self::One),
+            Self::Apart(linears) => linears.into_iter().map(Linear::cut).collect::<Mlx<_>>().map(Self::Apart),
+        }
+    }
+
     /// [n, inputs] → [n, sum of outputs]
     pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
         match self {

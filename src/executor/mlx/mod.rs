@@ -2,7 +2,7 @@
 //! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
 //!
 //! In reading order: `description` (what a model is), `inventory` (which tensors that takes), `weights` and `linear`
-//! (tensors on the device), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
+//! (tensors on the device), `panels` (for few rows), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
 //! `feed` (a step's tokens), `executor`.
 
 mod attention;
@@ -16,6 +16,7 @@ mod feed;
 mod inventory;
 mod kernels;
 mod linear;
+mod panels;
 mod sampler;
 mod sequences;
 #[cfg(test)]
@@ -89,6 +90,9 @@ impl MlxBackend {
         let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
         let fused = fusable && self.attention == AttentionKind::Auto;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
+        if fused {
+            weights = weights.cut();
+        }
         let decoder = Decoder::load(model, &mut weights, kernels)?;
         let attention: Box<dyn attention::Attention> = if fused {
             Box::new(attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?)

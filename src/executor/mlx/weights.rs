@@ -20,6 +20,7 @@ pub(super) struct Weights<'a> {
     folder: &'a ModelFolder,
     arrays: HashMap<String, Array>,
     dtype: Dtype,
+    cut: bool,
 }
 
 impl<'a> Weights<'a> {
@@ -34,10 +35,15 @@ impl<'a> Weights<'a> {
             arrays.extend(loaded);
         }
         let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
-        let mut weights = Self { model, folder, arrays, dtype: Dtype::Float32 };
+        let mut weights = Self { model, folder, arrays, dtype: Dtype::Float32, cut: false };
         weights.check_shapes()?;
         weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
         Ok(weights)
+    }
+
+    /// Makes every layer fast for few rows on the CPU.
+    pub(super) fn cut(self) -> Self {
+        Self { cut: true, ..self }
     }
 
     /// The element type of the model.
@@ -54,7 +60,10 @@ impl<'a> Weights<'a> {
 
     /// A linear layer or embedding, evaluated.
     pub(super) fn linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
-        let linear = self.lazy_linear(path, bias)?;
+        let mut linear = self.lazy_linear(path, bias)?;
+        if self.cut {
+            linear = linear.cut().map_err(|error| device_error("cutting weights", error))?;
+        }
         evaluated("loading weights", linear.arrays())?;
         Ok(linear)
     }
@@ -63,7 +72,10 @@ impl<'a> Weights<'a> {
     pub(super) fn projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Projection> {
         let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
-        let projection = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
+        let mut projection = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
+        if self.cut {
+            projection = projection.cut().map_err(|error| device_error("cutting weights", error))?;
+        }
         evaluated("loading weights", projection.arrays())?;
         Ok(projection)
     }
