@@ -1,8 +1,8 @@
 //! Side (a) of `npm run bench:overhead`: the least code that makes the executor generate. Every prompt is fed in one
 //! step, then every row is fed its last token, until all are long enough: no engine, no text, no delivery.
 //!
-//! Argument: a model folder. Jobs come on stdin, results go to stdout; `job.mjs` has the protocol. It is linked with the
-//! reference BLAS, so `LD_LIBRARY_PATH` must name the addon's folder for the fast one.
+//! Argument: a model folder. Jobs come on stdin, results go to stdout; `job.mjs` has the protocol. Its run path names
+//! the reference BLAS, so `LD_LIBRARY_PATH` must name the addon's folder for the fast one.
 #![allow(clippy::print_stdout)] // a program, not a library
 
 use std::io::{BufRead, Write, stdin, stdout};

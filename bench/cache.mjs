@@ -1,5 +1,5 @@
-// Where the bench keeps what it makes once: models, and the Python environment with mlx-lm. The same folder as the build's
-// (native/mlx-sys), outside of the repository.
+// Where the bench keeps what it makes once: models, and the Python environment with mlx-lm. Inside the folder of the
+// build's cache (native/mlx-sys), outside of the repository.
 
 import { homedir } from 'node:os'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// What the engine is to reach, and whether it does. A goal is met by the median of the pairs, missed when all between the
-// quartiles miss it, and open when they lie on both sides.
+// What the engine is to reach, and whether it does. A goal is met by the median of the pairs, missed when all between
+// the quartiles miss it, and open when they lie on both sides.
 
 import { addedFirstMs, paired, rateRatio } from './statistics.mjs'
 

@@ -1,7 +1,7 @@
 // A side in a process of its own: one job a line on its stdin, one result a line on its stdout, for as long as it is
 // needed. Owns that protocol's JavaScript ends; bare_loop.rs and mlx_lm_side.py have the others.
 //
-// job: { prompts: [{ tokens, text }], numTokens }; result: { firstMs: [a row each], totalMs, answers: [tokens of a row] }
+// job: { prompts: [{ tokens, text }], numTokens }; result: { firstMs: [of a row], totalMs, answers: [[tokens of a row]] }
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,5 +1,5 @@
-// `npm run bench:overhead`: what the engine costs over the bare executor, and how it compares with mlx-lm in process and
-// behind its server. bench/README.md says how to read it. Progress goes to stderr; the last line of stdout is JSON.
+// `npm run bench:overhead`: what the engine costs over the bare executor, and how it compares with mlx-lm in process
+// and behind its server. bench/README.md says how to read it. Progress goes to stderr; the last line of stdout is JSON.
 
 import { arch, cpus, platform } from 'node:os'
 import { build } from '../tools/build/build.mjs'

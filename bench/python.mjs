@@ -1,5 +1,5 @@
-// The Python environment of the peers: mlx-lm in the versions of tools/conformance, with the addon's BLAS in the place of
-// the wheel's, so that every side runs the same libmlx on the same linear algebra, with one thread.
+// The Python environment of the peers: mlx-lm in the versions of tools/conformance, with the addon's BLAS in the place
+// of the wheel's, so that every side runs the same libmlx on the same linear algebra, with one thread.
 
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'

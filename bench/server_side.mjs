@@ -1,9 +1,9 @@
 // Side (d): mlx_lm.server over loopback, as it comes: one streaming completion a prompt, all at once, greedy.
-// The client is this process, with connections that are kept open, so that the server is measured and not its handshakes.
+// The client is this process.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Agent, request } from 'node:http'
+import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Failure } from '../tools/build/failure.mjs'
@@ -30,8 +30,7 @@ export async function startServer(interpreter, folder, env) {
     'ERROR',
   ]
   const child = spawn(interpreter, args, { env, stdio: ['ignore', 'ignore', 'ignore'] })
-  const agent = new Agent({ keepAlive: true })
-  const post = (prompt, numTokens, begin) => complete({ agent, port, folder }, { prompt, numTokens, begin })
+  const post = (prompt, numTokens, begin) => complete({ port, folder }, { prompt, numTokens, begin })
   await untilReady(child, () => post('t1', 1, performance.now()))
   return {
     pid: child.pid,
@@ -44,7 +43,6 @@ export async function startServer(interpreter, folder, env) {
       return { totalMs, firstMs: rows.map(row => row.firstMs) }
     },
     async close() {
-      agent.destroy()
       child.kill()
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     },
@@ -68,7 +66,7 @@ async function untilReady(child, ask) {
 }
 
 /** One completion: when its first text came, and how many tokens the server says it had. */
-function complete({ agent, port, folder }, { prompt, numTokens, begin }) {
+function complete({ port, folder }, { prompt, numTokens, begin }) {
   const body = {
     model: folder,
     prompt,
@@ -78,7 +76,7 @@ function complete({ agent, port, folder }, { prompt, numTokens, begin }) {
     stream_options: { include_usage: true },
   }
   return new Promise((resolve, reject) => {
-    const outgoing = request({ host: HOST, port, agent, method: 'POST', path: '/v1/completions' }, response => {
+    const outgoing = request({ host: HOST, port, method: 'POST', path: '/v1/completions' }, response => {
       const seen = { firstMs: undefined, end: '' }
       response.setEncoding('utf8')
       response.on('data', text => {

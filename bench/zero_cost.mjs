@@ -1,6 +1,6 @@
 // What the engine itself costs: the whole way from JavaScript over a simulated device that takes no time. Prints one
-// line of JSON: processor microseconds of the process, all threads, per request and per streamed token, and how late the
-// event loop was meanwhile. A process of its own, so that nobody else's time is counted.
+// line of JSON: processor microseconds of the process, all threads, per request and per streamed token, and how late
+// the event loop was meanwhile. A process of its own, so that nobody else's time is counted.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import mlxServing from '../dist/index.js'
