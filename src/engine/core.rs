@@ -175,13 +175,6 @@ impl Core {
     }
 }
 
-impl Drop for Core {
-    fn drop(&mut self) {
-        self.lanes.clear();
-        self.backend.close();
-    }
-}
-
 /// A panic in a turn is a device failure of that lane; the others never hear of it.
 fn guarded_turn(lane: &mut Lane) -> Need {
     catch_unwind(AssertUnwindSafe(|| lane.turn())).unwrap_or_else(|panic| {

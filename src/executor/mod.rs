@@ -49,7 +49,4 @@ pub trait Executor {
 pub trait Backend: Send {
     /// Loads a model whose folder has been read and validated.
     fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>>;
-
-    /// The engine thread is about to end and every executor is gone: gives back what the thread holds of the device.
-    fn close(&mut self) {}
 }

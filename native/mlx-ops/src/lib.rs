@@ -3,7 +3,7 @@
 //! On MLX's CPU backend an operation costs about the same whatever its size, so a small model's speed is decided by how
 //! many there are. Each function here is one node of the graph where MLX would have from three to a few hundred.
 //! Owns: [`rms_norm`], [`add_rms_norm`], [`swiglu`]; and attention over requests of different lengths, whose keys and
-//! values live in a [`KvStore`] and whose rows a [`Step`] describes; and the end of a thread's streams, [`clear_streams`]. Does not own matmuls (MLX's are good), sampling, or
+//! values live in a [`KvStore`] and whose rows a [`Step`] describes. Does not own matmuls (MLX's are good), sampling, or
 //! any decision about which request runs. All arrays are `f32`; on a GPU stream evaluation is an error.
 //!
 //! A row's result depends on that row and its sequence's cache alone: it is the same to the bit alone, in a batch,
@@ -13,9 +13,7 @@ mod ffi;
 mod kv_store;
 mod rows;
 mod step;
-mod streams;
 
 pub use kv_store::{KvShape, KvStore};
 pub use rows::{add_rms_norm, rms_norm, swiglu};
 pub use step::{AttentionLayer, Segment, Step};
-pub use streams::clear_streams;

@@ -125,11 +125,4 @@ impl Backend for MlxBackend {
     fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>> {
         Ok(Box::new(self.open_mlx(model)?))
     }
-
-    /// MLX keeps the streams of a thread, and a thread behind each, until it is told that nobody needs them any more;
-    /// after that this thread cannot use MLX again.
-    fn close(&mut self) {
-        // A stream that cannot be ended costs an idle thread, which is no reason to fail.
-        let _result = mlx_ops::clear_streams();
-    }
 }
