@@ -63,8 +63,10 @@ impl Core {
     /// One turn of every lane.
     pub(super) fn turn(&mut self) -> Next {
         let needs: Vec<_> = self.lanes.values_mut().map(guarded_turn).collect();
-        self.drop_unloaded();
+        // Counted before it is delivered: whoever has an answer finds it in the counters.
         self.report_load();
+        self.lanes.values_mut().for_each(Lane::deliver);
+        self.drop_unloaded();
         if let Some(ending) = &self.ending
             && (self.around.clock.now() >= ending.at || self.lanes.values().all(Lane::is_empty))
         {
@@ -150,6 +152,7 @@ impl Core {
     fn leave(&mut self) {
         for (_, mut lane) in std::mem::take(&mut self.lanes) {
             lane.fail_all(&closed());
+            lane.deliver();
             lane.drop_model();
         }
         let at = self.around.clock.now();

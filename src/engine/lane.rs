@@ -45,7 +45,7 @@ pub(super) struct Lane {
     /// Rows of the steps that were submitted and not collected, oldest first.
     in_flight: VecDeque<Vec<SequenceId>>,
     around: Surroundings,
-    /// Readers whose answers grew or ended in this turn.
+    /// Readers whose answers grew or ended since the last delivery.
     marked: Vec<ReaderId>,
     last_end: Option<Instant>,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
@@ -83,7 +83,6 @@ impl Lane {
     pub(super) fn cancel(&mut self, id: SequenceId) {
         self.scheduler.remove(id);
         self.finish(id, FinishReason::Cancelled);
-        self.deliver();
     }
 
     /// Drops a row nobody reads.
@@ -126,14 +125,12 @@ impl Lane {
         (self.scheduler.load(), self.executor.kv_bytes())
     }
 
-    /// One turn: expire, decide, do, account, deliver. Collects the oldest step once enough are submitted.
+    /// One turn: expire, decide, do, account. Collects the oldest step once enough are submitted.
     pub(super) fn turn(&mut self) -> Need {
-        let need = self.try_turn().unwrap_or_else(|error| {
+        self.try_turn().unwrap_or_else(|error| {
             self.recover(&error);
             Need::Turn
-        });
-        self.deliver();
-        need
+        })
     }
 
     fn try_turn(&mut self) -> Result<Need> {
@@ -249,7 +246,6 @@ impl Lane {
         if let Err(broken) = self.executor.reset() {
             self.fail_all(&broken);
         }
-        self.deliver();
     }
 
     /// Ends every row with an error.
@@ -257,11 +253,10 @@ impl Lane {
         for id in self.scheduler.clear() {
             self.fail(id, error.clone());
         }
-        self.deliver();
     }
 
-    /// One lock and at most one wake for everything that grew in this turn.
-    fn deliver(&mut self) {
+    /// One lock and at most one wake for everything that grew since the last time.
+    pub(super) fn deliver(&mut self) {
         if !self.marked.is_empty() {
             self.around.readers.mark(self.marked.drain(..));
             self.around.readers.wake();

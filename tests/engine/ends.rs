@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use mlx_serving::engine::{Config, Draft};
+use mlx_serving::engine::{Config, Draft, Snapshot};
 use mlx_serving::error::Code;
 use mlx_serving::request::FinishReason;
 
@@ -12,8 +12,10 @@ fn one_row() -> Caller {
     Caller::with(Config { max_rows: 1, ..Config::default() }, SLOW, Vec::new())
 }
 
+/// Waits until every request has ended, those included that nobody reads and that are still on the text thread.
 fn idle(caller: &Caller) {
-    while caller.engine.stats().running + caller.engine.stats().queued > 0 {
+    let is_busy = |stats: Snapshot| stats.completed + stats.cancelled + stats.failed < stats.requests;
+    while is_busy(caller.engine.stats()) {
         std::thread::yield_now();
     }
 }
