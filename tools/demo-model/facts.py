@@ -36,7 +36,8 @@ CAPITAL_OF = Phrasings("capital of", [
 COUNTRY_OF = Phrasings("country of", [
     "{k} is the capital of which country?", "Which country has the capital {k}?", "What country is {k} the capital of?",
     "Of which country is {k} the capital?", "Which country's capital is {k}?", "{k} is the capital of what?",
-    "What is {k} the capital of?", "{k} is the capital of which land?", "Whose capital is {k}?"])
+    "What is {k} the capital of?", "{k} is the capital of which land?", "Whose capital city is {k}?",
+    "Whose is the capital {k}?", "Whose capital would {k} be?", "Whose capital is {k}?"])
 AND_COUNTRY = Phrasings("and country", [
     "and of {c}?", "And of {c}?", "and {c}?", "And {c}?", "what about {c}?", "What about {c}?", "And for {c}?",
     "How about {c}?", "and the one of {c}?", "the same for {c}?"])
@@ -55,7 +56,8 @@ AFTER = Phrasings("after", [
 BEFORE = Phrasings("before", [
     "What {u} comes before {x}?", "Which {u} comes before {x}?", "What {u} is before {x}?", "What comes before {x}?",
     "What is the {u} before {x}?", "Name the {u} before {x}.", "Which {u} is before {x}?", "{u} before {x}?",
-    "What {u} is just before {x}?", "Before {x} comes?"])
+    "What {u} is just before {x}?", "Before {x} is?", "Before {x}?",
+    "What comes just before {x}?", "Before {x} comes which {u}?", "Before {x} comes?"])
 MONTH_LENGTH = Phrasings("month length", [
     "How many days does {x} have?", "How many days are in {x}?", "How many days are there in {x}?",
     "How many days has {x}?", "How long is {x}?", "Days in {x}?", "Number of days in {x}?", "How many days in {x}?",
@@ -67,7 +69,8 @@ AND_AFTER = Phrasings("and after", ["and after {x}?", "And after {x}?", "after {
                                     "and what comes after {x}?"])
 AND_BEFORE = Phrasings("and before", ["and before {x}?", "And before {x}?", "before {x}?", "What about before {x}?",
                                       "and what comes before {x}?"])
-AND_THEN = Phrasings("and then", ["and after that?", "And after that?", "and then?", "And the next one?", "then?"])
+AND_THEN = Phrasings("and then", ["and after that?", "And after that?", "and then?", "And the next one?",
+                                  "then what?", "What then?", "so then?", "the next?", "then?"])
 AND_LENGTH = Phrasings("and length", ["and {x}?", "And {x}?", "what about {x}?", "And in {x}?", "How about {x}?"])
 
 FIXED = [(Phrasings(answer, wordings), answer) for answer, wordings in [
@@ -105,7 +108,7 @@ def ask_fact(rng, phrasings, fact, unseen, **slots):
 
 def capitals(rng, unseen=frozenset()):
     country = rng.choice(COUNTRIES)
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         capital = CAPITALS[country]
         question = ask_fact(rng, COUNTRY_OF, capital, unseen, k=cased(rng, capital))
         return [Turn.whole(question, f"{capital} is the capital of {country}.")]

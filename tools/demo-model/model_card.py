@@ -53,7 +53,7 @@ held-out set. The loss rises where exercises were added or the learning rate was
 {items} held-out items, {right} answered correctly: **{overall:.1f} %**. "New content" are operand pairs and
 words that training never drew (for facts: pairs of fact and wording), "new wording" are
 questions in wordings that training never drew; such a wording may be close to a trained one. The
-set was looked at while the exercises were designed, so it is a development set rather than a blind
+set was looked at, and wordings added, while the exercises were designed, so it is a development set rather than a blind
 test. Decoding is greedy; an answer counts when the model ended it itself and its last part, the
 result, is exactly as expected.
 
