@@ -39,7 +39,8 @@ bytes, with {words} frequent words of questions and answers as whole tokens, so 
 be encoded and the letters of a word stay visible to the model.
 
 Training took {steps} steps, {examples} conversations and {tokens:.1f} million tokens, in {minutes:.0f} minutes on
-{workers} threads of a shared machine ({rate:.0f} tokens/s).
+{workers} threads of a shared machine ({rate:.0f} tokens/s). Exercises and their shares changed during the run, so
+repeating it from the start gives a similar model, not the same weights.
 
 | Step | Loss | Held-out answers exact |
 | ---: | ---: | ---: |
@@ -53,8 +54,8 @@ held-out set. The loss rises where exercises were added or the learning rate was
 {items} held-out items, {right} answered correctly: **{overall:.1f} %**. "New content" are operand pairs and
 words that training never drew (for facts: pairs of fact and wording), "new wording" are
 questions in wordings that training never drew; such a wording may be close to a trained one. The
-set was looked at, and wordings added, while the exercises were designed, so it is a development set rather than a blind
-test. Decoding is greedy; an answer counts when the model ended it itself and its last part, the
+set was looked at, and wordings added, while the exercises were designed: it is a development set
+rather than a blind test. Decoding is greedy; an answer counts when the model ended it itself and its last part, the
 result, is exactly as expected.
 
 {table}
