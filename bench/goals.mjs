@@ -1,7 +1,7 @@
 // What the engine is to reach, and whether it does. A goal is met by the median of the pairs, missed when all between
 // the quartiles miss it, and open when they lie on both sides.
 
-import { addedFirstMs, paired, rateRatio } from './statistics.mjs'
+import { addedFirstMs, paired, quartiles, rateRatio } from './statistics.mjs'
 
 /** Least ratios of output tokens per second, by sides and rows. */
 const RATES = [
@@ -45,12 +45,12 @@ function firstTokenGoals({ model, rows, pairs }) {
   return [goal(what, `≤ ${MOST_ADDED_FIRST_MS}`, added, ms => ms <= MOST_ADDED_FIRST_MS)]
 }
 
-/** More at once must never be slower in all. Cells of a model follow each other by rows. */
+/** More at once must never be slower in all. Cells of a model follow each other by rows, and share their rounds. */
 function growthGoals(cells) {
   return cells.slice(1).flatMap((cell, index) => {
     const before = cells[index]
-    if (before.model !== cell.model || before.rows >= cell.rows || !cell.summary.b) return []
-    const growth = cell.summary.b.tokensPerSecond.map(rate => rate / before.summary.b.tokensPerSecond[1])
+    if (before.model !== cell.model || before.rows >= cell.rows || !has(cell.pairs, ['b'])) return []
+    const growth = quartiles(cell.pairs.map((pair, round) => rateRatio(pair.b, before.pairs[round].b)))
     return [goal(`${cell.model}: tok/s of (b) at ${cell.rows} / at ${before.rows}`, '≥ 1', growth, ratio => ratio >= 1)]
   })
 }

@@ -1,29 +1,34 @@
-// One cell of the comparison: a model, a number of concurrent prompts. Sides take turns at the same prompts, in another
-// order each time, so that whatever else the machine does meets all of them alike.
+// The measuring itself. Sides take turns at the same prompts, in another order each time, and a round goes through all
+// numbers of concurrent prompts: whatever else the machine does meets everything that is compared alike.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { median } from './statistics.mjs'
 
 const NUM_TOKENS = 64
-/** Cells that are over quickly are repeated: more pairs cost little there and say more. */
-const CELL_MS = 6000
-const MAX_PAIRS = 25
+/** Models that are over quickly get more rounds: they cost little there and say more. */
+const MODEL_MS = 30_000
+const MAX_ROUNDS = 25
 
-/** The pairs of a cell: for each, what every side did. */
-export async function measureCell(sides, { rows, minPairs, take }) {
+/** What every side did, by number of concurrent prompts: a list of rounds for each. */
+export async function measure(sides, { rows, minRounds, take, onRound }) {
   const letters = Object.keys(sides)
-  await round(sides, letters, take(rows))
-  const pairs = []
+  const rounds = new Map(rows.map(count => [count, []]))
   const begin = performance.now()
-  const isDue = () => pairs.length < minPairs || (performance.now() - begin < CELL_MS && pairs.length < MAX_PAIRS)
-  while (isDue()) {
-    const turn = pairs.length % letters.length
-    pairs.push(await round(sides, [...letters.slice(turn), ...letters.slice(0, turn)], take(rows)))
+  for (let done = -1; ; done++) {
+    const isDue = done < minRounds || (performance.now() - begin < MODEL_MS && done < MAX_ROUNDS)
+    if (!isDue) return rounds
+    onRound(done + 1)
+    const turn = (done + letters.length) % letters.length
+    const order = [...letters.slice(turn), ...letters.slice(0, turn)]
+    for (const count of rows) {
+      const pair = await takeTurns(sides, order, take(count))
+      // The first round warms everybody up.
+      if (done >= 0) rounds.get(count).push(pair)
+    }
   }
-  return pairs
 }
 
-async function round(sides, letters, prompts) {
+async function takeTurns(sides, letters, prompts) {
   const done = {}
   for (const letter of letters) done[letter] = await runOn(sides[letter], prompts)
   return done

@@ -7,7 +7,7 @@ import { quiet } from '../tools/build/command.mjs'
 import { main } from '../tools/build/failure.mjs'
 import { at } from '../tools/build/repository.mjs'
 import { goalsOf, zeroCostGoals } from './goals.mjs'
-import { measureCell } from './measure.mjs'
+import { measure } from './measure.mjs'
 import { modelFolder } from './models.mjs'
 import { readOptions } from './options.mjs'
 import { python } from './python.mjs'
@@ -31,24 +31,22 @@ await main(async () => {
   console.log(JSON.stringify(result(cells, goals, zeroCost)))
 })
 
-async function measureModel(model, programs, { sides: letters, rows: allRows, pairs: minPairs }) {
+async function measureModel(model, programs, { sides: letters, rows, pairs }) {
   // Loaded only now: the package was built by this script.
   const { promptsFor } = await import('./prompts.mjs')
   const folder = await modelFolder(model, programs.python)
   const take = await promptsFor(model)
   progress(`${model}: loading`)
   const sides = await openSides(letters, programs, folder)
-  const cells = []
+  const onRound = round => progress(`${model}: round ${round}${round === 0 ? ', to warm up' : ''}`)
   try {
-    for (const rows of allRows) {
-      progress(`${model}: ${rows} at once`)
-      const pairs = await measureCell(sides, { rows, minPairs, take })
-      cells.push({ model, rows, pairs, summary: summarize(pairs), comparison: compare(pairs) })
-    }
+    const rounds = await measure(sides, { rows, minRounds: pairs, take, onRound })
+    return [...rounds].map(([count, pairs]) => {
+      return { model, rows: count, pairs, summary: summarize(pairs), comparison: compare(pairs) }
+    })
   } finally {
     await closeSides(sides)
   }
-  return cells
 }
 
 function result(cells, goals, zeroCost) {

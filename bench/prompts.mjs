@@ -5,7 +5,7 @@ import mlxServing from '../dist/index.js'
 import { DEMO } from './models.mjs'
 
 const NUM_PROMPT_TOKENS = 32
-/** More than a cell uses, so that no side is asked again what it may remember. */
+/** Far more than mlx_lm.server remembers: no side is asked what it has kept. */
 const NUM_PROMPTS = 320
 const VOCAB_SIZE = 1024
 const COUNTRIES = ['France', 'Japan', 'Peru', 'Kenya', 'Norway', 'Egypt', 'Canada', 'Greece', 'India', 'Spain']
