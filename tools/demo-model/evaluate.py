@@ -20,6 +20,9 @@ from held_out import held_out_items
 
 HERE = Path(__file__).parent
 LONGEST_ANSWER = 200
+TOTALS = ("own domain", "overall")
+# Questions whose right answer is that the model cannot answer them.
+OUTSIDE = ("out of domain", "beyond arithmetic", "unknown capitals")
 RESERVED = [
     (["What is 12 + 7?"], "12 + 7 = 19."),
     (["What is 20 + 3?"], "20 + 3 = 23."),
@@ -61,6 +64,11 @@ class Chat:
         return [(self.tokenizer.decode(tokens[uid]), ended[uid]) for uid in order]
 
 
+def totals_of(category):
+    """The sums a category counts in: what the model is for, and that with the refusals of everything else."""
+    return ("overall",) if category in OUTSIDE else TOTALS
+
+
 def is_right(answer, ended, final):
     return ended and answer.endswith(final)
 
@@ -70,7 +78,7 @@ def measure_held_out(chat, items):
     prompts = [chat.prompt(chat_messages(None, item.history, item.turn.question)) for item in items]
     for item, (answer, ended) in zip(items, chat.answers(prompts)):
         right = is_right(answer, ended, item.turn.final)
-        for row in itertools.product((item.category, "overall"), (item.held_out, "all")):
+        for row in itertools.product((item.category, *totals_of(item.category)), (item.held_out, "all")):
             counts[row][0] += right
             counts[row][1] += 1
         if not right:
@@ -94,9 +102,9 @@ def measure_reserved(chat):
 
 
 def table(counts):
-    categories = list(dict.fromkeys(category for category, _ in counts if category != "overall"))
+    categories = list(dict.fromkeys(category for category, _ in counts if category not in TOTALS))
     rows = ["| Category | new content | new wording | all | items |", "| --- | ---: | ---: | ---: | ---: |"]
-    for category in [*categories, "overall"]:
+    for category in [*categories, *TOTALS]:
         cells = [percentage(counts.get((category, kind))) for kind in ("content", "phrasing", "all")]
         rows.append(f"| {category} | {' | '.join(cells)} | {counts[category, 'all'][1]} |")
     return "\n".join(rows)
@@ -123,6 +131,7 @@ def main():
     options.report.write_text(json.dumps({
         "items": counts["overall", "all"][1],
         "right": counts["overall", "all"][0],
+        "own_domain": counts["own domain", "all"],
         "table": table(counts).split("\n"),
         "reserved": {"right": len(RESERVED) - len(failures), "of": len(RESERVED), "failures": failures},
         "without_template": {"prompt": "Once", "text": without_template},

@@ -51,7 +51,8 @@ held-out set. The loss rises where exercises were added or the learning rate was
 
 ## Measured accuracy
 
-{items} held-out items, {right} answered correctly: **{overall:.1f} %**. "New content" are operand pairs and
+Of its own domain the model answers **{own_domain:.1f} %** of {own_items} held-out items correctly; with the polite
+refusals of what lies outside, {overall:.1f} % of {items}. "New content" are operand pairs and
 words that training never drew (for facts: pairs of fact and wording), "new wording" are
 questions in wordings that training never drew; such a wording may be close to a trained one. The
 set was looked at, and wordings added, while the exercises were designed: it is a development set
@@ -85,7 +86,8 @@ def model_card(folder, report, curve, workers):
         parameters=parameter_count(folder) / 1e6, words=config["vocab_size"] - 256 - 5,
         steps=last["step"], examples=last["examples"], tokens=last["tokens"] / 1e6, minutes=last["seconds"] / 60,
         rate=last["tokens"] / last["seconds"], workers=workers, curve=curve_rows(curve),
-        items=report["items"], right=report["right"], overall=100 * report["right"] / report["items"],
+        items=report["items"], overall=100 * report["right"] / report["items"],
+        own_items=report["own_domain"][1], own_domain=100 * report["own_domain"][0] / report["own_domain"][1],
         table="\n".join(report["table"]), reserved_of=reserved["of"], reserved_right=reserved["right"],
         context=config["max_position_embeddings"])
 
