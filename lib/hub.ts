@@ -27,12 +27,15 @@ export class Hub {
   readonly #sinks = new Map<number, Sink>()
   /** Consumed tokens are reported in portions of this: often enough not to be parked, seldom enough to cost nothing. */
   readonly #portion: number
+  /** Delivered in this turn of the event loop; a wake meanwhile waits for the turn's end. */
+  #hasDelivered = false
+  #isWoken = false
 
   constructor(addon: NativeAddon, bufferTokens: number) {
     this.#portion = Math.max(1, Math.ceil(bufferTokens / 2))
     // Weak: the addon holds the callback, and must not hold an engine that nobody else refers to.
     const hub = new WeakRef(this)
-    this.native = new addon.NativeEngine(() => hub.deref()?.deliver())
+    this.native = new addon.NativeEngine(() => hub.deref()?.wake())
   }
 
   /** Hands a request over. `sink` hears nothing before this returns. */
@@ -42,6 +45,21 @@ export class Hub {
     this.#sinks.set(id, sink)
     this.keepAlive.begin()
     return new Reader(this, id, this.#portion)
+  }
+
+  /**
+   * Delivers at once, but once in a turn of the event loop: a device that is faster than its readers must not keep
+   * timers and sockets waiting. Until the next delivery the addon gathers what comes and wakes no more.
+   */
+  wake(): void {
+    this.#isWoken = this.#hasDelivered
+    if (this.#isWoken) return
+    this.#hasDelivered = true
+    setImmediate(() => {
+      this.#hasDelivered = false
+      if (this.#isWoken) this.wake()
+    })
+    this.deliver()
   }
 
   /** Takes what is new and hands it out. */

@@ -33,8 +33,8 @@ pub struct Delivery {
 /// How far the readers of an answer are behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backlog {
-    /// Somebody keeps up.
-    Within,
+    /// Somebody keeps up, and will at least until this many more tokens have come.
+    Room(usize),
     /// Every reader streams and has more unconsumed tokens than it may; told once, until credit comes back.
     Exceeded,
 }
@@ -92,11 +92,14 @@ impl Readers {
 
     /// Lets a reader have the text as it comes, from the beginning of the answer.
     pub fn stream(&self, id: ReaderId) {
-        if let Some(reader) = self.lock().readers.get_mut(&id) {
+        let has_begun = |reader: &mut Reader| {
             reader.streams = true;
+            reader.log.num_tokens() > 0
+        };
+        if self.lock().readers.get_mut(&id).is_some_and(has_begun) {
+            self.mark([id]);
+            self.wake();
         }
-        self.mark([id]);
-        self.wake();
     }
 
     /// Forgets a reader. Says whether it was there.
@@ -123,13 +126,18 @@ impl Readers {
         }
     }
 
-    /// Whether every one of these readers of an answer is behind.
+    /// Whether every one of these readers of an answer is behind. One that only awaits never is, but may begin to stream.
     pub fn backlog(&self, ids: &[ReaderId]) -> Backlog {
         let mut registry = self.lock();
-        let is_behind = |reader: &Reader| reader.streams && reader.num_unconsumed() >= self.window;
-        let all = ids.iter().filter_map(|id| registry.readers.get(id)).all(is_behind);
-        if !all || ids.is_empty() {
-            return Backlog::Within;
+        let room = |reader: &Reader| {
+            let num_ahead = if reader.streams { reader.num_unconsumed() } else { 0 };
+            self.window.saturating_sub(num_ahead)
+        };
+        let most = ids.iter().filter_map(|id| registry.readers.get(id)).map(room).max();
+        match most {
+            Some(0) => {}
+            Some(room) => return Backlog::Room(room),
+            None => return Backlog::Room(self.window),
         }
         for id in ids {
             if let Some(reader) = registry.readers.get_mut(id) {

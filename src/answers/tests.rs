@@ -93,6 +93,16 @@ fn a_reader_that_starts_to_stream_late_gets_everything_from_the_beginning() {
 }
 
 #[test]
+fn a_reader_that_starts_to_stream_before_there_is_anything_is_not_woken_for_nothing() {
+    let desk = desk(8);
+    let (log, id) = desk.add();
+    desk.readers.stream(id);
+    assert_eq!(desk.num_wakes(), 0);
+    desk.step(&log, id, "a");
+    assert_eq!((desk.num_wakes(), desk.drain().0), (1, "a".into()));
+}
+
+#[test]
 fn a_removed_reader_gets_nothing_more() {
     let desk = desk(8);
     let (log, id) = desk.add();
@@ -109,7 +119,7 @@ fn a_reader_is_behind_when_its_window_is_full_and_catches_up_at_half() {
     let (log, id) = desk.add();
     desk.readers.stream(id);
     (0..3).for_each(|_| desk.step(&log, id, "a"));
-    assert_eq!(desk.readers.backlog(&[id]), Backlog::Within);
+    assert_eq!(desk.readers.backlog(&[id]), Backlog::Room(1));
     desk.step(&log, id, "a");
     assert_eq!(desk.readers.backlog(&[id]), Backlog::Exceeded);
     assert!(!desk.readers.credit(id, 1), "three are left");
@@ -122,7 +132,7 @@ fn a_reader_that_only_awaits_is_never_behind() {
     let desk = desk(1);
     let (log, id) = desk.add();
     (0..9).for_each(|_| desk.step(&log, id, "a"));
-    assert_eq!(desk.readers.backlog(&[id]), Backlog::Within);
+    assert_eq!(desk.readers.backlog(&[id]), Backlog::Room(1));
 }
 
 #[test]
@@ -135,7 +145,7 @@ fn one_reader_that_keeps_up_keeps_the_answer_going() {
     }
     (0..5).for_each(|_| desk.step(&log, slow, "a"));
     desk.readers.credit(fast, 5);
-    assert_eq!(desk.readers.backlog(&[slow, fast]), Backlog::Within);
+    assert_eq!(desk.readers.backlog(&[slow, fast]), Backlog::Room(2));
 }
 
 #[test]

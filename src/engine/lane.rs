@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::answers::{Backlog, ReaderId, Readers};
+use crate::answers::{ReaderId, Readers};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::executor::Executor;
@@ -198,9 +198,9 @@ impl Lane {
 
     /// A row whose readers are all behind gives its place to others until one has caught up.
     fn grown(&mut self, id: SequenceId, now: Instant) {
-        let Some(row) = self.rows.get(&id) else { return };
+        let Some(row) = self.rows.get_mut(&id) else { return };
         self.marked.extend(&row.readers);
-        if self.around.readers.backlog(&row.readers) == Backlog::Exceeded {
+        if row.is_out_of_credit(&self.around.readers) {
             self.scheduler.park(id, now);
             self.around.stats.park();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::answers::{AnswerLog, End, ReaderId};
+use crate::answers::{AnswerLog, Backlog, End, ReaderId, Readers};
 use crate::error::Error;
 use crate::request::{FinishReason, Served, Summary, Timings, TokenId, Usage};
 use crate::text::{StreamState, TextStream};
@@ -19,6 +19,9 @@ pub(super) struct Row {
     _permit: Permit,
     stamps: Stamps,
     num_input_tokens: usize,
+    num_output_tokens: usize,
+    /// Its readers cannot be behind before it has this many tokens.
+    check_backlog_at: usize,
     seed: u64,
     /// Text of the present token; kept to spare an allocation a token.
     piece: String,
@@ -41,6 +44,8 @@ impl Row {
             _permit: submission.permit,
             stamps: Stamps { submitted: submission.submitted_at, started: None, first_token: None, last_token: None },
             num_input_tokens: submission.request.prompt.len(),
+            num_output_tokens: 0,
+            check_backlog_at: 0,
             seed: submission.request.sampling.seed,
             piece: String::new(),
         }
@@ -60,7 +65,22 @@ impl Row {
         self.piece.clear();
         let state = if is_end { StreamState::Open } else { self.text.push(token, &mut self.piece) };
         self.log.append(token, &self.piece);
+        self.num_output_tokens += 1;
         state
+    }
+
+    /// Whether every reader is behind. Asked of the readers, who share a lock, only when it can be so.
+    pub(super) fn is_out_of_credit(&mut self, readers: &Readers) -> bool {
+        if self.num_output_tokens < self.check_backlog_at {
+            return false;
+        }
+        match readers.backlog(&self.readers) {
+            Backlog::Exceeded => true,
+            Backlog::Room(room) => {
+                self.check_backlog_at = self.num_output_tokens + room;
+                false
+            }
+        }
     }
 
     /// Ends the answer well. Text that was held back is delivered; it may complete a stop sequence, which then is why.
@@ -82,8 +102,11 @@ impl Row {
     }
 
     fn summary(&self, finish_reason: FinishReason, now: Instant) -> Summary {
-        let usage =
-            Usage { input_tokens: self.num_input_tokens, cached_input_tokens: 0, output_tokens: self.log.num_tokens() };
+        let usage = Usage {
+            input_tokens: self.num_input_tokens,
+            cached_input_tokens: 0,
+            output_tokens: self.num_output_tokens,
+        };
         let timings = self.stamps.timings(now);
         Summary { finish_reason, usage, timings, served: Served::Computed, seed: self.seed }
     }
