@@ -129,6 +129,14 @@ fn faults_happen_at_their_step_and_the_device_lives_on() {
 }
 
 #[test]
+fn a_plan_that_only_drops_kv_is_no_step_and_cannot_fail() {
+    let (mut device, _) = device(vec![Fault { step: 0, kind: FaultKind::Submit }]);
+    device.submit(&Plan { release: vec![SequenceId(7)], ..Plan::default() }).expect("submits");
+    assert!(device.collect().expect("collects").tokens.is_empty());
+    device.submit(&prefill(1, &[1], SamplingParams::GREEDY)).expect_err("this is step 0");
+}
+
+#[test]
 fn a_plan_no_device_could_carry_out_is_refused() {
     let (mut device, _) = device(Vec::new());
     let unknown = Plan { rows: vec![row(7, 0, Feed::Sampled)], ..Plan::default() };
