@@ -5,9 +5,11 @@ import { expect, test } from 'vitest'
 import { failure, longAnswer, read, simulated, until } from './support.js'
 
 const STREAMING = { bufferTokens: 8 }
+/** On a device without cost an answer can be whole before anybody begins to read it; then there is nothing to park. */
+const SLOW = 'm3-max/llama-3.2-3b-4bit'
 
 test('a slow reader is parked, slows nobody, and gets everything in the end', async () => {
-  const { engine, model } = await simulated(undefined, { streaming: STREAMING, scheduler: { batchSize: 1 } })
+  const { engine, model } = await simulated(SLOW, { streaming: STREAMING, scheduler: { batchSize: 1 } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)
   const slow = engine.generate(params)
@@ -24,7 +26,7 @@ test('a slow reader is parked, slows nobody, and gets everything in the end', as
 })
 
 test('a parked stream has at most bufferTokens waiting', async () => {
-  const { engine, model } = await simulated(undefined, { streaming: STREAMING })
+  const { engine, model } = await simulated(SLOW, { streaming: STREAMING })
   const generation = engine.generate({ ...(await longAnswer(60)), model })
   const chunks = generation[Symbol.asyncIterator]()
   await chunks.next()
@@ -48,7 +50,7 @@ test('an awaited generation is never parked', async () => {
 })
 
 test('a reader that stays away fails with SlowConsumer, after what was delivered', async () => {
-  const { engine, model } = await simulated(undefined, { streaming: { ...STREAMING, parkTimeoutMs: 20 } })
+  const { engine, model } = await simulated(SLOW, { streaming: { ...STREAMING, parkTimeoutMs: 20 } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)
   const generation = engine.generate(params)

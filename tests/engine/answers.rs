@@ -1,7 +1,7 @@
 use mlx_serving::engine::{Config, Draft, Prompt};
 use mlx_serving::request::FinishReason;
 
-use super::support::{Caller, draft};
+use super::support::{Caller, SLOW, draft};
 
 #[test]
 fn a_stream_brings_exactly_what_awaiting_brings() {
@@ -27,7 +27,7 @@ fn an_answer_does_not_depend_on_who_else_is_answered() {
 
 #[test]
 fn one_who_starts_to_stream_late_misses_nothing() {
-    let caller = Caller::with(Config::default(), "m3-max/llama-3.2-3b-4bit", Vec::new());
+    let caller = Caller::with(Config::default(), SLOW, Vec::new());
     let ahead = caller.stream(draft("Hello", 30));
     let reader = caller.submit(draft("Hello", 30));
     caller.tokens(ahead, 10);
@@ -66,13 +66,11 @@ fn a_prompt_of_tokens_is_taken_as_it_is() {
 
 #[test]
 fn a_reader_that_does_not_consume_is_parked_and_goes_on_with_credit() {
-    let caller = Caller::with(Config { buffer_tokens: 8, ..Config::default() }, "instant", Vec::new());
+    let caller = Caller::with(Config { buffer_tokens: 8, ..Config::default() }, SLOW, Vec::new());
     let whole = caller.ask(draft("Hello", 60));
     let reader = caller.stream(draft("Hello", 60));
     caller.tokens(reader, 8);
-    while caller.engine.stats().parked == 0 {
-        std::thread::yield_now();
-    }
+    caller.when(|stats| stats.parked == 1);
     caller.drain();
     assert_eq!(caller.so_far(reader).tokens.len(), 8, "the window bounds what is made ahead");
     assert_eq!(caller.ask(draft("Other", 20)).end.expect("ended").expect("well").usage.output_tokens, 20);

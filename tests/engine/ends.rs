@@ -1,12 +1,10 @@
 use std::time::{Duration, Instant};
 
-use mlx_serving::engine::{Config, Draft, Snapshot};
+use mlx_serving::engine::{Config, Draft};
 use mlx_serving::error::Code;
 use mlx_serving::request::FinishReason;
 
-use super::support::{Caller, draft, wait};
-
-const SLOW: &str = "m3-max/llama-3.2-3b-4bit";
+use super::support::{Caller, SLOW, draft, wait};
 
 fn one_row() -> Caller {
     Caller::with(Config { max_rows: 1, ..Config::default() }, SLOW, Vec::new())
@@ -14,10 +12,7 @@ fn one_row() -> Caller {
 
 /// Waits until every request has ended, those included that nobody reads and that are still on the text thread.
 fn idle(caller: &Caller) {
-    let is_busy = |stats: Snapshot| stats.completed + stats.cancelled + stats.failed < stats.requests;
-    while is_busy(caller.engine.stats()) {
-        std::thread::yield_now();
-    }
+    caller.when(|stats| stats.completed + stats.cancelled + stats.failed == stats.requests);
 }
 
 #[test]
@@ -77,7 +72,7 @@ fn a_deadline_ends_a_request_wherever_it_is() {
 #[test]
 fn a_reader_that_never_reads_ends_with_slow_consumer() {
     let config = Config { buffer_tokens: 4, park_timeout: Duration::from_millis(30), ..Config::default() };
-    let caller = Caller::with(config, "instant", Vec::new());
+    let caller = Caller::with(config, SLOW, Vec::new());
     let reader = caller.stream(draft("Hello", 60));
     assert_eq!(caller.answer(reader).end.expect("ended").expect_err("too slow").code(), Code::SlowConsumer);
 }

@@ -2,7 +2,7 @@ use mlx_serving::engine::{Config, Draft, Engine, Prompt};
 use mlx_serving::error::{Code, Error};
 use mlx_serving::executor::sim::{Fault, FaultKind};
 
-use super::support::{Caller, draft, wait};
+use super::support::{Caller, SLOW, draft, wait};
 
 #[test]
 fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
@@ -39,11 +39,9 @@ fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
 fn a_parked_answer_survives_a_device_failure_by_computing_again() {
     let config = Config { buffer_tokens: 4, ..Config::default() };
     let whole = Caller::with(config, "instant", Vec::new()).ask(draft("Hello", 40)).whole;
-    let caller = Caller::with(config, "instant", vec![Fault { step: 12, kind: FaultKind::Collect }]);
+    let caller = Caller::with(config, SLOW, vec![Fault { step: 12, kind: FaultKind::Collect }]);
     let parked = caller.stream(draft("Hello", 40));
-    while caller.engine.stats().parked == 0 {
-        std::thread::yield_now();
-    }
+    caller.when(|stats| stats.parked == 1);
     assert!(caller.ask(draft("Other", 30)).end.expect("ended").is_err(), "the step fails");
     caller.engine.credit(parked, 1_000);
     let answer = caller.answer(parked);

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::answers::{End, ReaderId};
 use mlx_serving::clock::RealClock;
-use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, Prompt, Reply};
+use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, Prompt, Reply, Snapshot};
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
 use mlx_serving::text::ModelText;
+
+/// A device on which a reader begins to stream long before the first token. On one without cost the answer can be whole
+/// before that, and then there is nothing to park.
+pub(super) const SLOW: &str = "m3-max/llama-3.2-3b-4bit";
 
 /// How long a test waits for what must happen; long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -72,6 +76,15 @@ impl Caller {
         let engine = Engine::start(config, simulated(profile, faults), wake).expect("the engine starts");
         let model = wait(|reply| engine.load(model_folder(), reply)).expect("the model loads").key;
         Self { engine, model, answers: Mutex::default(), woken }
+    }
+
+    /// Waits until the counters are so.
+    pub(super) fn when(&self, is_so: impl Fn(Snapshot) -> bool) {
+        let give_up = Instant::now() + PATIENCE;
+        while !is_so(self.engine.stats()) {
+            assert!(Instant::now() < give_up, "it never came to that: {:?}", self.engine.stats());
+            std::thread::yield_now();
+        }
     }
 
     pub(super) fn submit(&self, draft: Draft) -> ReaderId {
