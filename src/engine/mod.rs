@@ -19,8 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
-
 use crate::answers::{AnswerLog, Delivery, End, ReaderId, Readers, Wake};
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
@@ -34,6 +32,7 @@ use draft::ModelRules;
 use lane::Surroundings;
 use permit::{Permit, Permits};
 use requests::{Ready, Requests};
+use thread::Line;
 
 pub use command::{ModelKey, Reply};
 pub use config::Config;
@@ -62,7 +61,7 @@ pub struct ModelInfo {
 ///
 /// Cheap to share behind an `Arc`. Dropping the last handle ends the engine thread.
 pub struct Engine {
-    commands: Sender<Command>,
+    line: Line,
     thread: Mutex<Option<JoinHandle<()>>>,
     readers: Arc<Readers>,
     stats: Arc<Stats>,
@@ -83,9 +82,9 @@ impl Engine {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let around = Surroundings { clock, readers: Arc::clone(&readers), stats: Arc::clone(&stats) };
         let text = Arc::new(TextThread::start("mlx-serving-text", config.max_pending, config.text_budget)?);
-        let (commands, thread) = thread::start(config, open, around)?;
+        let (line, thread) = thread::start(config, open, around)?;
         Ok(Arc::new(Self {
-            commands,
+            line,
             thread: Mutex::new(Some(thread)),
             readers,
             stats,
@@ -264,7 +263,7 @@ impl Engine {
     /// Ends the engine thread within the step it is in, and waits for it. For a process that is exiting.
     pub fn stop(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.commands.send(Command::Stop).ok();
+        self.send(Command::Stop);
         if let Some(thread) = lock(&self.thread).take() {
             thread.join().ok();
         }
@@ -307,10 +306,10 @@ impl Engine {
     /// The channel has room for what pending requests usually cause; a full one only delays the caller by a step. When
     /// the thread is gone, commands give their replies as they are dropped and open answers were ended by the thread.
     fn send(&self, command: Command) {
-        if let Err(unsent) = self.commands.send(command)
-            && let Command::Submit(submission) = unsent.into_inner()
-        {
-            self.end(submission.reader, &submission.log, Err(closed()));
+        for returned in self.line.send(command) {
+            if let Command::Submit(submission) = returned {
+                self.end(submission.reader, &submission.log, Err(closed()));
+            }
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
 
 use crate::answers::Readers;
 use crate::error::{Code, Error, Result};
@@ -24,18 +25,39 @@ const MAX_COMMANDS: usize = 16_384;
 /// Makes the backend, on the engine thread: device state is bound to the thread that made it.
 pub type OpenBackend = Box<dyn FnOnce() -> Result<Box<dyn Backend>> + Send>;
 
+/// The way to the engine thread.
+pub(super) struct Line {
+    sender: Sender<Command>,
+    /// Takes back what was sent when nobody was left to read it.
+    returned: Receiver<Command>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Line {
+    /// Sends a command, or gives back those that the engine thread will not read because it has ended.
+    ///
+    /// The thread says that it has ended before it stops reading, and the sender looks after it has sent: whichever of
+    /// them comes last finds the command, so none is left lying with its reply ungiven.
+    pub(super) fn send(&self, command: Command) -> Vec<Command> {
+        if self.has_ended.load(Ordering::SeqCst) {
+            return vec![command];
+        }
+        let unsent = self.sender.send(command).err().map(SendError::into_inner);
+        let returned = self.has_ended.load(Ordering::SeqCst).then(|| self.returned.try_iter());
+        unsent.into_iter().chain(returned.into_iter().flatten()).collect()
+    }
+}
+
 /// Starts the thread and waits until its backend is there.
-pub(super) fn start(
-    config: Config,
-    open: OpenBackend,
-    around: Surroundings,
-) -> Result<(Sender<Command>, JoinHandle<()>)> {
+pub(super) fn start(config: Config, open: OpenBackend, around: Surroundings) -> Result<(Line, JoinHandle<()>)> {
     // A pending request causes at most a submission, an end and two changes of pace; the rest is for models and shutdown.
     let room = config.max_pending.saturating_mul(4).saturating_add(64);
     let (sender, commands) = bounded(room.min(MAX_COMMANDS));
     let (started, starting) = bounded(1);
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let (returned, ended) = (commands.clone(), Arc::clone(&has_ended));
     let body = move || {
-        let obituary = Obituary(Arc::clone(&around.readers));
+        let obituary = Obituary { readers: Arc::clone(&around.readers), commands: commands.clone(), has_ended: ended };
         match open_guarded(open) {
             Ok(backend) => {
                 started.send(Ok(())).ok();
@@ -52,7 +74,7 @@ pub(super) fn start(
     starting
         .recv()
         .unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
-    Ok((sender, thread))
+    Ok((Line { sender, returned, has_ended }, thread))
 }
 
 fn open_guarded(open: OpenBackend) -> Result<Box<dyn Backend>> {
@@ -86,11 +108,17 @@ fn wait(commands: &Receiver<Command>, until: Option<Instant>) -> Result<Command,
 }
 
 /// Dropped when the thread ends, however it does: nobody is left to end what has not ended.
-struct Obituary(Arc<Readers>);
+struct Obituary {
+    readers: Arc<Readers>,
+    commands: Receiver<Command>,
+    has_ended: Arc<AtomicBool>,
+}
 
 impl Drop for Obituary {
     fn drop(&mut self) {
         let code = if std::thread::panicking() { Code::BackendError } else { Code::EngineClosed };
-        self.0.fail_all(&Error::new(code, "the engine thread has ended"));
+        self.has_ended.store(true, Ordering::SeqCst);
+        self.commands.try_iter().for_each(drop);
+        self.readers.fail_all(&Error::new(code, "the engine thread has ended"));
     }
 }
