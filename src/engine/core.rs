@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Code, Error, Result};
 use crate::executor::{Backend, Limits};
 use crate::request::SequenceId;
 use crate::scheduler;
-use crate::text::ModelText;
 
 use super::command::{Command, Loading, ModelKey, Reply, Submission, closed};
 use super::config::Config;
@@ -110,7 +108,7 @@ impl Core {
         let Loading { key, folder, text, reply } = loading;
         let opened = catch_unwind(AssertUnwindSafe(|| self.backend.open(&folder)))
             .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, panic_message(&*panic))))
-            .and_then(|executor| check_limits(executor.limits(), &text).map(|limits| (executor, limits)));
+            .and_then(|executor| check_limits(executor.limits()).map(|limits| (executor, limits)));
         match opened {
             Ok((executor, limits)) => {
                 let lane = Lane::new(executor, text, self.scheduler_config(), self.around.clone());
@@ -189,7 +187,7 @@ fn guarded_turn(lane: &mut Lane) -> Need {
 
 /// A tokenizer may name more ids than there are embedding rows (padding differs); requests are checked against the rows.
 /// End tokens beyond them could never be drawn, which is harmless.
-fn check_limits(limits: Limits, _text: &Arc<ModelText>) -> Result<Limits> {
+fn check_limits(limits: Limits) -> Result<Limits> {
     if limits.context_length == 0 || limits.vocab_size == 0 {
         return Err(Error::new(Code::ModelLoadError, "the model has no context or no vocabulary"));
     }
