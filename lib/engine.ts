@@ -21,7 +21,7 @@ import { stopAtExit } from './exit'
 import { AnswerGeneration, answerTo, type Host } from './generation'
 import { itemsOf } from './generator'
 import { Hub } from './hub'
-import { DEMO_MODEL, loadAddon } from './load'
+import { demoModel, loadAddon } from './load'
 import { Models } from './models'
 import type { NativeError } from './native'
 import { isAbsent, type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
@@ -68,7 +68,7 @@ class NodeEngine implements Engine, Host {
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
     const path = typeof model === 'string' ? model : readKnown(model, 'options', ['path']).path
-    const folder = isAbsent(path) ? DEMO_MODEL : readString(path, 'path')
+    const folder = isAbsent(path) ? demoModel() : readString(path, 'path')
     return this.hub.keepAlive.during(() => this.#models.load(folder))
   }
 
