@@ -29,6 +29,10 @@ fn set_run_paths(reference: &str) {
     }
     let is_mac = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos");
     look_into("link-arg-cdylib", if is_mac { "@loader_path" } else { "$ORIGIN" });
+    if is_mac {
+        // Otherwise the library says by which path it was linked.
+        println!("cargo::rustc-link-arg-cdylib=-Wl,-install_name,@rpath/mlx-serving.node");
+    }
     let manifest = fs::read_to_string("Cargo.toml").unwrap_or_default();
     for (kind, folder) in [("test", "tests"), ("bench", "benches"), ("example", "examples")] {
         // Cargo refuses an argument for a kind of target that the package has none of.
