@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url'
 import { buildAddon } from './addon.mjs'
 import { OLDEST_MACOS } from './cargo.mjs'
 import { quiet } from './command.mjs'
+import { systemStubs } from './darwin/toolchain.mjs'
 import { Failure, main } from './failure.mjs'
 import { at, platformNamed, root } from './repository.mjs'
 import { phase } from './terminal.mjs'
@@ -17,7 +18,8 @@ import { PYTHON, wheels } from './wheels.mjs'
 const ADDON = 'mlx-serving.node'
 const LIBSYSTEM = '/usr/lib/libSystem.B.dylib'
 const LIBCXX = '/usr/lib/libc++.1.dylib'
-const MAC_LIBRARIES = [LIBSYSTEM, LIBCXX, '/usr/lib/libiconv.2.dylib', '@rpath/libmlx.dylib']
+const MAC_LIBRARIES = [LIBSYSTEM, LIBCXX, '/usr/lib/libiconv.2.dylib', '/usr/lib/libobjc.A.dylib']
+const MAC_FRAMEWORKS = '/System/Library/Frameworks/'
 const LINUX_LIBRARIES = ['libc.so.6', 'libm.so.6', 'libstdc++.so.6', 'libgcc_s.so.1', 'ld-linux-x86-64.so.2']
 /** What Ubuntu 22.04 has, the oldest system MLX's released binary is made for. */
 const OLDEST_LINUX = { GLIBC: '2.35', GLIBCXX: '3.4.30', CXXABI: '1.3.13' }
@@ -41,31 +43,37 @@ async function readFacts({ folder }) {
   return Object.fromEntries(Object.entries(JSON.parse(said)).map(([path, facts]) => [basename(path), facts]))
 }
 
-/** The symbols of the system's libraries, by library. */
+/** The symbols of the system's libraries, by library: those the addon was linked against. */
 async function systemSymbols() {
-  const libSystem = join(await wheels('zig'), 'ziglang', 'lib', 'libc', 'darwin', 'libSystem.tbd')
-  return {
-    [LIBSYSTEM]: symbolsOf(libSystem),
-    [LIBCXX]: symbolsOf(at('tools', 'build', 'darwin', 'stubs', 'libc++.tbd')),
-  }
+  const stubs = await systemStubs()
+  return { [LIBSYSTEM]: symbolsOf(join(stubs, 'libSystem.tbd')), [LIBCXX]: symbolsOf(join(stubs, 'libc++.tbd')) }
 }
 
 const symbolsOf = stub => new Set(readFileSync(stub, 'utf8').match(/(?<![\w$.])(_[\w$.]+|dyld_stub_binder)/g))
 
-/** What keeps the addon from loading into Node on the oldest macOS. */
+/** What keeps the addon, or a library beside it, from loading on the oldest macOS. */
 export function macProblems(files, symbols) {
   const { [ADDON]: addon, 'libmlx.dylib': mlx } = files
   const offered = { ...symbols, '@rpath/libmlx.dylib': new Set(mlx.exports) }
   for (const [name, library] of mlx.imports) if (library === LIBCXX) offered[LIBCXX].add(name)
   return [
-    ...expect('is for', [addon.format, addon.machine], ['mach-o', 'arm64']),
-    ...expect('needs macOS', addon.oldest, [OLDEST_MACOS]),
-    ...expect('calls itself', addon.name, [`@rpath/${ADDON}`]),
+    ...Object.entries(files).flatMap(([name, facts]) => machProblems(name, facts, Object.keys(files))),
     ...expect('looks for libraries in', addon.runPaths, ['@loader_path']),
-    ...expect('is signed', addon.signature, [{ adHoc: true, covered: true, wrongPages: 0 }]),
     ...missing(addon.exports, '_napi_register_module_v1'),
-    ...addon.libraries.filter(name => !MAC_LIBRARIES.includes(name)).map(name => `${ADDON} needs ${name}`),
     ...importProblems(addon.imports, offered),
+  ]
+}
+
+function machProblems(name, facts, beside) {
+  const known = [...MAC_LIBRARIES, ...beside.map(file => `@rpath/${file}`)]
+  const isThere = library => known.includes(library) || library.startsWith(MAC_FRAMEWORKS)
+  return [
+    ...expect('is for', [facts.format, facts.machine], ['mach-o', 'arm64'], name),
+    ...expect('needs macOS', facts.oldest, [OLDEST_MACOS], name),
+    ...expect('calls itself', facts.name, [`@rpath/${name}`], name),
+    // Not signed at all, or changed after it, it is not loaded on Apple silicon.
+    ...expect('is signed', facts.signature, [{ adHoc: true, covered: true, wrongPages: 0 }], name),
+    ...facts.libraries.filter(library => !isThere(library)).map(library => `${name} needs ${library}`),
   ]
 }
 

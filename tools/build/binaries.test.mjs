@@ -24,13 +24,18 @@ const MAC_ADDON = {
   signature: [{ adHoc: true, covered: true, wrongPages: 0 }],
 }
 
-/** The addon with these changes, beside an MLX that imports one more symbol of libc++ than the stub lists. */
-const mac = changes =>
+/** Imports one more symbol of libc++ than the stub lists. */
+const MAC_MLX = {
+  ...MAC_ADDON,
+  name: ['@rpath/libmlx.dylib'],
+  libraries: [LIBCXX, '/System/Library/Frameworks/Metal.framework/Versions/A/Metal'],
+  imports: [['__ZdlPv', LIBCXX]],
+  exports: ['_mlx_eval'],
+}
+
+const mac = (addon, mlx) =>
   macProblems(
-    {
-      'mlx-serving.node': { ...MAC_ADDON, ...changes },
-      'libmlx.dylib': { exports: ['_mlx_eval'], imports: [['__ZdlPv', LIBCXX]] },
-    },
+    { 'mlx-serving.node': { ...MAC_ADDON, ...addon }, 'libmlx.dylib': { ...MAC_MLX, ...mlx } },
     { [LIBSYSTEM]: new Set(['_malloc']), [LIBCXX]: new Set(['___cxa_throw']) },
   )
 
@@ -53,6 +58,12 @@ test.each([
   ['a library that is not on every Mac', { libraries: ['/opt/homebrew/libgcc_s.dylib'] }, 'needs /opt/homebrew'],
 ])('an addon for a Mac with %s', (_, changes, message) => {
   expect(mac(changes)).toEqual([expect.stringContaining(message)])
+})
+
+test('a library beside the addon that will not load', () => {
+  expect(mac({}, { oldest: ['26.0'] })).toEqual(['libmlx.dylib needs macOS ["26.0"], not ["14.0"]'])
+  expect(mac({}, { libraries: ['@rpath/libomp.dylib'] })).toEqual(['libmlx.dylib needs @rpath/libomp.dylib'])
+  expect(mac({}, { signature: [] })).toEqual([expect.stringContaining('libmlx.dylib is signed []')])
 })
 
 test('symbols that no library has', () => {

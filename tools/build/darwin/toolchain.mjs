@@ -22,17 +22,22 @@ export async function crossCompiling(target) {
   if (target.triple !== 'aarch64-apple-darwin') throw new Failure(`${target.name} is built on a machine of its kind.`)
   const rust = (await quiet('rustc', ['--print', 'sysroot'])).trim()
   await haveStandardLibrary(rust, target.triple)
-  const zig = join(await wheels('zig'), 'ziglang')
   return {
     args: ['--target', target.triple, '--target-dir', TARGET_FOLDER],
     environment: {
       ...tools(target.triple),
       // Keeps rustc and the cc crate from asking for Xcode's.
-      SDKROOT: makeSdk(zig),
-      MLX_SERVING_ZIG: join(zig, 'zig'),
+      SDKROOT: await makeSdk(),
+      MLX_SERVING_ZIG: join(await zig(), 'zig'),
       MLX_SERVING_LD64: await linker(rust),
     },
   }
+}
+
+/** The folder of the stubs an addon for a Mac is linked against: Xcode's on a Mac, elsewhere the ones made here. */
+export async function systemStubs() {
+  const sdk = process.platform === 'darwin' ? (await quiet('xcrun', ['--show-sdk-path'])).trim() : await makeSdk()
+  return join(sdk, 'usr', 'lib')
 }
 
 /** The variables by which cargo and the cc crate find a compiler for the target. */
@@ -65,13 +70,15 @@ async function linker(rust) {
   throw new Failure(`This Rust toolchain comes without lld (${found}). Install Rust with rustup: https://rustup.rs`)
 }
 
+const zig = async () => join(await wheels('zig'), 'ziglang')
+
 /** A folder that the linker takes for the root of a Mac's libraries. */
-function makeSdk(zig) {
+async function makeSdk() {
   const sdk = join(TARGET_FOLDER, 'sdk')
   const libraries = join(sdk, 'usr', 'lib')
   mkdirSync(libraries, { recursive: true })
   for (const name of readdirSync(here('stubs'))) copyFileSync(here('stubs', name), join(libraries, name))
-  const stub = readFileSync(join(zig, 'lib', 'libc', 'darwin', 'libSystem.tbd'), 'utf8')
+  const stub = readFileSync(join(await zig(), 'lib', 'libc', 'darwin', 'libSystem.tbd'), 'utf8')
   writeFileSync(join(libraries, 'libSystem.tbd'), forArm64(stub))
   return sdk
 }
