@@ -48,16 +48,16 @@ pub(super) fn read_load(options: Unknown<'_>) -> Read<PathBuf> {
 }
 
 fn read_scheduler(mut fields: Fields<'_>, config: &mut Config) -> Read<()> {
-    set(&mut config.max_rows, fields.integer("batchSize", 1..=64)?);
+    set(&mut config.scheduler.width.start, fields.integer("batchSize", 1..=64)?);
     set(&mut config.max_pending, fields.integer("maxQueue", 1..=1_000_000)?);
-    set(&mut config.prefill_chunk, fields.integer("prefillChunkTokens", 1..=65_536)?);
+    set(&mut config.scheduler.prefill_chunk, fields.integer("prefillChunkTokens", 1..=65_536)?);
     fields.finish()
 }
 
 fn read_streaming(mut fields: Fields<'_>, config: &mut Config) -> Read<()> {
     set(&mut config.buffer_tokens, fields.integer("bufferTokens", 2..=65_536)?);
     if let Some(ms) = fields.integer("parkTimeoutMs", 1..=MAX_SAFE_INTEGER)? {
-        config.park_timeout = Duration::from_millis(ms);
+        config.scheduler.park_timeout = Duration::from_millis(ms);
     }
     fields.finish()
 }

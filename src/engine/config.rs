@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
+use crate::executor::Limits;
+use crate::scheduler::{self, KvLimit};
+
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
-    /// Rows of one step.
-    pub max_rows: usize,
+    /// How each model's scheduler decides. What it says of KV is filled in for each model.
+    pub scheduler: scheduler::Config,
+    /// Bytes of KV that the sequences of a model may hold; derived from `memory_bytes` where it is absent.
+    pub kv_bytes: Option<u64>,
+    /// Bytes of memory that the process may use; absent means that nobody knows, and then nothing limits KV.
+    pub memory_bytes: Option<u64>,
     /// Requests accepted and not ended; one more is `Overloaded`.
     pub max_pending: usize,
-    /// Prompt tokens of one step, over all rows.
-    pub prefill_chunk: usize,
+    /// Prompt tokens of accepted requests; a request beyond them is `Overloaded`, unless it is the only one.
+    pub max_pending_tokens: usize,
     /// Tokens a stream may run ahead of its consumer before its row is parked.
     pub buffer_tokens: usize,
-    /// How long a row stays parked before its reader gets `SlowConsumer`.
-    pub park_timeout: Duration,
     /// How long the text of one request may keep the text thread.
     pub text_budget: Duration,
 }
@@ -22,12 +27,24 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_rows: 16,
+            scheduler: scheduler::Config::default(),
+            kv_bytes: None,
+            memory_bytes: None,
             max_pending: 1_024,
-            prefill_chunk: 512,
+            max_pending_tokens: 4_194_304,
             buffer_tokens: 256,
-            park_timeout: Duration::from_mins(1),
             text_budget: Duration::from_secs(5),
         }
+    }
+}
+
+impl Config {
+    /// What a model's sequences may hold. A quarter of the memory is left to the process and the system; a model that
+    /// takes nearly all of the rest still gets an eighth.
+    pub(super) fn kv_limit(&self, limits: Limits) -> Option<KvLimit> {
+        let derived = |memory: u64| (memory / 4 * 3).saturating_sub(limits.weight_bytes).max(memory / 8);
+        let bytes = self.kv_bytes.or(self.memory_bytes.map(derived))?;
+        let bytes_per_position = limits.kv.bytes_per_position;
+        (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block: limits.kv.block })
     }
 }
