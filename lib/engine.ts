@@ -5,6 +5,7 @@ import type {
   ChatTemplateParams,
   DetokenizeParams,
   Engine,
+  EngineConfig,
   EngineOptions,
   EngineStats,
   GenerateOptions,
@@ -16,32 +17,31 @@ import type {
   ShutdownOptions,
   TokenizeParams,
 } from '../index'
-import { errorOf, type MlxServingError, unwrap } from './errors'
+import { errorOf, type MlxServingError, present, unwrap } from './errors'
 import { stopAtExit } from './exit'
 import { AnswerGeneration, answerTo, type Host } from './generation'
 import { itemsOf } from './generator'
 import { Hub } from './hub'
 import { DEMO_MODEL, loadAddon } from './load'
 import { Models } from './models'
-import type { NativeError } from './native'
-import { isAbsent, type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
+import type { NativeError, NativeSetting } from './native'
+import { isAbsent, reading, readKnown, readMs, readString, readTokens } from './options'
 
-const DEFAULT_BUFFER_TOKENS = 256
 const DEFAULT_DRAIN_MS = 30_000
 
 export async function createEngine(options?: EngineOptions): Promise<Engine> {
-  const { bufferTokens, properties } = configuring(() => readEngineOptions(options))
-  const hub = new Hub(loadAddon(), bufferTokens)
+  const hub = new Hub(loadAddon())
   const forget = stopAtExit(hub.native)
   try {
-    const start = () => configuring(() => reading('options', () => hub.native.start(properties)))
-    unwrap(await hub.keepAlive.during(async () => start()))
+    const start = () => configuring(() => reading('options', () => hub.native.start(options, environment())))
+    const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
+    hub.begin(config['streaming.bufferTokens'].value as number)
+    return new NodeEngine(hub, forget, config)
   } catch (error) {
     forget()
     hub.native.stop()
     throw error
   }
-  return new NodeEngine(hub, forget)
 }
 
 class NodeEngine implements Engine, Host {
@@ -49,10 +49,12 @@ class NodeEngine implements Engine, Host {
   readonly #models: Models
   /** Takes the engine out of what is stopped at exit. */
   readonly #forget: () => void
+  readonly #config: EngineConfig
   #closed: Promise<void> | undefined
 
-  constructor(hub: Hub, forget: () => void) {
+  constructor(hub: Hub, forget: () => void, config: EngineConfig) {
     this.hub = hub
+    this.#config = config
     this.#models = new Models(hub.native)
     this.#forget = forget
   }
@@ -112,6 +114,11 @@ class NodeEngine implements Engine, Host {
     return this.hub.native.stats()
   }
 
+  config(): EngineConfig {
+    this.#assertOpen()
+    return this.#config
+  }
+
   async shutdown(options?: ShutdownOptions): Promise<void> {
     const drainMs = readMs(readKnown(options, 'options', ['drainMs']).drainMs, 'drainMs', DEFAULT_DRAIN_MS)
     if (this.#closed === undefined) this.#closed = this.hub.keepAlive.during(() => this.#close(drainMs))
@@ -159,16 +166,16 @@ function closed(): Error {
   return errorOf('EngineClosed', 'the engine is shut down')
 }
 
-/** The options as the addon reads them, and the one that is used on this side too. */
-function readEngineOptions(options: unknown): { properties: Properties; bufferTokens: number } {
-  const properties = read(options, 'options')
-  for (const [group, value] of Object.entries(properties)) {
-    if (typeof value === 'object' && value !== null) properties[group] = read(value, group)
-  }
-  const { bufferTokens } = (properties.streaming ?? {}) as Properties
-  // What is not a count is rejected by the addon.
-  const isCount = typeof bufferTokens === 'number' && bufferTokens >= 1
-  return { properties, bufferTokens: isCount ? bufferTokens : DEFAULT_BUFFER_TOKENS }
+/** The variables that may be ours; which ones are is the addon's to know. A worker thread has its own. */
+function environment(): Record<string, string> {
+  const ours = Object.entries(process.env).filter(([name, value]) => name.startsWith('MLX_') && value !== undefined)
+  return Object.fromEntries(ours.map(([name, value]) => [name, String(value)]))
+}
+
+/** The settings as users see them: nothing they do to the object has an effect. */
+function configOf(settings: NativeSetting[]): EngineConfig {
+  const entries = settings.map(({ name, ...setting }) => [name, Object.freeze(present(setting))])
+  return Object.freeze(Object.fromEntries(entries))
 }
 
 /** Runs what reads the options of an engine: what is wrong with them is a `ConfigError`. */

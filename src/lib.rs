@@ -32,6 +32,7 @@
 
 pub mod answers;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod executor;

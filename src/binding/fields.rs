@@ -48,11 +48,7 @@ pub(super) struct Fields<'env> {
 impl<'env> Fields<'env> {
     /// Begins to read `value`, which is called `name` in messages; errors have `code`.
     pub(super) fn of(name: &str, code: Code, value: Unknown<'env>) -> Read<Self> {
-        let object = match value.get_type()? {
-            ValueType::Undefined | ValueType::Null => None,
-            ValueType::Object if !is_array(&value)? => Some(Object::from_unknown(value)?),
-            other => return Err(wrong(code, name, &format!("must be an object, not {}", kind(other))).into()),
-        };
+        let object = object(name, code, value)?;
         let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         Ok(Self { object, prefix, code, known: Vec::new() })
     }
@@ -62,17 +58,7 @@ impl<'env> Fields<'env> {
         self.known.push(name);
         let Some(object) = &self.object else { return Ok(None) };
         let value: Unknown<'env> = object.get_named_property_unchecked(name)?;
-        let is_absent = matches!(value.get_type()?, ValueType::Undefined | ValueType::Null);
-        Ok((!is_absent).then_some(value))
-    }
-
-    /// A nested option object; every property of it is absent where it is.
-    pub(super) fn nested(&mut self, name: &'static str) -> Read<Fields<'env>> {
-        let path = self.path(name);
-        match self.value(name)? {
-            Some(value) => Self::of(&path, self.code, value),
-            None => Ok(Fields { object: None, prefix: format!("{path}."), code: self.code, known: Vec::new() }),
-        }
+        Ok((!is_absent(&value)?).then_some(value))
     }
 
     /// A number inside a range.
@@ -131,19 +117,41 @@ impl<'env> Fields<'env> {
         let Some(object) = &self.object else { return Ok(()) };
         for key in own_keys(object)? {
             if !self.known.contains(&key.as_str()) {
-                return Err(self.unknown(&key));
+                return Err(unknown(self.code, &self.path(&key), &key, &self.known));
             }
         }
         Ok(())
     }
+}
 
-    fn unknown(&self, key: &str) -> Refusal {
-        let nearest = self.known.iter().min_by_key(|known| distance(known, key));
-        let hint = match nearest {
-            Some(known) if distance(known, key) <= key.len().div_ceil(2) => format!("; did you mean `{known}`?"),
-            _ => format!("; known are {}", self.known.join(", ")),
-        };
-        self.wrong(key, &format!("is not an option{hint}"))
+/// An option that does not exist, in an object where those of `known` do.
+pub(super) fn unknown(code: Code, path: &str, key: &str, known: &[&str]) -> Refusal {
+    let nearest = known.iter().min_by_key(|known| distance(known, key));
+    let hint = match nearest {
+        Some(known) if distance(known, key) <= key.len().div_ceil(2) => format!("did you mean `{known}`?"),
+        _ => format!("known are {}", known.join(", ")),
+    };
+    wrong(code, path, &format!("is not an option; {hint}")).into()
+}
+
+/// The own properties of an object that are there, each read once; none where the caller gave no object at all.
+pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Vec<(String, Unknown<'env>)>> {
+    let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    for key in own_keys(&object)? {
+        let value: Unknown<'env> = object.get_named_property_unchecked(&key)?;
+        if !is_absent(&value)? {
+            entries.push((key, value));
+        }
+    }
+    Ok(entries)
+}
+
+fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Object<'env>>> {
+    match value.get_type()? {
+        ValueType::Undefined | ValueType::Null => Ok(None),
+        ValueType::Object if !is_array(&value)? => Ok(Some(Object::from_unknown(value)?)),
+        other => Err(wrong(code, name, &format!("must be an object, not {}", kind(other))).into()),
     }
 }
 
@@ -193,7 +201,12 @@ pub(super) fn is_array(value: &Unknown<'_>) -> napi::Result<bool> {
     value.is_array()
 }
 
-fn kind(value: ValueType) -> &'static str {
+fn is_absent(value: &Unknown<'_>) -> napi::Result<bool> {
+    Ok(matches!(value.get_type()?, ValueType::Undefined | ValueType::Null))
+}
+
+/// How a value of another type than expected is called in messages.
+pub(super) fn kind(value: ValueType) -> &'static str {
     match value {
         ValueType::Undefined => "undefined",
         ValueType::Null => "null",

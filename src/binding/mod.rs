@@ -12,7 +12,9 @@ mod exit;
 mod fields;
 mod options;
 mod params;
+mod settings;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,12 +24,15 @@ use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::answers::ReaderId;
-use crate::engine::{Engine, ModelKey, Reply};
+use crate::config::KNOBS;
+use crate::engine::{Config, Engine, ModelKey, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
 
 use crossing::{NativeError, NativeModelInfo, NativeStats};
 use fields::Refusal;
+use options::Options;
+use settings::{NativeKnob, NativeSetting};
 
 /// Wakes JavaScript. Weak: an idle engine does not keep the process alive. A queue of one is enough, since a wake that
 /// was not delivered yet drains whatever comes meanwhile.
@@ -46,6 +51,12 @@ pub fn version() -> &'static str {
 #[napi(catch_unwind)]
 pub fn profiles() -> Vec<&'static str> {
     sim::PROFILES.iter().map(|profile| profile.name).collect()
+}
+
+/// Everything that can be set, in the order in which users see it; what the reference in docs/ is made from.
+#[napi(catch_unwind)]
+pub fn knobs() -> Vec<NativeKnob> {
+    KNOBS.iter().map(NativeKnob::from).collect()
 }
 
 /// One engine, as JavaScript holds it.
@@ -69,14 +80,19 @@ impl NativeEngine {
         Ok(Self { wake: Arc::new(wake), engine: Arc::default() })
     }
 
-    /// Starts the engine thread; the promise waits for its handshake.
+    /// Starts the engine thread; the promise waits for its handshake and resolves with the effective settings.
     #[napi(catch_unwind)]
-    pub fn start<'env>(&self, env: &'env Env, options: Unknown<'env>) -> napi::Result<Object<'env>> {
+    pub fn start<'env>(
+        &self,
+        env: &'env Env,
+        options: Unknown<'env>,
+        environment: HashMap<String, String>,
+    ) -> napi::Result<Object<'env>> {
         exit::stop_at_exit(*env, &self.engine)?;
         let wake = Arc::clone(&self.wake);
         let slot = Arc::clone(&self.engine);
-        promise(env, move |reply: Reply<()>| {
-            let options = match options::read(options) {
+        promise(env, move |reply: Reply<Vec<NativeSetting>>| {
+            let Options { resolved, backend } = match options::read(options, &environment) {
                 Ok(options) => options,
                 Err(Refusal::Invalid(error)) => {
                     reply.send(Err(error));
@@ -89,8 +105,9 @@ impl NativeEngine {
                 let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
             });
             spawn("mlx-serving-start", reply, move || {
-                let engine = Engine::start(options.config, backend::open(options.backend), wake)?;
-                slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))
+                let engine = Engine::start(Config::from(&resolved.settings), backend::open(backend), wake)?;
+                slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;
+                Ok(resolved.values.into_iter().map(NativeSetting::from).collect())
             });
             Ok(())
         })
@@ -276,6 +293,6 @@ fn outcome<T>(result: Result<T>) -> Outcome<T> {
 }
 
 /// Runs work that may take long on a thread of its own. The reply is given also when the thread cannot be started.
-fn spawn(name: &str, reply: Reply<()>, work: impl FnOnce() -> Result<()> + Send + 'static) {
+fn spawn<T: Send + 'static>(name: &str, reply: Reply<T>, work: impl FnOnce() -> Result<T> + Send + 'static) {
     drop(std::thread::Builder::new().name(name.into()).spawn(move || reply.send(work())));
 }

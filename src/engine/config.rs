@@ -1,6 +1,8 @@
-//! What an engine is started with, validated. The options as users write them are the binding's business.
+//! What an engine is started with: the settings as far as they concern it.
 
 use std::time::Duration;
+
+use crate::config::Settings;
 
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +21,22 @@ pub struct Config {
     pub text_budget: Duration,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        let Settings { scheduler, streaming, .. } = settings;
         Self {
-            max_rows: 16,
-            max_pending: 1_024,
-            prefill_chunk: 512,
-            buffer_tokens: 256,
-            park_timeout: Duration::from_mins(1),
+            max_rows: if scheduler.enabled { scheduler.batch_size } else { 1 },
+            max_pending: scheduler.max_queue,
+            prefill_chunk: scheduler.prefill_chunk_tokens,
+            buffer_tokens: streaming.buffer_tokens,
+            park_timeout: streaming.park_timeout,
             text_budget: Duration::from_secs(5),
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from(&Settings::default())
     }
 }
