@@ -54,6 +54,13 @@ test('batchSize bounds the rows of a step', async () => {
   expect(engine.stats().meanBatch).toBe(1)
 })
 
+test('with the scheduler off generations run one at a time', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false, batchSize: 8 } })
+  const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
+  await Promise.all([1, 2, 3].map(() => engine.generate(params)))
+  expect(engine.stats().meanBatch).toBe(1)
+})
+
 test('more than maxQueue pending generations are refused, and there is room again later', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }

@@ -17,7 +17,7 @@ import type {
   ShutdownOptions,
   TokenizeParams,
 } from '../index'
-import { errorOf, type MlxServingError, present, unwrap } from './errors'
+import { errorOf, type MlxServingError, unwrap } from './errors'
 import { stopAtExit } from './exit'
 import { AnswerGeneration, answerTo, type Host } from './generation'
 import { itemsOf } from './generator'
@@ -166,15 +166,14 @@ function closed(): Error {
   return errorOf('EngineClosed', 'the engine is shut down')
 }
 
-/** The variables that may be ours; which ones are is the addon's to know. A worker thread has its own. */
-function environment(): Record<string, string> {
-  const ours = Object.entries(process.env).filter(([name, value]) => name.startsWith('MLX_') && value !== undefined)
-  return Object.fromEntries(ours.map(([name, value]) => [name, String(value)]))
+/** The variables that may be ours; which ones are is the addon's to know. Those of this thread: a worker may have its own. */
+function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('MLX_')))
 }
 
-/** The settings as users see them: nothing they do to the object has an effect. */
+/** The settings as users see them, by name. Frozen: everybody who asks gets the same object. */
 function configOf(settings: NativeSetting[]): EngineConfig {
-  const entries = settings.map(({ name, ...setting }) => [name, Object.freeze(present(setting))])
+  const entries = settings.map(({ name, ...setting }) => [name, Object.freeze(setting)])
   return Object.freeze(Object.fromEntries(entries))
 }
 

@@ -98,7 +98,7 @@ export function unwrap<T>(answer: T | NativeError): T {
   return answer
 }
 
-/** Absent fields may cross as `undefined` or `null`; what users see has only those that say something. */
-export function present<T extends object>(fields: T): T {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) as T
+/** Absent fields may cross as `undefined` or `null`; an error has only those that say something. */
+function present(fields: Omit<NativeError, 'code' | 'message' | 'causes'>): ErrorDetails {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null))
 }

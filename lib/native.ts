@@ -87,7 +87,7 @@ export interface NativeEngine {
    * Starts the engine thread; reads the options once, synchronously. `environment` holds the variables that may be ours.
    * Resolves with the effective settings, or with the reason why it could not. Called once.
    */
-  start(options: unknown, environment: Record<string, string>): Promise<NativeSetting[] | NativeError>
+  start(options: unknown, environment: NodeJS.ProcessEnv): Promise<NativeSetting[] | NativeError>
   /** `path` absent: the path of the demo model is given by lib/. */
   loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
   unloadModel(model: number): Promise<NativeError | undefined>

@@ -35,6 +35,9 @@ pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 pub(super) type Read<T> = Result<T, Refusal>;
 
+/// A property: its name, and its value if it has one.
+pub(super) type Entry<'env> = (String, Option<Unknown<'env>>);
+
 /// One option object while it is read.
 pub(super) struct Fields<'env> {
     /// `None` where the caller gave no object at all.
@@ -66,7 +69,7 @@ impl<'env> Fields<'env> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let number = match value.get_type()? {
             ValueType::Number => f64::from_unknown(value)?,
-            other => return Err(self.wrong(name, &format!("must be a number, not {}", kind(other)))),
+            _ => return Err(self.wrong(name, &format!("must be a number, not {}", kind(&value)?))),
         };
         if range.contains(&number) {
             return Ok(Some(number));
@@ -134,15 +137,14 @@ pub(super) fn unknown(code: Code, path: &str, key: &str, known: &[&str]) -> Refu
     wrong(code, path, &format!("is not an option; {hint}")).into()
 }
 
-/// The own properties of an object that are there, each read once; none where the caller gave no object at all.
-pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Vec<(String, Unknown<'env>)>> {
+/// The own properties of an object, each read once; none where the caller gave no object at all.
+pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Vec<Entry<'env>>> {
     let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
     for key in own_keys(&object)? {
         let value: Unknown<'env> = object.get_named_property_unchecked(&key)?;
-        if !is_absent(&value)? {
-            entries.push((key, value));
-        }
+        let value = (!is_absent(&value)?).then_some(value);
+        entries.push((key, value));
     }
     Ok(entries)
 }
@@ -151,7 +153,7 @@ fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Obj
     match value.get_type()? {
         ValueType::Undefined | ValueType::Null => Ok(None),
         ValueType::Object if !is_array(&value)? => Ok(Some(Object::from_unknown(value)?)),
-        other => Err(wrong(code, name, &format!("must be an object, not {}", kind(other))).into()),
+        _ => Err(wrong(code, name, &format!("must be an object, not {}", kind(&value)?)).into()),
     }
 }
 
@@ -178,7 +180,7 @@ pub(super) fn whole(number: f64) -> Option<u64> {
 /// The elements of a list.
 pub(super) fn elements<'env>(code: Code, path: &str, value: Unknown<'env>) -> Read<Vec<Unknown<'env>>> {
     if !is_array(&value)? {
-        return Err(wrong(code, path, &format!("must be an array, not {}", kind(value.get_type()?))).into());
+        return Err(wrong(code, path, &format!("must be an array, not {}", kind(&value)?)).into());
     }
     let array = Object::from_unknown(value)?;
     let length = array.get_array_length()?;
@@ -189,7 +191,7 @@ pub(super) fn elements<'env>(code: Code, path: &str, value: Unknown<'env>) -> Re
 pub(super) fn string(code: Code, path: &str, value: Unknown<'_>) -> Read<String> {
     match value.get_type()? {
         ValueType::String => Ok(String::from_unknown(value)?),
-        other => Err(wrong(code, path, &format!("must be a string, not {}", kind(other))).into()),
+        _ => Err(wrong(code, path, &format!("must be a string, not {}", kind(&value)?)).into()),
     }
 }
 
@@ -206,19 +208,20 @@ fn is_absent(value: &Unknown<'_>) -> napi::Result<bool> {
 }
 
 /// How a value of another type than expected is called in messages.
-pub(super) fn kind(value: ValueType) -> &'static str {
-    match value {
+pub(super) fn kind(value: &Unknown<'_>) -> napi::Result<&'static str> {
+    Ok(match value.get_type()? {
         ValueType::Undefined => "undefined",
         ValueType::Null => "null",
         ValueType::Boolean => "a boolean",
         ValueType::Number => "a number",
         ValueType::String => "a string",
         ValueType::Symbol => "a symbol",
+        ValueType::Object if is_array(value)? => "an array",
         ValueType::Object => "an object",
         ValueType::Function => "a function",
         ValueType::BigInt => "a bigint",
         _ => "a value of another type",
-    }
+    })
 }
 
 /// Levenshtein distance, to find the key that was meant.

@@ -14,7 +14,6 @@ mod options;
 mod params;
 mod settings;
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -86,13 +85,13 @@ impl NativeEngine {
         &self,
         env: &'env Env,
         options: Unknown<'env>,
-        environment: HashMap<String, String>,
+        environment: Unknown<'env>,
     ) -> napi::Result<Object<'env>> {
         exit::stop_at_exit(*env, &self.engine)?;
         let wake = Arc::clone(&self.wake);
         let slot = Arc::clone(&self.engine);
         promise(env, move |reply: Reply<Vec<NativeSetting>>| {
-            let Options { resolved, backend } = match options::read(options, &environment) {
+            let Options { resolved, backend } = match options::read(options, environment) {
                 Ok(options) => options,
                 Err(Refusal::Invalid(error)) => {
                     reply.send(Err(error));

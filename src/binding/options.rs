@@ -35,17 +35,19 @@ pub(super) enum BackendChoice {
 }
 
 /// Reads the options of `createEngine`, and brings them together with the environment.
-pub(super) fn read(options: Unknown<'_>, environment: &HashMap<String, String>) -> Read<Options> {
+pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
     let (mut preset, mut backend) = (Preset::default(), BackendChoice::Mlx);
     let mut said = Said::new();
     for (key, value) in entries("options", CODE, options)? {
-        match key.as_str() {
-            "preset" => preset = read_preset(value)?,
-            "backend" => backend = read_backend(value)?,
-            _ => read_option("", &key, value, &mut said)?,
+        match (key.as_str(), value) {
+            ("preset", Some(value)) => preset = read_preset(value)?,
+            ("backend", Some(value)) => backend = read_backend(value)?,
+            ("preset" | "backend", None) => {}
+            (key, value) => read_option("", key, value, &mut said)?,
         }
     }
-    Ok(Options { resolved: Settings::resolve(preset, environment, &said)?, backend })
+    let resolved = Settings::resolve(preset, &read_environment(environment)?, &said)?;
+    Ok(Options { resolved, backend })
 }
 
 /// Reads the options of `loadModel`.
@@ -56,17 +58,24 @@ pub(super) fn read_load(options: Unknown<'_>) -> Read<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
+fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {
+    let variables = entries("environment", CODE, variables)?.into_iter();
+    let set = variables.filter_map(|(name, value)| Some((name, value?)));
+    set.map(|(name, value)| string(CODE, &name, value).map(|text| (name, text))).collect()
+}
+
 /// An option of a group, or a group itself: then the options in it.
-fn read_option(group: &str, key: &str, value: Unknown<'_>, said: &mut Said) -> Read<()> {
+fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, said: &mut Said) -> Read<()> {
     let path = if group.is_empty() { key.to_owned() } else { format!("{group}.{key}") };
-    match find(&path) {
-        Some(Member::Knob(knob)) => said.push((knob, read_value(knob, value)?)),
-        Some(Member::Group) => {
+    match (find(group, key), value) {
+        (Some(Member::Knob(knob)), Some(value)) => said.push((knob, read_value(knob, value)?)),
+        (Some(Member::Group), Some(value)) => {
             for (key, value) in entries(&path, CODE, value)? {
                 read_option(&path, &key, value, said)?;
             }
         }
-        None => return Err(unknown_option(group, &path, key)),
+        (Some(_), None) => {}
+        (None, _) => return Err(unknown_option(group, &path, key)),
     }
     Ok(())
 }
@@ -83,14 +92,13 @@ fn read_value(knob: &Knob, value: Unknown<'_>) -> Read<Value> {
     match value.get_type()? {
         ValueType::Boolean => Ok(Value::Switch(bool::from_unknown(value)?)),
         ValueType::Number => Ok(Value::Number(f64::from_unknown(value)?)),
-        other => Err(knob.refuse_other(knob.path, kind(other)).into()),
+        _ => Err(knob.refuse_other(knob.path, kind(&value)?).into()),
     }
 }
 
 fn read_preset(value: Unknown<'_>) -> Read<Preset> {
-    let other = value.get_type()?;
-    if other != ValueType::String {
-        return Err(Preset::refuse(kind(other)).into());
+    if value.get_type()? != ValueType::String {
+        return Err(Preset::refuse(kind(&value)?).into());
     }
     let name = String::from_unknown(value)?;
     Preset::named(&name).ok_or_else(|| Preset::refuse(&format!("'{name}'")).into())
@@ -105,10 +113,11 @@ fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
     }
     let (mut name, mut faults) = (None, Vec::new());
     for (key, value) in entries("backend", CODE, value)? {
-        match key.as_str() {
-            "simulated" => name = Some(string(CODE, "backend.simulated", value)?),
-            "faults" => faults = read_faults(value)?,
-            _ => return Err(unknown(CODE, &format!("backend.{key}"), &key, &["simulated", "faults"])),
+        match (key.as_str(), value) {
+            ("simulated", Some(value)) => name = Some(string(CODE, "backend.simulated", value)?),
+            ("faults", Some(value)) => faults = read_faults(value)?,
+            ("simulated" | "faults", None) => {}
+            (key, _) => return Err(unknown(CODE, &format!("backend.{key}"), key, &["simulated", "faults"])),
         }
     }
     let name = name.ok_or_else(|| wrong_backend("must be 'mlx' or { simulated }"))?;

@@ -187,9 +187,8 @@ impl Knob {
     pub(super) fn refuse(&self, name: &str, value: Value) -> Error {
         let error = self.refuse_other(name, &value.to_string());
         match (self.range(), value) {
-            (Some(range), Value::Number(number)) if !range.contains(number) => {
-                error.with_limit(if number < range.min { range.min } else { range.max }, number)
-            }
+            (Some(Range { min, .. }), Value::Number(number)) if number < min => error.with_limit(min, number),
+            (Some(Range { max, .. }), Value::Number(number)) if number > max => error.with_limit(max, number),
             _ => error,
         }
     }

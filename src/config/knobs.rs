@@ -101,23 +101,25 @@ pub enum Member {
     Group,
 }
 
-/// What is at a path; `None` where no option is called so.
-pub fn find(path: &str) -> Option<Member> {
-    let knob = KNOBS.iter().find(|knob| knob.path == path).map(Member::Knob);
-    knob.or_else(|| (!names_in(path).is_empty()).then_some(Member::Group))
+/// What is called so in a group; the outermost group is called "".
+pub fn find(group: &str, name: &str) -> Option<Member> {
+    KNOBS.iter().find_map(|knob| match within(group, knob)?.split_once('.') {
+        None if within(group, knob) == Some(name) => Some(Member::Knob(knob)),
+        Some((first, _)) if first == name => Some(Member::Group),
+        _ => None,
+    })
 }
 
-/// The names of the options in a group, in the order of the table; the outermost group is called "".
+/// The names of the options in a group, in the order of the table.
 pub fn names_in(group: &str) -> Vec<&'static str> {
-    let mut names = Vec::new();
-    for knob in KNOBS {
-        let rest = if group.is_empty() { Some(knob.path) } else { knob.path.strip_prefix(group).and_then(after_dot) };
-        let name = rest.and_then(|rest| rest.split('.').next());
-        names.extend(name.filter(|name| !names.contains(name)));
-    }
+    let mut names: Vec<_> =
+        KNOBS.iter().filter_map(|knob| within(group, knob)).filter_map(|path| path.split('.').next()).collect();
+    // Those of one group stand together.
+    names.dedup();
     names
 }
 
-fn after_dot(path: &str) -> Option<&str> {
-    path.strip_prefix('.')
+/// The rest of a knob's path, where it is in that group.
+fn within(group: &str, knob: &Knob) -> Option<&'static str> {
+    if group.is_empty() { Some(knob.path) } else { knob.path.strip_prefix(group)?.strip_prefix('.') }
 }

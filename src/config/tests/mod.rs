@@ -109,10 +109,24 @@ fn every_knob_has_a_field_of_its_own_and_every_field_a_knob() {
 fn paths_lead_to_knobs_and_groups() {
     assert_eq!(names_in(""), ["scheduler", "memory", "streaming"]);
     assert_eq!(names_in("scheduler.autoTune"), ["enabled", "minBatch", "maxBatch", "emaAlpha", "interval"]);
-    assert!(matches!(find("scheduler.autoTune.interval"), Some(Member::Knob(knob)) if knob.path.ends_with("interval")));
-    assert!(matches!(find("scheduler.autoTune"), Some(Member::Group)));
-    for unknown in ["sched", "scheduler.", "scheduler.autoTun", "scheduler.autoTune.interval.x", "memory.kvbytes", "."]
-    {
-        assert!(find(unknown).is_none(), "{unknown}");
+    assert!(
+        matches!(find("scheduler.autoTune", "interval"), Some(Member::Knob(knob)) if knob.path.ends_with(".interval"))
+    );
+    assert!(matches!(find("scheduler", "autoTune"), Some(Member::Group)));
+    let unknown =
+        [("", ""), ("", "scheduler.enabled"), ("scheduler", "autoTune.interval"), ("sched", "uler"), ("", "sched")];
+    for (group, name) in unknown {
+        assert!(find(group, name).is_none(), "{group} {name}");
+    }
+}
+
+#[test]
+fn groups_stand_together() {
+    for group in ["", "scheduler", "scheduler.adaptiveWindow", "scheduler.autoTune", "memory", "streaming"] {
+        let mut names = names_in(group);
+        let num_names = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), num_names, "{group}");
     }
 }

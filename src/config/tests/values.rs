@@ -66,8 +66,10 @@ fn a_refusal_says_the_limit_that_was_broken() {
     let above = refused(with_options(&[("scheduler.batchSize", Value::Number(1e300))]));
     assert_eq!(above.message(), "`scheduler.batchSize` must be a whole number from 1 to 64, not 1e300");
     assert_eq!((above.limit(), above.requested()), (Some(64.0), Some(1e300)));
-    let fraction = refused(with_options(&[("scheduler.batchSize", Value::Number(1.5))]));
-    assert_eq!((fraction.limit(), fraction.requested()), (None, None));
+    for number in [1.5, f64::NAN] {
+        let neither = refused(with_options(&[("scheduler.batchSize", Value::Number(number))]));
+        assert_eq!((neither.limit(), neither.requested()), (None, None));
+    }
 }
 
 #[test]
