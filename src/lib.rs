@@ -2,6 +2,7 @@
 //!
 //! # The rooms, in reading order
 //! * [`request`]: the words used everywhere. [`error`]: one error type with a code.
+//! * [`config`]: what the user wrote becomes what it means; one table of everything that can be set.
 //! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
 //! * [`answers`]: the answer log a generation appends to, and its readers. [`clock`]: where the time comes from.
@@ -32,6 +33,7 @@
 
 pub mod answers;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod executor;

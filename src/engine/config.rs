@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::config::{self, Settings};
 use crate::executor::Limits;
-use crate::scheduler::{self, KvLimit};
+use crate::scheduler::{self, AdaptiveWindow, KvLimit, TuneConfig, WidthConfig, WindowConfig};
 
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,17 +25,27 @@ pub struct Config {
     pub text_budget: Duration,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        let Settings { scheduler, memory, streaming } = settings;
         Self {
-            scheduler: scheduler::Config::default(),
-            kv_bytes: None,
+            scheduler: scheduler::Config {
+                park_timeout: streaming.park_timeout,
+                ..if scheduler.enabled { shared(scheduler) } else { one_at_a_time(scheduler) }
+            },
+            kv_bytes: memory.kv_bytes,
             memory_bytes: None,
-            max_pending: 1_024,
-            max_pending_tokens: 4_194_304,
-            buffer_tokens: 256,
+            max_pending: scheduler.max_queue,
+            max_pending_tokens: scheduler.max_queue_tokens,
+            buffer_tokens: streaming.buffer_tokens,
             text_budget: Duration::from_secs(5),
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from(&Settings::default())
     }
 }
 
@@ -47,4 +58,46 @@ impl Config {
         let bytes_per_position = limits.kv.bytes_per_position;
         (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block: limits.kv.block })
     }
+}
+
+/// Requests share steps.
+fn shared(settings: &config::Scheduler) -> scheduler::Config {
+    let adaptive = &settings.adaptive_window;
+    let adaptive = adaptive.enabled.then_some(AdaptiveWindow {
+        low: adaptive.low,
+        medium: adaptive.medium,
+        high: adaptive.high,
+        hysteresis: count(adaptive.hysteresis),
+        ema_alpha: adaptive.ema_alpha,
+    });
+    let tune = &settings.auto_tune;
+    let tune = tune.enabled.then_some(TuneConfig {
+        min: tune.min_batch,
+        // Whoever begins with more means that there may be more.
+        max: tune.max_batch.max(settings.batch_size),
+        ema_alpha: tune.ema_alpha,
+        interval: count(tune.interval),
+    });
+    scheduler::Config {
+        window: WindowConfig { fast_path: settings.fast_path, fixed: settings.window, adaptive },
+        width: WidthConfig { start: settings.batch_size, tune, step_target: settings.p99_threshold },
+        ..one_at_a_time(settings)
+    }
+}
+
+/// One request at a time, as soon as the one before has ended: the baseline.
+fn one_at_a_time(settings: &config::Scheduler) -> scheduler::Config {
+    scheduler::Config {
+        window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
+        width: WidthConfig { start: 1, tune: None, step_target: settings.p99_threshold },
+        prefill_chunk: settings.prefill_chunk_tokens,
+        stretch: settings.inter_token_stretch,
+        ageing: settings.ageing,
+        ..scheduler::Config::default()
+    }
+}
+
+/// A small number of a table whose ranges are far below the type's.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
