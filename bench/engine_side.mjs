@@ -1,10 +1,10 @@
 // Side (b): the full way from JavaScript. Prompts go in as text, all at once, and every answer is read as a stream.
-// Run by overhead.mjs with the model folder as its argument.
+// Run by overhead.mjs and batching.mjs with the model folder as its argument, and the engine's options as JSON after it.
 
 import mlxServing from '../dist/index.js'
 import { serveJobs } from './job.mjs'
 
-const engine = await mlxServing.createEngine()
+const engine = await mlxServing.createEngine(JSON.parse(process.argv[3] ?? '{}'))
 const model = await engine.loadModel(process.argv[2])
 
 await serveJobs(async ({ prompts, numTokens }) => {
@@ -14,6 +14,7 @@ await serveJobs(async ({ prompts, numTokens }) => {
     totalMs: performance.now() - begin,
     firstMs: rows.map(row => row.firstMs),
     answers: rows.map(row => row.tokens),
+    scheduling: engine.stats().models[0],
   }
 })
 await engine.dispose()

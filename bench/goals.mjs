@@ -26,7 +26,7 @@ export const zeroCostGoals = ({ cpuMicrosPerRequest, cpuMicrosPerStreamedToken, 
 ]
 
 /** A goal of one number. */
-const atMost = (what, most, value) => goal(what, `≤ ${most}`, [value, value, value], number => number <= most)
+export const atMost = (what, most, value) => goal(what, `≤ ${most}`, [value, value, value], number => number <= most)
 
 function rateGoals({ model, rows, pairs }) {
   const due = RATES.filter(({ sides, least, models }) => {
@@ -57,7 +57,8 @@ function growthGoals(cells) {
 
 const has = (pairs, sides) => sides.every(side => side in pairs[0])
 
-function goal(what, bound, quartiles, isMet) {
+/** A goal with its verdict, by the quartiles of what was measured. */
+export function goal(what, bound, quartiles, isMet) {
   const verdict = isMet(quartiles[1]) ? 'met' : quartiles.some(isMet) ? 'open' : 'missed'
   return { what, bound, quartiles, verdict }
 }

@@ -41,6 +41,7 @@ impl Account {
             if stats.recent.len() == NUM_RECENT {
                 stats.recent.pop_front();
             }
+            tell(&record);
             stats.recent.push_back(record);
         }
         scheduler.write_status(&mut stats.scheduler);
@@ -194,6 +195,13 @@ impl Stats {
             kv_bytes,
         }
     }
+}
+
+/// An admission as an event, for whoever subscribes; costs next to nothing where nobody does.
+fn tell(record: &AdmissionRecord) {
+    let AdmissionRecord { sequence, reason, waited, depth, tier } = *record;
+    let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(target: "mlx_serving::scheduler", %sequence, ?reason, waited_us, depth, ?tier, "admitted");
 }
 
 /// Nothing done under these locks can panic half-way, so a poisoned one is still sound.
