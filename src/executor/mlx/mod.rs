@@ -36,7 +36,7 @@ use self::kernels::Kernels;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
 use self::weights::Weights;
-use super::{Backend, Executor, Limits};
+use super::{Backend, Executor, KvUnit, Limits};
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
@@ -106,6 +106,7 @@ impl MlxBackend {
             // On the CPU host and device are the same cores: a step ahead gains nothing.
             lookahead: usize::from(!on_cpu),
             weight_bytes: folder.weight_bytes,
+            kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
         };
         Ok(MlxExecutor {
             decoder,
@@ -119,6 +120,13 @@ impl MlxBackend {
             steps: 0,
         })
     }
+}
+
+/// Keys and values of all layers.
+#[allow(clippy::cast_sign_loss)] // range-checked when the description was read
+fn kv_bytes_per_position(model: &Description, dtype: Dtype) -> u64 {
+    let numbers = 2 * model.layers as u64 * model.kv_heads as u64 * model.head_dim as u64;
+    numbers * if dtype == Dtype::Float32 { 4 } else { 2 }
 }
 
 impl Backend for MlxBackend {
