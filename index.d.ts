@@ -54,12 +54,16 @@ export interface SimulatedBackend {
   faults?: SimulatedFault[]
 }
 
-/** A failure of a simulated device. It ends the generations of that step with {@link BackendError}. */
+/** A failure of a simulated device. But for `'memory'` it ends the generations of that step with {@link BackendError}. */
 export interface SimulatedFault {
   /** The step that fails, counted from 0 over all that a loaded model does. */
   step: number
-  /** The step cannot be started, its tokens cannot be read, or the code that drives the device panics. */
-  kind: 'submit' | 'collect' | 'panic'
+  /**
+   * The step cannot be started, its tokens cannot be read, or the code that drives the device panics. `'memory'`: the
+   * device has not enough for the step; then everything on it is computed again, less at a time, and only a generation
+   * that had the device to itself fails.
+   */
+  kind: 'submit' | 'collect' | 'panic' | 'memory'
 }
 
 /** How generations share the device. */
@@ -372,11 +376,27 @@ export interface GenerateOptions {
    */
   signal?: AbortSignal
   /**
-   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}.
+   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}. A generation that
+   * waits ends so as soon as reading its prompt alone would take longer.
    *
    * @default none
    */
   timeoutMs?: number
+  /**
+   * Who goes first where not all can. `'urgent'` goes before all others, `'background'` only when nobody else waits, and
+   * is the first to give its memory back. Whoever has waited for `scheduler.ageingMs` rises by one class, so that nobody
+   * waits for ever.
+   *
+   * @default 'default'
+   */
+  priority?: 'urgent' | 'default' | 'background'
+  /**
+   * On whose behalf. Tenants with requests of the same priority get equal shares, in tokens, where not all can be served
+   * at once, however many requests one of them makes. At most 256 bytes.
+   *
+   * @default requests without a tenant share as one
+   */
+  tenant?: string
   /**
    * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends,
    * and the result has finish reason `'cancelled'`.
@@ -546,6 +566,73 @@ export interface EngineStats {
   readonly parked: number
   /** Memory the generations hold on the device, in bytes. */
   readonly kvBytes: number
+  /** How each loaded model is scheduled, in the order of loading. */
+  readonly models: readonly ModelStats[]
+}
+
+/** How one model is scheduled. docs/scheduler.md says how to read it. */
+export interface ModelStats {
+  /** The model's id. */
+  readonly model: string
+  /** Generations that wait for a place. */
+  readonly queued: number
+  /** Generations that have one, parked ones included. */
+  readonly running: number
+  /** Generations that wait for their reader. */
+  readonly parked: number
+  /** Memory its generations hold on the device, in bytes. */
+  readonly kvBytes: number
+  /** Generations that may be decoded together now. */
+  readonly batchLimit: number
+  /** Times that limit moved. */
+  readonly batchLimitChanges: number
+  /** How long an idle engine would wait for company now, where it expects any. */
+  readonly windowMs: number
+  /** Which of the three windows that is. */
+  readonly windowTier: WindowTier
+  /** Times the tier changed. */
+  readonly windowSwitches: number
+  /** Times the length of the queue was sampled for it. */
+  readonly windowSamples: number
+  /** Generations that got a place, by why they got it then. */
+  readonly admissions: Readonly<Record<AdmissionReason, number>>
+  /** The last 32 of them, oldest first. */
+  readonly recentAdmissions: readonly Admission[]
+  /** Generations that had to give their memory back and were computed again. */
+  readonly preemptions: number
+  /** What a step that only decodes was measured to take, by the number of generations in it. */
+  readonly stepTimes: readonly { readonly rows: number; readonly ms: number }[]
+  /** What prompts were measured to add to a step. Absent before the first. */
+  readonly prefillCost?: { readonly fixedMs: number; readonly perTokenMs: number }
+  /** Steps run. */
+  readonly steps: number
+  /** Time the engine itself took for them, the device's part excluded. Divided by `steps` it is the cost of a step. */
+  readonly engineMs: number
+  /** Time the device had nothing to do although there was work for it. */
+  readonly deviceIdleMs: number
+  /** The longest such time. */
+  readonly longestDeviceIdleMs: number
+}
+
+/** Which of the three windows is in use: for a queue of at most 1, of 2 to 5, or longer. */
+export type WindowTier = 'low' | 'medium' | 'high'
+
+/**
+ * Why a generation got its place when it did. `'fastPath'`: the engine was idle and nobody else waited. `'joined'`: at a
+ * step border of a running batch. `'together'`: the engine was idle, others waited as well and nobody else was expected.
+ * `'full'`: as many waited as may run. `'window'`: the window had passed. `'urgent'`: its priority.
+ */
+export type AdmissionReason = 'fastPath' | 'joined' | 'together' | 'full' | 'window' | 'urgent'
+
+/** Why and when one generation got its place. */
+export interface Admission {
+  readonly reason: AdmissionReason
+  /** Milliseconds it had waited. */
+  readonly waitedMs: number
+  /** How many waited, itself included. */
+  readonly depth: number
+  /** The window's tier. */
+  readonly tier: WindowTier
 }
 
 /** What a caller can act on. Stable. */

@@ -2,7 +2,7 @@
 
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, ONE_ROW, type Ready, read, simulated, until } from './support.js'
+import { failure, longAnswer, M3_MAX, type Ready, read, simulated, until } from './support.js'
 
 const REASON = new Error('the caller went away')
 
@@ -27,7 +27,7 @@ const stages: Record<string, Stage> = {
 
 describe.each(Object.entries(stages))('aborted %s', (_, stage) => {
   const start = async (onAbort: 'throw' | 'stop') => {
-    const ready = await simulated(M3_MAX, { scheduler: ONE_ROW })
+    const ready = await simulated(M3_MAX, { scheduler: { enabled: false } })
     const params = { ...(await longAnswer(100)), model: ready.model }
     const controller = new AbortController()
     await stage.before?.(ready)

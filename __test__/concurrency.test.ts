@@ -2,7 +2,7 @@
 
 import { OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, ONE_ROW, read, simulated, withMlx } from './support.js'
+import { failure, longAnswer, M3_MAX, read, simulated, withMlx } from './support.js'
 
 describe.each([
   ['with MLX', withMlx],
@@ -47,8 +47,8 @@ test('generations run together: a step has several rows', async () => {
   expect(engine.stats().meanBatch).toBeGreaterThan(1.5)
 })
 
-test('batchSize bounds the rows of a step where auto-tune is off', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: ONE_ROW })
+test('without auto-tune batchSize bounds the rows of a step', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 1, autoTune: { enabled: false } } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   await Promise.all([1, 2, 3].map(() => engine.generate(params)))
   expect(engine.stats().meanBatch).toBe(1)

@@ -2,7 +2,7 @@
 
 import { BackendError, type SimulatedFault } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, INSTANT, longAnswer, ONE_ROW, simulated } from './support.js'
+import { failure, INSTANT, longAnswer, simulated } from './support.js'
 
 const failing = (...faults: SimulatedFault[]) => simulated(INSTANT, { backend: { simulated: INSTANT, faults } })
 
@@ -34,7 +34,7 @@ describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %
 
 test('generations that wait for a place are not touched', async () => {
   const options = {
-    scheduler: ONE_ROW,
+    scheduler: { enabled: false },
     backend: { simulated: INSTANT, faults: [{ step: 5, kind: 'collect' as const }] },
   }
   const { engine, model } = await simulated(INSTANT, options)

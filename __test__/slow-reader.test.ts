@@ -2,14 +2,14 @@
 
 import { SlowConsumerError } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, ONE_ROW, read, simulated, until } from './support.js'
+import { failure, longAnswer, read, simulated, until } from './support.js'
 
 const STREAMING = { bufferTokens: 8 }
 /** On a device without cost an answer can be whole before anybody begins to read it; then there is nothing to park. */
 const SLOW = 'm3-max/llama-3.2-3b-4bit'
 
 test('a slow reader is parked, slows nobody, and gets everything in the end', async () => {
-  const { engine, model } = await simulated(SLOW, { streaming: STREAMING, scheduler: ONE_ROW })
+  const { engine, model } = await simulated(SLOW, { streaming: STREAMING, scheduler: { enabled: false } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)
   const slow = engine.generate(params)

@@ -12,9 +12,6 @@ export const M3_MAX = 'm3-max/llama-3.2-3b-4bit'
 /** Costs no time: what remains is the engine itself. */
 export const INSTANT = 'instant'
 
-/** A scheduler that runs one generation at a time, so that others wait. */
-export const ONE_ROW = { batchSize: 1, autoTune: { enabled: false } }
-
 export interface Ready {
   engine: Engine
   model: ModelHandle

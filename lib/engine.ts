@@ -1,6 +1,7 @@
 // The engine as users hold it: opens and closes the native one, and hands each call to the file that owns it.
 // No generation logic (lib/generation.ts), no delivery (lib/hub.ts), no model bookkeeping (lib/models.ts).
 
+import { totalmem } from 'node:os'
 import type {
   ChatTemplateParams,
   DetokenizeParams,
@@ -33,7 +34,8 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
   const hub = new Hub(loadAddon())
   const forget = stopAtExit(hub.native)
   try {
-    const start = () => configuring(() => reading('options', () => hub.native.start(options, environment())))
+    const start = () =>
+      configuring(() => reading('options', () => hub.native.start(options, environment(), memoryBytes())))
     const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
     hub.begin(config['streaming.bufferTokens'].value as number)
     return new NodeEngine(hub, forget, config)
@@ -111,7 +113,8 @@ class NodeEngine implements Engine, Host {
 
   stats(): EngineStats {
     this.#assertOpen()
-    return this.hub.native.stats()
+    const { models, ...engine } = this.hub.native.stats()
+    return { ...engine, models: this.#models.named(models) }
   }
 
   config(): EngineConfig {
@@ -164,6 +167,12 @@ class NodeEngine implements Engine, Host {
 
 function closed(): Error {
   return errorOf('EngineClosed', 'the engine is shut down')
+}
+
+/** What this process may use of the machine's memory. */
+function memoryBytes(): number {
+  const allowed = process.constrainedMemory?.() ?? 0
+  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem()
 }
 
 /** The variables that may be ours; which ones are is the addon's to know. Those of this thread: a worker may have its own. */

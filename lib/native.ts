@@ -1,7 +1,7 @@
 // What the addon exports, as lib/ sees it. The addon never throws what it means: an error is a returned `NativeError`,
 // which lib/errors.ts turns into a class. Not part of the public API.
 
-import type { ConfigValue, EngineStats } from '../index'
+import type { ConfigValue, EngineStats, ModelStats } from '../index'
 
 /** An error as it crosses from Rust: plain data with a stable code. */
 export interface NativeError {
@@ -60,7 +60,9 @@ export interface Drained {
 }
 
 /** Counters and gauges; what they mean is in index.d.ts. */
-export type NativeStats = EngineStats
+export type NativeStats = Omit<EngineStats, 'models'> & { models: NativeModelStats[] }
+
+export type NativeModelStats = Omit<ModelStats, 'model'> & { key: number }
 
 /** What one knob is set to; what the fields mean is in index.d.ts. */
 export interface NativeSetting extends ConfigValue {
@@ -87,7 +89,7 @@ export interface NativeEngine {
    * Starts the engine thread; reads the options once, synchronously. `environment` holds the variables that may be ours.
    * Resolves with the effective settings, or with the reason why it could not. Called once.
    */
-  start(options: unknown, environment: NodeJS.ProcessEnv): Promise<NativeSetting[] | NativeError>
+  start(options: unknown, environment: NodeJS.ProcessEnv, memoryBytes: number): Promise<NativeSetting[] | NativeError>
   /** `path` absent: the path of the demo model is given by lib/. */
   loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
   unloadModel(model: number): Promise<NativeError | undefined>

@@ -10,6 +10,7 @@ mod backend;
 mod crossing;
 mod exit;
 mod fields;
+mod figures;
 mod options;
 mod params;
 mod settings;
@@ -28,8 +29,10 @@ use crate::engine::{Config, Engine, ModelKey, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
 
-use crossing::{NativeError, NativeModelInfo, NativeStats};
+use crossing::{NativeError, NativeModelInfo};
 use fields::Refusal;
+use fields::whole;
+use figures::NativeStats;
 use options::Options;
 use settings::{NativeKnob, NativeSetting};
 
@@ -80,12 +83,14 @@ impl NativeEngine {
     }
 
     /// Starts the engine thread; the promise waits for its handshake and resolves with the effective settings.
+    /// `memory_bytes` is what this process may use.
     #[napi(catch_unwind)]
     pub fn start<'env>(
         &self,
         env: &'env Env,
         options: Unknown<'env>,
         environment: Unknown<'env>,
+        memory_bytes: f64,
     ) -> napi::Result<Object<'env>> {
         exit::stop_at_exit(*env, &self.engine)?;
         let wake = Arc::clone(&self.wake);
@@ -104,7 +109,9 @@ impl NativeEngine {
                 let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
             });
             spawn("mlx-serving-start", reply, move || {
-                let engine = Engine::start(Config::from(&resolved.settings), backend::open(backend), wake)?;
+                let settings = &resolved.settings;
+                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
+                let engine = Engine::start(config, backend::open(backend, settings.scheduler.deterministic), wake)?;
                 slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;
                 Ok(resolved.values.into_iter().map(NativeSetting::from).collect())
             });
@@ -222,7 +229,9 @@ impl NativeEngine {
     /// Counters since the start.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeStats {
-        self.engine.get().map(|engine| engine.stats()).unwrap_or_default().into()
+        let (snapshot, models) =
+            self.engine.get().map(|engine| (engine.stats(), engine.model_stats())).unwrap_or_default();
+        NativeStats::new(snapshot, models)
     }
 
     /// Refuses new work; what runs may end within `drain_ms`.

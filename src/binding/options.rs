@@ -139,7 +139,8 @@ fn read_fault(path: &str, value: Unknown<'_>) -> Read<Fault> {
         Some("submit") => FaultKind::Submit,
         Some("collect") => FaultKind::Collect,
         Some("panic") => FaultKind::Panic,
-        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect' or 'panic'")),
+        Some("memory") => FaultKind::Memory,
+        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect', 'panic' or 'memory'")),
     };
     fields.finish()?;
     Ok(Fault { step, kind })

@@ -1,4 +1,4 @@
-//! What an engine is started with: the settings as far as they concern it.
+//! What an engine is started with, validated. The options as users write them are the binding's business.
 
 use std::time::Duration;
 
@@ -30,13 +30,8 @@ impl From<&Settings> for Config {
         let Settings { scheduler, memory, streaming } = settings;
         Self {
             scheduler: scheduler::Config {
-                window: window(scheduler),
-                width: width(scheduler),
-                prefill_chunk: scheduler.prefill_chunk_tokens,
-                stretch: scheduler.inter_token_stretch,
-                ageing: scheduler.ageing,
                 park_timeout: streaming.park_timeout,
-                kv: None,
+                ..if scheduler.enabled { shared(scheduler) } else { one_at_a_time(scheduler) }
             },
             kv_bytes: memory.kv_bytes,
             memory_bytes: None,
@@ -54,31 +49,6 @@ impl Default for Config {
     }
 }
 
-/// One at a time there is nobody to wait for.
-fn window(settings: &config::Scheduler) -> WindowConfig {
-    if !settings.enabled {
-        return WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
-    }
-    let config::AdaptiveWindow { enabled, low, medium, high, hysteresis, ema_alpha } = settings.adaptive_window;
-    let adaptive = AdaptiveWindow { low, medium, high, hysteresis: small(hysteresis), ema_alpha };
-    WindowConfig { fast_path: settings.fast_path, fixed: settings.window, adaptive: enabled.then_some(adaptive) }
-}
-
-fn width(settings: &config::Scheduler) -> WidthConfig {
-    let step_target = settings.p99_threshold;
-    if !settings.enabled {
-        return WidthConfig { start: 1, tune: None, step_target };
-    }
-    let config::AutoTune { enabled, min_batch: min, max_batch: max, ema_alpha, interval } = settings.auto_tune;
-    let tune = TuneConfig { min, max, ema_alpha, interval: small(interval) };
-    WidthConfig { start: settings.batch_size, tune: enabled.then_some(tune), step_target }
-}
-
-/// A count of a few steps or samples, as its range makes sure.
-fn small(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 impl Config {
     /// What a model's sequences may hold. A quarter of the memory is left to the process and the system; a model that
     /// takes nearly all of the rest still gets an eighth.
@@ -88,6 +58,48 @@ impl Config {
         let bytes_per_position = limits.kv.bytes_per_position;
         (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block: limits.kv.block })
     }
+}
+
+/// Requests share steps.
+fn shared(settings: &config::Scheduler) -> scheduler::Config {
+    let adaptive = &settings.adaptive_window;
+    let adaptive = adaptive.enabled.then_some(AdaptiveWindow {
+        low: adaptive.low,
+        medium: adaptive.medium,
+        high: adaptive.high,
+        hysteresis: count(adaptive.hysteresis),
+        ema_alpha: adaptive.ema_alpha,
+    });
+    let tune = &settings.auto_tune;
+    let tune = tune.enabled.then_some(TuneConfig {
+        min: tune.min_batch,
+        // Whoever begins with more means that there may be more.
+        max: tune.max_batch.max(settings.batch_size),
+        ema_alpha: tune.ema_alpha,
+        interval: count(tune.interval),
+    });
+    scheduler::Config {
+        window: WindowConfig { fast_path: settings.fast_path, fixed: settings.window, adaptive },
+        width: WidthConfig { start: settings.batch_size, tune, step_target: settings.p99_threshold },
+        ..one_at_a_time(settings)
+    }
+}
+
+/// One request at a time, as soon as the one before has ended: the baseline.
+fn one_at_a_time(settings: &config::Scheduler) -> scheduler::Config {
+    scheduler::Config {
+        window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
+        width: WidthConfig { start: 1, tune: None, step_target: settings.p99_threshold },
+        prefill_chunk: settings.prefill_chunk_tokens,
+        stretch: settings.inter_token_stretch,
+        ageing: settings.ageing,
+        ..scheduler::Config::default()
+    }
+}
+
+/// A small number of a table whose ranges are far below the type's.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ struct Known {
 impl Width {
     pub(super) fn new(config: WidthConfig) -> Self {
         let alpha = config.tune.map_or(0.3, |tune| tune.ema_alpha);
-        let limit = config.tune.map_or(config.start, |tune| config.start.clamp(tune.min, tune.max));
+        let limit = config.tune.map_or(config.start, |tune| config.start.clamp(tune.min, tune.max.max(tune.min)));
         Self { config, limit, curve: Curve::by_size(alpha), num_full: 0, num_changes: 0 }
     }
 
