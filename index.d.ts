@@ -68,56 +68,43 @@ export interface SimulatedFault {
 
 /** How generations share the device. */
 export interface SchedulerOptions {
-  /**
-   * Whether generations share steps of the model. Off, they run one at a time: the baseline to measure against.
-   *
-   * @default true
-   */
+  /** Whether generations share steps. Off, they run one at a time: the baseline to measure against. @default true */
   enabled?: boolean
-  /**
-   * How long an arrival may wait for others to start with, while the adaptive window is off. From 0.5 to 5.
-   *
-   * @default 1
-   */
+  /** How long an idle engine waits for company, while the adaptive window is off. From 0.5 to 5. @default 1 */
   windowMs?: number
-  /**
-   * Generations that are decoded together in one step of the model; auto-tune starts from it. From 1 to 64.
-   *
-   * @default 4
-   */
+  /** Generations decoded together in one step of the model; with auto-tune, to begin with. From 1 to 64. @default 4 */
   batchSize?: number
-  /** How long a step may take: auto-tune makes batches smaller when steps take longer. From 50 to 500. @default 100 */
-  p99ThresholdMs?: number
   /**
-   * Whether a request that finds the engine idle and the queue empty starts at once, without a window.
+   * How long a step may take: auto-tune chooses no batch with longer steps if a smaller one is there. From 50 to 500.
    *
-   * @default true
+   * @default 100
    */
+  p99ThresholdMs?: number
+  /** Whether a request that finds the engine idle and nobody waiting runs at once, without a window. @default true */
   fastPath?: boolean
   adaptiveWindow?: AdaptiveWindowOptions
   autoTune?: AutoTuneOptions
   /**
-   * Generations that may be pending at once, waiting and running. One more is refused with {@link OverloadedError}.
-   * From 1 to 1000000.
+   * Generations pending at once, waiting and running. One more is refused with {@link OverloadedError}. From 1 to
+   * 1000000.
    *
    * @default 1024
    */
   maxQueue?: number
   /**
-   * Prompt tokens of all pending generations together. A generation beyond that is refused with
-   * {@link OverloadedError}. From 1 to 1099511627776.
+   * Prompt tokens of all pending generations. Beyond it {@link OverloadedError} refuses all but a lone one. From 1 to
+   * 1099511627776.
    *
    * @default 4194304
    */
   maxQueueTokens?: number
-  /**
-   * Prompt tokens computed in one step. Fewer let running streams go on more evenly while a long prompt is read. From 1
-   * to 65536.
-   *
-   * @default 512
-   */
+  /** Prompt tokens of one step while no stream is running. From 1 to 65536. @default 512 */
   prefillChunkTokens?: number
-  /** A step that also reads prompts takes at most so many times as long as a step without. From 1 to 100. @default 2 */
+  /**
+   * A step that also reads prompts takes at most so many times a step without, if chunks can help. From 1 to 100.
+   *
+   * @default 2
+   */
   interTokenStretch?: number
   /**
    * After so long in the queue a request rises by one priority class, so that none waits for ever. From 1 to 3600000.
@@ -125,54 +112,51 @@ export interface SchedulerOptions {
    * @default 5000
    */
   ageingMs?: number
-  /** Whether an answer may not depend, to the last bit, on what else is running. It costs throughput. @default false */
+  /** Whether no answer may depend, to the last bit, on what else is running. It costs throughput. @default false */
   deterministic?: boolean
 }
 
-/** An admission window that follows the rate of arrivals. */
+/** A window in which an idle engine waits for company, and which follows the depth of the queue. */
 export interface AdaptiveWindowOptions {
-  /** Whether the window follows the rate of arrivals, in place of `windowMs`. @default true */
+  /** Whether the window follows the depth of the queue, and opens only if arrivals cluster. @default true */
   enabled?: boolean
-  /** The window at low load; at most `mediumMs`. From 0.5 to 2. @default 0.75 */
+  /** The window at a depth of 1 or less; at most `mediumMs`. From 0.5 to 2. @default 0.75 */
   lowMs?: number
-  /** The window at medium load; at most `highMs`. From 0.75 to 3. @default 1 */
+  /** The window at a depth in between; at most `highMs`. From 0.75 to 3. @default 1 */
   mediumMs?: number
-  /** The window at high load. From 1 to 5. @default 2 */
+  /** The window at a depth of more than 5. From 1 to 5. @default 2 */
   highMs?: number
-  /** Arrivals in a row that must agree on another load before the window changes. From 1 to 10. @default 3 */
+  /** Samples of the depth in a row that must ask for another window before it changes. From 1 to 10. @default 3 */
   hysteresis?: number
-  /** Weight of the newest arrival in the average that tells the load. From 0.1 to 0.9. @default 0.5 */
+  /** Weight of a new sample in the average of the depth. From 0.1 to 0.9. @default 0.5 */
   emaAlpha?: number
 }
 
 /** A size of batches that follows the measured time of steps. */
 export interface AutoTuneOptions {
-  /** Whether the size of batches follows the measured time of steps, starting from `batchSize`. @default true */
+  /** Whether the size of batches follows the measured time of steps, from `batchSize` on. @default true */
   enabled?: boolean
   /** The smallest batch it may choose; at most `maxBatch`. From 1 to 8. @default 2 */
   minBatch?: number
   /** The largest batch it may choose. Up to 32, rows cost about the same on Apple GPUs. From 4 to 64. @default 32 */
   maxBatch?: number
-  /** Weight of the newest step in the average of step times. From 0.1 to 0.9. @default 0.3 */
+  /** Weight of a new sample in the average of step times. From 0.1 to 0.9. @default 0.3 */
   emaAlpha?: number
-  /** Steps between two decisions. From 5 to 20. @default 10 */
+  /** Steps between two changes. From 5 to 20. @default 10 */
   interval?: number
 }
 
 /** What may be used of the device's memory. */
 export interface MemoryOptions {
-  /**
-   * Memory for the KV caches of all generations of a model; without it, what the device has to spare. From 1 to
-   * 9007199254740991.
-   */
+  /** Memory for a model's KV caches; without it, what the device has to spare. From 1 to 9007199254740991. */
   kvBytes?: number
 }
 
 /** How far a stream may run ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
-   * Tokens a stream may be ahead of its reader. Then the generation is parked: it keeps its memory, takes no part in
-   * steps, and resumes when the reader has caught up. Other generations are not slowed. From 2 to 65536.
+   * Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps. From 2 to
+   * 65536.
    *
    * @default 256
    */

@@ -36,7 +36,9 @@ describe('admission', () => {
   test('three variables bring the fixed window of 2 ms back, for every request', async () => {
     const variables = { MLX_ADAPTIVE_WINDOW: 'off', MLX_FAST_PATH: 'off', MLX_GPU_SCHEDULER_WINDOW_MS: '2.0' }
     for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value)
-    onTestFinished(() => vi.unstubAllEnvs())
+    onTestFinished(() => {
+      vi.unstubAllEnvs()
+    })
     const ready = await simulated(INSTANT)
     for (let n = 0; n < 3; n++) await ready.engine.generate({ model: ready.model, prompt: `Number ${n}`, maxTokens: 3 })
     const { windowMs, admissions, recentAdmissions } = statsOf(ready)

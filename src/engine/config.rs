@@ -101,3 +101,36 @@ fn one_at_a_time(settings: &config::Scheduler) -> scheduler::Config {
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    fn of(preset: Preset, change: impl FnOnce(&mut Settings)) -> Config {
+        let resolved = Settings::resolve(preset, &std::collections::HashMap::new(), &[]);
+        let mut settings = resolved.expect("presets are in order").settings;
+        change(&mut settings);
+        Config::from(&settings)
+    }
+
+    #[test]
+    fn the_table_and_the_scheduler_have_the_same_defaults() {
+        assert_eq!(Config::default().scheduler, scheduler::Config::default());
+    }
+
+    #[test]
+    fn the_preset_for_latency_has_a_fixed_window_and_width() {
+        let Config { scheduler, .. } = of(Preset::Latency, |_| ());
+        let window = WindowConfig { fast_path: true, fixed: Duration::from_micros(750), adaptive: None };
+        assert_eq!(scheduler.window, window);
+        assert_eq!((scheduler.width.start, scheduler.width.tune), (2, None));
+    }
+
+    #[test]
+    fn off_runs_one_at_a_time_and_waits_for_nobody() {
+        let Config { scheduler, .. } = of(Preset::Throughput, |settings| settings.scheduler.enabled = false);
+        assert_eq!(scheduler.width.ceiling(), 1);
+        assert_eq!((scheduler.window.fixed, scheduler.window.adaptive), (Duration::ZERO, None));
+    }
+}

@@ -28,7 +28,8 @@ proptest! {
 
     #[test]
     fn any_text_is_taken_or_refused_by_name(
-        knob in prop::sample::select(variables()), text in r"\PC{0,60}|[-+0-9.eE_x ]{0,8}|(?i)(on|off|true|false|inf|nan)",
+        knob in prop::sample::select(variables()),
+        text in r"\PC{0,60}|[-+0-9.eE_x ]{0,8}|(?i)(on|off|true|false|inf|nan)",
     ) {
         let name = knob.variable.unwrap_or_default();
         match with_variable(name, &text) {

@@ -113,8 +113,14 @@ fn paths_lead_to_knobs_and_groups() {
         matches!(find("scheduler.autoTune", "interval"), Some(Member::Knob(knob)) if knob.path.ends_with(".interval"))
     );
     assert!(matches!(find("scheduler", "autoTune"), Some(Member::Group)));
-    let unknown =
-        [("", ""), ("", "scheduler.enabled"), ("scheduler", "autoTune.interval"), ("sched", "uler"), ("", "sched")];
+    let unknown = [
+        ("", ""),
+        ("", "scheduler.enabled"),
+        ("scheduler", "autoTune.interval"),
+        ("sched", "uler"),
+        ("scheduler", "un-enabled"),
+        ("", "sched"),
+    ];
     for (group, name) in unknown {
         assert!(find(group, name).is_none(), "{group} {name}");
     }

@@ -29,7 +29,10 @@ proptest! {
     fn the_last_source_that_speaks_is_heard(
         preset in any_preset(), speaks in prop::collection::vec(prop::array::uniform2(any::<bool>()), KNOBS.len()),
     ) {
-        let by = |source: usize| KNOBS.iter().zip(&speaks).filter(move |(_, speaks)| speaks[source]).map(|(knob, _)| knob);
+        let by = |source: usize| {
+            let heard = KNOBS.iter().zip(&speaks).filter(move |(_, speaks)| speaks[source]);
+            heard.map(|(knob, _)| knob)
+        };
         // Defaults are said where the knobs of a pair might contradict each other.
         let value_of = |knob: &Knob| if knob.path.ends_with("Ms") { knob.default } else { Some(another(knob)) };
         let in_environment = |knob: &Knob| Some((knob.variable?.to_owned(), written(value_of(knob)?)));
