@@ -112,7 +112,11 @@ export interface SchedulerOptions {
    * @default 5000
    */
   ageingMs?: number
-  /** Whether no answer may depend, to the last bit, on what else is running. It costs throughput. @default false */
+  /**
+   * Whether no answer may depend, to the last bit, on what else is running. Costs most where few generations run.
+   *
+   * @default false
+   */
   deterministic?: boolean
 }
 
@@ -138,7 +142,12 @@ export interface AutoTuneOptions {
   enabled?: boolean
   /** The smallest batch it may choose; at most `maxBatch`. From 1 to 8. @default 2 */
   minBatch?: number
-  /** The largest batch it may choose. Up to 32, rows cost about the same on Apple GPUs. From 4 to 64. @default 32 */
+  /**
+   * The largest batch it may choose, or `batchSize` if that is more. From 10 to 32, rows cost the same on Apple GPUs. From 4
+   * to 64.
+   *
+   * @default 32
+   */
   maxBatch?: number
   /** Weight of a new sample in the average of step times. From 0.1 to 0.9. @default 0.3 */
   emaAlpha?: number

@@ -138,9 +138,9 @@ describe('memory', () => {
   /** 256 positions of 28 layers with 8 heads of 128 numbers in 16 bit, keys and values. */
   const BLOCK = 256 * 28 * 8 * 128 * 2 * 2
 
-  /** Three blocks of 256 positions for two generations that come to need two each. */
+  /** Three blocks of 256 positions for generations that come to need two each. */
   const options: EngineOptions = { memory: { kvBytes: 3 * BLOCK } }
-  const prompts = [5, 6].map(token => ({ tokens: new Array(250).fill(token) }))
+  const prompts = [5, 6, 7, 8, 9].map(token => ({ tokens: new Array(250).fill(token) }))
 
   test('generations that outgrow it are computed again later, with the same answer', async () => {
     const { prompt: _, ...rest } = await longAnswer(40)
@@ -150,8 +150,9 @@ describe('memory', () => {
     const expected = (await Promise.all(answers(alone))).map(({ text }) => text)
     const ready = await simulated(M3_MAX, options)
     expect((await Promise.all(answers(ready))).map(({ text }) => text)).toEqual(expected)
-    expect([statsOf(alone).preemptions, statsOf(ready).preemptions]).toEqual([0, 1])
-    expect(statsOf(ready).kvBytes).toBe(0)
+    expect(statsOf(alone).preemptions).toBe(0)
+    expect(statsOf(ready).preemptions).toBeGreaterThan(0)
+    await until(() => statsOf(ready).kvBytes === 0)
   })
 
   test('a generation that could never fit is refused before it waits', async () => {
@@ -170,7 +171,8 @@ describe('memory', () => {
     const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
     const answers = await Promise.all([1, 2, 3].map(() => engine.generate(params)))
     for (const answer of answers) expect(answer.tokens).toEqual(tokens)
-    expect(engine.stats()).toMatchObject({ recoveries: 1, failed: 0, completed: 3, kvBytes: 0 })
+    expect(engine.stats()).toMatchObject({ recoveries: 1, failed: 0, completed: 3 })
+    await until(() => engine.stats().kvBytes === 0)
   })
 
   test('a generation that had the device to itself and needs more fails', async () => {

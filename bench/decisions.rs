@@ -1,6 +1,8 @@
 //! What the scheduler's decisions cost: 256 sequences that run, 10,000 that wait, one ends and one comes with every step.
 //! Prints a table; the last line is one JSON object. Run by `npm run bench:batching`.
 
+#![expect(clippy::print_stdout, reason = "a program that reports")]
+
 use std::time::{Duration, Instant};
 
 use mlx_serving::request::{Priority, Request, SamplingParams, SequenceId, StopRules};

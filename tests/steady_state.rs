@@ -37,7 +37,7 @@ fn request() -> Request {
         prompt: vec![1; 100].into(),
         sampling: SamplingParams::GREEDY,
         stop: StopRules { max_tokens: 2_000, end_tokens: [0].into(), stop_sequences: Vec::new() },
-        deadline: Some(Instant::now() + Duration::from_secs(3_600)),
+        deadline: Some(Instant::now() + Duration::from_hours(1)),
         priority: Priority::Default,
         tenant: Some("somebody".into()),
     }

@@ -55,7 +55,7 @@ pub const KNOBS: &[Knob] = &[
         .text("The smallest batch it may choose; at most `maxBatch`."),
     Knob::integer("scheduler.autoTune.maxBatch", 32, 4..=64, |s| &mut s.scheduler.auto_tune.max_batch)
         .variable("MLX_AUTO_TUNE_MAX_BATCH")
-        .text("The largest batch it may choose. Up to 32, rows cost about the same on Apple GPUs."),
+        .text("The largest batch it may choose, or `batchSize` if that is more. From 10 to 32, rows cost the same on Apple GPUs."),
     Knob::number("scheduler.autoTune.emaAlpha", 0.3, 0.1..=0.9, |s| &mut s.scheduler.auto_tune.ema_alpha)
         .variable("MLX_AUTO_TUNE_EMA_ALPHA")
         .text("Weight of a new sample in the average of step times."),
@@ -73,7 +73,7 @@ pub const KNOBS: &[Knob] = &[
     Knob::millis("scheduler.ageingMs", 5_000.0, 1.0..=3_600_000.0, |s| &mut s.scheduler.ageing)
         .text("After so long in the queue a request rises by one priority class, so that none waits for ever."),
     Knob::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
-        .text("Whether no answer may depend, to the last bit, on what else is running. It costs throughput."),
+        .text("Whether no answer may depend, to the last bit, on what else is running. Costs most where few generations run."),
     Knob::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
         .text("Memory for a model's KV caches; without it, what the device has to spare."),
     Knob::integer("streaming.bufferTokens", 256, 2..=65_536, |s| &mut s.streaming.buffer_tokens).text(

@@ -7,9 +7,9 @@ use mlx_rs::ops::{concatenate, zeros_dtype};
 
 use super::failure::Mlx;
 
-/// Rows of a block. Wide enough for prompts to be read at a good part of the speed of larger products, narrow enough for
-/// a few rows that decode.
-const ROWS: i32 = 16;
+/// Rows of a block: as many as a batch comes to have, so that a full one is one product and prompts are read at a good
+/// part of the speed of larger ones. Fewer rows pay for all of them.
+const ROWS: i32 = 32;
 
 /// `product` of [n, inputs], each block of rows by itself; the last one is filled up with zeros.
 pub(super) fn in_blocks(x: &Array, product: impl Fn(&Array) -> Mlx<Array>) -> Mlx<Array> {
