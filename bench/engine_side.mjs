@@ -8,16 +8,28 @@ const engine = await mlxServing.createEngine(JSON.parse(process.argv[3] ?? '{}')
 const model = await engine.loadModel(process.argv[2])
 
 await serveJobs(async ({ prompts, numTokens }) => {
+  const before = engine.stats().models[0]
   const begin = performance.now()
   const rows = await Promise.all(prompts.map(({ text }) => read(text, numTokens, begin)))
   return {
     totalMs: performance.now() - begin,
     firstMs: rows.map(row => row.firstMs),
     answers: rows.map(row => row.tokens),
-    scheduling: engine.stats().models[0],
+    scheduling: since(before),
   }
 })
 await engine.dispose()
+
+/** What the engine says of its own work in this job. */
+function since(before) {
+  const { steps, engineMs, deviceIdleMs, batchLimit } = engine.stats().models[0]
+  return {
+    steps: steps - before.steps,
+    engineMs: engineMs - before.engineMs,
+    deviceIdleMs: deviceIdleMs - before.deviceIdleMs,
+    batchLimit,
+  }
+}
 
 async function read(prompt, maxTokens, begin) {
   const tokens = []

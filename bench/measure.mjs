@@ -39,6 +39,7 @@ async function runOn(side, prompts) {
   const { firstMs, totalMs, answers, scheduling } = await side.run({ prompts, numTokens: NUM_TOKENS })
   const numTokens = prompts.length * NUM_TOKENS
   return {
+    totalMs,
     firstMs: median(firstMs),
     tokensPerSecond: (1000 * numTokens) / totalMs,
     cpuMsPerToken: (cpuMs(side.pid) - before) / numTokens,
