@@ -8,7 +8,7 @@
  * native is loaded before this call. An engine that is never shut down does not keep the process alive.
  *
  * @throws {@link UnsupportedPlatformError} there is no addon for this platform, or it could not be loaded
- * @throws {@link ConfigError} an option is unknown or out of range
+ * @throws {@link ConfigError} an option is unknown or out of range, or an environment variable of this package is
  * @throws {@link BackendError} the device could not be started
  *
  * @example
@@ -18,8 +18,19 @@
  */
 export declare function createEngine(options?: EngineOptions): Promise<Engine>
 
-/** How an engine is set up. Every field may be left out. */
+/**
+ * How an engine is set up. Every field may be left out.
+ *
+ * An environment variable may stand in for many of them; {@link Engine.config} tells which, and who set what. An option
+ * goes over a variable, a variable over the preset, the preset over the defaults.
+ */
 export interface EngineOptions {
+  /**
+   * What to tune for: a few requests that are answered early, or many at a time. It changes defaults, nothing else.
+   *
+   * @default 'balanced'
+   */
+  preset?: 'latency' | 'balanced' | 'throughput'
   /**
    * What runs the models: MLX, or a simulated device. A simulated device computes nothing: it answers with
    * deterministic text at the speed of the named profile, for example `'m3-max/llama-3.2-3b-4bit'`, so that code which
@@ -29,6 +40,7 @@ export interface EngineOptions {
    */
   backend?: 'mlx' | SimulatedBackend
   scheduler?: SchedulerOptions
+  memory?: MemoryOptions
   streaming?: StreamingOptions
 }
 
@@ -42,52 +54,149 @@ export interface SimulatedBackend {
   faults?: SimulatedFault[]
 }
 
-/** A failure of a simulated device. It ends the generations of that step with {@link BackendError}. */
+/** A failure of a simulated device. But for `'memory'` it ends the generations of that step with {@link BackendError}. */
 export interface SimulatedFault {
   /** The step that fails, counted from 0 over all that a loaded model does. */
   step: number
-  /** The step cannot be started, its tokens cannot be read, or the code that drives the device panics. */
-  kind: 'submit' | 'collect' | 'panic'
+  /**
+   * The step cannot be started, its tokens cannot be read, or the code that drives the device panics. `'memory'`: the
+   * device has not enough for the step; then everything on it is computed again, less at a time, and only a generation
+   * that had the device to itself fails.
+   */
+  kind: 'submit' | 'collect' | 'panic' | 'memory'
 }
 
-/** How much the engine does at once. */
+/** How generations share the device. */
 export interface SchedulerOptions {
-  /**
-   * Generations that are decoded together in one step of the model, from 1 to 64. More raises throughput and the use
-   * of memory.
-   *
-   * @default 16
-   */
+  /** Whether generations share steps. Off, they run one at a time: the baseline to measure against. @default true */
+  enabled?: boolean
+  /** How long an idle engine waits for company, while the adaptive window is off. From 0.5 to 5. @default 1 */
+  windowMs?: number
+  /** Generations decoded together in one step of the model; with auto-tune, to begin with. From 1 to 64. @default 4 */
   batchSize?: number
   /**
-   * Generations that may be pending at once, waiting and running. One more is refused with {@link OverloadedError}.
+   * How long a step may take: auto-tune chooses no batch with longer steps if a smaller one is there. From 50 to 500.
+   *
+   * @default 100
+   */
+  p99ThresholdMs?: number
+  /** Whether a request that finds the engine idle and nobody waiting runs at once, without a window. @default true */
+  fastPath?: boolean
+  adaptiveWindow?: AdaptiveWindowOptions
+  autoTune?: AutoTuneOptions
+  /**
+   * Generations pending at once, waiting and running. One more is refused with {@link OverloadedError}. From 1 to
+   * 1000000.
    *
    * @default 1024
    */
   maxQueue?: number
   /**
-   * Prompt tokens computed in one step. Fewer let running streams go on more evenly while a long prompt is read.
+   * Prompt tokens of all pending generations. Beyond it {@link OverloadedError} refuses all but a lone one. From 1 to
+   * 1099511627776.
    *
-   * @default 512
+   * @default 4194304
    */
+  maxQueueTokens?: number
+  /** Prompt tokens of one step while no stream is running. From 1 to 65536. @default 512 */
   prefillChunkTokens?: number
+  /**
+   * A step that also reads prompts takes at most so many times a step without, if chunks can help. From 1 to 100.
+   *
+   * @default 2
+   */
+  interTokenStretch?: number
+  /**
+   * After so long in the queue a request rises by one priority class, so that none waits for ever. From 1 to 3600000.
+   *
+   * @default 5000
+   */
+  ageingMs?: number
+  /**
+   * Whether no answer may depend, to the last bit, on what else is running. Costs most where few generations run.
+   *
+   * @default false
+   */
+  deterministic?: boolean
+}
+
+/** A window in which an idle engine waits for company, and which follows the depth of the queue. */
+export interface AdaptiveWindowOptions {
+  /** Whether the window follows the depth of the queue, and opens only if arrivals cluster. @default true */
+  enabled?: boolean
+  /** The window at a depth of 1 or less; at most `mediumMs`. From 0.5 to 2. @default 0.75 */
+  lowMs?: number
+  /** The window at a depth in between; at most `highMs`. From 0.75 to 3. @default 1 */
+  mediumMs?: number
+  /** The window at a depth of more than 5. From 1 to 5. @default 2 */
+  highMs?: number
+  /** Samples of the depth in a row that must ask for another window before it changes. From 1 to 10. @default 3 */
+  hysteresis?: number
+  /** Weight of a new sample in the average of the depth. From 0.1 to 0.9. @default 0.5 */
+  emaAlpha?: number
+}
+
+/** A size of batches that follows the measured time of steps. */
+export interface AutoTuneOptions {
+  /** Whether the size of batches follows the measured time of steps, from `batchSize` on. @default true */
+  enabled?: boolean
+  /** The smallest batch it may choose; at most `maxBatch`. From 1 to 8. @default 2 */
+  minBatch?: number
+  /**
+   * The largest batch it may choose, or `batchSize` if that is more. From 10 to 32, rows cost the same on Apple GPUs. From 4
+   * to 64.
+   *
+   * @default 32
+   */
+  maxBatch?: number
+  /** Weight of a new sample in the average of step times. From 0.1 to 0.9. @default 0.3 */
+  emaAlpha?: number
+  /** Steps between two changes. From 5 to 20. @default 10 */
+  interval?: number
+}
+
+/** What may be used of the device's memory. */
+export interface MemoryOptions {
+  /** Memory for a model's KV caches; without it, what the device has to spare. From 1 to 9007199254740991. */
+  kvBytes?: number
 }
 
 /** How far a stream may run ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
-   * Tokens a stream may be ahead of its reader, at least 2. Then the generation is parked: it keeps its memory, takes
-   * no part in steps, and resumes when the reader has caught up. Other generations are not slowed.
+   * Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps. From 2 to
+   * 65536.
    *
    * @default 256
    */
   bufferTokens?: number
   /**
-   * Milliseconds a parked generation waits for its reader before it ends with {@link SlowConsumerError}.
+   * How long a parked generation waits for its reader before it ends with {@link SlowConsumerError}. From 1 to
+   * 9007199254740991.
    *
    * @default 60000
    */
   parkTimeoutMs?: number
+}
+
+/**
+ * Everything that can be set, under its name as an option, with dots between the levels:
+ * `engine.config()['scheduler.batchSize'].value`.
+ */
+export type EngineConfig = { readonly [name: string]: ConfigValue }
+
+/** What one option is set to. */
+export interface ConfigValue {
+  /** The effective value; absent where nobody said anything and there is no default. Durations are milliseconds. */
+  readonly value?: boolean | number
+  /** Who said it: of those who did, the last in this order. */
+  readonly source: 'default' | 'preset' | 'environment' | 'option'
+  /** The environment variable that sets it, where there is one. */
+  readonly variable?: string
+  /** The smallest number it takes; absent for a switch. */
+  readonly min?: number
+  /** The largest number it takes; absent for a switch. */
+  readonly max?: number
 }
 
 /**
@@ -153,6 +262,14 @@ export interface Engine extends AsyncDisposable {
   applyChatTemplate(params: ChatTemplateParams): Promise<string>
   /** What the engine is doing and has done: a snapshot of plain values, cheap enough to take often. */
   stats(): EngineStats
+  /**
+   * What the engine is set to, and by whom: shows which preset, variable or option took effect. Never changes while the
+   * engine runs.
+   *
+   * @example
+   * console.table(engine.config())
+   */
+  config(): EngineConfig
   /**
    * Stops the engine. New work is refused at once; running generations may end within `drainMs`, and what is left then
    * fails with {@link EngineClosedError}. Calling it again waits for the same end, which comes as soon as any of the
@@ -268,11 +385,27 @@ export interface GenerateOptions {
    */
   signal?: AbortSignal
   /**
-   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}.
+   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}. A generation that
+   * waits ends so as soon as reading its prompt alone would take longer.
    *
    * @default none
    */
   timeoutMs?: number
+  /**
+   * Who goes first where not all can. `'urgent'` goes before all others, `'background'` only when nobody else waits, and
+   * is the first to give its memory back. Whoever has waited for `scheduler.ageingMs` rises by one class, so that nobody
+   * waits for ever.
+   *
+   * @default 'default'
+   */
+  priority?: 'urgent' | 'default' | 'background'
+  /**
+   * On whose behalf. Tenants with requests of the same priority get equal shares, in tokens, where not all can be served
+   * at once, however many requests one of them makes. At most 256 bytes.
+   *
+   * @default requests without a tenant share as one
+   */
+  tenant?: string
   /**
    * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends,
    * and the result has finish reason `'cancelled'`.
@@ -442,6 +575,73 @@ export interface EngineStats {
   readonly parked: number
   /** Memory the generations hold on the device, in bytes. */
   readonly kvBytes: number
+  /** How each loaded model is scheduled, in the order of loading. */
+  readonly models: readonly ModelStats[]
+}
+
+/** How one model is scheduled. docs/scheduler.md says how to read it. */
+export interface ModelStats {
+  /** The model's id. */
+  readonly model: string
+  /** Generations that wait for a place. */
+  readonly queued: number
+  /** Generations that have one, parked ones included. */
+  readonly running: number
+  /** Generations that wait for their reader. */
+  readonly parked: number
+  /** Memory its generations hold on the device, in bytes. */
+  readonly kvBytes: number
+  /** Generations that may be decoded together now. */
+  readonly batchLimit: number
+  /** Times that limit moved. */
+  readonly batchLimitChanges: number
+  /** How long an idle engine would wait for company now, where it expects any. */
+  readonly windowMs: number
+  /** Which of the three windows that is. */
+  readonly windowTier: WindowTier
+  /** Times the tier changed. */
+  readonly windowSwitches: number
+  /** Times the length of the queue was sampled for it. */
+  readonly windowSamples: number
+  /** Generations that got a place, by why they got it then. */
+  readonly admissions: Readonly<Record<AdmissionReason, number>>
+  /** The last 32 of them, oldest first. */
+  readonly recentAdmissions: readonly Admission[]
+  /** Generations that had to give their memory back and were computed again. */
+  readonly preemptions: number
+  /** What a step that only decodes was measured to take, by the number of generations in it. */
+  readonly stepTimes: readonly { readonly rows: number; readonly ms: number }[]
+  /** What prompts were measured to add to a step. Absent before the first. */
+  readonly prefillCost?: { readonly fixedMs: number; readonly perTokenMs: number }
+  /** Steps run. */
+  readonly steps: number
+  /** Time the engine itself took for them, the device's part excluded. Divided by `steps` it is the cost of a step. */
+  readonly engineMs: number
+  /** Time the device had nothing to do although there was work for it. */
+  readonly deviceIdleMs: number
+  /** The longest such time. */
+  readonly longestDeviceIdleMs: number
+}
+
+/** Which of the three windows is in use: for a queue of at most 1, of 2 to 5, or longer. */
+export type WindowTier = 'low' | 'medium' | 'high'
+
+/**
+ * Why a generation got its place when it did. `'fastPath'`: the engine was idle and nobody else waited. `'joined'`: at a
+ * step border of a running batch. `'together'`: the engine was idle, others waited as well and nobody else was expected.
+ * `'full'`: as many waited as may run. `'window'`: the window had passed. `'urgent'`: its priority.
+ */
+export type AdmissionReason = 'fastPath' | 'joined' | 'together' | 'full' | 'window' | 'urgent'
+
+/** Why and when one generation got its place. */
+export interface Admission {
+  readonly reason: AdmissionReason
+  /** Milliseconds it had waited. */
+  readonly waitedMs: number
+  /** How many waited, itself included. */
+  readonly depth: number
+  /** The window's tier. */
+  readonly tier: WindowTier
 }
 
 /** What a caller can act on. Stable. */
@@ -487,7 +687,7 @@ export interface ErrorDetails {
   cause?: unknown
 }
 
-/** `ConfigError`: an option of {@link createEngine} is unknown, of the wrong type or out of range. */
+/** `ConfigError`: an option is unknown, or its value or an environment variable's is not one of those it takes. */
 export declare class ConfigError extends MlxServingError {}
 /** `InvalidParams`, `ContextLengthExceeded`: the call is wrong and will be wrong again. */
 export declare class InvalidParamsError extends MlxServingError {}

@@ -27,7 +27,7 @@ const stages: Record<string, Stage> = {
 
 describe.each(Object.entries(stages))('aborted %s', (_, stage) => {
   const start = async (onAbort: 'throw' | 'stop') => {
-    const ready = await simulated(M3_MAX, { scheduler: { batchSize: 1 } })
+    const ready = await simulated(M3_MAX, { scheduler: { enabled: false } })
     const params = { ...(await longAnswer(100)), model: ready.model }
     const controller = new AbortController()
     await stage.before?.(ready)

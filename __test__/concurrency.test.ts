@@ -47,8 +47,15 @@ test('generations run together: a step has several rows', async () => {
   expect(engine.stats().meanBatch).toBeGreaterThan(1.5)
 })
 
-test('batchSize bounds the rows of a step', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 1 } })
+test('without auto-tune batchSize bounds the rows of a step', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 1, autoTune: { enabled: false } } })
+  const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
+  await Promise.all([1, 2, 3].map(() => engine.generate(params)))
+  expect(engine.stats().meanBatch).toBe(1)
+})
+
+test('with the scheduler off generations run one at a time', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false, batchSize: 8 } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   await Promise.all([1, 2, 3].map(() => engine.generate(params)))
   expect(engine.stats().meanBatch).toBe(1)

@@ -13,23 +13,22 @@ const create = async (options: unknown) => {
 
 test.each<[string, unknown, string?]>([
   ['an array', []],
+  ['an array as a group', { scheduler: [] }, 'scheduler'],
+  ['an array as a group of a group', { scheduler: { autoTune: [4] } }, 'scheduler.autoTune'],
   ['a misspelt key', { schedular: {} }, 'schedular'],
+  ['a misspelt key without a value', { schedular: undefined }, 'schedular'],
   ['a misspelt key of a group', { scheduler: { batchsize: 4 } }, 'scheduler.batchsize'],
+  ['a misspelt key of a group of a group', { scheduler: { autoTune: { max: 8 } } }, 'scheduler.autoTune.max'],
+  ['a key with dots', { 'scheduler.batchSize': 4 }, 'scheduler.batchSize'],
+  ['a key with dots in a group', { scheduler: { 'autoTune.interval': 5 } }, 'scheduler.autoTune.interval'],
+  ['an empty key', { '': {} }, ''],
+  ['an unknown preset', { preset: 'fast' }, 'preset'],
+  ['a preset that is no string', { preset: 1 }, 'preset'],
   ['an unknown backend', { backend: 'cuda' }, 'backend'],
   ['an unknown profile', { backend: { simulated: 'm9/huge' } }, 'backend'],
   ['a profile that is no string', { backend: { simulated: 4 } }, 'backend.simulated'],
   ['a backend with an unknown key', { backend: { simulated: INSTANT, speed: 2 } }, 'backend.speed'],
-  ['batchSize 0', { scheduler: { batchSize: 0 } }, 'scheduler.batchSize'],
-  ['batchSize negative', { scheduler: { batchSize: -1 } }, 'scheduler.batchSize'],
-  ['batchSize NaN', { scheduler: { batchSize: Number.NaN } }, 'scheduler.batchSize'],
-  ['batchSize a string', { scheduler: { batchSize: '4' } }, 'scheduler.batchSize'],
-  ['batchSize huge', { scheduler: { batchSize: 1e12 } }, 'scheduler.batchSize'],
   ['a fault without a kind', { backend: { simulated: INSTANT, faults: [{ step: 1 }] } }, 'backend.faults[0].kind'],
-  ['maxQueue 0', { scheduler: { maxQueue: 0 } }, 'scheduler.maxQueue'],
-  ['prefillChunkTokens a fraction', { scheduler: { prefillChunkTokens: 1.5 } }, 'scheduler.prefillChunkTokens'],
-  ['bufferTokens 1', { streaming: { bufferTokens: 1 } }, 'streaming.bufferTokens'],
-  ['bufferTokens infinite', { streaming: { bufferTokens: Number.POSITIVE_INFINITY } }, 'streaming.bufferTokens'],
-  ['parkTimeoutMs negative', { streaming: { parkTimeoutMs: -1 } }, 'streaming.parkTimeoutMs'],
   ['a group that is a number', { streaming: 4 }, 'streaming'],
 ])('%s', async (_, options, param) => {
   const error = await failure(create(options))
@@ -39,6 +38,11 @@ test.each<[string, unknown, string?]>([
 
 test('a misspelt key is answered with the one that was meant', async () => {
   expect((await failure(create({ scheduler: { batchsize: 4 } }))).message).toContain('batchSize')
+})
+
+test('an unknown preset is answered with the known ones', async () => {
+  const { message } = await failure(create({ preset: 'fast' }))
+  expect(message).toBe("`preset` must be 'latency', 'balanced' or 'throughput', not 'fast'")
 })
 
 test('an unknown profile is answered with the known ones', async () => {
@@ -53,6 +57,7 @@ test('what a getter throws is the cause', async () => {
   for (const options of [
     new Proxy({}, { ownKeys: hostile }),
     { scheduler: new Proxy({}, { ownKeys: hostile }) },
+    { scheduler: { autoTune: Object.defineProperty({}, 'interval', { enumerable: true, get: hostile }) } },
     { backend: { simulated: INSTANT, faults: [fault] } },
   ]) {
     const error = await failure(create(options))
@@ -61,8 +66,36 @@ test('what a getter throws is the cause', async () => {
   }
 })
 
+test('each property is read once', async () => {
+  const reads: string[] = []
+  const counting = (target: object): object =>
+    new Proxy(target, {
+      get(of, key) {
+        reads.push(String(key))
+        const value = Reflect.get(of, key)
+        return typeof value === 'object' ? counting(value) : value
+      },
+    })
+  await create(counting({ preset: 'latency', scheduler: { batchSize: 4, autoTune: { interval: 5 } } }))
+  expect(reads).toEqual(['preset', 'scheduler', 'batchSize', 'autoTune', 'interval'])
+})
+
+test('what Object.prototype has is not an option', async () => {
+  const inherited = { batchSize: 7, simulated: 'nonsense', preset: 'nonsense', MLX_FAST_PATH: 'nonsense' }
+  for (const [name, value] of Object.entries(inherited)) {
+    Object.defineProperty(Object.prototype, name, { value, configurable: true, enumerable: true, writable: true })
+  }
+  const engine = await createEngine({ scheduler: {} }).finally(() => {
+    for (const name of Object.keys(inherited)) Reflect.deleteProperty(Object.prototype, name)
+  })
+  expect(engine.config()['scheduler.batchSize']).toMatchObject({ value: 4, source: 'default' })
+  await engine.dispose()
+})
+
 test('null and undefined are the same as absent', async () => {
   await create(null)
-  await create({ backend: null, scheduler: null, streaming: { bufferTokens: null } })
-  await create({ backend: undefined, scheduler: undefined, streaming: { bufferTokens: undefined } })
+  for (const none of [null, undefined]) {
+    await create({ preset: none, backend: none, scheduler: none, memory: { kvBytes: none }, streaming: {} })
+    await create({ backend: { simulated: INSTANT, faults: none }, scheduler: { autoTune: none, batchSize: none } })
+  }
 })

@@ -11,7 +11,7 @@ test('a generation that is not done by its deadline fails with TimeoutError', as
 })
 
 test('the deadline counts while it is queued', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 1 } })
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
   const params = { ...(await longAnswer(100)), model }
   const ahead = engine.generate(params)
   expect(await failure(engine.generate(params, { timeoutMs: 50 }))).toMatchObject({ code: 'Timeout' })

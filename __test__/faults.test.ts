@@ -34,7 +34,7 @@ describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %
 
 test('generations that wait for a place are not touched', async () => {
   const options = {
-    scheduler: { batchSize: 1 },
+    scheduler: { enabled: false },
     backend: { simulated: INSTANT, faults: [{ step: 5, kind: 'collect' as const }] },
   }
   const { engine, model } = await simulated(INSTANT, options)

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, read, simulated, until, withMlx } from './support.js'
 
 test('shutdown lets running and queued generations end', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 2 } })
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 2, autoTune: { enabled: false } } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   const generations = Array.from({ length: 5 }, () => engine.generate(params))
   const streamed = read(generations[0])

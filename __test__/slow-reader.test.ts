@@ -9,7 +9,7 @@ const STREAMING = { bufferTokens: 8 }
 const SLOW = 'm3-max/llama-3.2-3b-4bit'
 
 test('a slow reader is parked, slows nobody, and gets everything in the end', async () => {
-  const { engine, model } = await simulated(SLOW, { streaming: STREAMING, scheduler: { batchSize: 1 } })
+  const { engine, model } = await simulated(SLOW, { streaming: STREAMING, scheduler: { enabled: false } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)
   const slow = engine.generate(params)

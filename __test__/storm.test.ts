@@ -79,3 +79,32 @@ describe.each([
     expect((await engine.generate(reference)).text).toBe(before.text)
   })
 })
+
+test('ten thousand generations cancelled at any stage leave nothing behind: no row, no memory, no place', async () => {
+  const MAX_QUEUE = 500
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: MAX_QUEUE } })
+  const next = numbers(43)
+  const ask = (maxTokens: number) =>
+    engine.generate({ model, prompt: `Tell me ${next(50)} things`, temperature: 1, seed: next(1000), maxTokens })
+  for (let wave = 0; wave < 10_000 / MAX_QUEUE; wave++) {
+    const generations = Array.from({ length: MAX_QUEUE }, async () => {
+      const generation = ask(1 + next(100))
+      // Before it is prepared, while it waits, while it runs, or when it has ended.
+      for (let turns = next(8); turns > 0; turns--) await new Promise(setImmediate)
+      if (next(2)) generation.cancel()
+      else await generation[Symbol.asyncDispose]()
+      await Promise.allSettled([generation])
+    })
+    await Promise.all(generations)
+    // What was left without being read ends with the engine's next turn.
+    await until(() => engine.stats().running + engine.stats().queued === 0)
+  }
+  expect(engine.stats()).toMatchObject({ requests: 10_000, queued: 0, running: 0, parked: 0, failed: 0 })
+  await until(() => engine.stats().kvBytes === 0)
+  // As many places as at the beginning, and not one more.
+  const all = Array.from({ length: MAX_QUEUE + 1 }, () => ask(5))
+  await expect(all[MAX_QUEUE]).rejects.toThrow('500 requests are pending')
+  for (const generation of all) generation.cancel()
+  const ends = await Promise.allSettled(all)
+  expect(ends.filter(({ status }) => status === 'rejected').length).toBe(1)
+})

@@ -15,7 +15,10 @@ let model: ModelHandle
 let tokens: Uint32Array
 
 beforeAll(async () => {
-  engine = await createEngine({ backend: { simulated: 'instant' }, scheduler: { batchSize: NUM_STREAMS } })
+  engine = await createEngine({
+    backend: { simulated: 'instant' },
+    scheduler: { batchSize: NUM_STREAMS, autoTune: { enabled: false } },
+  })
   model = await engine.loadModel(TOKENIZER)
   tokens = await engine.tokenize({ model, text: PROMPT })
 })

@@ -32,7 +32,7 @@ export const startupGoals = ({ ratio, addonMs }) => [
 ]
 
 /** A goal of one number. */
-const atMost = (what, most, value) => goal(what, `≤ ${most}`, [value, value, value], number => number <= most)
+export const atMost = (what, most, value) => goal(what, `≤ ${most}`, [value, value, value], number => number <= most)
 
 function rateGoals({ model, rows, pairs }) {
   const due = RATES.filter(({ sides, least, models }) => {
@@ -63,7 +63,8 @@ function growthGoals(cells) {
 
 const has = (pairs, sides) => sides.every(side => side in pairs[0])
 
-function goal(what, bound, quartiles, isMet) {
+/** A goal with its verdict, by the quartiles of what was measured. */
+export function goal(what, bound, quartiles, isMet) {
   const verdict = isMet(quartiles[1]) ? 'met' : quartiles.some(isMet) ? 'open' : 'missed'
   return { what, bound, quartiles, verdict }
 }

@@ -36,13 +36,16 @@ async function takeTurns(sides, letters, prompts) {
 
 async function runOn(side, prompts) {
   const before = cpuMs(side.pid)
-  const { firstMs, totalMs, answers } = await side.run({ prompts, numTokens: NUM_TOKENS })
+  const { firstMs, totalMs, answers, scheduling } = await side.run({ prompts, numTokens: NUM_TOKENS })
   const numTokens = prompts.length * NUM_TOKENS
   return {
+    totalMs,
     firstMs: median(firstMs),
     tokensPerSecond: (1000 * numTokens) / totalMs,
     cpuMsPerToken: (cpuMs(side.pid) - before) / numTokens,
     answers,
+    // What the engine says of itself; others have nothing to say.
+    scheduling,
   }
 }
 

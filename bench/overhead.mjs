@@ -12,7 +12,7 @@ import { modelFolder } from './models.mjs'
 import { readOptions } from './options.mjs'
 import { python } from './python.mjs'
 import { compare, printCells, printGoals, summarize } from './report.mjs'
-import { buildBareLoop, closeSides, openSides } from './sides.mjs'
+import { buildBench, closeSides, openSides } from './sides.mjs'
 
 const begin = performance.now()
 
@@ -20,7 +20,7 @@ await main(async () => {
   const options = readOptions(process.argv.slice(2))
   await build()
   progress('preparing: the bare loop, and Python with mlx-lm')
-  const programs = { bareLoop: await buildBareLoop(), python: await python() }
+  const programs = { bareLoop: await buildBench('bare_loop'), python: await python() }
   const cells = []
   for (const model of options.models) cells.push(...(await measureModel(model, programs, options)))
   progress('an executor that costs nothing')

@@ -65,12 +65,12 @@ export function printGoals(goals) {
   )
 }
 
-const range = ([low, middle, high]) =>
+export const range = ([low, middle, high]) =>
   low === high ? number(middle) : `${number(middle)} [${number(low)}-${number(high)}]`
 const number = value => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2))
 
 /** Markdown, with columns aligned. */
-function table(rows) {
+export function table(rows) {
   const names = Object.keys(rows[0])
   const lines = [names, names.map(() => '---'), ...rows.map(row => names.map(name => `${row[name]}`))]
   const widths = names.map((_, column) => Math.max(...lines.map(line => line[column].length)))

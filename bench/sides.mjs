@@ -24,13 +24,13 @@ export async function openSides(letters, programs, folder) {
 
 export const closeSides = sides => Promise.all(Object.values(sides).map(side => side.close()))
 
-/** Builds the bare loop and says where it is. */
-export async function buildBareLoop() {
+/** Builds a bench of the crate and says where it is. */
+export async function buildBench(name, features = []) {
   let program
   const note = ({ reason, target, executable }) => {
-    if (reason === 'compiler-artifact' && target.name === 'bare_loop') program = executable ?? program
+    if (reason === 'compiler-artifact' && target.name === name) program = executable ?? program
   }
-  await cargoRelease(['bench', '--bench', 'bare_loop', '--no-run'], note)
+  await cargoRelease(['bench', '--bench', name, ...features, '--no-run'], note)
   if (program) return program
-  throw new Failure('cargo did not say where it put the bare loop.')
+  throw new Failure(`cargo did not say where it put the bench ${name}.`)
 }

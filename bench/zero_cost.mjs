@@ -17,7 +17,7 @@ const DELAY_RESOLUTION_MS = 1
 
 const engine = await mlxServing.createEngine({
   backend: { simulated: 'instant' },
-  scheduler: { batchSize: NUM_STREAMS },
+  scheduler: { batchSize: NUM_STREAMS, autoTune: { enabled: false } },
 })
 const model = await engine.loadModel(TOKENIZER)
 const seeds = await longSeeds()

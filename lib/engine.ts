@@ -1,10 +1,12 @@
 // The engine as users hold it: opens and closes the native one, and hands each call to the file that owns it.
 // No generation logic (lib/generation.ts), no delivery (lib/hub.ts), no model bookkeeping (lib/models.ts).
 
+import { totalmem } from 'node:os'
 import type {
   ChatTemplateParams,
   DetokenizeParams,
   Engine,
+  EngineConfig,
   EngineOptions,
   EngineStats,
   GenerateOptions,
@@ -23,25 +25,25 @@ import { itemsOf } from './generator'
 import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
 import { Models } from './models'
-import type { NativeError } from './native'
-import { isAbsent, type Properties, read, reading, readKnown, readMs, readString, readTokens } from './options'
+import type { NativeError, NativeSetting } from './native'
+import { isAbsent, reading, readKnown, readMs, readString, readTokens } from './options'
 
-const DEFAULT_BUFFER_TOKENS = 256
 const DEFAULT_DRAIN_MS = 30_000
 
 export async function createEngine(options?: EngineOptions): Promise<Engine> {
-  const { bufferTokens, properties } = configuring(() => readEngineOptions(options))
-  const hub = new Hub(loadAddon(), bufferTokens)
+  const hub = new Hub(loadAddon())
   const forget = stopAtExit(hub.native)
   try {
-    const start = () => configuring(() => reading('options', () => hub.native.start(properties)))
-    unwrap(await hub.keepAlive.during(async () => start()))
+    const start = () =>
+      configuring(() => reading('options', () => hub.native.start(options, environment(), memoryBytes())))
+    const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
+    hub.begin(config['streaming.bufferTokens'].value as number)
+    return new NodeEngine(hub, forget, config)
   } catch (error) {
     forget()
     hub.native.stop()
     throw error
   }
-  return new NodeEngine(hub, forget)
 }
 
 class NodeEngine implements Engine, Host {
@@ -49,10 +51,12 @@ class NodeEngine implements Engine, Host {
   readonly #models: Models
   /** Takes the engine out of what is stopped at exit. */
   readonly #forget: () => void
+  readonly #config: EngineConfig
   #closed: Promise<void> | undefined
 
-  constructor(hub: Hub, forget: () => void) {
+  constructor(hub: Hub, forget: () => void, config: EngineConfig) {
     this.hub = hub
+    this.#config = config
     this.#models = new Models(hub.native)
     this.#forget = forget
   }
@@ -109,7 +113,13 @@ class NodeEngine implements Engine, Host {
 
   stats(): EngineStats {
     this.#assertOpen()
-    return this.hub.native.stats()
+    const { models, ...engine } = this.hub.native.stats()
+    return { ...engine, models: this.#models.named(models) }
+  }
+
+  config(): EngineConfig {
+    this.#assertOpen()
+    return this.#config
   }
 
   async shutdown(options?: ShutdownOptions): Promise<void> {
@@ -159,16 +169,21 @@ function closed(): Error {
   return errorOf('EngineClosed', 'the engine is shut down')
 }
 
-/** The options as the addon reads them, and the one that is used on this side too. */
-function readEngineOptions(options: unknown): { properties: Properties; bufferTokens: number } {
-  const properties = read(options, 'options')
-  for (const [group, value] of Object.entries(properties)) {
-    if (typeof value === 'object' && value !== null) properties[group] = read(value, group)
-  }
-  const { bufferTokens } = (properties.streaming ?? {}) as Properties
-  // What is not a count is rejected by the addon.
-  const isCount = typeof bufferTokens === 'number' && bufferTokens >= 1
-  return { properties, bufferTokens: isCount ? bufferTokens : DEFAULT_BUFFER_TOKENS }
+/** What this process may use of the machine's memory. */
+function memoryBytes(): number {
+  const allowed = process.constrainedMemory?.() ?? 0
+  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem()
+}
+
+/** The variables that may be ours; which ones are is the addon's to know. Those of this thread: a worker may have its own. */
+function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('MLX_')))
+}
+
+/** The settings as users see them, by name. Frozen: everybody who asks gets the same object. */
+function configOf(settings: NativeSetting[]): EngineConfig {
+  const entries = settings.map(({ name, ...setting }) => [name, Object.freeze(setting)])
+  return Object.freeze(Object.fromEntries(entries))
 }
 
 /** Runs what reads the options of an engine: what is wrong with them is a `ConfigError`. */

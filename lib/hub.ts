@@ -26,16 +26,20 @@ export class Hub {
   readonly keepAlive = new KeepAlive(this)
   readonly #sinks = new Map<number, Sink>()
   /** Consumed tokens are reported in portions of this: often enough not to be parked, seldom enough to cost nothing. */
-  readonly #portion: number
+  #portion = 1
   /** Delivered in this turn of the event loop; a wake meanwhile waits for the turn's end. */
   #hasDelivered = false
   #isWoken = false
 
-  constructor(addon: NativeAddon, bufferTokens: number) {
-    this.#portion = Math.max(1, Math.ceil(bufferTokens / 2))
+  constructor(addon: NativeAddon) {
     // Weak: the addon holds the callback, and must not hold an engine that nobody else refers to.
     const hub = new WeakRef(this)
     this.native = new addon.NativeEngine(() => hub.deref()?.wake())
+  }
+
+  /** The engine has started; a stream may be so many tokens ahead of its reader. */
+  begin(bufferTokens: number): void {
+    this.#portion = Math.ceil(bufferTokens / 2)
   }
 
   /** Hands a request over. `sink` hears nothing before this returns. */

@@ -65,6 +65,14 @@ export class Models {
     return [...this.#loaded.values()]
   }
 
+  /** Figures by the addon's key, under the ids users know. What is being loaded or unloaded has none. */
+  named<T extends { key: number }>(figures: T[]): (Omit<T, 'key'> & { model: string })[] {
+    return figures.flatMap(({ key, ...rest }) => {
+      const model = this.#loaded.get(key)
+      return model === undefined ? [] : [{ model: model.id, ...rest }]
+    })
+  }
+
   find(model: unknown): ModelHandle | undefined {
     if (typeof model === 'string') return this.#withId(model)[0]
     const key = this.#keys.get(handle(model))

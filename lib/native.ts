@@ -1,7 +1,7 @@
 // What the addon exports, as lib/ sees it. The addon never throws what it means: an error is a returned `NativeError`,
 // which lib/errors.ts turns into a class. Not part of the public API.
 
-import type { EngineStats } from '../index'
+import type { ConfigValue, EngineStats, ModelStats } from '../index'
 
 /** An error as it crosses from Rust: plain data with a stable code. */
 export interface NativeError {
@@ -60,11 +60,36 @@ export interface Drained {
 }
 
 /** Counters and gauges; what they mean is in index.d.ts. */
-export type NativeStats = EngineStats
+export type NativeStats = Omit<EngineStats, 'models'> & { models: NativeModelStats[] }
+
+export type NativeModelStats = Omit<ModelStats, 'model'> & { key: number }
+
+/** What one knob is set to; what the fields mean is in index.d.ts. */
+export interface NativeSetting extends ConfigValue {
+  name: string
+}
+
+/** One line of the table of knobs: how it is called, what it takes, its defaults and what it does. */
+export interface NativeKnob {
+  name: string
+  variable?: string
+  isSwitch: boolean
+  /** Of numbers, both included. */
+  min?: number
+  max?: number
+  default?: boolean | number
+  /** Under the preset of that name, where it differs. */
+  latency?: boolean | number
+  throughput?: boolean | number
+  text: string
+}
 
 export interface NativeEngine {
-  /** Starts the engine thread. Resolves with the reason when it could not. Called once. */
-  start(options: unknown): Promise<NativeError | undefined>
+  /**
+   * Starts the engine thread; reads the options once, synchronously. `environment` holds the variables that may be ours.
+   * Resolves with the effective settings, or with the reason why it could not. Called once.
+   */
+  start(options: unknown, environment: NodeJS.ProcessEnv, memoryBytes: number): Promise<NativeSetting[] | NativeError>
   /** `path` absent: the path of the demo model is given by lib/. */
   loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
   unloadModel(model: number): Promise<NativeError | undefined>
@@ -99,4 +124,6 @@ export interface NativeAddon {
   version(): string
   /** Names of the simulated device profiles. */
   profiles(): string[]
+  /** Everything that can be set, in the order in which users see it. */
+  knobs(): NativeKnob[]
 }

@@ -2,6 +2,7 @@
 //!
 //! # The rooms, in reading order
 //! * [`request`]: the words used everywhere. [`error`]: one error type with a code.
+//! * [`config`]: what the user wrote becomes what it means; one table of everything that can be set.
 //! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
 //! * [`answers`]: the answer log a generation appends to, and its readers. [`clock`]: where the time comes from.
@@ -14,10 +15,11 @@
 //! 1. `binding` turns JavaScript options into a draft; anything unknown or out of range is an error with a code.
 //! 2. [`engine::Engine::submit`] takes a permit (none left: `Overloaded`) and hands the draft to the text thread.
 //! 3. The text thread renders the chat template and tokenizes, within a time budget, and passes a [`request::Request`] on.
-//! 4. The engine thread adds it to the model's scheduler.
-//! 5. `scheduler.next(now)` plans a step: rows to decode, prompt chunks to prefill, sequences to drop.
+//! 4. The engine thread adds it to the model's scheduler: at once on an idle engine, at a step border of a running one.
+//! 5. `scheduler.next(now)` plans a step from measured step times: rows to decode, prompt chunks, sequences to drop.
 //! 6. The executor launches the step (`submit`) and hands over its tokens (`collect`).
-//! 7. `scheduler.commit` applies the finish rules; the text room turns tokens into text at character borders.
+//! 7. `scheduler.commit` applies the finish rules and learns what the step cost; the text room turns tokens into text at
+//!    character borders.
 //! 8. The answer log grows; readers with something to read are marked, and JavaScript is woken once a step.
 //! 9. JavaScript drains; what its iterators consume comes back as credit. A row without credit is parked.
 //! 10. At the end each reader gets a summary or an error, the KV is dropped and the permit returned.
@@ -32,6 +34,7 @@
 
 pub mod answers;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod executor;

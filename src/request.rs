@@ -50,6 +50,18 @@ pub struct StopRules {
     pub stop_sequences: Vec<String>,
 }
 
+/// Who goes first where not all can. Ordered: urgent before default before background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// Before all others, and without waiting for company.
+    Urgent,
+    /// What is not said to be otherwise.
+    #[default]
+    Default,
+    /// When nobody else waits, or after having waited long; first to give its memory back.
+    Background,
+}
+
 /// A validated request whose prompt is already tokens.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -61,6 +73,10 @@ pub struct Request {
     pub stop: StopRules,
     /// The moment after which the caller has no use for the answer.
     pub deadline: Option<Instant>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// On whose behalf: tenants get equal shares where not all can be served at once.
+    pub tenant: Option<Arc<str>>,
 }
 
 impl Request {

@@ -11,5 +11,6 @@ mod conformance {
     mod against_mlx_lm;
     mod bad_models;
     mod bad_plans;
+    mod deterministic;
     mod sampling;
 }

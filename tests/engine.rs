@@ -5,4 +5,5 @@ mod engine {
     mod ends;
     mod failures;
     mod support;
+    mod tracing;
 }

@@ -24,10 +24,10 @@ const SENTENCES: [&str; 8] = [
     "In the end there is an end. ",
 ];
 
-/// How the chosen backend is opened, on the engine thread.
-pub(super) fn open(choice: BackendChoice) -> OpenBackend {
+/// How the chosen backend is opened, on the engine thread. A simulated device is reproducible anyhow.
+pub(super) fn open(choice: BackendChoice, is_deterministic: bool) -> OpenBackend {
     match choice {
-        BackendChoice::Mlx => open_mlx(),
+        BackendChoice::Mlx => open_mlx(is_deterministic),
         BackendChoice::Simulated { profile, faults } => Box::new(move || {
             let backend = SimBackend::new(profile, Arc::new(RealClock), Box::new(vocabulary)).with_faults(faults);
             Ok(Box::new(backend) as Box<dyn Backend>)
@@ -36,12 +36,15 @@ pub(super) fn open(choice: BackendChoice) -> OpenBackend {
 }
 
 #[cfg(feature = "mlx")]
-fn open_mlx() -> OpenBackend {
-    Box::new(|| Ok(Box::new(crate::executor::mlx::MlxBackend::new()?) as Box<dyn Backend>))
+fn open_mlx(is_deterministic: bool) -> OpenBackend {
+    Box::new(move || {
+        let backend = crate::executor::mlx::MlxBackend::new()?.deterministic(is_deterministic);
+        Ok(Box::new(backend) as Box<dyn Backend>)
+    })
 }
 
 #[cfg(not(feature = "mlx"))]
-fn open_mlx() -> OpenBackend {
+fn open_mlx(_is_deterministic: bool) -> OpenBackend {
     Box::new(|| Err(Error::new(Code::ConfigError, "this build has no MLX").with_param("backend")))
 }
 

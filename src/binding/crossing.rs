@@ -9,7 +9,7 @@ use napi::bindgen_prelude::{JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
 use crate::answers::{AnswerLog, Delivery};
-use crate::engine::{ModelInfo, Snapshot};
+use crate::engine::ModelInfo;
 use crate::error::Error;
 use crate::request::Summary;
 
@@ -97,60 +97,6 @@ impl From<ModelInfo> for NativeModelInfo {
     }
 }
 
-/// Counters of an engine.
-#[napi(object)]
-pub struct NativeStats {
-    /// Requests accepted.
-    pub requests: f64,
-    /// Finished by themselves.
-    pub completed: f64,
-    /// Cancelled or abandoned.
-    pub cancelled: f64,
-    /// Ended with an error.
-    pub failed: f64,
-    /// Prompt tokens fed to the device.
-    pub prompt_tokens: f64,
-    /// Tokens generated.
-    pub generated_tokens: f64,
-    /// Steps run.
-    pub steps: f64,
-    /// Mean rows of a step.
-    pub mean_batch: f64,
-    /// Times a row was parked.
-    pub parks: f64,
-    /// Times the device was reset after a failure.
-    pub recoveries: f64,
-    /// Requests that wait for a row.
-    pub queued: f64,
-    /// Requests on the device.
-    pub running: f64,
-    /// Of these, parked ones.
-    pub parked: f64,
-    /// Bytes of KV held.
-    pub kv_bytes: f64,
-}
-
-impl From<Snapshot> for NativeStats {
-    fn from(stats: Snapshot) -> Self {
-        Self {
-            requests: stats.requests as f64,
-            completed: stats.completed as f64,
-            cancelled: stats.cancelled as f64,
-            failed: stats.failed as f64,
-            prompt_tokens: stats.prompt_tokens as f64,
-            generated_tokens: stats.generated_tokens as f64,
-            steps: stats.steps as f64,
-            mean_batch: stats.rows as f64 / (stats.steps.max(1)) as f64,
-            parks: stats.parks as f64,
-            recoveries: stats.recoveries as f64,
-            queued: stats.queued as f64,
-            running: stats.running as f64,
-            parked: stats.parked as f64,
-            kv_bytes: stats.kv_bytes as f64,
-        }
-    }
-}
-
 /// Spans (reader, tokens, UTF-16 units) and ends of what a drain delivered.
 pub(super) fn pack<'env>(
     env: &'env Env,
@@ -221,6 +167,6 @@ fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn ms(duration: Duration) -> f64 {
+pub(super) fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

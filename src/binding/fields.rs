@@ -35,6 +35,9 @@ pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 pub(super) type Read<T> = Result<T, Refusal>;
 
+/// A property: its name, and its value if it has one.
+pub(super) type Entry<'env> = (String, Option<Unknown<'env>>);
+
 /// One option object while it is read.
 pub(super) struct Fields<'env> {
     /// `None` where the caller gave no object at all.
@@ -48,11 +51,7 @@ pub(super) struct Fields<'env> {
 impl<'env> Fields<'env> {
     /// Begins to read `value`, which is called `name` in messages; errors have `code`.
     pub(super) fn of(name: &str, code: Code, value: Unknown<'env>) -> Read<Self> {
-        let object = match value.get_type()? {
-            ValueType::Undefined | ValueType::Null => None,
-            ValueType::Object if !is_array(&value)? => Some(Object::from_unknown(value)?),
-            other => return Err(wrong(code, name, &format!("must be an object, not {}", kind(other))).into()),
-        };
+        let object = object(name, code, value)?;
         let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         Ok(Self { object, prefix, code, known: Vec::new() })
     }
@@ -62,17 +61,7 @@ impl<'env> Fields<'env> {
         self.known.push(name);
         let Some(object) = &self.object else { return Ok(None) };
         let value: Unknown<'env> = object.get_named_property_unchecked(name)?;
-        let is_absent = matches!(value.get_type()?, ValueType::Undefined | ValueType::Null);
-        Ok((!is_absent).then_some(value))
-    }
-
-    /// A nested option object; every property of it is absent where it is.
-    pub(super) fn nested(&mut self, name: &'static str) -> Read<Fields<'env>> {
-        let path = self.path(name);
-        match self.value(name)? {
-            Some(value) => Self::of(&path, self.code, value),
-            None => Ok(Fields { object: None, prefix: format!("{path}."), code: self.code, known: Vec::new() }),
-        }
+        Ok((!is_absent(&value)?).then_some(value))
     }
 
     /// A number inside a range.
@@ -80,7 +69,7 @@ impl<'env> Fields<'env> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let number = match value.get_type()? {
             ValueType::Number => f64::from_unknown(value)?,
-            other => return Err(self.wrong(name, &format!("must be a number, not {}", kind(other)))),
+            _ => return Err(self.wrong(name, &format!("must be a number, not {}", kind(&value)?))),
         };
         if range.contains(&number) {
             return Ok(Some(number));
@@ -131,19 +120,40 @@ impl<'env> Fields<'env> {
         let Some(object) = &self.object else { return Ok(()) };
         for key in own_keys(object)? {
             if !self.known.contains(&key.as_str()) {
-                return Err(self.unknown(&key));
+                return Err(unknown(self.code, &self.path(&key), &key, &self.known));
             }
         }
         Ok(())
     }
+}
 
-    fn unknown(&self, key: &str) -> Refusal {
-        let nearest = self.known.iter().min_by_key(|known| distance(known, key));
-        let hint = match nearest {
-            Some(known) if distance(known, key) <= key.len().div_ceil(2) => format!("; did you mean `{known}`?"),
-            _ => format!("; known are {}", self.known.join(", ")),
-        };
-        self.wrong(key, &format!("is not an option{hint}"))
+/// An option that does not exist, in an object where those of `known` do.
+pub(super) fn unknown(code: Code, path: &str, key: &str, known: &[&str]) -> Refusal {
+    let nearest = known.iter().min_by_key(|known| distance(known, key));
+    let hint = match nearest {
+        Some(known) if distance(known, key) <= key.len().div_ceil(2) => format!("did you mean `{known}`?"),
+        _ => format!("known are {}", known.join(", ")),
+    };
+    wrong(code, path, &format!("is not an option; {hint}")).into()
+}
+
+/// The own properties of an object, each read once; none where the caller gave no object at all.
+pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Vec<Entry<'env>>> {
+    let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    for key in own_keys(&object)? {
+        let value: Unknown<'env> = object.get_named_property_unchecked(&key)?;
+        let value = (!is_absent(&value)?).then_some(value);
+        entries.push((key, value));
+    }
+    Ok(entries)
+}
+
+fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Object<'env>>> {
+    match value.get_type()? {
+        ValueType::Undefined | ValueType::Null => Ok(None),
+        ValueType::Object if !is_array(&value)? => Ok(Some(Object::from_unknown(value)?)),
+        _ => Err(wrong(code, name, &format!("must be an object, not {}", kind(&value)?)).into()),
     }
 }
 
@@ -170,7 +180,7 @@ pub(super) fn whole(number: f64) -> Option<u64> {
 /// The elements of a list.
 pub(super) fn elements<'env>(code: Code, path: &str, value: Unknown<'env>) -> Read<Vec<Unknown<'env>>> {
     if !is_array(&value)? {
-        return Err(wrong(code, path, &format!("must be an array, not {}", kind(value.get_type()?))).into());
+        return Err(wrong(code, path, &format!("must be an array, not {}", kind(&value)?)).into());
     }
     let array = Object::from_unknown(value)?;
     let length = array.get_array_length()?;
@@ -181,7 +191,7 @@ pub(super) fn elements<'env>(code: Code, path: &str, value: Unknown<'env>) -> Re
 pub(super) fn string(code: Code, path: &str, value: Unknown<'_>) -> Read<String> {
     match value.get_type()? {
         ValueType::String => Ok(String::from_unknown(value)?),
-        other => Err(wrong(code, path, &format!("must be a string, not {}", kind(other))).into()),
+        _ => Err(wrong(code, path, &format!("must be a string, not {}", kind(&value)?)).into()),
     }
 }
 
@@ -193,19 +203,25 @@ pub(super) fn is_array(value: &Unknown<'_>) -> napi::Result<bool> {
     value.is_array()
 }
 
-fn kind(value: ValueType) -> &'static str {
-    match value {
+fn is_absent(value: &Unknown<'_>) -> napi::Result<bool> {
+    Ok(matches!(value.get_type()?, ValueType::Undefined | ValueType::Null))
+}
+
+/// How a value of another type than expected is called in messages.
+pub(super) fn kind(value: &Unknown<'_>) -> napi::Result<&'static str> {
+    Ok(match value.get_type()? {
         ValueType::Undefined => "undefined",
         ValueType::Null => "null",
         ValueType::Boolean => "a boolean",
         ValueType::Number => "a number",
         ValueType::String => "a string",
         ValueType::Symbol => "a symbol",
+        ValueType::Object if is_array(value)? => "an array",
         ValueType::Object => "an object",
         ValueType::Function => "a function",
         ValueType::BigInt => "a bigint",
         _ => "a value of another type",
-    }
+    })
 }
 
 /// Levenshtein distance, to find the key that was meant.

@@ -10,8 +10,10 @@ mod backend;
 mod crossing;
 mod exit;
 mod fields;
+mod figures;
 mod options;
 mod params;
+mod settings;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,12 +24,17 @@ use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::answers::ReaderId;
-use crate::engine::{Engine, ModelKey, Reply};
+use crate::config::KNOBS;
+use crate::engine::{Config, Engine, ModelKey, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
 
-use crossing::{NativeError, NativeModelInfo, NativeStats};
+use crossing::{NativeError, NativeModelInfo};
 use fields::Refusal;
+use fields::whole;
+use figures::NativeStats;
+use options::Options;
+use settings::{NativeKnob, NativeSetting};
 
 /// Wakes JavaScript. Weak: an idle engine does not keep the process alive. A queue of one is enough, since a wake that
 /// was not delivered yet drains whatever comes meanwhile.
@@ -46,6 +53,12 @@ pub fn version() -> &'static str {
 #[napi(catch_unwind)]
 pub fn profiles() -> Vec<&'static str> {
     sim::PROFILES.iter().map(|profile| profile.name).collect()
+}
+
+/// Everything that can be set, in the order in which users see it; what the reference in docs/ is made from.
+#[napi(catch_unwind)]
+pub fn knobs() -> Vec<NativeKnob> {
+    KNOBS.iter().map(NativeKnob::from).collect()
 }
 
 /// One engine, as JavaScript holds it.
@@ -69,14 +82,21 @@ impl NativeEngine {
         Ok(Self { wake: Arc::new(wake), engine: Arc::default() })
     }
 
-    /// Starts the engine thread; the promise waits for its handshake.
+    /// Starts the engine thread; the promise waits for its handshake and resolves with the effective settings.
+    /// `memory_bytes` is what this process may use.
     #[napi(catch_unwind)]
-    pub fn start<'env>(&self, env: &'env Env, options: Unknown<'env>) -> napi::Result<Object<'env>> {
+    pub fn start<'env>(
+        &self,
+        env: &'env Env,
+        options: Unknown<'env>,
+        environment: Unknown<'env>,
+        memory_bytes: f64,
+    ) -> napi::Result<Object<'env>> {
         exit::stop_at_exit(*env, &self.engine)?;
         let wake = Arc::clone(&self.wake);
         let slot = Arc::clone(&self.engine);
-        promise(env, move |reply: Reply<()>| {
-            let options = match options::read(options) {
+        promise(env, move |reply: Reply<Vec<NativeSetting>>| {
+            let Options { resolved, backend } = match options::read(options, environment) {
                 Ok(options) => options,
                 Err(Refusal::Invalid(error)) => {
                     reply.send(Err(error));
@@ -89,8 +109,11 @@ impl NativeEngine {
                 let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
             });
             spawn("mlx-serving-start", reply, move || {
-                let engine = Engine::start(options.config, backend::open(options.backend), wake)?;
-                slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))
+                let settings = &resolved.settings;
+                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
+                let engine = Engine::start(config, backend::open(backend, settings.scheduler.deterministic), wake)?;
+                slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;
+                Ok(resolved.values.into_iter().map(NativeSetting::from).collect())
             });
             Ok(())
         })
@@ -206,7 +229,9 @@ impl NativeEngine {
     /// Counters since the start.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeStats {
-        self.engine.get().map(|engine| engine.stats()).unwrap_or_default().into()
+        let (snapshot, models) =
+            self.engine.get().map(|engine| (engine.stats(), engine.model_stats())).unwrap_or_default();
+        NativeStats::new(snapshot, models)
     }
 
     /// Refuses new work; what runs may end within `drain_ms`.
@@ -276,6 +301,6 @@ fn outcome<T>(result: Result<T>) -> Outcome<T> {
 }
 
 /// Runs work that may take long on a thread of its own. The reply is given also when the thread cannot be started.
-fn spawn(name: &str, reply: Reply<()>, work: impl FnOnce() -> Result<()> + Send + 'static) {
+fn spawn<T: Send + 'static>(name: &str, reply: Reply<T>, work: impl FnOnce() -> Result<T> + Send + 'static) {
     drop(std::thread::Builder::new().name(name.into()).spawn(move || reply.send(work())));
 }

@@ -1,22 +1,28 @@
-//! From the options of `createEngine` and `loadModel` to validated values.
+//! From the options of `createEngine` and `loadModel` to validated values. Which options there are besides `preset` and
+//! `backend`, and what they may be, is the table in `config/`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::engine::Config;
+use crate::config::{Knob, Member, Preset, Resolved, Settings, Value, find, names_in};
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 
-use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements};
+use super::fields::{Fields, MAX_SAFE_INTEGER, Read, Refusal, elements, entries, kind, string, unknown, wrong};
 
 const CODE: Code = Code::ConfigError;
+/// The options that are not in the table.
+const BESIDES: [&str; 2] = ["preset", "backend"];
+
+/// What the table's options say.
+type Said = Vec<(&'static Knob, Value)>;
 
 /// What an engine is started with.
 pub(super) struct Options {
-    pub(super) config: Config,
+    pub(super) resolved: Resolved,
     pub(super) backend: BackendChoice,
 }
 
@@ -28,15 +34,20 @@ pub(super) enum BackendChoice {
     Simulated { profile: Profile, faults: Vec<Fault> },
 }
 
-/// Reads the options of `createEngine`.
-pub(super) fn read(options: Unknown<'_>) -> Read<Options> {
-    let mut fields = Fields::of("", CODE, options)?;
-    let backend = fields.value("backend")?.map_or(Ok(BackendChoice::Mlx), read_backend)?;
-    let mut config = Config::default();
-    read_scheduler(fields.nested("scheduler")?, &mut config)?;
-    read_streaming(fields.nested("streaming")?, &mut config)?;
-    fields.finish()?;
-    Ok(Options { config, backend })
+/// Reads the options of `createEngine`, and brings them together with the environment.
+pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
+    let (mut preset, mut backend) = (Preset::default(), BackendChoice::Mlx);
+    let mut said = Said::new();
+    for (key, value) in entries("options", CODE, options)? {
+        match (key.as_str(), value) {
+            ("preset", Some(value)) => preset = read_preset(value)?,
+            ("backend", Some(value)) => backend = read_backend(value)?,
+            ("preset" | "backend", None) => {}
+            (key, value) => read_option("", key, value, &mut said)?,
+        }
+    }
+    let resolved = Settings::resolve(preset, &read_environment(environment)?, &said)?;
+    Ok(Options { resolved, backend })
 }
 
 /// Reads the options of `loadModel`.
@@ -47,25 +58,50 @@ pub(super) fn read_load(options: Unknown<'_>) -> Read<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-fn read_scheduler(mut fields: Fields<'_>, config: &mut Config) -> Read<()> {
-    set(&mut config.max_rows, fields.integer("batchSize", 1..=64)?);
-    set(&mut config.max_pending, fields.integer("maxQueue", 1..=1_000_000)?);
-    set(&mut config.prefill_chunk, fields.integer("prefillChunkTokens", 1..=65_536)?);
-    fields.finish()
+fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {
+    let variables = entries("environment", CODE, variables)?.into_iter();
+    let set = variables.filter_map(|(name, value)| Some((name, value?)));
+    set.map(|(name, value)| string(CODE, &name, value).map(|text| (name, text))).collect()
 }
 
-fn read_streaming(mut fields: Fields<'_>, config: &mut Config) -> Read<()> {
-    set(&mut config.buffer_tokens, fields.integer("bufferTokens", 2..=65_536)?);
-    if let Some(ms) = fields.integer("parkTimeoutMs", 1..=MAX_SAFE_INTEGER)? {
-        config.park_timeout = Duration::from_millis(ms);
+/// An option of a group, or a group itself: then the options in it.
+fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, said: &mut Said) -> Read<()> {
+    let path = if group.is_empty() { key.to_owned() } else { format!("{group}.{key}") };
+    match (find(group, key), value) {
+        (Some(Member::Knob(knob)), Some(value)) => said.push((knob, read_value(knob, value)?)),
+        (Some(Member::Group), Some(value)) => {
+            for (key, value) in entries(&path, CODE, value)? {
+                read_option(&path, &key, value, said)?;
+            }
+        }
+        (Some(_), None) => {}
+        (None, _) => return Err(unknown_option(group, &path, key)),
     }
-    fields.finish()
+    Ok(())
 }
 
-fn set(target: &mut usize, value: Option<u64>) {
-    if let Some(value) = value.and_then(|value| usize::try_from(value).ok()) {
-        *target = value;
+fn unknown_option(group: &str, path: &str, key: &str) -> Refusal {
+    let mut known = names_in(group);
+    if group.is_empty() {
+        known.extend(BESIDES);
     }
+    unknown(CODE, path, key, &known)
+}
+
+fn read_value(knob: &Knob, value: Unknown<'_>) -> Read<Value> {
+    match value.get_type()? {
+        ValueType::Boolean => Ok(Value::Switch(bool::from_unknown(value)?)),
+        ValueType::Number => Ok(Value::Number(f64::from_unknown(value)?)),
+        _ => Err(knob.refuse_other(knob.path, kind(&value)?).into()),
+    }
+}
+
+fn read_preset(value: Unknown<'_>) -> Read<Preset> {
+    if value.get_type()? != ValueType::String {
+        return Err(Preset::refuse(kind(&value)?).into());
+    }
+    let name = String::from_unknown(value)?;
+    Preset::named(&name).ok_or_else(|| Preset::refuse(&format!("'{name}'")).into())
 }
 
 fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
@@ -75,10 +111,16 @@ fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
             other => Err(wrong_backend(&format!("must be 'mlx' or {{ simulated }}, not '{other}'"))),
         };
     }
-    let mut fields = Fields::of("backend", CODE, value)?;
-    let name = fields.string("simulated")?.ok_or_else(|| wrong_backend("must be 'mlx' or { simulated }"))?;
-    let faults = fields.value("faults")?.map_or(Ok(Vec::new()), read_faults)?;
-    fields.finish()?;
+    let (mut name, mut faults) = (None, Vec::new());
+    for (key, value) in entries("backend", CODE, value)? {
+        match (key.as_str(), value) {
+            ("simulated", Some(value)) => name = Some(string(CODE, "backend.simulated", value)?),
+            ("faults", Some(value)) => faults = read_faults(value)?,
+            ("simulated" | "faults", None) => {}
+            (key, _) => return Err(unknown(CODE, &format!("backend.{key}"), key, &["simulated", "faults"])),
+        }
+    }
+    let name = name.ok_or_else(|| wrong_backend("must be 'mlx' or { simulated }"))?;
     let known = || PROFILES.iter().map(|profile| profile.name).collect::<Vec<_>>().join(", ");
     let unknown = || wrong_backend(&format!("has no profile '{name}'; known are {}", known()));
     let profile = Profile::named(&name).ok_or_else(unknown)?;
@@ -97,12 +139,13 @@ fn read_fault(path: &str, value: Unknown<'_>) -> Read<Fault> {
         Some("submit") => FaultKind::Submit,
         Some("collect") => FaultKind::Collect,
         Some("panic") => FaultKind::Panic,
-        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect' or 'panic'")),
+        Some("memory") => FaultKind::Memory,
+        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect', 'panic' or 'memory'")),
     };
     fields.finish()?;
     Ok(Fault { step, kind })
 }
 
-fn wrong_backend(message: &str) -> super::fields::Refusal {
-    super::fields::wrong(CODE, "backend", message).into()
+fn wrong_backend(message: &str) -> Refusal {
+    wrong(CODE, "backend", message).into()
 }

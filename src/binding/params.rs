@@ -2,6 +2,7 @@
 //! is checked on the text thread.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use napi::bindgen_prelude::{FromNapiValue, Uint32Array, Unknown};
@@ -9,14 +10,19 @@ use napi::{JsValue, ValueType};
 
 use crate::engine::{Draft, Prompt, single};
 use crate::error::{Code, Error};
+use crate::request::Priority;
 use crate::text::{Message, validate_stop_sequences};
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements, is_array, string, whole, wrong};
 
 const CODE: Code = Code::InvalidParams;
 
+/// The name of a tenant is held as long as it has something waiting.
+const MAX_TENANT_BYTES: usize = 256;
+
 /// Reads the two objects a caller gave.
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
+    let Options { deadline, priority, tenant } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?;
     let prompt = read_prompt(&mut fields)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
@@ -36,16 +42,36 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         top_p: top_p.map(single),
         seed: seed.unwrap_or_else(random_seed),
         stop_sequences,
-        deadline: read_deadline(options)?,
+        deadline,
+        priority,
+        tenant,
     })
 }
 
-fn read_deadline(options: Unknown<'_>) -> Read<Option<Instant>> {
+/// How a generation is run.
+struct Options {
+    deadline: Option<Instant>,
+    priority: Priority,
+    tenant: Option<Arc<str>>,
+}
+
+fn read_options(options: Unknown<'_>) -> Read<Options> {
     let mut fields = Fields::of("options", CODE, options)?;
     let timeout = fields.number("timeoutMs", 0.0..=MAX_SAFE_INTEGER as f64)?;
+    let priority = match fields.string("priority")?.as_deref() {
+        None | Some("default") => Priority::Default,
+        Some("urgent") => Priority::Urgent,
+        Some("background") => Priority::Background,
+        Some(_) => return Err(fields.wrong("priority", "must be 'urgent', 'default' or 'background'")),
+    };
+    let tenant = fields.string("tenant")?;
+    if tenant.as_ref().is_some_and(|name| name.len() > MAX_TENANT_BYTES) {
+        return Err(fields.wrong("tenant", "must be at most 256 bytes long"));
+    }
     fields.finish()?;
     // A deadline too far away to be represented never comes.
-    Ok(timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3))))
+    let deadline = timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3)));
+    Ok(Options { deadline, priority, tenant: tenant.map(Arc::from) })
 }
 
 fn read_prompt(fields: &mut Fields<'_>) -> Read<Prompt> {

@@ -2,12 +2,15 @@
 //! thread drops or runs the command, and never blocks.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::answers::{AnswerLog, ReaderId};
 use crate::error::{Code, Error, Result};
+use crate::executor::Limits;
 use crate::hub::ModelFolder;
 use crate::request::{Request, SequenceId};
+use crate::scheduler::KvLimit;
 use crate::text::ModelText;
 
 use super::permit::Permit;
@@ -63,12 +66,21 @@ pub(super) struct Submission {
     pub(super) permit: Permit,
 }
 
+/// What a model that was opened lets a request do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    pub(super) limits: Limits,
+    /// What all its sequences may hold together, if that is limited.
+    pub(super) kv: Option<KvLimit>,
+}
+
 /// A model whose folder was read and whose tokenizer is ready.
 pub(super) struct Loading {
     pub(super) key: ModelKey,
     pub(super) folder: ModelFolder,
     pub(super) text: Arc<ModelText>,
-    pub(super) reply: Reply<crate::executor::Limits>,
+    pub(super) coming: Arc<AtomicUsize>,
+    pub(super) reply: Reply<Opened>,
 }
 
 pub(super) enum Command {

@@ -2,32 +2,135 @@
 
 use std::time::Duration;
 
+use crate::config::{self, Settings};
+use crate::executor::Limits;
+use crate::scheduler::{self, AdaptiveWindow, KvLimit, TuneConfig, WidthConfig, WindowConfig};
+
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
-    /// Rows of one step.
-    pub max_rows: usize,
+    /// How each model's scheduler decides. What it says of KV is filled in for each model.
+    pub scheduler: scheduler::Config,
+    /// Bytes of KV that the sequences of a model may hold; derived from `memory_bytes` where it is absent.
+    pub kv_bytes: Option<u64>,
+    /// Bytes of memory that the process may use; absent means that nobody knows, and then nothing limits KV.
+    pub memory_bytes: Option<u64>,
     /// Requests accepted and not ended; one more is `Overloaded`.
     pub max_pending: usize,
-    /// Prompt tokens of one step, over all rows.
-    pub prefill_chunk: usize,
+    /// Prompt tokens of accepted requests; a request beyond them is `Overloaded`, unless it is the only one.
+    pub max_pending_tokens: usize,
     /// Tokens a stream may run ahead of its consumer before its row is parked.
     pub buffer_tokens: usize,
-    /// How long a row stays parked before its reader gets `SlowConsumer`.
-    pub park_timeout: Duration,
     /// How long the text of one request may keep the text thread.
     pub text_budget: Duration,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        let Settings { scheduler, memory, streaming } = settings;
         Self {
-            max_rows: 16,
-            max_pending: 1_024,
-            prefill_chunk: 512,
-            buffer_tokens: 256,
-            park_timeout: Duration::from_mins(1),
+            scheduler: scheduler::Config {
+                park_timeout: streaming.park_timeout,
+                ..if scheduler.enabled { shared(scheduler) } else { one_at_a_time(scheduler) }
+            },
+            kv_bytes: memory.kv_bytes,
+            memory_bytes: None,
+            max_pending: scheduler.max_queue,
+            max_pending_tokens: scheduler.max_queue_tokens,
+            buffer_tokens: streaming.buffer_tokens,
             text_budget: Duration::from_secs(5),
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from(&Settings::default())
+    }
+}
+
+impl Config {
+    /// What a model's sequences may hold. A quarter of the memory is left to the process and the system; a model that
+    /// takes nearly all of the rest still gets an eighth.
+    pub(super) fn kv_limit(&self, limits: Limits) -> Option<KvLimit> {
+        let derived = |memory: u64| (memory / 4 * 3).saturating_sub(limits.weight_bytes).max(memory / 8);
+        let bytes = self.kv_bytes.or(self.memory_bytes.map(derived))?;
+        let bytes_per_position = limits.kv.bytes_per_position;
+        (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block: limits.kv.block })
+    }
+}
+
+/// Requests share steps.
+fn shared(settings: &config::Scheduler) -> scheduler::Config {
+    let adaptive = &settings.adaptive_window;
+    let adaptive = adaptive.enabled.then_some(AdaptiveWindow {
+        low: adaptive.low,
+        medium: adaptive.medium,
+        high: adaptive.high,
+        hysteresis: count(adaptive.hysteresis),
+        ema_alpha: adaptive.ema_alpha,
+    });
+    let tune = &settings.auto_tune;
+    let tune = tune.enabled.then_some(TuneConfig {
+        min: tune.min_batch,
+        // Whoever begins with more means that there may be more.
+        max: tune.max_batch.max(settings.batch_size),
+        ema_alpha: tune.ema_alpha,
+        interval: count(tune.interval),
+    });
+    scheduler::Config {
+        window: WindowConfig { fast_path: settings.fast_path, fixed: settings.window, adaptive },
+        width: WidthConfig { start: settings.batch_size, tune, step_target: settings.p99_threshold },
+        ..one_at_a_time(settings)
+    }
+}
+
+/// One request at a time, as soon as the one before has ended: the baseline.
+fn one_at_a_time(settings: &config::Scheduler) -> scheduler::Config {
+    scheduler::Config {
+        window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
+        width: WidthConfig { start: 1, tune: None, step_target: settings.p99_threshold },
+        prefill_chunk: settings.prefill_chunk_tokens,
+        stretch: settings.inter_token_stretch,
+        ageing: settings.ageing,
+        ..scheduler::Config::default()
+    }
+}
+
+/// A small number of a table whose ranges are far below the type's.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    fn of(preset: Preset, change: impl FnOnce(&mut Settings)) -> Config {
+        let resolved = Settings::resolve(preset, &std::collections::HashMap::new(), &[]);
+        let mut settings = resolved.expect("presets are in order").settings;
+        change(&mut settings);
+        Config::from(&settings)
+    }
+
+    #[test]
+    fn the_table_and_the_scheduler_have_the_same_defaults() {
+        assert_eq!(Config::default().scheduler, scheduler::Config::default());
+    }
+
+    #[test]
+    fn the_preset_for_latency_has_a_fixed_window_and_width() {
+        let Config { scheduler, .. } = of(Preset::Latency, |_| ());
+        let window = WindowConfig { fast_path: true, fixed: Duration::from_micros(750), adaptive: None };
+        assert_eq!(scheduler.window, window);
+        assert_eq!((scheduler.width.start, scheduler.width.tune), (2, None));
+    }
+
+    #[test]
+    fn off_runs_one_at_a_time_and_waits_for_nobody() {
+        let Config { scheduler, .. } = of(Preset::Throughput, |settings| settings.scheduler.enabled = false);
+        assert_eq!(scheduler.width.ceiling(), 1);
+        assert_eq!((scheduler.window.fixed, scheduler.window.adaptive), (Duration::ZERO, None));
     }
 }

@@ -10,9 +10,9 @@ use crate::executor::{Backend, Limits};
 use crate::request::SequenceId;
 use crate::scheduler;
 
-use super::command::{Command, Loading, ModelKey, Reply, Submission, closed};
+use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
 use super::config::Config;
-use super::lane::{Lane, Need, Surroundings};
+use super::lane::{Lane, Model, Need, Surroundings};
 
 pub(super) struct Core {
     config: Config,
@@ -41,8 +41,8 @@ pub(super) enum Next {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, backend: Box<dyn Backend>, around: Surroundings) -> Self {
-        Self { config, backend, lanes: BTreeMap::new(), around, ending: None }
+    pub(super) fn new(config: &Config, backend: Box<dyn Backend>, around: Surroundings) -> Self {
+        Self { config: *config, backend, lanes: BTreeMap::new(), around, ending: None }
     }
 
     pub(super) fn take(&mut self, command: Command) {
@@ -60,9 +60,9 @@ impl Core {
 
     /// One turn of every lane.
     pub(super) fn turn(&mut self) -> Next {
-        let needs: Vec<_> = self.lanes.values_mut().map(guarded_turn).collect();
+        let need = self.lanes.values_mut().map(guarded_turn).fold(Need::Command, Need::sooner);
         // Counted before it is delivered: whoever has an answer finds it in the counters.
-        self.report_load();
+        self.lanes.values_mut().for_each(Lane::report);
         self.lanes.values_mut().for_each(Lane::deliver);
         self.drop_unloaded();
         if let Some(ending) = &self.ending
@@ -70,21 +70,17 @@ impl Core {
         {
             self.leave();
         }
-        self.next(&needs)
+        self.next(need)
     }
 
-    fn next(&self, needs: &[Need]) -> Next {
-        if self.lanes.is_empty() && self.ending.is_some() {
-            return Next::Leave;
+    fn next(&self, need: Need) -> Next {
+        let end = self.ending.as_ref().map(|ending| ending.at);
+        match need {
+            _ if self.lanes.is_empty() && end.is_some() => Next::Leave,
+            Need::Turn => Next::Turn,
+            Need::Until(at) => Next::Wait(end.into_iter().chain([at]).min()),
+            Need::Command => Next::Wait(end),
         }
-        if needs.contains(&Need::Turn) {
-            return Next::Turn;
-        }
-        let deadlines = needs.iter().filter_map(|need| match need {
-            Need::Until(at) => Some(*at),
-            Need::Turn | Need::Command => None,
-        });
-        Next::Wait(deadlines.chain(self.ending.as_ref().map(|ending| ending.at)).min())
     }
 
     fn submit(&mut self, submission: Submission) {
@@ -105,25 +101,20 @@ impl Core {
 
     /// A panic while a model is opened is that model's failure, nobody else's.
     fn load(&mut self, loading: Loading) {
-        let Loading { key, folder, text, reply } = loading;
+        let Loading { key, folder, text, coming, reply } = loading;
         let opened = catch_unwind(AssertUnwindSafe(|| self.backend.open(&folder)))
             .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, panic_message(&*panic))))
             .and_then(|executor| check_limits(executor.limits()).map(|limits| (executor, limits)));
         match opened {
             Ok((executor, limits)) => {
-                let lane = Lane::new(executor, text, self.scheduler_config(), self.around.clone());
-                self.lanes.insert(key, lane);
-                reply.send(Ok(limits));
+                let kv = self.config.kv_limit(limits);
+                let scheduler = scheduler::Config { kv, ..self.config.scheduler };
+                let account = self.around.stats.open(key);
+                let model = Model { executor, text, coming, account };
+                self.lanes.insert(key, Lane::new(model, scheduler, self.around.clone()));
+                reply.send(Ok(Opened { limits, kv }));
             }
             Err(error) => reply.send(Err(error)),
-        }
-    }
-
-    fn scheduler_config(&self) -> scheduler::Config {
-        scheduler::Config {
-            max_rows: self.config.max_rows,
-            prefill_chunk: self.config.prefill_chunk,
-            park_timeout: self.config.park_timeout,
         }
     }
 
@@ -135,7 +126,8 @@ impl Core {
     }
 
     fn drop_unloaded(&mut self) {
-        for (_, lane) in self.lanes.extract_if(.., |_, lane| lane.may_be_dropped()) {
+        for (key, lane) in self.lanes.extract_if(.., |_, lane| lane.may_be_dropped()) {
+            self.around.stats.close(key);
             lane.drop_model();
         }
     }
@@ -148,7 +140,8 @@ impl Core {
 
     /// Ends what still runs and drops every model; replies come last, when nothing is left on the device.
     fn leave(&mut self) {
-        for (_, mut lane) in std::mem::take(&mut self.lanes) {
+        for (key, mut lane) in std::mem::take(&mut self.lanes) {
+            self.around.stats.close(key);
             lane.fail_all(&closed());
             lane.deliver();
             lane.drop_model();
@@ -162,17 +155,6 @@ impl Core {
         if let Some(lane) = self.lanes.values_mut().find(|lane| lane.has(id)) {
             act(lane);
         }
-    }
-
-    fn report_load(&self) {
-        let mut total = (scheduler::Load::default(), 0);
-        for (load, kv_bytes) in self.lanes.values().map(Lane::load) {
-            total.0.num_queued += load.num_queued;
-            total.0.num_running += load.num_running;
-            total.0.num_parked += load.num_parked;
-            total.1 += kv_bytes;
-        }
-        self.around.stats.load(total.0, total.1);
     }
 }
 

@@ -2,13 +2,18 @@
 //! could reach a device index is checked against the model. Runs on the text thread.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
-use crate::request::{Request, SamplingParams, StopRules, TokenId};
+use crate::executor::Limits;
+use crate::request::{Priority, Request, SamplingParams, StopRules, TokenId};
+use crate::scheduler::KvLimit;
 use crate::text::{Message, ModelText};
+
+use super::command::Opened;
 
 /// What is generated where the caller sets no limit, if the context has room for it.
 const DEFAULT_MAX_TOKENS: usize = 512;
@@ -41,6 +46,10 @@ pub struct Draft {
     pub stop_sequences: Vec<String>,
     /// When the caller loses interest.
     pub deadline: Option<Instant>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// On whose behalf.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What a model lets a request do.
@@ -51,6 +60,10 @@ pub(super) struct ModelRules {
     pub(super) context_length: usize,
     /// Token ids are below this.
     pub(super) vocab_size: usize,
+    /// What all sequences of the model may hold together.
+    kv: Option<KvLimit>,
+    /// Requests that were accepted and whose prompt is not ready.
+    pub(super) coming: Arc<AtomicUsize>,
     defaults: SamplingParams,
 }
 
@@ -58,10 +71,11 @@ impl ModelRules {
     pub(super) fn new(
         text: Arc<ModelText>,
         generation_config: &Value,
-        context_length: usize,
-        vocab_size: usize,
+        opened: Opened,
+        coming: Arc<AtomicUsize>,
     ) -> Self {
-        Self { text, context_length, vocab_size, defaults: default_sampling(generation_config) }
+        let Opened { limits: Limits { context_length, vocab_size, .. }, kv } = opened;
+        Self { text, context_length, vocab_size, kv, coming, defaults: default_sampling(generation_config) }
     }
 
     /// Turns a draft into a request, or says what is wrong with it.
@@ -81,7 +95,10 @@ impl ModelRules {
             top_p: draft.top_p.unwrap_or(self.defaults.top_p),
             seed: draft.seed,
         };
-        Ok(Request { prompt: prompt.into(), sampling, stop, deadline: draft.deadline })
+        let Draft { deadline, priority, tenant, .. } = draft;
+        let request = Request { prompt: prompt.into(), sampling, stop, deadline, priority, tenant };
+        self.check_memory(&request)?;
+        Ok(request)
     }
 
     fn tokens(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
@@ -101,6 +118,22 @@ impl ModelRules {
         let limit = self.vocab_size;
         let message = format!("token {token} at position {index} of the prompt is outside the vocabulary of {limit}");
         Err(Error::new(Code::InvalidParams, message).with_param("prompt").with_limit(limit as f64, f64::from(*token)))
+    }
+
+    /// What could never fit the memory is refused before it waits for it.
+    fn check_memory(&self, request: &Request) -> Result<()> {
+        let Some(kv) = self.kv else { return Ok(()) };
+        let positions = request.max_positions().next_multiple_of(kv.block.max(1)) as u64;
+        let needed = positions.saturating_mul(kv.bytes_per_position);
+        if needed <= kv.bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "prompt and answer may take {needed} bytes of KV, but all generations of this model together have {}: lower \
+             `maxTokens`, or raise `memory.kvBytes`",
+            kv.bytes
+        );
+        Err(Error::new(Code::InsufficientMemory, message).with_limit(kv.bytes as f64, needed as f64))
     }
 
     /// Prompt and answer must fit the context; a limit that was asked for is never silently lowered.

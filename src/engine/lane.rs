@@ -1,8 +1,9 @@
 //! One loaded model: its scheduler, its executor and the rows that run on it. Decides nothing itself: asks the scheduler,
 //! tells the executor, does the account, and delivers. Lives on the engine thread.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::answers::{ReaderId, Readers};
@@ -15,8 +16,9 @@ use crate::scheduler::{self, Decision, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
 
 use super::command::{Reply, Submission};
+use super::pace::Pace;
 use super::row::Row;
-use super::stats::Stats;
+use super::stats::{Account, Stats};
 
 /// What the lanes of an engine share.
 #[derive(Clone)]
@@ -26,8 +28,17 @@ pub(super) struct Surroundings {
     pub(super) stats: Arc<Stats>,
 }
 
+/// What a lane is made for.
+pub(super) struct Model {
+    pub(super) executor: Box<dyn Executor>,
+    pub(super) text: Arc<ModelText>,
+    /// Requests that were accepted and are still being prepared.
+    pub(super) coming: Arc<AtomicUsize>,
+    pub(super) account: Arc<Account>,
+}
+
 /// What a lane needs before it can go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Need {
     /// Another turn.
     Turn,
@@ -37,46 +48,52 @@ pub(super) enum Need {
     Command,
 }
 
+impl Need {
+    /// The one of two that comes first.
+    pub(super) fn sooner(self, other: Self) -> Self {
+        self.min(other)
+    }
+}
+
 pub(super) struct Lane {
     scheduler: Scheduler,
-    executor: Box<dyn Executor>,
-    text: Arc<ModelText>,
+    model: Model,
     rows: HashMap<SequenceId, Row>,
-    /// Rows of the steps that were submitted and not collected, oldest first.
-    in_flight: VecDeque<Vec<SequenceId>>,
     around: Surroundings,
+    pace: Pace,
     /// Readers whose answers grew or ended since the last delivery.
     marked: Vec<ReaderId>,
     last_end: Option<Instant>,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
+    /// The three below are kept to spare allocations a step.
+    plan: Plan,
+    drawn: Vec<Drawn>,
+    expired: Vec<(SequenceId, Expiry)>,
 }
 
 impl Lane {
-    pub(super) fn new(
-        executor: Box<dyn Executor>,
-        text: Arc<ModelText>,
-        config: scheduler::Config,
-        around: Surroundings,
-    ) -> Self {
+    pub(super) fn new(model: Model, config: scheduler::Config, around: Surroundings) -> Self {
         Self {
             scheduler: Scheduler::new(config),
-            executor,
-            text,
+            model,
             rows: HashMap::new(),
-            in_flight: VecDeque::new(),
             around,
+            pace: Pace::default(),
             marked: Vec::new(),
             last_end: None,
             unloading: Vec::new(),
+            plan: Plan::default(),
+            drawn: Vec::new(),
+            expired: Vec::new(),
         }
     }
 
     pub(super) fn add(&mut self, submission: Submission) {
         let (id, request) = (submission.sequence, submission.request.clone());
-        let text = self.text.stream(&request.stop.stop_sequences);
+        let text = self.model.text.stream(&request.stop.stop_sequences);
         self.rows.insert(id, Row::new(submission, text));
-        self.scheduler.add(id, request);
+        self.scheduler.add(id, request, self.around.clock.now());
     }
 
     /// Ends a row with what it has so far.
@@ -92,7 +109,7 @@ impl Lane {
     }
 
     pub(super) fn unpark(&mut self, id: SequenceId) {
-        self.scheduler.unpark(id);
+        self.scheduler.unpark(id, self.around.clock.now());
     }
 
     /// Notes that the model is to be dropped once nothing runs on it.
@@ -106,8 +123,8 @@ impl Lane {
 
     /// Gives the replies that waited for the lane's end, after everything it held on the device is gone.
     pub(super) fn drop_model(self) {
-        let Self { executor, unloading, .. } = self;
-        drop(executor);
+        let Self { model, unloading, .. } = self;
+        drop(model);
         for reply in unloading {
             reply.send(Ok(()));
         }
@@ -121,36 +138,39 @@ impl Lane {
         self.rows.is_empty()
     }
 
-    pub(super) fn load(&self) -> (scheduler::Load, u64) {
-        (self.scheduler.load(), self.executor.kv_bytes())
-    }
-
     /// One turn: expire, decide, do, account. Collects the oldest step once enough are submitted.
     pub(super) fn turn(&mut self) -> Need {
-        self.try_turn().unwrap_or_else(|error| {
+        self.pace.begin(self.around.clock.now());
+        let need = self.try_turn().unwrap_or_else(|error| {
             self.recover(&error);
             Need::Turn
-        })
+        });
+        self.pace.rest(need == Need::Turn);
+        need
     }
 
     fn try_turn(&mut self) -> Result<Need> {
         self.expire();
         let need = self.fill_pipeline()?;
-        if self.in_flight.is_empty() {
+        if self.scheduler.num_in_flight() == 0 {
             return Ok(need);
         }
-        let output = self.executor.collect()?;
-        self.in_flight.pop_front();
-        self.account(&output);
+        let before = self.around.clock.now();
+        let output = self.model.executor.collect();
+        let now = self.around.clock.now();
+        let took = self.pace.collected(before, now);
+        self.account(&output?, took, now);
         Ok(Need::Turn)
     }
 
     /// Submits steps until as many are in flight as the device can overlap with the host, and one more.
     fn fill_pipeline(&mut self) -> Result<Need> {
-        while self.in_flight.len() <= self.executor.limits().lookahead {
+        while self.scheduler.num_in_flight() <= self.model.executor.limits().lookahead {
             let now = self.around.clock.now();
-            match self.scheduler.next(now) {
-                Decision::Run(plan) => self.submit(&plan, now)?,
+            // A request that is sent at this moment may be missed; it joins at the next step.
+            let num_coming = self.model.coming.load(Ordering::Relaxed);
+            match self.scheduler.next(now, num_coming, &mut self.plan) {
+                Decision::Run => self.submit(now)?,
                 Decision::WaitUntil(at) => return Ok(Need::Until(at)),
                 Decision::Idle => return Ok(Need::Command),
             }
@@ -158,15 +178,17 @@ impl Lane {
         Ok(Need::Turn)
     }
 
-    fn submit(&mut self, plan: &Plan, now: Instant) -> Result<()> {
+    fn submit(&mut self, now: Instant) -> Result<()> {
+        let plan = &self.plan;
         for row in &plan.rows {
             if let Some(row) = self.rows.get_mut(&row.sequence) {
                 row.start(now);
             }
         }
-        // Noted before the launch: a launch that fails or panics has touched these rows.
-        self.in_flight.push_back(plan.rows.iter().map(|row| row.sequence).collect());
-        self.executor.submit(plan)?;
+        let before = self.around.clock.now();
+        let submitted = self.model.executor.submit(plan);
+        self.pace.submitted(before, self.around.clock.now());
+        submitted?;
         if !plan.rows.is_empty() {
             let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
             self.around.stats.step(plan.rows.len(), plan.num_tokens() - num_decoded);
@@ -174,11 +196,13 @@ impl Lane {
         Ok(())
     }
 
-    fn account(&mut self, output: &StepOutput) {
-        let now = self.around.clock.now();
-        for drawn in self.scheduler.commit(output) {
+    fn account(&mut self, output: &StepOutput, took: std::time::Duration, now: Instant) {
+        let mut drawn = std::mem::take(&mut self.drawn);
+        self.scheduler.commit(output, took, &mut drawn);
+        for drawn in drawn.drain(..) {
             self.take(drawn, now);
         }
+        self.drawn = drawn;
     }
 
     fn take(&mut self, drawn: Drawn, now: Instant) {
@@ -207,15 +231,12 @@ impl Lane {
     }
 
     fn expire(&mut self) {
-        for (id, why) in self.scheduler.expire(self.around.clock.now()) {
-            self.fail(
-                id,
-                match why {
-                    Expiry::Deadline => Error::new(Code::Timeout, "the deadline passed before the answer was complete"),
-                    Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
-                },
-            );
+        let mut expired = std::mem::take(&mut self.expired);
+        self.scheduler.expire(self.around.clock.now(), &mut expired);
+        for (id, why) in expired.drain(..) {
+            self.fail(id, expiry_error(why));
         }
+        self.expired = expired;
     }
 
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
@@ -236,14 +257,19 @@ impl Lane {
         }
     }
 
-    /// The device failed: the rows of the steps in flight end with the error, everything else starts again.
+    /// The device failed. Without memory everything starts again, fewer at a time; else the rows of the steps in flight
+    /// end with the error, and the others start again.
     pub(super) fn recover(&mut self, error: &Error) {
-        let touched: Vec<_> = self.in_flight.drain(..).flatten().collect();
-        for id in self.scheduler.recover(|id| touched.contains(&id)) {
+        let lost = match error.code() {
+            Code::InsufficientMemory => self.scheduler.recover_memory().into_iter().collect(),
+            _ => self.scheduler.recover(),
+        };
+        for id in lost {
             self.fail(id, error.clone());
         }
+        self.pace.reset();
         self.around.stats.recovery();
-        if let Err(broken) = self.executor.reset() {
+        if let Err(broken) = self.model.executor.reset() {
             self.fail_all(&broken);
         }
     }
@@ -255,11 +281,25 @@ impl Lane {
         }
     }
 
+    /// Lets those who ask for figures see where this lane stands.
+    pub(super) fn report(&mut self) {
+        self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace);
+    }
+
     /// One lock and at most one wake for everything that grew since the last time.
     pub(super) fn deliver(&mut self) {
         if !self.marked.is_empty() {
             self.around.readers.mark(self.marked.drain(..));
             self.around.readers.wake();
         }
+        self.pace.end(self.around.clock.now());
+    }
+}
+
+fn expiry_error(why: Expiry) -> Error {
+    match why {
+        Expiry::Deadline => Error::new(Code::Timeout, "the deadline passed before the answer was complete"),
+        Expiry::Hopeless => Error::new(Code::Timeout, "the deadline is nearer than reading the prompt takes"),
+        Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
     }
 }

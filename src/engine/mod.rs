@@ -6,6 +6,7 @@ mod config;
 mod core;
 mod draft;
 mod lane;
+mod pace;
 mod permit;
 mod requests;
 mod row;
@@ -14,7 +15,7 @@ mod thread;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use crate::hub;
 use crate::request::{FinishReason, Request, SequenceId, Served, Summary, Timings, TokenId, Usage};
 use crate::text::{ModelText, TextThread};
 
-use command::{Command, Loading, Submission, closed};
+use command::{Command, Loading, Opened, Submission, closed};
 use draft::ModelRules;
 use lane::Surroundings;
 use permit::{Permit, Permits};
@@ -39,7 +40,8 @@ pub use config::Config;
 #[cfg(feature = "node")]
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
-pub use stats::{Snapshot, Stats};
+pub use pace::Totals;
+pub use stats::{ModelStats, Snapshot, Stats};
 pub use thread::OpenBackend;
 
 /// What a caller may know of a loaded model.
@@ -82,13 +84,13 @@ impl Engine {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let around = Surroundings { clock, readers: Arc::clone(&readers), stats: Arc::clone(&stats) };
         let text = Arc::new(TextThread::start("mlx-serving-text", config.max_pending, config.text_budget)?);
-        let (line, thread) = thread::start(config, open, around)?;
+        let (line, thread) = thread::start(&config, open, around)?;
         Ok(Arc::new(Self {
             line,
             thread: Mutex::new(Some(thread)),
             readers,
             stats,
-            permits: Permits::new(config.max_pending),
+            permits: Permits::new(config.max_pending, config.max_pending_tokens),
             text,
             models: Mutex::default(),
             requests: Requests::default(),
@@ -125,15 +127,16 @@ impl Engine {
         let (path, family, quantization) = (folder.path.clone(), folder.family(), folder.quantization());
         let (generation_config, rules_text) = (folder.generation_config.clone(), Arc::clone(&text));
         let engine = Arc::clone(&self);
-        let opened = Reply::new(move |limits: Result<Limits>| {
-            reply.send(limits.map(|limits| {
-                let Limits { context_length, vocab_size, .. } = limits;
-                let rules = ModelRules::new(rules_text, &generation_config, context_length, vocab_size);
+        let coming = Arc::new(AtomicUsize::new(0));
+        let of_lane = Arc::clone(&coming);
+        let opened = Reply::new(move |opened: Result<Opened>| {
+            reply.send(opened.map(|opened| {
+                let rules = ModelRules::new(rules_text, &generation_config, opened, coming);
                 lock(&engine.models).insert(key, Arc::new(rules));
-                ModelInfo { key, path, family, limits, quantization }
+                ModelInfo { key, path, family, limits: opened.limits, quantization }
             }));
         });
-        self.send(Command::Load(Box::new(Loading { key, folder, text, reply: opened })));
+        self.send(Command::Load(Box::new(Loading { key, folder, text, coming: of_lane, reply: opened })));
     }
 
     /// Refuses new requests for a model, lets running ones end, then drops it.
@@ -155,7 +158,8 @@ impl Engine {
         let sequence = SequenceId(self.next_sequence.fetch_add(1, Ordering::Relaxed));
         self.requests.add(reader, sequence);
         self.stats.accepted();
-        let ticket = Ticket { model, sequence, reader, log, submitted_at: Instant::now(), permit };
+        let coming = Coming::announce(&rules.coming);
+        let ticket = Ticket { model, sequence, reader, log, submitted_at: Instant::now(), permit, coming };
         let engine = Arc::clone(self);
         let queued = self.text.run(move || rules.apply(draft), move |request| engine.pass_on(ticket, request));
         if let Err(error) = queued {
@@ -166,8 +170,9 @@ impl Engine {
     }
 
     /// What comes off the text thread goes to the engine thread, or ends right here.
-    fn pass_on(&self, ticket: Ticket, request: Result<Request>) {
+    fn pass_on(&self, mut ticket: Ticket, request: Result<Request>) {
         let reader = ticket.reader;
+        let request = request.and_then(|request| self.extend(&mut ticket.permit, request));
         match request {
             Ok(request) => {
                 let num_input_tokens = request.prompt.len();
@@ -251,6 +256,11 @@ impl Engine {
         self.stats.snapshot()
     }
 
+    /// How the scheduling of each loaded model stands.
+    pub fn model_stats(&self) -> Vec<(ModelKey, ModelStats)> {
+        self.stats.models()
+    }
+
     /// Refuses new work at once; what runs may end within `drain`, then it ends with `EngineClosed`.
     pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
         self.is_closed.store(true, Ordering::Release);
@@ -283,7 +293,20 @@ impl Engine {
         let message = format!("{limit} requests are pending, as many as this engine accepts");
         Error::new(Code::Overloaded, message)
             .with_limit(limit as f64, (self.permits.num_taken() + 1) as f64)
-            .with_retry_after(self.stats.retry_after())
+            .with_retry_after(self.stats.retry_after(self.permits.num_refused()))
+    }
+
+    /// A prompt counts towards the pending tokens from the moment it is known.
+    fn extend(&self, permit: &mut Permit, request: Request) -> Result<Request> {
+        let pending = match permit.extend(request.prompt.len()) {
+            Ok(()) => return Ok(request),
+            Err(pending) => pending,
+        };
+        let limit = self.permits.token_limit();
+        let message = format!("{pending} prompt tokens would be pending, this engine accepts {limit}");
+        Err(Error::new(Code::Overloaded, message)
+            .with_limit(limit as f64, pending as f64)
+            .with_retry_after(self.stats.retry_after(1)))
     }
 
     /// Sends a command after every request accepted so far, some of which may still be on the text thread.
@@ -322,11 +345,30 @@ struct Ticket {
     log: Arc<AnswerLog>,
     submitted_at: Instant,
     permit: Permit,
+    coming: Coming,
+}
+
+/// One request more that is coming, for those who consider waiting for it, until this is dropped.
+struct Coming(Arc<AtomicUsize>);
+
+impl Coming {
+    fn announce(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Ticket {
+    /// Before it is sent: who counts it twice might wait for nobody.
     fn with(self, request: Request) -> Submission {
-        let Self { model, sequence, reader, log, submitted_at, permit } = self;
+        let Self { model, sequence, reader, log, submitted_at, permit, coming } = self;
+        drop(coming);
         Submission { model, sequence, reader, request, log, submitted_at, permit }
     }
 }

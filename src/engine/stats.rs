@@ -1,12 +1,58 @@
 //! Counters of an engine. Counted in one place, the lane that commits a step, and read by anyone: relaxed atomics, since
-//! each stands for itself.
+//! each stands for itself, and an account for each model, written once a turn.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::answers::End;
 use crate::error::Code;
 use crate::request::FinishReason;
+use crate::scheduler::{AdmissionRecord, Load, Scheduler, Status};
+
+use super::command::ModelKey;
+use super::pace::{Pace, Totals};
+
+/// Admissions that are remembered with why and when.
+const NUM_RECENT: usize = 32;
+
+/// Where the scheduling of one model stands.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelStats {
+    /// What the scheduler says of itself.
+    pub scheduler: Status,
+    /// Bytes of KV held.
+    pub kv_bytes: u64,
+    /// Where the time of the engine thread goes.
+    pub totals: Totals,
+    /// The last admissions, oldest first.
+    pub recent: VecDeque<AdmissionRecord>,
+}
+
+/// The figures of one model, shared by its lane and those who ask.
+#[derive(Debug, Default)]
+pub(super) struct Account(Mutex<ModelStats>);
+
+impl Account {
+    pub(super) fn update(&self, scheduler: &mut Scheduler, kv_bytes: u64, pace: &Pace) {
+        let mut stats = lock(&self.0);
+        for record in scheduler.admissions() {
+            if stats.recent.len() == NUM_RECENT {
+                stats.recent.pop_front();
+            }
+            tell(&record);
+            stats.recent.push_back(record);
+        }
+        scheduler.write_status(&mut stats.scheduler);
+        stats.kv_bytes = kv_bytes;
+        stats.totals = pace.totals;
+    }
+
+    fn read(&self) -> ModelStats {
+        lock(&self.0).clone()
+    }
+}
 
 /// What the engine has done since it started.
 #[derive(Debug, Default)]
@@ -21,11 +67,8 @@ pub struct Stats {
     rows: AtomicU64,
     parks: AtomicU64,
     recoveries: AtomicU64,
-    queued: AtomicU64,
-    running: AtomicU64,
-    parked: AtomicU64,
-    kv_bytes: AtomicU64,
     end_interval_us: AtomicU64,
+    models: Mutex<BTreeMap<ModelKey, Arc<Account>>>,
 }
 
 /// The counters at one moment.
@@ -94,11 +137,14 @@ impl Stats {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn load(&self, load: crate::scheduler::Load, kv_bytes: u64) {
-        self.queued.store(load.num_queued as u64, Ordering::Relaxed);
-        self.running.store(load.num_running as u64, Ordering::Relaxed);
-        self.parked.store(load.num_parked as u64, Ordering::Relaxed);
-        self.kv_bytes.store(kv_bytes, Ordering::Relaxed);
+    /// Begins the account of a model.
+    pub(super) fn open(&self, model: ModelKey) -> Arc<Account> {
+        Arc::clone(lock(&self.models).entry(model).or_default())
+    }
+
+    /// Forgets the account of a model.
+    pub(super) fn close(&self, model: ModelKey) {
+        lock(&self.models).remove(&model);
     }
 
     /// Notes the time between two ends; its moving average says when a place becomes free.
@@ -109,14 +155,28 @@ impl Stats {
         self.end_interval_us.store(mean, Ordering::Relaxed);
     }
 
-    /// When a refused caller has a chance: after the next end, as far as the last ones tell.
-    pub(super) fn retry_after(&self) -> Duration {
+    /// When a refused caller has a chance: once as many have ended as were refused, as far as the last ends tell.
+    pub(super) fn retry_after(&self, num_refused: usize) -> Duration {
         let mean = Duration::from_micros(self.end_interval_us.load(Ordering::Relaxed));
-        mean.clamp(Duration::from_millis(10), Duration::from_mins(1))
+        let all = mean.saturating_mul(u32::try_from(num_refused).unwrap_or(u32::MAX));
+        all.clamp(Duration::from_millis(10), Duration::from_mins(1))
+    }
+
+    /// Where the scheduling of each loaded model stands.
+    pub fn models(&self) -> Vec<(ModelKey, ModelStats)> {
+        lock(&self.models).iter().map(|(key, account)| (*key, account.read())).collect()
     }
 
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
+        let (mut load, mut kv_bytes) = (Load::default(), 0);
+        for account in lock(&self.models).values() {
+            let stats = lock(&account.0);
+            load.num_queued += stats.scheduler.load.num_queued;
+            load.num_running += stats.scheduler.load.num_running;
+            load.num_parked += stats.scheduler.load.num_parked;
+            kv_bytes += stats.kv_bytes;
+        }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Snapshot {
             requests: read(&self.requests),
@@ -129,10 +189,22 @@ impl Stats {
             rows: read(&self.rows),
             parks: read(&self.parks),
             recoveries: read(&self.recoveries),
-            queued: read(&self.queued),
-            running: read(&self.running),
-            parked: read(&self.parked),
-            kv_bytes: read(&self.kv_bytes),
+            queued: load.num_queued as u64,
+            running: load.num_running as u64,
+            parked: load.num_parked as u64,
+            kv_bytes,
         }
     }
+}
+
+/// An admission as an event, for whoever subscribes; costs next to nothing where nobody does.
+fn tell(record: &AdmissionRecord) {
+    let AdmissionRecord { sequence, reason, waited, depth, tier } = *record;
+    let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(target: "mlx_serving::scheduler", %sequence, ?reason, waited_us, depth, ?tier, "admitted");
+}
+
+/// Nothing done under these locks can panic half-way, so a poisoned one is still sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

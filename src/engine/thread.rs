@@ -49,19 +49,20 @@ impl Line {
 }
 
 /// Starts the thread and waits until its backend is there.
-pub(super) fn start(config: Config, open: OpenBackend, around: Surroundings) -> Result<(Line, JoinHandle<()>)> {
+pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) -> Result<(Line, JoinHandle<()>)> {
     // A pending request causes at most a submission, an end and two changes of pace; the rest is for models and shutdown.
     let room = config.max_pending.saturating_mul(4).saturating_add(64);
     let (sender, commands) = bounded(room.min(MAX_COMMANDS));
     let (started, starting) = bounded(1);
     let has_ended = Arc::new(AtomicBool::new(false));
+    let config = *config;
     let (returned, ended) = (commands.clone(), Arc::clone(&has_ended));
     let body = move || {
         let obituary = Obituary { readers: Arc::clone(&around.readers), commands: commands.clone(), has_ended: ended };
         match open_guarded(open) {
             Ok(backend) => {
                 started.send(Ok(())).ok();
-                run(&mut Core::new(config, backend, around), &commands);
+                run(&mut Core::new(&config, backend, around), &commands);
             }
             Err(error) => drop(started.send(Err(error))),
         }

@@ -21,6 +21,17 @@ pub struct Limits {
     pub lookahead: usize,
     /// Bytes of weights that stay resident.
     pub weight_bytes: u64,
+    /// What sequences take of its memory.
+    pub kv: KvUnit,
+}
+
+/// What the KV of a sequence takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvUnit {
+    /// Bytes of one position.
+    pub bytes_per_position: u64,
+    /// It grows by so many positions at a time.
+    pub block: usize,
 }
 
 /// A loaded model on a device.

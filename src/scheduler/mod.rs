@@ -1,42 +1,53 @@
 //! Pure decisions: who runs in the next step and what it feeds. No threads, no channels, no clock: `now` is an argument
 //! and the next deadline a return value, so that every decision is tested on the plan it makes.
 //!
-//! Policy: first come, first served. Rows that decode always go on; prompts share a budget of tokens a step. A sequence
-//! is in exactly one of two places: `queue` (holds no KV) or `running` (admitted to the device, or about to be).
+//! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. What is decided from measurements:
+//! how many run together (`width`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
+//! and whether an idle engine waits for company (`window`).
 
+mod admission;
+mod config;
+mod curve;
+mod kv;
 pub mod plan;
+mod planning;
+mod prefill;
+mod queue;
 mod sequence;
+mod status;
 #[cfg(test)]
 mod tests;
+mod width;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::request::{FinishReason, Request, SequenceId, TokenId};
 
-use plan::{Plan, Row, StepOutput};
+pub use config::{AdaptiveWindow, Config, KvLimit, TuneConfig, WidthConfig, WindowConfig};
+pub use status::{AdmissionRecord, Counters, Load, Status};
+pub use window::{Reason, Tier};
+
+use kv::KvBudget;
+use plan::{Plan, StepOutput};
+use prefill::Prefill;
+use queue::Queue;
 use sequence::Sequence;
+use width::Width;
+use window::Window;
 
-/// What bounds a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// Rows of one step.
-    pub max_rows: usize,
-    /// Prompt tokens of one step, over all rows.
-    pub prefill_chunk: usize,
-    /// How long a parked sequence keeps its KV.
-    pub park_timeout: Duration,
-}
-
-/// Sequences that may hold KV at a time, in multiples of `max_rows`: parked ones give their row away but keep their KV.
+/// Sequences that may be resident at a time, in multiples of the batch limit: parked ones give their row away.
 const RESIDENT_PER_ROW: usize = 4;
+/// Weight of a new sample of how many sequences end in a step, and of how many tokens they had.
+const ENDS_ALPHA: f64 = 0.05;
 
 /// What to do now.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Submit this plan.
-    Run(Plan),
-    /// Nothing can run; at this moment [`Scheduler::expire`] has something to say.
+    /// Submit the plan. One without rows only drops KV.
+    Run,
+    /// Nothing can run; ask again at this moment, and call [`Scheduler::expire`] before.
     WaitUntil(Instant),
     /// Nothing can run until a sequence is added or unparked, or a step is committed.
     Idle,
@@ -58,116 +69,196 @@ pub struct Drawn {
 pub enum Expiry {
     /// Its deadline passed.
     Deadline,
+    /// Its deadline is nearer than reading its prompt takes.
+    Hopeless,
     /// Its reader was behind for longer than the park timeout.
     Parked,
-}
-
-/// How full the scheduler is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Load {
-    /// Sequences that wait for a row.
-    pub num_queued: usize,
-    /// Sequences on the device, parked ones included.
-    pub num_running: usize,
-    /// Of these, parked ones.
-    pub num_parked: usize,
 }
 
 /// Decides what each step does for the sequences of one model.
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
-    queue: VecDeque<Sequence>,
+    queue: Queue,
     running: Vec<Sequence>,
     release: Vec<SequenceId>,
+    in_flight: VecDeque<InFlight>,
+    /// Lists of steps that were committed, to be used again.
+    spare: Vec<Vec<SequenceId>>,
+    window: Window,
+    width: Width,
+    prefill: Prefill,
+    kv: KvBudget,
+    /// Mean number of sequences that end in a step.
+    ends_per_step: f64,
+    /// Mean number of tokens of an answer, as far as any ended.
+    answer_tokens: f64,
+    /// Steps for which prompts were held back although a place was free.
+    num_held: u32,
     next_step: u64,
+    counters: Counters,
+    admitted: Vec<AdmissionRecord>,
+    /// Rows of a plan that read their prompt: tokens to go and index; kept to spare allocations.
+    prefilling: Vec<(usize, usize)>,
+}
+
+/// A step that was planned and not committed.
+#[derive(Debug)]
+struct InFlight {
+    num_decoding: usize,
+    num_prompt_tokens: usize,
+    rows: Vec<SequenceId>,
 }
 
 impl Scheduler {
     /// An empty scheduler.
     pub fn new(config: Config) -> Self {
-        Self { config, queue: VecDeque::new(), running: Vec::new(), release: Vec::new(), next_step: 0 }
+        Self {
+            config,
+            queue: Queue::new(config.ageing),
+            running: Vec::new(),
+            release: Vec::new(),
+            in_flight: VecDeque::new(),
+            spare: Vec::new(),
+            window: Window::new(config.window),
+            width: Width::new(config.width),
+            prefill: Prefill::new(config.prefill_chunk, config.stretch),
+            kv: KvBudget::new(config.kv),
+            ends_per_step: 0.0,
+            answer_tokens: 0.0,
+            num_held: 0,
+            next_step: 0,
+            counters: Counters::default(),
+            admitted: Vec::new(),
+            prefilling: Vec::new(),
+        }
     }
 
-    /// Adds a request at the end of the queue. `id` must be new.
-    pub fn add(&mut self, id: SequenceId, request: Request) {
-        self.queue.push_back(Sequence::new(id, request));
+    /// Adds a request to the queue. `id` must be new.
+    pub fn add(&mut self, id: SequenceId, request: Request, now: Instant) {
+        self.window.arrived(now);
+        let sequence = Sequence::new(id, request, now);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of counts")]
+        let expected = if self.answer_tokens > 0.0 { self.answer_tokens as usize } else { usize::MAX };
+        let charge = sequence.num_known() + sequence.num_left().min(expected);
+        self.queue.push(sequence, charge as u64, now);
     }
 
-    /// Decides what to do now. A plan without rows only drops KV.
-    pub fn next(&mut self, _now: Instant) -> Decision {
-        self.admit_from_queue();
-        let mut plan = self.plan_rows();
+    /// Decides what to do now; a plan to be run is written to `plan`, whatever was there before. `num_coming` requests
+    /// were accepted and are still being prepared.
+    pub fn next(&mut self, now: Instant, num_coming: usize, plan: &mut Plan) -> Decision {
+        plan.clear();
+        self.queue.age(now);
+        let window_end = self.admit(now, num_coming).err();
+        self.make_room(now);
+        self.plan_rows(plan);
         if plan.rows.is_empty() && self.release.is_empty() {
-            return self.next_deadline().map_or(Decision::Idle, Decision::WaitUntil);
+            let until = window_end.into_iter().chain(self.next_expiry()).min();
+            return until.map_or(Decision::Idle, Decision::WaitUntil);
         }
         plan.step = self.next_step;
-        plan.release = std::mem::take(&mut self.release);
+        plan.release.append(&mut self.release);
         self.next_step += 1;
-        Decision::Run(plan)
+        self.note_in_flight(plan);
+        Decision::Run
     }
 
-    /// Accounts for a step's tokens. Tokens of sequences that ended while the step was in flight are dropped.
-    pub fn commit(&mut self, output: &StepOutput) -> Vec<Drawn> {
-        output.tokens.iter().filter_map(|&(sequence, token)| self.take(sequence, token)).collect()
+    /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device had
+    /// for it alone. Tokens of sequences that ended or began anew while the step was in flight are dropped.
+    pub fn commit(&mut self, output: &StepOutput, took: Duration, drawn: &mut Vec<Drawn>) {
+        if let Some(step) = self.in_flight.pop_front() {
+            self.learn(&step, took);
+            self.recycle(step);
+        }
+        let before = self.running.len();
+        for &(id, token) in &output.tokens {
+            drawn.extend(self.take(id, token, output.step));
+        }
+        if !output.tokens.is_empty() {
+            self.ends_per_step += ENDS_ALPHA * ((before - self.running.len()) as f64 - self.ends_per_step);
+        }
     }
 
     /// Takes a sequence out: it was cancelled, or a stop sequence ended it. Says whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
-        if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
-            self.running.remove(index);
-            self.release.push(id);
-            return true;
-        }
-        let before = self.queue.len();
-        self.queue.retain(|sequence| sequence.id != id);
-        self.queue.len() < before
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else {
+            return self.queue.remove(id).is_some();
+        };
+        self.running.remove(index);
+        self.release.push(id);
+        true
     }
 
-    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays.
+    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory.
     pub fn park(&mut self, id: SequenceId, now: Instant) {
         if let Some(sequence) = self.running_mut(id) {
             sequence.parked_at.get_or_insert(now);
         }
     }
 
-    /// Lets a parked sequence run again.
-    pub fn unpark(&mut self, id: SequenceId) {
-        if let Some(sequence) = self.running_mut(id) {
-            sequence.parked_at = None;
+    /// Lets a parked sequence run again. One whose KV was taken meanwhile waits for its turn.
+    pub fn unpark(&mut self, id: SequenceId, now: Instant) {
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        let was_parked = self.running[index].parked_at.take().is_some();
+        if was_parked && !self.running[index].is_on_device() {
+            let sequence = self.running.remove(index);
+            self.queue.give_back(sequence, now);
         }
     }
 
-    /// Takes out what is past its time, wherever it is.
-    pub fn expire(&mut self, now: Instant) -> Vec<(SequenceId, Expiry)> {
-        let expired: Vec<_> = self
-            .sequences()
-            .filter_map(|sequence| {
-                self.expiry_of(sequence).filter(|&(at, _)| at <= now).map(|(_, why)| (sequence.id, why))
-            })
-            .collect();
-        for &(id, _) in &expired {
+    /// Takes out what is past its time or cannot be in time any more, wherever it is.
+    pub fn expire(&mut self, now: Instant, expired: &mut Vec<(SequenceId, Expiry)>) {
+        let from = expired.len();
+        let due = |sequence: &Sequence| self.expiry_of(sequence).filter(|&(at, _)| at <= now);
+        expired.extend(self.running.iter().filter_map(|sequence| due(sequence).map(|(_, why)| (sequence.id, why))));
+        for &(id, _) in &expired[from..] {
             self.remove(id);
         }
-        expired
+        while let Some((_, id)) = self.queue.first_deadline().filter(|&(at, _)| at <= now) {
+            self.queue.remove(id);
+            expired.push((id, Expiry::Deadline));
+        }
+        while let Some(id) = self.queue.peek().filter(|next| self.is_hopeless(next, now)).map(|next| next.id) {
+            self.queue.remove(id);
+            expired.push((id, Expiry::Hopeless));
+        }
     }
 
-    /// The device lost everything. Sequences for which `failed` is true are taken out and returned; the others start
+    /// The device lost everything. The sequences of the steps in flight are taken out and returned; the others start
     /// again from the tokens read so far.
-    pub fn recover(&mut self, failed: impl Fn(SequenceId) -> bool) -> Vec<SequenceId> {
+    pub fn recover(&mut self) -> Vec<SequenceId> {
         self.release.clear();
-        let lost: Vec<_> = self.running.iter().map(|sequence| sequence.id).filter(|&id| failed(id)).collect();
-        self.running.retain(|sequence| !lost.contains(&sequence.id));
+        let touched: Vec<_> = self.in_flight.drain(..).flat_map(|step| step.rows).collect();
+        let lost = |sequence: &mut Sequence| touched.contains(&sequence.id);
+        let lost: Vec<_> = self.running.extract_if(.., lost).map(|sequence| sequence.id).collect();
         self.running.iter_mut().for_each(Sequence::restart);
         lost
     }
 
+    /// The device ran out of memory and lost everything. Everyone starts again, and fewer hold KV at a time; returned is
+    /// a sequence that had all the memory for itself, and needs more.
+    pub fn recover_memory(&mut self) -> Option<SequenceId> {
+        self.release.clear();
+        self.in_flight.clear();
+        let resident = || self.running.iter().filter(|sequence| sequence.is_on_device());
+        self.kv.shrink_below(resident().map(|sequence| self.kv.held(sequence)).sum());
+        let alone = (resident().count() <= 1).then(|| resident().next().map(|sequence| sequence.id)).flatten();
+        self.running.iter_mut().for_each(Sequence::restart);
+        self.running.retain(|sequence| Some(sequence.id) != alone);
+        alone
+    }
+
     /// Takes everything out, at the end of a model's or the engine's life.
     pub fn clear(&mut self) -> Vec<SequenceId> {
-        let ids = self.sequences().map(|sequence| sequence.id).collect();
+        let ids = self.running.iter().map(|sequence| sequence.id).chain(self.queue.ids()).collect();
         self.release.extend(self.running.drain(..).map(|sequence| sequence.id));
-        self.queue.clear();
+        self.queue = Queue::new(self.config.ageing);
         ids
+    }
+
+    /// Steps that were planned and not committed.
+    pub fn num_in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// How full the scheduler is.
@@ -181,46 +272,33 @@ impl Scheduler {
         self.queue.is_empty() && self.running.is_empty()
     }
 
-    fn admit_from_queue(&mut self) {
-        let num_parked = self.running.iter().filter(|sequence| sequence.parked_at.is_some()).count();
-        let mut num_active = self.running.len() - num_parked;
-        while num_active < self.config.max_rows && self.running.len() < self.config.max_rows * RESIDENT_PER_ROW {
-            let Some(sequence) = self.queue.pop_front() else { return };
-            self.running.push(sequence);
-            num_active += 1;
-        }
+    /// The admissions since this was last called, oldest first.
+    pub fn admissions(&mut self) -> impl Iterator<Item = AdmissionRecord> {
+        self.admitted.drain(..)
     }
 
-    /// Rows in order of arrival; prompts are cut so that they fit the step's budget.
-    fn plan_rows(&mut self) -> Plan {
-        let mut plan = Plan::default();
-        let mut budget = self.config.prefill_chunk;
-        for sequence in self.running.iter_mut().filter(|sequence| sequence.wants_step()) {
-            if plan.rows.len() == self.config.max_rows {
-                break;
-            }
-            if sequence.is_prefilling() && budget == 0 {
-                continue;
-            }
-            let is_prefill = sequence.is_prefilling();
-            plan.admit.extend(sequence.admit());
-            let row: Row = sequence.advance(budget);
-            budget -= if is_prefill { row.len() } else { 0 };
-            plan.rows.push(row);
-        }
-        plan
+    /// Counters over its life.
+    pub fn counters(&self) -> Counters {
+        let (tier_switches, tier_samples) = (self.window.num_switches, self.window.num_samples);
+        Counters { tier_switches, tier_samples, limit_changes: self.width.num_changes(), ..self.counters }
     }
 
-    fn take(&mut self, id: SequenceId, token: TokenId) -> Option<Drawn> {
-        let finish = self.running_mut(id)?.take(token);
-        if finish.is_some() {
-            self.remove(id);
-        }
-        Some(Drawn { sequence: id, token, finish })
+    /// Writes where it stands; allocates only where there is more to say than before.
+    pub fn write_status(&self, status: &mut Status) {
+        let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
+        *load = self.load();
+        *counters = self.counters();
+        *batch_limit = self.width.limit();
+        *window = self.window.length();
+        *tier = self.window.tier();
+        step_times.clear();
+        step_times.extend(self.width.measured());
+        *prefill_cost = self.prefill.line();
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        self.sequences().filter_map(|sequence| self.expiry_of(sequence)).map(|(at, _)| at).min()
+    fn next_expiry(&self) -> Option<Instant> {
+        let running = self.running.iter().filter_map(|sequence| self.expiry_of(sequence)).map(|(at, _)| at);
+        running.chain(self.queue.first_deadline().map(|(at, _)| at)).min()
     }
 
     fn expiry_of(&self, sequence: &Sequence) -> Option<(Instant, Expiry)> {
@@ -229,8 +307,10 @@ impl Scheduler {
         [deadline, parked.map(|at| (at, Expiry::Parked))].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
-    fn sequences(&self) -> impl Iterator<Item = &Sequence> {
-        self.running.iter().chain(&self.queue)
+    /// Whether there is less than half the time that reading the prompt alone takes, as far as was measured.
+    fn is_hopeless(&self, sequence: &Sequence, now: Instant) -> bool {
+        let prompt = self.prefill.cost(sequence.num_known());
+        sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)
     }
 
     fn running_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {

@@ -72,6 +72,15 @@ impl Row {
 }
 
 impl Plan {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        let Self { step, release, admit, rows } = self;
+        *step = 0;
+        release.clear();
+        admit.clear();
+        rows.clear();
+    }
+
     /// Tokens fed by all rows.
     pub fn num_tokens(&self) -> usize {
         self.rows.iter().map(Row::len).sum()

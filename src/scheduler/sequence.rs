@@ -4,15 +4,30 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::request::{FinishReason, Request, SamplingParams, SequenceId, StopRules, TokenId};
+use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
+use super::queue::Tag;
+
+/// Tokens read that a sequence has room for from the beginning, so that steps in between allocate nothing.
+const ROOM_FOR_READ: usize = 4_096;
 
 /// A request that was added and has not ended.
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
+    pub(super) arrived: Instant,
     pub(super) deadline: Option<Instant>,
+    pub(super) priority: Priority,
+    pub(super) tenant: Option<Arc<str>>,
+    /// Its turn among those of its class, given by the queue.
+    pub(super) tag: Tag,
+    /// What its tenant was charged.
+    pub(super) charge: Tag,
+    /// Prompt tokens that the next step may feed; set anew for each plan.
+    pub(super) share: usize,
+    /// The first step that was planned since admission: what earlier ones drew is not this life's.
+    pub(super) since_step: u64,
     /// Set while the reader is behind: the sequence keeps its KV and is left out of plans.
     pub(super) parked_at: Option<Instant>,
     sampling: SamplingParams,
@@ -32,10 +47,17 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(id: SequenceId, request: Request) -> Self {
+    pub(super) fn new(id: SequenceId, request: Request, arrived: Instant) -> Self {
         Self {
             id,
+            arrived,
             deadline: request.deadline,
+            priority: request.priority,
+            tenant: request.tenant.clone(),
+            tag: 0,
+            charge: 0,
+            share: 0,
+            since_step: 0,
             parked_at: None,
             sampling: request.sampling,
             max_positions: request.max_positions(),
@@ -50,13 +72,44 @@ impl Sequence {
     }
 
     /// The admission that must precede the first row, once.
-    pub(super) fn admit(&mut self) -> Option<Admission> {
-        (!std::mem::replace(&mut self.admitted, true)).then(|| Admission {
+    pub(super) fn admit(&mut self, step: u64) -> Option<Admission> {
+        if self.admitted {
+            return None;
+        }
+        self.admitted = true;
+        self.since_step = step;
+        self.read.reserve(self.stop.max_tokens.saturating_sub(self.num_read_before).min(ROOM_FOR_READ));
+        Some(Admission {
             sequence: self.id,
             prompt: Arc::clone(&self.known),
             sampling: self.sampling,
             max_positions: self.max_positions,
         })
+    }
+
+    /// Whether the device holds KV of it.
+    pub(super) fn is_on_device(&self) -> bool {
+        self.admitted
+    }
+
+    /// Tokens known before its next admission, or at the last one.
+    pub(super) fn num_known(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Prompt tokens that are yet to be fed.
+    pub(super) fn num_unfed(&self) -> usize {
+        self.known.len().saturating_sub(self.num_fed)
+    }
+
+    /// Positions it occupies after the next step, prompts counted whole.
+    pub(super) fn num_positions(&self) -> usize {
+        self.known.len().max(self.num_fed) + 1
+    }
+
+    /// Tokens it may yet generate.
+    pub(super) fn num_left(&self) -> usize {
+        self.stop.max_tokens.saturating_sub(self.num_read())
     }
 
     pub(super) fn is_prefilling(&self) -> bool {
@@ -68,14 +121,11 @@ impl Sequence {
         self.parked_at.is_none() && (self.is_prefilling() || self.num_drawn_total() < self.stop.max_tokens)
     }
 
-    /// The next row, which is then counted as fed: at most `budget` prompt tokens, or the token drawn last.
-    pub(super) fn advance(&mut self, budget: usize) -> Row {
+    /// The next row, which is then counted as fed: its share of prompt tokens, or the token drawn last.
+    pub(super) fn advance(&mut self) -> Row {
         let start = self.num_fed;
-        let feed = if self.is_prefilling() {
-            Feed::Prompt { len: (self.known.len() - start).min(budget) }
-        } else {
-            Feed::Sampled
-        };
+        let feed =
+            if self.is_prefilling() { Feed::Prompt { len: self.num_unfed().min(self.share) } } else { Feed::Sampled };
         let mut row = Row { sequence: self.id, start, feed, sample: false };
         self.num_fed += row.len();
         row.sample = !self.is_prefilling();
@@ -95,7 +145,7 @@ impl Sequence {
         }
     }
 
-    /// The device forgot everything: start again from all tokens read so far. Draws are keyed by position, so the
+    /// The device forgot everything of it: start again from all tokens read so far. Draws are keyed by position, so the
     /// continuation is the one that would have come.
     pub(super) fn restart(&mut self) {
         self.num_read_before += self.read.len();
@@ -105,7 +155,7 @@ impl Sequence {
         self.admitted = false;
     }
 
-    fn num_read(&self) -> usize {
+    pub(super) fn num_read(&self) -> usize {
         self.num_read_before + self.read.len()
     }
 

@@ -13,21 +13,21 @@ use super::driver::{ANSWER, Driver, generate};
 use super::folders::open;
 
 const KINDS: [AttentionKind; 2] = [AttentionKind::Auto, AttentionKind::Composed];
-const LENGTHS: [usize; 5] = [1, 300, 7, 33, 260];
+pub(super) const LENGTHS: [usize; 5] = [1, 300, 7, 33, 260];
 
-fn prompt(len: usize) -> Vec<TokenId> {
-    (0..len).map(|at| TokenId::try_from((at * 37 + len * 11) % 120).expect("a small number")).collect()
+pub(super) fn prompt(len: usize) -> Vec<TokenId> {
+    (0..len).map(|at| TokenId::try_from((at * 37 + len * 11) % 90).expect("a small number")).collect()
 }
 
 /// Tokens, and the bits of the logits after the last of them.
-type Outcome = (Vec<TokenId>, Vec<u32>);
+pub(super) type Outcome = (Vec<TokenId>, Vec<u32>);
 
-fn outcome(driver: &mut Driver<'_>, id: u64) -> Outcome {
+pub(super) fn outcome(driver: &mut Driver<'_>, id: u64) -> Outcome {
     let bits = driver.logits()[&id].iter().map(|value| value.to_bits()).collect();
     (driver.remove(id), bits)
 }
 
-fn alone(executor: &mut MlxExecutor, prompt: &[TokenId], chunk: usize) -> Outcome {
+pub(super) fn alone(executor: &mut MlxExecutor, prompt: &[TokenId], chunk: usize) -> Outcome {
     let mut driver = Driver::new(executor).with_chunk(chunk);
     driver.add(0, prompt, SamplingParams::GREEDY);
     driver.run(ANSWER);

@@ -1,7 +1,7 @@
 use mlx_serving::engine::{Config, Draft, Prompt};
 use mlx_serving::request::FinishReason;
 
-use super::support::{Caller, SLOW, draft};
+use super::support::{Caller, SLOW, draft, with_rows};
 
 #[test]
 fn a_stream_brings_exactly_what_awaiting_brings() {
@@ -17,7 +17,9 @@ fn a_stream_brings_exactly_what_awaiting_brings() {
 
 #[test]
 fn an_answer_does_not_depend_on_who_else_is_answered() {
-    let caller = Caller::with(Config { max_rows: 7, prefill_chunk: 5, ..Config::default() }, "instant", Vec::new());
+    let mut config = with_rows(7);
+    config.scheduler.prefill_chunk = 5;
+    let caller = Caller::with(&config, "instant", Vec::new());
     let drafts: Vec<_> = (0..60).map(|id| draft(&format!("question {id}"), 1 + id % 50)).collect();
     let alone: Vec<_> = drafts.iter().map(|draft| caller.ask(draft.clone()).whole).collect();
     let readers: Vec<_> = drafts.into_iter().map(|draft| caller.submit(draft)).collect();
@@ -27,7 +29,7 @@ fn an_answer_does_not_depend_on_who_else_is_answered() {
 
 #[test]
 fn one_who_starts_to_stream_late_misses_nothing() {
-    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let ahead = caller.stream(draft("Hello", 30));
     let reader = caller.submit(draft("Hello", 30));
     caller.tokens(ahead, 10);
@@ -66,7 +68,7 @@ fn a_prompt_of_tokens_is_taken_as_it_is() {
 
 #[test]
 fn a_reader_that_does_not_consume_is_parked_and_goes_on_with_credit() {
-    let caller = Caller::with(Config { buffer_tokens: 8, ..Config::default() }, SLOW, Vec::new());
+    let caller = Caller::with(&Config { buffer_tokens: 8, ..Config::default() }, SLOW, Vec::new());
     let whole = caller.ask(draft("Hello", 60));
     let reader = caller.stream(draft("Hello", 60));
     caller.tokens(reader, 8);

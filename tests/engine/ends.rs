@@ -4,10 +4,10 @@ use mlx_serving::engine::{Config, Draft};
 use mlx_serving::error::Code;
 use mlx_serving::request::FinishReason;
 
-use super::support::{Caller, SLOW, draft, wait};
+use super::support::{Caller, SLOW, draft, wait, with_rows};
 
 fn one_row() -> Caller {
-    Caller::with(Config { max_rows: 1, ..Config::default() }, SLOW, Vec::new())
+    Caller::with(&with_rows(1), SLOW, Vec::new())
 }
 
 /// Waits until every request has ended, those included that nobody reads and that are still on the text thread.
@@ -43,7 +43,7 @@ fn a_request_can_be_cancelled_right_after_it_was_made_and_while_it_waits() {
 
 #[test]
 fn readers_that_leave_free_everything_whenever_they_do() {
-    let caller = Caller::with(Config { max_pending: 64, ..Config::default() }, "instant", Vec::new());
+    let caller = Caller::with(&Config { max_pending: 64, ..Config::default() }, "instant", Vec::new());
     for round in 0..200 {
         let reader = caller.stream(draft("Hello", 4_000));
         if round % 2 == 0 {
@@ -71,15 +71,16 @@ fn a_deadline_ends_a_request_wherever_it_is() {
 
 #[test]
 fn a_reader_that_never_reads_ends_with_slow_consumer() {
-    let config = Config { buffer_tokens: 4, park_timeout: Duration::from_millis(30), ..Config::default() };
-    let caller = Caller::with(config, SLOW, Vec::new());
+    let mut config = Config { buffer_tokens: 4, ..Config::default() };
+    config.scheduler.park_timeout = Duration::from_millis(30);
+    let caller = Caller::with(&config, SLOW, Vec::new());
     let reader = caller.stream(draft("Hello", 60));
     assert_eq!(caller.answer(reader).end.expect("ended").expect_err("too slow").code(), Code::SlowConsumer);
 }
 
 #[test]
 fn more_requests_than_may_be_pending_are_refused_and_told_when_to_come_back() {
-    let caller = Caller::with(Config { max_pending: 2, ..Config::default() }, SLOW, Vec::new());
+    let caller = Caller::with(&Config { max_pending: 2, ..Config::default() }, SLOW, Vec::new());
     let readers: Vec<_> = (0..2).map(|_| caller.submit(draft("Hello", 20))).collect();
     let refused = caller.engine.submit(caller.model, draft("Hello", 20)).expect_err("full");
     assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
@@ -92,7 +93,7 @@ fn more_requests_than_may_be_pending_are_refused_and_told_when_to_come_back() {
 
 #[test]
 fn shutdown_lets_running_answers_end_and_refuses_new_ones() {
-    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let readers: Vec<_> = (0..50).map(|id| caller.submit(draft(&format!("question {id}"), 5))).collect();
     wait(|reply| caller.engine.shutdown(Duration::from_mins(1), reply)).expect("shuts down");
     for reader in readers {
@@ -105,7 +106,7 @@ fn shutdown_lets_running_answers_end_and_refuses_new_ones() {
 
 #[test]
 fn shutdown_without_patience_ends_every_answer_with_engine_closed() {
-    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let readers: Vec<_> = (0..50).map(|id| caller.stream(draft(&format!("question {id}"), 4_000))).collect();
     caller.tokens(readers[0], 1);
     wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down");
@@ -116,7 +117,7 @@ fn shutdown_without_patience_ends_every_answer_with_engine_closed() {
 
 #[test]
 fn stopping_joins_the_engine_thread_and_ends_every_answer() {
-    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let readers: Vec<_> = (0..5).map(|_| caller.submit(draft("Hello", 4_000))).collect();
     caller.engine.stop();
     caller.engine.stop();
@@ -127,7 +128,7 @@ fn stopping_joins_the_engine_thread_and_ends_every_answer() {
 
 #[test]
 fn an_unloaded_model_lets_running_answers_end_and_takes_no_new_ones() {
-    let caller = Caller::with(Config::default(), SLOW, Vec::new());
+    let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let running = caller.stream(draft("Hello", 10));
     caller.tokens(running, 1);
     wait(|reply| caller.engine.unload(caller.model, reply)).expect("unloads");

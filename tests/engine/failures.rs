@@ -2,7 +2,7 @@ use mlx_serving::engine::{Config, Draft, Engine, Prompt};
 use mlx_serving::error::{Code, Error};
 use mlx_serving::executor::sim::{Fault, FaultKind};
 
-use super::support::{Caller, SLOW, draft, wait};
+use super::support::{Caller, SLOW, draft, wait, with_rows};
 
 #[test]
 fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
@@ -18,9 +18,9 @@ fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
 #[test]
 fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
     for kind in [FaultKind::Submit, FaultKind::Collect, FaultKind::Panic] {
-        let config = Config { max_rows: 2, ..Config::default() };
-        let healthy = Caller::with(config, "instant", Vec::new()).ask(draft("question 2", 9)).whole;
-        let caller = Caller::with(config, "instant", vec![Fault { step: 4, kind }]);
+        let config = with_rows(2);
+        let healthy = Caller::with(&config, "instant", Vec::new()).ask(draft("question 2", 9)).whole;
+        let caller = Caller::with(&config, "instant", vec![Fault { step: 4, kind }]);
         let readers: Vec<_> = (0..3).map(|id| caller.submit(draft(&format!("question {id}"), 9))).collect();
         let ends: Vec<_> = readers.into_iter().map(|reader| caller.answer(reader)).collect();
         let failed = ends.iter().filter(|answer| {
@@ -38,8 +38,8 @@ fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
 #[test]
 fn a_parked_answer_survives_a_device_failure_by_computing_again() {
     let config = Config { buffer_tokens: 4, ..Config::default() };
-    let whole = Caller::with(config, "instant", Vec::new()).ask(draft("Hello", 40)).whole;
-    let caller = Caller::with(config, SLOW, vec![Fault { step: 12, kind: FaultKind::Collect }]);
+    let whole = Caller::with(&config, "instant", Vec::new()).ask(draft("Hello", 40)).whole;
+    let caller = Caller::with(&config, SLOW, vec![Fault { step: 12, kind: FaultKind::Collect }]);
     let parked = caller.stream(draft("Hello", 40));
     caller.when(|stats| stats.parked == 1);
     assert!(caller.ask(draft("Other", 30)).end.expect("ended").is_err(), "the step fails");

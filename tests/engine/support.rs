@@ -12,6 +12,8 @@ use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, Prompt, 
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
+use mlx_serving::request::Priority;
+use mlx_serving::scheduler::{self, WidthConfig};
 use mlx_serving::text::ModelText;
 
 /// A device on which a reader begins to stream long before the first token. On one without cost the answer can be whole
@@ -63,17 +65,17 @@ pub(super) fn simulated(profile: &'static str, faults: Vec<Fault>) -> OpenBacken
 
 impl Caller {
     pub(super) fn new() -> Self {
-        Self::with(Config::default(), "instant", Vec::new())
+        Self::with(&Config::default(), "instant", Vec::new())
     }
 
-    pub(super) fn with(config: Config, profile: &'static str, faults: Vec<Fault>) -> Self {
+    pub(super) fn with(config: &Config, profile: &'static str, faults: Vec<Fault>) -> Self {
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&woken);
         let wake = Box::new(move || {
             *signal.0.lock().expect("not poisoned") = true;
             signal.1.notify_all();
         });
-        let engine = Engine::start(config, simulated(profile, faults), wake).expect("the engine starts");
+        let engine = Engine::start(*config, simulated(profile, faults), wake).expect("the engine starts");
         let model = wait(|reply| engine.load(model_folder(), reply)).expect("the model loads").key;
         Self { engine, model, answers: Mutex::default(), woken }
     }
@@ -155,6 +157,12 @@ impl Caller {
     }
 }
 
+/// An engine that never runs more than so many sequences together.
+pub(super) fn with_rows(num_rows: usize) -> Config {
+    let width = WidthConfig { start: num_rows, tune: None, ..WidthConfig::default() };
+    Config { scheduler: scheduler::Config { width, ..scheduler::Config::default() }, ..Config::default() }
+}
+
 pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
     Draft {
         prompt: Prompt::Text(prompt.into()),
@@ -164,6 +172,8 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         seed: 0,
         stop_sequences: Vec::new(),
         deadline: None,
+        priority: Priority::Default,
+        tenant: None,
     }
 }
 

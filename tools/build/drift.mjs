@@ -1,12 +1,13 @@
 // `npm run check:drift`: things that are written in two places say the same in both: versions, exported names, error
-// codes, tables and code in the documentation, third-party notices.
+// codes, options, tables and code in the documentation, third-party notices.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { build } from './build.mjs'
 import { quiet } from './command.mjs'
-import { coreCodes, errorCodes, exportedValues } from './declared.mjs'
+import { coreCodes, errorCodes, exportedValues, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
+import { declarationOf, knobs } from './knobs.mjs'
 import { at, readJson } from './repository.mjs'
 import { checkSnippets } from './snippets.mjs'
 import { phase } from './terminal.mjs'
@@ -49,6 +50,21 @@ function checkErrorCodes() {
   compare('index.d.ts must declare every error code of src/error.rs; missing', [], missing)
 }
 
+/** Options that are not in the table of knobs: what runs the models, and which defaults there are. */
+const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend']
+
+function checkOptions() {
+  const declared = fieldsOf('EngineOptions')
+  const expected = knobs().map(declarationOf)
+  for (const knob of expected) {
+    const field = declared.find(({ name }) => name === knob.name)
+    compare('index.d.ts must declare every option as src/config/knobs.rs has it', knob, field && { ...field })
+  }
+  const names = new Set(expected.map(({ name }) => name))
+  const others = declared.map(({ name }) => name).filter(name => !names.has(name))
+  compare('index.d.ts declares options that are not there', [...BESIDES].sort(), others.sort())
+}
+
 const script = (name, ...args) => quiet(process.execPath, [at('tools', 'build', name), ...args])
 
 await main(async () => {
@@ -56,6 +72,7 @@ await main(async () => {
   await phase('Versions', checkVersions)
   await phase('Exported names', checkExports)
   await phase('Error codes', checkErrorCodes)
+  await phase('Options', checkOptions)
   await phase('Tables in the documentation', () => script('tables.mjs', '--check'))
   await phase('Third-party notices', () => script('third-party.mjs', '--check'))
   await checkSnippets()

@@ -8,7 +8,7 @@ import { record } from './results.mjs'
 const CLOSING_LINE = /^test result: .*?(\d+) passed; (\d+) failed;/
 
 /** Runs cargo's tests with these arguments. The closing lines of all its test programs are added up. */
-export function runCargoTests(name, args) {
+export function runCargoTests(name, args, env = {}) {
   const counts = { passed: 0, failed: 0 }
   const take = line => {
     console.log(line)
@@ -18,7 +18,7 @@ export function runCargoTests(name, args) {
   }
   return recorded(
     name,
-    () => lines('cargo', ['test', '--locked', '--no-fail-fast', ...args], take),
+    () => lines('cargo', ['test', '--locked', '--no-fail-fast', ...args], take, { env: { ...process.env, ...env } }),
     () => counts,
   )
 }

@@ -1,25 +1,43 @@
 // `node tools/build/tables.mjs`: writes the tables of options and errors into the pages that have a place for them, made
-// from the declarations. With `--check` it only says which pages are behind.
+// from the declarations and from the addon's own list of knobs. With `--check` it only says which pages are behind.
 
 import { readFileSync, writeFileSync } from 'node:fs'
+import { build } from './build.mjs'
 import { errorCodes, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
+import { knobs, shown } from './knobs.mjs'
 import { at, pages } from './repository.mjs'
 
 const cell = text => text.replaceAll('|', '\\|').replace(/\s+/g, ' ')
 const table = (head, rows) =>
   [head, head.map(() => '---'), ...rows].map(row => `| ${row.map(cell).join(' | ')} |`).join('\n')
 
-const optionRows = name =>
-  fieldsOf(name).map(field => [
-    `\`${field.name}\``,
-    `\`${field.type}\``,
-    field.standard && `\`${field.standard}\``,
-    field.text,
-  ])
+const code = value => (value === undefined || value === '' ? '' : `\`${value}\``)
+
+/** What can be set besides the knobs. */
+const optionRows = () => {
+  const names = new Set(knobs().map(({ name }) => name))
+  const besides = fieldsOf('EngineOptions').filter(({ name }) => !names.has(name))
+  return besides.map(({ name, type, standard, text }) => [code(name), code(type), code(standard), text])
+}
+
+const range = ({ isSwitch, min, max }) => (isSwitch ? 'on or off' : `${min} to ${max}`)
+
+const knobRows = () =>
+  knobs().map(knob => [code(knob.name), code(knob.variable), code(shown(knob.default)), range(knob), knob.text])
+
+const presetRows = () =>
+  knobs()
+    .filter(({ latency, throughput }) => latency !== undefined || throughput !== undefined)
+    .map(knob => [
+      code(knob.name),
+      ...[knob.latency, undefined, knob.throughput].map(value => code(shown(value ?? knob.default))),
+    ])
 
 const TABLES = {
-  options: () => table(['option', 'type', 'default', 'meaning'], optionRows('EngineOptions')),
+  options: () => table(['option', 'type', 'default', 'meaning'], optionRows()),
+  knobs: () => table(['option', 'variable', 'default', 'range', 'meaning'], knobRows()),
+  presets: () => table(['option', "`'latency'`", "`'balanced'`", "`'throughput'`"], presetRows()),
   errors: () =>
     table(
       ['code', 'class', 'meaning'],
@@ -34,7 +52,8 @@ function withTables(text) {
   })
 }
 
-await main(() => {
+await main(async () => {
+  await build()
   const behind = pages().filter(page => {
     const text = readFileSync(at(page), 'utf8')
     const renewed = withTables(text)

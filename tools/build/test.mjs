@@ -1,13 +1,17 @@
 // `npm test`: builds what is missing, then runs every test there is: the pure core alone, all of the engine with MLX's
-// reference BLAS, and the JavaScript tests against the release addon. Stops at the first runner that fails.
+// reference BLAS, reproducibility with the one that is shipped, and the JavaScript tests against the release addon. Stops at the first runner that fails.
 
 import { build } from './build.mjs'
 import { main } from './failure.mjs'
+import { platform } from './repository.mjs'
 import { reset, summarize } from './results.mjs'
 import { runCargoTests, runVitest } from './runners.mjs'
 import { phase } from './terminal.mjs'
 
 const speaks = { speaks: true }
+
+/** Lets a test program load the libraries that are shipped, where they differ from those it was linked with. */
+const librariesOfAddon = { LD_LIBRARY_PATH: platform().folder, OPENBLAS_NUM_THREADS: '1' }
 
 await main(async () => {
   reset()
@@ -21,6 +25,11 @@ await main(async () => {
     // Documentation tests ran with the core; cargo gives their programs no run path to MLX.
     const whole = ['--workspace', '--lib', '--bins', '--tests']
     await phase('Testing the engine with MLX (cargo test)', () => runCargoTests('engine', whole), speaks)
+    await phase(
+      'Testing reproducibility with the addon’s own linear algebra',
+      () => runCargoTests('engine-own-blas', ['--test', 'conformance', 'deterministic'], librariesOfAddon),
+      speaks,
+    )
     await phase(
       'Testing from JavaScript (vitest)',
       () => runVitest(`node-${process.versions.node.split('.')[0]}`),

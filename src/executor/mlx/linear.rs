@@ -4,6 +4,7 @@ use mlx_rs::Array;
 use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
 
+use super::blocks::in_blocks;
 use super::failure::Mlx;
 use super::panels::Panels;
 
@@ -16,10 +17,19 @@ pub(super) enum Linear {
         transposed: Array,
         /// [outputs]
         bias: Option<Array>,
-        /// Where the device is better off with them.
-        panels: Option<Panels>,
+        cut: Cut,
     },
     Quantized(Quantized),
+}
+
+/// How a product is cut into smaller ones.
+pub(super) enum Cut {
+    /// It is not.
+    Whole,
+    /// Few rows: along its outputs, where the device is better off so.
+    Panels(Panels),
+    /// Along its rows, so that a row's result is the same in any company.
+    Blocks,
 }
 
 /// MLX's affine format: a value is `scale · code + offset` of its group.
@@ -34,6 +44,8 @@ pub(super) struct Quantized {
     pub(super) bias: Option<Array>,
     pub(super) bits: i32,
     pub(super) group_size: i32,
+    /// Whether it is cut into [`Cut::Blocks`].
+    pub(super) in_blocks: bool,
 }
 
 /// Linear layers that share their input; their outputs stand side by side.
@@ -46,23 +58,31 @@ pub(super) enum Projection {
 impl Linear {
     /// A layer without quantization; `weight` is [outputs, inputs].
     pub(super) fn dense(weight: Array, bias: Option<Array>) -> Mlx<Self> {
-        Ok(Self::Dense { transposed: weight.transpose()?, weight, bias, panels: None })
+        Ok(Self::Dense { transposed: weight.transpose()?, weight, bias, cut: Cut::Whole })
     }
 
     /// Makes the layer fast for few rows on the CPU.
-    pub(super) fn cut(self) -> Mlx<Self> {
+    pub(super) fn in_panels(self) -> Mlx<Self> {
         match self {
             Self::Dense { weight, transposed, bias: None, .. } => {
-                let panels = Some(Panels::cut(&weight)?);
-                Ok(Self::Dense { weight, transposed, bias: None, panels })
+                let cut = Cut::Panels(Panels::cut(&weight)?);
+                Ok(Self::Dense { weight, transposed, bias: None, cut })
             }
             other => Ok(other),
         }
     }
 
+    /// Makes a row's result the same in any company.
+    pub(super) fn in_blocks(self) -> Self {
+        match self {
+            Self::Dense { weight, transposed, bias, .. } => Self::Dense { weight, transposed, bias, cut: Cut::Blocks },
+            Self::Quantized(layer) => Self::Quantized(Quantized { in_blocks: true, ..layer }),
+        }
+    }
+
     /// [n, inputs] → [n, outputs]
     pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
-        if let Some(product) = self.panels().and_then(|panels| panels.apply(x)) {
+        if let Some(product) = self.cut_product(x) {
             return product;
         }
         match self {
@@ -75,7 +95,7 @@ impl Linear {
     /// `residual + apply(x)` as one operation where there is one. It rounds once where the two steps round twice, so
     /// it is for element types whose rounding does not show.
     pub(super) fn apply_onto(&self, x: &Array, residual: &Array) -> Mlx<Array> {
-        if let Some(product) = self.panels().and_then(|panels| panels.apply(x)) {
+        if let Some(product) = self.cut_product(x) {
             return add(residual, product?);
         }
         match self {
@@ -95,8 +115,9 @@ impl Linear {
     /// Everything that lies on the device.
     pub(super) fn arrays(&self) -> Vec<&Array> {
         match self {
-            Self::Dense { weight, transposed, bias, panels } => {
-                let views = panels.iter().flat_map(Panels::arrays);
+            Self::Dense { weight, transposed, bias, cut } => {
+                let views = if let Cut::Panels(panels) = cut { Some(panels) } else { None };
+                let views = views.into_iter().flat_map(Panels::arrays);
                 [weight, transposed].into_iter().chain(bias).chain(views).collect()
             }
             Self::Quantized(layer) => {
@@ -105,10 +126,19 @@ impl Linear {
         }
     }
 
-    fn panels(&self) -> Option<&Panels> {
+    /// The product out of smaller ones, where it is cut for so many rows.
+    fn cut_product(&self, x: &Array) -> Option<Mlx<Array>> {
         match self {
-            Self::Dense { panels, .. } => panels.as_ref(),
-            Self::Quantized(_) => None,
+            Self::Dense { cut: Cut::Panels(panels), .. } => panels.apply(x),
+            Self::Dense { cut: Cut::Blocks, transposed, bias, .. } => {
+                let product = in_blocks(x, |x| matmul(x, transposed));
+                Some(match bias {
+                    None => product,
+                    Some(bias) => product.and_then(|product| add(product, bias)),
+                })
+            }
+            Self::Quantized(layer) if layer.in_blocks => Some(in_blocks(x, |x| layer.apply(x))),
+            _ => None,
         }
     }
 
@@ -149,11 +179,11 @@ impl Quantized {
 }
 
 impl Projection {
-    /// As [`Linear::cut`].
-    pub(super) fn cut(self) -> Mlx<Self> {
+    /// The same with every layer changed.
+    pub(super) fn map(self, change: impl Fn(Linear) -> Mlx<Linear>) -> Mlx<Self> {
         match self {
-            Self::One(linear) => linear.cut().map(Self::One),
-            Self::Apart(linears) => linears.into_iter().map(Linear::cut).collect::<Mlx<_>>().map(Self::Apart),
+            Self::One(linear) => change(linear).map(Self::One),
+            Self::Apart(linears) => linears.into_iter().map(change).collect::<Mlx<_>>().map(Self::Apart),
         }
     }
 

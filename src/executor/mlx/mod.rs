@@ -7,6 +7,7 @@
 
 mod attention;
 mod blas;
+mod blocks;
 mod config;
 mod decoder;
 mod description;
@@ -35,8 +36,8 @@ use self::failure::device_error;
 use self::kernels::Kernels;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
-use self::weights::Weights;
-use super::{Backend, Executor, Limits};
+use self::weights::{Products, Weights};
+use super::{Backend, Executor, KvUnit, Limits};
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
@@ -55,6 +56,7 @@ pub enum AttentionKind {
 #[derive(Debug, Default)]
 pub struct MlxBackend {
     attention: AttentionKind,
+    is_deterministic: bool,
 }
 
 impl MlxBackend {
@@ -63,11 +65,18 @@ impl MlxBackend {
         Ok(Self::default())
     }
 
+    /// Carries out every product of weights in one fixed shape. A kernel's result may depend on the shape of a product;
+    /// so it does not depend on who else is in a step. Costs most where few rows run.
+    #[must_use]
+    pub fn deterministic(self, is_deterministic: bool) -> Self {
+        Self { is_deterministic, ..self }
+    }
+
     /// Chooses the attention, so that tests can run on one device what another one runs.
     #[doc(hidden)]
     #[must_use]
     pub fn with_attention(self, attention: AttentionKind) -> Self {
-        Self { attention }
+        Self { attention, ..self }
     }
 
     /// Opens a model as the type it is, for tests that look inside.
@@ -84,15 +93,18 @@ impl MlxBackend {
 
     fn load(&self, model: &Description, folder: &ModelFolder, device: (Stream, DeviceType)) -> Result<MlxExecutor> {
         let (stream, kind) = device;
-        let mut weights = Weights::open(model, folder)?;
+        let weights = Weights::open(model, folder)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
         let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
         let fused = fusable && self.attention == AttentionKind::Auto;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
-        if fused {
-            weights = weights.cut();
-        }
+        let products = match fused {
+            _ if self.is_deterministic => Products::Blocks,
+            true => Products::Panels,
+            false => Products::Whole,
+        };
+        let mut weights = weights.with_products(products);
         let decoder = Decoder::load(model, &mut weights, kernels)?;
         let attention: Box<dyn attention::Attention> = if fused {
             Box::new(attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?)
@@ -106,6 +118,7 @@ impl MlxBackend {
             // On the CPU host and device are the same cores: a step ahead gains nothing.
             lookahead: usize::from(!on_cpu),
             weight_bytes: folder.weight_bytes,
+            kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
         };
         Ok(MlxExecutor {
             decoder,
@@ -119,6 +132,13 @@ impl MlxBackend {
             steps: 0,
         })
     }
+}
+
+/// Keys and values of all layers.
+#[allow(clippy::cast_sign_loss)] // range-checked when the description was read
+fn kv_bytes_per_position(model: &Description, dtype: Dtype) -> u64 {
+    let numbers = 2 * model.layers as u64 * model.kv_heads as u64 * model.head_dim as u64;
+    numbers * if dtype == Dtype::Float32 { 4 } else { 2 }
 }
 
 impl Backend for MlxBackend {

@@ -20,7 +20,28 @@ pub(super) struct Weights<'a> {
     folder: &'a ModelFolder,
     arrays: HashMap<String, Array>,
     dtype: Dtype,
-    cut: bool,
+    products: Products,
+}
+
+/// How the products of linear layers are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Products {
+    /// As they come.
+    Whole,
+    /// Fast for few rows on the CPU.
+    Panels,
+    /// The same for a row in any company.
+    Blocks,
+}
+
+impl Products {
+    fn apply_to(self, linear: Linear) -> Mlx<Linear> {
+        match self {
+            Self::Whole => Ok(linear),
+            Self::Panels => linear.in_panels(),
+            Self::Blocks => Ok(linear.in_blocks()),
+        }
+    }
 }
 
 impl<'a> Weights<'a> {
@@ -35,15 +56,15 @@ impl<'a> Weights<'a> {
             arrays.extend(loaded);
         }
         let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
-        let mut weights = Self { model, folder, arrays, dtype: Dtype::Float32, cut: false };
+        let mut weights = Self { model, folder, arrays, dtype: Dtype::Float32, products: Products::Whole };
         weights.check_shapes()?;
         weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
         Ok(weights)
     }
 
-    /// Makes every layer fast for few rows on the CPU.
-    pub(super) fn cut(self) -> Self {
-        Self { cut: true, ..self }
+    /// Makes every layer carry out its product so.
+    pub(super) fn with_products(self, products: Products) -> Self {
+        Self { products, ..self }
     }
 
     /// The element type of the model.
@@ -60,10 +81,8 @@ impl<'a> Weights<'a> {
 
     /// A linear layer or embedding, evaluated.
     pub(super) fn linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
-        let mut linear = self.lazy_linear(path, bias)?;
-        if self.cut {
-            linear = linear.cut().map_err(|error| device_error("cutting weights", error))?;
-        }
+        let linear = self.lazy_linear(path, bias)?;
+        let linear = self.products.apply_to(linear).map_err(|error| device_error("cutting weights", error))?;
         evaluated("loading weights", linear.arrays())?;
         Ok(linear)
     }
@@ -72,10 +91,9 @@ impl<'a> Weights<'a> {
     pub(super) fn projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Projection> {
         let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
-        let mut projection = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
-        if self.cut {
-            projection = projection.cut().map_err(|error| device_error("cutting weights", error))?;
-        }
+        let fused = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
+        let projection = fused.map(|linear| self.products.apply_to(linear));
+        let projection = projection.map_err(|error| device_error("cutting weights", error))?;
         evaluated("loading weights", projection.arrays())?;
         Ok(projection)
     }
@@ -92,6 +110,7 @@ impl<'a> Weights<'a> {
                 bits,
                 group_size,
                 bias,
+                in_blocks: false,
             })),
         }
     }
@@ -155,6 +174,7 @@ fn fuse(linears: Vec<Linear>) -> Mlx<Projection> {
                 bias: biases.map(stack).transpose()?,
                 bits: parts[0].bits,
                 group_size: parts[0].group_size,
+                in_blocks: false,
             })))
         }
         _ => Ok(Projection::Apart(linears)),

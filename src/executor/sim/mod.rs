@@ -16,7 +16,7 @@ use crate::hub::ModelFolder;
 use crate::request::SequenceId;
 use crate::scheduler::plan::{Admission, Feed, Plan, Row, StepOutput};
 
-use super::{Backend, Executor, Limits};
+use super::{Backend, Executor, KvUnit, Limits};
 
 pub use profile::{PROFILES, Profile};
 pub use script::Script;
@@ -32,7 +32,12 @@ pub enum FaultKind {
     Collect,
     /// The code that drives the device panics.
     Panic,
+    /// The device has not enough memory for the step.
+    Memory,
 }
+
+/// Positions by which a sequence's KV grows, as on a real device.
+const KV_BLOCK: usize = 256;
 
 /// A fault at the n-th step a device computes, counted from 0 over its whole life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +120,7 @@ impl Executor for SimExecutor {
             vocab_size: self.vocab_size,
             lookahead: usize::from(self.profile.overlaps),
             weight_bytes: self.profile.weight_bytes,
+            kv: KvUnit { bytes_per_position: self.profile.kv_bytes_per_position, block: KV_BLOCK },
         }
     }
 
@@ -124,6 +130,7 @@ impl Executor for SimExecutor {
         match fault {
             Some(FaultKind::Submit) => return Err(device_failed()),
             Some(FaultKind::Panic) => panic!("the simulated device was told to panic"),
+            Some(FaultKind::Memory) => return Err(out_of_memory()),
             Some(FaultKind::Collect) | None => {}
         }
         for id in &plan.release {
@@ -150,7 +157,8 @@ impl Executor for SimExecutor {
     }
 
     fn kv_bytes(&self) -> u64 {
-        0
+        let positions = self.sequences.values().map(|sequence| sequence.num_fed.next_multiple_of(KV_BLOCK) as u64);
+        positions.sum::<u64>() * self.profile.kv_bytes_per_position
     }
 }
 
@@ -192,6 +200,10 @@ impl SimExecutor {
 
 fn device_failed() -> Error {
     Error::new(Code::BackendError, "the simulated device failed, as it was told to")
+}
+
+fn out_of_memory() -> Error {
+    Error::new(Code::InsufficientMemory, "the simulated device ran out of memory, as it was told to")
 }
 
 fn bad_plan(what: &str) -> Error {

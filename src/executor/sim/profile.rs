@@ -19,6 +19,8 @@ pub struct Profile {
     pub prefill_per_token: Duration,
     /// Positions of a sequence.
     pub context_length: usize,
+    /// Bytes the KV of one position would take.
+    pub kv_bytes_per_position: u64,
     /// Bytes the weights would take.
     pub weight_bytes: u64,
     /// Whether host and device overlap.
@@ -36,6 +38,7 @@ pub const PROFILES: &[Profile] = &[
         prefill_floor: Duration::from_micros(88_280),
         prefill_per_token: Duration::from_micros(670),
         context_length: 8_192,
+        kv_bytes_per_position: 114_688, // 28 layers, 8 heads of 128, 16 bit
         weight_bytes: 1_810_000_000,
         overlaps: true,
     },
@@ -47,6 +50,7 @@ pub const PROFILES: &[Profile] = &[
         prefill_floor: Duration::ZERO,
         prefill_per_token: Duration::ZERO,
         context_length: 8_192,
+        kv_bytes_per_position: 1_024,
         weight_bytes: 0,
         overlaps: false,
     },

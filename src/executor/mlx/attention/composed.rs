@@ -14,8 +14,8 @@ use super::rope::periods;
 use super::{Attention, Span};
 use crate::request::SequenceId;
 
-/// Positions by which KV grows: seldom enough to be free, small enough not to waste. Kernels like multiples of it.
-const GROWTH: i32 = 256;
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a small constant
+const GROWTH: i32 = super::KV_BLOCK as i32;
 
 /// See the module.
 pub(in super::super) struct Composed {

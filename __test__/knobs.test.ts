@@ -1,0 +1,125 @@
+// Every knob there is, from the engine's own list: what it does not take is refused by the name under which it was
+// written, as an option and as a variable; what it takes is what the engine is set to.
+
+import { ConfigError, type ConfigValue, createEngine, type EngineConfig, type EngineOptions } from 'mlx-serving'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { failure, INSTANT } from './support.js'
+
+beforeEach(() => {
+  const ours = Object.keys(process.env).filter(name => name.startsWith('MLX_'))
+  for (const name of ours) vi.stubEnv(name, undefined)
+})
+afterEach(() => vi.unstubAllEnvs())
+
+async function configOf(options: EngineOptions = {}): Promise<EngineConfig> {
+  const engine = await createEngine({ backend: { simulated: INSTANT }, ...options })
+  const config = engine.config()
+  await engine.dispose()
+  return config
+}
+
+/** One object of options: `{ a: { b: value } }` of 'a.b'. */
+function nested(values: [string, unknown][]): EngineOptions {
+  const options = {}
+  for (const [name, value] of values) {
+    let group: Record<string, unknown> = options
+    const path = name.split('.')
+    const last = path.pop() as string
+    for (const key of path) {
+      group[key] ??= {}
+      group = group[key] as Record<string, unknown>
+    }
+    group[last] = value
+  }
+  return options
+}
+
+const isSwitch = ({ min }: ConfigValue) => min === undefined
+
+/** Just outside its range: what is below and above it at the least step that each number of this size has. */
+function outside({ min = 0, max = 0 }: ConfigValue): [number, number] {
+  return [min * (1 - Number.EPSILON), max * (1 + Number.EPSILON)]
+}
+
+/** A value that is not the default, and fits the defaults of all others. */
+function another(name: string, { value, min, max }: ConfigValue): boolean | number | undefined {
+  const isLower = /\.(lowMs|mediumMs|minBatch)$/.test(name)
+  return typeof value === 'boolean' ? !value : isLower ? min : max
+}
+
+async function refused(name: string, options: EngineOptions): Promise<void> {
+  const error = await failure(createEngine(options))
+  expect(error, name).toBeInstanceOf(ConfigError)
+  expect(error, error.message).toMatchObject({ code: 'ConfigError', param: name })
+  expect(error.message).toContain(`\`${name}\` must be`)
+}
+
+test('an option out of range or of another type is refused by its name', async () => {
+  for (const [name, knob] of Object.entries(await configOf())) {
+    const numbers = isSwitch(knob) ? [0, 1] : [...outside(knob), 0, -1, 1e300, true, false]
+    const others = [Number.NaN, Number.POSITIVE_INFINITY, '', 'on', '1', [], [1], {}, 1n, Symbol('1'), () => 1]
+    for (const value of [...numbers, ...others]) await refused(name, nested([[name, value]]))
+  }
+})
+
+test('a variable out of range or not understood is refused by its name', async () => {
+  for (const knob of Object.values(await configOf())) {
+    if (knob.variable === undefined) continue
+    const others = isSwitch(knob) ? ['2', 'yes', 'onn'] : [...outside(knob).map(String), '0', '-1', 'on', '1e1', '0x5']
+    for (const text of [...others, '', ' ', 'NaN', 'Infinity', '9'.repeat(400)]) {
+      vi.stubEnv(knob.variable, text)
+      await refused(knob.variable, {})
+    }
+    vi.stubEnv(knob.variable, undefined)
+  }
+})
+
+test('a count is a whole number', async () => {
+  for (const name of ['scheduler.batchSize', 'scheduler.maxQueueTokens', 'memory.kvBytes', 'streaming.bufferTokens']) {
+    await refused(name, nested([[name, 4.5]]))
+  }
+  vi.stubEnv('MLX_AUTO_TUNE_INTERVAL', '7.5')
+  await refused('MLX_AUTO_TUNE_INTERVAL', {})
+})
+
+test('an option is what the engine is set to', async () => {
+  const values = Object.entries(await configOf()).map(
+    ([name, knob]) => [name, another(name, knob)] as [string, unknown],
+  )
+  const config = await configOf(nested(values))
+  for (const [name, value] of values) expect(config[name], name).toMatchObject({ value, source: 'option' })
+})
+
+test('a variable is what the engine is set to', async () => {
+  const before = Object.entries(await configOf()).filter(([, { variable }]) => variable !== undefined)
+  for (const [name, knob] of before) {
+    const value = another(name, knob)
+    vi.stubEnv(knob.variable as string, typeof value === 'boolean' ? (value ? 'ON' : 'Off') : ` ${value} `)
+  }
+  const config = await configOf()
+  for (const [name, knob] of before) {
+    expect(config[name], name).toEqual({ ...knob, value: another(name, knob), source: 'environment' })
+  }
+})
+
+test('the variables keep their names, defaults and ranges', async () => {
+  const byVariable = Object.values(await configOf()).filter(({ variable }) => variable !== undefined)
+  expect(byVariable.map(({ variable, value, min, max }) => [variable, value, min, max])).toEqual([
+    ['MLX_GPU_SCHEDULER', true, undefined, undefined],
+    ['MLX_GPU_SCHEDULER_WINDOW_MS', 1, 0.5, 5],
+    ['MLX_GPU_SCHEDULER_BATCH_SIZE', 4, 1, 64],
+    ['MLX_GPU_SCHEDULER_P99_THRESHOLD_MS', 100, 50, 500],
+    ['MLX_FAST_PATH', true, undefined, undefined],
+    ['MLX_ADAPTIVE_WINDOW', true, undefined, undefined],
+    ['MLX_ADAPTIVE_WINDOW_LOW_MS', 0.75, 0.5, 2],
+    ['MLX_ADAPTIVE_WINDOW_MEDIUM_MS', 1, 0.75, 3],
+    ['MLX_ADAPTIVE_WINDOW_HIGH_MS', 2, 1, 5],
+    ['MLX_ADAPTIVE_WINDOW_HYSTERESIS', 3, 1, 10],
+    ['MLX_ADAPTIVE_WINDOW_EMA_ALPHA', 0.5, 0.1, 0.9],
+    ['MLX_AUTO_TUNE', true, undefined, undefined],
+    ['MLX_AUTO_TUNE_MIN_BATCH', 2, 1, 8],
+    ['MLX_AUTO_TUNE_MAX_BATCH', 32, 4, 64],
+    ['MLX_AUTO_TUNE_EMA_ALPHA', 0.3, 0.1, 0.9],
+    ['MLX_AUTO_TUNE_INTERVAL', 10, 5, 20],
+  ])
+})

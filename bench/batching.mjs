@@ -1,0 +1,138 @@
+// `npm run bench:batching`: what batching brings on a real model, what it costs the engine, and what reproducibility costs.
+// The same engine at 1 to 32 concurrent prompts, with and without deterministic products; the cost of decisions at 256
+// running and 10,000 waiting; the cost of doing nothing. Progress goes to stderr; the last line of stdout is JSON.
+
+import { parseArgs } from 'node:util'
+import { build } from '../tools/build/build.mjs'
+import { quiet } from '../tools/build/command.mjs'
+import { main } from '../tools/build/failure.mjs'
+import { at } from '../tools/build/repository.mjs'
+import { bold } from '../tools/build/terminal.mjs'
+import { atMost, goal } from './goals.mjs'
+import { startSide } from './job.mjs'
+import { measure } from './measure.mjs'
+import { modelFolder } from './models.mjs'
+import { environment, python } from './python.mjs'
+import { printGoals, range, table } from './report.mjs'
+import { buildBench, closeSides } from './sides.mjs'
+import { paired, quartiles, rateRatio } from './statistics.mjs'
+
+const ROWS = [1, 2, 4, 8, 16, 32]
+const FLAGS = {
+  models: { type: 'string', default: 'demo,26m' },
+  pairs: { type: 'string', default: '5' },
+  idle: { type: 'string', default: '60' },
+}
+/** By rows. */
+const MOST_MICROS_PER_STEP = { 1: 20, 32: 60 }
+/** By side: the engine as it comes, and with products in one fixed shape. */
+const SIDES = { b: {}, d: { scheduler: { deterministic: true } } }
+
+const begin = performance.now()
+
+await main(async () => {
+  const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
+  await build()
+  const interpreter = await python()
+  const cells = []
+  for (const model of values.models.split(','))
+    cells.push(...(await measureModel(model, interpreter, Number(values.pairs))))
+  progress('decisions')
+  const decisions = JSON.parse(
+    (await quiet(await buildBench('decisions', ['--no-default-features']), [])).trim().split('\n').at(-1),
+  )
+  progress(`nothing, for ${values.idle} s`)
+  const idle = JSON.parse(await quiet(process.execPath, [at('bench', 'idle.mjs'), values.idle]))
+  for (const model of new Set(cells.map(cell => cell.model))) {
+    console.log(`\n${bold(model)}: medians [quartiles] of interleaved runs`)
+    table(cells.filter(cell => cell.model === model).map(row))
+  }
+  const goals = [...goalsOf(cells), ...overallGoals(decisions, idle)]
+  printGoals(goals)
+  console.log(JSON.stringify({ date: new Date().toISOString(), cells, decisions, idle, goals }))
+})
+
+async function measureModel(model, interpreter, pairs) {
+  const { promptsFor } = await import('./prompts.mjs')
+  const folder = await modelFolder(model, interpreter)
+  const take = await promptsFor(model)
+  const sides = {}
+  for (const [letter, options] of Object.entries(SIDES)) {
+    const args = [at('bench', 'engine_side.mjs'), folder, JSON.stringify(options)]
+    sides[letter] = await startSide(process.execPath, args, environment)
+  }
+  const onRound = round => progress(`${model}: round ${round}${round === 0 ? ', to warm up' : ''}`)
+  try {
+    const rounds = await measure(sides, { rows: ROWS, minRounds: pairs, take, onRound })
+    const alone = rounds.get(1)
+    return ROWS.map(rows => cellOf(model, rows, rounds.get(rows), alone))
+  } finally {
+    await closeSides(sides)
+  }
+}
+
+function cellOf(model, rows, pairs, alone) {
+  return {
+    model,
+    rows,
+    numPairs: pairs.length,
+    tokensPerSecond: quartiles(pairs.map(pair => pair.b.tokensPerSecond)),
+    firstMs: quartiles(pairs.map(pair => pair.b.firstMs)),
+    /** Against one prompt alone, in the same round. */
+    speedUp: quartiles(pairs.map((pair, round) => rateRatio(pair.b, alone[round].b))),
+    deterministic: paired(pairs, ['d', 'b'], rateRatio),
+    ...costsOf(pairs),
+  }
+}
+
+/** The engine thread's own time a step, and the share of time in which the device waited for it. */
+function costsOf(pairs) {
+  const sum = of => pairs.reduce((total, { b }) => total + of(b), 0)
+  return {
+    engineMicrosPerStep: (1_000 * sum(b => b.scheduling.engineMs)) / sum(b => b.scheduling.steps),
+    deviceIdleShare: sum(b => b.scheduling.deviceIdleMs) / sum(b => b.totalMs),
+    batchLimit: pairs.at(-1).b.scheduling.batchLimit,
+  }
+}
+
+function row({ rows, numPairs, tokensPerSecond, firstMs, speedUp, deterministic, ...costs }) {
+  return {
+    rows,
+    pairs: numPairs,
+    'tok/s': tokensPerSecond[1].toFixed(0),
+    'first ms': firstMs[1].toFixed(1),
+    'against 1 row': range(speedUp),
+    'deterministic / not': range(deterministic),
+    'engine µs/step': costs.engineMicrosPerStep.toFixed(1),
+    'device idle': `${(100 * costs.deviceIdleShare).toFixed(1)} %`,
+    'batch limit': costs.batchLimit,
+  }
+}
+
+function goalsOf(cells) {
+  const growth = cells.filter(({ model, rows }) => model === '26m' && rows === 8)
+  const crowded = cells.filter(({ rows }) => rows === 32)
+  return [
+    ...growth.map(({ speedUp }) => goal('26m, 8 at once: tok/s against 1', '≥ 4', speedUp, ratio => ratio >= 4)),
+    ...crowded.map(({ model, deterministic }) =>
+      goal(`${model}, 32 at once: deterministic / not`, '≥ 0.9', deterministic, ratio => ratio >= 0.9),
+    ),
+    ...cells
+      .filter(({ rows }) => rows in MOST_MICROS_PER_STEP)
+      .map(({ model, rows, engineMicrosPerStep }) =>
+        atMost(`${model}, ${rows} at once: engine thread, µs a step`, MOST_MICROS_PER_STEP[rows], engineMicrosPerStep),
+      ),
+    ...cells.map(({ model, rows, deviceIdleShare }) =>
+      atMost(`${model}, ${rows} at once: device idle with work waiting, %`, 1, 100 * deviceIdleShare),
+    ),
+  ]
+}
+
+const overallGoals = (decisions, idle) => [
+  atMost(`decision p99 at ${decisions.running} running and ${decisions.queued} waiting, µs`, 100, decisions.p99),
+  atMost(`${idle.seconds} s of doing nothing: CPU ms`, (5 * idle.seconds) / 60, idle.cpuMs),
+]
+
+function progress(what) {
+  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
+}

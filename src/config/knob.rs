@@ -1,0 +1,216 @@
+//! One thing that can be set: how it is called, which values it takes, and the field that holds it.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::error::{Code, Error};
+
+use super::Preset;
+use super::settings::Settings;
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Knob {
+    /// Its name as an option, with dots between the levels.
+    pub path: &'static str,
+    /// Its name in the environment, where it has one.
+    pub variable: Option<&'static str>,
+    /// Which values it takes, and the field they go to.
+    pub kind: Kind,
+    /// Its value when nobody says anything.
+    pub default: Option<Value>,
+    /// What it does, for users: one or two sentences.
+    pub text: &'static str,
+    latency: Option<Value>,
+    throughput: Option<Value>,
+}
+
+/// A value as it crosses from JavaScript. Durations are milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Value {
+    Switch(bool),
+    Number(f64),
+}
+
+/// Where a knob's value is in the settings.
+type Field<T> = fn(&mut Settings) -> &mut T;
+
+/// Which values a knob takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// On or off.
+    Switch(Field<bool>),
+    /// A whole number.
+    Integer(Range, Field<usize>),
+    /// A whole number of bytes, or nothing: then the device says.
+    Bytes(Range, Field<Option<u64>>),
+    /// Any number.
+    Number(Range, Field<f64>),
+    /// A duration, written in milliseconds.
+    Millis(Range, Field<Duration>),
+}
+
+/// Numbers from `min` to `max`, both included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Range {
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Range {
+    const fn of(range: &RangeInclusive<f64>) -> Self {
+        Self { min: *range.start(), max: *range.end() }
+    }
+
+    const fn whole(range: &RangeInclusive<u64>) -> Self {
+        Self { min: *range.start() as f64, max: *range.end() as f64 }
+    }
+
+    /// No for what is not a number, too.
+    fn contains(self, number: f64) -> bool {
+        (self.min..=self.max).contains(&number)
+    }
+}
+
+impl Knob {
+    pub(super) const fn switch(path: &'static str, default: bool, field: Field<bool>) -> Self {
+        Self::new(path, Kind::Switch(field), Some(Value::Switch(default)))
+    }
+
+    pub(super) const fn integer(
+        path: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+        field: Field<usize>,
+    ) -> Self {
+        Self::new(path, Kind::Integer(Range::whole(&range), field), Some(Value::Number(default as f64)))
+    }
+
+    pub(super) const fn bytes(path: &'static str, range: RangeInclusive<u64>, field: Field<Option<u64>>) -> Self {
+        Self::new(path, Kind::Bytes(Range::whole(&range), field), None)
+    }
+
+    pub(super) const fn number(
+        path: &'static str,
+        default: f64,
+        range: RangeInclusive<f64>,
+        field: Field<f64>,
+    ) -> Self {
+        Self::new(path, Kind::Number(Range::of(&range), field), Some(Value::Number(default)))
+    }
+
+    pub(super) const fn millis(
+        path: &'static str,
+        default: f64,
+        range: RangeInclusive<f64>,
+        field: Field<Duration>,
+    ) -> Self {
+        Self::new(path, Kind::Millis(Range::of(&range), field), Some(Value::Number(default)))
+    }
+
+    const fn new(path: &'static str, kind: Kind, default: Option<Value>) -> Self {
+        Self { path, variable: None, kind, default, text: "", latency: None, throughput: None }
+    }
+
+    pub(super) const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
+        self
+    }
+
+    pub(super) const fn latency(mut self, value: Value) -> Self {
+        self.latency = Some(value);
+        self
+    }
+
+    pub(super) const fn throughput(mut self, value: Value) -> Self {
+        self.throughput = Some(value);
+        self
+    }
+
+    pub(super) const fn text(mut self, text: &'static str) -> Self {
+        self.text = text;
+        self
+    }
+
+    /// Its value under a preset, where that is not the default.
+    pub fn under(&self, preset: Preset) -> Option<Value> {
+        match preset {
+            Preset::Latency => self.latency,
+            Preset::Balanced => None,
+            Preset::Throughput => self.throughput,
+        }
+    }
+
+    /// The numbers it takes; none for a switch.
+    pub fn range(&self) -> Option<Range> {
+        match self.kind {
+            Kind::Switch(_) => None,
+            Kind::Integer(range, _) | Kind::Bytes(range, _) | Kind::Number(range, _) | Kind::Millis(range, _) => {
+                Some(range)
+            }
+        }
+    }
+
+    /// Puts a value into the settings; says no, and leaves them, where it is not one of this knob's.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range: checked before")]
+    pub(super) fn store(&self, value: Value, settings: &mut Settings) -> bool {
+        match (self.kind, value) {
+            (Kind::Switch(field), Value::Switch(on)) => *field(settings) = on,
+            (kind, Value::Number(number)) if self.range().is_some_and(|range| range.contains(number)) => match kind {
+                Kind::Integer(_, field) if number.fract() == 0.0 => *field(settings) = number as usize,
+                Kind::Bytes(_, field) if number.fract() == 0.0 => *field(settings) = Some(number as u64),
+                Kind::Number(_, field) => *field(settings) = number,
+                Kind::Millis(_, field) => *field(settings) = Duration::from_secs_f64(number / 1e3),
+                _ => return false,
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    /// What it takes, as the end of a sentence: "must be …".
+    pub fn allowed(&self) -> String {
+        let what = match self.kind {
+            Kind::Switch(_) => return "true or false".into(),
+            Kind::Integer(..) => "a whole number",
+            Kind::Bytes(..) => "a whole number of bytes",
+            Kind::Number(..) => "a number",
+            Kind::Millis(..) => "a number of milliseconds",
+        };
+        self.range().map_or_else(String::new, |Range { min, max }| format!("{what} from {min} to {max}"))
+    }
+
+    /// The error about a value it does not take. `name` is what the user calls it.
+    pub(super) fn refuse(&self, name: &str, value: Value) -> Error {
+        let error = self.refuse_other(name, &value.to_string());
+        match (self.range(), value) {
+            (Some(Range { min, .. }), Value::Number(number)) if number < min => error.with_limit(min, number),
+            (Some(Range { max, .. }), Value::Number(number)) if number > max => error.with_limit(max, number),
+            _ => error,
+        }
+    }
+
+    /// The error about an option that is neither a switch nor a number; `found` says what it is.
+    pub fn refuse_other(&self, name: &str, found: &str) -> Error {
+        wrong(name, &format!("must be {}, not {found}", self.allowed()))
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch(on) => write!(f, "{on}"),
+            // As JavaScript shows it: hundreds of digits would say less.
+            Self::Number(number) if *number != 0.0 && !(1e-6..1e21).contains(&number.abs()) => write!(f, "{number:e}"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// An error about what the user calls `name`; `message` continues "`name` …".
+pub(super) fn wrong(name: &str, message: &str) -> Error {
+    Error::new(Code::ConfigError, format!("`{name}` {message}")).with_param(name)
+}

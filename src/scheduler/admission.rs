@@ -1,0 +1,124 @@
+//! Who is let in when, and who must give memory back.
+
+use std::time::Instant;
+
+use crate::request::SequenceId;
+
+use super::status::AdmissionRecord;
+use super::window::{Reason, Waiting};
+use super::{RESIDENT_PER_ROW, Scheduler};
+
+impl Scheduler {
+    /// Admits whom it can. An error is the end of the window for which an idle engine waits.
+    pub(super) fn admit(&mut self, now: Instant, num_coming: usize) -> Result<(), Instant> {
+        let num_active = self.running.iter().filter(|sequence| sequence.parked_at.is_none()).count();
+        let limit = self.width.limit();
+        let num_resident = (limit * RESIDENT_PER_ROW).saturating_sub(self.running.len());
+        let num_free = limit.saturating_sub(num_active).min(num_resident);
+        let Some(since) = self.queue.since().filter(|_| num_free > 0) else { return Ok(()) };
+        let is_idle = num_active == 0 && self.in_flight.is_empty();
+        let reason = if is_idle {
+            let waiting = Waiting {
+                depth: self.queue.len(),
+                since,
+                has_urgent: self.queue.has_urgent(),
+                is_full: self.queue.len() >= num_free,
+                num_coming,
+                first_step: self.queue.peek().and_then(|next| self.prefill.cost(next.num_known())),
+            };
+            self.window.judge(now, waiting)?
+        } else if self.holds_joins(num_free) {
+            self.num_held += 1;
+            return Ok(());
+        } else {
+            Reason::Joined
+        };
+        self.let_in(now, num_free, reason, is_idle);
+        Ok(())
+    }
+
+    fn let_in(&mut self, now: Instant, num_free: usize, reason: Reason, is_idle: bool) {
+        let depth = self.queue.len();
+        let mut num_admitted = 0;
+        while num_admitted < num_free && self.next_fits() {
+            let Some(sequence) = self.queue.pop() else { break };
+            self.admitted.push(AdmissionRecord {
+                sequence: sequence.id,
+                reason,
+                waited: now.saturating_duration_since(sequence.arrived),
+                depth,
+                tier: self.window.tier(),
+            });
+            self.counters.admissions[reason as usize] += 1;
+            self.running.push(sequence);
+            num_admitted += 1;
+        }
+        if num_admitted > 0 {
+            self.num_held = 0;
+            self.window.sample_depth(depth);
+            if is_idle {
+                self.window.start(now, depth);
+            }
+        }
+    }
+
+    /// Whether prompts wait for more places to become free, so that they can be read together: only where more wait than
+    /// places are free, so that somebody has to wait anyway, and for no longer than that many ends take.
+    fn holds_joins(&self, num_free: usize) -> bool {
+        let is_reading = self.running.iter().any(|sequence| sequence.parked_at.is_none() && sequence.is_prefilling());
+        if is_reading || self.queue.has_urgent() || self.queue.len() <= num_free {
+            return false;
+        }
+        let limit = self.width.limit();
+        let wanted = self.prefill.joining(limit, self.ends_per_step, self.width.step_time(limit));
+        num_free < wanted && f64::from(self.num_held) * self.ends_per_step < wanted as f64
+    }
+
+    /// Whether the memory holds who is next, and for everybody who runs another block.
+    fn next_fits(&self) -> bool {
+        let Some(next) = self.queue.peek() else { return false };
+        let (mut held, mut num_resident) = (self.kv.held(next), 0);
+        for sequence in self.running.iter().filter(|sequence| sequence.parked_at.is_none()) {
+            held += self.kv.held(sequence);
+            num_resident += 1;
+        }
+        held += self.parked_positions();
+        num_resident == 0 || self.kv.fits(held + num_resident * self.kv.whole_blocks(1))
+    }
+
+    fn parked_positions(&self) -> usize {
+        let parked = self.running.iter().filter(|sequence| sequence.parked_at.is_some() && sequence.is_on_device());
+        parked.map(|sequence| self.kv.held(sequence)).sum()
+    }
+
+    /// Takes KV back until what runs fits: first from the parked, then from the least urgent, of these from the one that
+    /// came last. They are computed again later; the one that came first always goes on.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        while let Some(victim) = self.victim() {
+            self.preempt(victim, now);
+        }
+    }
+
+    /// Who gives memory back next; nobody while everything fits, or when only one holds any.
+    fn victim(&self) -> Option<SequenceId> {
+        let holds = |sequence: &&super::Sequence| sequence.parked_at.is_none() || sequence.is_on_device();
+        let holders = || self.running.iter().filter(holds);
+        if self.kv.fits(holders().map(|sequence| self.kv.held(sequence)).sum()) || holders().count() <= 1 {
+            return None;
+        }
+        holders()
+            .max_by_key(|sequence| (sequence.parked_at.is_some(), sequence.priority, sequence.arrived, sequence.id))
+            .map(|sequence| sequence.id)
+    }
+
+    fn preempt(&mut self, id: SequenceId, now: Instant) {
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        self.counters.preemptions += 1;
+        self.running[index].restart();
+        self.release.push(id);
+        if self.running[index].parked_at.is_none() {
+            let sequence = self.running.remove(index);
+            self.queue.give_back(sequence, now);
+        }
+    }
+}

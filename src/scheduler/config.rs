@@ -1,0 +1,134 @@
+//! What bounds a scheduler's decisions. Validated by whoever makes one; every field is a plain value.
+
+use std::time::Duration;
+
+/// The knobs of a scheduler.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// When an idle engine waits for company before it starts.
+    pub window: WindowConfig,
+    /// How many sequences run together.
+    pub width: WidthConfig,
+    /// Prompt tokens of one step, over all rows, while nobody decodes.
+    pub prefill_chunk: usize,
+    /// A step that also reads prompts takes at most so many times a step that only decodes, as far as chunks can help.
+    pub stretch: f64,
+    /// A request that has waited this long rises by one priority class.
+    pub ageing: Duration,
+    /// How long a parked sequence keeps its place.
+    pub park_timeout: Duration,
+    /// What sequences may hold of the device's memory.
+    pub kv: Option<KvLimit>,
+}
+
+/// When an idle engine waits for company.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WindowConfig {
+    /// A request that finds the engine idle and nobody waiting runs at once.
+    pub fast_path: bool,
+    /// The window where `adaptive` is off; zero never waits.
+    pub fixed: Duration,
+    /// The window follows the measured queue depth, and is used only where arrivals are known to cluster.
+    pub adaptive: Option<AdaptiveWindow>,
+}
+
+/// A window in three tiers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdaptiveWindow {
+    /// At a depth of 1 or less.
+    pub low: Duration,
+    /// In between.
+    pub medium: Duration,
+    /// At a depth of more than 5.
+    pub high: Duration,
+    /// Samples in a row that must ask for the same other tier.
+    pub hysteresis: u32,
+    /// Weight of a new sample of the depth.
+    pub ema_alpha: f64,
+}
+
+/// How many sequences run together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WidthConfig {
+    /// The limit to begin with, and for good where `tune` is off.
+    pub start: usize,
+    /// The limit follows measured step times.
+    pub tune: Option<TuneConfig>,
+    /// No width is chosen whose steps take longer than this, as long as there is a narrower one.
+    pub step_target: Duration,
+}
+
+/// How the limit moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TuneConfig {
+    /// It never falls below.
+    pub min: usize,
+    /// It never rises above.
+    pub max: usize,
+    /// Weight of a new sample of a step time.
+    pub ema_alpha: f64,
+    /// Steps between two changes.
+    pub interval: u32,
+}
+
+/// The memory that KV may take, in the executor's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvLimit {
+    /// All of it.
+    pub bytes: u64,
+    /// What one position of one sequence takes.
+    pub bytes_per_position: u64,
+    /// Positions are allocated in blocks of so many.
+    pub block: usize,
+}
+
+impl WidthConfig {
+    /// The most rows a step can come to have.
+    pub fn ceiling(&self) -> usize {
+        self.tune.map_or(self.start, |tune| tune.max.max(self.start))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window: WindowConfig::default(),
+            width: WidthConfig::default(),
+            prefill_chunk: 512,
+            stretch: 2.0,
+            ageing: Duration::from_secs(5),
+            park_timeout: Duration::from_mins(1),
+            kv: None,
+        }
+    }
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        Self { fast_path: true, fixed: Duration::from_millis(1), adaptive: Some(AdaptiveWindow::default()) }
+    }
+}
+
+impl Default for AdaptiveWindow {
+    fn default() -> Self {
+        Self {
+            low: Duration::from_micros(750),
+            medium: Duration::from_millis(1),
+            high: Duration::from_millis(2),
+            hysteresis: 3,
+            ema_alpha: 0.5,
+        }
+    }
+}
+
+impl Default for WidthConfig {
+    fn default() -> Self {
+        Self { start: 4, tune: Some(TuneConfig::default()), step_target: Duration::from_millis(100) }
+    }
+}
+
+impl Default for TuneConfig {
+    fn default() -> Self {
+        Self { min: 2, max: 32, ema_alpha: 0.3, interval: 10 }
+    }
+}

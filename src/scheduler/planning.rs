@@ -1,0 +1,101 @@
+//! The rows of a step, and what a step that was run teaches.
+
+use std::time::Duration;
+
+use crate::request::{SequenceId, TokenId};
+
+use super::plan::{Feed, Plan};
+use super::prefill::Beside;
+use super::{Drawn, ENDS_ALPHA, InFlight, Scheduler};
+
+impl Scheduler {
+    /// Everyone who decodes goes on; prompts share a budget of tokens. Rows come in order of admission.
+    pub(super) fn plan_rows(&mut self, plan: &mut Plan) {
+        let ceiling = self.config.width.ceiling();
+        self.share_budget(ceiling);
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.wants_step()) {
+            if plan.rows.len() == ceiling {
+                break;
+            }
+            if sequence.is_prefilling() && sequence.share == 0 {
+                continue;
+            }
+            plan.admit.extend(sequence.admit(self.next_step));
+            plan.rows.push(sequence.advance());
+        }
+    }
+
+    /// Gives each prompt its share of the step. The one that came first is sure of half; the other half goes to the
+    /// shortest, so that a short prompt does not wait for a long one. What is left over goes to all in turn.
+    fn share_budget(&mut self, ceiling: usize) {
+        let wanting = |sequence: &&super::Sequence| sequence.wants_step();
+        let num_decoding = self.running.iter().filter(wanting).filter(|sequence| !sequence.is_prefilling()).count();
+        let beside = match num_decoding {
+            0 => Beside::Nobody,
+            rows => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
+        };
+        self.prefilling.clear();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            sequence.share = 0;
+            if sequence.wants_step() && sequence.is_prefilling() {
+                self.prefilling.push((sequence.num_unfed(), index));
+            }
+        }
+        let Some(&(first_unfed, first)) = self.prefilling.first() else { return };
+        let mut budget = self.prefill.budget(beside);
+        let sure = first_unfed.min(budget.div_ceil(2));
+        self.running[first].share = sure;
+        budget -= sure;
+        self.prefilling.sort_unstable();
+        for &(unfed, index) in &self.prefilling {
+            let more = (unfed - self.running[index].share).min(budget);
+            self.running[index].share += more;
+            budget -= more;
+        }
+    }
+
+    pub(super) fn note_in_flight(&mut self, plan: &Plan) {
+        let num_decoding = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
+        let mut rows = self.spare.pop().unwrap_or_default();
+        rows.extend(plan.rows.iter().map(|row| row.sequence));
+        let num_prompt_tokens = plan.num_tokens() - num_decoding;
+        self.in_flight.push_back(InFlight { num_decoding, num_prompt_tokens, rows });
+    }
+
+    pub(super) fn recycle(&mut self, mut step: InFlight) {
+        step.rows.clear();
+        self.spare.push(step.rows);
+    }
+
+    /// Takes what a step cost. What the decoding part of a step with prompts took is known only by steps without.
+    pub(super) fn learn(&mut self, step: &InFlight, took: Duration) {
+        match (step.num_decoding, step.num_prompt_tokens) {
+            (0, 0) => {}
+            (rows, 0) => self.width.observe(rows, took, !self.queue.is_empty()),
+            (0, tokens) => self.prefill.observe(tokens, took, Duration::ZERO),
+            (rows, tokens) => {
+                if let Some(decoding) = self.width.step_time(rows) {
+                    self.prefill.observe(tokens, took, decoding);
+                }
+            }
+        }
+    }
+
+    /// Takes a token of a step, unless its sequence has ended or begun anew since that was planned.
+    pub(super) fn take(&mut self, id: SequenceId, token: TokenId, step: u64) -> Option<Drawn> {
+        let sequence =
+            self.running_mut(id).filter(|sequence| sequence.is_on_device() && sequence.since_step <= step)?;
+        let finish = sequence.take(token);
+        if finish.is_some() {
+            let num_tokens = sequence.num_read() as f64;
+            self.note_answer(num_tokens);
+            self.remove(id);
+        }
+        Some(Drawn { sequence: id, token, finish })
+    }
+
+    fn note_answer(&mut self, num_tokens: f64) {
+        let is_first = self.answer_tokens == 0.0;
+        self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
+    }
+}

@@ -1,0 +1,70 @@
+use super::*;
+
+/// Four rows that decode, on a device where prompts cost `fixed` whatever their length; four more wait.
+fn saturated(fixed: Duration) -> Scheduler {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
+    let prompts = [1, 1, 1, 1, 8, 8, 8, 8];
+    (0..40)
+        .zip(prompts.into_iter().cycle())
+        .for_each(|(id, prompt)| scheduler.add(seq(id), request(prompt, 1), start()));
+    for _ in 0..8 {
+        let plan = plan(&mut scheduler);
+        commit_after(&mut scheduler, &answer(&plan, END), fixed + STEP);
+    }
+    (100..104).for_each(|id| scheduler.add(seq(id), Request { priority: Priority::Urgent, ..request(1, 90) }, start()));
+    while scheduler.load().num_running < 4 || scheduler.running.iter().any(|it| it.id.0 < 100) {
+        let plan = plan(&mut scheduler);
+        commit_after(&mut scheduler, &answer(&plan, 1), fixed);
+    }
+    for _ in 0..20 {
+        let plan = plan(&mut scheduler);
+        let took = if plan.admit.is_empty() { STEP } else { fixed };
+        commit_after(&mut scheduler, &answer(&plan, 1), took);
+    }
+    scheduler
+}
+
+#[test]
+fn prompts_join_one_by_one_where_reading_them_costs_little() {
+    let mut scheduler = saturated(Duration::ZERO);
+    scheduler.remove(seq(100));
+    assert_eq!(plan(&mut scheduler).admit.len(), 1);
+}
+
+#[test]
+fn where_more_wait_than_can_run_and_every_prompt_stops_the_others_they_join_together() {
+    let mut scheduler = saturated(STEP * 40);
+    scheduler.ends_per_step = 0.5;
+    scheduler.remove(seq(100));
+    assert!(plan(&mut scheduler).admit.is_empty(), "one place is not enough");
+    scheduler.remove(seq(101));
+    assert_eq!(plan(&mut scheduler).admit.len(), 2);
+}
+
+#[test]
+fn a_free_place_is_not_held_longer_than_the_others_should_take_to_become_free() {
+    let mut scheduler = saturated(STEP * 40);
+    scheduler.ends_per_step = 0.5;
+    scheduler.remove(seq(100));
+    let num_steps = (0..20).take_while(|_| plan(&mut scheduler).admit.is_empty()).count();
+    assert_eq!(num_steps, 4, "two places at an end every other step");
+}
+
+#[test]
+fn whoever_is_urgent_is_not_held() {
+    let mut scheduler = saturated(STEP * 40);
+    scheduler.ends_per_step = 0.5;
+    scheduler.add(seq(200), Request { priority: Priority::Urgent, ..request(1, 1) }, start());
+    scheduler.remove(seq(100));
+    assert_eq!(plan(&mut scheduler).admit[0].sequence, seq(200));
+}
+
+#[test]
+fn nobody_is_held_where_there_is_a_place_for_everybody() {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
+    scheduler.add(seq(1), request(1, 9), start());
+    let first = plan(&mut scheduler);
+    commit_after(&mut scheduler, &answer(&first, 1), STEP * 40);
+    scheduler.add(seq(2), request(1, 9), start());
+    assert_eq!(plan(&mut scheduler).admit.len(), 1);
+}

@@ -1,0 +1,119 @@
+use super::*;
+
+/// Room for so many blocks of 16 positions.
+fn with_blocks(num_blocks: u64, rows: usize) -> Config {
+    let kv = Some(KvLimit { bytes: num_blocks * 16 * 10, bytes_per_position: 10, block: 16 });
+    Config { kv, prefill_chunk: 64, ..with_rows(rows) }
+}
+
+/// Runs a step that draws an ordinary token for every row; returns the plan.
+fn step(scheduler: &mut Scheduler) -> Plan {
+    let plan = plan(scheduler);
+    commit(scheduler, &answer(&plan, 1));
+    plan
+}
+
+#[test]
+fn nobody_is_admitted_for_whom_there_is_no_memory() {
+    let mut scheduler = Scheduler::new(with_blocks(4, 8));
+    (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 2), start()));
+    assert_eq!(ids(&plan(&mut scheduler)), [1, 2], "each holds a block and may come to need another");
+    assert_eq!(scheduler.load().num_queued, 2);
+}
+
+#[test]
+fn when_memory_runs_out_the_youngest_of_the_least_urgent_starts_again_later() {
+    let mut scheduler = Scheduler::new(with_blocks(6, 8));
+    scheduler.add(seq(1), request(14, 40), start());
+    scheduler.add(seq(2), Request { priority: Priority::Background, ..request(14, 40) }, after(1));
+    scheduler.add(seq(3), request(14, 40), after(2));
+    assert_eq!(ids(&step(&mut scheduler)), [1, 3, 2]);
+    let mut plans = (0..).map(|_| step(&mut scheduler));
+    let preempting = plans.find(|plan| !plan.release.is_empty()).expect("memory runs out");
+    assert_eq!((preempting.release.clone(), ids(&preempting)), (vec![seq(2)], vec![1, 3]));
+    assert_eq!(scheduler.counters().preemptions, 1);
+}
+
+#[test]
+fn a_preempted_sequence_goes_on_where_it_was_and_misses_no_token() {
+    let mut scheduler = Scheduler::new(with_blocks(4, 8));
+    (1..=2).for_each(|id| scheduler.add(seq(id), request(15, 33), after(id)));
+    let mut answers = [0, 0, 0];
+    let mut resumed = None;
+    while !scheduler.is_empty() {
+        let plan = plan_at(&mut scheduler, after(10));
+        if plan.step > 0 {
+            resumed = plan.admit.first().cloned().or(resumed);
+        }
+        for drawn in commit(&mut scheduler, &answer(&plan, 1)) {
+            answers[usize::try_from(drawn.sequence.0).expect("few")] += 1;
+        }
+    }
+    assert_eq!(answers, [0, 33, 33]);
+    let resumed = resumed.expect("one had to give way");
+    assert_eq!(resumed.sequence, seq(2));
+    assert!(resumed.prompt.len() > 15, "it continues its own answer");
+}
+
+#[test]
+fn tokens_in_flight_of_a_sequence_that_began_anew_do_not_count() {
+    let mut scheduler = Scheduler::new(with_blocks(4, 8));
+    (1..=2).for_each(|id| scheduler.add(seq(id), request(15, 60), after(id)));
+    let mut in_flight = vec![plan_at(&mut scheduler, after(10))];
+    while scheduler.counters().preemptions == 0 {
+        in_flight.push(plan_at(&mut scheduler, after(10)));
+    }
+    let mut num_taken = 0;
+    for plan in &in_flight {
+        num_taken += commit(&mut scheduler, &answer(plan, 1)).iter().filter(|drawn| drawn.sequence == seq(2)).count();
+    }
+    assert_eq!(num_taken, 0, "its tokens are drawn again");
+}
+
+#[test]
+fn a_parked_sequence_gives_its_memory_back_first_and_waits_for_its_turn_when_it_is_read_again() {
+    let mut scheduler = Scheduler::new(with_blocks(4, 8));
+    (1..=2).for_each(|id| scheduler.add(seq(id), request(15, 60), start()));
+    step(&mut scheduler);
+    scheduler.park(seq(1), start());
+    let mut plans = (0..).map(|_| step(&mut scheduler));
+    let preempting = plans.find(|plan| !plan.release.is_empty()).expect("memory runs out");
+    assert_eq!((preempting.release.clone(), ids(&preempting)), (vec![seq(1)], vec![2]));
+    scheduler.unpark(seq(1), start());
+    assert_eq!(scheduler.load(), Load { num_queued: 1, num_running: 1, num_parked: 0 });
+    while !scheduler.is_empty() {
+        step(&mut scheduler);
+    }
+}
+
+#[test]
+fn one_that_is_alone_may_use_all_memory() {
+    let mut scheduler = Scheduler::new(with_blocks(3, 8));
+    scheduler.add(seq(1), request(10, 38), start());
+    while !scheduler.is_empty() {
+        step(&mut scheduler);
+    }
+    assert_eq!(scheduler.counters().preemptions, 0);
+}
+
+#[test]
+fn a_device_without_memory_makes_everyone_start_again_fewer_at_a_time() {
+    let mut scheduler = Scheduler::new(with_blocks(100, 8));
+    (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 5), after(id)));
+    let all = plan_at(&mut scheduler, after(10));
+    assert_eq!(ids(&all), [1, 2, 3, 4]);
+    assert_eq!(scheduler.recover_memory(), None);
+    assert_eq!(scheduler.num_in_flight(), 0);
+    let again = plan_at(&mut scheduler, after(10));
+    assert_eq!(ids(&again), [1, 2, 3], "a tenth less than what the four held");
+    assert_eq!(again.admit.len(), 3);
+}
+
+#[test]
+fn only_who_had_the_device_to_itself_fails_for_lack_of_memory() {
+    let mut scheduler = Scheduler::new(with_blocks(100, 8));
+    scheduler.add(seq(1), request(10, 5), start());
+    plan(&mut scheduler);
+    assert_eq!(scheduler.recover_memory(), Some(seq(1)));
+    assert!(scheduler.is_empty());
+}

@@ -1,0 +1,108 @@
+mod fairness;
+mod joining;
+mod memory;
+mod plans;
+mod prefill;
+mod properties;
+mod width;
+mod window;
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use super::plan::{Feed, Plan, StepOutput};
+use super::*;
+use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules};
+
+const END: u32 = 9;
+const STEP: Duration = Duration::from_millis(10);
+
+/// A moment from which tests count.
+fn start() -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START
+}
+
+fn after(ms: u64) -> Instant {
+    start() + Duration::from_millis(ms)
+}
+
+/// Two rows, four prompt tokens a step, no window.
+fn config() -> Config {
+    with_rows(2)
+}
+
+fn with_rows(num_rows: usize) -> Config {
+    Config {
+        window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
+        width: WidthConfig { start: num_rows, tune: None, ..WidthConfig::default() },
+        prefill_chunk: 4,
+        ..Config::default()
+    }
+}
+
+fn request(prompt_len: usize, max_tokens: usize) -> Request {
+    Request {
+        prompt: vec![1; prompt_len].into(),
+        sampling: SamplingParams::GREEDY,
+        stop: StopRules { max_tokens, end_tokens: [END].into(), stop_sequences: Vec::new() },
+        deadline: None,
+        priority: Priority::Default,
+        tenant: None,
+    }
+}
+
+fn seq(id: u64) -> SequenceId {
+    SequenceId(id)
+}
+
+/// What is decided at a moment, with the plan if there is one.
+fn decide_at(scheduler: &mut Scheduler, now: Instant) -> (Decision, Plan) {
+    let mut plan = Plan::default();
+    let decision = scheduler.next(now, 0, &mut plan);
+    (decision, plan)
+}
+
+fn decide(scheduler: &mut Scheduler) -> Decision {
+    decide_at(scheduler, start()).0
+}
+
+fn plan_at(scheduler: &mut Scheduler, now: Instant) -> Plan {
+    let (decision, plan) = decide_at(scheduler, now);
+    assert_eq!(decision, Decision::Run);
+    plan
+}
+
+fn plan(scheduler: &mut Scheduler) -> Plan {
+    plan_at(scheduler, start())
+}
+
+/// Answers a plan: every row that samples draws `token`.
+fn answer(plan: &Plan, token: u32) -> StepOutput {
+    let tokens = plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, token)).collect();
+    StepOutput { step: plan.step, tokens }
+}
+
+fn commit(scheduler: &mut Scheduler, output: &StepOutput) -> Vec<Drawn> {
+    commit_after(scheduler, output, STEP)
+}
+
+fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) -> Vec<Drawn> {
+    let mut drawn = Vec::new();
+    scheduler.commit(output, took, &mut drawn);
+    drawn
+}
+
+fn expire(scheduler: &mut Scheduler, now: Instant) -> Vec<(SequenceId, Expiry)> {
+    let mut expired = Vec::new();
+    scheduler.expire(now, &mut expired);
+    expired
+}
+
+fn ids(plan: &Plan) -> Vec<u64> {
+    plan.rows.iter().map(|row| row.sequence.0).collect()
+}
+
+fn lens(plan: &Plan) -> Vec<(u64, usize)> {
+    plan.rows.iter().map(|row| (row.sequence.0, row.len())).collect()
+}

@@ -1,0 +1,179 @@
+use super::*;
+use crate::scheduler::plan::Row;
+
+#[test]
+fn an_empty_scheduler_is_idle() {
+    assert_eq!(decide(&mut Scheduler::new(config())), Decision::Idle);
+}
+
+#[test]
+fn a_short_prompt_is_prefilled_in_one_step_and_then_decoded_token_by_token() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(3, 3), start());
+    let first = plan(&mut scheduler);
+    assert_eq!(first.admit[0].prompt.len(), 3);
+    assert_eq!((first.rows[0].start, first.rows[0].feed, first.rows[0].sample), (0, Feed::Prompt { len: 3 }, true));
+    commit(&mut scheduler, &answer(&first, 1));
+    let second = plan(&mut scheduler);
+    assert!(second.admit.is_empty(), "a sequence is admitted once");
+    assert_eq!((second.rows[0].start, second.rows[0].feed, second.rows[0].sample), (3, Feed::Sampled, true));
+}
+
+#[test]
+fn only_the_last_chunk_of_a_long_prompt_draws_a_token() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(9, 1), start());
+    let chunks: Vec<_> = (0..3).map(|_| plan(&mut scheduler).rows[0]).collect();
+    assert_eq!(chunks.iter().map(|row| (row.start, row.len())).collect::<Vec<_>>(), [(0, 4), (4, 4), (8, 1)]);
+    assert_eq!(chunks.iter().map(|row| row.sample).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
+fn several_short_prompts_share_the_budget_of_one_step() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(3, 5), start());
+    scheduler.add(seq(2), request(3, 5), start());
+    let first = plan(&mut scheduler);
+    assert_eq!(first.rows.iter().map(Row::len).collect::<Vec<_>>(), [3, 1]);
+}
+
+#[test]
+fn decoding_rows_go_on_while_a_long_prompt_is_prefilled() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(1, 9), start());
+    let first = plan(&mut scheduler);
+    commit(&mut scheduler, &answer(&first, 1));
+    scheduler.add(seq(2), request(9, 9), start());
+    let mixed = plan(&mut scheduler);
+    assert_eq!(mixed.rows.iter().map(|row| row.feed).collect::<Vec<_>>(), [Feed::Sampled, Feed::Prompt { len: 4 }]);
+}
+
+#[test]
+fn requests_beyond_the_row_limit_wait_and_join_in_order_at_a_step_border() {
+    let mut scheduler = Scheduler::new(config());
+    for id in 1..=4 {
+        scheduler.add(seq(id), request(1, 2), start());
+    }
+    let first = plan(&mut scheduler);
+    assert_eq!(ids(&first), [1, 2]);
+    let drawn = commit(&mut scheduler, &StepOutput { step: 0, tokens: vec![(seq(1), END), (seq(2), 1)] });
+    assert_eq!(drawn[0].finish, Some(FinishReason::Stop));
+    let second = plan(&mut scheduler);
+    assert_eq!((ids(&second), second.release), (vec![2, 3], vec![seq(1)]));
+    assert_eq!(scheduler.load(), Load { num_queued: 1, num_running: 2, num_parked: 0 });
+}
+
+#[test]
+fn max_tokens_ends_a_sequence_with_length() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(1, 1), start());
+    let first = plan(&mut scheduler);
+    assert_eq!(commit(&mut scheduler, &answer(&first, 1))[0].finish, Some(FinishReason::Length));
+    assert!(scheduler.is_empty());
+}
+
+#[test]
+fn a_step_planned_ahead_never_draws_beyond_max_tokens() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(1, 2), start());
+    let (first, second) = (plan(&mut scheduler), plan(&mut scheduler));
+    assert_eq!(decide(&mut scheduler), Decision::Idle, "both tokens are in flight");
+    assert_eq!(commit(&mut scheduler, &answer(&first, 1))[0].finish, None);
+    assert_eq!(commit(&mut scheduler, &answer(&second, 1))[0].finish, Some(FinishReason::Length));
+}
+
+#[test]
+fn tokens_drawn_ahead_for_a_finished_sequence_are_dropped() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(1, 5), start());
+    let (first, second) = (plan(&mut scheduler), plan(&mut scheduler));
+    assert_eq!(commit(&mut scheduler, &answer(&first, END)).len(), 1);
+    assert!(commit(&mut scheduler, &answer(&second, 1)).is_empty());
+    assert!(scheduler.is_empty());
+}
+
+#[test]
+fn a_removed_sequence_is_released_if_it_was_running_and_forgotten_if_it_was_queued() {
+    let mut scheduler = Scheduler::new(config());
+    for id in 1..=3 {
+        scheduler.add(seq(id), request(1, 5), start());
+    }
+    plan(&mut scheduler);
+    assert!(scheduler.remove(seq(1)));
+    assert!(scheduler.remove(seq(3)));
+    assert!(!scheduler.remove(seq(3)), "it is gone");
+    let second = plan(&mut scheduler);
+    assert_eq!((ids(&second), second.release), (vec![2], vec![seq(1)]));
+}
+
+#[test]
+fn a_parked_sequence_gives_its_row_away_and_goes_on_where_it_was() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    scheduler.add(seq(1), request(2, 9), start());
+    scheduler.add(seq(2), request(1, 9), start());
+    let first = plan(&mut scheduler);
+    commit(&mut scheduler, &answer(&first, 1));
+    scheduler.park(seq(1), start());
+    assert_eq!(ids(&plan(&mut scheduler)), [2]);
+    scheduler.unpark(seq(1), start());
+    let resumed = plan(&mut scheduler);
+    assert_eq!((ids(&resumed), resumed.rows[0].start), (vec![1], 2), "first come, first served");
+}
+
+#[test]
+fn parked_sequences_cannot_pile_up_without_bound() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    for id in 0..10 {
+        scheduler.add(seq(id), request(1, 9), start());
+    }
+    while let (Decision::Run, plan) = decide_at(&mut scheduler, start()) {
+        plan.rows.iter().for_each(|row| scheduler.park(row.sequence, start()));
+    }
+    assert_eq!(scheduler.load(), Load { num_queued: 6, num_running: 4, num_parked: 4 });
+}
+
+#[test]
+fn deadlines_expire_sequences_wherever_they_are() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    let now = start();
+    for id in 1..=2 {
+        let deadline = Some(now + Duration::from_secs(id));
+        scheduler.add(seq(id), Request { deadline, ..request(1, 9) }, start());
+    }
+    plan(&mut scheduler);
+    assert!(expire(&mut scheduler, now).is_empty());
+    assert_eq!(expire(&mut scheduler, now + Duration::from_secs(1)), [(seq(1), Expiry::Deadline)]);
+    assert_eq!(expire(&mut scheduler, now + Duration::from_secs(2)), [(seq(2), Expiry::Deadline)]);
+    assert!(scheduler.is_empty());
+}
+
+#[test]
+fn a_sequence_parked_for_too_long_expires_and_the_moment_is_announced() {
+    let mut scheduler = Scheduler::new(config());
+    let now = start();
+    scheduler.add(seq(1), request(1, 9), start());
+    plan(&mut scheduler);
+    scheduler.park(seq(1), now);
+    let expiry = now + Duration::from_mins(1);
+    assert_eq!(decide_at(&mut scheduler, now).0, Decision::WaitUntil(expiry));
+    assert_eq!(expire(&mut scheduler, expiry), [(seq(1), Expiry::Parked)]);
+}
+
+#[test]
+fn after_a_device_failure_only_the_failed_sequences_end_and_the_others_recompute() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(2, 3), start());
+    scheduler.add(seq(2), request(2, 3), start());
+    let first = plan(&mut scheduler);
+    commit(&mut scheduler, &answer(&first, 7));
+    scheduler.park(seq(1), start());
+    assert_eq!(ids(&plan(&mut scheduler)), [2]);
+    assert_eq!(scheduler.recover(), [seq(2)]);
+    scheduler.unpark(seq(1), start());
+    let again = plan(&mut scheduler);
+    assert_eq!(&*again.admit[0].prompt, [1, 1, 7], "prompt and what was generated");
+    assert_eq!((again.rows[0].start, again.rows[0].feed), (0, Feed::Prompt { len: 3 }));
+    assert_eq!(commit(&mut scheduler, &answer(&again, 7))[0].finish, None);
+    let last = plan(&mut scheduler);
+    assert_eq!(commit(&mut scheduler, &answer(&last, 7))[0].finish, Some(FinishReason::Length), "3 tokens in all");
+}

@@ -1,0 +1,122 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What may happen to a scheduler, in any order.
+#[derive(Debug, Clone)]
+enum Act {
+    Add { prompt: usize, max_tokens: usize, priority: Priority },
+    Step { ends: u8 },
+    Remove(u64),
+    Park(u64),
+    Unpark(u64),
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Urgent), Just(Priority::Default), Just(Priority::Background)]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => (1..20usize, 1..12usize, priority())
+            .prop_map(|(prompt, max_tokens, priority)| Act::Add { prompt, max_tokens, priority }),
+        5 => any::<u8>().prop_map(|ends| Act::Step { ends }),
+        1 => (0..30u64).prop_map(Act::Remove),
+        1 => (0..30u64).prop_map(Act::Park),
+        1 => (0..30u64).prop_map(Act::Unpark),
+    ]
+}
+
+/// A device that checks every plan against what an executor relies on.
+#[derive(Default)]
+struct Device {
+    /// Positions fed and length of the prompt.
+    sequences: HashMap<SequenceId, (usize, usize)>,
+}
+
+impl Device {
+    fn take(&mut self, plan: &Plan, config: &Config) {
+        for id in &plan.release {
+            self.sequences.remove(id);
+        }
+        for admission in &plan.admit {
+            let held = self.sequences.insert(admission.sequence, (0, admission.prompt.len()));
+            assert!(held.is_none(), "admitted twice");
+        }
+        let num_prompt_tokens: usize =
+            plan.rows.iter().filter(|row| row.feed != Feed::Sampled).map(super::plan::Row::len).sum();
+        assert!(plan.rows.len() <= config.width.ceiling() && num_prompt_tokens <= config.prefill_chunk);
+        for row in &plan.rows {
+            let (fed, prompt) = self.sequences.get_mut(&row.sequence).expect("rows name admitted sequences");
+            assert!(!row.is_empty());
+            assert_eq!(row.start, *fed, "positions are fed in order, without gaps");
+            *fed += row.len();
+            assert_eq!(row.sample, *fed >= *prompt);
+        }
+        if let Some(kv) = config.kv {
+            let held = self.sequences.values().map(|(fed, _)| fed.next_multiple_of(kv.block) as u64);
+            let fits = held.sum::<u64>() * kv.bytes_per_position <= kv.bytes;
+            assert!(fits || self.sequences.len() <= 1, "more KV than there is memory");
+        }
+    }
+}
+
+/// Does everything, then drains; whatever was added must end or have been removed, and nothing be left on the device.
+fn run(config: Config, acts: Vec<Act>) {
+    let mut scheduler = Scheduler::new(config);
+    let (mut device, mut added, mut now) = (Device::default(), 0, start());
+    let mut step = |scheduler: &mut Scheduler, now: Instant, ends: u8| {
+        let (Decision::Run, plan) = decide_at(scheduler, now) else { return false };
+        device.take(&plan, &config);
+        commit(scheduler, &answer(&plan, if ends < 64 { END } else { 1 }));
+        true
+    };
+    for act in acts {
+        now += STEP;
+        match act {
+            Act::Add { prompt, max_tokens, priority } => {
+                scheduler.add(seq(added), Request { priority, ..request(prompt, max_tokens) }, now);
+                added += 1;
+            }
+            Act::Step { ends } => drop(step(&mut scheduler, now, ends)),
+            Act::Remove(id) => drop(scheduler.remove(seq(id))),
+            Act::Park(id) => scheduler.park(seq(id), now),
+            Act::Unpark(id) => scheduler.unpark(seq(id), now),
+        }
+    }
+    for _ in 0..10_000 {
+        (0..added).for_each(|id| scheduler.unpark(seq(id), now));
+        if !step(&mut scheduler, now, 255) {
+            break;
+        }
+    }
+    assert!(scheduler.is_empty(), "every sequence ends");
+    assert!(device.sequences.is_empty(), "every KV is dropped");
+}
+
+fn tuned() -> Config {
+    Config { width: WidthConfig::default(), prefill_chunk: 24, ..config() }
+}
+
+fn with_little_memory() -> Config {
+    Config { kv: Some(KvLimit { bytes: 32 * 100, bytes_per_position: 100, block: 8 }), ..with_rows(6) }
+}
+
+proptest! {
+    #[test]
+    fn plans_are_always_what_an_executor_relies_on(acts in prop::collection::vec(act(), 0..120)) {
+        run(config(), acts);
+    }
+
+    #[test]
+    fn also_where_the_width_moves(acts in prop::collection::vec(act(), 0..120)) {
+        run(tuned(), acts);
+    }
+
+    #[test]
+    fn also_where_memory_is_short(acts in prop::collection::vec(act(), 0..120)) {
+        run(with_little_memory(), acts);
+    }
+}

@@ -1,0 +1,145 @@
+use proptest::prelude::*;
+
+use super::super::width::Width;
+use super::*;
+
+/// A device's decode step in milliseconds, by rows.
+#[derive(Debug, Clone)]
+enum Device {
+    /// A fixed part, and a part for each row.
+    Linear(f64, f64),
+    /// The cost up to so many rows; the last stair goes on.
+    Staircase(Vec<(usize, f64)>),
+}
+
+impl Device {
+    fn step(&self, rows: usize) -> f64 {
+        match self {
+            Self::Linear(fixed, each) => fixed + each * rows as f64,
+            Self::Staircase(stairs) => {
+                let stair = stairs.iter().find(|(end, _)| rows <= *end);
+                stair.or(stairs.last()).map_or(1.0, |&(_, cost)| cost)
+            }
+        }
+    }
+
+    fn rate(&self, rows: usize) -> f64 {
+        rows as f64 / self.step(rows)
+    }
+
+    /// The most tokens a millisecond of any width that keeps the target.
+    fn best_rate(&self) -> f64 {
+        (2..=32).filter(|&rows| self.step(rows) <= 100.0).map(|rows| self.rate(rows)).fold(self.rate(2), f64::max)
+    }
+}
+
+fn tuned() -> Width {
+    Width::new(WidthConfig::default())
+}
+
+/// Runs full steps; returns the widths that were run.
+fn saturate(width: &mut Width, device: &Device, num_steps: usize) -> Vec<usize> {
+    (0..num_steps)
+        .map(|_| {
+            let rows = width.limit();
+            width.observe(rows, Duration::from_secs_f64(device.step(rows) / 1e3), true);
+            rows
+        })
+        .collect()
+}
+
+fn device() -> impl Strategy<Value = Device> {
+    let stairs = prop::collection::vec((1..12usize, 1.0..2.5f64), 1..8).prop_map(|steps| {
+        let (mut end, mut cost) = (0, 5.0);
+        let stairs = steps.into_iter().map(|(wide, factor)| {
+            end += wide;
+            cost *= factor;
+            (end, cost)
+        });
+        Device::Staircase(stairs.collect())
+    });
+    let linear = (1.0..20.0f64, 0.0..10.0f64).prop_map(|(fixed, each)| Device::Linear(fixed, each));
+    let flat = (0.1..50.0f64).prop_map(|cost| Device::Linear(cost, 0.0));
+    prop_oneof![stairs, linear, flat]
+}
+
+proptest! {
+    #[test]
+    fn it_settles_where_the_device_is_fast_and_stays_there(device in device()) {
+        let mut width = tuned();
+        saturate(&mut width, &device, 600);
+        let before = width.num_changes();
+        let run = saturate(&mut width, &device, 3_000);
+        let mean = run.iter().map(|&rows| rows as f64).sum::<f64>() / run.iter().map(|&rows| device.step(rows)).sum::<f64>();
+        prop_assert!(mean >= 0.9 * device.best_rate(), "{mean} of {}", device.best_rate());
+        prop_assert!(width.num_changes() - before <= 1, "{} changes", width.num_changes() - before);
+    }
+
+    #[test]
+    fn no_width_is_kept_that_misses_the_target_if_a_narrower_one_does_not(device in device()) {
+        let mut width = tuned();
+        saturate(&mut width, &device, 600);
+        prop_assert!(device.step(width.limit()) <= 100.0 || device.step(2) > 100.0, "{} rows", width.limit());
+    }
+
+    #[test]
+    fn noise_does_not_make_it_swing(noise in prop::collection::vec(0.97..1.03f64, 2_000)) {
+        let m3 = Device::Staircase(vec![(1, 6.4), (2, 7.0), (4, 8.2), (8, 14.1), (32, 20.4), (64, 39.6)]);
+        let mut width = tuned();
+        saturate(&mut width, &m3, 600);
+        let before = width.num_changes();
+        for noise in noise {
+            let rows = width.limit();
+            width.observe(rows, Duration::from_secs_f64(m3.step(rows) * noise / 1e3), true);
+        }
+        prop_assert!(width.num_changes() - before <= 2, "{} changes", width.num_changes() - before);
+    }
+}
+
+#[test]
+fn it_crosses_a_stair_on_which_the_next_wider_step_is_slower() {
+    let m3 = Device::Staircase(vec![(1, 6.4), (2, 7.0), (4, 8.2), (8, 14.1), (32, 20.4), (64, 39.6)]);
+    assert!(m3.rate(5) < m3.rate(4));
+    let mut width = tuned();
+    saturate(&mut width, &m3, 200);
+    assert_eq!(width.limit(), 32);
+}
+
+#[test]
+fn it_finds_the_end_of_a_stair_between_two_measured_widths() {
+    let device = Device::Staircase(vec![(4, 8.0), (24, 20.0), (64, 60.0)]);
+    let mut width = tuned();
+    saturate(&mut width, &device, 400);
+    assert!((21..=24).contains(&width.limit()), "{}", width.limit());
+}
+
+#[test]
+fn it_narrows_when_the_device_slows_down_and_widens_again_when_it_recovers() {
+    let fast = Device::Linear(5.0, 1.0);
+    let slow = Device::Linear(5.0, 6.0);
+    let mut width = tuned();
+    saturate(&mut width, &fast, 400);
+    let wide = width.limit();
+    saturate(&mut width, &slow, 400);
+    let narrow = width.limit();
+    assert!(wide >= 26 && narrow <= 16, "{wide} rows, then {narrow}");
+    saturate(&mut width, &fast, 6_000);
+    assert!(width.limit() >= 26, "{} rows", width.limit());
+}
+
+#[test]
+fn it_does_not_move_while_nobody_waits_for_a_place() {
+    let mut width = tuned();
+    for _ in 0..1_000 {
+        width.observe(4, STEP, false);
+    }
+    assert_eq!((width.limit(), width.num_changes()), (4, 0));
+}
+
+#[test]
+fn without_tuning_it_never_moves() {
+    let mut width = Width::new(WidthConfig { start: 3, tune: None, ..WidthConfig::default() });
+    let flat = Device::Linear(1.0, 0.0);
+    saturate(&mut width, &flat, 500);
+    assert_eq!(width.limit(), 3);
+}

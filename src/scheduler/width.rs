@@ -1,0 +1,132 @@
+//! How many sequences run together: the width at which the device gives most tokens a second, as far as its step times
+//! are known. A step's cost never falls with its rows, which bounds what a width between two measured ones can be worth:
+//! where that is enough, it is tried. So the limit finds its way over a staircase, where the next wider step is worse and
+//! a much wider one is better. What was not run for long is forgotten and tried again, since devices change.
+
+use std::time::Duration;
+
+use super::config::WidthConfig;
+use super::curve::Curve;
+
+/// A measured width must be better than the present one by so much.
+const LEAST_GAIN: f64 = 1.03;
+/// A width that was never run must promise so much more than the best that was.
+const LEAST_PROMISE: f64 = 1.05;
+/// Decode steps after which a width that was not run is forgotten.
+const FORGET_AFTER: u64 = 4_096;
+
+#[derive(Debug)]
+pub(super) struct Width {
+    config: WidthConfig,
+    limit: usize,
+    curve: Curve,
+    /// Full steps since the limit was last reconsidered.
+    num_full: u32,
+    num_changes: u64,
+}
+
+/// A width with its measured step time.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    width: usize,
+    seconds: f64,
+}
+
+impl Width {
+    pub(super) fn new(config: WidthConfig) -> Self {
+        let alpha = config.tune.map_or(0.3, |tune| tune.ema_alpha);
+        let limit = config.tune.map_or(config.start, |tune| config.start.clamp(tune.min, tune.max.max(tune.min)));
+        Self { config, limit, curve: Curve::by_size(alpha), num_full: 0, num_changes: 0 }
+    }
+
+    /// Sequences that may run together now.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How often the limit has moved.
+    pub(super) fn num_changes(&self) -> u64 {
+        self.num_changes
+    }
+
+    /// What a step that only decodes so many rows takes, once anything like it was measured.
+    pub(super) fn step_time(&self, num_rows: usize) -> Option<Duration> {
+        self.curve.cost(num_rows)
+    }
+
+    /// Measured step times by rows.
+    pub(super) fn measured(&self) -> impl Iterator<Item = (f64, Duration)> {
+        self.curve.measured()
+    }
+
+    /// Takes the time of a step that only decoded. `is_wanted` says whether more sequences wait than the limit lets run:
+    /// only then does the limit matter.
+    pub(super) fn observe(&mut self, num_rows: usize, took: Duration, is_wanted: bool) {
+        self.curve.observe(num_rows, took);
+        let Some(tune) = self.config.tune else { return };
+        if !is_wanted || num_rows < self.limit {
+            return;
+        }
+        self.num_full += 1;
+        // The first look comes at once: a burst that finds a new engine should not wait for it to settle.
+        if self.num_full >= tune.interval || self.num_changes == 0 {
+            self.num_full = 0;
+            self.curve.forget(FORGET_AFTER);
+            self.move_to(self.better(tune.min, tune.max));
+        }
+    }
+
+    fn move_to(&mut self, limit: usize) {
+        self.num_changes += u64::from(limit != self.limit);
+        self.limit = limit;
+    }
+
+    /// The width to go on with.
+    fn better(&self, min: usize, max: usize) -> usize {
+        let target = self.config.step_target.as_secs_f64();
+        let allowed = |known: &Known| known.seconds <= target;
+        let best = self.known().filter(|known| (min..=max).contains(&known.width)).filter(allowed);
+        let Some(best) = best.max_by(|a, b| a.rate().total_cmp(&b.rate())) else {
+            return self.narrower(min);
+        };
+        if let Some(untried) = self.promising(min, max).filter(|(_, promise)| *promise > best.rate() * LEAST_PROMISE) {
+            return untried.0;
+        }
+        let present = self.known().find(|known| known.width == self.limit).filter(allowed);
+        match present {
+            Some(present) if best.rate() <= present.rate() * LEAST_GAIN => self.limit,
+            _ => best.width,
+        }
+    }
+
+    /// Nothing that was run keeps the target: half-way to the narrowest from the narrowest that was.
+    fn narrower(&self, min: usize) -> usize {
+        let narrowest = self.known().map(|known| known.width).find(|&width| width >= min).unwrap_or(min);
+        usize::midpoint(min, narrowest)
+    }
+
+    /// A width that was never run, with what can be gained there. Of those between two that were, the widest is worth
+    /// most and costs no less than the narrower of the two; they are searched by halves.
+    fn promising(&self, min: usize, max: usize) -> Option<(usize, f64)> {
+        let target = self.config.step_target.as_secs_f64();
+        let ends = self.known().map(|known| known.width).chain([max + 1]).skip(1);
+        let untried = self.known().zip(ends).filter(|(below, _)| below.seconds <= target).filter_map(|(below, end)| {
+            let half = if end > max { max } else { usize::midpoint(below.width, end) };
+            let promise = Known { width: end.min(max + 1) - 1, ..below }.rate();
+            (half > below.width && (min..=max).contains(&half)).then_some((half, promise))
+        });
+        untried.max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "every bucket is one whole width")]
+    fn known(&self) -> impl Iterator<Item = Known> {
+        self.curve.measured().map(|(size, cost)| Known { width: size as usize, seconds: cost.as_secs_f64() })
+    }
+}
+
+impl Known {
+    /// Tokens a second. A device that takes no time serves more the wider the step is.
+    fn rate(self) -> f64 {
+        self.width as f64 / self.seconds.max(1e-9)
+    }
+}

@@ -1,0 +1,66 @@
+//! With products in one fixed shape, a row's bits do not depend on its company, whatever the BLAS. `npm test` runs these
+//! with OpenBLAS as well, whose results do depend on the shape of a product.
+
+use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
+use mlx_serving::request::SamplingParams;
+
+use super::against_itself::{LENGTHS, alone, outcome, prompt};
+use super::driver::{ANSWER, Driver};
+use super::folders::folder;
+
+/// Full precision with fused attention, full precision and half precision out of MLX's operations, quantized.
+const MODELS: [(&str, AttentionKind); 4] = [
+    ("base", AttentionKind::Auto),
+    ("base", AttentionKind::Composed),
+    ("f16", AttentionKind::Auto),
+    ("q4-g64", AttentionKind::Auto),
+];
+
+fn open((case, attention): (&str, AttentionKind)) -> MlxExecutor {
+    let backend = MlxBackend::new().expect("a backend").deterministic(true);
+    backend.with_attention(attention).open_mlx(&folder(case)).expect("a model")
+}
+
+#[test]
+fn a_row_is_the_same_alone_and_at_every_load() {
+    for model in MODELS {
+        let mut executor = open(model);
+        let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX));
+        for num_others in [1, 20] {
+            let mut driver = Driver::new(&mut executor);
+            for (id, len) in (0..).zip(LENGTHS) {
+                driver.add(id, &prompt(len), SamplingParams::GREEDY);
+                driver.run(3);
+            }
+            (100..100 + num_others).for_each(|id| driver.add(id, &prompt(9), SamplingParams::GREEDY));
+            driver.run(ANSWER);
+            for (id, expected) in (0..).zip(&expected) {
+                assert_eq!(outcome(&mut driver, id), *expected, "{model:?}, row {id} beside {num_others}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_however_its_prompt_is_cut_where_attention_is_fused() {
+    let mut executor = open(MODELS[0]);
+    let expected = alone(&mut executor, &prompt(300), usize::MAX);
+    for chunk in [1, 5, 16, 100, 299] {
+        assert_eq!(alone(&mut executor, &prompt(300), chunk), expected, "chunks of {chunk}");
+    }
+}
+
+#[test]
+fn a_row_that_is_computed_again_goes_on_with_the_same_bits_where_attention_is_fused() {
+    let mut executor = open(MODELS[0]);
+    let whole = alone(&mut executor, &prompt(33), usize::MAX);
+    for num_known in [1, 20, ANSWER - 1] {
+        let known: Vec<_> = prompt(33).into_iter().chain(whole.0[..num_known].iter().copied()).collect();
+        let mut driver = Driver::new(&mut executor);
+        driver.add(0, &known, SamplingParams::GREEDY);
+        driver.add(1, &prompt(300), SamplingParams::GREEDY);
+        driver.run(ANSWER - num_known);
+        let (tokens, bits) = outcome(&mut driver, 0);
+        assert_eq!((&tokens[..], bits), (&whole.0[num_known..], whole.1.clone()), "after {num_known} tokens");
+    }
+}

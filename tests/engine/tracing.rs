@@ -1,0 +1,60 @@
+//! Every admission is an event that says why it came then.
+
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+
+use mlx_serving::engine::Config;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::support::{Caller, draft};
+
+/// Keeps what is said under the scheduler's name.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<String>>>);
+
+struct Fields<'a>(&'a mut String);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{field}={value:?} ").expect("a string takes it");
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "mlx_serving::scheduler"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut Fields(&mut line));
+        self.0.lock().expect("not poisoned").push(line);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn an_admission_is_told_with_its_reason() {
+    let listener = Listener::default();
+    // The engine thread is not this one, so the listener is everybody's.
+    tracing::subscriber::set_global_default(listener.clone()).expect("nobody else listens");
+    let caller = Caller::with(&Config::default(), "instant", Vec::new());
+    caller.ask(draft("one two", 3));
+    let told = listener.0.lock().expect("not poisoned").join("\n");
+    for part in ["admitted", "reason=FastPath", "depth=1", "tier=Medium", "waited_us="] {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+}

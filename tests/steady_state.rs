@@ -1,0 +1,72 @@
+//! In steady state the scheduler decides without allocating: what a decode step needs was there before. A test program of
+//! its own, since it counts every allocation of its process.
+
+#![expect(unsafe_code, reason = "an allocator is unsafe to implement")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mlx_serving::request::{Priority, Request, SamplingParams, SequenceId, StopRules};
+use mlx_serving::scheduler::plan::{Plan, StepOutput};
+use mlx_serving::scheduler::{Config, Decision, Scheduler, Status, WidthConfig};
+
+struct Counting;
+
+static NUM_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        NUM_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn request() -> Request {
+    Request {
+        prompt: vec![1; 100].into(),
+        sampling: SamplingParams::GREEDY,
+        stop: StopRules { max_tokens: 2_000, end_tokens: [0].into(), stop_sequences: Vec::new() },
+        deadline: Some(Instant::now() + Duration::from_hours(1)),
+        priority: Priority::Default,
+        tenant: Some("somebody".into()),
+    }
+}
+
+#[test]
+fn a_decode_step_allocates_nothing() {
+    let width = WidthConfig { start: 32, ..WidthConfig::default() };
+    let mut scheduler = Scheduler::new(Config { width, ..Config::default() });
+    let now = Instant::now();
+    (0..200).for_each(|id| scheduler.add(SequenceId(id), request(), now));
+    let (mut plan, mut output) = (Plan::default(), StepOutput::default());
+    let (mut drawn, mut expired, mut status) = (Vec::new(), Vec::new(), Status::default());
+    let mut step = |num_steps: usize| {
+        let before = NUM_ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..num_steps {
+            scheduler.expire(now, &mut expired);
+            assert_eq!(scheduler.next(now, 0, &mut plan), Decision::Run);
+            output.step = plan.step;
+            output.tokens.clear();
+            output.tokens.extend(plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, 7)));
+            drawn.clear();
+            scheduler.commit(&output, Duration::from_millis(5), &mut drawn);
+            scheduler.admissions().for_each(drop);
+            scheduler.write_status(&mut status);
+        }
+        NUM_ALLOCATIONS.load(Ordering::Relaxed) - before
+    };
+    assert!(step(200) > 0, "the allocator counts");
+    assert_eq!(step(1_000), 0);
+    assert_eq!((drawn.len(), status.load.num_running, status.load.num_queued), (32, 32, 168));
+}
