@@ -17,6 +17,7 @@ import { installedPlatforms, installInto, NPM, NPM_WITHOUT_OPTIONAL, OTHERS } fr
 import { PREPARATIONS, PROGRAMS, run, SINCE_STRIPPED, STRIPPED, writePrograms } from './smoke/programs.mjs'
 import { startRegistry } from './smoke/registry.mjs'
 import { installTools, otherNodes, tool } from './smoke/tools.mjs'
+import { releasedVersion } from './tarballs.mjs'
 import { phase } from './terminal.mjs'
 
 const { values: options } = parseArgs({ options: { quick: { type: 'boolean' }, from: { type: 'string' } } })
@@ -102,7 +103,7 @@ async function checkDeclarations([tarball]) {
 
 /** Tarballs that are there already, the package's own first. */
 function packedIn(folder) {
-  const names = readdirSync(folder).filter(name => name.endsWith('.tgz'))
+  const names = readdirSync(folder).filter(name => name.endsWith(`-${releasedVersion()}.tgz`))
   return names.sort((one, other) => one.length - other.length).map(name => join(folder, name))
 }
 
