@@ -58,7 +58,7 @@ async function checkNpm(place) {
   const major = process.versions.node.split('.')[0]
   const nodes = { ...(options.quick ? {} : otherNodes()), [major]: process.execPath }
   for (const [version, node] of Object.entries(nodes)) {
-    const programs = version >= SINCE_STRIPPED ? [...PROGRAMS, STRIPPED] : PROGRAMS
+    const programs = Number(version) >= SINCE_STRIPPED ? [...PROGRAMS, STRIPPED] : PROGRAMS
     for (const [title, args] of programs)
       await checkAnswer(`Node ${version}: ${title}`, () => run(folder, node, args), place.missing)
   }
