@@ -81,7 +81,7 @@ fn what_is_cut_away_is_decided_at_temperature_one_and_never_drawn() {
     let rank = |token: usize| full.iter().filter(|other| **other > full[token]).count();
     let above = |token: usize| full.iter().filter(|other| **other > full[token]).sum::<f64>();
     for (top_k, min_p, top_p) in [(3, 0.0_f32, 1.0_f32), (0, 0.1, 1.0), (5, 0.2, 1.0), (2, 0.0, 0.9), (6, 0.05, 0.8)] {
-        let params = SamplingParams { top_k, min_p, top_p, ..params(3.0, 1.0, 0) };
+        let params = SamplingParams { top_p, top_k, min_p, ..params(3.0, 1.0, 0) };
         let kept = |token: usize| {
             (top_k == 0 || rank(token) < top_k as usize)
                 && full[token] >= f64::from(min_p) * most
