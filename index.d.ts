@@ -353,6 +353,40 @@ export interface SamplingOptions {
    */
   topP?: number
   /**
+   * Draws from this many of the most probable tokens; 0 from all. Tokens as probable as the last one are kept with it.
+   * Like `topP` and `minP` it is judged before the temperature is applied. Without effect at temperature 0.
+   *
+   * @default the model's `generation_config.json`, else 0
+   */
+  topK?: number
+  /**
+   * Draws from tokens that are at least this times as probable as the most probable one, from 0 to 1. Without effect at
+   * temperature 0.
+   *
+   * @default the model's `generation_config.json`, else 0
+   */
+  minP?: number
+  /**
+   * Makes tokens less likely that appeared recently, in the prompt or the answer: their logits are divided by this where
+   * positive and multiplied where negative. From 0.01 to 10; below 1 it makes them more likely.
+   *
+   * @default the model's `generation_config.json`, else 1
+   */
+  repetitionPenalty?: number
+  /** How many of the last tokens count as recent. @default 20 */
+  repetitionContextTokens?: number
+  /** Taken from the logit of every token that the answer has so far, from -2 to 2. @default 0 */
+  presencePenalty?: number
+  /** The same for each time the answer has it, from -2 to 2. @default 0 */
+  frequencyPenalty?: number
+  /**
+   * Added to the logits of tokens, by token id, from -100 to 100 each: -100 all but forbids a token, 100 all but forces
+   * it. At most 4096 tokens.
+   *
+   * @default {}
+   */
+  logitBias?: Record<number, number>
+  /**
    * Makes a drawn answer reproducible: it depends on prompt, params and seed alone, not on what else is running.
    *
    * @default a random one; it is in the result
@@ -360,6 +394,12 @@ export interface SamplingOptions {
   seed?: number
   /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
   stopSequences?: string[]
+  /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
+  stopTokenIds?: number[] | Uint32Array
+  /** The model's own end-of-turn tokens do not end the answer. @default false */
+  ignoreEos?: boolean
+  /** No token that would end the answer is drawn before it has this many; stop sequences may. @default 0 */
+  minTokens?: number
 }
 
 /** One turn of a conversation. */

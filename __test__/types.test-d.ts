@@ -45,7 +45,7 @@ export function isRejected(): void {
   // @ts-expect-error: one of prompt and messages
   engine.generate({ model })
   // @ts-expect-error: an option that is not there
-  engine.generate({ model, prompt: 'a', topK: 4 })
+  engine.generate({ model, prompt: 'a', beams: 4 })
   // @ts-expect-error: a handle is the engine's to make
   model.state = 'unloaded'
 }

@@ -7,7 +7,6 @@
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use mlx_serving::error::Result;
 use mlx_serving::executor::mlx::MlxBackend;
 use mlx_serving::executor::{Backend, Executor};
 use mlx_serving::hub;
-use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
+use mlx_serving::request::{SequenceId, TokenId};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
 
 #[derive(Deserialize)]
@@ -93,10 +92,8 @@ impl BareLoop {
 
     fn admissions(&mut self, job: &Job) -> Vec<Admission> {
         let admissions = job.prompts.iter().zip(self.next_sequence..).map(|(prompt, id)| Admission {
-            sequence: SequenceId(id),
-            prompt: Arc::from(prompt.tokens.as_slice()),
-            sampling: SamplingParams::GREEDY,
             max_positions: prompt.tokens.len() + job.num_tokens,
+            ..Admission::of(SequenceId(id), &prompt.tokens)
         });
         let admissions: Vec<_> = admissions.collect();
         self.next_sequence += admissions.len() as u64;

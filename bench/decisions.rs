@@ -18,7 +18,8 @@ fn request(id: u64) -> Request {
     Request {
         prompt: vec![1; 100].into(),
         sampling: SamplingParams::GREEDY,
-        stop: StopRules { max_tokens: NUM_RUNNING, end_tokens: [0].into(), stop_sequences: Vec::new() },
+        logit_bias: [].into(),
+        stop: StopRules { max_tokens: NUM_RUNNING, end_tokens: [0].into(), min_tokens: 0, stop_sequences: Vec::new() },
         deadline: Some(Instant::now() + Duration::from_secs(36_000 + id % 1_000)),
         priority: [Priority::Default, Priority::Background, Priority::Urgent][usize::try_from(id % 3).unwrap_or(0)],
         tenant: Some(format!("tenant {}", id % 17).into()),

@@ -18,6 +18,9 @@ impl fmt::Display for SequenceId {
     }
 }
 
+/// Recent tokens, where a penalty on repetition does not say how many: as many as in mlx-lm.
+pub const DEFAULT_REPETITION_CONTEXT: u32 = 20;
+
 /// How the next token is drawn from the model's distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingParams {
@@ -25,17 +28,50 @@ pub struct SamplingParams {
     pub temperature: f32,
     /// Draw from the smallest set of tokens whose probabilities add up to this; 1 keeps all.
     pub top_p: f32,
+    /// Draw from this many of the most probable tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Draw from tokens at least this times as probable as the most probable one; 0 keeps all.
+    pub min_p: f32,
+    /// Logits of recent tokens are divided by this where positive and multiplied where negative; 1 leaves them.
+    pub repetition_penalty: f32,
+    /// How many of the last tokens, prompt included, are recent.
+    pub repetition_context: u32,
+    /// Taken from the logit of every token of the answer so far; 0 leaves it.
+    pub presence_penalty: f32,
+    /// The same, for each time the token was said.
+    pub frequency_penalty: f32,
     /// The draw at a position depends on (prompt, parameters, seed) alone, never on the batch.
     pub seed: u64,
 }
 
 impl SamplingParams {
     /// Always the most probable token.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        repetition_penalty: 1.0,
+        repetition_context: DEFAULT_REPETITION_CONTEXT,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        seed: 0,
+    };
 
     /// Whether the most probable token is taken without a draw.
     pub fn is_greedy(&self) -> bool {
         self.temperature <= 0.0
+    }
+
+    /// Whether the draw depends on the tokens before it.
+    pub fn penalizes(&self) -> bool {
+        self.penalizes_repetition() || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
+    /// Whether recent tokens are penalized.
+    #[expect(clippy::float_cmp, reason = "exactly 1 is off")]
+    pub fn penalizes_repetition(&self) -> bool {
+        self.repetition_penalty != 1.0
     }
 }
 
@@ -46,6 +82,8 @@ pub struct StopRules {
     pub max_tokens: usize,
     /// Any of these ends the answer; the token itself is counted but its text is not delivered.
     pub end_tokens: Arc<[TokenId]>,
+    /// None of them is drawn before the answer has this many tokens.
+    pub min_tokens: usize,
     /// Any of these texts ends the answer; neither it nor anything after it is delivered.
     pub stop_sequences: Vec<String>,
 }
@@ -69,6 +107,8 @@ pub struct Request {
     pub prompt: Arc<[TokenId]>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// Added to the logits of these tokens, each named once.
+    pub logit_bias: Arc<[(TokenId, f32)]>,
     /// When it ends.
     pub stop: StopRules,
     /// The moment after which the caller has no use for the answer.

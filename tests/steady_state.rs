@@ -36,7 +36,8 @@ fn request() -> Request {
     Request {
         prompt: vec![1; 100].into(),
         sampling: SamplingParams::GREEDY,
-        stop: StopRules { max_tokens: 2_000, end_tokens: [0].into(), stop_sequences: Vec::new() },
+        logit_bias: [].into(),
+        stop: StopRules { max_tokens: 2_000, end_tokens: [0].into(), min_tokens: 0, stop_sequences: Vec::new() },
         deadline: Some(Instant::now() + Duration::from_hours(1)),
         priority: Priority::Default,
         tenant: Some("somebody".into()),

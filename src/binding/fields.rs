@@ -88,6 +88,15 @@ impl<'env> Fields<'env> {
         whole(number).ok_or_else(not_whole).map(Some)
     }
 
+    /// On or off.
+    pub(super) fn switch(&mut self, name: &'static str) -> Read<Option<bool>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        match value.get_type()? {
+            ValueType::Boolean => Ok(Some(bool::from_unknown(value)?)),
+            _ => Err(self.wrong(name, &format!("must be true or false, not {}", kind(&value)?))),
+        }
+    }
+
     /// A text.
     pub(super) fn string(&mut self, name: &'static str) -> Read<Option<String>> {
         let Some(value) = self.value(name)? else { return Ok(None) };

@@ -13,9 +13,14 @@ use crate::error::{Code, Error};
 use crate::request::Priority;
 use crate::text::{Message, validate_stop_sequences};
 
-use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements, is_array, string, whole, wrong};
+use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements, entries, is_array, string, whole, wrong};
 
 const CODE: Code = Code::InvalidParams;
+
+/// A logit changed by so much decides by itself.
+const MAX_BIAS: f64 = 100.0;
+/// Far more than anybody needs; each costs a little in every step.
+const MAX_BIASES: usize = 4096;
 
 /// The name of a tenant is held as long as it has something waiting.
 const MAX_TENANT_BYTES: usize = 256;
@@ -28,6 +33,16 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
     let temperature = fields.number("temperature", 0.0..=2.0)?;
     let top_p = fields.number("topP", 0.0..=1.0)?;
+    let top_k = fields.integer("topK", 0..=u64::from(u32::MAX))?;
+    let min_p = fields.number("minP", 0.0..=1.0)?;
+    let repetition_penalty = fields.number("repetitionPenalty", 0.01..=10.0)?;
+    let repetition_context = fields.integer("repetitionContextTokens", 1..=u64::from(u32::MAX))?;
+    let presence_penalty = fields.number("presencePenalty", -2.0..=2.0)?;
+    let frequency_penalty = fields.number("frequencyPenalty", -2.0..=2.0)?;
+    let logit_bias = fields.value("logitBias")?.map_or(Ok(Vec::new()), read_logit_bias)?;
+    let stop_tokens = fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), |ids| read_tokens("stopTokenIds", ids))?;
+    let ignore_eos = fields.switch("ignoreEos")?.unwrap_or(false);
+    let min_tokens = fields.integer("minTokens", 0..=MAX_SAFE_INTEGER)?.unwrap_or(0);
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
     fields.finish()?;
@@ -40,12 +55,50 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         max_tokens: max_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
         temperature: temperature.map(single),
         top_p: top_p.map(single),
+        top_k: top_k.map(small),
+        min_p: min_p.map(single),
+        repetition_penalty: repetition_penalty.map(single),
+        repetition_context: repetition_context.map(small),
+        presence_penalty: presence_penalty.map(single),
+        frequency_penalty: frequency_penalty.map(single),
+        logit_bias,
+        stop_tokens,
+        ignore_eos,
+        min_tokens: usize::try_from(min_tokens).unwrap_or(usize::MAX),
         seed: seed.unwrap_or_else(random_seed),
         stop_sequences,
         deadline,
         priority,
         tenant,
     })
+}
+
+/// Token ids as keys, what is added to their logits as values.
+fn read_logit_bias(value: Unknown<'_>) -> Read<Vec<(u32, f32)>> {
+    let mut biases = Vec::new();
+    for (key, value) in entries("logitBias", CODE, value)? {
+        let path = format!("logitBias.{key}");
+        // A canonical number only, so that no token can be named twice.
+        let token = key.parse::<u32>().ok().filter(|token| token.to_string() == key);
+        let token = token.ok_or_else(|| wrong(CODE, &path, "must be named by a token id: a whole number from 0"))?;
+        let Some(value) = value else { continue };
+        let bias = if value.get_type()? == ValueType::Number { f64::from_unknown(value)? } else { f64::NAN };
+        if !(-MAX_BIAS..=MAX_BIAS).contains(&bias) {
+            return Err(wrong(CODE, &path, "must be a number from -100 to 100").into());
+        }
+        biases.push((token, single(bias)));
+    }
+    match biases.len() {
+        0..=MAX_BIASES => Ok(biases),
+        more => Err(wrong(CODE, "logitBias", "must name at most 4096 tokens")
+            .with_limit(MAX_BIASES as f64, more as f64)
+            .into()),
+    }
+}
+
+/// A number whose range was checked to fit.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// How a generation is run.

@@ -40,6 +40,26 @@ pub struct Draft {
     pub temperature: Option<f32>,
     /// Likewise.
     pub top_p: Option<f32>,
+    /// Likewise.
+    pub top_k: Option<u32>,
+    /// Likewise.
+    pub min_p: Option<f32>,
+    /// Likewise.
+    pub repetition_penalty: Option<f32>,
+    /// How many tokens it looks back.
+    pub repetition_context: Option<u32>,
+    /// Taken from the logit of what was said.
+    pub presence_penalty: Option<f32>,
+    /// The same for each time.
+    pub frequency_penalty: Option<f32>,
+    /// Added to the logits of tokens, each named once.
+    pub logit_bias: Vec<(TokenId, f32)>,
+    /// Tokens that end the answer, besides the model's own.
+    pub stop_tokens: Vec<TokenId>,
+    /// The model's own do not end it.
+    pub ignore_eos: bool,
+    /// No token that would end it is drawn before it has this many.
+    pub min_tokens: usize,
     /// Already drawn at random where the caller gave none.
     pub seed: u64,
     /// Texts that end the answer.
@@ -60,6 +80,8 @@ pub(super) struct ModelRules {
     pub(super) context_length: usize,
     /// Token ids are below this.
     pub(super) vocab_size: usize,
+    /// The model's own.
+    end_tokens: Arc<[TokenId]>,
     /// What all sequences of the model may hold together.
     kv: Option<KvLimit>,
     /// Requests that were accepted and whose prompt is not ready.
@@ -75,7 +97,9 @@ impl ModelRules {
         coming: Arc<AtomicUsize>,
     ) -> Self {
         let Opened { limits: Limits { context_length, vocab_size, .. }, kv } = opened;
-        Self { text, context_length, vocab_size, kv, coming, defaults: default_sampling(generation_config) }
+        let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
+        let defaults = default_sampling(generation_config);
+        Self { text, context_length, vocab_size, end_tokens, kv, coming, defaults }
     }
 
     /// Turns a draft into a request, or says what is wrong with it.
@@ -85,18 +109,18 @@ impl ModelRules {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
         }
         self.check_tokens(&prompt)?;
+        self.check_named("logitBias", draft.logit_bias.iter().map(|(token, _)| *token))?;
+        let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
+        let sampling = self.sampling(&draft);
         let stop = StopRules {
-            max_tokens: self.max_tokens(prompt.len(), draft.max_tokens)?,
-            end_tokens: Arc::clone(self.text.end_tokens()),
+            max_tokens,
+            end_tokens: self.end_tokens(&draft)?,
+            min_tokens: min_tokens(&draft, max_tokens)?,
             stop_sequences: draft.stop_sequences,
         };
-        let sampling = SamplingParams {
-            temperature: draft.temperature.unwrap_or(self.defaults.temperature),
-            top_p: draft.top_p.unwrap_or(self.defaults.top_p),
-            seed: draft.seed,
-        };
-        let Draft { deadline, priority, tenant, .. } = draft;
-        let request = Request { prompt: prompt.into(), sampling, stop, deadline, priority, tenant };
+        let Draft { deadline, priority, tenant, logit_bias, .. } = draft;
+        let logit_bias = logit_bias.into();
+        let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, deadline, priority, tenant };
         self.check_memory(&request)?;
         Ok(request)
     }
@@ -107,6 +131,39 @@ impl ModelRules {
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
             Prompt::Messages(messages) => self.text.encode_rendered(&self.text.render(messages)?),
         }
+    }
+
+    fn sampling(&self, draft: &Draft) -> SamplingParams {
+        let SamplingParams { presence_penalty, frequency_penalty, repetition_context, .. } = SamplingParams::GREEDY;
+        SamplingParams {
+            temperature: draft.temperature.unwrap_or(self.defaults.temperature),
+            top_p: draft.top_p.unwrap_or(self.defaults.top_p),
+            top_k: draft.top_k.unwrap_or(self.defaults.top_k),
+            min_p: draft.min_p.unwrap_or(self.defaults.min_p),
+            repetition_penalty: draft.repetition_penalty.unwrap_or(self.defaults.repetition_penalty),
+            repetition_context: draft.repetition_context.unwrap_or(repetition_context),
+            presence_penalty: draft.presence_penalty.unwrap_or(presence_penalty),
+            frequency_penalty: draft.frequency_penalty.unwrap_or(frequency_penalty),
+            seed: draft.seed,
+        }
+    }
+
+    /// What ends an answer. A tokenizer may name more ids than there are embedding rows; those could never be drawn.
+    fn end_tokens(&self, draft: &Draft) -> Result<Arc<[TokenId]>> {
+        self.check_named("stopTokenIds", draft.stop_tokens.iter().copied())?;
+        if draft.stop_tokens.is_empty() && !draft.ignore_eos {
+            return Ok(Arc::clone(&self.end_tokens));
+        }
+        let own = if draft.ignore_eos { &[][..] } else { &self.end_tokens[..] };
+        Ok(own.iter().chain(&draft.stop_tokens).copied().collect())
+    }
+
+    /// A scatter beyond the vocabulary would corrupt memory: MLX does not check.
+    fn check_named(&self, param: &str, mut tokens: impl Iterator<Item = TokenId>) -> Result<()> {
+        let limit = self.vocab_size;
+        let Some(token) = tokens.find(|token| *token as usize >= limit) else { return Ok(()) };
+        let message = format!("names token {token}, which is outside the vocabulary of {limit}");
+        Err(Error::invalid(param, message).with_limit(limit as f64, f64::from(token)))
     }
 
     /// A gather beyond the embedding rows would kill the process: MLX does not check.
@@ -164,5 +221,17 @@ fn default_sampling(generation_config: &Value) -> SamplingParams {
     let samples = generation_config.get("do_sample").and_then(Value::as_bool).unwrap_or(false);
     let temperature = number("temperature").filter(|t| samples && (0.0..=2.0).contains(t)).unwrap_or(0.0);
     let top_p = number("top_p").filter(|p| *p > 0.0 && *p <= 1.0).unwrap_or(1.0);
-    SamplingParams { temperature, top_p, seed: 0 }
+    let top_k = generation_config.get("top_k").and_then(Value::as_u64).and_then(|k| u32::try_from(k).ok()).unwrap_or(0);
+    let min_p = number("min_p").filter(|p| (0.0..=1.0).contains(p)).unwrap_or(0.0);
+    let repetition_penalty = number("repetition_penalty").filter(|p| (0.01..=10.0).contains(p)).unwrap_or(1.0);
+    SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, ..SamplingParams::GREEDY }
+}
+
+/// An answer cannot be longer than it may be.
+fn min_tokens(draft: &Draft, max_tokens: usize) -> Result<usize> {
+    if draft.min_tokens <= max_tokens {
+        return Ok(draft.min_tokens);
+    }
+    let message = format!("is {}, but at most {max_tokens} tokens may be generated", draft.min_tokens);
+    Err(Error::invalid("minTokens", message).with_limit(max_tokens as f64, draft.min_tokens as f64))
 }

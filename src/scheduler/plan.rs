@@ -25,10 +25,34 @@ pub struct Admission {
     pub sequence: SequenceId,
     /// Its prompt.
     pub prompt: Arc<[TokenId]>,
+    /// How much of it is the caller's: the rest was generated before the sequence began anew.
+    pub num_prompt: usize,
     /// How its tokens are drawn. The draw at a position is keyed by (seed, position).
     pub sampling: SamplingParams,
+    /// Added to the logits of these tokens, each named once.
+    pub logit_bias: Arc<[(TokenId, f32)]>,
+    /// These are not drawn before `min_tokens` were.
+    pub end_tokens: Arc<[TokenId]>,
+    /// See `end_tokens`.
+    pub min_tokens: usize,
     /// It never occupies more positions than this.
     pub max_positions: usize,
+}
+
+impl Admission {
+    /// A greedy continuation of a prompt, of any length.
+    pub fn of(sequence: SequenceId, prompt: &[TokenId]) -> Self {
+        Self {
+            sequence,
+            prompt: prompt.into(),
+            num_prompt: prompt.len(),
+            sampling: SamplingParams::GREEDY,
+            logit_bias: Arc::default(),
+            end_tokens: Arc::default(),
+            min_tokens: 0,
+            max_positions: usize::MAX,
+        }
+    }
 }
 
 /// Tokens of one sequence that this step feeds to the model.

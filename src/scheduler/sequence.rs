@@ -31,6 +31,7 @@ pub(super) struct Sequence {
     /// Set while the reader is behind: the sequence keeps its KV and is left out of plans.
     pub(super) parked_at: Option<Instant>,
     sampling: SamplingParams,
+    logit_bias: Arc<[(TokenId, f32)]>,
     stop: StopRules,
     max_positions: usize,
     /// The tokens handed to the executor at admission: the prompt, and after a restart what was generated before it.
@@ -60,6 +61,7 @@ impl Sequence {
             since_step: 0,
             parked_at: None,
             sampling: request.sampling,
+            logit_bias: Arc::clone(&request.logit_bias),
             max_positions: request.max_positions(),
             stop: request.stop,
             known: request.prompt,
@@ -82,7 +84,11 @@ impl Sequence {
         Some(Admission {
             sequence: self.id,
             prompt: Arc::clone(&self.known),
+            num_prompt: self.known.len() - self.num_read_before,
             sampling: self.sampling,
+            logit_bias: Arc::clone(&self.logit_bias),
+            end_tokens: Arc::clone(&self.stop.end_tokens),
+            min_tokens: self.stop.min_tokens,
             max_positions: self.max_positions,
         })
     }

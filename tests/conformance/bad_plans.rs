@@ -34,8 +34,9 @@ fn admission(change: impl FnOnce(&mut Plan)) -> Plan {
 
 fn bad_plans() -> Vec<(&'static str, Plan)> {
     let next = next_row();
-    let sampling =
-        |temperature, top_p| admission(|plan| plan.admit[0].sampling = SamplingParams { temperature, top_p, seed: 1 });
+    let sampling = |temperature, top_p| {
+        admission(|plan| plan.admit[0].sampling = SamplingParams { temperature, top_p, ..SamplingParams::GREEDY })
+    };
     vec![
         ("an unknown sequence", rows([Row { sequence: SequenceId(9), ..next }])),
         ("a sequence twice", rows([next, next])),

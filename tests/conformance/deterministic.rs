@@ -1,5 +1,5 @@
 //! With products in one fixed shape, a row's bits do not depend on its company, whatever the BLAS. `npm test` runs these
-//! with OpenBLAS as well, whose results do depend on the shape of a product.
+//! with `OpenBLAS` as well, whose results do depend on the shape of a product.
 
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
 use mlx_serving::request::SamplingParams;

@@ -46,7 +46,7 @@ impl<'a> Driver<'a> {
     pub(crate) fn add(&mut self, id: u64, prompt: &[TokenId], sampling: SamplingParams) {
         let (sequence, prompt): (_, Arc<[TokenId]>) = (SequenceId(id), prompt.into());
         let max_positions = self.executor.limits().context_length;
-        self.admissions.push(Admission { sequence, prompt: Arc::clone(&prompt), sampling, max_positions });
+        self.admissions.push(Admission { sampling, max_positions, ..Admission::of(sequence, &prompt) });
         self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new() });
     }
 
@@ -133,12 +133,7 @@ pub(crate) const ANSWER: usize = 64;
 pub(crate) fn first_step(id: u64, prompt: &[TokenId]) -> Plan {
     let sequence = SequenceId(id);
     let row = Row { sequence, start: 0, feed: Feed::Prompt { len: prompt.len() }, sample: true };
-    let admission = Admission {
-        sequence,
-        prompt: prompt.into(),
-        sampling: SamplingParams::GREEDY,
-        max_positions: prompt.len() + 8,
-    };
+    let admission = Admission { max_positions: prompt.len() + 8, ..Admission::of(sequence, prompt) };
     Plan { admit: vec![admission], rows: vec![row], ..Plan::default() }
 }
 

@@ -10,7 +10,7 @@ use super::folders::{expected, open};
 const PROMPT: [TokenId; 5] = [9, 8, 7, 6, 5];
 
 fn warm(seed: u64) -> SamplingParams {
-    SamplingParams { temperature: 0.9, top_p: 1.0, seed }
+    SamplingParams { temperature: 0.9, seed, ..SamplingParams::GREEDY }
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_temperature_close_to_zero_is_greedy() {
     let mut executor = open("base", AttentionKind::Auto);
     for expected in expected("base") {
         for temperature in [1e-6, f32::MIN_POSITIVE, 1e-44] {
-            let cold = SamplingParams { temperature, top_p: 1.0, seed: 5 };
+            let cold = SamplingParams { temperature, seed: 5, ..SamplingParams::GREEDY };
             assert_eq!(generate(&mut executor, &expected.prompt, cold), expected.tokens, "at {temperature:e}");
         }
     }
@@ -55,7 +55,7 @@ fn a_nucleus_of_one_token_is_greedy() {
     let mut executor = open("base", AttentionKind::Auto);
     for expected in expected("base") {
         for top_p in [f32::MIN_POSITIVE, 1e-9] {
-            let narrow = SamplingParams { temperature: 50.0, top_p, seed: 5 };
+            let narrow = SamplingParams { temperature: 50.0, top_p, seed: 5, ..SamplingParams::GREEDY };
             assert_eq!(generate(&mut executor, &expected.prompt, narrow), expected.tokens, "top-p {top_p:e}");
         }
     }

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use mlx_rs::transforms::{async_eval, eval};
 use mlx_rs::{Array, Stream, memory, with_stream};
 
+use super::adjust::{Adjustment, adjust};
 use super::attention::{Attention, Span};
 use super::decoder::Decoder;
 use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
-use super::sampler::{Draw, Sampler, indices};
+use super::sampler::{Draw, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequences, spans};
 use crate::error::Result;
 use crate::executor::{Executor, Limits};
@@ -34,6 +35,26 @@ pub struct MlxExecutor {
     /// Host and device work at the same time: steps are launched, not awaited.
     pub(super) overlaps: bool,
     pub(super) steps: u64,
+}
+
+/// Rows of a step whose logits are changed before a token is drawn.
+#[derive(Default)]
+struct Adjusted {
+    /// Where they are among the rows that draw.
+    places: Vec<usize>,
+    rows: Vec<Adjustment>,
+    last: Vec<Drawn>,
+}
+
+impl Adjusted {
+    /// [s, vocab] with these rows changed.
+    fn apply_to(&self, logits: Array) -> Mlx<Array> {
+        if self.places.is_empty() {
+            return Ok(logits);
+        }
+        let last = feed::last_tokens(&self.last)?.map(|last| last.reshape(&[-1, 1])).transpose()?;
+        replace_rows(&logits, &self.places, |rows| adjust(rows, &self.rows, last.as_ref()))
+    }
 }
 
 /// A step whose tokens nobody has read.
@@ -110,7 +131,9 @@ impl MlxExecutor {
         let spans = spans(plan);
         let fed = feed::tokens(plan, &self.sequences)?;
         let draws = self.draws(plan)?;
-        let tokens = self.run(&fed, &spans, &draws).map_err(|error| device_error("running a step", error))?;
+        let adjustments = self.adjustments(plan)?;
+        let tokens =
+            self.run(&fed, &spans, &draws, &adjustments).map_err(|error| device_error("running a step", error))?;
         Ok(self.account(plan, tokens.map(Rc::new)))
     }
 
@@ -124,8 +147,24 @@ impl MlxExecutor {
             .collect()
     }
 
-    fn run(&mut self, fed: &Array, spans: &[Span], draws: &[Draw]) -> Mlx<Option<Array>> {
+    /// The rows that draw from changed logits, by their place among those that draw.
+    fn adjustments(&self, plan: &Plan) -> Result<Adjusted> {
+        let mut adjusted = Adjusted::default();
+        for (place, row) in plan.rows.iter().filter(|row| row.sample).enumerate() {
+            let sequence = self.sequences.get(row.sequence)?;
+            let adjustment = sequence.adjustment(row.start + row.len());
+            if !adjustment.is_none() {
+                adjusted.places.push(place);
+                adjusted.last.push(sequence.last());
+                adjusted.rows.push(adjustment);
+            }
+        }
+        Ok(adjusted)
+    }
+
+    fn run(&mut self, fed: &Array, spans: &[Span], draws: &[Draw], adjusted: &Adjusted) -> Mlx<Option<Array>> {
         let logits = self.forward(fed, spans)?;
+        let logits = logits.map(|logits| adjusted.apply_to(logits)).transpose()?;
         let tokens = logits.map(|logits| self.sampler.sample(&logits, draws)).transpose()?;
         let pending = self.attention.finish();
         let outputs = tokens.iter().chain(&pending);
@@ -170,7 +209,7 @@ impl MlxExecutor {
     fn note_read(&mut self, id: SequenceId, read: u64, token: TokenId) {
         let Some(sequence) = self.sequences.get_mut(id) else { return };
         if matches!(&sequence.drawn, Drawn::Device { step, .. } if *step == read) {
-            sequence.drawn = Drawn::Host(token);
+            sequence.read(token);
         }
     }
 

@@ -35,6 +35,20 @@ pub(super) fn tokens(plan: &Plan, sequences: &Sequences) -> Result<Array> {
     join(pieces).map_err(|error| device_error("feeding tokens", error))
 }
 
+/// The token that each of these drew last, [r] u32; `None` if the host has read them all.
+pub(super) fn last_tokens(drawn: &[Drawn]) -> Mlx<Option<Array>> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for drawn in drawn {
+        match drawn {
+            Drawn::Device { tokens, row, .. } => push_device(&mut pieces, tokens, *row),
+            Drawn::Host(token) => push_host(&mut pieces, &[*token]),
+            Drawn::Nothing => push_host(&mut pieces, &[0]),
+        }
+    }
+    let is_read = pieces.iter().all(|piece| matches!(piece, Piece::Host(_)));
+    if is_read { Ok(None) } else { join(pieces).map(Some) }
+}
+
 fn push_host(pieces: &mut Vec<Piece>, more: &[TokenId]) {
     if let Some(Piece::Host(tokens)) = pieces.last_mut() {
         tokens.extend_from_slice(more);

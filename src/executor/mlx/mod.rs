@@ -5,6 +5,7 @@
 //! (tensors on the device), `panels` (for few rows), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
 //! `feed` (a step's tokens), `executor`.
 
+mod adjust;
 mod attention;
 mod blas;
 mod blocks;

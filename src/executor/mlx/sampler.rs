@@ -1,11 +1,13 @@
 //! Draws a token from each row of logits, on the device, without the host reading anything.
 //!
-//! The rules are mlx-lm's: nucleus first, on the probabilities at temperature 1, then a draw at the row's temperature.
+//! The rules are mlx-lm's: what is cut away is decided at temperature 1, then follows a draw at the row's temperature.
 //! The draw adds Gumbel noise and takes the largest, which needs neither normalisation nor a running sum. The noise of
 //! a token is a hash of (seed, position, token): no generator state, no neighbour and no batch can change it.
 
 use mlx_rs::ops::indexing::{argmax_axis, take_axis};
-use mlx_rs::ops::{add, concatenate, floor_divide, log1p, lt, multiply, select, softmax_axis, sort_axis, subtract};
+use mlx_rs::ops::{
+    add, concatenate, floor_divide, log1p, lt, maximum, multiply, select, softmax_axis, sort_axis, subtract,
+};
 use mlx_rs::{Array, Dtype};
 
 use super::failure::Mlx;
@@ -17,6 +19,32 @@ pub(super) struct Draw {
     pub(super) params: SamplingParams,
     /// The position the token will have in its sequence.
     pub(super) position: u64,
+}
+
+/// What a row asks of the sampler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The most probable token.
+    Greedy,
+    /// A draw from all tokens.
+    Open,
+    /// A draw from some of them.
+    Cut,
+}
+
+impl Way {
+    const ALL: [Self; 3] = [Self::Greedy, Self::Open, Self::Cut];
+}
+
+impl Draw {
+    fn way(&self) -> Way {
+        let SamplingParams { top_p, top_k, min_p, .. } = self.params;
+        match top_p < 1.0 || top_k > 0 || min_p > 0.0 {
+            _ if self.params.is_greedy() => Way::Greedy,
+            true => Way::Cut,
+            false => Way::Open,
+        }
+    }
 }
 
 /// A sampler for one vocabulary.
@@ -54,51 +82,62 @@ impl Sampler {
         }
     }
 
-    /// [s, vocab] f32 → [s] u32. Rows that are not drawn at random cost an argmax and nothing else.
+    /// [s, vocab] f32 → [s] u32. Each row pays for what it asks for: an argmax where it is greedy, a sort only where its
+    /// choice is cut.
     pub(super) fn sample(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
-        let (greedy, random): (Vec<usize>, Vec<usize>) =
-            (0..draws.len()).partition(|row| draws[*row].params.is_greedy());
-        if random.is_empty() {
-            return argmax_axis(logits, -1, false);
+        let by_way = Way::ALL.map(|way| (0..draws.len()).filter(|row| draws[*row].way() == way).collect::<Vec<_>>());
+        let mut parts = Vec::new();
+        for (way, rows) in Way::ALL.into_iter().zip(&by_way).filter(|(_, rows)| !rows.is_empty()) {
+            if rows.len() == draws.len() {
+                return self.sample_by(way, logits, draws);
+            }
+            let of_rows: Vec<Draw> = rows.iter().map(|row| draws[*row]).collect();
+            parts.push(self.sample_by(way, &take_axis(logits, indices(rows), 0)?, &of_rows)?);
         }
-        let warm: Vec<Draw> = random.iter().map(|row| draws[*row]).collect();
-        if greedy.is_empty() {
-            return self.draw(logits, &warm);
-        }
-        let greedy_tokens = argmax_axis(take_axis(logits, indices(&greedy), 0)?, -1, false)?;
-        let drawn_tokens = self.draw(&take_axis(logits, indices(&random), 0)?, &warm)?;
         // Where the token of each row is in the concatenation.
         let mut place = vec![0; draws.len()];
-        for (at, row) in greedy.iter().chain(&random).enumerate() {
+        for (at, row) in by_way.iter().flatten().enumerate() {
             place[*row] = at;
         }
-        take_axis(concatenate(&[greedy_tokens, drawn_tokens], 0)?, indices(&place), 0)
+        take_axis(concatenate(&parts, 0)?, indices(&place), 0)
+    }
+
+    fn sample_by(&self, way: Way, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
+        match way {
+            Way::Greedy => argmax_axis(logits, -1, false),
+            Way::Open => self.draw(logits, draws),
+            Way::Cut => self.draw(&self.cut(logits, draws)?, draws),
+        }
     }
 
     fn draw(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
-        let column = |value: &dyn Fn(&Draw) -> f32| {
-            let values: Vec<f32> = draws.iter().map(value).collect();
-            Array::from_slice(&values, &[rows(draws.len()), 1])
-        };
-        let nucleus = draws.iter().any(|draw| draw.params.top_p < 1.0);
-        // A row that keeps everything must not lose its tail to rounding because a neighbour has a nucleus.
-        let top_p = |draw: &Draw| if draw.params.top_p < 1.0 { draw.params.top_p } else { f32::INFINITY };
-        let kept = if nucleus { self.nucleus(logits, &column(&top_p))? } else { logits.clone() };
         // The largest logit becomes 0 first: a temperature close to 0 then overflows to -inf, never to NaN.
-        let relative = subtract(&kept, logits.max_axis(-1, true)?)?;
-        let inverse = |draw: &Draw| (1.0 / draw.params.temperature).min(1e30);
-        let scaled = multiply(relative, column(&inverse))?;
+        let relative = subtract(logits, logits.max_axis(-1, true)?)?;
+        let inverse = column(draws, |params| (1.0 / params.temperature).min(1e30));
+        let scaled = multiply(relative, inverse)?;
         argmax_axis(subtract(scaled, self.log_waiting_times(draws)?)?, -1, false)
     }
 
-    /// Excludes all but the smallest set of tokens whose probabilities reach `top_p` ([s, 1]). Tokens as probable as
-    /// the last of the set belong to it.
-    fn nucleus(&self, logits: &Array, top_p: &Array) -> Mlx<Array> {
-        let ascending = sort_axis(logits, -1)?;
-        let mass_above = softmax_axis(&ascending, -1, true)?.cumsum(-1, true, false)?;
-        let inside = lt(&mass_above, top_p)?;
-        let smallest = select(inside, &ascending, &self.included)?.min_axis(-1, true)?;
-        select(lt(logits, smallest)?, &self.excluded, logits)
+    /// Excludes what `top_p`, `min_p` and `top_k` exclude, each judged by the probabilities at temperature 1 of all
+    /// tokens. Tokens as probable as the last one kept are kept with it.
+    fn cut(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
+        let least_probable =
+            column(draws, |params| if params.min_p > 0.0 { params.min_p.ln() } else { f32::NEG_INFINITY });
+        let mut least = add(logits.max_axis(-1, true)?, least_probable)?;
+        if draws.iter().any(|draw| draw.params.top_p < 1.0 || draw.params.top_k > 0) {
+            let ascending = sort_axis(logits, -1)?;
+            least = maximum(least, self.least_of_nucleus(&ascending, draws)?)?;
+            least = maximum(least, least_of_top(&ascending, draws)?)?;
+        }
+        select(lt(logits, least)?, &self.excluded, logits)
+    }
+
+    /// The smallest logit of the smallest set of tokens whose probabilities reach `top_p`, [s, 1].
+    fn least_of_nucleus(&self, ascending: &Array, draws: &[Draw]) -> Mlx<Array> {
+        // A row that keeps everything must not lose its tail to rounding because a neighbour has a nucleus.
+        let top_p = column(draws, |params| if params.top_p < 1.0 { params.top_p } else { f32::INFINITY });
+        let mass_above = softmax_axis(ascending, -1, true)?.cumsum(-1, true, false)?;
+        select(lt(&mass_above, top_p)?, ascending, &self.included)?.min_axis(-1, true)
     }
 
     /// Logarithms of exponentially distributed waiting times, [s, vocab]: subtracting them from logits and taking the
@@ -119,6 +158,34 @@ impl Sampler {
         let unit = multiply(add(words.as_dtype(Dtype::Float32)?, &self.half)?, &self.to_unit)?;
         log1p(unit)?.negative()?.log()
     }
+}
+
+/// The smallest logit of the `top_k` largest, [s, 1]; of all where a row keeps all.
+fn least_of_top(ascending: &Array, draws: &[Draw]) -> Mlx<Array> {
+    let vocab = ascending.dim(1).unsigned_abs();
+    let place = |draw: &Draw| if draw.params.top_k == 0 { 0 } else { vocab.saturating_sub(draw.params.top_k) };
+    let places: Vec<u32> = draws.iter().map(place).collect();
+    ascending.take_along_axis(Array::from_slice(&places, &[rows(places.len()), 1]), 1)
+}
+
+/// A number of each row, [s, 1].
+fn column(draws: &[Draw], value: impl Fn(&SamplingParams) -> f32) -> Array {
+    let values: Vec<f32> = draws.iter().map(|draw| value(&draw.params)).collect();
+    Array::from_slice(&values, &[rows(values.len()), 1])
+}
+
+/// The rows of `x` at `places` replaced by what `change` makes of them.
+pub(super) fn replace_rows(x: &Array, places: &[usize], change: impl FnOnce(&Array) -> Mlx<Array>) -> Mlx<Array> {
+    let num_rows = usize::try_from(x.dim(0)).unwrap_or_default();
+    if places.len() == num_rows {
+        return change(x);
+    }
+    let changed = change(&take_axis(x, indices(places), 0)?)?;
+    let mut order: Vec<usize> = (0..num_rows).collect();
+    for (at, place) in places.iter().enumerate() {
+        order[*place] = num_rows + at;
+    }
+    take_axis(concatenate(&[x, &changed], 0)?, indices(&order), 0)
 }
 
 /// Brings high bits down, as an xor with a shift does, out of operations that exist here.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mlx_rs::Array;
 
+use super::adjust::Adjustment;
 use super::attention::Span;
 use super::failure::bad_plan;
 use crate::error::Result;
@@ -20,11 +21,26 @@ const MAX_STEP_TOKENS: usize = 1 << 20;
 pub(super) struct Sequence {
     pub(super) prompt: Arc<[TokenId]>,
     pub(super) sampling: SamplingParams,
+    /// How much of `prompt` is the caller's.
+    num_prompt: usize,
+    logit_bias: Arc<[(TokenId, f32)]>,
+    end_tokens: Arc<[TokenId]>,
+    min_tokens: usize,
+    said: Said,
     pub(super) max_positions: usize,
     /// Positions whose KV is there, launched steps included.
     pub(super) computed: usize,
     /// The token drawn for position `computed`.
     pub(super) drawn: Drawn,
+}
+
+/// The tokens of an answer that were read, kept only where the draw depends on them.
+#[derive(Default)]
+struct Said {
+    /// Since admission.
+    tokens: Vec<TokenId>,
+    /// Since the answer began.
+    times: HashMap<TokenId, u32>,
 }
 
 /// Where a sequence's last drawn token is.
@@ -72,6 +88,11 @@ impl Sequences {
         let sequence = Sequence {
             prompt: Arc::clone(&admission.prompt),
             sampling: admission.sampling,
+            num_prompt: admission.num_prompt,
+            logit_bias: Arc::clone(&admission.logit_bias),
+            end_tokens: Arc::clone(&admission.end_tokens),
+            min_tokens: admission.min_tokens,
+            said: Said::after(admission),
             max_positions: admission.max_positions,
             computed: 0,
             drawn: Drawn::Nothing,
@@ -111,7 +132,66 @@ impl Sequences {
     }
 }
 
+impl Said {
+    fn after(admission: &Admission) -> Self {
+        let mut said = Self::default();
+        if admission.sampling.penalizes() {
+            let before = admission.prompt.get(admission.num_prompt..).unwrap_or_default();
+            for token in before {
+                said.count(*token);
+            }
+        }
+        said
+    }
+
+    fn count(&mut self, token: TokenId) {
+        *self.times.entry(token).or_default() += 1;
+    }
+}
+
 impl Sequence {
+    /// The token drawn last was read.
+    pub(super) fn read(&mut self, token: TokenId) {
+        self.drawn = Drawn::Host(token);
+        if self.sampling.penalizes() {
+            self.said.tokens.push(token);
+            self.said.count(token);
+        }
+    }
+
+    /// What is changed about the logits from which the token at `position` is drawn.
+    pub(super) fn adjustment(&self, position: usize) -> Adjustment {
+        let has_unread = matches!(self.drawn, Drawn::Device { .. });
+        let num_recent = if self.sampling.penalizes_repetition() { self.sampling.repetition_context } else { 0 };
+        let num_recent = (num_recent as usize).saturating_sub(usize::from(has_unread));
+        let known = self.prompt.iter().chain(&self.said.tokens).copied();
+        let num_known = self.prompt.len() + self.said.tokens.len();
+        Adjustment {
+            bias: self.bias(position),
+            recent: known.skip(num_known.saturating_sub(num_recent)).collect(),
+            said: self.said.times.iter().map(|(token, times)| (*token, *times)).collect(),
+            has_unread,
+            params: self.sampling,
+        }
+    }
+
+    /// The token drawn last where it lies, or the last one known.
+    pub(super) fn last(&self) -> Drawn {
+        match &self.drawn {
+            Drawn::Nothing => Drawn::Host(self.prompt.last().copied().unwrap_or_default()),
+            drawn => drawn.clone(),
+        }
+    }
+
+    fn bias(&self, position: usize) -> Vec<(TokenId, f32)> {
+        if position >= self.num_prompt + self.min_tokens {
+            return self.logit_bias.to_vec();
+        }
+        let withheld = self.end_tokens.iter().map(|token| (*token, f32::NEG_INFINITY));
+        let others = self.logit_bias.iter().copied().filter(|(token, _)| !self.end_tokens.contains(token));
+        withheld.chain(others).collect()
+    }
+
     fn check_row(&self, row: &Row) -> Result<()> {
         if row.start != self.computed {
             let (id, start) = (row.sequence, row.start);
@@ -136,11 +216,33 @@ fn check_admission(admission: &Admission, bounds: Bounds) -> Result<()> {
     if let Some(token) = admission.prompt.iter().find(|token| **token as usize >= bounds.vocab_size) {
         return Err(bad_plan(format!("{id} holds token {token}, the vocabulary has {}", bounds.vocab_size)));
     }
-    let SamplingParams { temperature, top_p, .. } = admission.sampling;
-    if !(temperature.is_finite() && temperature >= 0.0 && top_p > 0.0 && top_p <= 1.0) {
-        return Err(bad_plan(format!("{id} is sampled at temperature {temperature}, top-p {top_p}")));
+    check_sampling(admission)?;
+    let biased = admission.logit_bias.iter().map(|(token, _)| token);
+    match biased.chain(admission.end_tokens.iter()).find(|token| **token as usize >= bounds.vocab_size) {
+        Some(token) => {
+            Err(bad_plan(format!("{id} changes the odds of token {token}, the vocabulary has {}", bounds.vocab_size)))
+        }
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn check_sampling(admission: &Admission) -> Result<()> {
+    let SamplingParams { temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, .. } =
+        admission.sampling;
+    let is_sound = temperature.is_finite()
+        && temperature >= 0.0
+        && top_p > 0.0
+        && top_p <= 1.0
+        && (0.0..=1.0).contains(&min_p)
+        && repetition_penalty.is_finite()
+        && repetition_penalty > 0.0
+        && presence_penalty.is_finite()
+        && frequency_penalty.is_finite()
+        && admission.logit_bias.iter().all(|(_, bias)| bias.is_finite());
+    if is_sound {
+        return Ok(());
+    }
+    Err(bad_plan(format!("{} is sampled by {:?}", admission.sequence, admission.sampling)))
 }
 
 fn check_first_row(row: &Row, admission: &Admission) -> Result<()> {

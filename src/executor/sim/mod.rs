@@ -105,6 +105,8 @@ struct SimSequence {
     speaker: Speaker,
     num_prompt: usize,
     num_fed: usize,
+    /// The position from which on its answer may end.
+    may_end_at: usize,
 }
 
 struct Launched {
@@ -172,7 +174,8 @@ impl SimExecutor {
     fn admit(&mut self, admission: &Admission) {
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
         let speaker = Speaker::new(&self.script, &admission.prompt, salt);
-        let sequence = SimSequence { speaker, num_prompt: admission.prompt.len(), num_fed: 0 };
+        let may_end_at = admission.num_prompt + admission.min_tokens;
+        let sequence = SimSequence { speaker, num_prompt: admission.prompt.len(), num_fed: 0, may_end_at };
         self.sequences.insert(admission.sequence, sequence);
     }
 
@@ -186,7 +189,8 @@ impl SimExecutor {
         if row.sample && sequence.num_fed < sequence.num_prompt {
             return Err(bad_plan("a token was asked for before the end of the prompt"));
         }
-        Ok(row.sample.then(|| (row.sequence, sequence.speaker.next(&self.script))))
+        let may_end = sequence.num_fed >= sequence.may_end_at;
+        Ok(row.sample.then(|| (row.sequence, sequence.speaker.next(&self.script, may_end))))
     }
 
     /// A device runs steps one after another; the host may submit while it does.

@@ -60,21 +60,21 @@ impl Speaker {
         speaker
     }
 
-    /// Draws the next token.
-    pub(super) fn next(&mut self, script: &Script) -> TokenId {
-        let token = self.peek(script);
+    /// Draws the next token; one that does not end the answer unless it may end.
+    pub(super) fn next(&mut self, script: &Script, may_end: bool) -> TokenId {
+        let token = self.peek(script, may_end);
         self.mix(token);
         token
     }
 
-    fn peek(&mut self, script: &Script) -> TokenId {
+    fn peek(&mut self, script: &Script, may_end: bool) -> TokenId {
         if let Some(place) = &mut self.place
             && let Some(&token) = script.sentences[place.sentence].get(place.said)
         {
             place.said += 1;
             return token;
         }
-        if self.place.take().is_some() && self.prefix.is_multiple_of(ENDS_ONE_IN) {
+        if self.place.take().is_some() && may_end && self.prefix.is_multiple_of(ENDS_ONE_IN) {
             return script.end;
         }
         let choice = self.prefix / ENDS_ONE_IN % script.sentences.len() as u64;

@@ -30,7 +30,7 @@ fn device(faults: Vec<Fault>) -> (Box<dyn Executor>, Arc<ManualClock>) {
 }
 
 fn admission(id: u64, prompt: &[TokenId], sampling: SamplingParams) -> Admission {
-    Admission { sequence: SequenceId(id), prompt: prompt.into(), sampling, max_positions: 1_000 }
+    Admission { sampling, max_positions: 1_000, ..Admission::of(SequenceId(id), prompt) }
 }
 
 fn row(id: u64, start: usize, feed: Feed) -> Row {
@@ -68,7 +68,7 @@ fn the_same_prefix_is_continued_the_same_way_also_when_it_is_computed_again() {
 #[test]
 fn words_depend_on_the_prompt_and_on_the_seed() {
     let (mut device, _) = device(Vec::new());
-    let seeded = |seed| SamplingParams { temperature: 1.0, top_p: 1.0, seed };
+    let seeded = |seed| SamplingParams { temperature: 1.0, seed, ..SamplingParams::GREEDY };
     let greedy: Vec<_> = (0..8).map(|token| say(&mut *device, &[50 + token], 30, SamplingParams::GREEDY)).collect();
     assert!(greedy.iter().any(|said| *said != greedy[0]));
     let drawn: Vec<_> = (0..8).map(|seed| say(&mut *device, &[50], 30, seeded(seed))).collect();

@@ -45,7 +45,8 @@ fn request(prompt_len: usize, max_tokens: usize) -> Request {
     Request {
         prompt: vec![1; prompt_len].into(),
         sampling: SamplingParams::GREEDY,
-        stop: StopRules { max_tokens, end_tokens: [END].into(), stop_sequences: Vec::new() },
+        logit_bias: [].into(),
+        stop: StopRules { max_tokens, end_tokens: [END].into(), min_tokens: 0, stop_sequences: Vec::new() },
         deadline: None,
         priority: Priority::Default,
         tenant: None,

@@ -1,4 +1,5 @@
 //! Tests of parts that cannot be seen from outside. Whole models are tested in `tests/conformance.rs`.
 
+mod adjust;
 mod panels;
 mod sampler;

@@ -43,7 +43,7 @@ fn assert_follows(counts: &[usize], probabilities: &[f64]) {
 }
 
 fn params(temperature: f32, top_p: f32, seed: u64) -> SamplingParams {
-    SamplingParams { temperature, top_p, seed }
+    SamplingParams { temperature, top_p, seed, ..SamplingParams::GREEDY }
 }
 
 #[test]
@@ -71,6 +71,49 @@ fn the_nucleus_is_taken_at_temperature_one_and_never_left() {
             assert_eq!(counts[token], 0, "token {token} is outside the nucleus of {top_p}");
         }
         assert_follows(&counts, &probabilities(f64::from(temperature), kept));
+    }
+}
+
+#[test]
+fn what_is_cut_away_is_decided_at_temperature_one_and_never_drawn() {
+    let full = probabilities(1.0, |_| true);
+    let most = full.iter().fold(0.0, |most: f64, probability| most.max(*probability));
+    let rank = |token: usize| full.iter().filter(|other| **other > full[token]).count();
+    let above = |token: usize| full.iter().filter(|other| **other > full[token]).sum::<f64>();
+    for (top_k, min_p, top_p) in [(3, 0.0_f32, 1.0_f32), (0, 0.1, 1.0), (5, 0.2, 1.0), (2, 0.0, 0.9), (6, 0.05, 0.8)] {
+        let params = SamplingParams { top_p, top_k, min_p, ..params(3.0, 1.0, 0) };
+        let kept = |token: usize| {
+            (top_k == 0 || rank(token) < top_k as usize)
+                && full[token] >= f64::from(min_p) * most
+                && above(token) < f64::from(top_p)
+        };
+        let counts = counts(|seed| Draw { params: SamplingParams { seed, ..params }, position: 1 });
+        for token in (0..LOGITS.len()).filter(|token| !kept(*token)) {
+            assert_eq!(counts[token], 0, "token {token} is cut away by {params:?}");
+        }
+        assert_follows(&counts, &probabilities(3.0, kept));
+    }
+}
+
+#[test]
+fn a_row_is_drawn_as_if_it_were_alone_whatever_its_neighbours_ask_for() {
+    let open = params(1.0, 1.0, 5);
+    let rows = [
+        SamplingParams { top_k: 2, ..open },
+        SamplingParams::GREEDY,
+        open,
+        SamplingParams { min_p: 0.3, ..open },
+        SamplingParams { top_p: 0.5, ..open },
+        SamplingParams { seed: 6, ..open },
+    ];
+    let sample = |draws: &[Draw]| {
+        let logits = Array::from_slice(&LOGITS.repeat(draws.len()), &[i32::try_from(draws.len()).expect("few"), 12]);
+        Sampler::new(12).sample(&logits, draws).expect("a sample").to_vec_exact::<u32>().expect("tokens")
+    };
+    for position in 0..50 {
+        let draws = rows.map(|params| Draw { params, position });
+        let alone: Vec<_> = draws.iter().flat_map(|draw| sample(&[*draw])).collect();
+        assert_eq!(sample(&draws), alone, "position {position}");
     }
 }
 
