@@ -10,6 +10,8 @@ use std::path::Path;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.toml");
+    // Set where another machine's linker is stood in for: what it links against is otherwise unknown to cargo.
+    println!("cargo::rerun-if-env-changed=MLX_SERVING_TOOLCHAIN");
     #[cfg(feature = "node")]
     napi_build::setup();
     // Absent without the feature `mlx`: then nothing here loads MLX.

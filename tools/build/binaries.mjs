@@ -55,7 +55,6 @@ const symbolsOf = stub => new Set(readFileSync(stub, 'utf8').match(/(?<![\w$.])(
 export function macProblems(files, symbols) {
   const { [ADDON]: addon, 'libmlx.dylib': mlx } = files
   const offered = { ...symbols, '@rpath/libmlx.dylib': new Set(mlx.exports) }
-  for (const [name, library] of mlx.imports) if (library === LIBCXX) offered[LIBCXX].add(name)
   return [
     ...Object.entries(files).flatMap(([name, facts]) => machProblems(name, facts, Object.keys(files))),
     ...expect('looks for libraries in', addon.runPaths, ['@loader_path']),

@@ -24,19 +24,17 @@ const MAC_ADDON = {
   signature: [{ adHoc: true, covered: true, wrongPages: 0 }],
 }
 
-/** Imports one more symbol of libc++ than the stub lists. */
 const MAC_MLX = {
   ...MAC_ADDON,
   name: ['@rpath/libmlx.dylib'],
   libraries: [LIBCXX, '/System/Library/Frameworks/Metal.framework/Versions/A/Metal'],
-  imports: [['__ZdlPv', LIBCXX]],
   exports: ['_mlx_eval'],
 }
 
 const mac = (addon, mlx) =>
   macProblems(
     { 'mlx-serving.node': { ...MAC_ADDON, ...addon }, 'libmlx.dylib': { ...MAC_MLX, ...mlx } },
-    { [LIBSYSTEM]: new Set(['_malloc']), [LIBCXX]: new Set(['___cxa_throw']) },
+    { [LIBSYSTEM]: new Set(['_malloc']), [LIBCXX]: new Set(['___cxa_throw', '__ZdlPv']) },
   )
 
 const importing = (...imports) => mac({ imports: [...MAC_ADDON.imports, ...imports] })

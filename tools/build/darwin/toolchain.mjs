@@ -9,6 +9,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSy
 import { join } from 'node:path'
 import { quiet } from '../command.mjs'
 import { Failure } from '../failure.mjs'
+import { digestOf } from '../freshness.mjs'
 import { at } from '../repository.mjs'
 import { phase } from '../terminal.mjs'
 import { wheels } from '../wheels.mjs'
@@ -30,6 +31,7 @@ export async function crossCompiling(target) {
       SDKROOT: await makeSdk(),
       MLX_SERVING_ZIG: join(await zig(), 'zig'),
       MLX_SERVING_LD64: await linker(rust),
+      MLX_SERVING_TOOLCHAIN: digestOf(['tools/build/darwin', 'tools/build/wheels/zig.txt']),
     },
   }
 }
