@@ -74,8 +74,10 @@ async function measureModel(model, interpreter, rows, pairs) {
   }
 }
 
-const mapped = (object, change) =>
-  Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]))
+/** An object with the same keys and other values. */
+function mapped(object, change) {
+  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]))
+}
 
 function progress(what) {
   console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
