@@ -34,7 +34,7 @@ function since(before) {
 async function read(prompt, maxTokens, begin) {
   const tokens = []
   let firstMs
-  for await (const chunk of engine.generate({ model, prompt, maxTokens, temperature: 0 })) {
+  for await (const chunk of engine.generate({ model, prompt, maxTokens, temperature: 0, cache: 'off' })) {
     firstMs ??= performance.now() - begin
     tokens.push(...chunk.tokens)
   }
