@@ -118,7 +118,7 @@ async function duplicates({ engine, model }, round) {
 
 async function allDistinct({ engine, model }) {
   const numRequests = 64
-  const prompts = Array.from({ length: numRequests }, () => `Number ${numDistinct++ % 64} is asked.`)
+  const prompts = Array.from({ length: numRequests }, () => `Number ${numDistinct++} is asked.`)
   const ms = await timed(() => Promise.all(prompts.map(prompt => ask(engine, model, prompt))))
   return { msPerRequest: ms / numRequests }
 }
@@ -174,7 +174,9 @@ async function hitsOf(engine, layer, work) {
   return (hits - before.hits) / (hits + misses - before.hits - before.misses)
 }
 
-const ask = (engine, model, prompt) => engine.generate({ model, prompt, maxTokens: MAX_TOKENS, temperature: 0 })
+function ask(engine, model, prompt) {
+  return engine.generate({ model, prompt, maxTokens: MAX_TOKENS, temperature: 0 })
+}
 
 async function timed(work) {
   const begin = performance.now()
