@@ -200,30 +200,36 @@ function zipf(random) {
   }
 }
 
-const row = cell => ({
-  backend: cell.backend,
-  'duplicates: requests/s': range(cell.requestsPerSecond),
-  baseline: range(cell.baselineRequestsPerSecond),
-  'times as fast': range(cell.duplicateHeavy),
-  'not computed': `${(100 * cell.sharedPart[1]).toFixed(0)} %`,
-  [`${BURST} identical / one`]: range(cell.burstRatio),
-  'all distinct: overhead %': range(cell.distinctOverhead),
-})
+function row(cell) {
+  return {
+    backend: cell.backend,
+    'duplicates: requests/s': range(cell.requestsPerSecond),
+    baseline: range(cell.baselineRequestsPerSecond),
+    'times as fast': range(cell.duplicateHeavy),
+    'not computed': `${(100 * cell.sharedPart[1]).toFixed(0)} %`,
+    [`${BURST} identical / one`]: range(cell.burstRatio),
+    'all distinct: overhead %': range(cell.distinctOverhead),
+  }
+}
 
-const goalsOf = ({ backend, duplicateHeavy, burstRatio, burstGenerations, distinctOverhead }) => [
-  goal(`${backend}, duplicates: requests/s against baseline`, '≥ 5', duplicateHeavy, ratio => ratio >= 5),
-  atMost(`${backend}, ${BURST} identical at once: generations`, 1, burstGenerations),
-  goal(`${backend}, ${BURST} identical at once: time of one alone`, '≤ 1.2', burstRatio, ratio => ratio <= 1.2),
-  goal(`${backend}, all distinct: overhead %`, '≤ 0.5', distinctOverhead, percent => percent <= 0.5),
-]
+function goalsOf({ backend, duplicateHeavy, burstRatio, burstGenerations, distinctOverhead }) {
+  return [
+    goal(`${backend}, duplicates: requests/s against baseline`, '≥ 5', duplicateHeavy, ratio => ratio >= 5),
+    atMost(`${backend}, ${BURST} identical at once: generations`, 1, burstGenerations),
+    goal(`${backend}, ${BURST} identical at once: time of one alone`, '≤ 1.2', burstRatio, ratio => ratio <= 1.2),
+    goal(`${backend}, all distinct: overhead %`, '≤ 0.5', distinctOverhead, percent => percent <= 0.5),
+  ]
+}
 
-const overallGoals = ({ micros, firstChunkMs, dedup, promptCache }, { promptTokens, lookMicros }) => [
-  goal('an answer that is there, awaited, µs', '≤ 100', micros, one => one <= 100),
-  goal('its first chunk, ms', '< 1', firstChunkMs, one => one < 1),
-  goal(`key and look, ${promptTokens} tokens, µs`, '≤ 10', lookMicros, one => one <= 10),
-  goal('repeated within a second: dedup hits', '> 0.5', [dedup, dedup, dedup], part => part > 0.5),
-  goal('repeated later: prompt cache hits', '> 0.8', [promptCache, promptCache, promptCache], part => part > 0.8),
-]
+function overallGoals({ micros, firstChunkMs, dedup, promptCache }, { promptTokens, lookMicros }) {
+  return [
+    goal('an answer that is there, awaited, µs', '≤ 100', micros, one => one <= 100),
+    goal('its first chunk, ms', '< 1', firstChunkMs, one => one < 1),
+    goal(`key and look, ${promptTokens} tokens, µs`, '≤ 10', lookMicros, one => one <= 10),
+    goal('repeated within a second: dedup hits', '> 0.5', [dedup, dedup, dedup], part => part > 0.5),
+    goal('repeated later: prompt cache hits', '> 0.8', [promptCache, promptCache, promptCache], part => part > 0.8),
+  ]
+}
 
 function progress(what) {
   console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
