@@ -121,5 +121,9 @@ test('every declared param and option is shown here', () => {
   expect(fieldsOf('GenerateOptions').sort()).toEqual(Object.keys(OPTIONS).sort())
 })
 
-test.each(Object.entries(PARAMS))('param %s changes something', (_, show) => show())
-test.each(Object.entries(OPTIONS))('option %s changes something', (_, show) => show())
+test.each(Object.entries(PARAMS))('param %s changes something', async (_, show) => {
+  await show()
+})
+test.each(Object.entries(OPTIONS))('option %s changes something', async (_, show) => {
+  await show()
+})
