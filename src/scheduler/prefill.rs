@@ -75,7 +75,7 @@ impl Prefill {
         let fixed_in_steps = line.fixed / decoding.as_secs_f64().max(1e-9);
         let places = (2.0 * ends_per_step * num_rows as f64 * fixed_in_steps).sqrt();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a count")]
-        let places = places.clamp(1.0, num_rows as f64 / 2.0).max(1.0) as usize;
+        let places = places.clamp(1.0, (num_rows as f64 / 2.0).max(1.0)) as usize;
         places
     }
 

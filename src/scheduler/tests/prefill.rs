@@ -48,6 +48,7 @@ fn joining_together_pays_where_a_step_with_prompts_has_a_large_fixed_part() {
     assert_eq!(taught(80.0, 0.1).joining(16, 0.3, Some(ms(20.0))), 6, "√(2 · 0.3 · 16 · 4) = 6.2");
     assert_eq!(taught(8_000.0, 0.1).joining(16, 0.3, Some(ms(20.0))), 8, "at most half the places");
     assert_eq!(Prefill::new(512, 2.0).joining(16, 0.3, Some(ms(20.0))), 1);
+    assert_eq!(taught(80.0, 0.1).joining(1, 0.3, Some(ms(20.0))), 1, "a batch of one has one place");
 }
 
 #[test]
