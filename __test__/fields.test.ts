@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { GenerateOptions, GenerateParams, GenerateResult } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, type Ready, ROOT, simulated, until, withMlx } from './support.js'
+import { failure, longAnswer, M3_MAX, type Ready, ROOT, sharing, simulated, until, withMlx } from './support.js'
 
 const DECLARATIONS = readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8')
 
@@ -57,6 +57,15 @@ async function aborted(options: GenerateOptions): Promise<unknown> {
   return generation.then(({ finishReason }) => finishReason)
 }
 
+/** How a request is served that is asked a second time, then with these params. */
+async function servedWith(params: Partial<GenerateParams>): Promise<string> {
+  const { engine, model } = await sharing()
+  const ask = (more: object) => engine.generate({ model, prompt: 'Hello', maxTokens: 4, ...more } as GenerateParams)
+  await ask({})
+  expect((await ask({})).served).toBe('cached')
+  return (await ask(params)).served
+}
+
 const PARAMS: Record<string, () => Promise<unknown>> = {
   model: async () => {
     const { engine } = await simulated()
@@ -80,6 +89,8 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   stopTokenIds: differing({ stopTokenIds: Array.from({ length: 100 }, (_, id) => id) }),
   ignoreEos: differing({ ignoreEos: true }),
   minTokens: differing({ minTokens: 59 }),
+  cache: async () => expect(await servedWith({ cache: 'off' })).toBe('computed'),
+  cacheSalt: async () => expect(await servedWith({ cacheSalt: 'other' })).toBe('computed'),
 }
 
 const OPTIONS: Record<string, () => Promise<unknown>> = {
@@ -89,6 +100,10 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
     const { engine, model } = await simulated(M3_MAX)
     const error = await failure(engine.generate({ ...(await longAnswer(40)), model }, { timeoutMs: 20 }))
     expect(error.code).toBe('Timeout')
+  },
+  id: async () => {
+    const { engine, model } = await simulated()
+    expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { id: 'mine' })).id).toBe('mine')
   },
   priority: async () => {
     expect(await orderOf({ one: {}, two: {} })).toEqual(['one', 'two'])

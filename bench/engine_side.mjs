@@ -34,7 +34,7 @@ function since(before) {
 async function read(prompt, params, begin) {
   const tokens = []
   let firstMs
-  for await (const chunk of engine.generate({ model, temperature: 0, ...params, prompt })) {
+  for await (const chunk of engine.generate({ model, temperature: 0, cache: 'off', ...params, prompt })) {
     firstMs ??= performance.now() - begin
     tokens.push(...chunk.tokens)
   }

@@ -41,7 +41,7 @@ async function closedLoop(prompts, numUsers) {
     for (let turn = 0; performance.now() - begin < 1000 * SECONDS; turn++) {
       const prompt = prompts[(number + turn * numUsers) % prompts.length]
       const maxTokens = from + random(below - from)
-      const { timings, usage } = await engine.generate({ model, prompt, maxTokens, temperature: 0 })
+      const { timings, usage } = await engine.generate({ model, prompt, maxTokens, temperature: 0, cache: 'off' })
       ttftMs.push(timings.ttftMs)
       numTokens += usage.outputTokens
     }

@@ -52,8 +52,8 @@ function checkErrorCodes() {
   compare('index.d.ts must declare every error code of src/error.rs; missing', [], missing)
 }
 
-/** Options that are not in the table of knobs: what runs the models, and which defaults there are. */
-const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend']
+/** Options that are not in the table of knobs: what runs the models, which defaults there are, and a path. */
+const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend', 'cache.promptCache.path']
 
 function checkOptions() {
   const declared = fieldsOf('EngineOptions')
