@@ -33,8 +33,9 @@ export interface EngineOptions {
   preset?: 'latency' | 'balanced' | 'throughput'
   /**
    * What runs the models: MLX, or a simulated device. A simulated device computes nothing: it answers with
-   * deterministic text at the speed of the named profile, for example `'m3-max/llama-3.2-3b-4bit'`, so that code which
-   * uses this library can be tested on any machine. It needs a model folder for its tokenizer only.
+   * deterministic text at the speed of the named profile, so that code which uses this library can be tested on any
+   * machine: `'m3-max/llama-3.2-3b-4bit'`, `'m3-max/llama-3.1-8b-4bit'` or `'instant'`. It needs a model folder for its
+   * tokenizer only.
    *
    * @default 'mlx'
    */

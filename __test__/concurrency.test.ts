@@ -61,6 +61,13 @@ test('with the scheduler off generations run one at a time', async () => {
   expect(engine.stats().meanBatch).toBe(1)
 })
 
+test('one at a time, the next begins also where an answer ends by itself and several wait', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const answers = await Promise.all(['two', 'three', 'four', 'two'].map(prompt => engine.generate({ model, prompt })))
+  expect(answers.map(({ finishReason }) => finishReason)).toEqual(['stop', 'stop', 'stop', 'stop'])
+  expect(engine.stats().recoveries).toBe(0)
+})
+
 test('more than maxQueue pending generations are refused, and there is room again later', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }

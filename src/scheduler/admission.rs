@@ -55,8 +55,8 @@ impl Scheduler {
         }
         if num_admitted > 0 {
             self.num_held = 0;
-            self.window.sample_depth(depth);
             if is_idle {
+                self.window.sample_depth(depth);
                 self.window.start(now, depth);
             }
         }

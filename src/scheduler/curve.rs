@@ -80,6 +80,21 @@ impl Curve {
         Some(Duration::from_secs_f64(seconds.max(0.0)))
     }
 
+    /// The cost of a size, hopefully: between measured ones as [`cost`](Self::cost); below the smallest in proportion, as
+    /// where nothing is fixed; above the largest the same up to twice its size, then in proportion. A size that is thought
+    /// cheap for want of a measurement is soon measured.
+    pub(super) fn hopeful_cost(&self, size: usize) -> Option<Duration> {
+        let (size_, first, last) = (size as f64, self.points.first()?, self.points.last()?);
+        let cost = if size_ < first.size {
+            first.cost * size_ / first.size
+        } else if size_ > last.size {
+            last.cost * (size_ / (2.0 * last.size).max(1.0)).max(1.0)
+        } else {
+            return self.cost(size);
+        };
+        Some(Duration::from_secs_f64(cost.max(0.0)))
+    }
+
     /// The line that fits all points best, in the sense of least squares, without negative parts.
     pub(super) fn line(&self) -> Option<Line> {
         let (n, points) = (self.points.len() as f64, self.points.iter());
@@ -94,6 +109,11 @@ impl Curve {
         let slope = if spread > 0.0 { common / spread } else { cost / size.max(1.0) };
         let per_unit = slope.clamp(0.0, cost / size.max(1.0));
         Some(Line { fixed: (cost - per_unit * size).max(0.0), per_unit })
+    }
+
+    /// Whether nothing was measured.
+    pub(super) fn is_empty(&self) -> bool {
+        self.points.is_empty()
     }
 
     /// Every measured size with its cost, in order.

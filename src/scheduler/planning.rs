@@ -25,15 +25,11 @@ impl Scheduler {
         }
     }
 
-    /// Gives each prompt its share of the step. The one that came first is sure of half; the other half goes to the
-    /// shortest, so that a short prompt does not wait for a long one. What is left over goes to all in turn.
+    /// Gives each prompt its share of the step. The one that came first is sure of a quarter, so that it comes to its end;
+    /// the rest goes to those that are nearest to theirs, since that brings most first tokens soonest.
     fn share_budget(&mut self, ceiling: usize) {
         let wanting = |sequence: &&super::Sequence| sequence.wants_step();
         let num_decoding = self.running.iter().filter(wanting).filter(|sequence| !sequence.is_prefilling()).count();
-        let beside = match num_decoding {
-            0 => Beside::Nobody,
-            rows => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
-        };
         self.prefilling.clear();
         for (index, sequence) in self.running.iter_mut().enumerate() {
             sequence.share = 0;
@@ -42,8 +38,14 @@ impl Scheduler {
             }
         }
         let Some(&(first_unfed, first)) = self.prefilling.first() else { return };
-        let mut budget = self.prefill.budget(beside);
-        let sure = first_unfed.min(budget.div_ceil(2));
+        let beside = match (num_decoding, self.prefilling.len()) {
+            (0, 1) => Beside::Nobody,
+            (0, _) => Beside::Prompts,
+            (rows, _) => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
+        };
+        let num_unfed = self.prefilling.iter().map(|&(unfed, _)| unfed).sum();
+        let mut budget = self.prefill.budget(beside, num_unfed);
+        let sure = first_unfed.min(budget.div_ceil(4));
         self.running[first].share = sure;
         budget -= sure;
         self.prefilling.sort_unstable();

@@ -10,18 +10,28 @@ const LEAST_CHUNK: usize = 16;
 /// Weight of a new sample of what a prefill costs.
 const ALPHA: f64 = 0.3;
 
+/// Chunks are chosen by how fast their tokens are read, as shares of what the fastest chunk does: of a step that reads
+/// several prompts and nothing else,
+const SPEED_OF_SEVERAL: f64 = 0.9;
+/// and of one that disturbs others more than they should be.
+const SPEED_OF_RARE: f64 = 0.5;
+/// More tokens are free where they make a step longer by no more than this.
+const FREE: f64 = 1.1;
+
 /// What else is in a step that reads prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
-    /// Nothing.
+    /// Nothing: the step reads one prompt.
     Nobody,
+    /// Other prompts, whose first tokens should not wait for the end of a long step.
+    Prompts,
     /// Rows that decode; what their step would take alone, if that is known.
     Decoding(Option<Duration>),
 }
 
 #[derive(Debug)]
 pub(super) struct Prefill {
-    /// Tokens of a step while nobody decodes.
+    /// The most tokens of a step.
     chunk: usize,
     /// A step that also reads prompts may take so many times one that only decodes.
     stretch: f64,
@@ -45,24 +55,49 @@ impl Prefill {
         Some(Duration::from_secs_f64(fixed + per_unit * num_tokens as f64))
     }
 
-    /// Prompt tokens for the next step.
+    /// Prompt tokens for the next step, of so many that wait to be read.
     ///
-    /// Where the fixed part alone takes more than others can spare, no chunk helps them: then the chunk is the one whose
-    /// tokens cost as much as its fixed part, so that they are disturbed as rarely as is reasonable.
-    pub(super) fn budget(&self, beside: Beside) -> usize {
-        let Beside::Decoding(decoding) = beside else { return self.chunk };
-        let least = LEAST_CHUNK.min(self.chunk);
-        let (Some(decoding), Some(Line { fixed, per_unit })) = (decoding, self.added.line()) else {
-            return (self.chunk / 8).max(least);
+    /// Where no chunk that is read at half the speed of the fastest is short enough for those who decode, they are
+    /// disturbed rarely instead: by that chunk and what comes free with it, and by the rest if that then takes less.
+    pub(super) fn budget(&self, beside: Beside, num_unfed: usize) -> usize {
+        let decoding = match beside {
+            Beside::Nobody => return self.chunk,
+            Beside::Prompts => return self.size_at(SPEED_OF_SEVERAL).unwrap_or(self.chunk),
+            Beside::Decoding(decoding) => decoding,
         };
-        if per_unit <= 0.0 {
-            return self.chunk;
+        let (Some(decoding), Some(rare)) = (decoding, self.size_at(SPEED_OF_RARE)) else {
+            return (self.chunk / 8).max(LEAST_CHUNK.min(self.chunk));
+        };
+        let (spare, rare) = (decoding.mul_f64(self.stretch - 1.0), self.hopeful_cost(rare).mul_f64(FREE));
+        if rare <= spare {
+            return self.largest_within(spare);
         }
-        let spare = decoding.as_secs_f64() * (self.stretch - 1.0) - fixed;
-        let tokens = spare.max(fixed) / per_unit;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a count")]
-        let tokens = tokens.clamp(0.0, self.chunk as f64) as usize;
-        tokens.max(least)
+        let size = self.largest_within(rare);
+        let rest = num_unfed.min(self.chunk).saturating_sub(size);
+        let is_cheap = rest < size && self.hopeful_cost(size + rest) <= rare + self.hopeful_cost(rest);
+        if is_cheap { size + rest } else { size }
+    }
+
+    fn largest_within(&self, most: Duration) -> usize {
+        let fits = |&size: &usize| self.hopeful_cost(size) <= most;
+        self.sizes().take_while(fits).last().unwrap_or(LEAST_CHUNK.min(self.chunk))
+    }
+
+    fn hopeful_cost(&self, num_tokens: usize) -> Duration {
+        self.added.hopeful_cost(num_tokens).unwrap_or_default()
+    }
+
+    /// The smallest chunk that is read at such a share of the speed of the fastest, as far as was measured.
+    fn size_at(&self, share: f64) -> Option<usize> {
+        let speed = |size: usize| size as f64 / self.hopeful_cost(size).as_secs_f64().max(1e-9);
+        let fastest = self.sizes().map(speed).max_by(f64::total_cmp).filter(|_| !self.added.is_empty())?;
+        self.sizes().find(|&size| speed(size) >= share * fastest)
+    }
+
+    /// Chunks to choose from, each about an eighth larger than the one before.
+    fn sizes(&self) -> impl Iterator<Item = usize> {
+        let larger = |&size: &usize| (size < self.chunk).then(|| (size + size.div_ceil(8)).min(self.chunk));
+        std::iter::successors(Some(LEAST_CHUNK.min(self.chunk)), larger)
     }
 
     /// How many places should be free before waiting prompts join a batch that has more waiting than it can hold.
@@ -75,7 +110,7 @@ impl Prefill {
         let fixed_in_steps = line.fixed / decoding.as_secs_f64().max(1e-9);
         let places = (2.0 * ends_per_step * num_rows as f64 * fixed_in_steps).sqrt();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a count")]
-        let places = places.clamp(1.0, num_rows as f64 / 2.0).max(1.0) as usize;
+        let places = places.clamp(1.0, (num_rows as f64 / 2.0).max(1.0)) as usize;
         places
     }
 

@@ -140,7 +140,7 @@ impl Window {
         }
     }
 
-    /// So many waited when requests were admitted.
+    /// So many waited when an idle engine started. What joins a running batch needs no window and does not count.
     pub(super) fn sample_depth(&mut self, depth: usize) {
         let Some(config) = self.config.adaptive else { return };
         let sample = depth as f64;

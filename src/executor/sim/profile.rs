@@ -42,6 +42,21 @@ pub const PROFILES: &[Profile] = &[
         weight_bytes: 1_810_000_000,
         overlaps: true,
     },
+    // Derived, not measured. Decode: 4.5 GB of weights at 400 GB/s take 11.3 ms, and the 3B model above reaches 71 % of
+    // that bound. Staircase: 4-bit products of 5120 x 17408, measured on the same chip at 1, 4, 8, 10 to 32 and 33 rows.
+    // Prefill: 16 GFLOP a token at the 10 TFLOP/s that this chip should reach where an M4 Max was measured at 13; the
+    // least is what 32 rows cost, which is also where the two meet.
+    Profile {
+        name: "m3-max/llama-3.1-8b-4bit",
+        decode: Duration::from_micros(15_900),
+        staircase: &[(1, 1.0), (4, 1.28), (8, 2.5), (32, 3.94), (64, 7.77)],
+        prefill_floor: Duration::from_micros(46_700),
+        prefill_per_token: Duration::from_micros(1_600),
+        context_length: 32_768,
+        kv_bytes_per_position: 131_072, // 32 layers, 8 heads of 128, 16 bit
+        weight_bytes: 4_520_000_000,
+        overlaps: true,
+    },
     // A device that costs nothing: what remains is the engine itself.
     Profile {
         name: "instant",

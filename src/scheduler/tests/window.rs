@@ -127,6 +127,25 @@ fn nobody_is_waited_for_where_steps_are_short() {
 }
 
 #[test]
+fn only_what_an_idle_engine_finds_waiting_counts_for_the_tier() {
+    let mut scheduler = Scheduler::new(Config { window: WindowConfig::default(), ..with_rows(16) });
+    let mut now = start();
+    for id in 0..4 {
+        scheduler.add(seq(id * 10), request(1, 2), now);
+        let first = plan_at(&mut scheduler, now);
+        assert_eq!(ids(&first), [id * 10]);
+        (1..9).for_each(|other| scheduler.add(seq(id * 10 + other), request(1, 2), now + STEP));
+        commit(&mut scheduler, &answer(&first, 1));
+        now = drain(&mut scheduler, now + STEP, STEP) + Duration::from_secs(1);
+    }
+    assert_eq!(
+        (scheduler.counters().tier_samples, scheduler.window.tier()),
+        (4, Tier::Low),
+        "eight joined, four times"
+    );
+}
+
+#[test]
 fn the_tier_follows_the_depth_with_hysteresis() {
     let mut window = super::super::window::Window::new(WindowConfig::default());
     let mut tiers = |depths: &[usize]| {

@@ -1,0 +1,60 @@
+// `npm run bench:serving`: how the scheduler serves simulated traffic, against other ways to schedule, and a sample of
+// it in real time. bench/README.md says how to read it. Progress goes to stderr; the last line of stdout is JSON.
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { build } from '../tools/build/build.mjs'
+import { lines } from '../tools/build/command.mjs'
+import { main } from '../tools/build/failure.mjs'
+import { at } from '../tools/build/repository.mjs'
+import { goalsOf } from './serving/goals.mjs'
+import { plotsOf } from './serving/plots.mjs'
+import { printReport } from './serving/report.mjs'
+import { buildBench } from './sides.mjs'
+
+const FLAGS = {
+  quick: { type: 'boolean', default: false },
+  plots: { type: 'boolean', default: false },
+}
+
+const begin = performance.now()
+
+await main(async () => {
+  const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
+  progress('building')
+  await build()
+  const cells = await simulate(values.quick)
+  progress('a sample in real time')
+  // Loaded only now: the package was built by this script.
+  const { sampleRealTime } = await import('./serving/real_time.mjs')
+  const sample = await sampleRealTime(cells)
+  const goals = goalsOf(cells, sample)
+  printReport(cells, sample, goals)
+  if (values.plots) writePlots(cells)
+  console.log(JSON.stringify({ date: new Date().toISOString(), node: process.version, goals, sample, cells }))
+})
+
+/** Every simulated cell, in order. */
+async function simulate(isQuick) {
+  const cells = []
+  const take = line => {
+    const { index, numCells, ...cell } = JSON.parse(line)
+    cells[index] = cell
+    const numDone = Object.keys(cells).length
+    progress(`${numDone} of ${numCells} simulated: ${cell.profile}, ${cell.workload} ${cell.load}, ${cell.policy}`)
+  }
+  await lines(await buildBench('serving', ['--no-default-features']), isQuick ? ['--quick'] : [], take)
+  return cells
+}
+
+function writePlots(cells) {
+  const folder = at('docs', 'serving')
+  mkdirSync(folder, { recursive: true })
+  for (const [name, svg] of plotsOf(cells)) writeFileSync(`${folder}/${name}.svg`, svg)
+  progress('docs/serving: plots written')
+}
+
+function progress(what) {
+  const line = `[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`
+  process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}` : `${line}\n`)
+}

@@ -1,0 +1,70 @@
+//! What is compared: ways to schedule, as settings of the scheduler, and what stands before it in the oldest of them.
+
+use std::time::Duration;
+
+use mlx_serving::scheduler::{Config, WidthConfig, WindowConfig};
+
+use super::original::Original;
+
+/// A way to schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// What an engine does that nobody has configured.
+    Default,
+    /// The same, but it never waits for company.
+    NoWindow,
+    /// The same with the window of v1.4.1: 2 ms, always.
+    FixedWindow,
+    /// One request after another: `MLX_GPU_SCHEDULER=off`.
+    OneAtATime,
+    /// The rules of v1.4.2: an adaptive window before batches of four, whose requests run one after another.
+    Original,
+    /// The preset `latency`.
+    Latency,
+    /// The preset `throughput`.
+    Throughput,
+}
+
+impl Policy {
+    /// Those of every comparison.
+    pub(crate) const COMPARED: [Self; 5] =
+        [Self::Default, Self::NoWindow, Self::FixedWindow, Self::OneAtATime, Self::Original];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::NoWindow => "no window",
+            Self::FixedWindow => "fixed 2 ms",
+            Self::OneAtATime => "one at a time",
+            Self::Original => "v1.4.2",
+            Self::Latency => "latency preset",
+            Self::Throughput => "throughput preset",
+        }
+    }
+
+    /// The scheduler's settings.
+    pub(crate) fn config(self) -> Config {
+        let default = Config::default();
+        match self {
+            Self::Default => default,
+            Self::NoWindow => Config { window: fixed_window(true, 0), ..default },
+            Self::FixedWindow => Config { window: fixed_window(false, 2_000), ..default },
+            Self::OneAtATime | Self::Original => Config { window: fixed_window(true, 0), width: width(1), ..default },
+            Self::Latency => Config { window: fixed_window(true, 750), width: width(2), ..default },
+            Self::Throughput => Config { width: WidthConfig { start: 8, ..default.width }, ..default },
+        }
+    }
+
+    /// What holds requests back before the scheduler sees them.
+    pub(crate) fn gate(self) -> Option<Original> {
+        (self == Self::Original).then(Original::default)
+    }
+}
+
+fn fixed_window(fast_path: bool, micros: u64) -> WindowConfig {
+    WindowConfig { fast_path, fixed: Duration::from_micros(micros), adaptive: None }
+}
+
+fn width(start: usize) -> WidthConfig {
+    WidthConfig { start, tune: None, ..WidthConfig::default() }
+}

@@ -1,0 +1,63 @@
+// The report for people: a table for each device and workload, the sample in real time, the goals with their verdicts.
+
+import { bold, green, red } from '../../tools/build/terminal.mjs'
+import { table } from '../report.mjs'
+
+export function printReport(cells, sample, goals) {
+  for (const profile of new Set(cells.map(cell => cell.profile))) {
+    const own = cells.filter(cell => cell.profile === profile)
+    for (const workload of new Set(own.map(cell => cell.workload))) {
+      console.log(`\n${bold(`${profile}: ${workload}`)}`)
+      table(own.filter(cell => cell.workload === workload).map(row))
+    }
+  }
+  console.log(`\n${bold('Real time, through JavaScript, against the simulation')}`)
+  table(sample.map(sampleRow))
+  console.log(`\n${bold('Goals')}`)
+  table(goals.map(goalRow))
+}
+
+function row({ load, variant, policy, report }) {
+  const { served, ...scheduler } = report
+  return {
+    load,
+    ...(variant === null ? { policy } : { variant }),
+    'tok/s': served.tokensPerSecond.toFixed(0),
+    'good/s': served.goodput.toFixed(2),
+    'TTFT ms p50/95/99': percentiles(served.ttftMs),
+    ...(served.longTtftMs && { short: percentiles(served.shortTtftMs), long: percentiles(served.longTtftMs) }),
+    'token ms p50/95/99': percentiles(served.interTokenMs),
+    Jain: served.jain.toFixed(3),
+    rows: scheduler.meanRows.toFixed(1),
+    limit: scheduler.batchLimit,
+    admitted: shares(scheduler.admissions),
+    tiers: shares(scheduler.tiers),
+    switches: `${scheduler.tierSwitches} of ${scheduler.tierSamples}`,
+    preempted: scheduler.preemptions,
+  }
+}
+
+const sampleRow = ({ users, rate, ttft }) => ({
+  users,
+  'tok/s': rate.real.toFixed(1),
+  simulated: rate.simulated.toFixed(1),
+  'mean TTFT ms': ttft.real.toFixed(1),
+  'simulated ': ttft.simulated.toFixed(1),
+})
+
+const goalRow = ({ what, bound, value, verdict }) => ({
+  goal: what,
+  bound,
+  measured: value.toFixed(3),
+  verdict: verdict === 'met' ? green(verdict) : red(verdict),
+})
+
+const percentiles = values => (values === null ? '' : [values.p50, values.p95, values.p99].map(short).join(' / '))
+const short = value => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
+
+/** What each part has of the whole, largest first. */
+function shares(parts) {
+  const all = Object.values(parts).reduce((sum, part) => sum + part, 0)
+  const sorted = Object.entries(parts).sort(([, one], [, other]) => other - one)
+  return sorted.map(([name, part]) => `${name} ${((100 * part) / all).toFixed(0)} %`).join(', ')
+}

@@ -1,0 +1,279 @@
+//! One run: the real scheduler drives a simulated device with a hand-moved clock, as a lane of the engine does (take what
+//! came, plan and submit as many steps as overlap, collect the oldest, account), and charges what the engine takes.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use mlx_serving::clock::{Clock, ManualClock};
+use mlx_serving::error::Result;
+use mlx_serving::executor::sim::{Profile, Script, SimBackend};
+use mlx_serving::executor::{Backend, Executor};
+use mlx_serving::hub;
+use mlx_serving::request::{Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
+use mlx_serving::scheduler::plan::{Plan, StepOutput};
+use mlx_serving::scheduler::{Decision, KvLimit, Reason, Scheduler, Tier};
+
+use super::ledger::{Ledger, Served};
+use super::original::Original;
+use super::policy::Policy;
+use super::traffic::{Arrivals, Lengths, Traffic};
+
+/// The token that ends an answer, and one that does not.
+const END: TokenId = 1;
+const WORD: TokenId = 2;
+/// What the simulated model says when it would like to end: here the length of an answer is the traffic's to say.
+const NEVER_ENDS: TokenId = 3;
+const VOCAB_SIZE: usize = 4;
+/// What users allow an answer to have.
+const MAX_TOKENS: usize = 1_024;
+
+/// What is simulated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) profile: Profile,
+    pub(crate) policy: Policy,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) lengths: Lengths,
+    /// For how long requests come.
+    pub(crate) span: Duration,
+    pub(crate) host: Host,
+    /// Memory for KV; as much as is needed where there is none.
+    pub(crate) kv_bytes: Option<u64>,
+}
+
+/// What the engine takes after each step: fixed, and for each row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Host {
+    pub(crate) fixed: Duration,
+    pub(crate) per_row: Duration,
+}
+
+impl Host {
+    /// The engine's bounds, 20 µs at one row and 60 µs at 32.
+    pub(crate) const ENGINE: Self = Self { fixed: Duration::from_nanos(18_700), per_row: Duration::from_nanos(1_290) };
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    pub(crate) served: Served,
+    pub(crate) steps: u64,
+    /// Rows of a step, on average.
+    pub(crate) mean_rows: f64,
+    /// Why requests were admitted: how many, by reason.
+    pub(crate) admissions: HashMap<String, u64>,
+    /// At which tier of the adaptive window: the share of all, by tier.
+    pub(crate) tiers: HashMap<String, f64>,
+    pub(crate) tier_switches: u64,
+    /// Samples of the depth, after each of which the tier might have changed.
+    pub(crate) tier_samples: u64,
+    pub(crate) preemptions: u64,
+    pub(crate) limit_changes: u64,
+    pub(crate) batch_limit: usize,
+}
+
+/// Runs until everybody is served.
+pub(crate) fn simulate(setup: &Setup, seed: u64) -> Result<Report> {
+    let mut simulation = Simulation::new(setup, seed)?;
+    simulation.run()?;
+    Ok(simulation.report())
+}
+
+struct Simulation {
+    setup: Setup,
+    clock: Arc<ManualClock>,
+    start: Instant,
+    device: Box<dyn Executor>,
+    scheduler: Scheduler,
+    gate: Option<Original>,
+    traffic: Traffic,
+    ledger: Ledger,
+    /// When the steps in flight were submitted and how many rows they have.
+    submitted: VecDeque<(Instant, usize)>,
+    collected: Instant,
+    num_steps: u64,
+    num_rows: u64,
+    tiers: HashMap<Tier, u64>,
+}
+
+impl Simulation {
+    fn new(setup: &Setup, seed: u64) -> Result<Self> {
+        let clock = Arc::new(ManualClock::default());
+        let vocabulary = |_: &hub::ModelFolder| {
+            Ok((Script::new(vec![vec![WORD]], NEVER_ENDS).expect("there is a sentence"), VOCAB_SIZE))
+        };
+        let clock_of_device: Arc<dyn Clock> = clock.clone();
+        let mut backend = SimBackend::new(setup.profile, clock_of_device, Box::new(vocabulary));
+        let device = backend.open(&hub::open_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo"))?)?;
+        let unit = device.limits().kv;
+        let kv = setup.kv_bytes.map(|bytes| KvLimit {
+            bytes,
+            bytes_per_position: unit.bytes_per_position,
+            block: unit.block,
+        });
+        let start = clock.now();
+        Ok(Self {
+            setup: *setup,
+            device,
+            scheduler: Scheduler::new(mlx_serving::scheduler::Config { kv, ..setup.policy.config() }),
+            gate: setup.policy.gate(),
+            traffic: Traffic::new(setup.arrivals, setup.lengths, setup.span, seed),
+            ledger: Ledger::default(),
+            submitted: VecDeque::new(),
+            collected: start,
+            num_steps: 0,
+            num_rows: 0,
+            tiers: HashMap::new(),
+            clock,
+            start,
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut plan = Plan::default();
+        loop {
+            self.take_requests();
+            let until = self.fill_pipeline(&mut plan)?;
+            if self.scheduler.num_in_flight() > 0 {
+                self.collect()?;
+                continue;
+            }
+            let opening = self.gate.as_ref().and_then(Original::next_opening);
+            let ready = self.traffic.next_ready().map(|at| self.start + at);
+            match until.into_iter().chain(opening).chain(ready).min() {
+                Some(next) => self.clock.sleep_until(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn take_requests(&mut self) {
+        let now = self.clock.now();
+        let is_idle = self.scheduler.is_empty();
+        while let Some(job) = self.traffic.take(now - self.start) {
+            let place = self.ledger.add(job);
+            match &mut self.gate {
+                Some(gate) => gate.add(place, now),
+                None => self.submit(place),
+            }
+        }
+        if self.scheduler.is_empty()
+            && let Some(gate) = &mut self.gate
+        {
+            // A device that had work until this moment was not idle, but there is no step to tell by.
+            let was_idle = is_idle && self.collected < now;
+            gate.open(now, was_idle).into_iter().for_each(|place| self.submit(place));
+        }
+    }
+
+    fn submit(&mut self, place: usize) {
+        let job = self.ledger.job(place);
+        let ends_by_length = !matches!(self.setup.lengths, Lengths::Chat | Lengths::ShortAndLong);
+        let stop = StopRules {
+            max_tokens: if ends_by_length { job.num_answer } else { MAX_TOKENS },
+            end_tokens: [END].into(),
+            min_tokens: 0,
+            stop_sequences: Vec::new(),
+        };
+        let request = Request {
+            prompt: vec![WORD; job.num_prompt].into(),
+            sampling: SamplingParams::GREEDY,
+            logit_bias: [].into(),
+            stop,
+            deadline: None,
+            priority: Priority::Default,
+            tenant: None,
+        };
+        self.scheduler.add(SequenceId(place as u64), request, self.clock.now());
+    }
+
+    /// An error of the scheduler's is when to ask it again.
+    fn fill_pipeline(&mut self, plan: &mut Plan) -> Result<Option<Instant>> {
+        while self.scheduler.num_in_flight() <= self.device.limits().lookahead {
+            let now = self.clock.now();
+            match self.scheduler.next(now, self.traffic.num_coming(), plan) {
+                Decision::Run => {
+                    self.device.submit(plan)?;
+                    self.submitted.push_back((now, plan.rows.len()));
+                }
+                Decision::WaitUntil(at) => return Ok(Some(at)),
+                Decision::Idle => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn collect(&mut self) -> Result<()> {
+        let mut output = self.device.collect()?;
+        let now = self.clock.now();
+        let (submitted, num_rows) = self.submitted.pop_front().unwrap_or((now, 0));
+        let took = now.saturating_duration_since(submitted.max(self.collected));
+        self.collected = now;
+        self.end_answers(&mut output);
+        let mut drawn = Vec::new();
+        self.scheduler.commit(&output, took, &mut drawn);
+        if num_rows > 0 {
+            self.num_steps += 1;
+            self.num_rows += num_rows as u64;
+            let Host { fixed, per_row } = self.setup.host;
+            self.clock.advance(fixed + per_row * u32::try_from(num_rows).unwrap_or(u32::MAX));
+        }
+        // Users get tokens at the end of the engine's turn.
+        let now = self.clock.now() - self.start;
+        for token in drawn {
+            let place = place_of(token.sequence);
+            self.ledger.token(place, now);
+            if token.finish.is_some() {
+                self.traffic.answered(self.ledger.job(place).user, now);
+            }
+        }
+        for admission in self.scheduler.admissions() {
+            *self.tiers.entry(admission.tier).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Answers end where the traffic says.
+    fn end_answers(&self, output: &mut StepOutput) {
+        for (sequence, token) in &mut output.tokens {
+            let place = place_of(*sequence);
+            if self.ledger.num_tokens(place) + 1 == self.ledger.job(place).num_answer {
+                *token = END;
+            }
+        }
+    }
+
+    fn report(mut self) -> Report {
+        let counters = self.scheduler.counters();
+        let mut status = mlx_serving::scheduler::Status::default();
+        self.scheduler.write_status(&mut status);
+        self.scheduler.admissions().for_each(drop);
+        let num_admitted = self.tiers.values().sum::<u64>().max(1) as f64;
+        let has_tiers = counters.tier_samples > 0;
+        let tiers = self.tiers.into_iter().filter(|_| has_tiers);
+        let by_reason = Reason::ALL.iter().map(|reason| (format!("{reason:?}"), counters.admissions[*reason as usize]));
+        let long = (self.setup.lengths == Lengths::ShortAndLong).then_some(4_096);
+        Report {
+            served: self.ledger.sum_up(long),
+            steps: self.num_steps,
+            mean_rows: self.num_rows as f64 / self.num_steps.max(1) as f64,
+            admissions: by_reason.filter(|&(_, count)| count > 0).collect(),
+            tiers: tiers.map(|(tier, count)| (format!("{tier:?}"), count as f64 / num_admitted)).collect(),
+            tier_switches: counters.tier_switches,
+            tier_samples: counters.tier_samples,
+            preemptions: counters.preemptions,
+            limit_changes: counters.limit_changes,
+            batch_limit: status.batch_limit,
+        }
+    }
+}
+
+/// Sequences are called by their place in the ledger.
+fn place_of(sequence: SequenceId) -> usize {
+    usize::try_from(sequence.0).expect("it was a usize")
+}

@@ -1,0 +1,63 @@
+use std::time::Duration;
+
+use mlx_serving::executor::sim::Profile;
+
+use crate::bench::policy::Policy;
+use crate::bench::simulation::{Host, Report, Setup, simulate};
+use crate::bench::traffic::{Arrivals, Lengths};
+
+fn setup() -> Setup {
+    Setup {
+        profile: Profile::named("m3-max/llama-3.2-3b-4bit").expect("it is listed"),
+        policy: Policy::Default,
+        arrivals: Arrivals::Poisson(1.0),
+        lengths: Lengths::Chat,
+        span: Duration::from_mins(1),
+        host: Host::ENGINE,
+        kv_bytes: None,
+    }
+}
+
+fn run(setup: Setup) -> Report {
+    simulate(&setup, 1).expect("a simulated device does not fail")
+}
+
+#[test]
+fn every_policy_serves_the_same_requests_to_their_end() {
+    let reports = Policy::COMPARED.map(|policy| run(Setup { policy, ..setup() }).served);
+    assert!(reports[0].requests > 30 && reports[0].tokens > 5_000);
+    for served in &reports {
+        assert_eq!((served.requests, served.tokens), (reports[0].requests, reports[0].tokens));
+    }
+}
+
+#[test]
+fn without_batches_no_two_requests_share_a_step() {
+    for policy in [Policy::OneAtATime, Policy::Original] {
+        assert!((run(Setup { policy, ..setup() }).mean_rows - 1.0).abs() < 1e-9);
+    }
+    assert!(run(setup()).mean_rows > 1.5);
+}
+
+#[test]
+fn what_the_engine_takes_after_a_step_is_hidden_behind_the_step_that_was_submitted_ahead() {
+    let seconds = |overlaps, host_ms| {
+        let profile = Profile { overlaps, ..setup().profile };
+        let host = Host { fixed: Duration::from_millis(host_ms), per_row: Duration::ZERO };
+        let lengths = Lengths::Fixed { prompt: 32, answer: 500 };
+        run(Setup { profile, host, lengths, arrivals: Arrivals::Users(1), span: Duration::from_secs(1), ..setup() })
+            .served
+            .seconds
+    };
+    let bare = seconds(false, 0);
+    assert!((seconds(false, 4) - bare - 500.0 * 0.004).abs() < 0.01, "without it, every step is followed by 4 ms");
+    assert!(seconds(true, 4) - bare < 0.01, "with it, only the last");
+}
+
+#[test]
+fn little_memory_is_shared_by_computing_again_and_nobody_is_lost() {
+    let arrivals = Arrivals::Users(16);
+    let report = run(Setup { kv_bytes: Some(400 << 20), arrivals, ..setup() });
+    assert!(report.preemptions > 0);
+    assert!(report.served.ttft_ms.is_some_and(|ttft| ttft.p99 > 0.0));
+}
