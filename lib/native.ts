@@ -107,7 +107,8 @@ export interface NativeEngine {
   drain(): Drained
   tokenize(model: number, text: string): Promise<Uint32Array | NativeError>
   detokenize(model: number, tokens: Uint32Array): Promise<string | NativeError>
-  applyChatTemplate(model: number, messages: unknown): Promise<string | NativeError>
+  /** Reads the params once, synchronously. */
+  applyChatTemplate(model: number, params: unknown): Promise<string | NativeError>
   stats(): NativeStats
   /** New work is refused at once; running work may end within `drainMs`, then it is cancelled. Idempotent. */
   shutdown(drainMs: number): Promise<NativeError | undefined>
