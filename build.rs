@@ -10,6 +10,8 @@ use std::path::Path;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.toml");
+    // Set where another machine's linker is stood in for: what it links against is otherwise unknown to cargo.
+    println!("cargo::rerun-if-env-changed=MLX_SERVING_TOOLCHAIN");
     #[cfg(feature = "node")]
     napi_build::setup();
     // Absent without the feature `mlx`: then nothing here loads MLX.
@@ -29,6 +31,10 @@ fn set_run_paths(reference: &str) {
     }
     let is_mac = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos");
     look_into("link-arg-cdylib", if is_mac { "@loader_path" } else { "$ORIGIN" });
+    if is_mac {
+        // Otherwise the library says by which path it was linked.
+        println!("cargo::rustc-link-arg-cdylib=-Wl,-install_name,@rpath/mlx-serving.node");
+    }
     let manifest = fs::read_to_string("Cargo.toml").unwrap_or_default();
     for (kind, folder) in [("test", "tests"), ("bench", "benches"), ("example", "examples")] {
         // Cargo refuses an argument for a kind of target that the package has none of.

@@ -42,6 +42,7 @@ export interface EngineOptions {
   scheduler?: SchedulerOptions
   memory?: MemoryOptions
   streaming?: StreamingOptions
+  cache?: CacheOptions
 }
 
 /** A device that only takes its time. */
@@ -200,6 +201,110 @@ export interface ConfigValue {
 }
 
 /**
+ * Which answers are shared by requests that ask for the same. Each of an answer's three lifetimes has its own switch, and
+ * `SamplingOptions.cache` decides for a single request.
+ */
+export interface CacheOptions {
+  coalescing?: CoalescingOptions
+  dedup?: DedupOptions
+  promptCache?: PromptCacheOptions
+}
+
+/** While an answer is being computed. */
+export interface CoalescingOptions {
+  /**
+   * Whether a request joins an identical one that is running: it gets the answer from its beginning.
+   *
+   * @default true
+   */
+  enabled?: boolean
+  /**
+   * Readers of one generation; the one after them starts another, which can be joined in turn. From 1 to 1000000.
+   *
+   * @default 10000
+   */
+  maxSubscribers?: number
+}
+
+/** Shortly after an answer was computed. */
+export interface DedupOptions {
+  /**
+   * Whether a request that repeats one which has just ended gets its answer.
+   *
+   * @default true
+   */
+  enabled?: boolean
+  /**
+   * How long after its end an answer counts as one that has just ended. From 1 to 604800000.
+   *
+   * @default 1000
+   */
+  ttlMs?: number
+  /**
+   * Answers that are kept for that time alone, because they are not reproducible or there is no prompt cache. The oldest
+   * goes first. From 1 to 1000000.
+   *
+   * @default 1000
+   */
+  maxEntries?: number
+}
+
+/** For long after an answer was computed, if computing it again would give the same. */
+export interface PromptCacheOptions {
+  /**
+   * Whether reproducible answers are kept. The one that nobody asked for the longest goes first.
+   *
+   * @default true
+   */
+  enabled?: boolean
+  /**
+   * How long after its end an answer may be given again. From 1 to 604800000.
+   *
+   * @default 300000
+   */
+  ttlMs?: number
+  /**
+   * Answers kept. From 1 to 1000000.
+   *
+   * @default 10000
+   */
+  maxEntries?: number
+  /**
+   * Tokens of all answers that are kept. From 1 to 1099511627776.
+   *
+   * @default 1000000
+   */
+  maxTokens?: number
+  /**
+   * Bytes of all answers that are kept, also of those kept for the time of `dedup` alone. From 1 to 1099511627776.
+   *
+   * @default 104857600
+   */
+  maxBytes?: number
+  /**
+   * A file in which the answers are kept between two lives of the process, readable by its owner alone. It is read by
+   * {@link createEngine}, and written when the engine shuts down and some seconds after a change. A file that cannot be
+   * read is renamed to end in `.set-aside`, with a process warning. Cannot be changed while the engine runs.
+   *
+   * @default none: answers are kept in memory alone
+   */
+  path?: string
+}
+
+/** What an engine keeps of its answers. */
+export interface EngineCache {
+  /**
+   * Changes options while the engine runs; what is not named stays as it is. {@link Engine.config} shows them. Answers that
+   * are kept stay, as far as the new options let them; requests that have joined a running one stay with it.
+   *
+   * @throws {@link ConfigError} an option is unknown or out of range; nothing is changed then
+   */
+  configure(options: CacheOptions): void
+  /** Forgets every answer. Requests that come afterwards do not join what is running either. */
+  clear(): void
+}
+
+/**
  * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except the ones
  * that shut down.
  */
@@ -261,11 +366,13 @@ export interface Engine extends AsyncDisposable {
    * @throws {@link ModelError} `TokenizerError`: the chat template fails
    */
   applyChatTemplate(params: ChatTemplateParams): Promise<string>
+  /** The answers that are shared by requests which ask for the same. */
+  readonly cache: EngineCache
   /** What the engine is doing and has done: a snapshot of plain values, cheap enough to take often. */
   stats(): EngineStats
   /**
-   * What the engine is set to, and by whom: shows which preset, variable or option took effect. Never changes while the
-   * engine runs.
+   * What the engine is set to, and by whom: shows which preset, variable or option took effect. Only
+   * {@link EngineCache.configure} changes any of it while the engine runs.
    *
    * @example
    * console.table(engine.config())
@@ -465,6 +572,22 @@ export interface SamplingOptions {
   ignoreEos?: boolean
   /** No token that would end the answer is drawn before it has this many; stop sequences may. @default 0 */
   minTokens?: number
+  /**
+   * Whether this request may have the answer of an identical one, and others the answer of this one. `'auto'`: where
+   * computing it again would give the same, which is at temperature 0 or with a `seed`. `'force'`: also where another
+   * answer would be drawn; one is shared while it is computed and for the time of `dedup`. `'off'`: never.
+   *
+   * @default 'auto'
+   */
+  cache?: 'auto' | 'off' | 'force'
+  /**
+   * Whose answers may be shared: only requests with the same salt do, and requests without one are among themselves. An
+   * answer that is there comes sooner than one that is computed, so whoever may share can find out what others asked.
+   * Give each tenant its own, from what you know of the tenant and not from what it sends. From 1 to 256 bytes.
+   *
+   * @default the `tenant` of the options, if there is one
+   */
+  cacheSalt?: string
 }
 
 /** One turn of a conversation. */
@@ -539,6 +662,12 @@ export interface GenerateOptions {
    * @default 'throw'
    */
   onAbort?: 'throw' | 'stop'
+  /**
+   * A name for this request, from 1 to 256 bytes. It is in the result, and in the results of those who share its answer.
+   *
+   * @default one that no other request has
+   */
+  id?: string
 }
 
 /**
@@ -596,8 +725,15 @@ export interface GenerateResult {
   readonly finishReason: 'stop' | 'length' | 'cancelled'
   readonly usage: Usage
   readonly timings: Timings
-  /** How the answer came to be: it was computed for this call. */
-  readonly served: 'computed'
+  /**
+   * How the answer came to be: computed for this call; by another one that was running and that this one joined; or it was
+   * there already.
+   */
+  readonly served: 'computed' | 'coalesced' | 'cached'
+  /** The name of this request. */
+  readonly id: string
+  /** The request for which the answer was computed, unless it was this one. */
+  readonly sharedFrom?: string
   /** The seed that was used; with the same params it reproduces the answer. */
   readonly seed: number
 }
@@ -608,11 +744,13 @@ export interface Usage {
   readonly inputTokens: number
   /** Of these, tokens that did not have to be computed again. */
   readonly cachedInputTokens: number
-  /** Tokens generated. */
+  /** Tokens of the answer. */
   readonly outputTokens: number
+  /** Of these, tokens that were not generated for this call: all of them where the answer is another one's. */
+  readonly cachedOutputTokens: number
 }
 
-/** Where the time went, in milliseconds. */
+/** Where the time went, in milliseconds. What happened before this call took none of its time. */
 export interface Timings {
   /** From the call until the first step that held the request, tokenization included. */
   readonly queueMs: number
@@ -624,7 +762,7 @@ export interface Timings {
   readonly decodeMs: number
   /** From the call until the end. */
   readonly totalMs: number
-  /** Tokens after the first, per second of decoding; 0 for fewer than two tokens. */
+  /** Tokens after the first, per second of decoding; 0 for fewer than two tokens, and where the answer is another one's. */
   readonly tokensPerSecond: number
 }
 
@@ -701,6 +839,8 @@ export interface EngineStats {
   readonly parked: number
   /** Memory the generations hold on the device, in bytes. */
   readonly kvBytes: number
+  /** What sharing answers has brought. */
+  readonly cache: CacheStats
   /** How each loaded model is scheduled, in the order of loading. */
   readonly models: readonly ModelStats[]
 }
@@ -768,6 +908,31 @@ export interface Admission {
   readonly depth: number
   /** The window's tier. */
   readonly tier: WindowTier
+}
+
+/** What sharing answers has brought since the engine started, and what it keeps. */
+export interface CacheStats {
+  /** Requests that joined a running one. */
+  readonly coalescing: CacheLayerStats
+  /** Requests that had the answer of one which had just ended. */
+  readonly dedup: CacheLayerStats
+  /** Requests that had the answer of one which ended longer ago. */
+  readonly promptCache: CacheLayerStats
+  /** Of the requests that could share, the part for which nothing was computed; from 0 to 1. */
+  readonly dedupeRatio: number
+  /** Answers kept. */
+  readonly entries: number
+  /** Their tokens. */
+  readonly tokens: number
+  /** Memory they take, in bytes. */
+  readonly bytes: number
+}
+
+/** How often one lifetime of answers was asked. They are asked in their order, each where those before had nothing. */
+export interface CacheLayerStats {
+  readonly hits: number
+  /** Counted only while it is switched on. */
+  readonly misses: number
 }
 
 /** What a caller can act on. Stable. */

@@ -42,3 +42,20 @@ test('importing loads nothing native', async () => {
     console.log(sharedObjects.filter(file => /mlx/.test(file)).length)`
   expect((await inNode(script)).stdout).toBe('0\n')
 })
+
+test('importing starts nothing: no thread, no process, no handle, no listener', async () => {
+  const script = `
+    const { existsSync, readdirSync } = require('node:fs')
+    const look = () =>
+      JSON.stringify([
+        existsSync('/proc/self/task') && readdirSync('/proc/self/task').length,
+        process.getActiveResourcesInfo(),
+        process.eventNames().map(name => [String(name), process.listenerCount(name)]),
+      ])
+    const before = look()
+    const { createEngine } = require('mlx-serving')
+    console.log(look() === before)
+    createEngine({ backend: { simulated: 'instant' } }).then(() => console.log(look() === before))`
+  // The second look shows that the first one would have seen it.
+  expect((await inNode(script, 'commonjs')).stdout).toBe('true\nfalse\n')
+})

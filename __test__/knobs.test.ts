@@ -121,5 +121,12 @@ test('the variables keep their names, defaults and ranges', async () => {
     ['MLX_AUTO_TUNE_MAX_BATCH', 32, 4, 64],
     ['MLX_AUTO_TUNE_EMA_ALPHA', 0.3, 0.1, 0.9],
     ['MLX_AUTO_TUNE_INTERVAL', 10, 5, 20],
+    ['MLX_REQUEST_COALESCING_ENABLED', true, undefined, undefined],
+    ['MLX_REQUEST_DEDUP_ENABLED', true, undefined, undefined],
+    ['MLX_REQUEST_DEDUP_TTL_MS', 1000, 1, 604_800_000],
+    ['MLX_PROMPT_CACHE_ENABLED', true, undefined, undefined],
+    ['MLX_PROMPT_CACHE_TTL_MS', 300_000, 1, 604_800_000],
+    ['MLX_PROMPT_CACHE_MAX_ENTRIES', 10_000, 1, 1_000_000],
+    ['MLX_PROMPT_CACHE_MAX_BYTES', 104_857_600, 1, 2 ** 40],
   ])
 })

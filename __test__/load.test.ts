@@ -21,9 +21,54 @@ const withAddon = (outcome: string) => `
     ${outcome}
   }`
 
+const onPlatform = (platform: string, arch: string) => `
+  Object.defineProperty(process, 'platform', { value: '${platform}' })
+  Object.defineProperty(process, 'arch', { value: '${arch}' })`
+
+/** A Mac of a kernel's version, on which only the named files are there. */
+const onMac = (darwin: string, files: RegExp) => `${onPlatform('darwin', 'arm64')}
+  require('node:os').release = () => '${darwin}'
+  require('node:fs').existsSync = file => ${files}.test(file)`
+
+/** A Linux with this C library. */
+const withGlibc = (version: string | undefined) => `${onPlatform('linux', 'x64')}
+  process.report.getReport = () => ({ header: { glibcVersionRuntime: ${JSON.stringify(version)} } })`
+
+const notLoading = withAddon("throw new Error('GLIBC_2.35 not found')")
+
 test('on a platform that is not supported', async () => {
-  const { stdout } = await attempt("Object.defineProperty(process, 'platform', { value: 'win32' })")
-  expect(stdout).toMatch(/^true UnsupportedPlatform .*does not run on win32-.*darwin-arm64, linux-x64/)
+  const { stdout } = await attempt(onPlatform('win32', 'x64'))
+  expect(stdout).toMatch(/^true UnsupportedPlatform .*does not run on win32-x64.*darwin-arm64, linux-x64\n$/)
+})
+
+test('with the Node of an Intel Mac', async () => {
+  const { stdout } = await attempt(onPlatform('darwin', 'x64'))
+  expect(stdout).toMatch(/^true UnsupportedPlatform .*does not run on darwin-x64.*install the arm64 build of Node/)
+})
+
+test('on a macOS that is too old, whatever is installed', async () => {
+  const { stdout } = await attempt(onMac('22.6.0', /./))
+  expect(stdout).toMatch(/^true UnsupportedPlatform .*needs macOS 14 or newer; this is macOS 13 \(Darwin 22\.6\.0\)/)
+})
+
+test('on a Mac where the Metal kernels were not copied along', async () => {
+  const { stdout } = await attempt(onMac('23.0.0', /\.node$/))
+  expect(stdout).toMatch(/^true UnsupportedPlatform mlx\.metallib is not beside the addon in .*npm\/darwin-arm64/)
+})
+
+test('on a Mac where all is there, the addon is loaded', async () => {
+  const { stdout } = await attempt(onMac('23.0.0', /\.node$|\.metallib$/) + withAddon("throw new Error('reached')"))
+  expect(stdout).toMatch(/^true UnsupportedPlatform .*could not be loaded: reached/)
+})
+
+test('on a glibc that is too old', async () => {
+  const { stdout } = await attempt(withGlibc('2.31') + notLoading)
+  expect(stdout).toMatch(/^true UnsupportedPlatform .*needs glibc 2\.35 or newer .*this system has 2\.31/)
+})
+
+test('on a Linux without glibc, for which npm leaves the platform package out', async () => {
+  const { stdout } = await attempt(`${withGlibc(undefined)}; require('node:fs').existsSync = () => false`)
+  expect(stdout).toMatch(/^true UnsupportedPlatform .*needs glibc; this Linux uses musl/)
 })
 
 test('where npm left the platform package out', async () => {
@@ -32,7 +77,7 @@ test('where npm left the platform package out', async () => {
 })
 
 test('where the addon is there and does not load', async () => {
-  const { stdout } = await attempt(withAddon("throw new Error('GLIBC_2.35 not found')"))
+  const { stdout } = await attempt(notLoading)
   expect(stdout).toMatch(/^true UnsupportedPlatform .*could not be loaded: GLIBC_2\.35 not found/)
 })
 

@@ -17,14 +17,23 @@ export interface Ready {
   model: ModelHandle
 }
 
+const off = { enabled: false }
+/** No answer is given twice: tests ask the same again to see it computed again. */
+export const UNSHARED = { cache: { coalescing: off, dedup: off, promptCache: off } }
+
 /** An engine over a simulated device with the demo model's vocabulary, closed at the end of the test. */
 export function simulated(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {
+  return ready({ backend: { simulated: profile }, ...UNSHARED, ...options })
+}
+
+/** The same, as users have it: answers are shared. */
+export function sharing(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {
   return ready({ backend: { simulated: profile }, ...options })
 }
 
 /** An engine that runs the demo model with MLX, closed at the end of the test. */
 export function withMlx(options: EngineOptions = {}): Promise<Ready> {
-  return ready(options)
+  return ready({ ...UNSHARED, ...options })
 }
 
 async function ready(options: EngineOptions): Promise<Ready> {

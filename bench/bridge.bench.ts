@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => engine.dispose())
 
 const ask = (prompt: string | { tokens: Uint32Array } = PROMPT, maxTokens = 1): Generation =>
-  engine.generate({ model, prompt, maxTokens, temperature: 0 })
+  engine.generate({ model, prompt, maxTokens, temperature: 0, cache: 'off' })
 
 describe('a request', () => {
   bench('the call alone, left at once', async () => {

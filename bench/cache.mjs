@@ -1,17 +1,6 @@
-// Where the bench keeps what it makes once: models, and the Python environment with mlx-lm. Inside the folder of the
-// build's cache (native/mlx-sys), outside of the repository.
+// Where the bench keeps what it makes once: models, and the Python environment with mlx-lm. Outside of the repository.
 
-import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { cached as shared } from '../tools/build/cache.mjs'
 
-/** A path in the cache. */
-export const cached = (...parts) => join(root(), 'bench', ...parts)
-
-function root() {
-  const { MLX_SERVING_CACHE_DIR: own, XDG_CACHE_HOME: shared } = process.env
-  if (own) return own
-  if (shared) return join(shared, 'mlx-serving')
-  return process.platform === 'darwin'
-    ? join(homedir(), 'Library', 'Caches', 'mlx-serving')
-    : join(homedir(), '.cache', 'mlx-serving')
-}
+/** A path in the bench's part of the cache. */
+export const cached = (...parts) => shared('bench', ...parts)

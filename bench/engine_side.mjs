@@ -7,10 +7,10 @@ import { serveJobs } from './job.mjs'
 const engine = await mlxServing.createEngine(JSON.parse(process.argv[3] ?? '{}'))
 const model = await engine.loadModel(process.argv[2])
 
-await serveJobs(async ({ prompts, numTokens }) => {
+await serveJobs(async ({ prompts, numTokens, params }) => {
   const before = engine.stats().models[0]
   const begin = performance.now()
-  const rows = await Promise.all(prompts.map(({ text }) => read(text, numTokens, begin)))
+  const rows = await Promise.all(prompts.map(({ text }) => read(text, { ...params, maxTokens: numTokens }, begin)))
   return {
     totalMs: performance.now() - begin,
     firstMs: rows.map(row => row.firstMs),
@@ -31,10 +31,10 @@ function since(before) {
   }
 }
 
-async function read(prompt, maxTokens, begin) {
+async function read(prompt, params, begin) {
   const tokens = []
   let firstMs
-  for await (const chunk of engine.generate({ model, prompt, maxTokens, temperature: 0 })) {
+  for await (const chunk of engine.generate({ model, temperature: 0, cache: 'off', ...params, prompt })) {
     firstMs ??= performance.now() - begin
     tokens.push(...chunk.tokens)
   }

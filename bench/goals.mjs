@@ -25,6 +25,12 @@ export const zeroCostGoals = ({ cpuMicrosPerRequest, cpuMicrosPerStreamedToken, 
   atMost('no-cost executor: event-loop delay p99 at 64 streams, ms', 5, eventLoopDelayP99Ms),
 ]
 
+/** The goals of startup.mjs, given quartiles. */
+export const startupGoals = ({ ratio, addonMs }) => [
+  goal('require to first token / import to first token of mlx-lm', '≤ 0.5', ratio, value => value <= 0.5),
+  goal('loading the addon besides MLX, ms', '≤ 20', addonMs, value => value <= 20),
+]
+
 /** A goal of one number. */
 export const atMost = (what, most, value) => goal(what, `≤ ${most}`, [value, value, value], number => number <= most)
 

@@ -56,7 +56,7 @@ function question(random) {
 }
 
 /** Integers below a bound (mulberry32). */
-function generator(seed) {
+export function generator(seed) {
   let state = seed
   return bound => {
     state = (state + 0x6d2b79f5) | 0

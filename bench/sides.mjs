@@ -1,7 +1,7 @@
 // Opens the sides of the comparison on one model, each as its own process. Owns how each is started and with which
 // libraries; what a side does is in its own file.
 
-import { lines } from '../tools/build/command.mjs'
+import { cargoRelease } from '../tools/build/cargo.mjs'
 import { Failure } from '../tools/build/failure.mjs'
 import { at, platform } from '../tools/build/repository.mjs'
 import { startSide } from './job.mjs'
@@ -30,16 +30,7 @@ export async function buildBench(name, features = []) {
   const note = ({ reason, target, executable }) => {
     if (reason === 'compiler-artifact' && target.name === name) program = executable ?? program
   }
-  const args = [
-    'bench',
-    '--bench',
-    name,
-    ...features,
-    '--no-run',
-    '--locked',
-    '--message-format=json-render-diagnostics',
-  ]
-  await lines('cargo', args, line => note(JSON.parse(line)))
+  await cargoRelease(['bench', '--bench', name, ...features, '--no-run'], note)
   if (program) return program
   throw new Failure(`cargo did not say where it put the bench ${name}.`)
 }

@@ -31,7 +31,7 @@ await engine.dispose()
 
 /** One-token answers, awaited. */
 async function requests(count) {
-  const ask = () => engine.generate({ model, prompt: PROMPT, temperature: 0, maxTokens: 1 })
+  const ask = () => engine.generate({ model, prompt: PROMPT, temperature: 0, maxTokens: 1, cache: 'off' })
   const lane = async () => {
     for (let done = 0; done < count / CONCURRENT; done++) await ask()
   }
@@ -75,7 +75,7 @@ async function longSeeds() {
 }
 
 function streamParams(seed) {
-  return { model, prompt: PROMPT, temperature: 1, seed, maxTokens: STREAM_TOKENS }
+  return { model, prompt: PROMPT, temperature: 1, seed, maxTokens: STREAM_TOKENS, cache: 'off' }
 }
 
 async function cpuMicros(work) {

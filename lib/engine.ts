@@ -3,9 +3,11 @@
 
 import { totalmem } from 'node:os'
 import type {
+  CacheOptions,
   ChatTemplateParams,
   DetokenizeParams,
   Engine,
+  EngineCache,
   EngineConfig,
   EngineOptions,
   EngineStats,
@@ -23,7 +25,7 @@ import { stopAtExit } from './exit'
 import { AnswerGeneration, answerTo, type Host } from './generation'
 import { itemsOf } from './generator'
 import { Hub } from './hub'
-import { DEMO_MODEL, loadAddon } from './load'
+import { demoModel, loadAddon } from './load'
 import { Models } from './models'
 import type { NativeError, NativeSetting } from './native'
 import { isAbsent, read, reading, readKnown, readMs, readString, readTokens, take } from './options'
@@ -37,6 +39,7 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
     const start = () =>
       configuring(() => reading('options', () => hub.native.start(options, environment(), memoryBytes())))
     const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
+    warn(hub)
     hub.begin(config['streaming.bufferTokens'].value as number)
     return new NodeEngine(hub, forget, config)
   } catch (error) {
@@ -48,10 +51,14 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
 
 class NodeEngine implements Engine, Host {
   readonly hub: Hub
+  readonly cache: EngineCache = {
+    configure: options => this.#configureCache(options),
+    clear: () => this.#clearCache(),
+  }
   readonly #models: Models
   /** Takes the engine out of what is stopped at exit. */
   readonly #forget: () => void
-  readonly #config: EngineConfig
+  #config: EngineConfig
   #closed: Promise<void> | undefined
 
   constructor(hub: Hub, forget: () => void, config: EngineConfig) {
@@ -72,7 +79,7 @@ class NodeEngine implements Engine, Host {
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
     const path = typeof model === 'string' ? model : readKnown(model, 'options', ['path']).path
-    const folder = isAbsent(path) ? DEMO_MODEL : readString(path, 'path')
+    const folder = isAbsent(path) ? demoModel() : readString(path, 'path')
     return this.hub.keepAlive.during(() => this.#models.load(folder))
   }
 
@@ -151,9 +158,21 @@ class NodeEngine implements Engine, Host {
       // The last answers may lie there with their wake still on its way.
       this.hub.deliver()
       this.hub.failAll(closed())
+      warn(this.hub)
       this.#models.close()
       this.#forget()
     }
+  }
+
+  #configureCache(options: CacheOptions): void {
+    this.#assertOpen()
+    const configure = () => configuring(() => reading('options', () => this.hub.native.configureCache(options)))
+    this.#config = Object.freeze({ ...this.#config, ...configOf(unwrap(configure())) })
+  }
+
+  #clearCache(): void {
+    this.#assertOpen()
+    this.hub.native.clearCache()
   }
 
   #ask<T>(question: () => Promise<T | NativeError>): Promise<T> {
@@ -167,6 +186,11 @@ class NodeEngine implements Engine, Host {
 
 function closed(): Error {
   return errorOf('EngineClosed', 'the engine is shut down')
+}
+
+/** Says what nobody waits for to be told. */
+function warn(hub: Hub): void {
+  for (const warning of hub.native.takeWarnings()) process.emitWarning(warning, 'MlxServingWarning')
 }
 
 /** What this process may use of the machine's memory. */

@@ -153,15 +153,20 @@ export class Reader {
 const NO_END = { code: 'BackendError', message: 'the answer ended with neither a result nor an error' }
 
 function resultOf(native: NativeResult): GenerateResult {
-  const { inputTokens, cachedInputTokens, outputTokens, queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
-  const tokensPerSecond = outputTokens > 1 && decodeMs > 0 ? ((outputTokens - 1) / decodeMs) * 1000 : 0
+  const { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens } = native
+  const { queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
+  // A rate is what the device did for this call: what was there already has none.
+  const numDecoded = outputTokens - cachedOutputTokens - 1
+  const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
   return {
     text: native.text,
     tokens: native.tokens,
     finishReason: native.finishReason as GenerateResult['finishReason'],
-    usage: { inputTokens, cachedInputTokens, outputTokens },
+    usage: { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens },
     timings: { queueMs, prefillMs, ttftMs, decodeMs, totalMs, tokensPerSecond },
     served: native.served as GenerateResult['served'],
+    id: native.id,
+    ...(native.sharedFrom !== undefined && { sharedFrom: native.sharedFrom }),
     seed: native.seed,
   }
 }

@@ -5,17 +5,12 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { errorOf } from './errors'
 import type { NativeAddon } from './native'
+import { linuxProblem, macProblem, platformPackage, unknownPlatform } from './system'
 
-/** The root of the package: dist/ and lib/ are both one level below it. */
-const ROOT = path.join(__dirname, '..')
+const NAME = 'mlx-serving'
 const ADDON_FILE = 'mlx-serving.node'
-const PLATFORM_PACKAGES: Record<string, string> = {
-  'darwin-arm64': 'mlx-serving-darwin-arm64',
-  'linux-x64': 'mlx-serving-linux-x64-gnu',
-}
-
-/** The model that ships with the package. */
-export const DEMO_MODEL = path.join(ROOT, 'models', 'demo')
+/** MLX looks for its Metal kernels beside itself. */
+const KERNELS_FILE = 'mlx.metallib'
 
 let loaded: NativeAddon | undefined
 
@@ -25,28 +20,52 @@ export function loadAddon(): NativeAddon {
   return loaded
 }
 
-function locate(): string {
-  const platform = `${process.platform}-${process.arch}`
-  const name = PLATFORM_PACKAGES[platform]
-  if (name === undefined) {
-    const known = Object.keys(PLATFORM_PACKAGES).join(', ')
-    throw unsupported(`mlx-serving does not run on ${platform}; it runs on ${known}`)
-  }
-  const file = installed(name) ?? path.join(ROOT, 'npm', name.slice('mlx-serving-'.length), ADDON_FILE)
-  if (existsSync(file)) return file
-  if (isMusl()) throw unsupported('mlx-serving needs glibc; this Linux uses musl (Alpine): use a Debian based image')
-  throw unsupported(
-    `the package ${name} is not installed. Install without --omit=optional; if a lockfile from another platform left ` +
-      'it out, remove node_modules and package-lock.json and run `npm install` again. In a checkout: `npm run build`',
-  )
+/** The model that ships with the package. */
+export function demoModel(): string {
+  return path.join(root(), 'models', 'demo')
 }
 
-function installed(name: string): string | undefined {
+/** The root of the package: dist/ and lib/ are both one level below it. A bundle of this code is elsewhere. */
+function root(): string {
+  const above = path.join(__dirname, '..')
+  return existsSync(path.join(above, 'models', 'demo')) ? above : (folderOf(NAME) ?? above)
+}
+
+/** Where a package is installed; what its name is, no bundler needs to know. */
+function folderOf(name: string): string | undefined {
   try {
-    return path.join(path.dirname(require.resolve(`${name}/package.json`)), ADDON_FILE)
+    return path.dirname(require.resolve(`${name}/package.json`))
   } catch {
     return undefined
   }
+}
+
+function locate(): string {
+  const name = platformPackage()
+  if (name === undefined) throw unsupported(unknownPlatform())
+  const folder = folderOf(name) ?? path.join(root(), 'npm', name.slice(NAME.length + 1))
+  const file = path.join(folder, ADDON_FILE)
+  const problem = process.platform === 'darwin' ? macProblem() : undefined
+  if (problem !== undefined) throw unsupported(problem)
+  if (!existsSync(file)) throw unsupported(systemProblem() ?? notInstalled(name))
+  if (process.platform === 'darwin' && !existsSync(path.join(folder, KERNELS_FILE))) {
+    throw unsupported(
+      `${KERNELS_FILE} is not beside the addon in ${folder}. MLX finds its Metal kernels there: copy all files of ` +
+        `${name} together, or have the bundler leave that package where it is`,
+    )
+  }
+  return file
+}
+
+function notInstalled(name: string): string {
+  return (
+    `the package ${name} is not installed. Install without --omit=optional; if a lockfile from another platform left ` +
+    'it out, remove node_modules and package-lock.json and run `npm install` again. In a checkout: `npm run build`'
+  )
+}
+
+function systemProblem(): string | undefined {
+  return process.platform === 'linux' ? linuxProblem() : undefined
 }
 
 function open(file: string): NativeAddon {
@@ -55,19 +74,13 @@ function open(file: string): NativeAddon {
     addon = require(file)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw unsupported(`the addon was found but could not be loaded: ${reason}`, cause)
+    throw unsupported(systemProblem() ?? `the addon was found but could not be loaded: ${reason}`, cause)
   }
   const { version } = require('../package.json') as { version: string }
   if (addon.version() !== version) {
     throw unsupported(`mlx-serving ${version} found an addon of version ${addon.version()}: install or build it again`)
   }
   return addon
-}
-
-function isMusl(): boolean {
-  if (process.platform !== 'linux') return false
-  const { header } = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
-  return header?.glibcVersionRuntime === undefined
 }
 
 function unsupported(message: string, cause?: unknown): Error {

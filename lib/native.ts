@@ -41,12 +41,15 @@ export interface NativeResult {
   inputTokens: number
   cachedInputTokens: number
   outputTokens: number
+  cachedOutputTokens: number
   queueMs: number
   prefillMs: number
   ttftMs: number
   decodeMs: number
   totalMs: number
   served: string
+  id: string
+  sharedFrom?: string
   seed: number
 }
 
@@ -110,6 +113,11 @@ export interface NativeEngine {
   /** Reads the params once, synchronously. */
   applyChatTemplate(model: number, params: unknown): Promise<string | NativeError>
   stats(): NativeStats
+  /** Reads the options once, synchronously; what they do not name stays as it is. Returns what was changed. */
+  configureCache(options: unknown): NativeSetting[] | NativeError
+  clearCache(): void
+  /** What went wrong without anybody having asked for it, in sentences for people; each is told once. */
+  takeWarnings(): string[]
   /** New work is refused at once; running work may end within `drainMs`, then it is cancelled. Idempotent. */
   shutdown(drainMs: number): Promise<NativeError | undefined>
   /** Stops and joins the engine thread within a step; for a process that is exiting. Idempotent. */

@@ -5,7 +5,8 @@
 //! * [`config`]: what the user wrote becomes what it means; one table of everything that can be set.
 //! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
-//! * [`answers`]: the answer log a generation appends to, and its readers. [`clock`]: where the time comes from.
+//! * [`answers`]: the same work is not done twice: keys, the log a generation appends to, its readers, kept answers.
+//!   [`clock`]: where the time comes from.
 //! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences.
 //! * [`executor`]: does what a plan says. `sim` is a simulated device, `mlx` the only room that names `mlx_rs`.
 //! * [`hub`]: finds and validates model folders.
@@ -15,7 +16,8 @@
 //! 1. `binding` turns JavaScript options into a draft; anything unknown or out of range is an error with a code.
 //! 2. [`engine::Engine::submit`] takes a permit (none left: `Overloaded`) and hands the draft to the text thread.
 //! 3. The text thread renders the chat template and tokenizes, within a time budget, and passes a [`request::Request`] on.
-//! 4. The engine thread adds it to the model's scheduler: at once on an idle engine, at a step border of a running one.
+//! 4. An answer that is kept is given at once; a request for what is running joins it. The engine thread adds
+//!    others to the model's scheduler: at once on an idle engine, at a step border of a running one.
 //! 5. `scheduler.next(now)` plans a step from measured step times: rows to decode, prompt chunks, sequences to drop.
 //! 6. The executor launches the step (`submit`) and hands over its tokens (`collect`).
 //! 7. `scheduler.commit` applies the finish rules and learns what the step cost; the text room turns tokens into text at

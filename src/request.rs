@@ -5,6 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A request as its caller names it, or as the engine named it for a caller who did not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Arc<str>);
+
 /// A token of a model's vocabulary.
 pub type TokenId = u32;
 
@@ -148,11 +152,27 @@ impl FinishReason {
     }
 }
 
+/// Whether a request may have the answer of another one, and others its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Sharing {
+    /// Where computing it again would give the same: greedy answers, and drawn ones whose seed the caller chose.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Also where computing it again would draw another answer.
+    Force,
+}
+
 /// How an answer came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Served {
     /// This request ran on the device.
     Computed,
+    /// It joined a request that was running.
+    Coalesced,
+    /// It was there already.
+    Cached,
 }
 
 impl Served {
@@ -160,6 +180,8 @@ impl Served {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Computed => "computed",
+            Self::Coalesced => "coalesced",
+            Self::Cached => "cached",
         }
     }
 }
@@ -171,8 +193,10 @@ pub struct Usage {
     pub input_tokens: usize,
     /// Of these, tokens whose KV was already there.
     pub cached_input_tokens: usize,
-    /// Tokens generated, a final end-of-sequence token included.
+    /// Tokens of the answer, a final end-of-sequence token included.
     pub output_tokens: usize,
+    /// Of these, tokens that were generated for another request.
+    pub cached_output_tokens: usize,
 }
 
 /// Where the time of a request went.
@@ -201,6 +225,10 @@ pub struct Summary {
     pub timings: Timings,
     /// How the answer came to be.
     pub served: Served,
+    /// The request this is the summary of.
+    pub id: RequestId,
+    /// The request for which the answer was computed, if it is another one.
+    pub shared_from: Option<RequestId>,
     /// The seed used; reproduces the answer.
     pub seed: u64,
 }

@@ -29,6 +29,8 @@ fn main() {
         .flag("-include")
         .flag(told("DEP_MLX_STD_FORMAT"))
         .flags(told("DEP_MLX_CPP_FLAGS").to_string_lossy().split_whitespace())
+        // Error messages name the header they come from: not with the path it has on this machine.
+        .flag_if_supported(format!("-ffile-prefix-map={}=include", include.display()))
         // Vectors never cross a call that is not inlined, so the calling convention for them does not matter.
         .flag_if_supported("-Wno-psabi")
         .flag("-Wno-unused-parameter")

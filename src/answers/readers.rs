@@ -2,13 +2,22 @@
 //! list of readers with something to read; who is generating what is the engine's business.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use crate::error::Error;
-use crate::request::TokenId;
+use crate::request::{Served, Summary, TokenId};
 
-use super::log::{AnswerLog, Cursor, End};
+use super::log::{AnswerLog, Cursor};
+use super::summary::{Sharer, summarize};
+use super::sync::{AtomicBool, Mutex, MutexGuard};
+
+/// How an answer ended for a reader.
+pub type End = Result<Summary, Error>;
+
+/// Tokens of one delivery: an answer that is there already is delivered in pieces, as one that is being made.
+const PIECE_TOKENS: usize = 16;
 
 /// One caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,7 +26,7 @@ pub struct ReaderId(pub u32);
 /// Called when there is something to drain, at most once between two drains. From any thread.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 
-/// What a drain delivers for one reader; tokens and text were appended to the caller's buffers.
+/// A piece of what a drain delivers to a reader; tokens and text were appended to the caller's buffers.
 #[derive(Debug)]
 pub struct Delivery {
     /// Whose.
@@ -42,6 +51,7 @@ pub enum Backlog {
 #[derive(Debug)]
 struct Reader {
     log: Arc<AnswerLog>,
+    sharer: Sharer,
     cursor: Cursor,
     /// Whether it wants text as it comes; else only the end.
     streams: bool,
@@ -74,11 +84,13 @@ impl Readers {
         Self { registry: Mutex::default(), wake, is_wake_pending: AtomicBool::new(false), window }
     }
 
-    /// Adds a reader at the beginning of an answer. It gets only the end until [`stream`](Self::stream).
-    pub fn add(&self, log: Arc<AnswerLog>) -> ReaderId {
+    /// Adds a reader at the beginning of the answer to a request of its own. It gets only the end until
+    /// [`stream`](Self::stream).
+    pub fn add(&self, log: Arc<AnswerLog>, submitted_at: Instant) -> ReaderId {
         let mut registry = self.lock();
         let id = registry.free_id();
         let reader = Reader {
+            sharer: Sharer::alone(log.origin().clone(), submitted_at),
             log,
             cursor: Cursor::default(),
             streams: false,
@@ -102,6 +114,22 @@ impl Readers {
         }
     }
 
+    /// Lets a reader that has read nothing yet have the answer to another request, from its beginning. `seed` is what it
+    /// asked for, where it did. Without effect on a reader that left.
+    pub fn share(&self, id: ReaderId, log: Arc<AnswerLog>, served: Served, since: Instant, seed: Option<u64>) {
+        if let Some(reader) = self.lock().readers.get_mut(&id) {
+            reader.sharer.share(served, since, seed);
+            reader.log = log;
+        }
+    }
+
+    /// Ends the answer for one reader; `log` holds what it may still read, and its end.
+    pub fn cut(&self, id: ReaderId, log: AnswerLog) {
+        if let Some(reader) = self.lock().readers.get_mut(&id) {
+            reader.log = Arc::new(log);
+        }
+    }
+
     /// Forgets a reader. Says whether it was there.
     pub fn remove(&self, id: ReaderId) -> bool {
         self.lock().readers.remove(&id).is_some()
@@ -118,7 +146,8 @@ impl Readers {
         caught_up
     }
 
-    /// Notes that the answers these readers follow have grown or ended. The caller wakes once for all of them.
+    /// Notes that the answers these readers follow have grown or ended. The caller wakes once for all of them. Readers
+    /// that wait for the end are noted only then: nothing crosses to them in between.
     pub fn mark(&self, ids: impl IntoIterator<Item = ReaderId>) {
         let mut registry = self.lock();
         for id in ids {
@@ -127,20 +156,20 @@ impl Readers {
     }
 
     /// Whether every one of these readers of an answer is behind. One that only awaits never is, but may begin to stream.
-    pub fn backlog(&self, ids: &[ReaderId]) -> Backlog {
+    pub fn backlog(&self, ids: impl Iterator<Item = ReaderId> + Clone) -> Backlog {
         let mut registry = self.lock();
         let room = |reader: &Reader| {
             let num_ahead = if reader.streams { reader.num_unconsumed() } else { 0 };
             self.window.saturating_sub(num_ahead)
         };
-        let most = ids.iter().filter_map(|id| registry.readers.get(id)).map(room).max();
+        let most = ids.clone().filter_map(|id| registry.readers.get(&id)).map(room).max();
         match most {
             Some(0) => {}
             Some(room) => return Backlog::Room(room),
             None => return Backlog::Room(self.window),
         }
         for id in ids {
-            if let Some(reader) = registry.readers.get_mut(id) {
+            if let Some(reader) = registry.readers.get_mut(&id) {
                 reader.is_behind = true;
             }
         }
@@ -158,10 +187,14 @@ impl Readers {
     ///
     /// The pending wake is cleared first: what is marked while this runs causes another one, so nothing is left behind.
     pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Delivery> {
-        self.is_wake_pending.store(false, Ordering::Release);
+        // Exchanged rather than stored, so that the next exchange, in `wake`, cannot find it as it was before.
+        let _was_pending = self.is_wake_pending.swap(false, Ordering::AcqRel);
         let mut registry = self.lock();
-        let marked = std::mem::take(&mut registry.marked);
-        marked.into_iter().filter_map(|id| registry.deliver(id, tokens, text)).collect()
+        let mut deliveries = Vec::new();
+        for id in std::mem::take(&mut registry.marked) {
+            registry.deliver(id, tokens, text, &mut deliveries);
+        }
+        deliveries
     }
 
     /// Ends every answer that has not ended, when nobody is left who could.
@@ -202,30 +235,33 @@ impl Registry {
         }
     }
 
-    /// Readers that wait for the end are marked only then: nothing crosses to them in between.
     fn mark(&mut self, id: ReaderId) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
-        if !reader.is_marked && (reader.streams || reader.log.end().is_some()) {
+        if !reader.is_marked && (reader.streams || reader.log.has_ended()) {
             reader.is_marked = true;
             self.marked.push(id);
         }
     }
 
-    fn deliver(&mut self, id: ReaderId, tokens: &mut Vec<TokenId>, text: &mut String) -> Option<Delivery> {
-        let reader = self.readers.get_mut(&id)?;
+    fn deliver(&mut self, id: ReaderId, tokens: &mut Vec<TokenId>, text: &mut String, out: &mut Vec<Delivery>) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
         reader.is_marked = false;
         // The end is read first: an answer that ends in between is delivered whole by the mark that its end causes.
         let end = reader.log.end();
-        let (tokens_before, bytes_before) = (tokens.len(), text.len());
-        if reader.streams {
-            reader.log.read(&mut reader.cursor, tokens, text);
+        loop {
+            let (tokens_before, bytes_before) = (tokens.len(), text.len());
+            if !reader.streams || !reader.log.read(&mut reader.cursor, PIECE_TOKENS, tokens, text) {
+                break;
+            }
+            let (num_tokens, num_bytes) = (tokens.len() - tokens_before, text.len() - bytes_before);
+            out.push(Delivery { reader: id, num_tokens, num_bytes, end: None });
         }
-        let end = end.map(|end| (end, Arc::clone(&reader.log)));
-        if end.is_some() {
-            self.readers.remove(&id);
+        if let Some(end) = end
+            && let Some(reader) = self.readers.remove(&id)
+        {
+            let end = end.map(|finished| summarize(&finished, &reader.log, reader.sharer));
+            out.push(Delivery { reader: id, num_tokens: 0, num_bytes: 0, end: Some((end, reader.log)) });
         }
-        let (num_tokens, num_bytes) = (tokens.len() - tokens_before, text.len() - bytes_before);
-        (num_tokens + num_bytes > 0 || end.is_some()).then_some(Delivery { reader: id, num_tokens, num_bytes, end })
     }
 }
 

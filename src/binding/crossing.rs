@@ -11,7 +11,7 @@ use napi_derive::napi;
 use crate::answers::{AnswerLog, Delivery};
 use crate::engine::ModelInfo;
 use crate::error::Error;
-use crate::request::Summary;
+use crate::request::{RequestId, Summary};
 
 /// Causes deeper than this are left out.
 const MAX_CAUSES: usize = 8;
@@ -140,10 +140,15 @@ fn pack_result<'env>(env: &'env Env, summary: &Summary, log: &AnswerLog) -> napi
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
     result.set_named_property("finishReason", summary.finish_reason.as_str())?;
     result.set_named_property("served", summary.served.as_str())?;
+    result.set_named_property("id", &*summary.id.0)?;
+    if let Some(RequestId(origin)) = &summary.shared_from {
+        result.set_named_property("sharedFrom", &**origin)?;
+    }
     let numbers = [
         ("inputTokens", summary.usage.input_tokens as f64),
         ("cachedInputTokens", summary.usage.cached_input_tokens as f64),
         ("outputTokens", summary.usage.output_tokens as f64),
+        ("cachedOutputTokens", summary.usage.cached_output_tokens as f64),
         ("queueMs", ms(summary.timings.queue)),
         ("prefillMs", ms(summary.timings.prefill)),
         ("ttftMs", ms(summary.timings.ttft)),

@@ -2,6 +2,7 @@
 
 use napi_derive::napi;
 
+use crate::answers::{Counts, LayerCounts};
 use crate::engine::{ModelKey, ModelStats, Snapshot};
 use crate::scheduler::{AdmissionRecord, Reason, Status, Tier};
 
@@ -38,6 +39,8 @@ pub struct NativeStats {
     pub parked: f64,
     /// Bytes of KV held.
     pub kv_bytes: f64,
+    /// What sharing answers brought.
+    pub cache: NativeCacheStats,
     /// How the scheduling of each loaded model stands.
     pub models: Vec<NativeModelStats>,
 }
@@ -59,7 +62,56 @@ impl NativeStats {
             running: stats.running as f64,
             parked: stats.parked as f64,
             kv_bytes: stats.kv_bytes as f64,
+            cache: stats.answers.into(),
             models: models.into_iter().map(NativeModelStats::from).collect(),
+        }
+    }
+}
+
+/// How often a lifetime of answers was asked.
+#[napi(object)]
+pub struct NativeLayerStats {
+    /// It had the answer.
+    pub hits: f64,
+    /// It had not.
+    pub misses: f64,
+}
+
+/// What sharing answers brought.
+#[napi(object)]
+pub struct NativeCacheStats {
+    /// Of answers that are being computed.
+    pub coalescing: NativeLayerStats,
+    /// Of answers that have just ended.
+    pub dedup: NativeLayerStats,
+    /// Of answers that are kept.
+    pub prompt_cache: NativeLayerStats,
+    /// Of the requests that could share, those that did.
+    pub dedupe_ratio: f64,
+    /// Answers kept.
+    pub entries: f64,
+    /// Their tokens.
+    pub tokens: f64,
+    /// Their bytes.
+    pub bytes: f64,
+}
+
+impl From<LayerCounts> for NativeLayerStats {
+    fn from(LayerCounts { hits, misses }: LayerCounts) -> Self {
+        Self { hits: hits as f64, misses: misses as f64 }
+    }
+}
+
+impl From<Counts> for NativeCacheStats {
+    fn from(counts: Counts) -> Self {
+        Self {
+            coalescing: counts.coalescing.into(),
+            dedup: counts.dedup.into(),
+            prompt_cache: counts.prompt_cache.into(),
+            dedupe_ratio: counts.num_shared() as f64 / counts.num_sharing.max(1) as f64,
+            entries: counts.num_entries as f64,
+            tokens: counts.num_tokens as f64,
+            bytes: counts.num_bytes as f64,
         }
     }
 }

@@ -26,7 +26,7 @@ use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::answers::ReaderId;
-use crate::config::KNOBS;
+use crate::config::{Effective, KNOBS, Settings, Source};
 use crate::engine::{Config, Engine, ModelKey, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
@@ -98,7 +98,7 @@ impl NativeEngine {
         let wake = Arc::clone(&self.wake);
         let slot = Arc::clone(&self.engine);
         promise(env, move |reply: Reply<Vec<NativeSetting>>| {
-            let Options { resolved, backend } = match options::read(options, environment) {
+            let Options { resolved, cache_path, backend } = match options::read(options, environment) {
                 Ok(options) => options,
                 Err(Refusal::Invalid(error)) => {
                     reply.send(Err(error));
@@ -114,6 +114,7 @@ impl NativeEngine {
                 let settings = &resolved.settings;
                 let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
                 let engine = Engine::start(config, backend::open(backend, settings.scheduler.deterministic), wake)?;
+                cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
                 slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;
                 Ok(resolved.values.into_iter().map(NativeSetting::from).collect())
             });
@@ -234,6 +235,34 @@ impl NativeEngine {
         let (snapshot, models) =
             self.engine.get().map(|engine| (engine.stats(), engine.model_stats())).unwrap_or_default();
         NativeStats::new(snapshot, models)
+    }
+
+    /// Changes which answers are shared; says what was changed.
+    #[napi(catch_unwind)]
+    pub fn configure_cache(&self, options: Unknown<'_>) -> napi::Result<Outcome<Vec<NativeSetting>>> {
+        let said = match options::read_cache(options) {
+            Ok(said) => said,
+            Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
+            Err(Refusal::Thrown(thrown)) => return Err(thrown),
+        };
+        Ok(outcome(self.engine().and_then(|engine| {
+            let before = Settings { cache: engine.sharing(), ..Settings::default() };
+            engine.configure_sharing(before.with(&said)?.cache);
+            let changed = |(knob, value)| Effective { knob, value: Some(value), source: Source::Option };
+            Ok(said.into_iter().map(changed).map(NativeSetting::from).collect())
+        })))
+    }
+
+    /// What went wrong without anybody having asked for it; told once.
+    #[napi(catch_unwind)]
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.engine.get().map(|engine| engine.take_warnings()).unwrap_or_default()
+    }
+
+    /// Forgets all answers.
+    #[napi(catch_unwind)]
+    pub fn clear_cache(&self) {
+        self.with_engine(|engine| engine.forget_answers());
     }
 
     /// Refuses new work; what runs may end within `drain_ms`.

@@ -17,12 +17,22 @@ const CODE: Code = Code::ConfigError;
 /// The options that are not in the table.
 const BESIDES: [&str; 2] = ["preset", "backend"];
 
-/// What the table's options say.
-type Said = Vec<(&'static Knob, Value)>;
+/// The group with the only option of a group that is not in the table, being a text.
+const WITH_PATH: &str = "cache.promptCache";
+
+/// What the options say.
+#[derive(Default)]
+pub(super) struct Said {
+    /// Those of the table.
+    pub(super) values: Vec<(&'static Knob, Value)>,
+    pub(super) cache_path: Option<PathBuf>,
+}
 
 /// What an engine is started with.
 pub(super) struct Options {
     pub(super) resolved: Resolved,
+    /// Where answers are kept between processes.
+    pub(super) cache_path: Option<PathBuf>,
     pub(super) backend: BackendChoice,
 }
 
@@ -37,7 +47,7 @@ pub(super) enum BackendChoice {
 /// Reads the options of `createEngine`, and brings them together with the environment.
 pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
     let (mut preset, mut backend) = (Preset::default(), BackendChoice::Mlx);
-    let mut said = Said::new();
+    let mut said = Said::default();
     for (key, value) in entries("options", CODE, options)? {
         match (key.as_str(), value) {
             ("preset", Some(value)) => preset = read_preset(value)?,
@@ -46,8 +56,21 @@ pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Optio
             (key, value) => read_option("", key, value, &mut said)?,
         }
     }
-    let resolved = Settings::resolve(preset, &read_environment(environment)?, &said)?;
-    Ok(Options { resolved, backend })
+    let Said { values, cache_path } = said;
+    let resolved = Settings::resolve(preset, &read_environment(environment)?, &values)?;
+    Ok(Options { resolved, cache_path, backend })
+}
+
+/// Reads the options of `engine.cache.configure`, which are those of the group `cache`.
+pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static Knob, Value)>> {
+    let mut said = Said::default();
+    for (key, value) in entries("options", CODE, options)? {
+        read_option("cache", &key, value, &mut said)?;
+    }
+    if said.cache_path.is_some() {
+        return Err(wrong(CODE, "cache.promptCache.path", "can only be set by createEngine").into());
+    }
+    Ok(said.values)
 }
 
 /// Reads the options of `loadModel`.
@@ -68,11 +91,14 @@ fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {
 fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, said: &mut Said) -> Read<()> {
     let path = if group.is_empty() { key.to_owned() } else { format!("{group}.{key}") };
     match (find(group, key), value) {
-        (Some(Member::Knob(knob)), Some(value)) => said.push((knob, read_value(knob, value)?)),
+        (Some(Member::Knob(knob)), Some(value)) => said.values.push((knob, read_value(knob, value)?)),
         (Some(Member::Group), Some(value)) => {
             for (key, value) in entries(&path, CODE, value)? {
                 read_option(&path, &key, value, said)?;
             }
+        }
+        (None, value) if (group, key) == (WITH_PATH, "path") => {
+            said.cache_path = value.map(|value| read_path(&path, value)).transpose()?;
         }
         (Some(_), None) => {}
         (None, _) => return Err(unknown_option(group, &path, key)),
@@ -80,10 +106,21 @@ fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, said: &mut Sa
     Ok(())
 }
 
+fn read_path(name: &str, value: Unknown<'_>) -> Read<PathBuf> {
+    let path = string(CODE, name, value)?;
+    if path.is_empty() || path.contains('\0') {
+        return Err(wrong(CODE, name, "must be the path of a file").into());
+    }
+    Ok(PathBuf::from(path))
+}
+
 fn unknown_option(group: &str, path: &str, key: &str) -> Refusal {
     let mut known = names_in(group);
     if group.is_empty() {
         known.extend(BESIDES);
+    }
+    if group == WITH_PATH {
+        known.push("path");
     }
     unknown(CODE, path, key, &known)
 }

@@ -1,7 +1,6 @@
 //! From the params and options of `generate` to a [`Draft`]. Types and ranges are checked here; what depends on the model
 //! is checked on the text thread.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
 use crate::engine::{Draft, single};
 use crate::error::Code;
-use crate::request::Priority;
+use crate::request::{Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
@@ -23,12 +22,12 @@ const MAX_BIAS: f64 = 100.0;
 /// Far more than anybody needs; each costs a little in every step.
 const MAX_BIASES: usize = 4096;
 
-/// The name of a tenant is held as long as it has something waiting.
-const MAX_TENANT_BYTES: usize = 256;
+/// The longest tenant, salt or id.
+const MAX_NAME_BYTES: usize = 256;
 
 /// Reads the two objects a caller gave.
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
-    let Options { deadline, priority, tenant } = read_options(options)?;
+    let Options { deadline, priority, tenant, id } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?;
     let prompt = prompt::read(&mut fields)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
@@ -47,6 +46,8 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let min_tokens = fields.integer("minTokens", 0..=MAX_SAFE_INTEGER)?.unwrap_or(0);
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
+    let sharing = read_sharing(&mut fields)?;
+    let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
     fields.finish()?;
     validate_stop_sequences(&stop_sequences)?;
     if top_p == Some(0.0) {
@@ -67,11 +68,14 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         stop_tokens,
         ignore_eos,
         min_tokens: usize::try_from(min_tokens).unwrap_or(usize::MAX),
-        seed: seed.unwrap_or_else(random_seed),
+        seed,
         stop_sequences,
         deadline,
         priority,
         tenant,
+        sharing,
+        cache_salt,
+        id,
     })
 }
 
@@ -108,6 +112,7 @@ struct Options {
     deadline: Option<Instant>,
     priority: Priority,
     tenant: Option<Arc<str>>,
+    id: Option<String>,
 }
 
 fn read_options(options: Unknown<'_>) -> Read<Options> {
@@ -119,17 +124,32 @@ fn read_options(options: Unknown<'_>) -> Read<Options> {
         Some("background") => Priority::Background,
         Some(_) => return Err(fields.wrong("priority", "must be 'urgent', 'default' or 'background'")),
     };
-    let tenant = fields.string("tenant")?;
-    if tenant.as_ref().is_some_and(|name| name.len() > MAX_TENANT_BYTES) {
-        return Err(fields.wrong("tenant", "must be at most 256 bytes long"));
-    }
+    let tenant = read_name(&mut fields, "tenant")?.map(Arc::from);
+    let id = read_name(&mut fields, "id")?;
     fields.finish()?;
     // A deadline too far away to be represented never comes.
     let deadline = timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3)));
-    Ok(Options { deadline, priority, tenant: tenant.map(Arc::from) })
+    Ok(Options { deadline, priority, tenant, id })
 }
 
-/// Unpredictable enough for sampling, and needs no generator of its own: the standard library seeds its hashers so.
-fn random_seed() -> u64 {
-    RandomState::new().hash_one(Instant::now()) & MAX_SAFE_INTEGER
+fn read_sharing(fields: &mut Fields<'_>) -> Read<Sharing> {
+    match fields.string("cache")?.as_deref() {
+        None | Some("auto") => Ok(Sharing::Auto),
+        Some("off") => Ok(Sharing::Off),
+        Some("force") => Ok(Sharing::Force),
+        Some(_) => Err(fields.wrong("cache", "must be 'auto', 'off' or 'force'")),
+    }
+}
+
+/// A short text that tells things apart. An empty one is what a caller has who forgot to fill it in, and text that is not
+/// Unicode becomes the same replacement characters whatever it was: either would bring together what is to be apart.
+fn read_name(fields: &mut Fields<'_>, name: &'static str) -> Read<Option<String>> {
+    let Some(text) = fields.string(name)? else { return Ok(None) };
+    if text.is_empty() || text.len() > MAX_NAME_BYTES {
+        return Err(fields.wrong(name, &format!("must be from 1 to {MAX_NAME_BYTES} bytes long, not {}", text.len())));
+    }
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(fields.wrong(name, "must be well-formed Unicode, without replacement characters"));
+    }
+    Ok(Some(text))
 }

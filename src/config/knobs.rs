@@ -6,6 +6,11 @@ use super::knob::Value::{Number, Switch};
 /// Numbers up to here survive the way through JavaScript unchanged.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// A week: what is to be kept for longer belongs into a database.
+const MAX_TTL_MS: f64 = 7.0 * 24.0 * 3_600_000.0;
+/// Answers that one cache can hold.
+const MAX_ENTRIES: u64 = 1_000_000;
+
 /// Everything that can be set about an engine, apart from what runs it.
 pub const KNOBS: &[Knob] = &[
     Knob::switch("scheduler.enabled", true, |s| &mut s.scheduler.enabled)
@@ -81,6 +86,36 @@ pub const KNOBS: &[Knob] = &[
     ),
     Knob::millis("streaming.parkTimeoutMs", 60_000.0, 1.0..=MAX_SAFE_INTEGER as f64, |s| &mut s.streaming.park_timeout)
         .text("How long a parked generation waits for its reader before it ends with `SlowConsumerError`."),
+    Knob::switch("cache.coalescing.enabled", true, |s| &mut s.cache.coalescing.enabled)
+        .variable("MLX_REQUEST_COALESCING_ENABLED")
+        .text("Whether a request joins an identical one that is running: it gets the answer from its beginning."),
+    Knob::integer("cache.coalescing.maxSubscribers", 10_000, 1..=1_000_000, |s| &mut s.cache.coalescing.max_subscribers)
+        .text("Readers of one generation; the one after them starts another, which can be joined in turn."),
+    Knob::switch("cache.dedup.enabled", true, |s| &mut s.cache.dedup.enabled)
+        .variable("MLX_REQUEST_DEDUP_ENABLED")
+        .text("Whether a request that repeats one which has just ended gets its answer."),
+    Knob::millis("cache.dedup.ttlMs", 1_000.0, 1.0..=MAX_TTL_MS, |s| &mut s.cache.dedup.ttl)
+        .variable("MLX_REQUEST_DEDUP_TTL_MS")
+        .text("How long after its end an answer counts as one that has just ended."),
+    Knob::integer("cache.dedup.maxEntries", 1_000, 1..=MAX_ENTRIES, |s| &mut s.cache.dedup.max_entries)
+        .text(
+            "Answers that are kept for that time alone, because they are not reproducible or there is no prompt cache. \
+             The oldest goes first.",
+        ),
+    Knob::switch("cache.promptCache.enabled", true, |s| &mut s.cache.prompt_cache.enabled)
+        .variable("MLX_PROMPT_CACHE_ENABLED")
+        .text("Whether reproducible answers are kept. The one that nobody asked for the longest goes first."),
+    Knob::millis("cache.promptCache.ttlMs", 300_000.0, 1.0..=MAX_TTL_MS, |s| &mut s.cache.prompt_cache.ttl)
+        .variable("MLX_PROMPT_CACHE_TTL_MS")
+        .text("How long after its end an answer may be given again."),
+    Knob::integer("cache.promptCache.maxEntries", 10_000, 1..=MAX_ENTRIES, |s| &mut s.cache.prompt_cache.max_entries)
+        .variable("MLX_PROMPT_CACHE_MAX_ENTRIES")
+        .text("Answers kept."),
+    Knob::integer("cache.promptCache.maxTokens", 1_000_000, 1..=1 << 40, |s| &mut s.cache.prompt_cache.max_tokens)
+        .text("Tokens of all answers that are kept."),
+    Knob::integer("cache.promptCache.maxBytes", 104_857_600, 1..=1 << 40, |s| &mut s.cache.prompt_cache.max_bytes)
+        .variable("MLX_PROMPT_CACHE_MAX_BYTES")
+        .text("Bytes of all answers that are kept, also of those kept for the time of `dedup` alone."),
 ];
 
 /// Pairs of knobs of which the first must not be above the second.

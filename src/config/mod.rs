@@ -17,4 +17,6 @@ pub use knob::{Kind, Knob, Range, Value};
 pub use knobs::{KNOBS, Member, find, names_in};
 pub use preset::Preset;
 pub use resolve::{Effective, Resolved, Source};
-pub use settings::{AdaptiveWindow, AutoTune, Memory, Scheduler, Settings, Streaming};
+pub use settings::{
+    AdaptiveWindow, AutoTune, Cache, Coalescing, Dedup, Memory, PromptCache, Scheduler, Settings, Streaming,
+};

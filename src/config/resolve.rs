@@ -74,6 +74,16 @@ impl Settings {
         resolved.check_order()?;
         Ok(resolved)
     }
+
+    /// The same with other values for some knobs, while the engine runs.
+    pub fn with(mut self, options: &[(&'static Knob, Value)]) -> Result<Self> {
+        for (knob, value) in options {
+            if !knob.store(*value, &mut self) {
+                return Err(knob.refuse(knob.path, *value));
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl Default for Resolved {

@@ -11,6 +11,7 @@ pub struct Settings {
     pub scheduler: Scheduler,
     pub memory: Memory,
     pub streaming: Streaming,
+    pub cache: Cache,
 }
 
 /// How requests share the device. Made by [`Settings`]; on its own it is blank.
@@ -70,10 +71,63 @@ pub struct Streaming {
     pub park_timeout: Duration,
 }
 
+/// Which answers are shared by requests that ask for the same: a switch and bounds for each of an answer's lifetimes.
+/// [`Default`] gives what the table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "what a field means is in the table")]
+pub struct Cache {
+    pub coalescing: Coalescing,
+    pub dedup: Dedup,
+    pub prompt_cache: PromptCache,
+}
+
+/// While an answer is being computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "what a field means is in the table")]
+pub struct Coalescing {
+    pub enabled: bool,
+    pub max_subscribers: usize,
+}
+
+/// Shortly after an answer was computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "what a field means is in the table")]
+pub struct Dedup {
+    pub enabled: bool,
+    pub ttl: Duration,
+    pub max_entries: usize,
+}
+
+/// For long after an answer was computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "what a field means is in the table")]
+pub struct PromptCache {
+    pub enabled: bool,
+    pub ttl: Duration,
+    pub max_entries: usize,
+    pub max_tokens: usize,
+    pub max_bytes: usize,
+}
+
+impl Cache {
+    /// Nothing is shared.
+    pub const OFF: Self = Self {
+        coalescing: Coalescing { enabled: false, max_subscribers: 1 },
+        dedup: Dedup { enabled: false, ttl: Duration::ZERO, max_entries: 1 },
+        prompt_cache: PromptCache { enabled: false, ttl: Duration::ZERO, max_entries: 1, max_tokens: 1, max_bytes: 1 },
+    };
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Settings::default().cache
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let (scheduler, memory, streaming) = Default::default();
-        let mut settings = Self { scheduler, memory, streaming };
+        let mut settings = Self { scheduler, memory, streaming, cache: Cache::OFF };
         for knob in KNOBS {
             let is_stored = knob.default.is_none_or(|value| knob.store(value, &mut settings));
             debug_assert!(is_stored, "{}: the default is not one of its values", knob.path);

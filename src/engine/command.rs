@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use crate::answers::{AnswerLog, ReaderId};
+use crate::answers::{AnswerLog, Claim, Fingerprint, ReaderId};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
 use crate::hub::ModelFolder;
@@ -61,8 +61,9 @@ pub(super) struct Submission {
     pub(super) sequence: SequenceId,
     pub(super) reader: ReaderId,
     pub(super) request: Request,
+    /// Set where it may share an answer.
+    pub(super) claim: Option<Claim>,
     pub(super) log: Arc<AnswerLog>,
-    pub(super) submitted_at: Instant,
     pub(super) permit: Permit,
 }
 
@@ -72,6 +73,7 @@ pub(super) struct Opened {
     pub(super) limits: Limits,
     /// What all its sequences may hold together, if that is limited.
     pub(super) kv: Option<KvLimit>,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// A model whose folder was read and whose tokenizer is ready.
@@ -79,18 +81,20 @@ pub(super) struct Loading {
     pub(super) key: ModelKey,
     pub(super) folder: ModelFolder,
     pub(super) text: Arc<ModelText>,
+    /// Hash of what the folder's files are told apart by.
+    pub(super) files: [u8; 32],
     pub(super) coming: Arc<AtomicUsize>,
     pub(super) reply: Reply<Opened>,
 }
 
 pub(super) enum Command {
     Submit(Box<Submission>),
-    /// The caller wants what there is, now.
-    Cancel(SequenceId),
-    /// Nobody reads this sequence any more.
-    Abandon(SequenceId),
-    /// A reader that was behind has caught up.
-    Unpark(SequenceId),
+    /// The reader wants what there is, now.
+    Cancel(ReaderId),
+    /// The reader left.
+    Abandon(ReaderId),
+    /// The reader was behind and has caught up.
+    Unpark(ReaderId),
     Load(Box<Loading>),
     /// Rows of the model may end first; then it is dropped.
     Unload(ModelKey, Reply<()>),

@@ -23,11 +23,13 @@ pub struct Config {
     pub buffer_tokens: usize,
     /// How long the text of one request may keep the text thread.
     pub text_budget: Duration,
+    /// Which answers are shared.
+    pub answers: config::Cache,
 }
 
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
-        let Settings { scheduler, memory, streaming } = settings;
+        let Settings { scheduler, memory, streaming, cache } = settings;
         Self {
             scheduler: scheduler::Config {
                 park_timeout: streaming.park_timeout,
@@ -39,6 +41,7 @@ impl From<&Settings> for Config {
             max_pending_tokens: scheduler.max_queue_tokens,
             buffer_tokens: streaming.buffer_tokens,
             text_budget: Duration::from_secs(5),
+            answers: *cache,
         }
     }
 }

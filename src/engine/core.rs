@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use crate::answers::{Fingerprint, ReaderId};
 use crate::error::{Code, Error, Result};
 use crate::executor::{Backend, Limits};
-use crate::request::SequenceId;
 use crate::scheduler;
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
@@ -48,9 +48,9 @@ impl Core {
     pub(super) fn take(&mut self, command: Command) {
         match command {
             Command::Submit(submission) => self.submit(*submission),
-            Command::Cancel(id) => self.with_lane_of(id, |lane| lane.cancel(id)),
-            Command::Abandon(id) => self.with_lane_of(id, |lane| lane.abandon(id)),
-            Command::Unpark(id) => self.with_lane_of(id, |lane| lane.unpark(id)),
+            Command::Cancel(reader) => self.with_lane_of(reader, |lane| lane.cancel(reader)),
+            Command::Abandon(reader) => self.with_lane_of(reader, |lane| lane.abandon(reader)),
+            Command::Unpark(reader) => self.with_lane_of(reader, |lane| lane.unpark(reader)),
             Command::Load(loading) => self.load(*loading),
             Command::Unload(key, reply) => self.unload(key, reply),
             Command::Shutdown(at, reply) => self.shut_down(at, reply),
@@ -93,7 +93,7 @@ impl Core {
 
     fn refuse(&self, submission: &Submission, error: Error) {
         let end = Err(error);
-        self.around.stats.ended(&end);
+        self.around.stats.ended(&end, 1);
         submission.log.close("", end);
         self.around.readers.mark([submission.reader]);
         self.around.readers.wake();
@@ -101,7 +101,7 @@ impl Core {
 
     /// A panic while a model is opened is that model's failure, nobody else's.
     fn load(&mut self, loading: Loading) {
-        let Loading { key, folder, text, coming, reply } = loading;
+        let Loading { key, folder, text, files, coming, reply } = loading;
         let opened = catch_unwind(AssertUnwindSafe(|| self.backend.open(&folder)))
             .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, panic_message(&*panic))))
             .and_then(|executor| check_limits(executor.limits()).map(|limits| (executor, limits)));
@@ -110,9 +110,10 @@ impl Core {
                 let kv = self.config.kv_limit(limits);
                 let scheduler = scheduler::Config { kv, ..self.config.scheduler };
                 let account = self.around.stats.open(key);
-                let model = Model { executor, text, coming, account };
+                let fingerprint = Fingerprint::new(&files, limits.device);
+                let model = Model { executor, text, fingerprint, coming, account };
                 self.lanes.insert(key, Lane::new(model, scheduler, self.around.clone()));
-                reply.send(Ok(Opened { limits, kv }));
+                reply.send(Ok(Opened { limits, kv, fingerprint }));
             }
             Err(error) => reply.send(Err(error)),
         }
@@ -128,6 +129,7 @@ impl Core {
     fn drop_unloaded(&mut self) {
         for (key, lane) in self.lanes.extract_if(.., |_, lane| lane.may_be_dropped()) {
             self.around.stats.close(key);
+            self.around.answers.forget(lane.fingerprint());
             lane.drop_model();
         }
     }
@@ -151,8 +153,8 @@ impl Core {
         ending.replies.drain(..).for_each(|reply| reply.send(Ok(())));
     }
 
-    fn with_lane_of(&mut self, id: SequenceId, act: impl FnOnce(&mut Lane)) {
-        if let Some(lane) = self.lanes.values_mut().find(|lane| lane.has(id)) {
+    fn with_lane_of(&mut self, reader: ReaderId, act: impl FnOnce(&mut Lane)) {
+        if let Some(lane) = self.lanes.values_mut().find(|lane| lane.has(reader)) {
             act(lane);
         }
     }

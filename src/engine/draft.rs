@@ -1,15 +1,17 @@
 //! From what a caller wrote to a [`Request`]: the prompt becomes tokens, defaults are filled in, and every number that
 //! could reach a device index is checked against the model. Runs on the text thread.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::answers::{Claim, Fingerprint, Terms};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
-use crate::request::{Priority, Request, SamplingParams, StopRules, TokenId};
+use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
 use crate::text::{Chat, ModelText, PromptTemplate};
 
@@ -62,8 +64,8 @@ pub struct Draft {
     pub ignore_eos: bool,
     /// No token that would end it is drawn before it has this many.
     pub min_tokens: usize,
-    /// Already drawn at random where the caller gave none.
-    pub seed: u64,
+    /// Drawn at random where it is absent.
+    pub seed: Option<u64>,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
     /// When the caller loses interest.
@@ -72,12 +74,26 @@ pub struct Draft {
     pub priority: Priority,
     /// On whose behalf.
     pub tenant: Option<Arc<str>>,
+    /// Whether it may have the answer of another request.
+    pub sharing: Sharing,
+    /// Only requests with the same one share; the tenant where it is absent.
+    pub cache_salt: Option<Arc<str>>,
+    /// What the caller calls it.
+    pub id: Option<String>,
+}
+
+/// A request that is ready to run, and what it may share.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) request: Request,
+    pub(super) claim: Option<Claim>,
 }
 
 /// What a model lets a request do.
 #[derive(Debug)]
 pub(super) struct ModelRules {
     pub(super) text: Arc<ModelText>,
+    fingerprint: Fingerprint,
     /// Positions of a sequence.
     pub(super) context_length: usize,
     /// Token ids are below this.
@@ -98,14 +114,14 @@ impl ModelRules {
         opened: Opened,
         coming: Arc<AtomicUsize>,
     ) -> Self {
-        let Opened { limits: Limits { context_length, vocab_size, .. }, kv } = opened;
+        let Opened { limits: Limits { context_length, vocab_size, .. }, kv, fingerprint } = opened;
         let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
         let defaults = default_sampling(generation_config);
-        Self { text, context_length, vocab_size, end_tokens, kv, coming, defaults }
+        Self { text, fingerprint, context_length, vocab_size, end_tokens, kv, coming, defaults }
     }
 
     /// Turns a draft into a request, or says what is wrong with it.
-    pub(super) fn apply(&self, draft: Draft) -> Result<Request> {
+    pub(super) fn apply(&self, draft: Draft) -> Result<Prepared> {
         let prompt = self.tokens(&draft.prompt)?;
         if prompt.is_empty() {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
@@ -120,11 +136,14 @@ impl ModelRules {
             min_tokens: min_tokens(&draft, max_tokens)?,
             stop_sequences: draft.stop_sequences,
         };
-        let Draft { deadline, priority, tenant, logit_bias, .. } = draft;
+        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, .. } = draft;
+        let salt = cache_salt.or_else(|| tenant.clone());
+        let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some() };
         let logit_bias = logit_bias.into();
         let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, deadline, priority, tenant };
         self.check_memory(&request)?;
-        Ok(request)
+        let claim = Claim::new(self.fingerprint, &request, &terms);
+        Ok(Prepared { request, claim })
     }
 
     fn tokens(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
@@ -147,7 +166,7 @@ impl ModelRules {
             repetition_context: draft.repetition_context.unwrap_or(repetition_context),
             presence_penalty: draft.presence_penalty.unwrap_or(presence_penalty),
             frequency_penalty: draft.frequency_penalty.unwrap_or(frequency_penalty),
-            seed: draft.seed,
+            seed: draft.seed.unwrap_or_else(random_seed),
         }
     }
 
@@ -210,6 +229,12 @@ impl ModelRules {
         }
         Ok(asked.unwrap_or(DEFAULT_MAX_TOKENS).min(room))
     }
+}
+
+/// Unpredictable enough for sampling, and needs no generator of its own: the standard library seeds its hashers so.
+/// JavaScript's numbers are exact up to there.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(Instant::now()) & ((1 << 53) - 1)
 }
 
 /// What is drawn by is computed in single precision.

@@ -1,12 +1,11 @@
 //! One loaded model: its scheduler, its executor and the rows that run on it. Decides nothing itself: asks the scheduler,
 //! tells the executor, does the account, and delivers. Lives on the engine thread.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::answers::{ReaderId, Readers};
+use crate::answers::{Answers, Close, Fingerprint, ReaderId, Readers};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::executor::Executor;
@@ -18,6 +17,7 @@ use crate::text::{ModelText, StreamState};
 use super::command::{Reply, Submission};
 use super::pace::Pace;
 use super::row::Row;
+use super::rows::{Left, Rows};
 use super::stats::{Account, Stats};
 
 /// What the lanes of an engine share.
@@ -25,6 +25,7 @@ use super::stats::{Account, Stats};
 pub(super) struct Surroundings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readers: Arc<Readers>,
+    pub(super) answers: Arc<Answers>,
     pub(super) stats: Arc<Stats>,
 }
 
@@ -32,6 +33,8 @@ pub(super) struct Surroundings {
 pub(super) struct Model {
     pub(super) executor: Box<dyn Executor>,
     pub(super) text: Arc<ModelText>,
+    /// What its answers are kept under.
+    pub(super) fingerprint: Fingerprint,
     /// Requests that were accepted and are still being prepared.
     pub(super) coming: Arc<AtomicUsize>,
     pub(super) account: Arc<Account>,
@@ -56,13 +59,13 @@ impl Need {
 }
 
 pub(super) struct Lane {
-    scheduler: Scheduler,
+    pub(super) scheduler: Scheduler,
     model: Model,
-    rows: HashMap<SequenceId, Row>,
-    around: Surroundings,
+    pub(super) rows: Rows,
+    pub(super) around: Surroundings,
     pace: Pace,
     /// Readers whose answers grew or ended since the last delivery.
-    marked: Vec<ReaderId>,
+    pub(super) marked: Vec<ReaderId>,
     last_end: Option<Instant>,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
@@ -77,7 +80,7 @@ impl Lane {
         Self {
             scheduler: Scheduler::new(config),
             model,
-            rows: HashMap::new(),
+            rows: Rows::default(),
             around,
             pace: Pace::default(),
             marked: Vec::new(),
@@ -90,26 +93,65 @@ impl Lane {
     }
 
     pub(super) fn add(&mut self, submission: Submission) {
+        let Some(submission) = self.share(submission) else { return };
         let (id, request) = (submission.sequence, submission.request.clone());
         let text = self.model.text.stream(&request.stop.stop_sequences);
-        self.rows.insert(id, Row::new(submission, text));
+        self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
         self.scheduler.add(id, request, self.around.clock.now());
     }
 
-    /// Ends a row with what it has so far.
-    pub(super) fn cancel(&mut self, id: SequenceId) {
-        self.scheduler.remove(id);
-        self.finish(id, FinishReason::Cancelled);
+    /// Ends the answer of a reader with what there is so far.
+    pub(super) fn cancel(&mut self, reader: ReaderId) {
+        match self.rows.leave(reader) {
+            Some(Left::Alone(id)) => {
+                self.scheduler.remove(id);
+                self.finish(id, FinishReason::Cancelled);
+            }
+            Some(Left::Others(id)) => {
+                let now = self.around.clock.now();
+                if let Some(finished) = self.rows.get(id).map(|row| row.finished(FinishReason::Cancelled, now)) {
+                    self.part(id, reader, Ok(finished));
+                }
+            }
+            None => {}
+        }
     }
 
-    /// Drops a row nobody reads.
-    pub(super) fn abandon(&mut self, id: SequenceId) {
-        self.scheduler.remove(id);
-        self.fail(id, Error::new(Code::Cancelled, "the last reader left"));
+    /// A reader left; a row that nobody reads is dropped.
+    pub(super) fn abandon(&mut self, reader: ReaderId) {
+        self.dismiss(reader, Error::new(Code::Cancelled, "the reader left"));
     }
 
-    pub(super) fn unpark(&mut self, id: SequenceId) {
-        self.scheduler.unpark(id, self.around.clock.now());
+    /// Ends the answer of one reader with an error. A row goes with the last of its readers.
+    fn dismiss(&mut self, reader: ReaderId, error: Error) {
+        match self.rows.leave(reader) {
+            Some(Left::Alone(id)) => {
+                self.scheduler.remove(id);
+                self.fail(id, error);
+            }
+            Some(Left::Others(id)) => self.part(id, reader, Err(error)),
+            None => {}
+        }
+    }
+
+    /// One reader has left a row that others go on reading, and is told its own end.
+    fn part(&mut self, id: SequenceId, reader: ReaderId, end: Close) {
+        let Some(row) = self.rows.get(id) else { return };
+        self.scheduler.revise(id, row.wish(), self.around.clock.now());
+        self.around.stats.ended(&end, 1);
+        self.around.readers.cut(reader, row.log.cut(end));
+        self.marked.push(reader);
+    }
+
+    pub(super) fn unpark(&mut self, reader: ReaderId) {
+        if let Some(id) = self.rows.of_reader(reader) {
+            self.scheduler.unpark(id, self.around.clock.now());
+        }
+    }
+
+    /// What the answers of this model are kept under.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.model.fingerprint
     }
 
     /// Notes that the model is to be dropped once nothing runs on it.
@@ -130,8 +172,8 @@ impl Lane {
         }
     }
 
-    pub(super) fn has(&self, id: SequenceId) -> bool {
-        self.rows.contains_key(&id)
+    pub(super) fn has(&self, reader: ReaderId) -> bool {
+        self.rows.of_reader(reader).is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -171,17 +213,22 @@ impl Lane {
             let num_coming = self.model.coming.load(Ordering::Relaxed);
             match self.scheduler.next(now, num_coming, &mut self.plan) {
                 Decision::Run => self.submit(now)?,
-                Decision::WaitUntil(at) => return Ok(Need::Until(at)),
-                Decision::Idle => return Ok(Need::Command),
+                Decision::WaitUntil(at) => return Ok(self.wait(Some(at))),
+                Decision::Idle => return Ok(self.wait(None)),
             }
         }
         Ok(Need::Turn)
     }
 
+    /// There is nothing to do until then, or until a reader loses interest.
+    fn wait(&self, until: Option<Instant>) -> Need {
+        until.into_iter().chain(self.rows.next_deadline()).min().map_or(Need::Command, Need::Until)
+    }
+
     fn submit(&mut self, now: Instant) -> Result<()> {
         let plan = &self.plan;
         for row in &plan.rows {
-            if let Some(row) = self.rows.get_mut(&row.sequence) {
+            if let Some(row) = self.rows.get_mut(row.sequence) {
                 row.start(now);
             }
         }
@@ -206,7 +253,7 @@ impl Lane {
     }
 
     fn take(&mut self, drawn: Drawn, now: Instant) {
-        let Some(row) = self.rows.get_mut(&drawn.sequence) else { return };
+        let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
         let is_end = drawn.finish == Some(FinishReason::Stop);
         let state = row.push(drawn.token, is_end, now);
         self.around.stats.token();
@@ -222,17 +269,22 @@ impl Lane {
 
     /// A row whose readers are all behind gives its place to others until one has caught up.
     fn grown(&mut self, id: SequenceId, now: Instant) {
-        let Some(row) = self.rows.get_mut(&id) else { return };
-        self.marked.extend(&row.readers);
+        let Some(row) = self.rows.get_mut(id) else { return };
+        self.marked.extend(row.readers.iter().map(|follower| follower.reader));
         if row.is_out_of_credit(&self.around.readers) {
             self.scheduler.park(id, now);
             self.around.stats.park();
         }
     }
 
+    /// A row is past its time with its last reader; the others' deadlines are theirs alone.
     fn expire(&mut self) {
+        let now = self.around.clock.now();
+        while let Some(reader) = self.rows.expired(now) {
+            self.dismiss(reader, expiry_error(Expiry::Deadline));
+        }
         let mut expired = std::mem::take(&mut self.expired);
-        self.scheduler.expire(self.around.clock.now(), &mut expired);
+        self.scheduler.expire(now, &mut expired);
         for (id, why) in expired.drain(..) {
             self.fail(id, expiry_error(why));
         }
@@ -241,9 +293,14 @@ impl Lane {
 
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
         let now = self.around.clock.now();
-        if let Some(mut row) = self.rows.remove(&id) {
-            self.around.stats.ended(&row.finish(reason, now));
-            self.marked.append(&mut row.readers);
+        if let Some(mut row) = self.rows.remove(id) {
+            let end = row.finish(reason, now);
+            self.ended(&row, &end);
+            if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
+                && finished.finish_reason != FinishReason::Cancelled
+            {
+                self.around.answers.keep(claim, *epoch, row.log, now);
+            }
             if let Some(before) = self.last_end.replace(now) {
                 self.around.stats.end_interval(now.saturating_duration_since(before));
             }
@@ -251,10 +308,15 @@ impl Lane {
     }
 
     fn fail(&mut self, id: SequenceId, error: Error) {
-        if let Some(mut row) = self.rows.remove(&id) {
-            self.around.stats.ended(&row.fail(error));
-            self.marked.append(&mut row.readers);
+        if let Some(mut row) = self.rows.remove(id) {
+            let end = row.fail(error);
+            self.ended(&row, &end);
         }
+    }
+
+    fn ended(&mut self, row: &Row, end: &Close) {
+        self.around.stats.ended(end, row.readers.len());
+        self.marked.extend(row.readers.iter().map(|follower| follower.reader));
     }
 
     /// The device failed. Without memory everything starts again, fewer at a time; else the rows of the steps in flight

@@ -6,30 +6,38 @@ mod config;
 mod core;
 mod draft;
 mod lane;
+mod loading;
 mod pace;
 mod permit;
 mod requests;
 mod row;
+mod rows;
+mod sharing;
 mod stats;
 mod thread;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerLog, Delivery, End, ReaderId, Readers, Wake};
+use crate::answers::{
+    AnswerLog, Answers, Claim, Close, Delivery, Finished, ReaderId, Readers, Saving, Settings, Stamps, Wake,
+};
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
-use crate::hub;
-use crate::request::{FinishReason, Request, SequenceId, Served, Summary, Timings, TokenId, Usage};
+use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
 use crate::text::{ModelText, TextThread};
 
-use command::{Command, Loading, Opened, Submission, closed};
-use draft::ModelRules;
+use command::{Command, Submission, closed};
+use draft::{ModelRules, Prepared};
 use lane::Surroundings;
 use permit::{Permit, Permits};
 use requests::{Ready, Requests};
@@ -65,84 +73,46 @@ pub struct ModelInfo {
 pub struct Engine {
     line: Line,
     thread: Mutex<Option<JoinHandle<()>>>,
-    readers: Arc<Readers>,
-    stats: Arc<Stats>,
+    around: Surroundings,
     permits: Arc<Permits>,
     text: Arc<TextThread>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
     requests: Requests,
     next_sequence: AtomicU64,
+    /// What the names given to requests begin with; no two engines have the same.
+    name: String,
     next_model: AtomicU32,
     is_closed: AtomicBool,
+    /// Where answers are kept between processes, if they are.
+    saving: Arc<OnceLock<Saving>>,
 }
 
 impl Engine {
     /// Starts the engine thread and waits until its backend is ready. `wake` is called when there is something to drain.
     pub fn start(config: Config, open: OpenBackend, wake: Wake) -> Result<Arc<Self>> {
-        let readers = Arc::new(Readers::new(config.buffer_tokens, wake));
-        let stats = Arc::new(Stats::default());
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
-        let around = Surroundings { clock, readers: Arc::clone(&readers), stats: Arc::clone(&stats) };
+        let around = Surroundings {
+            clock,
+            readers: Arc::new(Readers::new(config.buffer_tokens, wake)),
+            answers: Arc::new(Answers::new(config.answers)),
+            stats: Arc::default(),
+        };
         let text = Arc::new(TextThread::start("mlx-serving-text", config.max_pending, config.text_budget)?);
-        let (line, thread) = thread::start(&config, open, around)?;
+        let (line, thread) = thread::start(&config, open, around.clone())?;
         Ok(Arc::new(Self {
             line,
             thread: Mutex::new(Some(thread)),
-            readers,
-            stats,
+            around,
             permits: Permits::new(config.max_pending, config.max_pending_tokens),
             text,
             models: Mutex::default(),
             requests: Requests::default(),
             next_sequence: AtomicU64::new(0),
+            name: format!("{:08x}", RandomState::new().hash_one(Instant::now()) >> 32),
             next_model: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
+            saving: Arc::default(),
         }))
-    }
-
-    /// Loads the model in a folder. Files are read on a thread of their own; the device part runs on the engine thread.
-    pub fn load(self: &Arc<Self>, path: PathBuf, reply: Reply<ModelInfo>) {
-        let engine = Arc::clone(self);
-        let load = move || match engine.read_model(&path) {
-            Ok((folder, text)) => engine.open_model(folder, text, reply),
-            Err(error) => reply.send(Err(error)),
-        };
-        // A reply is given also when the thread cannot be started: it is dropped with the closure.
-        drop(Builder::new().name("mlx-serving-load".into()).spawn(load));
-    }
-
-    fn read_model(&self, path: &std::path::Path) -> Result<(hub::ModelFolder, Arc<ModelText>)> {
-        self.check_open()?;
-        let read = || -> Result<_> {
-            let folder = hub::open_folder(path)?;
-            let text = Arc::new(ModelText::open(&folder)?);
-            Ok((folder, text))
-        };
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-            .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, core::panic_message(&*panic))))
-    }
-
-    fn open_model(self: Arc<Self>, folder: hub::ModelFolder, text: Arc<ModelText>, reply: Reply<ModelInfo>) {
-        let key = ModelKey(self.next_model.fetch_add(1, Ordering::Relaxed));
-        let (path, family, quantization) = (folder.path.clone(), folder.family(), folder.quantization());
-        let (generation_config, rules_text) = (folder.generation_config.clone(), Arc::clone(&text));
-        let engine = Arc::clone(&self);
-        let coming = Arc::new(AtomicUsize::new(0));
-        let of_lane = Arc::clone(&coming);
-        let opened = Reply::new(move |opened: Result<Opened>| {
-            reply.send(opened.map(|opened| {
-                let rules = ModelRules::new(rules_text, &generation_config, opened, coming);
-                lock(&engine.models).insert(key, Arc::new(rules));
-                ModelInfo { key, path, family, limits: opened.limits, quantization }
-            }));
-        });
-        self.send(Command::Load(Box::new(Loading { key, folder, text, coming: of_lane, reply: opened })));
-    }
-
-    /// Refuses new requests for a model, lets running ones end, then drops it.
-    pub fn unload(self: &Arc<Self>, model: ModelKey, reply: Reply<()>) {
-        lock(&self.models).remove(&model);
-        self.send_behind_accepted(Command::Unload(model, reply));
     }
 
     /// Accepts a request; its answer comes through [`drain`](Self::drain), errors of its prompt included.
@@ -153,15 +123,16 @@ impl Engine {
         self.check_open()?;
         let rules = self.rules(model)?;
         let permit = self.permits.try_take().ok_or_else(|| self.overloaded())?;
-        let log = Arc::new(AnswerLog::default());
-        let reader = self.readers.add(Arc::clone(&log));
         let sequence = SequenceId(self.next_sequence.fetch_add(1, Ordering::Relaxed));
-        self.requests.add(reader, sequence);
-        self.stats.accepted();
+        let id = draft.id.clone().unwrap_or_else(|| format!("{}-{}", self.name, sequence.0));
+        let log = Arc::new(AnswerLog::new(RequestId(id.into())));
+        let reader = self.around.readers.add(Arc::clone(&log), self.around.clock.now());
+        self.requests.add(reader);
+        self.around.stats.accepted();
         let coming = Coming::announce(&rules.coming);
-        let ticket = Ticket { model, sequence, reader, log, submitted_at: Instant::now(), permit, coming };
+        let ticket = Ticket { model, sequence, reader, log, permit, coming };
         let engine = Arc::clone(self);
-        let queued = self.text.run(move || rules.apply(draft), move |request| engine.pass_on(ticket, request));
+        let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_on(ticket, prepared));
         if let Err(error) = queued {
             self.release(reader);
             return Err(error);
@@ -169,65 +140,72 @@ impl Engine {
         Ok(reader)
     }
 
-    /// What comes off the text thread goes to the engine thread, or ends right here.
-    fn pass_on(&self, mut ticket: Ticket, request: Result<Request>) {
-        let reader = ticket.reader;
-        let request = request.and_then(|request| self.extend(&mut ticket.permit, request));
-        match request {
-            Ok(request) => {
-                let num_input_tokens = request.prompt.len();
-                let seed = request.sampling.seed;
-                let log = Arc::clone(&ticket.log);
-                let submitted_at = ticket.submitted_at;
-                let submit = || self.send(Command::Submit(Box::new(ticket.with(request))));
-                match self.requests.ready(reader, submit) {
-                    Ready::Submitted => {}
-                    Ready::Cancelled => self.end(reader, &log, Ok(cancelled(num_input_tokens, seed, submitted_at))),
-                    Ready::Abandoned => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
-                }
+    /// What comes off the text thread is answered from what is kept, or goes to the engine thread, or ends right here.
+    fn pass_on(&self, ticket: Ticket, prepared: Result<Prepared>) {
+        let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
+        let Prepared { request, claim } = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return self.end(reader, &log, Err(error)),
+        };
+        let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
+        match self.requests.ready(reader, || self.serve_or_submit(ticket, request, claim)) {
+            Ready::PassedOn => {}
+            Ready::Cancelled => {
+                let stamps = Stamps { ended: Some(self.around.clock.now()), ..Stamps::default() };
+                let finish_reason = FinishReason::Cancelled;
+                self.end(reader, &log, Ok(Finished { finish_reason, num_input_tokens, seed, stamps }));
             }
-            Err(error) => self.end(reader, &ticket.log, Err(error)),
+            Ready::Abandoned => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
+        }
+    }
+
+    fn serve_or_submit(&self, mut ticket: Ticket, request: Request, claim: Option<Claim>) {
+        let is_late = || request.deadline.is_some_and(|at| at <= self.around.clock.now());
+        if claim.is_some_and(|claim| !is_late() && self.around.serve(ticket.reader, &claim)) {
+            return;
+        }
+        match self.extend(&mut ticket.permit, &request) {
+            Ok(()) => self.send(Command::Submit(Box::new(ticket.with(request, claim)))),
+            Err(error) => self.end(ticket.reader, &ticket.log, Err(error)),
         }
     }
 
     /// Ends an answer that never reached the engine thread.
-    fn end(&self, reader: ReaderId, log: &AnswerLog, end: End) {
-        self.stats.ended(&end);
+    fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
+        self.around.stats.ended(&end, 1);
         log.close("", end);
-        self.readers.mark([reader]);
-        self.readers.wake();
+        self.around.readers.mark([reader]);
+        self.around.readers.wake();
     }
 
     /// From now on the reader gets text as it comes, from the beginning of its answer.
     pub fn stream(&self, reader: ReaderId) {
-        self.readers.stream(reader);
+        self.around.readers.stream(reader);
     }
 
     /// The consumer of a stream took that many tokens.
     pub fn credit(&self, reader: ReaderId, num_tokens: usize) {
-        if self.readers.credit(reader, num_tokens)
-            && let Some(sequence) = self.requests.submitted(reader)
-        {
-            self.send(Command::Unpark(sequence));
+        if self.around.readers.credit(reader, num_tokens) {
+            self.send(Command::Unpark(reader));
         }
     }
 
     /// Ends the answer with what there is.
     pub fn cancel(&self, reader: ReaderId) {
-        self.requests.cancel(reader, |sequence| self.send(Command::Cancel(sequence)));
+        self.requests.cancel(reader, || self.send(Command::Cancel(reader)));
     }
 
     /// Nobody reads: nothing more is delivered and the work ends within a step.
     pub fn release(&self, reader: ReaderId) {
-        self.readers.remove(reader);
-        self.requests.remove(reader, |sequence| self.send(Command::Abandon(sequence)));
+        self.around.readers.remove(reader);
+        self.requests.remove(reader, || self.send(Command::Abandon(reader)));
     }
 
     /// Delivers everything new; tokens and text are appended to the buffers, reader after reader.
     pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Delivery> {
-        let deliveries = self.readers.drain(tokens, text);
+        let deliveries = self.around.readers.drain(tokens, text);
         for delivery in deliveries.iter().filter(|delivery| delivery.end.is_some()) {
-            self.requests.remove(delivery.reader, drop);
+            self.requests.remove(delivery.reader, || ());
         }
         deliveries
     }
@@ -253,12 +231,39 @@ impl Engine {
 
     /// Counters since the start.
     pub fn stats(&self) -> Snapshot {
-        self.stats.snapshot()
+        self.around.stats.snapshot(&self.around.answers)
+    }
+
+    /// Keeps reproducible answers in a file, from which they are taken up now. Once in the life of an engine. A file that
+    /// cannot be read is set aside, with a warning.
+    pub fn keep_answers_in(&self, path: PathBuf) -> Result<()> {
+        let saving = Saving::start(&self.around.answers, path)?;
+        self.saving.set(saving).map_err(|_| Error::new(Code::ConfigError, "answers are kept in another file already"))
+    }
+
+    /// What went wrong without anybody having asked for it, each in a sentence for people.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.saving.get().map(Saving::take_warnings).unwrap_or_default()
+    }
+
+    /// Which answers are shared.
+    pub fn sharing(&self) -> Settings {
+        self.around.answers.settings()
+    }
+
+    /// Changes which answers are shared, from the next request on.
+    pub fn configure_sharing(&self, settings: Settings) {
+        self.around.answers.configure(settings);
+    }
+
+    /// Forgets all answers; requests that come now are computed even where an identical one is running.
+    pub fn forget_answers(&self) {
+        self.around.answers.clear();
     }
 
     /// How the scheduling of each loaded model stands.
     pub fn model_stats(&self) -> Vec<(ModelKey, ModelStats)> {
-        self.stats.models()
+        self.around.stats.models()
     }
 
     /// Refuses new work at once; what runs may end within `drain`, then it ends with `EngineClosed`.
@@ -267,7 +272,12 @@ impl Engine {
         let now = Instant::now();
         let at = now.checked_add(drain).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
         // A thread that is gone already is what was asked for: its dropped command replies as well.
-        self.send_behind_accepted(Command::Shutdown(at, Reply::new(move |_| reply.send(Ok(())))));
+        let saving = Arc::clone(&self.saving);
+        let ended = move |_| {
+            saving.get().inspect(|saving| saving.finish());
+            reply.send(Ok(()));
+        };
+        self.send_behind_accepted(Command::Shutdown(at, Reply::new(ended)));
     }
 
     /// Ends the engine thread within the step it is in, and waits for it. For a process that is exiting.
@@ -277,6 +287,7 @@ impl Engine {
         if let Some(thread) = lock(&self.thread).take() {
             thread.join().ok();
         }
+        self.saving.get().inspect(|saving| saving.finish());
     }
 
     fn check_open(&self) -> Result<()> {
@@ -293,20 +304,17 @@ impl Engine {
         let message = format!("{limit} requests are pending, as many as this engine accepts");
         Error::new(Code::Overloaded, message)
             .with_limit(limit as f64, (self.permits.num_taken() + 1) as f64)
-            .with_retry_after(self.stats.retry_after(self.permits.num_refused()))
+            .with_retry_after(self.around.stats.retry_after(self.permits.num_refused()))
     }
 
     /// A prompt counts towards the pending tokens from the moment it is known.
-    fn extend(&self, permit: &mut Permit, request: Request) -> Result<Request> {
-        let pending = match permit.extend(request.prompt.len()) {
-            Ok(()) => return Ok(request),
-            Err(pending) => pending,
-        };
+    fn extend(&self, permit: &mut Permit, request: &Request) -> Result<()> {
+        let Err(pending) = permit.extend(request.prompt.len()) else { return Ok(()) };
         let limit = self.permits.token_limit();
         let message = format!("{pending} prompt tokens would be pending, this engine accepts {limit}");
         Err(Error::new(Code::Overloaded, message)
             .with_limit(limit as f64, pending as f64)
-            .with_retry_after(self.stats.retry_after(1)))
+            .with_retry_after(self.around.stats.retry_after(1)))
     }
 
     /// Sends a command after every request accepted so far, some of which may still be on the text thread.
@@ -343,7 +351,6 @@ struct Ticket {
     sequence: SequenceId,
     reader: ReaderId,
     log: Arc<AnswerLog>,
-    submitted_at: Instant,
     permit: Permit,
     coming: Coming,
 }
@@ -366,10 +373,10 @@ impl Drop for Coming {
 
 impl Ticket {
     /// Before it is sent: who counts it twice might wait for nobody.
-    fn with(self, request: Request) -> Submission {
-        let Self { model, sequence, reader, log, submitted_at, permit, coming } = self;
+    fn with(self, request: Request, claim: Option<Claim>) -> Submission {
+        let Self { model, sequence, reader, log, permit, coming } = self;
         drop(coming);
-        Submission { model, sequence, reader, request, log, submitted_at, permit }
+        Submission { model, sequence, reader, request, claim, log, permit }
     }
 }
 
@@ -377,18 +384,6 @@ impl Ticket {
 fn give<T>(reply: &Mutex<Option<Reply<T>>>, result: Result<T>) {
     if let Some(reply) = lock(reply).take() {
         reply.send(result);
-    }
-}
-
-/// The end of a request that was cancelled before the engine thread had it.
-fn cancelled(num_input_tokens: usize, seed: u64, submitted_at: Instant) -> Summary {
-    let total = submitted_at.elapsed();
-    Summary {
-        finish_reason: FinishReason::Cancelled,
-        usage: Usage { input_tokens: num_input_tokens, ..Usage::default() },
-        timings: Timings { queue: total, total, ..Timings::default() },
-        served: Served::Computed,
-        seed,
     }
 }
 

@@ -1,20 +1,23 @@
-//! One request while it runs: its answer log, its readers, its text, its permit and its time stamps.
+//! One generation while it runs: its answer log, its readers, its text, its permit and its time stamps.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::answers::{AnswerLog, Backlog, End, ReaderId, Readers};
+use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Readers, Stamps};
 use crate::error::Error;
-use crate::request::{FinishReason, Served, Summary, Timings, TokenId, Usage};
+use crate::request::{FinishReason, TokenId};
+use crate::scheduler::Wish;
 use crate::text::{StreamState, TextStream};
 
 use super::command::Submission;
 use super::permit::Permit;
 
-/// Dropping a row returns its permit.
+/// Dropping a row returns its permit. Readers that join bring none: they cost no place, only a cursor.
 pub(super) struct Row {
     pub(super) log: Arc<AnswerLog>,
-    pub(super) readers: Vec<ReaderId>,
+    pub(super) readers: Vec<Follower>,
+    /// What others must ask for to share it, and the clearing after which they may not any more.
+    pub(super) claim: Option<(Claim, u64)>,
     text: TextStream,
     _permit: Permit,
     stamps: Stamps,
@@ -27,22 +30,23 @@ pub(super) struct Row {
     piece: String,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Stamps {
-    submitted: Instant,
-    started: Option<Instant>,
-    first_token: Option<Instant>,
-    last_token: Option<Instant>,
+/// A reader of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Follower {
+    pub(super) reader: ReaderId,
+    pub(super) wish: Wish,
 }
 
 impl Row {
-    pub(super) fn new(submission: Submission, text: TextStream) -> Self {
+    pub(super) fn new(submission: Submission, text: TextStream, epoch: u64) -> Self {
+        let wish = Wish::of(&submission.request);
         Self {
             log: submission.log,
-            readers: vec![submission.reader],
+            readers: vec![Follower { reader: submission.reader, wish }],
+            claim: submission.claim.map(|claim| (claim, epoch)),
             text,
             _permit: submission.permit,
-            stamps: Stamps { submitted: submission.submitted_at, started: None, first_token: None, last_token: None },
+            stamps: Stamps::default(),
             num_input_tokens: submission.request.prompt.len(),
             num_output_tokens: 0,
             check_backlog_at: 0,
@@ -74,7 +78,7 @@ impl Row {
         if self.num_output_tokens < self.check_backlog_at {
             return false;
         }
-        match readers.backlog(&self.readers) {
+        match readers.backlog(self.readers.iter().map(|follower| follower.reader)) {
             Backlog::Exceeded => true,
             Backlog::Room(room) => {
                 self.check_backlog_at = self.num_output_tokens + room;
@@ -83,47 +87,45 @@ impl Row {
         }
     }
 
+    /// Adds a reader.
+    pub(super) fn join(&mut self, follower: Follower) {
+        self.readers.push(follower);
+    }
+
+    /// Takes a reader out; it was there.
+    pub(super) fn leave(&mut self, reader: ReaderId) -> Option<Follower> {
+        let index = self.readers.iter().position(|follower| follower.reader == reader)?;
+        // The one that kept up may have been the one that left.
+        self.check_backlog_at = 0;
+        Some(self.readers.swap_remove(index))
+    }
+
+    /// What its readers want together.
+    pub(super) fn wish(&self) -> Wish {
+        self.readers.iter().map(|follower| follower.wish).reduce(Wish::and).unwrap_or_default()
+    }
+
     /// Ends the answer well. Text that was held back is delivered; it may complete a stop sequence, which then is why.
-    pub(super) fn finish(&mut self, reason: FinishReason, now: Instant) -> End {
+    pub(super) fn finish(&mut self, reason: FinishReason, now: Instant) -> Close {
         let mut rest = String::new();
         let reason = match self.text.finish(&mut rest) {
             StreamState::Stopped => FinishReason::Stop,
             StreamState::Open => reason,
         };
-        let end = Ok(self.summary(reason, now));
+        let end = Ok(self.finished(reason, now));
         self.log.close(&rest, end.clone());
         end
     }
 
     /// Ends the answer with an error.
-    pub(super) fn fail(&mut self, error: Error) -> End {
+    pub(super) fn fail(&mut self, error: Error) -> Close {
         self.log.close("", Err(error.clone()));
         Err(error)
     }
 
-    fn summary(&self, finish_reason: FinishReason, now: Instant) -> Summary {
-        let usage = Usage {
-            input_tokens: self.num_input_tokens,
-            cached_input_tokens: 0,
-            output_tokens: self.num_output_tokens,
-        };
-        let timings = self.stamps.timings(now);
-        Summary { finish_reason, usage, timings, served: Served::Computed, seed: self.seed }
-    }
-}
-
-impl Stamps {
-    /// Spans that never began are zero.
-    fn timings(&self, now: Instant) -> Timings {
-        let started = self.started.unwrap_or(now);
-        let first = self.first_token.unwrap_or(now);
-        let last = self.last_token.unwrap_or(first);
-        Timings {
-            queue: started.saturating_duration_since(self.submitted),
-            prefill: first.saturating_duration_since(started),
-            ttft: first.saturating_duration_since(self.submitted),
-            decode: last.saturating_duration_since(first),
-            total: now.saturating_duration_since(self.submitted),
-        }
+    /// What it would have come to if it ended here. Text that is held back is not part of it.
+    pub(super) fn finished(&self, finish_reason: FinishReason, now: Instant) -> Finished {
+        let stamps = Stamps { ended: Some(now), ..self.stamps };
+        Finished { finish_reason, num_input_tokens: self.num_input_tokens, seed: self.seed, stamps }
     }
 }

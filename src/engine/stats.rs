@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::answers::End;
+use crate::answers::{Answers, Close, Counts};
 use crate::error::Code;
 use crate::request::FinishReason;
 use crate::scheduler::{AdmissionRecord, Load, Scheduler, Status};
@@ -102,6 +102,8 @@ pub struct Snapshot {
     pub parked: u64,
     /// Bytes of KV held.
     pub kv_bytes: u64,
+    /// What sharing answers brought.
+    pub answers: Counts,
 }
 
 impl Stats {
@@ -127,14 +129,15 @@ impl Stats {
         self.recoveries.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn ended(&self, end: &End) {
+    /// So many requests ended so.
+    pub(super) fn ended(&self, end: &Close, num_requests: usize) {
         let counter = match end {
-            Ok(summary) if summary.finish_reason == FinishReason::Cancelled => &self.cancelled,
+            Ok(finished) if finished.finish_reason == FinishReason::Cancelled => &self.cancelled,
             Ok(_) => &self.completed,
             Err(error) if error.code() == Code::Cancelled => &self.cancelled,
             Err(_) => &self.failed,
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(num_requests as u64, Ordering::Relaxed);
     }
 
     /// Begins the account of a model.
@@ -168,7 +171,7 @@ impl Stats {
     }
 
     /// The counters now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self, answers: &Answers) -> Snapshot {
         let (mut load, mut kv_bytes) = (Load::default(), 0);
         for account in lock(&self.models).values() {
             let stats = lock(&account.0);
@@ -193,6 +196,7 @@ impl Stats {
             running: load.num_running as u64,
             parked: load.num_parked as u64,
             kv_bytes,
+            answers: answers.counts(),
         }
     }
 }

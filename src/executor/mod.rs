@@ -23,6 +23,8 @@ pub struct Limits {
     pub weight_bytes: u64,
     /// What sequences take of its memory.
     pub kv: KvUnit,
+    /// What computes, and how. An answer that is kept is not given for the same request to another device.
+    pub device: &'static str,
 }
 
 /// What the KV of a sequence takes.

@@ -2,6 +2,7 @@
 //! consistent: every JSON file parses, every tensor lies inside its file, no name leads out of the folder.
 
 mod files;
+mod fingerprint;
 mod folder;
 mod header;
 mod weights;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+pub use fingerprint::fingerprint;
 pub use folder::open_folder;
 
 pub(crate) use files::{read_file, read_json};

@@ -19,6 +19,7 @@ mod status;
 mod tests;
 mod width;
 mod window;
+mod wish;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use crate::request::{FinishReason, Request, SequenceId, TokenId};
 pub use config::{AdaptiveWindow, Config, KvLimit, TuneConfig, WidthConfig, WindowConfig};
 pub use status::{AdmissionRecord, Counters, Load, Status};
 pub use window::{Reason, Tier};
+pub use wish::Wish;
 
 use kv::KvBudget;
 use plan::{Plan, StepOutput};
@@ -187,6 +189,14 @@ impl Scheduler {
         self.running.remove(index);
         self.release.push(id);
         true
+    }
+
+    /// Changes how urgent a sequence is and until when it is wanted: others have come to wait for it, or have left.
+    pub fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
+        match self.running_mut(id) {
+            Some(sequence) => sequence.revise(wish),
+            None => self.queue.revise(id, wish, now),
+        }
     }
 
     /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::request::SequenceId;
 
 use super::sequence::Sequence;
+use super::wish::Wish;
 
 /// Virtual time, in tokens.
 pub(super) type Tag = u64;
@@ -86,6 +87,16 @@ impl Queue {
     /// Gives back a sequence that was taken out. It keeps its turn.
     pub(super) fn give_back(&mut self, sequence: Sequence, now: Instant) {
         self.insert(sequence, now);
+    }
+
+    /// Changes what is wanted of a sequence. It keeps its turn among those of the class it comes to be in.
+    pub(super) fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
+        let since = self.since;
+        if let Some(mut sequence) = self.remove(id) {
+            sequence.revise(wish);
+            self.insert(sequence, now);
+            self.since = since;
+        }
     }
 
     /// Lets those rise who have waited long enough.

@@ -8,6 +8,7 @@ use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId
 
 use super::plan::{Admission, Feed, Row};
 use super::queue::Tag;
+use super::wish::Wish;
 
 /// Tokens read that a sequence has room for from the beginning, so that steps in between allocate nothing.
 const ROOM_FOR_READ: usize = 4_096;
@@ -71,6 +72,11 @@ impl Sequence {
             num_drawn: 0,
             admitted: false,
         }
+    }
+
+    /// Others want it, or want it differently.
+    pub(super) fn revise(&mut self, wish: Wish) {
+        (self.deadline, self.priority) = (wish.deadline, wish.priority);
     }
 
     /// The admission that must precede the first row, once.

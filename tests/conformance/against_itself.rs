@@ -91,16 +91,20 @@ fn a_prompt_cut_into_chunks_gives_the_same_tokens_where_attention_is_composed() 
     }
 }
 
-#[test]
-fn chunks_and_single_tokens_share_steps() {
+/// Whether all rows of a ragged batch draw the tokens they draw alone, prompts cut into chunks, steps launched ahead or not.
+fn assert_same_tokens(chunk: usize, is_ahead: bool) {
     for kind in KINDS {
         let mut executor = open("base", kind);
         let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX).0);
-        let mut driver = Driver::new(&mut executor).with_chunk(16);
+        let mut driver = Driver::new(&mut executor).with_chunk(chunk);
         for (id, len) in (0..).zip(LENGTHS) {
             driver.add(id, &prompt(len), SamplingParams::GREEDY);
         }
-        driver.run(ANSWER);
+        if is_ahead {
+            driver.run_ahead(ANSWER);
+        } else {
+            driver.run(ANSWER);
+        }
         for (id, expected) in (0..).zip(expected) {
             assert_eq!(driver.remove(id), expected, "{kind:?}, row {id}");
         }
@@ -108,19 +112,13 @@ fn chunks_and_single_tokens_share_steps() {
 }
 
 #[test]
+fn chunks_and_single_tokens_share_steps() {
+    assert_same_tokens(16, false);
+}
+
+#[test]
 fn steps_launched_ahead_of_reading_give_the_same_tokens() {
-    for kind in KINDS {
-        let mut executor = open("base", kind);
-        let expected = LENGTHS.map(|len| alone(&mut executor, &prompt(len), usize::MAX).0);
-        let mut driver = Driver::new(&mut executor).with_chunk(50);
-        for (id, len) in (0..).zip(LENGTHS) {
-            driver.add(id, &prompt(len), SamplingParams::GREEDY);
-        }
-        driver.run_ahead(ANSWER);
-        for (id, expected) in (0..).zip(expected) {
-            assert_eq!(driver.remove(id), expected, "{kind:?}, row {id}");
-        }
-    }
+    assert_same_tokens(50, true);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use mlx_serving::executor::mlx::AttentionKind;
 use mlx_serving::request::SamplingParams;
 
 use super::driver::{ANSWER, Driver, generate};
-use super::folders::{CASES, expected, open};
+use super::folders::{CASES, adjusted, expected, open};
 
 const KINDS: [AttentionKind; 2] = [AttentionKind::Auto, AttentionKind::Composed];
 
@@ -57,4 +57,31 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     let off = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
     // `max` would swallow a NaN.
     off.fold(0.0, |worst: f32, off| if off <= worst { worst } else { off }) / largest
+}
+
+#[test]
+fn changed_logits_lead_to_the_tokens_of_mlx_lm_alone_and_together_read_or_not() {
+    let expected = adjusted();
+    let sampling = |penalty: f32, context: u32| SamplingParams {
+        repetition_penalty: penalty,
+        repetition_context: context,
+        ..SamplingParams::GREEDY
+    };
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        for together in [1, expected.len()] {
+            for group in expected.chunks(together) {
+                let mut driver = Driver::new(&mut executor);
+                for (id, it) in (0..).zip(group) {
+                    let sampling = sampling(it.repetition_penalty, it.repetition_context);
+                    driver.add_biased(id, &it.prompt_tokens, sampling, &it.logit_bias);
+                }
+                // Ahead, so that the last token is on the device when the next one is drawn.
+                driver.run_ahead(ANSWER);
+                for (id, it) in (0..).zip(group) {
+                    assert_eq!(driver.remove(id), it.greedy_tokens, "{kind:?}, {together} together: {it:?}");
+                }
+            }
+        }
+    }
 }

@@ -44,9 +44,20 @@ impl<'a> Driver<'a> {
     }
 
     pub(crate) fn add(&mut self, id: u64, prompt: &[TokenId], sampling: SamplingParams) {
+        self.add_biased(id, prompt, sampling, &[]);
+    }
+
+    pub(crate) fn add_biased(
+        &mut self,
+        id: u64,
+        prompt: &[TokenId],
+        sampling: SamplingParams,
+        bias: &[(TokenId, f32)],
+    ) {
         let (sequence, prompt): (_, Arc<[TokenId]>) = (SequenceId(id), prompt.into());
         let max_positions = self.executor.limits().context_length;
-        self.admissions.push(Admission { sampling, max_positions, ..Admission::of(sequence, &prompt) });
+        let logit_bias = bias.into();
+        self.admissions.push(Admission { sampling, logit_bias, max_positions, ..Admission::of(sequence, &prompt) });
         self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new() });
     }
 

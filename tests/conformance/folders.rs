@@ -49,6 +49,26 @@ pub(crate) fn open(case: &str, attention: AttentionKind) -> MlxExecutor {
     backend.with_attention(attention).open_mlx(&folder(case)).expect("a model")
 }
 
+/// What mlx-lm answers when logits are changed before the choice.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Adjusted {
+    pub(crate) prompt_tokens: Vec<TokenId>,
+    pub(crate) greedy_tokens: Vec<TokenId>,
+    pub(crate) logit_bias: Vec<(TokenId, f32)>,
+    pub(crate) repetition_penalty: f32,
+    pub(crate) repetition_context: u32,
+}
+
+/// The recorded answers to changed logits, all of the case "base".
+pub(crate) fn adjusted() -> Vec<Adjusted> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        answers: Vec<Adjusted>,
+    }
+    let bytes = std::fs::read(path("base").join("adjusted.json")).expect("a fixture file");
+    serde_json::from_slice::<File>(&bytes).expect("what the script writes").answers
+}
+
 /// What is expected of a case, prompt by prompt.
 pub(crate) fn expected(case: &str) -> Vec<Expected> {
     let read = |name: &str| std::fs::read(path(case).join(name)).expect("a fixture file");

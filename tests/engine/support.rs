@@ -12,7 +12,7 @@ use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, Prompt, 
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
-use mlx_serving::request::Priority;
+use mlx_serving::request::{Priority, Sharing};
 use mlx_serving::scheduler::{self, WidthConfig};
 use mlx_serving::text::ModelText;
 
@@ -47,9 +47,8 @@ fn model_folder() -> PathBuf {
 }
 
 /// A backend of simulated devices that know a real tokenizer's vocabulary.
-pub(super) fn simulated(profile: &'static str, faults: Vec<Fault>) -> OpenBackend {
+pub(super) fn simulated(profile: Profile, faults: Vec<Fault>) -> OpenBackend {
     Box::new(move || {
-        let profile = Profile::named(profile).expect("a listed profile");
         let vocabulary = Box::new(|folder: &_| {
             let text = ModelText::open(folder)?;
             let sentences = ["One two three. ", "Four, five. ", "Six seven eight nine. "];
@@ -69,6 +68,10 @@ impl Caller {
     }
 
     pub(super) fn with(config: &Config, profile: &'static str, faults: Vec<Fault>) -> Self {
+        Self::on(config, Profile::named(profile).expect("a listed profile"), faults)
+    }
+
+    pub(super) fn on(config: &Config, profile: Profile, faults: Vec<Fault>) -> Self {
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&woken);
         let wake = Box::new(move || {
@@ -169,7 +172,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         max_tokens: Some(max_tokens),
         temperature: None,
         top_p: None,
-        seed: 0,
+        seed: Some(0),
         top_k: None,
         min_p: None,
         repetition_penalty: None,
@@ -184,6 +187,10 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         deadline: None,
         priority: Priority::Default,
         tenant: None,
+        // These callers ask the same again to see it computed again.
+        sharing: Sharing::Off,
+        cache_salt: None,
+        id: None,
     }
 }
 

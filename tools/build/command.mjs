@@ -10,6 +10,9 @@ import { root } from './repository.mjs'
 const SOURCES = {
   cargo: 'Install Rust 1.95 or newer: https://rustup.rs',
   npm: 'It comes with Node.js: https://nodejs.org',
+  python3: 'Install Python 3 with pip: https://www.python.org',
+  rustc: 'Install Rust 1.95 or newer: https://rustup.rs',
+  rustup: 'Install Rust with it: https://rustup.rs',
 }
 
 /** Runs a program with its output on the terminal. */

@@ -1,5 +1,5 @@
 // `npm run check:drift`: things that are written in two places say the same in both: versions, exported names, error
-// codes, options, tables and code in the documentation, third-party notices.
+// codes, options, tables and code in the documentation, third-party notices. Also that lock files pin what they name.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -11,6 +11,8 @@ import { declarationOf, knobs } from './knobs.mjs'
 import { at, readJson } from './repository.mjs'
 import { checkSnippets } from './snippets.mjs'
 import { phase } from './terminal.mjs'
+
+const CRATES_IO = 'registry+https://github.com/rust-lang/crates.io-index'
 
 function compare(what, expected, found) {
   const [a, b] = [expected, found].map(value => JSON.stringify(value))
@@ -50,8 +52,8 @@ function checkErrorCodes() {
   compare('index.d.ts must declare every error code of src/error.rs; missing', [], missing)
 }
 
-/** Options that are not in the table of knobs: what runs the models, and which defaults there are. */
-const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend']
+/** Options that are not in the table of knobs: what runs the models, which defaults there are, and a path. */
+const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend', 'cache.promptCache.path']
 
 function checkOptions() {
   const declared = fieldsOf('EngineOptions')
@@ -65,11 +67,24 @@ function checkOptions() {
   compare('index.d.ts declares options that are not there', [...BESIDES].sort(), others.sort())
 }
 
+/** Only registries, whose packages do not change once published, and in the lock files by their digests. */
+function checkSources() {
+  const crates = readFileSync(at('Cargo.lock'), 'utf8').matchAll(/^source = "(.*)"/gm)
+  const foreign = [...crates].map(([, source]) => source).filter(source => source !== CRATES_IO)
+  compare('Cargo.lock must name crates.io only; also found', [], foreign)
+  for (const path of ['package-lock.json', 'tools/build/smoke/tools/package-lock.json']) {
+    const packages = Object.entries(readJson(at(path)).packages).filter(([name]) => name !== '')
+    const unknown = packages.filter(([, { integrity }]) => !integrity).map(([name]) => name)
+    compare(`${path} must have a digest of every package; without one`, [], unknown)
+  }
+}
+
 const script = (name, ...args) => quiet(process.execPath, [at('tools', 'build', name), ...args])
 
 await main(async () => {
   await build()
   await phase('Versions', checkVersions)
+  await phase('Where dependencies come from', checkSources)
   await phase('Exported names', checkExports)
   await phase('Error codes', checkErrorCodes)
   await phase('Options', checkOptions)

@@ -24,7 +24,8 @@ function read(path) {
   return existsSync(path) ? readFileSync(path, 'utf8') : undefined
 }
 
-function digestOf(inputs, facts) {
+/** Differs when any of the files does, or of those in the folders, or a fact. */
+export function digestOf(inputs, facts = []) {
   const hash = createHash('sha256').update(JSON.stringify(facts))
   for (const path of inputs.flatMap(input => filesIn(at(input)))) {
     hash.update(`\0${relative(root, path)}\0`).update(readFileSync(path))

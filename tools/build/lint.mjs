@@ -1,10 +1,10 @@
-// `npm run lint`: formatting and lints of both languages, and the types of everything that is TypeScript. Runs all of
+// `npm run lint`: formatting and lints of both languages, the workflows, and the types of everything that is TypeScript. Runs all of
 // them, so that one look shows all there is to mend.
 
 import { show } from './command.mjs'
 import { installPackages } from './dependencies.mjs'
 import { Failure, main } from './failure.mjs'
-import { commandOf } from './repository.mjs'
+import { at, commandOf } from './repository.mjs'
 import { phase } from './terminal.mjs'
 
 const node = (name, command, ...args) => [process.execPath, [commandOf(name, command), ...args]]
@@ -16,6 +16,7 @@ function checks() {
     ['Rust lints, core alone (clippy)', ...clippy('--no-default-features')],
     ['Rust lints, everything (clippy)', ...clippy('--workspace')],
     ['JavaScript and TypeScript (biome)', ...node('@biomejs/biome', 'biome', 'check', '--error-on-warnings', '.')],
+    ['Workflows (actionlint)', process.execPath, [at('tools', 'build', 'workflows.mjs')]],
     ['Types (tsc)', ...node('typescript', 'tsc', '--project', 'tsconfig.json')],
   ]
 }

@@ -1,32 +1,69 @@
-// `npm run pack`: the tarballs that would be published, made in target/packages: the package and this platform's own.
-// Owns what is put beside the addon only to be shipped: licences and a short README.
+// `npm run pack`: the tarballs that would be published: the package and this platform's own. `npm run pack:all` makes
+// those of all platforms, a Mac's cross-compiled. Either takes `--out DIR`; the default is target/packages.
+// Owns what differs between this checkout and what is published. What a tarball must be is tarballs.mjs's.
 
-import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { constants, cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { buildAddon } from './addon.mjs'
+import { checkBinaries } from './binaries.mjs'
 import { build } from './build.mjs'
 import { quiet } from './command.mjs'
-import { Failure, main } from './failure.mjs'
-import { at, platform, readJson, root } from './repository.mjs'
+import { main } from './failure.mjs'
+import { at, platform, platforms, readJson, root } from './repository.mjs'
+import { checkTarball } from './tarballs.mjs'
 import { phase } from './terminal.mjs'
 
-/** Packs both packages. Resolves with the paths of the tarballs. */
-export async function pack() {
+const LICENCES = ['LICENSE', 'THIRD-PARTY.md']
+const COPY = { recursive: true, mode: constants.COPYFILE_FICLONE }
+
+/** Packs the package and those of the given platforms. Resolves with the paths of the tarballs, the package's first. */
+export async function pack({ targets = [platform()], out = at('target', 'packages') } = {}) {
   await build()
-  const { folder } = platform()
-  for (const name of ['LICENSE', 'THIRD-PARTY.md']) copyFileSync(at(name), join(folder, name))
-  const into = at('target', 'packages')
-  rmSync(into, { recursive: true, force: true })
-  mkdirSync(into, { recursive: true })
-  return phase('Packing (npm pack)', async () => [await packOne(root, into), await packOne(folder, into)])
+  for (const target of targets) {
+    await buildAddon(target)
+    await checkBinaries(target)
+  }
+  mkdirSync(out, { recursive: true })
+  const tarballs = [await packOne(root, publishedManifest(), out)]
+  for (const { folder } of targets) tarballs.push(await packOne(folder, readJson(join(folder, 'package.json')), out))
+  return tarballs
 }
 
-async function packOne(folder, into) {
-  await quiet('npm', ['pack', '--pack-destination', into, '--ignore-scripts'], { cwd: folder })
-  const { name, version } = readJson(join(folder, 'package.json'))
-  const tarball = join(into, `${name}-${version}.tgz`)
-  if (existsSync(tarball)) return tarball
-  throw new Failure(`npm pack did not make ${tarball}.`)
+/** Without what only this checkout needs, and with the platform packages, which only a published one can name. */
+export function publishedManifest() {
+  const { scripts, devDependencies, ...manifest } = readJson(at('package.json'))
+  const optionalDependencies = Object.fromEntries(platforms().map(target => [target.package, manifest.version]))
+  return { ...manifest, optionalDependencies }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) await main(pack)
+/** Packs a copy, so that nothing is written beside the sources. */
+async function packOne(folder, manifest, out) {
+  const staged = at('target', 'staged', manifest.name)
+  rmSync(staged, { recursive: true, force: true })
+  const names = folder === root ? [...manifest.files, 'README.md'] : readdirSync(folder)
+  for (const name of names) cpSync(join(folder, name), join(staged, name), COPY)
+  for (const name of LICENCES) cpSync(at(name), join(staged, name))
+  writeFileSync(join(staged, 'package.json'), `${JSON.stringify({ ...manifest, ...repository() }, null, 2)}\n`)
+  const tarball = join(out, `${manifest.name}-${manifest.version}.tgz`)
+  rmSync(tarball, { force: true })
+  await phase(`Packing ${manifest.name} (npm pack)`, () =>
+    quiet('npm', ['pack', '--pack-destination', out, '--ignore-scripts'], { cwd: staged }),
+  )
+  console.log(`  ${await checkTarball(tarball)}`)
+  return tarball
+}
+
+/** Where it is published from, which npm compares with the signed statement of where it was built. */
+function repository() {
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: name } = process.env
+  return server && name ? { repository: { type: 'git', url: `git+${server}/${name}.git` } } : {}
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main(() => {
+    const { values } = parseArgs({ options: { all: { type: 'boolean' }, out: { type: 'string' } } })
+    return pack({ ...(values.all && { targets: platforms() }), ...(values.out && { out: resolve(values.out) }) })
+  })
+}

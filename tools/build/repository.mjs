@@ -18,18 +18,44 @@ export const readJson = path => JSON.parse(readFileSync(path, 'utf8'))
 export const pages = () =>
   ['README.md', ...readdirSync(at('docs')).map(name => `docs/${name}`)].filter(name => name.endsWith('.md'))
 
-/** The platforms a package exists for: cargo's name of the addon, and what lies beside it in the package. */
+/** The platforms a package exists for: what cargo calls them and their addon, and what lies beside it in the package. */
 const PLATFORMS = {
-  'linux-x64': { name: 'linux-x64-gnu', addon: 'libmlx_serving.so', companion: /\.so(\.|$)/ },
-  'darwin-arm64': { name: 'darwin-arm64', addon: 'libmlx_serving.dylib', companion: /\.(dylib|metallib)$/ },
+  'linux-x64': {
+    name: 'linux-x64-gnu',
+    triple: 'x86_64-unknown-linux-gnu',
+    addon: 'libmlx_serving.so',
+    companion: /\.so(\.|$)/,
+  },
+  'darwin-arm64': {
+    name: 'darwin-arm64',
+    triple: 'aarch64-apple-darwin',
+    addon: 'libmlx_serving.dylib',
+    companion: /\.(dylib|metallib)$/,
+  },
 }
+
+const described = found => ({ ...found, package: `mlx-serving-${found.name}`, folder: at('npm', found.name) })
+
+/** All platforms a package exists for. */
+export const platforms = () => Object.values(PLATFORMS).map(described)
 
 /** The platform this process runs on; fails on one that no package exists for. */
 export function platform() {
   const found = PLATFORMS[`${process.platform}-${process.arch}`]
-  if (found) return { ...found, folder: at('npm', found.name) }
+  if (found) return described(found)
   throw new Failure(
     `mlx-serving is built for ${Object.keys(PLATFORMS).join(' and ')}; this is ${process.platform}-${process.arch}.`,
+  )
+}
+
+/** The platform of a package by its name, `darwin-arm64` for example. */
+export function platformNamed(name) {
+  const found = platforms().find(known => known.name === name)
+  if (found) return found
+  throw new Failure(
+    `Say which platform: ${platforms()
+      .map(known => known.name)
+      .join(' or ')}.`,
   )
 }
 

@@ -1,98 +1,130 @@
-// `npm run smoke`: installs the packed tarballs into an empty folder outside the repository, as a user does, and uses
-// them there from ESM, from CommonJS and from TypeScript. What is only there in a checkout is found missing here.
+// `npm run smoke`: installs the packed tarballs into empty folders outside the repository, as users do, and uses them
+// there in the ways users do. What is only there in a checkout is found missing here. `--quick` leaves out the other
+// package managers and versions of Node; `--from DIR` takes tarballs that are packed already.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
 import { quiet } from './command.mjs'
+import { installPackages } from './dependencies.mjs'
 import { Failure, main } from './failure.mjs'
 import { pack } from './pack.mjs'
-import { at, commandOf } from './repository.mjs'
+import { platform } from './repository.mjs'
 import { record } from './results.mjs'
+import { missingDevice } from './smoke/device.mjs'
+import { installedPlatforms, installInto, NPM, NPM_WITHOUT_OPTIONAL, OTHERS } from './smoke/installs.mjs'
+import { PREPARATIONS, PROGRAMS, run, SINCE_STRIPPED, STRIPPED, writePrograms } from './smoke/programs.mjs'
+import { startRegistry } from './smoke/registry.mjs'
+import { installTools, otherNodes, tool } from './smoke/tools.mjs'
+import { releasedVersion } from './tarballs.mjs'
 import { phase } from './terminal.mjs'
 
-const ASK = `
-async function ask() {
-  const engine = await createEngine()
-  const model = await engine.loadModel()
-  const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 20 + 3?' }], temperature: 0 })
-  await engine.shutdown()
-  if (!/\\b23\\b/.test(text)) throw new Error('20 + 3 was answered with: ' + text)
-  const strays = process.report.getReport().sharedObjects.filter(path => /mlx/.test(path) && !path.startsWith(__FOLDER__))
-  if (strays.length > 0) throw new Error('loaded from outside the installed packages: ' + strays)
-}
-ask()
-`
+const { values: options } = parseArgs({ options: { quick: { type: 'boolean' }, from: { type: 'string' } } })
+const counts = { passed: 0, failed: 0 }
+/** What cannot be shown on this machine, and why. */
+const notRun = []
+const failures = []
 
-const TYPED = `import { createEngine, MlxServingError, type GenerateResult } from 'mlx-serving'
-export async function ask(question: string): Promise<string> {
-  const engine = await createEngine()
+/** One check; all are made, so that one run shows all that is wrong. Resolves with whether it passed. */
+async function check(title, work) {
   try {
-    const model = await engine.loadModel()
-    const result: GenerateResult = await engine.generate({ model, messages: [{ role: 'user', content: question }] })
-    return result.text
+    await phase(title, work)
+    counts.passed++
+    return true
   } catch (error) {
-    return error instanceof MlxServingError ? error.code : 'unknown'
-  } finally {
-    await engine.shutdown()
+    counts.failed++
+    failures.push(new Failure(`${title}:\n${error.message}`))
+    return false
   }
 }
-`
 
-const TSCONFIG = {
-  compilerOptions: {
-    module: 'nodenext',
-    target: 'es2023',
-    lib: ['es2023', 'esnext.disposable'],
-    strict: true,
-    noEmit: true,
-    types: ['node'],
-    typeRoots: [at('node_modules', '@types')],
-  },
-  files: ['typed.mts', 'typed.cts'],
+/** A check that runs a model, which not every machine can. */
+async function checkAnswer(title, work, missing) {
+  if (missing === undefined) await check(title, work)
+  else notRun.push(`${title} (${missing})`)
 }
 
-/** Each check: what it shows, and the arguments for Node in the folder. */
-const CHECKS = [
-  ['ES module', ['ask.mjs']],
-  ['CommonJS', ['ask.cjs']],
-  ['TypeScript', () => [commandOf('typescript', 'tsc'), '--project', 'tsconfig.json']],
-]
-
-function writePrograms(folder) {
-  const ask = ASK.replace('__FOLDER__', JSON.stringify(folder))
-  const files = {
-    'package.json': '{ "private": true }',
-    'ask.mjs': `import { createEngine } from 'mlx-serving'\n${ask}`,
-    'ask.cjs': `const { createEngine } = require('mlx-serving')\n${ask}`,
-    'typed.mts': TYPED,
-    'typed.cts': TYPED,
-    'tsconfig.json': JSON.stringify(TSCONFIG),
+/** What users of npm do with the package, on every version of Node there is. */
+async function checkNpm(place) {
+  const folder = join(place.root, 'npm')
+  if (!(await check('Installing with npm', () => installInto(folder, NPM, place)))) return
+  await check('Only the package of this platform was installed', () => {
+    const names = installedPlatforms(folder).map(target => target.name)
+    if (names.join() !== platform().name) throw new Failure(`installed were: ${names.join(', ')}`)
+  })
+  writePrograms(folder)
+  for (const [title, prepare] of PREPARATIONS) await check(title, () => prepare(folder))
+  const major = process.versions.node.split('.')[0]
+  const nodes = { ...(options.quick ? {} : otherNodes()), [major]: process.execPath }
+  for (const [version, node] of Object.entries(nodes)) {
+    const programs = Number(version) >= SINCE_STRIPPED ? [...PROGRAMS, STRIPPED] : PROGRAMS
+    for (const [title, args] of programs)
+      await checkAnswer(`Node ${version}: ${title}`, () => run(folder, node, args), place.missing)
   }
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
 }
 
-/** All of them, so that one run shows all that is missing. */
-async function check(folder) {
-  const failures = []
-  for (const [title, args] of CHECKS) {
-    const found = typeof args === 'function' ? args() : args
-    const use = () => quiet(process.execPath, found, { cwd: folder })
-    await phase(`Using the installed package: ${title}`, use).catch(error => failures.push(error))
+async function checkOthers(place) {
+  for (const manager of OTHERS) {
+    const folder = join(place.root, manager.title.replaceAll(/\W+/g, '-'))
+    let started
+    const install = async () => {
+      started = await installInto(folder, manager, place)
+    }
+    if (!(await check(`Installing with ${manager.title}`, install))) continue
+    writePrograms(folder)
+    for (const [title, args] of PROGRAMS.slice(0, 3)) {
+      const all = [...started.args, ...args]
+      const use = () => run(folder, process.execPath, all, started.environment)
+      await checkAnswer(`${manager.title}: ${title}`, use, place.missing)
+    }
   }
-  record('install-smoke', { passed: CHECKS.length - failures.length, failed: failures.length })
-  if (failures.length > 0) throw new Failure(failures.map(({ message }) => message).join('\n\n'))
+}
+
+/** Without the platform package there is no engine, but an error that says what to do. */
+async function checkWithoutOptional(place) {
+  const folder = join(place.root, 'without-optional')
+  await check(`Installing with ${NPM_WITHOUT_OPTIONAL.title}: the error is readable`, async () => {
+    await installInto(folder, NPM_WITHOUT_OPTIONAL, place)
+    const script =
+      "require('mlx-serving').createEngine().catch(({ code, message }) => console.log(code, message, '\\n'))"
+    const said = await quiet(process.execPath, ['--eval', script], { cwd: folder })
+    const expected = `UnsupportedPlatform the package ${platform().package} is not installed.`
+    if (!said.startsWith(expected) || !said.includes('--omit=optional')) throw new Failure(`it was: ${said}`)
+  })
+}
+
+/** What the package says of itself: to Node, to bundlers, to TypeScript in each of its ways to resolve it. */
+async function checkDeclarations([tarball]) {
+  await check('publint', () => quiet(process.execPath, [tool('publint', 'src', 'cli.js'), 'run', tarball, '--strict']))
+  const attw = tool('@arethetypeswrong', 'cli', 'dist', 'index.js')
+  await check('Are the types wrong?', () => quiet(process.execPath, [attw, tarball, '--no-emoji']))
+}
+
+/** Tarballs that are there already, the package's own first. */
+function packedIn(folder) {
+  const names = readdirSync(folder).filter(name => name.endsWith(`-${releasedVersion()}.tgz`))
+  return names.sort((one, other) => one.length - other.length).map(name => join(folder, name))
 }
 
 await main(async () => {
-  const tarballs = await pack()
-  const folder = mkdtempSync(join(tmpdir(), 'mlx-serving-smoke-'))
+  const tarballs = options.from ? packedIn(resolve(options.from)) : await pack()
+  await installPackages()
+  await installTools()
+  const root = realpathSync(mkdtempSync(join(tmpdir(), 'mlx-serving-smoke-')))
+  const registry = await startRegistry(tarballs)
+  const place = { root, kept: join(root, 'kept'), url: registry.url, missing: await missingDevice() }
   try {
-    writePrograms(folder)
-    const install = ['install', '--no-audit', '--no-fund', '--offline', ...tarballs]
-    await phase('Installing the tarballs into an empty folder', () => quiet('npm', install, { cwd: folder }))
-    await check(folder)
+    await checkDeclarations(tarballs)
+    await checkNpm(place)
+    await checkWithoutOptional(place)
+    if (!options.quick) await checkOthers(place)
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    registry.close()
+    rmSync(root, { recursive: true, force: true })
+    record('install-smoke', counts)
   }
+  console.log(`${counts.passed} passed, ${counts.failed} failed, ${notRun.length} not run`)
+  for (const title of notRun) console.log(`not run: ${title}`)
+  if (failures.length > 0) throw new Failure(failures.map(({ message }) => message).join('\n\n'))
 })

@@ -22,6 +22,11 @@ await main(async () => {
       () => runCargoTests('core', ['--no-default-features']),
       speaks,
     )
+    await phase(
+      'Testing what threads share, in every order (cargo test --features loom)',
+      () => runCargoTests('threads', ['--no-default-features', '--features', 'loom', '--lib', 'answers::tests::threads']),
+      speaks,
+    )
     // Documentation tests ran with the core; cargo gives their programs no run path to MLX.
     const whole = ['--workspace', '--lib', '--bins', '--tests']
     await phase('Testing the engine with MLX (cargo test)', () => runCargoTests('engine', whole), speaks)

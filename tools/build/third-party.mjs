@@ -4,42 +4,16 @@
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { quiet } from './command.mjs'
+import { shippedCrates } from './crates.mjs'
 import { Failure, main } from './failure.mjs'
 import { at } from './repository.mjs'
 
-const TARGETS = ['x86_64-unknown-linux-gnu', 'aarch64-apple-darwin']
-/** The licences whose texts are kept in third-party/. */
+/** The licences of crates whose texts are kept in third-party/. */
 const TEXTS = ['MIT', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'Zlib']
+/** Those of the libraries beside the addon, besides the ones above. */
+const LIBRARY_TEXTS = ['GCC-exception-3.1', 'GPL-3.0-or-later', 'LGPL-2.1-or-later']
 const FILE = at('THIRD-PARTY.md')
 const parts = name => readFileSync(at('tools', 'build', 'third-party', name), 'utf8').trim()
-
-/** Crates whose code ends up in the addon of any platform, by name. */
-async function shippedCrates() {
-  const found = new Map()
-  for (const target of TARGETS) {
-    const args = ['metadata', '--locked', '--format-version', '1', '--filter-platform', target]
-    for (const crate of linkedFrom(JSON.parse(await quiet('cargo', args)))) found.set(crate.id, crate)
-  }
-  return [...found.values()].sort((a, b) => (`${a.name} ${a.version}` < `${b.name} ${b.version}` ? -1 : 1))
-}
-
-/** Follows normal dependencies from this package. A macro runs in the compiler: neither it nor what it needs is shipped. */
-function linkedFrom({ packages, resolve }) {
-  const crates = new Map(packages.map(crate => [crate.id, crate]))
-  const needs = new Map(resolve.nodes.map(node => [node.id, node.deps]))
-  const seen = new Set()
-  const visit = id => {
-    if (seen.has(id) || isMacro(crates.get(id))) return
-    seen.add(id)
-    const normal = needs.get(id).filter(need => need.dep_kinds.some(({ kind }) => kind === null))
-    for (const { pkg } of normal) visit(pkg)
-  }
-  visit(resolve.root)
-  return [...seen].map(id => crates.get(id)).filter(crate => crate.source !== null)
-}
-
-const isMacro = crate => crate.targets.some(({ kind }) => kind.includes('proc-macro'))
 
 /** Who wrote the text of a licence, not the crate under it. */
 const OF_A_LICENCE = /Free Software Foundation/
@@ -85,7 +59,7 @@ async function compose() {
     'Of several licences a crate offers, the one taken is the first of MIT, Apache-2.0 and the others below.',
     ['| crate | version | licence | copyright |', '|---|---|---|---|', ...crates.map(row)].join('\n'),
     '## Licence texts',
-    ...TEXTS.map(name => `### ${name}\n\n\`\`\`text\n${parts(`${name}.txt`)}\n\`\`\``),
+    ...[...TEXTS, ...LIBRARY_TEXTS].map(name => `### ${name}\n\n\`\`\`text\n${parts(`${name}.txt`)}\n\`\`\``),
   ]
   return `${sections.join('\n\n')}\n`
 }

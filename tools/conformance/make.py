@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import adjusted
 import compare
 import fixture
 import prompts
@@ -52,6 +53,8 @@ def make(root, names):
         path = root / case.name
         fixture.write_model(case, path)
         expected = fixture.write_expected(case, path, prompts.chosen(case))
+        if case.name == adjusted.CASE:
+            adjusted.write_adjusted(path, prompts.chosen(case))
         margin = min(entry["min_margin"] for entry in expected["prompts"])
         report(path, f"{len(expected['prompts'])} prompts, smallest margin {margin:.1e}")
     for model in wanted(walk.WALKS, names):

@@ -92,21 +92,27 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Shortens the library's search path in place, so that it finds its companions beside itself. It stays an RPATH, which
-/// also serves the companions' own needs and which `LD_LIBRARY_PATH` cannot overrule: one folder, never a mixture.
+/// Shortens the library's search path, so that it finds its companions beside itself. It stays an RPATH, which also
+/// serves the companions' own needs and which `LD_LIBRARY_PATH` cannot overrule: one folder, never a mixture.
 fn flatten_rpath(library: &Path) -> Result<()> {
+    shorten(library, RELEASED_RPATH, FLAT_RPATH)
+}
+
+/// Replaces a string inside a library by a shorter one, in place. Both end with the byte that ends strings there.
+pub(crate) fn shorten(library: &Path, known: &[u8], short: &[u8]) -> Result<()> {
     let mut bytes = fs::read(library).when(|| format!("read {}", library.display()))?;
     let places: Vec<usize> = bytes
-        .windows(RELEASED_RPATH.len())
+        .windows(known.len())
         .enumerate()
-        .filter_map(|(place, window)| (window == RELEASED_RPATH).then_some(place))
+        .filter_map(|(place, window)| (window == known).then_some(place))
         .collect();
     let [place] = places[..] else {
         return Err(Failure::new(format!(
-            "{} does not hold the search path that is known of it; it is not the pinned release of MLX.",
-            library.display()
+            "{} does not hold {:?}, which is known of it, once; it is not the pinned release of MLX.",
+            library.display(),
+            String::from_utf8_lossy(known).trim_end_matches('\0')
         )));
     };
-    bytes[place..place + FLAT_RPATH.len()].copy_from_slice(FLAT_RPATH);
+    bytes[place..place + short.len()].copy_from_slice(short);
     fs::write(library, bytes).when(|| format!("write {}", library.display()))
 }

@@ -80,6 +80,8 @@ fn compiler(sources: &Path, mlx_include: &Path) -> Result<cc::Build> {
         .flag(in_package("cpp/std_format.h"))
         // Error messages name their source file: not with the path it has on this machine.
         .flag_if_supported(format!("-ffile-prefix-map={}=mlx-c", sources.display()))
+        .flag_if_supported(format!("-ffile-prefix-map={}=include", mlx_include.display()))
+        .flag_if_supported(concat!("-ffile-prefix-map=", env!("CARGO_MANIFEST_DIR"), "=mlx-sys"))
         .file(in_package("cpp/half.cpp"))
         .files(cpp_files(&sources.join("mlx/c"))?);
     Ok(build)

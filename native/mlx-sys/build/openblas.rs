@@ -10,10 +10,15 @@ use std::process::Command;
 use crate::failure::{Failure, Result, While};
 use crate::{apt, cache, libraries};
 
+/// What OpenBLAS calls the Fortran runtime.
+const FORTRAN: &str = "libgfortran.so.5";
+/// Differs when the folder is made in another way: one that an earlier version of this build made is left alone.
+const LAYOUT: u32 = 2;
+
 /// The folder with OpenBLAS, made unless an earlier build did; `reference` if there is no OpenBLAS.
 pub(crate) fn prepare(mlx: &Path, reference: &Path) -> PathBuf {
     let name = mlx.file_name().unwrap_or_default().to_string_lossy();
-    let folder = mlx.with_file_name(format!("{name}-openblas"));
+    let folder = mlx.with_file_name(format!("{name}-openblas-{LAYOUT}"));
     let made = cache::keep(&folder, |work| assemble(reference, work));
     match made {
         Ok(()) => folder.join("lib-fast"),
@@ -47,11 +52,15 @@ fn assemble(reference: &Path, work: &Path) -> Result<()> {
     verify(&fast)
 }
 
-/// Puts OpenBLAS where libmlx asks for its BLAS, and the released Fortran runtime under the name OpenBLAS asks for.
+/// Puts OpenBLAS where libmlx asks for its BLAS, and the released Fortran runtime under the name OpenBLAS asks for. The
+/// released LAPACK, which asks for it by another, is told: one copy of it is shipped and loaded.
 fn replace_blas(fast: &Path, openblas: &Path) -> Result<()> {
     let doing = || format!("put {} into {}", openblas.display(), fast.display());
     fs::copy(openblas, library(fast, "libblas-")?).when(doing)?;
-    fs::hard_link(library(fast, "libgfortran-")?, fast.join("libgfortran.so.5")).when(doing)
+    let runtime = library(fast, "libgfortran-")?;
+    let released = format!("{}\0", runtime.file_name().unwrap_or_default().to_string_lossy());
+    libraries::shorten(&library(fast, "liblapack-")?, released.as_bytes(), format!("{FORTRAN}\0").as_bytes())?;
+    fs::rename(runtime, fast.join(FORTRAN)).when(doing)
 }
 
 /// The library in the folder whose name begins so; what follows is a hash of the release's own making.

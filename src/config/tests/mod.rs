@@ -107,7 +107,7 @@ fn every_knob_has_a_field_of_its_own_and_every_field_a_knob() {
 
 #[test]
 fn paths_lead_to_knobs_and_groups() {
-    assert_eq!(names_in(""), ["scheduler", "memory", "streaming"]);
+    assert_eq!(names_in(""), ["scheduler", "memory", "streaming", "cache"]);
     assert_eq!(names_in("scheduler.autoTune"), ["enabled", "minBatch", "maxBatch", "emaAlpha", "interval"]);
     assert!(
         matches!(find("scheduler.autoTune", "interval"), Some(Member::Knob(knob)) if knob.path.ends_with(".interval"))

@@ -96,7 +96,10 @@ impl Executor for MlxExecutor {
             None => Vec::new(),
         };
         for (id, token) in launched.sequences.iter().zip(&tokens) {
-            self.note_read(*id, launched.step, *token);
+            // A sequence that is gone has no use for it.
+            if let Some(sequence) = self.sequences.get_mut(*id) {
+                sequence.read(launched.step, *token);
+            }
         }
         Ok(StepOutput { step: launched.step, tokens: launched.sequences.into_iter().zip(tokens).collect() })
     }
@@ -203,14 +206,6 @@ impl MlxExecutor {
             }
         }
         Launched { step: plan.step, sequences: drawn, tokens }
-    }
-
-    /// A token that was read need not be fetched from the device again, unless a later step has drawn since.
-    fn note_read(&mut self, id: SequenceId, read: u64, token: TokenId) {
-        let Some(sequence) = self.sequences.get_mut(id) else { return };
-        if matches!(&sequence.drawn, Drawn::Device { step, .. } if *step == read) {
-            sequence.read(token);
-        }
     }
 
     /// Runs the rows of a plan up to their logits and reads them, instead of drawing: for tests that compare numbers.

@@ -119,6 +119,7 @@ impl MlxBackend {
             // On the CPU host and device are the same cores: a step ahead gains nothing.
             lookahead: usize::from(!on_cpu),
             weight_bytes: folder.weight_bytes,
+            device: name_of(on_cpu, self.is_deterministic),
             kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
         };
         Ok(MlxExecutor {
@@ -132,6 +133,16 @@ impl MlxBackend {
             overlaps: !on_cpu,
             steps: 0,
         })
+    }
+}
+
+/// Results may differ in the last bit between these, and with them answers.
+fn name_of(on_cpu: bool, is_deterministic: bool) -> &'static str {
+    match (on_cpu, is_deterministic) {
+        (true, false) => "mlx, CPU",
+        (true, true) => "mlx, CPU, deterministic",
+        (false, false) => "mlx, GPU",
+        (false, true) => "mlx, GPU, deterministic",
     }
 }
 

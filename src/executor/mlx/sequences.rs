@@ -150,9 +150,12 @@ impl Said {
 }
 
 impl Sequence {
-    /// The token drawn last was read.
-    pub(super) fn read(&mut self, token: TokenId) {
-        self.drawn = Drawn::Host(token);
+    /// The token that step `read` drew was read. It need not be fetched from the device again, unless a later step has
+    /// drawn since.
+    pub(super) fn read(&mut self, read: u64, token: TokenId) {
+        if matches!(&self.drawn, Drawn::Device { step, .. } if *step == read) {
+            self.drawn = Drawn::Host(token);
+        }
         if self.sampling.penalizes() {
             self.said.tokens.push(token);
             self.said.count(token);

@@ -34,6 +34,28 @@ fn urgent_goes_before_default_and_default_before_background() {
 }
 
 #[test]
+fn who_is_wanted_more_urgently_by_another_goes_before_those_who_came_earlier() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    for (id, priority) in [(1, Priority::Default), (2, Priority::Default), (3, Priority::Background)] {
+        scheduler.add(seq(id), of(priority), start());
+    }
+    let urgent = Wish { priority: Priority::Urgent, deadline: None };
+    scheduler.revise(seq(3), urgent, start());
+    scheduler.revise(seq(2), Wish { deadline: Some(after(500)), ..Wish::default() }, start());
+    assert_eq!(scheduler.queue.since(), Some(start()), "nobody waits for company anew");
+    assert_eq!(expire(&mut scheduler, after(500)), [(seq(2), Expiry::Deadline)]);
+    assert_eq!(serve(&mut scheduler, after(500)), [3, 1]);
+}
+
+#[test]
+fn several_want_it_as_the_most_urgent_and_for_as_long_as_the_most_patient() {
+    let wish = |priority, ms: Option<u64>| Wish { priority, deadline: ms.map(after) };
+    let (urgent, patient) = (wish(Priority::Urgent, Some(10)), wish(Priority::Background, Some(20)));
+    assert_eq!(urgent.and(patient), wish(Priority::Urgent, Some(20)));
+    assert_eq!(urgent.and(wish(Priority::Default, None)), wish(Priority::Urgent, None));
+}
+
+#[test]
 fn whoever_waited_long_enough_rises_by_a_class() {
     let mut scheduler = Scheduler::new(with_rows(1));
     scheduler.add(seq(1), of(Priority::Background), start());

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use super::{AnswerLog, Backlog, ReaderId, Readers};
+use crate::answers::{AnswerLog, Backlog, ReaderId, Readers};
 use crate::error::{Code, Error};
-use crate::request::{FinishReason, Served, Summary, Timings, Usage};
+
+use super::{finished, log};
 
 struct Desk {
     readers: Readers,
@@ -19,20 +21,10 @@ fn desk(window: usize) -> Desk {
     Desk { readers: Readers::new(window, wake), wakes }
 }
 
-fn summary() -> Summary {
-    Summary {
-        finish_reason: FinishReason::Stop,
-        usage: Usage::default(),
-        timings: Timings::default(),
-        served: Served::Computed,
-        seed: 0,
-    }
-}
-
 impl Desk {
     fn add(&self) -> (Arc<AnswerLog>, ReaderId) {
-        let log = Arc::new(AnswerLog::default());
-        let id = self.readers.add(Arc::clone(&log));
+        let log = Arc::new(log("first"));
+        let id = self.readers.add(Arc::clone(&log), Instant::now());
         (log, id)
     }
 
@@ -43,7 +35,7 @@ impl Desk {
     }
 
     fn close(&self, log: &AnswerLog, id: ReaderId) {
-        log.close("", Ok(summary()));
+        log.close("", Ok(finished()));
         self.readers.mark([id]);
         self.readers.wake();
     }
@@ -119,9 +111,9 @@ fn a_reader_is_behind_when_its_window_is_full_and_catches_up_at_half() {
     let (log, id) = desk.add();
     desk.readers.stream(id);
     (0..3).for_each(|_| desk.step(&log, id, "a"));
-    assert_eq!(desk.readers.backlog(&[id]), Backlog::Room(1));
+    assert_eq!(desk.readers.backlog([id].into_iter()), Backlog::Room(1));
     desk.step(&log, id, "a");
-    assert_eq!(desk.readers.backlog(&[id]), Backlog::Exceeded);
+    assert_eq!(desk.readers.backlog([id].into_iter()), Backlog::Exceeded);
     assert!(!desk.readers.credit(id, 1), "three are left");
     assert!(desk.readers.credit(id, 1), "two are left");
     assert!(!desk.readers.credit(id, 1), "told once");
@@ -132,20 +124,20 @@ fn a_reader_that_only_awaits_is_never_behind() {
     let desk = desk(1);
     let (log, id) = desk.add();
     (0..9).for_each(|_| desk.step(&log, id, "a"));
-    assert_eq!(desk.readers.backlog(&[id]), Backlog::Room(1));
+    assert_eq!(desk.readers.backlog([id].into_iter()), Backlog::Room(1));
 }
 
 #[test]
 fn one_reader_that_keeps_up_keeps_the_answer_going() {
     let desk = desk(2);
     let (log, slow) = desk.add();
-    let fast = desk.readers.add(Arc::clone(&log));
+    let fast = desk.readers.add(Arc::clone(&log), Instant::now());
     for id in [slow, fast] {
         desk.readers.stream(id);
     }
     (0..5).for_each(|_| desk.step(&log, slow, "a"));
     desk.readers.credit(fast, 5);
-    assert_eq!(desk.readers.backlog(&[slow, fast]), Backlog::Room(2));
+    assert_eq!(desk.readers.backlog([slow, fast].into_iter()), Backlog::Room(2));
 }
 
 #[test]
@@ -153,7 +145,7 @@ fn when_nobody_is_left_to_end_answers_all_readers_get_the_reason() {
     let desk = desk(8);
     let (log, _) = desk.add();
     let (ended, other) = desk.add();
-    ended.close("", Ok(summary()));
+    ended.close("", Ok(finished()));
     desk.readers.fail_all(&Error::new(Code::BackendError, "gone"));
     assert_eq!(desk.drain().1.len(), 2);
     assert_eq!(log.end().expect("closed").expect_err("failed").code(), Code::BackendError);

@@ -1,0 +1,125 @@
+// No param or option is accepted and ignored: for each one that index.d.ts declares there is a request here on which it
+// changes something that can be seen. A field that is new fails here until it is shown to work.
+
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import type { GenerateOptions, GenerateParams, GenerateResult } from 'mlx-serving'
+import { expect, test } from 'vitest'
+import { failure, longAnswer, M3_MAX, type Ready, ROOT, sharing, simulated, until, withMlx } from './support.js'
+
+const DECLARATIONS = readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8')
+
+/** The names of the properties that an interface declares itself. */
+function fieldsOf(name: string): string[] {
+  const body = DECLARATIONS.match(new RegExp(`export interface ${name}\\b[^{]*{([^]*?)^}`, 'm'))?.[1] ?? ''
+  return [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??:/gm)].map(match => match[1])
+}
+
+const CHAT = [{ role: 'user', content: 'What is 12 + 7?' }]
+/** A prompt at which the model is in doubt. */
+const HOT = { messages: undefined, prompt: 'Tell me', temperature: 2, seed: 1, ignoreEos: true }
+
+/** What an answer shows. */
+const shown = ({ text, finishReason, usage }: GenerateResult) => ({ text, finishReason, usage })
+
+/** Two requests that differ in one field alone. */
+function differing(field: object, common: object = {}) {
+  return async () => {
+    const { engine, model } = await withMlx()
+    const ask = (more: object) =>
+      engine.generate({ model, messages: CHAT, temperature: 0, maxTokens: 60, ...common, ...more } as GenerateParams)
+    expect(shown(await ask(field))).not.toEqual(shown(await ask({})))
+  }
+}
+
+/** Waits behind a generation that holds the only place; returns the names in the order in which they ended. */
+async function orderOf(asked: Record<string, GenerateOptions>): Promise<string[]> {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const first = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
+  await until(() => engine.stats().running === 1)
+  const order: string[] = []
+  const rest = Object.entries(asked).map(async ([prompt, options]) => {
+    await engine.generate({ model, prompt, maxTokens: 1 }, options)
+    order.push(prompt)
+  })
+  await Promise.all([first, ...rest])
+  return order
+}
+
+/** A generation that is aborted while it runs. */
+async function aborted(options: GenerateOptions): Promise<unknown> {
+  const { engine, model }: Ready = await simulated(M3_MAX)
+  const controller = new AbortController()
+  const signal = controller.signal
+  const generation = engine.generate({ ...(await longAnswer(40)), model }, { signal, ...options })
+  await until(() => engine.stats().running === 1)
+  controller.abort(new Error('aborted'))
+  return generation.then(({ finishReason }) => finishReason)
+}
+
+/** How a request is served that is asked a second time, then with these params. */
+async function servedWith(params: Partial<GenerateParams>): Promise<string> {
+  const { engine, model } = await sharing()
+  const ask = (more: object) => engine.generate({ model, prompt: 'Hello', maxTokens: 4, ...more } as GenerateParams)
+  await ask({})
+  expect((await ask({})).served).toBe('cached')
+  return (await ask(params)).served
+}
+
+const PARAMS: Record<string, () => Promise<unknown>> = {
+  model: async () => {
+    const { engine } = await simulated()
+    const error = await failure(engine.generate({ model: 'another', prompt: 'Hello' }))
+    expect(error.code).toBe('ModelNotLoaded')
+  },
+  prompt: differing({ messages: undefined, prompt: 'Paris is' }),
+  messages: differing({ messages: [{ role: 'user', content: 'What is the capital of France?' }] }),
+  maxTokens: differing({ maxTokens: 2 }),
+  temperature: differing({ temperature: 1 }, HOT),
+  topP: differing({ topP: 0.1 }, HOT),
+  topK: differing({ topK: 1 }, HOT),
+  minP: differing({ minP: 1 }, HOT),
+  repetitionPenalty: differing({ repetitionPenalty: 5 }),
+  repetitionContextTokens: differing({ repetitionContextTokens: 1 }, { repetitionPenalty: 5 }),
+  presencePenalty: differing({ presencePenalty: 2 }, HOT),
+  frequencyPenalty: differing({ frequencyPenalty: 2 }, HOT),
+  logitBias: differing({ logitBias: { 7: 100 } }),
+  seed: differing({ seed: 2 }, HOT),
+  stopSequences: differing({ stopSequences: ['1'] }),
+  stopTokenIds: differing({ stopTokenIds: Array.from({ length: 100 }, (_, id) => id) }),
+  ignoreEos: differing({ ignoreEos: true }),
+  minTokens: differing({ minTokens: 59 }),
+  cache: async () => expect(await servedWith({ cache: 'off' })).toBe('computed'),
+  cacheSalt: async () => expect(await servedWith({ cacheSalt: 'other' })).toBe('computed'),
+}
+
+const OPTIONS: Record<string, () => Promise<unknown>> = {
+  signal: async () => expect((await failure(aborted({}))).message).toBe('aborted'),
+  onAbort: async () => expect(await aborted({ onAbort: 'stop' })).toBe('cancelled'),
+  timeoutMs: async () => {
+    const { engine, model } = await simulated(M3_MAX)
+    const error = await failure(engine.generate({ ...(await longAnswer(40)), model }, { timeoutMs: 20 }))
+    expect(error.code).toBe('Timeout')
+  },
+  id: async () => {
+    const { engine, model } = await simulated()
+    expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { id: 'mine' })).id).toBe('mine')
+  },
+  priority: async () => {
+    expect(await orderOf({ one: {}, two: {} })).toEqual(['one', 'two'])
+    expect(await orderOf({ one: {}, two: { priority: 'urgent' } })).toEqual(['two', 'one'])
+  },
+  tenant: async () => {
+    expect(await orderOf({ one: {}, two: {}, three: {} })).toEqual(['one', 'two', 'three'])
+    expect(await orderOf({ one: {}, two: {}, three: { tenant: 'other' } })).toEqual(['one', 'three', 'two'])
+  },
+}
+
+test('every declared param and option is shown here', () => {
+  const params = ['SamplingOptions', 'PromptParams', 'MessagesParams'].flatMap(fieldsOf)
+  expect([...new Set(params)].sort()).toEqual(Object.keys(PARAMS).sort())
+  expect(fieldsOf('GenerateOptions').sort()).toEqual(Object.keys(OPTIONS).sort())
+})
+
+test.each(Object.entries(PARAMS))('param %s changes something', (_, show) => show())
+test.each(Object.entries(OPTIONS))('option %s changes something', (_, show) => show())

@@ -1,0 +1,58 @@
+//! What it costs to find out whether an answer is there: the key of a request with a prompt of 2,000 tokens, and a look
+//! among 10,000 answers, half of the time a find. The last line is one JSON object. Run by `npm run bench:answers`.
+
+#![expect(clippy::print_stdout, reason = "a program that reports")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mlx_serving::answers::{AnswerLog, Answers, Claim, Fingerprint, Finished, Settings, Stamps, Terms};
+use mlx_serving::request::{FinishReason, Priority, Request, RequestId, SamplingParams, StopRules};
+
+const PROMPT_TOKENS: usize = 2_000;
+const NUM_ANSWERS: u32 = 10_000;
+const NUM_LOOKS: u32 = 100_000;
+
+fn request(number: u32) -> Request {
+    let mut prompt = vec![7; PROMPT_TOKENS];
+    prompt[PROMPT_TOKENS - 1] = number;
+    Request {
+        prompt: prompt.into(),
+        sampling: SamplingParams::GREEDY,
+        logit_bias: [].into(),
+        stop: StopRules { max_tokens: 64, end_tokens: [0].into(), min_tokens: 0, stop_sequences: Vec::new() },
+        deadline: None,
+        priority: Priority::Default,
+        tenant: None,
+    }
+}
+
+fn main() {
+    let (model, terms) = (Fingerprint::new(b"files", "device"), Terms::default());
+    let answers = Answers::new(Settings::default());
+    let claim = |request: &Request| Claim::new(model, request, &terms).expect("greedy requests may share");
+    for number in 0..NUM_ANSWERS {
+        let log = AnswerLog::new(RequestId("first".into()));
+        log.append(1, "answer");
+        let finish_reason = FinishReason::Stop;
+        log.close("", Ok(Finished { finish_reason, num_input_tokens: 1, seed: 0, stamps: Stamps::default() }));
+        answers.keep(&claim(&request(number)), answers.epoch(), Arc::new(log), Instant::now());
+    }
+    let requests: Vec<_> = (0..2 * NUM_ANSWERS).step_by(101).map(request).collect();
+    let mut micros: Vec<_> = (0..NUM_LOOKS as usize)
+        .map(|look| {
+            let request = &requests[look % requests.len()];
+            let begin = Instant::now();
+            black_box(answers.find(&claim(black_box(request)), Instant::now()));
+            begin.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    micros.sort_unstable_by(f64::total_cmp);
+    let at = |hundredths: usize| micros[micros.len() * hundredths / 100];
+    let [low, median, high] = [25, 50, 75].map(at);
+    println!(
+        "{{\"promptTokens\":{PROMPT_TOKENS},\"lookMicros\":[{low:.2},{median:.2},{high:.2}],\"p99\":{:.2}}}",
+        at(99)
+    );
+}

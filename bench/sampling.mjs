@@ -1,0 +1,84 @@
+// `npm run bench:sampling`: what each param of sampling costs. The same engine and prompts, greedy against one feature at a
+// time and all together, in turns. Progress goes to stderr; the last line of stdout is one JSON object.
+
+import { parseArgs } from 'node:util'
+import { build } from '../tools/build/build.mjs'
+import { main } from '../tools/build/failure.mjs'
+import { at } from '../tools/build/repository.mjs'
+import { bold } from '../tools/build/terminal.mjs'
+import { goal } from './goals.mjs'
+import { startSide } from './job.mjs'
+import { measure } from './measure.mjs'
+import { modelFolder } from './models.mjs'
+import { environment, python } from './python.mjs'
+import { printGoals, range, table } from './report.mjs'
+import { paired, rateRatio } from './statistics.mjs'
+
+const FLAGS = {
+  models: { type: 'string', default: 'demo,26m' },
+  rows: { type: 'string', default: '1,8,32' },
+  pairs: { type: 'string', default: '5' },
+}
+const SEEDED = { temperature: 0.8, seed: 1 }
+const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.5 }
+const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
+const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
+const FEATURES = {
+  greedy: { temperature: 0 },
+  seed: SEEDED,
+  'top-k': { ...SEEDED, topK: 40 },
+  'top-p': { ...SEEDED, topP: 0.95 },
+  'min-p': { ...SEEDED, minP: 0.05 },
+  penalties: { temperature: 0, ...PENALTIES },
+  'logit bias': { temperature: 0, ...BIAS },
+  all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
+}
+const begin = performance.now()
+
+await main(async () => {
+  const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
+  await build()
+  const interpreter = await python()
+  const rows = values.rows.split(',').map(Number)
+  const cells = []
+  for (const model of values.models.split(',')) {
+    const measured = await measureModel(model, interpreter, rows, Number(values.pairs))
+    console.log(`\n${bold(model)}: tok/s against greedy, medians [quartiles] of interleaved runs`)
+    table(measured.map(({ rows, ratios }) => ({ rows, ...mapped(ratios, range) })))
+    cells.push(...measured)
+  }
+  const due = cells.filter(({ model, rows }) => model === '26m' && rows === 8)
+  const goals = due.map(({ ratios }) =>
+    goal('26m, 8 at once: all together / greedy', '≥ 0.9', ratios.all, it => it >= 0.9),
+  )
+  if (goals.length > 0) printGoals(goals)
+  console.log(JSON.stringify({ date: new Date().toISOString(), cells, goals }))
+})
+
+async function measureModel(model, interpreter, rows, pairs) {
+  const { promptsFor } = await import('./prompts.mjs')
+  const folder = await modelFolder(model, interpreter)
+  const take = await promptsFor(model)
+  const engine = await startSide(process.execPath, [at('bench', 'engine_side.mjs'), folder], environment)
+  const side = params => ({ pid: engine.pid, run: job => engine.run({ ...job, params }) })
+  const onRound = round => progress(`${model}: round ${round}${round === 0 ? ', to warm up' : ''}`)
+  try {
+    const rounds = await measure(mapped(FEATURES, side), { rows, minRounds: pairs, take, onRound })
+    const others = Object.keys(FEATURES).filter(name => name !== 'greedy')
+    return rows.map(count => {
+      const against = name => paired(rounds.get(count), [name, 'greedy'], rateRatio)
+      return { model, rows: count, ratios: Object.fromEntries(others.map(name => [name, against(name)])) }
+    })
+  } finally {
+    await engine.close()
+  }
+}
+
+/** An object with the same keys and other values. */
+function mapped(object, change) {
+  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]))
+}
+
+function progress(what) {
+  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
+}

@@ -1,0 +1,24 @@
+// One start of the engine as a program does it: require, open, load the bundled model, ask, first token. Prints the
+// milliseconds at which each was there, counted from before `require`. Run by startup.mjs, in a process for each start.
+
+const begin = performance.now()
+const since = () => performance.now() - begin
+
+async function main() {
+  const { createEngine } = require('mlx-serving')
+  const at = { required: since() }
+  const engine = await createEngine()
+  at.opened = since()
+  const model = await engine.loadModel()
+  at.loaded = since()
+  for await (const _ of engine.generate({
+    model,
+    messages: [{ role: 'user', content: process.argv[2] }],
+    temperature: 0,
+  }))
+    break
+  at.firstToken = since()
+  console.log(JSON.stringify(at))
+}
+
+main()

@@ -1,0 +1,160 @@
+//! Answers in a file, between two lives of a process. The file has a mark with its version, a checksum and a list of
+//! answers, and is only ever replaced as a whole: what is there is complete. It is readable by its owner alone. What
+//! cannot be read is set aside and never a reason not to start; whoever can write the file can write answers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::hub::read_file;
+use crate::request::{FinishReason, RequestId, TokenId};
+
+use super::key::{Fingerprint, Key};
+use super::log::{AnswerLog, Finished, Stamps};
+use super::store::Entry;
+
+/// The last byte is the version of the format.
+const MARK: &[u8; 8] = b"mlxansw\x01";
+const CHECKSUM_BYTES: usize = blake3::OUT_LEN;
+/// Far more than the largest prompt cache that fits a machine.
+const MAX_FILE_BYTES: u64 = 64 << 30;
+
+/// One answer as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    key: [u8; 32],
+    model: [u8; 32],
+    /// Since 1970: the clock by which ages are told is another one in every process.
+    ended_at: Duration,
+    origin: String,
+    is_cut_by_length: bool,
+    num_input_tokens: usize,
+    seed: u64,
+    tokens: Vec<TokenId>,
+    text: String,
+    text_ends: Vec<usize>,
+}
+
+/// What a file held.
+pub(super) enum Found {
+    /// There was none.
+    Nothing,
+    /// Answers, oldest first.
+    Answers(Vec<(Key, Entry)>),
+    /// Something else, or damaged; the sentence says what was done with it.
+    Foreign(String),
+}
+
+/// Reads the answers in a file. What is no such file is renamed, so that it is neither lost nor in the way.
+pub(super) fn load(path: &Path) -> Found {
+    if path.symlink_metadata().is_err() {
+        return Found::Nothing;
+    }
+    let problem = match read_file(path, MAX_FILE_BYTES) {
+        Ok(bytes) => match decode(&bytes) {
+            Some(answers) => return Found::Answers(answers),
+            None => "holds no answers of this version, or is damaged".to_owned(),
+        },
+        Err(error) => error.message().to_owned(),
+    };
+    let aside = with_suffix(path, ".set-aside");
+    let done = match fs::rename(path, &aside) {
+        Ok(()) => format!("it is now {}", aside.display()),
+        Err(error) => format!("it could not be renamed: {error}"),
+    };
+    Found::Foreign(format!("the prompt cache starts empty: {} {problem}; {done}", path.display()))
+}
+
+/// Replaces the file by one with these answers; until that is complete and on the disk, the old one stays.
+pub(super) fn save(path: &Path, answers: &[(Key, Arc<Entry>)]) -> io::Result<()> {
+    let temporary = with_suffix(path, &format!(".{}.tmp", std::process::id()));
+    // One that a process of the same number left behind is nobody's.
+    fs::remove_file(&temporary).ok();
+    let written = write(&temporary, &encode(answers)?).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        fs::remove_file(&temporary).ok();
+        return written;
+    }
+    // The new name is on the disk once its folder is.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn encode(answers: &[(Key, Arc<Entry>)]) -> io::Result<Vec<u8>> {
+    let (now, today) = (Instant::now(), since_1970());
+    let record = |(key, entry): &(Key, Arc<Entry>)| {
+        let age = now.saturating_duration_since(entry.ended_at);
+        Record::of(key, entry, today.saturating_sub(age))
+    };
+    let records: Vec<_> = answers.iter().filter_map(record).collect();
+    let body = postcard::to_stdvec(&records).map_err(io::Error::other)?;
+    Ok([MARK.as_slice(), blake3::hash(&body).as_bytes(), &body].concat())
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<(Key, Entry)>> {
+    let (checksum, body) = bytes.strip_prefix(MARK)?.split_at_checked(CHECKSUM_BYTES)?;
+    if blake3::hash(body).as_bytes() != checksum {
+        return None;
+    }
+    let mut records: Vec<Record> = postcard::from_bytes(body).ok()?;
+    let (now, today) = (Instant::now(), since_1970());
+    // Those from before the present clock began are too old for any lifetime.
+    records.retain(|record| now.checked_sub(record.age(today)).is_some());
+    records.into_iter().map(|record| record.restore(now, today)).collect()
+}
+
+impl Record {
+    fn of(key: &Key, entry: &Entry, ended_at: Duration) -> Option<Self> {
+        let finished = entry.log.end()?.ok()?;
+        let (tokens, text, text_ends) = entry.log.parts();
+        Some(Self {
+            key: key.0,
+            model: entry.model.0,
+            ended_at,
+            origin: entry.log.origin().0.to_string(),
+            is_cut_by_length: finished.finish_reason == FinishReason::Length,
+            num_input_tokens: finished.num_input_tokens,
+            seed: finished.seed,
+            tokens,
+            text,
+            text_ends,
+        })
+    }
+
+    /// A clock that was set back makes an answer young, not impossible.
+    fn age(&self, today: Duration) -> Duration {
+        today.saturating_sub(self.ended_at)
+    }
+
+    /// `None` where it contradicts itself.
+    fn restore(self, now: Instant, today: Duration) -> Option<(Key, Entry)> {
+        let ended_at = now.checked_sub(self.age(today))?;
+        let finish_reason = if self.is_cut_by_length { FinishReason::Length } else { FinishReason::Stop };
+        let (num_input_tokens, seed) = (self.num_input_tokens, self.seed);
+        let finished = Finished { finish_reason, num_input_tokens, seed, stamps: Stamps::default() };
+        let origin = RequestId(self.origin.into());
+        let log = AnswerLog::restore(origin, (self.tokens, self.text, self.text_ends), finished)?;
+        Some((Key(self.key), Entry::new(Arc::new(log), Fingerprint(self.model), true, ended_at)))
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

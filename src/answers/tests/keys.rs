@@ -1,0 +1,256 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::answers::{Claim, Fingerprint, Terms};
+use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules};
+
+/// Everything a claim is made of.
+#[derive(Debug, Clone)]
+struct Subject {
+    model: Fingerprint,
+    request: Request,
+    terms: Terms,
+}
+
+impl Subject {
+    /// A drawn answer with a seed, so that every field has an effect.
+    fn drawn() -> Self {
+        Self {
+            model: Fingerprint::new(b"files", "device"),
+            request: Request {
+                prompt: [1, 2, 3].into(),
+                sampling: SamplingParams {
+                    temperature: 0.7,
+                    top_p: 0.9,
+                    top_k: 40,
+                    min_p: 0.1,
+                    repetition_penalty: 1.1,
+                    repetition_context: 20,
+                    presence_penalty: 0.5,
+                    frequency_penalty: 0.5,
+                    seed: 7,
+                },
+                logit_bias: [(1, 2.0), (3, 4.0)].into(),
+                stop: StopRules {
+                    max_tokens: 64,
+                    end_tokens: [2].into(),
+                    min_tokens: 0,
+                    stop_sequences: vec!["end".into()],
+                },
+                deadline: None,
+                priority: Priority::Default,
+                tenant: None,
+            },
+            terms: Terms { sharing: Sharing::Auto, salt: None, is_seeded: true },
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn claim(&self) -> Option<Claim> {
+        Claim::new(self.model, &self.request, &self.terms)
+    }
+
+    fn key(&self) -> super::super::Key {
+        self.claim().expect("it may be shared").key
+    }
+
+    /// The same by another way than hashing: everything that tells answers apart, written out.
+    fn distinction(&self) -> String {
+        let Self { model, request, terms } = self;
+        let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
+        let drawn = (temperature > 0.0).then_some((temperature, terms.is_seeded.then_some(seed)));
+        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences } = &request.stop;
+        let (ends, bias): (BTreeSet<_>, BTreeMap<_, _>) =
+            (end_tokens.iter().collect(), request.logit_bias.iter().map(|(token, bias)| (token, bias + 0.0)).collect());
+        let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?}");
+        let penalty = presence_penalty + 0.0;
+        format!("{model:?} {:?} {drawn:?} {penalty} {bias:?} {stop} {:?}", request.prompt, terms.salt)
+    }
+}
+
+type Change = fn(&mut Subject);
+
+#[test]
+fn every_field_that_can_change_an_answer_changes_its_key() {
+    let changes: [(&str, Change); 25] = [
+        ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
+        ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
+        ("a token of the prompt", |it| it.request.prompt = [1, 2, 4].into()),
+        ("order of the prompt", |it| it.request.prompt = [2, 1, 3].into()),
+        ("length of the prompt", |it| it.request.prompt = [1, 2, 3, 0].into()),
+        ("temperature", |it| it.request.sampling.temperature = 0.700_000_05),
+        ("top_p", |it| it.request.sampling.top_p = 0.900_000_04),
+        ("top_k", |it| it.request.sampling.top_k = 41),
+        ("min_p", |it| it.request.sampling.min_p = 0.2),
+        ("repetition_penalty", |it| it.request.sampling.repetition_penalty = 1.2),
+        ("no repetition_penalty", |it| it.request.sampling.repetition_penalty = 1.0),
+        ("repetition_context", |it| it.request.sampling.repetition_context = 21),
+        ("presence_penalty", |it| it.request.sampling.presence_penalty = -0.5),
+        ("frequency_penalty", |it| it.request.sampling.frequency_penalty = -0.5),
+        ("logit_bias", |it| it.request.logit_bias = [(1, 2.0)].into()),
+        ("a token of logit_bias", |it| it.request.logit_bias = [(1, 2.0), (4, 4.0)].into()),
+        ("a value of logit_bias", |it| it.request.logit_bias = [(1, 2.0), (3, 5.0)].into()),
+        ("min_tokens", |it| it.request.stop.min_tokens = 1),
+        ("seed", |it| it.request.sampling.seed = 8),
+        ("greedy", |it| it.request.sampling.temperature = 0.0),
+        ("max_tokens", |it| it.request.stop.max_tokens = 65),
+        ("end_tokens", |it| it.request.stop.end_tokens = [2, 4].into()),
+        ("stop_sequences", |it| it.request.stop.stop_sequences.clear()),
+        ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
+        ("salt", |it| it.terms.salt = Some("tenant".into())),
+    ];
+    let mut keys = HashMap::from([(Subject::drawn().key(), "nothing")]);
+    for (name, change) in changes {
+        if let Some(same) = keys.insert(Subject::drawn().with(change).key(), name) {
+            panic!("a change of {name} gives the key of a change of {same}");
+        }
+    }
+}
+
+#[test]
+fn fields_that_cannot_change_an_answer_do_not_change_its_key() {
+    let same: [(&str, Change); 6] = [
+        ("order of logit_bias", |it| it.request.logit_bias = [(3, 4.0), (1, 2.0)].into()),
+        ("end_tokens twice", |it| it.request.stop.end_tokens = [2, 2].into()),
+        ("deadline", |it| it.request.deadline = Some(Instant::now())),
+        ("priority", |it| it.request.priority = Priority::Urgent),
+        ("tenant", |it| it.request.tenant = Some("tenant".into())),
+        ("sharing", |it| it.terms.sharing = Sharing::Force),
+    ];
+    for (name, change) in same {
+        assert_eq!(Subject::drawn().with(change).key(), Subject::drawn().key(), "{name}");
+    }
+}
+
+#[test]
+fn how_others_are_drawn_does_not_tell_greedy_answers_apart() {
+    let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
+    let same: [(&str, Change); 6] = [
+        ("top_k", |it| it.request.sampling.top_k = 1),
+        ("min_p", |it| it.request.sampling.min_p = 0.5),
+        ("minus zero", |it| it.request.sampling.temperature = -0.0),
+        ("top_p", |it| it.request.sampling.top_p = 0.5),
+        ("seed", |it| it.request.sampling.seed = 8),
+        ("no seed", |it| it.terms.is_seeded = false),
+    ];
+    for (name, change) in same {
+        assert_eq!(greedy.clone().with(change).key(), greedy.key(), "{name}");
+    }
+}
+
+#[test]
+fn what_does_nothing_tells_nothing_apart() {
+    let quiet = Subject::drawn().with(|it| it.request.sampling = SamplingParams { seed: 7, ..SamplingParams::GREEDY });
+    let same: [(&str, Change); 3] = [
+        ("how far no penalty looks back", |it| it.request.sampling.repetition_context = 5),
+        ("presence_penalty", |it| it.request.sampling.presence_penalty = -0.0),
+        ("frequency_penalty", |it| it.request.sampling.frequency_penalty = -0.0),
+    ];
+    for (name, change) in same {
+        assert_eq!(quiet.clone().with(change).key(), quiet.key(), "{name}");
+    }
+    assert_ne!(quiet.clone().with(|it| it.request.sampling.presence_penalty = 0.1).key(), quiet.key(), "greedy, too");
+}
+
+#[test]
+fn only_what_computing_again_would_give_is_shared_unless_it_is_forced() {
+    let greedy: Change = |it| it.request.sampling.temperature = 0.0;
+    let unseeded: Change = |it| it.terms.is_seeded = false;
+    let cases: [(Change, Sharing, Option<bool>); 6] = [
+        (greedy, Sharing::Auto, Some(true)),
+        (|_| (), Sharing::Auto, Some(true)),
+        (unseeded, Sharing::Auto, None),
+        (unseeded, Sharing::Force, Some(false)),
+        (greedy, Sharing::Off, None),
+        (|_| (), Sharing::Off, None),
+    ];
+    for (index, (change, sharing, reproducible)) in cases.into_iter().enumerate() {
+        let claim = Subject::drawn().with(change).with(|it| it.terms.sharing = sharing).claim();
+        assert_eq!(claim.map(|claim| claim.is_reproducible), reproducible, "case {index}");
+    }
+}
+
+#[test]
+fn a_seed_that_was_drawn_for_the_caller_tells_forced_answers_not_apart_from_each_other_but_from_seeded_ones() {
+    let forced = |seed, is_seeded| {
+        Subject::drawn().with(|it| {
+            it.request.sampling.seed = seed;
+            it.terms = Terms { sharing: Sharing::Force, is_seeded, salt: None };
+        })
+    };
+    assert_eq!(forced(1, false).key(), forced(2, false).key());
+    assert_ne!(forced(1, false).key(), forced(1, true).key());
+    assert_eq!(forced(1, false).claim().expect("forced").seed, None, "it is told the seed that was used");
+}
+
+#[test]
+fn a_caller_is_told_its_own_seed_where_seeds_have_no_effect() {
+    let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
+    assert_eq!(greedy.claim().expect("greedy").seed, Some(7));
+}
+
+/// Twenty thousand requests made of few pieces, so that many are the same and many look alike once they are joined: 2·10⁸
+/// pairs, each of which has one key exactly if nothing tells the two apart.
+#[test]
+fn two_requests_have_one_key_exactly_if_nothing_tells_them_apart() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = subjects();
+    let mut keys = HashMap::new();
+    let mut distinctions = HashMap::new();
+    for _ in 0..20_000 {
+        let subject = strategy.new_tree(&mut runner).expect("generates").current();
+        let (key, distinction) = (subject.key(), subject.distinction());
+        let known = keys.entry(key).or_insert_with(|| distinction.clone());
+        assert_eq!(*known, distinction, "one key for two");
+        assert_eq!(*distinctions.entry(distinction).or_insert(key), key, "two keys for one");
+    }
+    assert!((5_000..19_900).contains(&keys.len()), "{} of 20,000 differ: too few or too many", keys.len());
+}
+
+fn subjects() -> impl Strategy<Value = Subject> {
+    let tokens = || prop::collection::vec(0_u32..3, 0..4);
+    // Composed and decomposed, ligature and letters, joins of each other, and what encodings like to end texts with.
+    let texts = || prop::sample::select(vec!["", "a", "b", "ab", "é", "e\u{301}", "ﬁ", "fi", "\0", "a\0"]);
+    let sampling = (prop::sample::select(vec![0.0_f32, -0.0, 1.0, 1.0 - f32::EPSILON, f32::MIN_POSITIVE]), 0_u64..2);
+    let penalty = prop::sample::select(vec![0.0_f32, -0.0, 0.5]);
+    let bias = prop::collection::btree_map(0_u32..2, prop::sample::select(vec![0.0_f32, -0.0, 1.0]), 0..2);
+    let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3));
+    let salt = prop::option::of(texts());
+    (prop::sample::select(vec!["", "d"]), tokens(), sampling, (penalty, bias), stop, salt, any::<bool>()).prop_map(
+        |(
+            device,
+            prompt,
+            (temperature, seed),
+            (penalty, bias),
+            (max_tokens, min_tokens, ends, stops),
+            salt,
+            is_seeded,
+        )| Subject {
+            model: Fingerprint::new(b"files", device),
+            request: Request {
+                prompt: prompt.into(),
+                sampling: SamplingParams { temperature, seed, presence_penalty: penalty, ..SamplingParams::GREEDY },
+                logit_bias: bias.into_iter().collect(),
+                stop: StopRules {
+                    max_tokens,
+                    min_tokens,
+                    end_tokens: ends.into(),
+                    stop_sequences: stops.into_iter().map(str::to_owned).collect(),
+                },
+                deadline: None,
+                priority: Priority::Default,
+                tenant: None,
+            },
+            terms: Terms { sharing: Sharing::Force, salt: salt.map(Arc::from), is_seeded },
+        },
+    )
+}

@@ -1,0 +1,23 @@
+#[cfg(not(feature = "loom"))]
+mod keys;
+#[cfg(not(feature = "loom"))]
+mod readers;
+#[cfg(not(feature = "loom"))]
+mod saving;
+#[cfg(not(feature = "loom"))]
+mod sharing;
+#[cfg(not(feature = "loom"))]
+mod store;
+#[cfg(feature = "loom")]
+mod threads;
+
+use super::{AnswerLog, Finished, Stamps};
+use crate::request::{FinishReason, RequestId};
+
+fn finished() -> Finished {
+    Finished { finish_reason: FinishReason::Stop, num_input_tokens: 3, seed: 0, stamps: Stamps::default() }
+}
+
+fn log(origin: &str) -> AnswerLog {
+    AnswerLog::new(RequestId(origin.into()))
+}

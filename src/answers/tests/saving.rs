@@ -1,0 +1,194 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::answers::{Answers, PromptCache, Saving, Settings, Way};
+use crate::request::FinishReason;
+
+use super::store::{drawn, greedy};
+use super::{finished, log};
+
+/// The answers of a process, kept in a file.
+struct Process {
+    answers: Arc<Answers>,
+    saving: Saving,
+}
+
+fn begin(path: &Path) -> Process {
+    let answers = Arc::new(Answers::new(Settings::default()));
+    let saving = Saving::start(&answers, path.to_owned()).expect("there are threads");
+    Process { answers, saving }
+}
+
+impl Process {
+    fn keep(&self, prompt: u32, ended_at: Instant) {
+        let log = log("first");
+        for (text, token) in [("Grüß", 4), (" dich", 5)] {
+            log.append(token, text);
+        }
+        let finished = crate::answers::Finished { finish_reason: FinishReason::Length, ..finished() };
+        log.close("!", Ok(finished));
+        self.answers.keep(&greedy(prompt), self.answers.epoch(), Arc::new(log), ended_at);
+    }
+
+    fn way(&self, prompt: u32) -> Option<Way> {
+        self.answers.find(&greedy(prompt), Instant::now()).map(|found| found.way)
+    }
+}
+
+fn file() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("answers");
+    (folder, path)
+}
+
+/// A file with one answer.
+fn written() -> (TempDir, PathBuf) {
+    let (folder, path) = file();
+    let process = begin(&path);
+    process.keep(1, Instant::now());
+    process.saving.finish();
+    (folder, path)
+}
+
+#[test]
+fn an_answer_outlives_its_process_with_all_that_is_told_of_it() {
+    let (_folder, path) = written();
+    let process = begin(&path);
+    let found = process.answers.find(&greedy(1), Instant::now()).expect("it is there");
+    assert_eq!((found.log.text().as_str(), found.log.tokens()), ("Grüß dich!", vec![4, 5]));
+    assert_eq!(&*found.log.origin().0, "first");
+    let end = found.log.end().expect("it has ended").expect("well");
+    assert_eq!((end.finish_reason, end.num_input_tokens, end.seed), (FinishReason::Length, 3, 0));
+    assert!(process.saving.take_warnings().is_empty());
+}
+
+#[test]
+fn only_what_is_reproducible_and_in_its_time_is_kept_for_the_next_process() {
+    let (_folder, path) = file();
+    let process = begin(&path);
+    let now = Instant::now();
+    process.keep(1, now);
+    process.keep(2, now.checked_sub(Duration::from_mins(6)).expect("the machine runs for longer"));
+    process.answers.keep(&drawn(3), 0, Arc::new(log("first")), now);
+    process.saving.finish();
+    let next = begin(&path);
+    assert_eq!((next.way(1).is_some(), next.way(2)), (true, None));
+    assert_eq!(next.answers.counts().num_entries, 1);
+}
+
+#[test]
+fn an_answer_does_not_become_younger_on_the_way() {
+    let (_folder, path) = file();
+    let process = begin(&path);
+    process.keep(1, Instant::now().checked_sub(Duration::from_mins(4)).expect("the machine runs for longer"));
+    process.saving.finish();
+    let next = begin(&path);
+    assert_eq!(next.way(1), Some(Way::PromptCache));
+    let later = Instant::now() + Duration::from_secs(61);
+    assert!(next.answers.find(&greedy(1), later).is_none());
+}
+
+#[test]
+fn what_is_forgotten_is_forgotten_in_the_file_too() {
+    let (_folder, path) = written();
+    let process = begin(&path);
+    process.answers.clear();
+    process.saving.finish();
+    assert_eq!(begin(&path).way(1), None);
+}
+
+#[test]
+fn without_a_prompt_cache_nothing_is_written() {
+    let (_folder, path) = file();
+    let process = begin(&path);
+    process.keep(1, Instant::now());
+    let prompt_cache = PromptCache { enabled: false, ..Settings::default().prompt_cache };
+    process.answers.configure(Settings { prompt_cache, ..Settings::default() });
+    process.saving.finish();
+    assert_eq!(begin(&path).way(1), None);
+}
+
+#[test]
+fn the_file_is_its_owners_alone_and_nothing_is_left_beside_it() {
+    let (folder, path) = written();
+    assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_damaged_or_foreign_file_is_set_aside_whole_with_a_warning() {
+    let (_folder, path) = written();
+    let sound = fs::read(&path).expect("a file");
+    let flipped = |index: usize| {
+        let mut bytes = sound.clone();
+        bytes[index] ^= 1;
+        bytes
+    };
+    let mut files: Vec<_> = (0..sound.len()).map(flipped).collect();
+    files.extend((0..sound.len()).map(|len| sound[..len].to_vec()));
+    files.push([sound.as_slice(), b"more"].concat());
+    files.push(b"{ \"answers\": [] }".to_vec());
+    for bytes in files {
+        fs::write(&path, &bytes).expect("written");
+        let process = begin(&path);
+        assert_eq!(process.answers.counts().num_entries, 0);
+        let aside = path.with_extension("set-aside");
+        assert_eq!(fs::read(&aside).expect("set aside"), bytes);
+        let warnings = process.saving.take_warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("set-aside"), "{warnings:?}");
+        assert!(process.saving.take_warnings().is_empty(), "told once");
+        process.saving.finish();
+    }
+}
+
+#[test]
+fn a_file_whose_sum_is_right_but_whose_answers_contradict_themselves_is_set_aside() {
+    let (_folder, path) = written();
+    let sound = fs::read(&path).expect("a file");
+    let body = &sound[40..];
+    let mut refused = 0;
+    for index in 0..body.len() {
+        let mut body = body.to_vec();
+        body[index] ^= 0x41;
+        let bytes = [&sound[..8], blake3::hash(&body).as_bytes(), &body].concat();
+        fs::write(&path, bytes).expect("written");
+        let process = begin(&path);
+        refused += process.saving.take_warnings().len();
+        for (_, entry) in process.answers.reproducible() {
+            let readers = crate::answers::Readers::new(8, Box::new(|| ()));
+            let id = readers.add(Arc::clone(&entry.log), Instant::now());
+            readers.stream(id);
+            readers.drain(&mut Vec::new(), &mut String::new());
+        }
+        process.saving.finish();
+    }
+    assert!(refused > 10, "{refused}: lengths and borders of characters are looked at");
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_file_is_no_reason_not_to_start() {
+    let (_folder, path) = file();
+    fs::create_dir(&path).expect("a folder");
+    let process = begin(&path);
+    assert_eq!(process.saving.take_warnings().len(), 1);
+    process.keep(1, Instant::now());
+    process.saving.finish();
+    assert!(begin(&path).way(1).is_some(), "the folder was set aside");
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_said_and_the_old_file_stays() {
+    let (_folder, path) = file();
+    let nowhere = path.join("no/such/folder/answers");
+    let process = begin(&nowhere);
+    process.keep(1, Instant::now());
+    process.saving.finish();
+    let warnings = process.saving.take_warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("could not be written"), "{warnings:?}");
+    assert!(process.way(1).is_some(), "in memory it is there");
+}

@@ -1,0 +1,105 @@
+//! What readers are told who have another one's answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::answers::{AnswerLog, End, Finished, ReaderId, Readers, Stamps};
+use crate::request::{RequestId, Served, Summary};
+
+use super::{finished, log};
+
+fn readers() -> Readers {
+    Readers::new(8, Box::new(|| ()))
+}
+
+/// Tokens of each piece, all text, and the end if there was one.
+type Drained = (Vec<usize>, String, Option<(End, Arc<AnswerLog>)>);
+
+fn drained(readers: &Readers) -> Drained {
+    let (mut tokens, mut text) = (Vec::new(), String::new());
+    let mut deliveries = readers.drain(&mut tokens, &mut text);
+    let end = deliveries.last_mut().and_then(|last| last.end.take());
+    let pieces = deliveries.iter().map(|delivery| delivery.num_tokens).filter(|&count| count > 0).collect();
+    (pieces, text, end)
+}
+
+fn summary(end: Option<(End, Arc<AnswerLog>)>) -> Summary {
+    end.expect("it ended").0.expect("well")
+}
+
+/// A reader with a request of its own, and the answer to another one's.
+fn shared(readers: &Readers, first: &Arc<AnswerLog>, submitted_at: Instant, since: Instant) -> ReaderId {
+    let id = readers.add(Arc::new(log("second")), submitted_at);
+    readers.share(id, Arc::clone(first), Served::Cached, since, None);
+    id
+}
+
+#[test]
+fn an_answer_that_is_there_is_streamed_in_pieces_with_their_own_text() {
+    let readers = readers();
+    let first = Arc::new(log("first"));
+    (0..40).for_each(|token| first.append(token, &format!("{token} ")));
+    first.close("rest", Ok(finished()));
+    let id = shared(&readers, &first, Instant::now(), Instant::now());
+    readers.stream(id);
+    let (pieces, text, end) = drained(&readers);
+    assert_eq!(pieces, [16, 16, 8]);
+    assert_eq!(text, first.text());
+    assert!(end.is_some());
+}
+
+#[test]
+fn whoever_shares_is_told_so_and_of_no_work_that_was_not_done_for_it() {
+    let readers = readers();
+    let first = Arc::new(log("first"));
+    first.append(1, "a");
+    let start = Instant::now();
+    let at = |ms| Some(start + Duration::from_millis(ms));
+    let stamps = Stamps { started: at(1), first_token: at(10), last_token: at(50), ended: at(50) };
+    first.close("", Ok(Finished { stamps, ..finished() }));
+    let submitted = start + Duration::from_millis(100);
+    let id = shared(&readers, &first, submitted, submitted + Duration::from_millis(2));
+    readers.mark([id]);
+    let told = summary(drained(&readers).2);
+    assert_eq!((told.served, told.id), (Served::Cached, RequestId("second".into())));
+    assert_eq!(told.shared_from, Some(RequestId("first".into())));
+    assert_eq!((told.usage.cached_input_tokens, told.usage.cached_output_tokens), (3, 1));
+    assert_eq!((told.timings.total, told.timings.decode), (Duration::from_millis(2), Duration::ZERO));
+}
+
+#[test]
+fn a_late_one_is_told_the_time_it_waited_itself() {
+    let readers = readers();
+    let first = Arc::new(log("first"));
+    first.append(1, "a");
+    let start = Instant::now();
+    let at = |ms| Some(start + Duration::from_millis(ms));
+    let stamps = Stamps { started: at(1), first_token: at(10), last_token: at(50), ended: at(51) };
+    first.close("", Ok(Finished { stamps, ..finished() }));
+    let joined = start + Duration::from_millis(30);
+    let id = shared(&readers, &first, joined, joined);
+    readers.mark([id]);
+    let timings = summary(drained(&readers).2).timings;
+    let ms = |duration: Duration| duration.as_millis();
+    assert_eq!((ms(timings.queue), ms(timings.ttft), ms(timings.decode), ms(timings.total)), (0, 0, 20, 21));
+}
+
+#[test]
+fn one_that_is_cut_off_keeps_what_it_could_read_and_the_others_go_on() {
+    let readers = readers();
+    let first = Arc::new(log("first"));
+    let stays = readers.add(Arc::clone(&first), Instant::now());
+    let leaves = shared(&readers, &first, Instant::now(), Instant::now());
+    readers.stream(leaves);
+    first.append(1, "a");
+    first.append(2, "b");
+    readers.cut(leaves, first.cut(Ok(finished())));
+    first.append(3, "c");
+    readers.mark([leaves, stays]);
+    let (_, text, end) = drained(&readers);
+    let (end, log) = end.expect("it ended");
+    assert_eq!((text.as_str(), log.text().as_str(), end.is_ok()), ("ab", "ab", true));
+    first.close("", Ok(finished()));
+    readers.mark([stays]);
+    assert_eq!(drained(&readers).2.expect("it ended").1.text(), "abc");
+}

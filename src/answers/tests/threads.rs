@@ -1,0 +1,175 @@
+//! Every order in which the engine thread, the text thread and the draining thread can meet at a few answers, taken one
+//! after another by loom: nothing is lost, nothing comes twice, and whoever must be woken is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use crate::answers::{AnswerLog, ReaderId, Readers};
+use crate::request::Served;
+
+use super::{finished, log};
+
+/// The readers of an engine, and the thread that drains when it is woken.
+struct Desk {
+    readers: Arc<Readers>,
+    wakes: Arc<AtomicUsize>,
+    num_handled: usize,
+    text: String,
+    ends: Vec<ReaderId>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&wakes);
+        let wake = Box::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        let readers = Arc::new(Readers::new(8, wake));
+        Self { readers, wakes, num_handled: 0, text: String::new(), ends: Vec::new() }
+    }
+
+    fn add(&self, log: &Arc<AnswerLog>) -> ReaderId {
+        self.readers.add(Arc::clone(log), Instant::now())
+    }
+
+    /// What the draining thread does in a turn. Says whether it was woken.
+    fn drain_if_woken(&mut self) -> bool {
+        let wakes = self.wakes.load(Ordering::SeqCst);
+        if wakes == self.num_handled {
+            return false;
+        }
+        self.num_handled = wakes;
+        let deliveries = self.readers.drain(&mut Vec::new(), &mut self.text);
+        self.ends.extend(deliveries.iter().filter(|it| it.end.is_some()).map(|it| it.reader));
+        true
+    }
+
+    /// Drains for as long as it is woken; without a wake nobody would.
+    fn drain_all(&mut self) {
+        while self.drain_if_woken() {}
+    }
+}
+
+fn written(texts: &[&str]) -> Arc<AnswerLog> {
+    let log = log("first");
+    for text in texts {
+        log.append(7, text);
+    }
+    log.close("", Ok(finished()));
+    Arc::new(log)
+}
+
+#[test]
+fn nothing_that_is_written_while_somebody_drains_is_left_behind() {
+    loom::model(|| {
+        let mut desk = Desk::new();
+        let answer = Arc::new(log("first"));
+        let reader = desk.add(&answer);
+        desk.readers.stream(reader);
+        let readers = Arc::clone(&desk.readers);
+        let engine = thread::spawn(move || {
+            answer.append(1, "a");
+            readers.mark([reader]);
+            readers.wake();
+            answer.append(2, "b");
+            answer.close("c", Ok(finished()));
+            readers.mark([reader]);
+            readers.wake();
+        });
+        desk.drain_if_woken();
+        desk.drain_if_woken();
+        engine.join().expect("ends");
+        desk.drain_all();
+        assert_eq!((desk.text.as_str(), desk.ends.as_slice()), ("abc", [reader].as_slice()));
+        assert!(desk.readers.is_empty());
+    });
+}
+
+#[test]
+fn one_who_begins_to_read_while_it_is_given_a_kept_answer_has_all_of_it_once() {
+    loom::model(|| {
+        let mut desk = Desk::new();
+        let reader = desk.add(&Arc::new(log("second")));
+        let readers = Arc::clone(&desk.readers);
+        let text = thread::spawn(move || {
+            readers.share(reader, written(&["a", "b"]), Served::Cached, Instant::now(), None);
+            readers.mark([reader]);
+            readers.wake();
+        });
+        desk.drain_if_woken();
+        desk.readers.stream(reader);
+        desk.drain_if_woken();
+        text.join().expect("ends");
+        desk.drain_all();
+        assert_eq!(desk.ends, [reader]);
+        // One that began after its end had been delivered finds the whole answer there.
+        assert!(desk.text == "ab" || desk.text.is_empty(), "{}", desk.text);
+    });
+}
+
+#[test]
+fn one_who_joins_while_the_answer_grows_follows_it_from_its_beginning() {
+    loom::model(|| {
+        let mut desk = Desk::new();
+        let answer = Arc::new(log("first"));
+        let joins = desk.add(&Arc::new(log("second")));
+        let readers = Arc::clone(&desk.readers);
+        let engine = thread::spawn(move || {
+            answer.append(1, "a");
+            readers.share(joins, Arc::clone(&answer), Served::Coalesced, Instant::now(), None);
+            readers.mark([joins]);
+            readers.wake();
+            answer.close("b", Ok(finished()));
+            readers.mark([joins]);
+            readers.wake();
+        });
+        desk.readers.stream(joins);
+        desk.drain_if_woken();
+        engine.join().expect("ends");
+        desk.drain_all();
+        assert_eq!((desk.text.as_str(), desk.ends.as_slice()), ("ab", [joins].as_slice()));
+    });
+}
+
+#[test]
+fn one_who_leaves_while_the_answer_grows_hears_nothing_and_the_other_everything() {
+    loom::model(|| {
+        let mut desk = Desk::new();
+        let answer = Arc::new(log("first"));
+        let [leaves, stays] = [desk.add(&answer), desk.add(&answer)];
+        let readers = Arc::clone(&desk.readers);
+        let engine = thread::spawn(move || {
+            answer.append(1, "a");
+            answer.close("", Ok(finished()));
+            readers.mark([leaves, stays]);
+            readers.wake();
+        });
+        let was_there = desk.readers.remove(leaves);
+        desk.drain_if_woken();
+        engine.join().expect("ends");
+        desk.drain_all();
+        assert!(was_there);
+        assert_eq!(desk.ends, [stays]);
+        assert!(desk.readers.is_empty());
+    });
+}
+
+#[test]
+fn one_who_catches_up_while_it_is_found_to_be_behind_is_let_go_on() {
+    loom::model(|| {
+        let desk = Desk::new();
+        let answer = Arc::new(log("first"));
+        let reader = desk.add(&answer);
+        desk.readers.stream(reader);
+        (0..8).for_each(|token| answer.append(token, "a"));
+        let readers = Arc::clone(&desk.readers);
+        let engine = thread::spawn(move || readers.backlog([reader].into_iter()) == crate::answers::Backlog::Exceeded);
+        let must_tell = desk.readers.credit(reader, 8);
+        let is_parked = engine.join().expect("ends");
+        assert_eq!(is_parked, must_tell, "a row that is parked is unparked, and no other");
+    });
+}

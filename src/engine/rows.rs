@@ -1,0 +1,122 @@
+//! The rows of a lane, and who reads which: a row belongs to its readers, and goes when the last of them does. Finds a row
+//! by its sequence, by any of its readers, and, for those who ask for the same, by its key. Owns the readers' deadlines: a
+//! row ends only when nobody wants it any more.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use crate::answers::{Claim, Key, ReaderId};
+use crate::request::SequenceId;
+
+use super::row::{Follower, Row};
+
+#[derive(Default)]
+pub(super) struct Rows {
+    by_id: HashMap<SequenceId, Row>,
+    sequences: HashMap<ReaderId, SequenceId>,
+    /// The newest row of each key.
+    joinable: HashMap<Key, SequenceId>,
+    deadlines: BTreeSet<(Instant, ReaderId)>,
+}
+
+/// What a reader leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// A row that nobody else reads. It is still there.
+    Alone(SequenceId),
+    /// A row that others read.
+    Others(SequenceId),
+}
+
+impl Rows {
+    /// Adds a row with its first reader.
+    pub(super) fn insert(&mut self, id: SequenceId, row: Row) {
+        if let Some((claim, _)) = &row.claim {
+            self.joinable.insert(claim.key, id);
+        }
+        row.readers.iter().for_each(|&follower| self.note(id, follower));
+        self.by_id.insert(id, row);
+    }
+
+    /// The row that gives what is asked for, if it was begun in this epoch and has room for one more reader.
+    pub(super) fn joinable(&self, claim: &Claim, epoch: u64, max_readers: usize) -> Option<SequenceId> {
+        let id = *self.joinable.get(&claim.key)?;
+        let row = self.by_id.get(&id)?;
+        let is_current = row.claim.is_some_and(|(_, begun)| begun == epoch);
+        (is_current && row.readers.len() < max_readers).then_some(id)
+    }
+
+    /// Adds a reader to a row; gives the row.
+    pub(super) fn join(&mut self, id: SequenceId, follower: Follower) -> Option<&mut Row> {
+        if !self.by_id.contains_key(&id) {
+            return None;
+        }
+        self.note(id, follower);
+        let row = self.by_id.get_mut(&id)?;
+        row.join(follower);
+        Some(row)
+    }
+
+    /// Takes a reader out of the row it reads, unless it is the only one there.
+    pub(super) fn leave(&mut self, reader: ReaderId) -> Option<Left> {
+        let id = self.of_reader(reader)?;
+        let row = self.by_id.get_mut(&id)?;
+        if row.readers.len() == 1 {
+            return Some(Left::Alone(id));
+        }
+        if let Some(follower) = row.leave(reader) {
+            self.forget(follower);
+        }
+        Some(Left::Others(id))
+    }
+
+    /// Takes a row out, with all that leads to it.
+    pub(super) fn remove(&mut self, id: SequenceId) -> Option<Row> {
+        let row = self.by_id.remove(&id)?;
+        row.readers.iter().for_each(|&follower| self.forget(follower));
+        if let Some((claim, _)) = &row.claim
+            && self.joinable.get(&claim.key) == Some(&id)
+        {
+            self.joinable.remove(&claim.key);
+        }
+        Some(row)
+    }
+
+    pub(super) fn get(&self, id: SequenceId) -> Option<&Row> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SequenceId) -> Option<&mut Row> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The row a reader reads.
+    pub(super) fn of_reader(&self, reader: ReaderId) -> Option<SequenceId> {
+        self.sequences.get(&reader).copied()
+    }
+
+    /// A reader whose deadline has passed.
+    pub(super) fn expired(&self, now: Instant) -> Option<ReaderId> {
+        self.deadlines.first().filter(|(at, _)| *at <= now).map(|&(_, reader)| reader)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(at, _)| at)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    fn note(&mut self, id: SequenceId, follower: Follower) {
+        self.sequences.insert(follower.reader, id);
+        self.deadlines.extend(follower.wish.deadline.map(|at| (at, follower.reader)));
+    }
+
+    fn forget(&mut self, Follower { reader, wish }: Follower) {
+        self.sequences.remove(&reader);
+        if let Some(at) = wish.deadline {
+            self.deadlines.remove(&(at, reader));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How a request comes to the answer of another one. An answer that has ended is given on any thread, so that nobody
+//! waits for a step to have what is there. Joining what runs is the engine thread's alone: it also ends generations and
+//! takes readers out of them, one command after another, so a generation is joined either before its end or not at all.
+
+use std::sync::Arc;
+
+use crate::answers::{Claim, Found, ReaderId, Way};
+use crate::request::{SequenceId, Served};
+use crate::scheduler::Wish;
+
+use super::command::Submission;
+use super::lane::{Lane, Surroundings};
+use super::row::Follower;
+
+impl Surroundings {
+    /// Gives a reader an answer that has ended, if there is the one its request asks for. Says whether there was.
+    pub(super) fn serve(&self, reader: ReaderId, claim: &Claim) -> bool {
+        let now = self.clock.now();
+        let Some(Found { log, way }) = self.answers.find(claim, now) else { return false };
+        if let Some(end) = log.end() {
+            self.stats.ended(&end, 1);
+        }
+        self.answers.count(way);
+        self.readers.share(reader, log, Served::Cached, now, claim.seed);
+        self.readers.mark([reader]);
+        self.readers.wake();
+        true
+    }
+}
+
+impl Lane {
+    /// Gives a request the answer of another one that has ended or runs; gives it back where it must be computed.
+    pub(super) fn share(&mut self, submission: Submission) -> Option<Submission> {
+        let Some(claim) = submission.claim else { return Some(submission) };
+        let now = self.around.clock.now();
+        if submission.request.deadline.is_some_and(|at| at <= now) {
+            // It ends with the next turn: nobody shall find it in the place of a row that goes on.
+            return Some(Submission { claim: None, ..submission });
+        }
+        let answers = &self.around.answers;
+        if let Some(id) = self.rows.joinable(&claim, answers.epoch(), answers.max_readers()) {
+            self.join(id, &submission, &claim);
+            return None;
+        }
+        // It may have ended while this request was on its way here.
+        if self.around.serve(submission.reader, &claim) {
+            return None;
+        }
+        answers.count(Way::Computed);
+        Some(submission)
+    }
+
+    /// The generation goes on for as long as its most patient reader wants, as fast as its most urgent one does, and at
+    /// once: the new one is not behind.
+    fn join(&mut self, id: SequenceId, submission: &Submission, claim: &Claim) {
+        let follower = Follower { reader: submission.reader, wish: Wish::of(&submission.request) };
+        let Some(row) = self.rows.join(id, follower) else { return };
+        let (log, now) = (Arc::clone(&row.log), self.around.clock.now());
+        self.scheduler.revise(id, row.wish(), now);
+        self.scheduler.unpark(id, now);
+        self.around.answers.count(Way::Coalesced);
+        self.around.readers.share(follower.reader, log, Served::Coalesced, now, claim.seed);
+        self.marked.push(follower.reader);
+    }
+}

@@ -1,0 +1,252 @@
+//! Requests that come to the engine thread in an order that the test chooses.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use crate::answers::{AnswerLog, Answers, Claim, Fingerprint, ReaderId, Readers, Settings, Terms};
+use crate::clock::{Clock, ManualClock};
+use crate::engine::Config;
+use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
+use crate::engine::core::{Core, Next};
+use crate::engine::lane::Surroundings;
+use crate::engine::permit::Permits;
+use crate::error::{Code, Error};
+use crate::executor::sim::{Profile, Script, SimBackend};
+use crate::hub::{self, ModelFolder};
+use crate::request::{Priority, Request, RequestId, SamplingParams, SequenceId, Sharing, StopRules, Summary, TokenId};
+use crate::scheduler::{self, WindowConfig};
+use crate::text::ModelText;
+
+/// Tokens of every answer on the stage, its last one ends the turn.
+pub(super) const NUM_TOKENS: usize = 12;
+/// Time that a step takes.
+pub(super) const STEP: Duration = Duration::from_millis(1);
+
+const MODEL: ModelKey = ModelKey(0);
+
+/// The device that is played.
+const PROFILE: Profile = Profile {
+    name: "stage",
+    decode: STEP,
+    staircase: &[(1, 1.0), (64, 1.0)],
+    prefill_floor: Duration::ZERO,
+    prefill_per_token: Duration::ZERO,
+    context_length: 256,
+    kv_bytes_per_position: 0,
+    weight_bytes: 0,
+    overlaps: false,
+};
+
+static FOLDER: LazyLock<(ModelFolder, Arc<ModelText>)> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/fixtures/walk-byte-level");
+    let folder = hub::open_folder(&path).expect("a model folder");
+    let text = Arc::new(ModelText::open(&folder).expect("a tokenizer"));
+    (folder, text)
+});
+
+/// Words of one letter each; some sentences are over before an answer may be.
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+    let text = &FOLDER.1;
+    let sentences = ["abc", "defghi", "jk", "lmnopqrstuvw"].map(|it| text.encode_rendered(it).expect("letters"));
+    Script::new(sentences.to_vec(), 0).expect("there are words")
+});
+
+/// What a request is made of here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ask {
+    /// Requests with another prompt have another answer.
+    pub(super) prompt: TokenId,
+    pub(super) salt: Option<&'static str>,
+    pub(super) sharing: Sharing,
+    /// Drawn, with a seed of its own.
+    pub(super) seed: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) priority: Priority,
+}
+
+pub(super) fn ask(prompt: TokenId) -> Ask {
+    Ask { prompt, salt: None, sharing: Sharing::Auto, seed: None, timeout: None, priority: Priority::Default }
+}
+
+/// What one reader was given.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) tokens: Vec<TokenId>,
+    pub(super) end: Option<Result<Summary, Code>>,
+    /// The whole answer, as its end reports it.
+    pub(super) whole: (String, Vec<TokenId>),
+}
+
+pub(super) struct Stage {
+    pub(super) core: Core,
+    pub(super) around: Surroundings,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) given: HashMap<ReaderId, Given>,
+    permits: Arc<Permits>,
+    fingerprint: Fingerprint,
+    num_submitted: u64,
+}
+
+impl Stage {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self::with(settings, 256)
+    }
+
+    pub(super) fn with(settings: Settings, window: usize) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let around = Surroundings {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            readers: Arc::new(Readers::new(window, Box::new(|| ()))),
+            answers: Arc::new(Answers::new(settings)),
+            stats: Arc::default(),
+        };
+        let backend =
+            SimBackend::new(PROFILE, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))));
+        // A request begins with the next turn: what is tested here does not wait for company.
+        let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
+        let config = Config::default();
+        let config = Config { scheduler: scheduler::Config { window, ..config.scheduler }, ..config };
+        let mut core = Core::new(&config, Box::new(backend), around.clone());
+        let (folder, text) = FOLDER.clone();
+        let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
+        core.take(Command::Load(Box::new(Loading {
+            key: MODEL,
+            folder,
+            text,
+            files: [0; 32],
+            coming: Arc::default(),
+            reply,
+        })));
+        let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
+        let permits = Permits::new(1_000_000, 1_000_000);
+        Self { core, around, clock, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// A request goes its way, past what is kept.
+    pub(super) fn submit(&mut self, ask: Ask) -> ReaderId {
+        let (reader, submission) = self.prepare(ask);
+        let serve = |claim| self.around.serve(reader, &claim);
+        if !submission.claim.is_some_and(serve) {
+            self.core.take(Command::Submit(Box::new(submission)));
+        }
+        reader
+    }
+
+    /// A request that found nothing kept, on its way to the engine thread.
+    pub(super) fn prepare(&mut self, ask: Ask) -> (ReaderId, Submission) {
+        let number = self.num_submitted;
+        self.num_submitted += 1;
+        let seed = ask.seed.unwrap_or(number);
+        let temperature = if ask.seed.is_some() || ask.sharing == Sharing::Force { 1.0 } else { 0.0 };
+        let request = Request {
+            prompt: [ask.prompt].into(),
+            sampling: SamplingParams { temperature, seed, ..SamplingParams::GREEDY },
+            stop: StopRules {
+                max_tokens: NUM_TOKENS,
+                end_tokens: [0].into(),
+                min_tokens: 0,
+                stop_sequences: Vec::new(),
+            },
+            logit_bias: [].into(),
+            deadline: ask.timeout.map(|timeout| self.now() + timeout),
+            priority: ask.priority,
+            tenant: None,
+        };
+        let terms = Terms { sharing: ask.sharing, salt: ask.salt.map(Arc::from), is_seeded: ask.seed.is_some() };
+        let claim = Claim::new(self.fingerprint, &request, &terms);
+        let log = Arc::new(AnswerLog::new(RequestId(number.to_string().into())));
+        let reader = self.around.readers.add(Arc::clone(&log), self.now());
+        let permit = self.permits.try_take().expect("a permit");
+        let sequence = SequenceId(number);
+        self.around.stats.accepted();
+        (reader, Submission { model: MODEL, sequence, reader, request, claim, log, permit })
+    }
+
+    pub(super) fn stream(&mut self, ask: Ask) -> ReaderId {
+        let reader = self.submit(ask);
+        self.around.readers.stream(reader);
+        reader
+    }
+
+    pub(super) fn cancel(&mut self, reader: ReaderId) {
+        self.core.take(Command::Cancel(reader));
+    }
+
+    pub(super) fn release(&mut self, reader: ReaderId) {
+        self.around.readers.remove(reader);
+        self.core.take(Command::Abandon(reader));
+    }
+
+    /// One turn of the engine thread, and what it delivers.
+    pub(super) fn turn(&mut self) -> Next {
+        let next = self.core.turn();
+        self.drain();
+        next
+    }
+
+    pub(super) fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.turn();
+        }
+    }
+
+    /// Turns until nothing can be done, and past every deadline.
+    pub(super) fn play(&mut self) {
+        loop {
+            match self.turn() {
+                Next::Turn => {}
+                Next::Wait(Some(until)) => self.clock.sleep_until(until),
+                Next::Wait(None) | Next::Leave => return,
+            }
+        }
+    }
+
+    /// Plays to the end; what a reader was given.
+    pub(super) fn answer(&mut self, reader: ReaderId) -> Given {
+        self.play();
+        self.given[&reader].clone()
+    }
+
+    pub(super) fn unload(&mut self) {
+        self.core.take(Command::Unload(MODEL, Reply::new(|_| ())));
+    }
+
+    pub(super) fn drain(&mut self) {
+        let (mut tokens, mut text) = (Vec::new(), String::new());
+        let (mut token_at, mut byte_at) = (0, 0);
+        for delivery in self.around.readers.drain(&mut tokens, &mut text) {
+            let given = self.given.entry(delivery.reader).or_default();
+            assert!(given.end.is_none(), "nothing comes after the end");
+            given.tokens.extend(&tokens[token_at..token_at + delivery.num_tokens]);
+            given.text.push_str(&text[byte_at..byte_at + delivery.num_bytes]);
+            token_at += delivery.num_tokens;
+            byte_at += delivery.num_bytes;
+            if let Some((end, log)) = delivery.end {
+                given.whole = (log.text(), log.tokens());
+                given.end = Some(end.map_err(|error: Error| error.code()));
+            }
+        }
+    }
+
+    /// Generations that were begun: the device reads a prompt of one token for each.
+    pub(super) fn num_generations(&self) -> u64 {
+        self.around.stats.snapshot(&self.around.answers).prompt_tokens
+    }
+}
+
+impl Given {
+    pub(super) fn summary(&self) -> &Summary {
+        self.end.as_ref().expect("it ended").as_ref().expect("well")
+    }
+
+    pub(super) fn error(&self) -> Option<Code> {
+        self.end.as_ref().expect("it ended").as_ref().err().copied()
+    }
+}

@@ -1,0 +1,61 @@
+// `npm run release -- --from DIR`: publishes the packed tarballs, each with proof of where it was built, the package
+// itself last: whoever can install it finds its platform packages. `--dry-run` does all of it but publishing, and
+// `--check-tag v1.2.3` only compares a tag with the version of this checkout.
+// Stopped half-way, it can be started again: what is published already is passed over.
+
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { quiet, show } from './command.mjs'
+import { Failure, main } from './failure.mjs'
+import { platforms, root } from './repository.mjs'
+import { checkTarball, releasedVersion } from './tarballs.mjs'
+import { phase } from './terminal.mjs'
+
+/** What is to be published, in that order. Fails unless there is a tarball of every package. */
+export function releaseOrder(folder, version = releasedVersion()) {
+  const names = [...platforms().map(target => target.package), 'mlx-serving']
+  const tarballs = names.map(name => ({ name, version, tarball: join(folder, `${name}-${version}.tgz`) }))
+  const missing = tarballs.filter(({ tarball }) => !existsSync(tarball))
+  if (missing.length === 0) return tarballs
+  throw new Failure(`Not packed for ${version}: ${missing.map(({ name }) => name).join(', ')}.`)
+}
+
+/** Fails unless the tag is the one of this checkout's version. */
+export function checkTag(tag, version = releasedVersion()) {
+  if (tag !== `v${version}`) throw new Failure(`The tag ${tag} must be v${version}, the version in Cargo.toml.`)
+}
+
+async function release(folder, isDryRun) {
+  const packages = releaseOrder(folder)
+  for (const { tarball } of packages) console.log(await checkTarball(tarball))
+  for (const { name, version, tarball } of packages) {
+    if (await isPublished(name, version)) console.log(`${name} ${version} is published already.`)
+    else await publish(tarball, isDryRun)
+  }
+}
+
+/** A registry that cannot be asked counts as one that has it not: publishing will fail with the reason. */
+const isPublished = (name, version) =>
+  quiet('npm', ['view', `${name}@${version}`, 'version']).then(
+    said => said.trim() === version,
+    () => false,
+  )
+
+function publish(tarball, isDryRun) {
+  // The proof is made by the build service, which a rehearsal elsewhere has not.
+  const proof = isDryRun ? ['--dry-run'] : ['--provenance']
+  const args = ['publish', tarball, '--access', 'public', '--ignore-scripts', ...proof]
+  return phase(`npm ${args.join(' ')}`, () => show('npm', args, { cwd: root }), { speaks: true })
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main(() => {
+    const options = { from: { type: 'string' }, 'dry-run': { type: 'boolean' }, 'check-tag': { type: 'string' } }
+    const { values } = parseArgs({ options })
+    if (values['check-tag']) return checkTag(values['check-tag'])
+    if (values.from) return release(resolve(values.from), values['dry-run'] === true)
+    throw new Failure('Say where the tarballs are: npm run release -- --from DIR')
+  })
+}

@@ -1,0 +1,77 @@
+// `npm run sbom -- --out FILE`: what the packages are made of, as CycloneDX, for those who have to keep such lists. The
+// same as THIRD-PARTY.md says: crates from cargo, libraries from third-party/libraries.md.
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { shippedCrates } from './crates.mjs'
+import { Failure, main } from './failure.mjs'
+import { at, platforms, readJson } from './repository.mjs'
+
+/** A row of a table of libraries: name, address, version where it is known, in which package, licence. */
+const LIBRARY = /^\| \[(.+?)\]\((.+?)\)(?: ([\d.]+))?[^|]*\| [^|]* \| ([^|]+) \|/gm
+
+/** The list, as an object. */
+export async function billOfMaterials() {
+  const { name, version, license } = readJson(at('package.json'))
+  const own = npmPackage('application', name, version, license)
+  const natives = platforms().map(target => npmPackage('library', target.package, version, license))
+  const parts = [...natives, ...(await shippedCrates()).map(crate), ...libraries()]
+  return {
+    $schema: 'http://cyclonedx.org/schema/bom-1.6.schema.json',
+    bomFormat: 'CycloneDX',
+    specVersion: '1.6',
+    version: 1,
+    metadata: { component: own },
+    components: parts,
+    dependencies: [
+      { ref: own['bom-ref'], dependsOn: natives.map(native => native['bom-ref']) },
+      ...natives.map(native => ({ ref: native['bom-ref'], dependsOn: parts.slice(natives.length).map(ref) })),
+    ],
+  }
+}
+
+const ref = component => component['bom-ref']
+
+function npmPackage(type, name, version, license) {
+  return component({ type, name, version, licence: license, purl: `pkg:npm/${name}@${version}` })
+}
+
+function crate({ name, version, license, repository }) {
+  const purl = `pkg:cargo/${name}@${version}`
+  return component({ name, version, licence: license.replaceAll('/', ' OR '), purl, address: repository })
+}
+
+function libraries() {
+  const text = readFileSync(at('tools', 'build', 'third-party', 'libraries.md'), 'utf8')
+  return [...text.matchAll(LIBRARY)].map(([, name, address, version, licence]) =>
+    component({
+      name,
+      version,
+      licence,
+      purl: `pkg:generic/${encodeURIComponent(name)}${version ? `@${version}` : ''}`,
+      address,
+    }),
+  )
+}
+
+function component({ type = 'library', name, version, licence, purl, address }) {
+  return {
+    type,
+    'bom-ref': purl,
+    name,
+    ...(version && { version }),
+    licenses: [{ expression: licence.replace(/\s+/g, ' ').trim() }],
+    purl,
+    ...(address && { externalReferences: [{ type: 'website', url: address }] }),
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main(async () => {
+    const { values } = parseArgs({ options: { out: { type: 'string' } } })
+    if (!values.out) throw new Failure('Say where to write it: npm run sbom -- --out FILE')
+    writeFileSync(resolve(values.out), `${JSON.stringify(await billOfMaterials(), null, 2)}\n`)
+  })
+}

@@ -1,0 +1,25 @@
+// The bill of materials names what is shipped: crates, libraries and the packages themselves, each with its terms.
+
+import { expect, test } from 'vitest'
+import { billOfMaterials } from './sbom.mjs'
+
+test('every part has a name, an address of its own and its licence', async () => {
+  const { bomFormat, components, dependencies } = await billOfMaterials()
+  expect(bomFormat).toBe('CycloneDX')
+  for (const { name, purl, licenses } of components) {
+    expect([name, purl, licenses[0].expression]).toEqual([
+      expect.any(String),
+      expect.stringMatching(/^pkg:/),
+      expect.any(String),
+    ])
+    expect(licenses[0].expression).not.toMatch(/\/|^$/)
+  }
+  const refs = components.map(part => part['bom-ref'])
+  expect(new Set(refs).size).toBe(refs.length)
+  const parts = dependencies.filter(({ ref }) => /darwin|linux/.test(ref)).map(({ dependsOn }) => dependsOn)
+  expect(parts).toEqual([
+    expect.arrayContaining(['pkg:generic/MLX@0.32.2']),
+    expect.arrayContaining(['pkg:generic/OpenBLAS']),
+  ])
+  expect(refs).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:cargo\/tokenizers@/)]))
+})

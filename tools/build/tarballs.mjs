@@ -1,0 +1,77 @@
+// What a tarball must be before it is published: how large, what is in it and what is not, and that its manifest runs
+// nothing at installation. Reads the tarball itself, not the folder it was made from.
+
+import { readFileSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
+import { quiet } from './command.mjs'
+import { Failure } from './failure.mjs'
+import { at, platforms, readJson } from './repository.mjs'
+
+const MEGABYTE = 1_000_000
+const ALWAYS = ['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md']
+
+/** Each package: the most it may weigh packed, what must be in it, and all that may. */
+const RULES = {
+  'mlx-serving': {
+    megabytes: 10,
+    needed: ['dist/index.js', 'dist/index.js.map', 'dist/index.mjs', 'index.d.ts', 'index.d.mts', 'CHANGELOG.md'],
+    allowed: /^(dist\/[\w-]+\.(js|js\.map|mjs)|models\/demo\/[\w.-]+)$/,
+  },
+  'mlx-serving-darwin-arm64': {
+    megabytes: 60,
+    needed: ['mlx-serving.node', 'libmlx.dylib', 'libjaccl.dylib', 'mlx.metallib'],
+    allowed: /^$/,
+  },
+  'mlx-serving-linux-x64-gnu': {
+    megabytes: 25,
+    needed: ['mlx-serving.node', 'libmlx.so'],
+    allowed: /^lib(blas|lapack|gfortran|quadmath)[\w.-]*\.so\.[\d.]+$/,
+  },
+}
+
+/** Fails unless the tarball is as it must be. Resolves with a line that says how large it is. */
+export async function checkTarball(tarball) {
+  const manifest = JSON.parse(await quiet('tar', ['-xzOf', tarball, 'package/package.json']))
+  const listed = (await quiet('tar', ['-tzf', tarball])).trim().split('\n')
+  const files = listed.map(name => name.replace(/^package\//, ''))
+  const size = statSync(tarball).size
+  const problems = problemsOf({ manifest, files, size })
+  if (problems.length > 0) throw new Failure(`${basename(tarball)}:\n  ${problems.join('\n  ')}`)
+  return `${basename(tarball)}: ${inMegabytes(size)} of at most ${RULES[manifest.name].megabytes} MB`
+}
+
+const inMegabytes = bytes => (bytes / MEGABYTE).toFixed(2)
+
+/** What is wrong with a package of this manifest, these files and this size. */
+export function problemsOf({ manifest, files, size }) {
+  const rule = RULES[manifest.name]
+  if (!rule) return [`nothing is known of a package called ${manifest.name}`]
+  const needed = [...ALWAYS, ...rule.needed]
+  return [
+    ...needed.filter(name => !files.includes(name)).map(name => `${name} is missing`),
+    ...files.filter(name => !needed.includes(name) && !rule.allowed.test(name)).map(name => `${name} does not belong`),
+    ...(size < rule.megabytes * MEGABYTE ? [] : [`${inMegabytes(size)} MB; at most ${rule.megabytes} are allowed`]),
+    ...manifestProblems(manifest),
+  ]
+}
+
+function manifestProblems({ name, version, scripts, dependencies, optionalDependencies }) {
+  const problems = []
+  if (scripts) problems.push('it has scripts, which package managers run or refuse to run')
+  if (dependencies) problems.push('it has dependencies besides the platform packages')
+  const expected = name === 'mlx-serving' ? platformPackages() : undefined
+  if (JSON.stringify(optionalDependencies) !== JSON.stringify(expected)) {
+    problems.push(`its optional dependencies must be ${JSON.stringify(expected)}`)
+  }
+  const released = releasedVersion()
+  if (version !== released) problems.push(`its version is ${version}; Cargo.toml has ${released}`)
+  return problems
+}
+
+/** The version that Cargo.toml declares, which all others follow. */
+export const releasedVersion = () => /^version = "(.*)"/m.exec(readFileSync(at('Cargo.toml'), 'utf8'))[1]
+
+function platformPackages() {
+  const { version } = readJson(at('package.json'))
+  return Object.fromEntries(platforms().map(target => [target.package, version]))
+}

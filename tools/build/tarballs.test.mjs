@@ -1,0 +1,58 @@
+// A tarball that is not as it must be is refused, and the refusal says why.
+
+import { expect, test } from 'vitest'
+import { publishedManifest } from './pack.mjs'
+import { platformNamed, readJson } from './repository.mjs'
+import { problemsOf } from './tarballs.mjs'
+
+const ROOT_FILES = [
+  ...['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md', 'CHANGELOG.md', 'index.d.ts', 'index.d.mts'],
+  ...['dist/index.js', 'dist/index.js.map', 'dist/index.mjs', 'dist/load.js', 'models/demo/config.json'],
+]
+const MAC_FILES = [
+  ...['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md'],
+  ...['mlx-serving.node', 'libmlx.dylib', 'libjaccl.dylib', 'mlx.metallib'],
+]
+const macManifest = readJson(`${platformNamed('darwin-arm64').folder}/package.json`)
+
+const root = changes => problemsOf({ manifest: publishedManifest(), files: ROOT_FILES, size: 9_999_999, ...changes })
+const mac = changes => problemsOf({ manifest: macManifest, files: MAC_FILES, size: 59_999_999, ...changes })
+
+test('packages that are as they must be have no problems', () => {
+  expect(root()).toEqual([])
+  expect(mac()).toEqual([])
+})
+
+test('a file that is missing, and one that does not belong', () => {
+  expect(mac({ files: MAC_FILES.filter(name => name !== 'mlx.metallib') })).toEqual(['mlx.metallib is missing'])
+  expect(root({ files: [...ROOT_FILES, 'src/lib.rs'] })).toEqual(['src/lib.rs does not belong'])
+})
+
+test('a tarball that is too large', () => {
+  expect(root({ size: 10_000_000 })).toEqual(['10.00 MB; at most 10 are allowed'])
+  expect(mac({ size: 60_000_000 })).toEqual(['60.00 MB; at most 60 are allowed'])
+})
+
+test('a manifest with scripts, dependencies, or platform packages of another version', () => {
+  const manifest = publishedManifest()
+  expect(root({ manifest: { ...manifest, scripts: { postinstall: 'true' } } })).toEqual([
+    'it has scripts, which package managers run or refuse to run',
+  ])
+  expect(root({ manifest: { ...manifest, dependencies: { sharp: '1.0.0' } } })).toEqual([
+    'it has dependencies besides the platform packages',
+  ])
+  const [message] = root({ manifest: { ...manifest, optionalDependencies: { 'mlx-serving-darwin-arm64': '^0.0.1' } } })
+  expect(message).toMatch(/^its optional dependencies must be .*"mlx-serving-darwin-arm64":"\d+\.\d+\.\d+"/)
+})
+
+test('a version that Cargo.toml does not have', () => {
+  expect(mac({ manifest: { ...macManifest, version: '9.9.9' } })).toEqual([
+    `its version is 9.9.9; Cargo.toml has ${macManifest.version}`,
+  ])
+})
+
+test('a package nobody knows', () => {
+  expect(problemsOf({ manifest: { name: 'left-pad' }, files: [], size: 0 })).toEqual([
+    'nothing is known of a package called left-pad',
+  ])
+})

@@ -1,0 +1,25 @@
+// What would be seen only when the build service runs a workflow is seen here.
+
+import { expect, test } from 'vitest'
+import { problemsOf } from './workflows.mjs'
+
+const workflow = (machine, job) => `
+on: push
+jobs:
+  first:
+    runs-on: ${machine}
+    steps: [{ run: 'true' }]
+  second:
+    needs: ${job}
+    runs-on: ubuntu-22.04
+    steps: [{ run: 'true' }]
+`
+
+test('a workflow that can run has no problems', async () => {
+  expect(await problemsOf(workflow('macos-15', 'first'), 'a.yml')).toEqual([])
+})
+
+test('a job that waits for one that is not there, a machine that is not offered', async () => {
+  expect(await problemsOf(workflow('macos-15', 'frist'), 'a.yml')).toEqual([expect.stringContaining('"frist"')])
+  expect(await problemsOf(workflow('macos-3', 'first'), 'a.yml')).toEqual([expect.stringContaining('"macos-3"')])
+})
