@@ -363,7 +363,8 @@ export interface Engine extends AsyncDisposable {
   /**
    * The prompt that {@link Engine.generate} would make of messages, for looking at it.
    *
-   * @throws {@link ModelError} `TokenizerError`: the model has no chat template, or it fails on these messages
+   * @throws {@link InvalidParamsError} the model has no chat template, or it refuses these messages
+   * @throws {@link ModelError} `TokenizerError`: the chat template fails
    */
   applyChatTemplate(params: ChatTemplateParams): Promise<string>
   /** The answers that are shared by requests which ask for the same. */
@@ -427,14 +428,78 @@ export type GenerateParams = PromptParams | MessagesParams
 
 /** Continue a text, or exactly these token ids; no chat template is applied. */
 export interface PromptParams extends SamplingOptions {
-  prompt: string | { tokens: number[] | Uint32Array }
+  prompt: string | { tokens: number[] | Uint32Array } | PromptTemplate
   messages?: undefined
 }
 
 /** Answer a conversation, rendered with the model's chat template. */
-export interface MessagesParams extends SamplingOptions {
+export interface MessagesParams extends SamplingOptions, ChatOptions {
   messages: Message[]
   prompt?: undefined
+}
+
+/**
+ * A prompt of your own making: the text that a Jinja template becomes is continued as if it had been given as `prompt`,
+ * so the tokenizer puts its beginning-of-sequence token before it. The template is Jinja as in chat templates, with their
+ * limits, and knows the model's special tokens (`eos_token` and so on).
+ *
+ * @throws {@link InvalidParamsError} the template is broken, fails or does not end, or a variable is one it never reads
+ *
+ * @example
+ * const prompt = { template: '{% for word in words %}{{ word }}, {% endfor %}', variables: { words: ['one', 'two'] } }
+ * await engine.generate({ model, prompt })
+ */
+export interface PromptTemplate {
+  template: string
+  /** At most 64, with 65536 values, 4 MiB of text and 48 levels altogether. @default {} */
+  variables?: { [name: string]: Json | undefined }
+}
+
+/** What a chat template may be told beside the messages. */
+export interface ChatOptions {
+  /**
+   * Functions that the model may call, shown to it by its chat template. With 65536 values, 4 MiB of text and 48 levels
+   * at most.
+   *
+   * @throws {@link InvalidParamsError} the chat template has no place for them
+   */
+  tools?: Tool[]
+  /**
+   * The answer goes on where the last message ends, instead of beginning a turn: write the beginning of an answer as an
+   * assistant's message, and the model writes the rest. The prompt ends with that text; if the template trims messages,
+   * without the spaces at its end.
+   *
+   * @default false
+   *
+   * @throws {@link InvalidParamsError} the last message has no text, or the template does not show it as it is
+   */
+  continueFinalMessage?: boolean
+  /**
+   * Switches of the model's chat template, by its own names, such as `{ enable_thinking: false }`. Special tokens can be
+   * replaced too. Limited as {@link PromptTemplate.variables}.
+   *
+   * @default {}
+   *
+   * @throws {@link InvalidParamsError} the template never reads a variable of that name
+   */
+  templateVariables?: { [name: string]: Json | undefined }
+}
+
+/** A value that JSON can express. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined }
+
+/** A function that a model may call. What else is there goes to the chat template as it is. */
+export interface Tool {
+  type: 'function'
+  function: {
+    name: string
+    /** What it does, for the model to read. */
+    description?: string
+    /** A JSON schema of its arguments. */
+    parameters?: { readonly [key: string]: Json | undefined }
+    [key: string]: Json | undefined
+  }
+  [key: string]: Json | undefined
 }
 
 /** What both kinds of params have in common. */
@@ -528,11 +593,32 @@ export interface SamplingOptions {
 
 /** One turn of a conversation. */
 export interface Message {
-  /** `'system'`, `'user'`, `'assistant'`, or what else the model's chat template knows. */
+  /** `'system'`, `'user'`, `'assistant'`, `'tool'`, or what else the model's chat template knows. */
   role: string
-  content: string | TextPart[]
+  /**
+   * What is said. A message with `toolCalls` may have none. Parts reach the template one by one if it knows parts, and
+   * joined otherwise.
+   */
+  content?: string | TextPart[]
+  /** What the model thought before it said that; `reasoning_content` and `thinking` to templates. */
+  reasoning?: string
   /** Who speaks, for templates that use it. */
   name?: string
+  /** Functions that this message calls. */
+  toolCalls?: ToolCall[]
+  /** The `id` of the call whose result this message is. */
+  toolCallId?: string
+}
+
+/** A call of a function, as part of a conversation. */
+export interface ToolCall {
+  id?: string
+  type?: 'function'
+  function: {
+    name: string
+    /** An object, or the JSON text of one. */
+    arguments: string | { readonly [key: string]: Json | undefined }
+  }
 }
 
 /** A part of a message. */
@@ -719,7 +805,7 @@ export interface DetokenizeParams {
 }
 
 /** @see {@link Engine.applyChatTemplate} */
-export interface ChatTemplateParams {
+export interface ChatTemplateParams extends ChatOptions {
   model: ModelHandle | string
   messages: Message[]
 }

@@ -28,7 +28,7 @@ import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
 import { Models } from './models'
 import type { NativeError, NativeSetting } from './native'
-import { isAbsent, reading, readKnown, readMs, readString, readTokens } from './options'
+import { isAbsent, read, reading, readKnown, readMs, readString, readTokens, take } from './options'
 
 const DEFAULT_DRAIN_MS = 30_000
 
@@ -113,9 +113,9 @@ class NodeEngine implements Engine, Host {
   }
 
   async applyChatTemplate(params: ChatTemplateParams): Promise<string> {
-    const { model, messages } = readKnown(params, 'params', ['model', 'messages'])
-    const key = this.keyOf(model)
-    return this.#ask(() => reading('messages', () => this.hub.native.applyChatTemplate(key, messages)))
+    const chat = read(params, 'params')
+    const key = this.keyOf(take(chat, 'model'))
+    return this.#ask(() => reading('params', () => this.hub.native.applyChatTemplate(key, chat)))
   }
 
   stats(): EngineStats {

@@ -110,7 +110,8 @@ export interface NativeEngine {
   drain(): Drained
   tokenize(model: number, text: string): Promise<Uint32Array | NativeError>
   detokenize(model: number, tokens: Uint32Array): Promise<string | NativeError>
-  applyChatTemplate(model: number, messages: unknown): Promise<string | NativeError>
+  /** Reads the params once, synchronously. */
+  applyChatTemplate(model: number, params: unknown): Promise<string | NativeError>
   stats(): NativeStats
   /** Reads the options once, synchronously; what they do not name stays as it is. Returns what was changed. */
   configureCache(options: unknown): NativeSetting[] | NativeError

@@ -149,13 +149,14 @@ pub(super) fn unknown(code: Code, path: &str, key: &str, known: &[&str]) -> Refu
 /// The own properties of an object, each read once; none where the caller gave no object at all.
 pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Vec<Entry<'env>>> {
     let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
-    let mut entries = Vec::new();
-    for key in own_keys(&object)? {
-        let value: Unknown<'env> = object.get_named_property_unchecked(&key)?;
-        let value = (!is_absent(&value)?).then_some(value);
-        entries.push((key, value));
-    }
-    Ok(entries)
+    let present = |(key, value)| Ok((key, (!is_absent(&value)?).then_some(value)));
+    properties(&object)?.into_iter().map(present).collect()
+}
+
+/// The own properties of an object, each read once.
+pub(super) fn properties<'env>(object: &Object<'env>) -> Read<Vec<(String, Unknown<'env>)>> {
+    let read = |key: String| Ok((key.clone(), object.get_named_property_unchecked(&key)?));
+    own_keys(object)?.into_iter().map(read).collect()
 }
 
 fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Object<'env>>> {

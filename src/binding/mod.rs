@@ -11,8 +11,10 @@ mod crossing;
 mod exit;
 mod fields;
 mod figures;
+mod json;
 mod options;
 mod params;
+mod prompt;
 mod settings;
 
 use std::sync::{Arc, OnceLock};
@@ -211,20 +213,20 @@ impl NativeEngine {
         self.text_job(env, model, move |model| model.decode(&tokens))
     }
 
-    /// Messages as the model's chat template renders them.
+    /// A conversation as the model's chat template renders it.
     #[napi(catch_unwind)]
     pub fn apply_chat_template<'env>(
         &self,
         env: &'env Env,
         model: u32,
-        messages: Unknown<'env>,
+        params: Unknown<'env>,
     ) -> napi::Result<Object<'env>> {
-        let messages = match params::read_messages("messages", messages) {
-            Ok(messages) => messages,
+        let chat = match prompt::read_chat(params) {
+            Ok(chat) => chat,
             Err(Refusal::Invalid(error)) => return self.text_job::<String>(env, model, move |_| Err(error)),
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
-        self.text_job(env, model, move |model| model.render(&messages))
+        self.text_job(env, model, move |model| model.render(&chat))
     }
 
     /// Counters since the start.

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use napi::bindgen_prelude::{FromNapiValue, Uint32Array, Unknown};
-use napi::{JsValue, ValueType};
+use napi::ValueType;
+use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::engine::{Draft, Prompt, single};
-use crate::error::{Code, Error};
+use crate::engine::{Draft, single};
+use crate::error::Code;
 use crate::request::{Priority, Sharing};
-use crate::text::{Message, validate_stop_sequences};
+use crate::text::validate_stop_sequences;
 
-use super::fields::{Fields, MAX_SAFE_INTEGER, Read, elements, entries, is_array, string, whole, wrong};
+use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
+use super::prompt;
 
 const CODE: Code = Code::InvalidParams;
 
@@ -28,7 +29,7 @@ const MAX_NAME_BYTES: usize = 256;
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let Options { deadline, priority, tenant, id } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?;
-    let prompt = read_prompt(&mut fields)?;
+    let prompt = prompt::read(&mut fields)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
     let temperature = fields.number("temperature", 0.0..=2.0)?;
     let top_p = fields.number("topP", 0.0..=1.0)?;
@@ -39,7 +40,8 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let presence_penalty = fields.number("presencePenalty", -2.0..=2.0)?;
     let frequency_penalty = fields.number("frequencyPenalty", -2.0..=2.0)?;
     let logit_bias = fields.value("logitBias")?.map_or(Ok(Vec::new()), read_logit_bias)?;
-    let stop_tokens = fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), |ids| read_tokens("stopTokenIds", ids))?;
+    let stop_tokens =
+        fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), |ids| prompt::read_tokens("stopTokenIds", ids))?;
     let ignore_eos = fields.switch("ignoreEos")?.unwrap_or(false);
     let min_tokens = fields.integer("minTokens", 0..=MAX_SAFE_INTEGER)?.unwrap_or(0);
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
@@ -150,90 +152,4 @@ fn read_name(fields: &mut Fields<'_>, name: &'static str) -> Read<Option<String>
         return Err(fields.wrong(name, "must be well-formed Unicode, without replacement characters"));
     }
     Ok(Some(text))
-}
-
-fn read_prompt(fields: &mut Fields<'_>) -> Read<Prompt> {
-    match (fields.value("prompt")?, fields.value("messages")?) {
-        (Some(prompt), None) => read_single_prompt(prompt),
-        (None, Some(messages)) => Ok(Prompt::Messages(read_messages("messages", messages)?)),
-        (Some(_), Some(_)) => Err(one_of("both are there")),
-        (None, None) => Err(one_of("neither is there")),
-    }
-}
-
-fn one_of(found: &str) -> super::fields::Refusal {
-    Error::new(CODE, format!("exactly one of `prompt` and `messages` is needed, but {found}"))
-        .with_param("prompt")
-        .into()
-}
-
-fn read_single_prompt(prompt: Unknown<'_>) -> Read<Prompt> {
-    if prompt.get_type()? == ValueType::String {
-        return Ok(Prompt::Text(String::from_unknown(prompt)?));
-    }
-    let mut fields = Fields::of("prompt", CODE, prompt)?;
-    let tokens = fields.value("tokens")?;
-    fields.finish()?;
-    match tokens {
-        Some(tokens) => Ok(Prompt::Tokens(read_tokens("prompt.tokens", tokens)?)),
-        None => Err(wrong(CODE, "prompt", "must be a string or { tokens }").into()),
-    }
-}
-
-fn read_tokens(path: &str, value: Unknown<'_>) -> Read<Vec<u32>> {
-    if value.is_typedarray()? {
-        let not_u32 = |_| wrong(CODE, path, "must be an array of numbers or a Uint32Array");
-        return Ok(Uint32Array::from_unknown(value).map_err(not_u32)?.to_vec());
-    }
-    let mut tokens = Vec::new();
-    for (index, item) in elements(CODE, path, value)?.into_iter().enumerate() {
-        let number = if item.get_type()? == ValueType::Number { f64::from_unknown(item)? } else { f64::NAN };
-        let token = whole(number).and_then(|number| u32::try_from(number).ok());
-        let not_an_id = || wrong(CODE, &format!("{path}[{index}]"), "must be a token id: a whole number from 0");
-        tokens.push(token.ok_or_else(not_an_id)?);
-    }
-    Ok(tokens)
-}
-
-/// Reads a conversation.
-pub(super) fn read_messages(path: &str, value: Unknown<'_>) -> Read<Vec<Message>> {
-    let items = elements(CODE, path, value)?;
-    if items.is_empty() {
-        return Err(wrong(CODE, path, "must have at least one message").into());
-    }
-    let read = |(index, item)| read_message(&format!("{path}[{index}]"), item);
-    items.into_iter().enumerate().map(read).collect()
-}
-
-fn read_message(path: &str, value: Unknown<'_>) -> Read<Message> {
-    if matches!(value.get_type()?, ValueType::Undefined | ValueType::Null) {
-        return Err(wrong(CODE, path, "must be an object with `role` and `content`").into());
-    }
-    let mut fields = Fields::of(path, CODE, value)?;
-    let role = fields.string("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
-    let content = fields.value("content")?.ok_or_else(|| fields.wrong("content", "is missing"))?;
-    let content = read_content(&fields.path("content"), content)?;
-    let name = fields.string("name")?;
-    fields.finish()?;
-    Ok(Message { role, content, name })
-}
-
-/// A text, or parts of a text that are joined.
-fn read_content(path: &str, value: Unknown<'_>) -> Read<String> {
-    if !is_array(&value)? {
-        return string(CODE, path, value);
-    }
-    let parts = elements(CODE, path, value)?.into_iter().enumerate();
-    parts.map(|(index, part)| read_part(&format!("{path}[{index}]"), part)).collect()
-}
-
-fn read_part(path: &str, value: Unknown<'_>) -> Read<String> {
-    let mut fields = Fields::of(path, CODE, value)?;
-    let kind = fields.string("type")?;
-    if kind.as_deref() != Some("text") {
-        return Err(fields.wrong("type", "must be 'text': only text parts are supported"));
-    }
-    let text = fields.string("text")?.ok_or_else(|| fields.wrong("text", "is missing"))?;
-    fields.finish()?;
-    Ok(text)
 }

@@ -13,22 +13,24 @@ use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Message, ModelText};
+use crate::text::{Chat, ModelText, PromptTemplate};
 
 use super::command::Opened;
 
 /// What is generated where the caller sets no limit, if the context has room for it.
 const DEFAULT_MAX_TOKENS: usize = 512;
 
-/// The three ways to give a prompt.
+/// The ways to give a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
     /// Text as it is.
     Text(String),
     /// Token ids as they are.
     Tokens(Vec<TokenId>),
+    /// A template that becomes text.
+    Template(PromptTemplate),
     /// A conversation, rendered by the model's chat template.
-    Messages(Vec<Message>),
+    Chat(Chat),
 }
 
 /// A request as the caller wrote it, each field by itself valid.
@@ -148,7 +150,8 @@ impl ModelRules {
         match prompt {
             Prompt::Text(text) => self.text.encode(text),
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Messages(messages) => self.text.encode_rendered(&self.text.render(messages)?),
+            Prompt::Template(template) => self.text.encode(&self.text.render_prompt(template)?),
+            Prompt::Chat(chat) => self.text.encode_rendered(&self.text.render(chat)?),
         }
     }
 

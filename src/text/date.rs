@@ -1,7 +1,6 @@
 //! Today's date for chat templates that tell the model what day it is. UTC, so that a prompt does not depend on where
 //! the server stands.
 
-use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
@@ -20,51 +19,106 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// The present moment in a format of C's `strftime`.
-pub(super) fn now(format: &str) -> String {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    at(elapsed.as_secs(), format)
+/// Where the present moment comes from, in seconds since 1970.
+pub(super) type Clock = fn() -> u64;
+
+/// The clock of this machine.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A moment, in seconds since 1970, in a format of C's `strftime`; a directive that it does not know stays as it is.
 pub(super) fn at(seconds: u64, format: &str) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, day_of_year) = year_of(days);
-    let (month, day) = month_of(year, day_of_year);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let weekday = DAYS[usize::try_from(days % 7).unwrap_or(0)];
+    let moment = Moment::new(seconds);
     let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
+    let mut rest = format;
+    while let Some(start) = rest.find('%') {
+        out.push_str(&rest[..start]);
+        rest = &rest[start + 1..];
+        // As in glibc, a minus leaves out what fills a number up.
+        let is_bare = rest.starts_with('-');
+        let mut chars = rest[usize::from(is_bare)..].chars();
+        match chars.next().and_then(|directive| moment.written(directive)) {
+            Some(text) if is_bare => out.push_str(bare(&text)),
+            Some(text) => out.push_str(&text),
+            None => {
+                out.push('%');
+                continue;
+            }
         }
-        let directive = chars.next();
-        let written = match directive {
-            Some('Y') => write!(out, "{year}"),
-            Some('y') => write!(out, "{:02}", year % 100),
-            Some('m') => write!(out, "{:02}", month + 1),
-            Some('B') => write!(out, "{}", MONTHS[month]),
-            Some('b' | 'h') => write!(out, "{}", &MONTHS[month][..3]),
-            Some('d') => write!(out, "{:02}", day + 1),
-            Some('e') => write!(out, "{:2}", day + 1),
-            Some('j') => write!(out, "{:03}", day_of_year + 1),
-            Some('A') => write!(out, "{weekday}"),
-            Some('a') => write!(out, "{}", &weekday[..3]),
-            Some('H') => write!(out, "{hour:02}"),
-            Some('I') => write!(out, "{:02}", (hour + 11) % 12 + 1),
-            Some('p') => write!(out, "{}", if hour < 12 { "AM" } else { "PM" }),
-            Some('M') => write!(out, "{minute:02}"),
-            Some('S') => write!(out, "{second:02}"),
-            Some('F') => write!(out, "{year}-{:02}-{:02}", month + 1, day + 1),
-            Some('T') => write!(out, "{hour:02}:{minute:02}:{second:02}"),
-            Some(other) if other != '%' => write!(out, "%{other}"),
-            _ => write!(out, "%"),
-        };
-        written.expect("a string takes any text");
+        rest = chars.as_str();
     }
+    out.push_str(rest);
     out
+}
+
+fn bare(text: &str) -> &str {
+    let bare = text.trim_start_matches(['0', ' ']);
+    if bare.starts_with(|c: char| c.is_ascii_digit()) { bare } else { &text[text.len().min(1)..] }
+}
+
+/// A moment as a calendar has it.
+struct Moment {
+    year: u64,
+    /// From 0, like the day.
+    month: usize,
+    day: u64,
+    day_of_year: u64,
+    /// Since a Thursday.
+    days: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+}
+
+impl Moment {
+    fn new(seconds: u64) -> Self {
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        let (year, day_of_year) = year_of(days);
+        let (month, day) = month_of(year, day_of_year);
+        Self { year, month, day, day_of_year, days, hour: second / 3600, minute: second / 60 % 60, second: second % 60 }
+    }
+
+    fn written(&self, directive: char) -> Option<String> {
+        let Self { year, month, day, hour, minute, second, .. } = self;
+        let two = |number: u64| format!("{number:02}");
+        let weekday = DAYS[usize::try_from(self.days % 7).unwrap_or(0)];
+        Some(match directive {
+            'Y' => year.to_string(),
+            'C' => two(year / 100),
+            'y' => two(year % 100),
+            'm' => two(*month as u64 + 1),
+            'B' => MONTHS[*month].to_owned(),
+            'b' | 'h' => MONTHS[*month][..3].to_owned(),
+            'd' => two(day + 1),
+            'e' => format!("{:2}", day + 1),
+            'j' => format!("{:03}", self.day_of_year + 1),
+            'A' => weekday.to_owned(),
+            'a' => weekday[..3].to_owned(),
+            'w' => ((self.days + 4) % 7).to_string(),
+            'u' => ((self.days + 3) % 7 + 1).to_string(),
+            'H' => two(*hour),
+            'I' => two((hour + 11) % 12 + 1),
+            'p' => if *hour < 12 { "AM" } else { "PM" }.to_owned(),
+            'M' => two(*minute),
+            'S' => two(*second),
+            'f' => "000000".to_owned(),
+            'F' => format!("{year}-{:02}-{:02}", month + 1, day + 1),
+            'D' | 'x' => format!("{:02}/{:02}/{:02}", month + 1, day + 1, year % 100),
+            'T' | 'X' => format!("{hour:02}:{minute:02}:{second:02}"),
+            'R' => format!("{hour:02}:{minute:02}"),
+            'c' => {
+                let month = &MONTHS[*month][..3];
+                format!("{} {month} {:2} {hour:02}:{minute:02}:{second:02} {year}", &weekday[..3], day + 1)
+            }
+            // As for a moment of which Python knows no zone.
+            'Z' | 'z' => String::new(),
+            'n' => "\n".to_owned(),
+            't' => "\t".to_owned(),
+            '%' => "%".to_owned(),
+            _ => return None,
+        })
+    }
 }
 
 fn is_leap(year: u64) -> bool {

@@ -10,8 +10,8 @@ use minijinja::{Error, ErrorKind};
 /// The arguments of `json.dumps` that chat templates use.
 #[derive(Debug, Default)]
 pub(super) struct Style {
-    /// Spaces for each level; without it all is one line.
-    pub(super) indent: Option<usize>,
+    /// What each level begins with; without it all is one line.
+    pub(super) indent: Option<String>,
     /// Between items, and between a key and its value.
     pub(super) separators: Option<[String; 2]>,
     pub(super) is_ascii: bool,
@@ -20,8 +20,6 @@ pub(super) struct Style {
 
 const MAX_DEPTH: usize = 64;
 const MAX_BYTES: usize = 16 << 20;
-/// An indentation beyond this is nobody's layout, only a way to fill memory.
-const MAX_INDENT: usize = 16;
 
 /// Writes any value that JSON can express.
 pub(super) fn write(value: &Value, style: &Style) -> Result<String, Error> {
@@ -45,7 +43,7 @@ impl Writer<'_> {
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => self.out.push_str(&value.to_string()),
+            ValueKind::Number => self.out.push_str(&number(value)),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => self.array(value)?,
             ValueKind::Map => self.object(value)?,
@@ -74,16 +72,23 @@ impl Writer<'_> {
         }
         for (index, key) in keys.iter().enumerate() {
             self.separate(index == 0);
-            // Python, too, turns keys that are not strings into strings.
-            match key.as_str() {
-                Some(text) => self.string(text),
-                None if key.is_number() => self.string(&key.to_string()),
-                None => return Err(failed("a key is not a string")),
-            }
+            self.key(key)?;
             self.out.push_str(self.key);
             self.value(&value.get_item(key)?)?;
         }
         self.close('}', keys.is_empty());
+        Ok(())
+    }
+
+    /// Python, too, turns keys that are not strings into strings.
+    fn key(&mut self, key: &Value) -> Result<(), Error> {
+        match key.kind() {
+            ValueKind::String => self.string(key.as_str().unwrap_or_default()),
+            ValueKind::Number => self.string(&number(key)),
+            ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" }),
+            ValueKind::None => self.string("null"),
+            _ => return Err(failed("a key is not a string")),
+        }
         Ok(())
     }
 
@@ -134,10 +139,27 @@ impl Writer<'_> {
     }
 
     fn new_line(&mut self) {
-        if let Some(indent) = self.style.indent {
+        if let Some(indent) = &self.style.indent {
             self.out.push('\n');
-            self.out.extend(std::iter::repeat_n(' ', indent.min(MAX_INDENT) * self.depth));
+            self.out.extend(std::iter::repeat_n(indent.as_str(), self.depth));
         }
+    }
+}
+
+/// A number as Python writes it: very large and very small ones with an exponent of at least two digits.
+fn number(value: &Value) -> String {
+    if value.is_integer() {
+        return value.to_string();
+    }
+    let Some(float) = f64::try_from(value.clone()).ok().filter(|float| float.is_finite()) else {
+        return value.to_string();
+    };
+    let scientific = format!("{float:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>().unwrap_or(0) {
+        -4..16 => format!("{float:?}"),
+        exponent if exponent < 0 => format!("{digits}e-{:02}", -exponent),
+        exponent => format!("{digits}e+{exponent:02}"),
     }
 }
 

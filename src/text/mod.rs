@@ -3,11 +3,16 @@
 //! template are programs from a stranger: here they meet limits, and a panic of theirs becomes an error.
 
 mod assemble;
+mod chat;
 mod date;
+mod filters;
 mod growth;
+mod jinja;
 mod json;
 mod model;
 mod pieces;
+mod prefill;
+mod python;
 mod special;
 mod stops;
 mod stream;
@@ -17,7 +22,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Message, ModelText};
+pub use chat::{Chat, Content, Message, PromptTemplate};
+pub use model::ModelText;
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 pub use stream::{StreamState, TextStream};
 pub use worker::{MAX_STUCK_JOBS, TextThread};

@@ -10,28 +10,19 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::assemble::Assembler;
+use super::chat::{Chat, PromptTemplate};
+use super::date;
 use super::growth;
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
 use super::stream::TextStream;
-use super::template::{ChatTemplate, source_of};
+use super::template::{Owner, Sources, Template, sources_of};
 use crate::error::{Code, Error, Result};
 use crate::hub::{self, ModelFolder};
 use crate::request::TokenId;
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
-
-/// One message of a chat, as the chat template sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Who speaks; which roles there are is up to the template.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-    /// Name of the speaker; templates that know nothing of it ignore it.
-    pub name: Option<String>,
-}
 
 /// Everything needed to turn text into a model's tokens and back.
 #[derive(Debug)]
@@ -40,7 +31,8 @@ pub struct ModelText {
     tokenizer_path: PathBuf,
     pieces: Pieces,
     /// A model with a broken template can still complete plain prompts: the error waits for the first chat.
-    template: Result<Option<ChatTemplate>>,
+    templates: Result<Option<ChatTemplates>>,
+    special_tokens: Vec<(String, String)>,
     end_tokens: Arc<[TokenId]>,
 }
 
@@ -55,7 +47,9 @@ impl ModelText {
         let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
         let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes)).map_err(|error| named(&path, &error))?;
         let end_tokens = end_tokens(folder, pieces.len(), |token| tokenizer.token_to_id(token))?;
-        Ok(Self { tokenizer, tokenizer_path: path, pieces, template: load_template(folder), end_tokens })
+        let special_tokens = special_tokens(folder);
+        let templates = load_templates(folder, &special_tokens);
+        Ok(Self { tokenizer, tokenizer_path: path, pieces, templates, special_tokens, end_tokens })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
@@ -82,14 +76,25 @@ impl ModelText {
     /// The string a chat becomes, ending where the model's answer begins. Call it on a [`super::TextThread`]: a hostile
     /// template can need more stack than other threads have.
     ///
-    /// `InvalidParams` where the model has no template or its template refuses the messages; `TokenizerError` where the
-    /// template fails or exceeds its budget; `ModelLoadError` where it cannot be compiled.
-    pub fn render(&self, messages: &[Message]) -> Result<String> {
-        match &self.template {
+    /// `InvalidParams` where the model has no template, or its template refuses the messages, knows nothing of a variable
+    /// or of tools, or does not show the message to be continued; `TokenizerError` where the template fails or exceeds
+    /// its budget; `ModelLoadError` where it cannot be compiled.
+    pub fn render(&self, chat: &Chat) -> Result<String> {
+        match &self.templates {
             Err(error) => Err(error.clone()),
             Ok(None) => Err(Error::invalid("messages", "need a chat template, and this model has none: use `prompt`")),
-            Ok(Some(template)) => guarded(|| template.render(messages)),
+            Ok(Some(templates)) => guarded(|| templates.choose(chat).render_chat(chat)),
         }
+    }
+
+    /// The text a caller's own template becomes. Call it on a [`super::TextThread`], as [`Self::render`].
+    ///
+    /// `InvalidParams` where the template cannot be compiled, fails, exceeds its budget or does not read a variable.
+    pub fn render_prompt(&self, prompt: &PromptTemplate) -> Result<String> {
+        guarded(|| {
+            let template = Template::compile(&prompt.source, Owner::Caller, &self.special_tokens, date::now)?;
+            template.render(&prompt.variables)
+        })
     }
 
     /// The tokens that end an answer; may be empty.
@@ -133,29 +138,47 @@ fn load_tokenizer(bytes: &[u8]) -> Result<(Tokenizer, Pieces)> {
     Ok((tokenizer, pieces))
 }
 
-fn load_template(folder: &ModelFolder) -> Result<Option<ChatTemplate>> {
-    let source = template_source(folder)?;
-    source.map(|source| guarded(|| ChatTemplate::compile(&source, special_tokens(folder)))).transpose()
+/// What a model has for chats.
+#[derive(Debug)]
+struct ChatTemplates {
+    default: Template,
+    with_tools: Option<Template>,
+}
+
+impl ChatTemplates {
+    fn choose(&self, chat: &Chat) -> &Template {
+        self.with_tools.as_ref().filter(|_| chat.tools.is_some()).unwrap_or(&self.default)
+    }
+}
+
+fn load_templates(folder: &ModelFolder, special_tokens: &[(String, String)]) -> Result<Option<ChatTemplates>> {
+    let Some(Sources { default, with_tools }) = template_sources(folder)? else { return Ok(None) };
+    let compile = |source: String| guarded(|| Template::compile(&source, Owner::Model, special_tokens, date::now));
+    Ok(Some(ChatTemplates { default: compile(default)?, with_tools: with_tools.map(compile).transpose()? }))
 }
 
 /// A file of its own takes precedence over the configuration.
-fn template_source(folder: &ModelFolder) -> Result<Option<String>> {
+fn template_sources(folder: &ModelFolder) -> Result<Option<Sources>> {
     let path = folder.path.join("chat_template.jinja");
     if path.exists() {
         let bytes = hub::read_file(&path, MAX_TEMPLATE_BYTES)?;
         let source = String::from_utf8(bytes);
-        return source.map(Some).map_err(|error| load_error(&path, "is not UTF-8").with_source(error));
+        return source
+            .map(|default| Some(Sources { default, with_tools: None }))
+            .map_err(|error| load_error(&path, "is not UTF-8").with_source(error));
     }
     let path = folder.path.join("tokenizer_config.json");
-    if let Some(source) = source_of(&folder.tokenizer_config["chat_template"]).map_err(|error| named(&path, &error))? {
-        return Ok(Some(source));
+    if let Some(sources) =
+        sources_of(&folder.tokenizer_config["chat_template"]).map_err(|error| named(&path, &error))?
+    {
+        return Ok(Some(sources));
     }
     let path = folder.path.join("chat_template.json");
     if !path.exists() {
         return Ok(None);
     }
     let file: Value = hub::read_json(&path, MAX_TEMPLATE_BYTES)?;
-    source_of(&file["chat_template"]).map_err(|error| named(&path, &error))
+    sources_of(&file["chat_template"]).map_err(|error| named(&path, &error))
 }
 
 /// Runs code that works on what a model brought; a panic in it is an error of the model.

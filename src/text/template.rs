@@ -1,91 +1,161 @@
-//! Chat templates: renders messages to the one string a model was trained on, as Hugging Face's Jinja does. A template is
-//! a program from a stranger, so it has a budget of instructions, and what it writes has a limit.
+//! Templates: renders a chat to the one string a model was trained on, or a caller's variables to a prompt, as Hugging
+//! Face's Jinja does. A template is a program from a stranger, so what it writes has a limit; see `jinja` for the others.
 
 use std::io;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value as JinjaValue};
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
-use minijinja_contrib::pycompat::unknown_method_callback;
-use serde_json::Value;
+use minijinja::value::Value as JinjaValue;
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value};
 
-use super::model::Message;
-use super::{date, json};
+use super::chat::{self, Chat, Variable};
+use super::date::Clock;
+use super::{jinja, prefill};
 use crate::error::{Code, Error, Result};
 
-/// Instructions a template may spend: real ones need about a hundred a message. An instruction can nest a value one level
-/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see the text thread's.
-const FUEL: u64 = 500_000;
-/// What a template may add to the messages.
+/// What a template may add to what it was given.
 const MAX_OVERHEAD_BYTES: usize = 1 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 const MAX_ERROR_CHARS: usize = 500;
-const NAME: &str = "chat_template";
+const NAME: &str = "template";
 
-/// A compiled template with the model's special tokens.
-#[derive(Debug)]
-pub(super) struct ChatTemplate {
-    environment: Environment<'static>,
-    special_tokens: Vec<(String, String)>,
+/// Whose fault it is where a template fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The model brought it as its chat template.
+    Model,
+    /// It is the prompt of a request.
+    Caller,
 }
 
-impl ChatTemplate {
-    /// Compiles a template; `special_tokens` are its variables, such as `bos_token`.
-    pub(super) fn compile(source: &str, special_tokens: Vec<(String, String)>) -> Result<Self> {
+/// A compiled template with the model's special tokens, which are its variables, such as `bos_token`.
+#[derive(Debug)]
+pub(super) struct Template {
+    environment: Environment<'static>,
+    special_tokens: Vec<Variable>,
+    owner: Owner,
+    /// It takes texts in parts, not only whole ones.
+    has_parts: bool,
+}
+
+impl Template {
+    pub(super) fn compile(
+        source: &str,
+        owner: Owner,
+        special_tokens: &[(String, String)],
+        clock: Clock,
+    ) -> Result<Self> {
         if source.len() > MAX_SOURCE_BYTES {
-            let message =
-                format!("the chat template has {} bytes; at most {MAX_SOURCE_BYTES} are allowed", source.len());
-            return Err(Error::new(Code::ModelLoadError, message));
+            let problem = format!("has {} bytes; at most {MAX_SOURCE_BYTES} are allowed", source.len());
+            return Err(owner.broken(&problem));
         }
-        let mut environment = environment()?;
-        environment.add_template_owned(NAME, without_generation_marks(source)).map_err(|error| {
-            Error::new(Code::ModelLoadError, format!("the chat template is broken: {}", brief(&error)))
-        })?;
-        Ok(Self { environment, special_tokens })
+        let mut environment = jinja::environment(clock).map_err(|error| owner.failed(&error))?;
+        let compiled = environment.add_template_owned(NAME, jinja::prepared(source));
+        compiled.map_err(|error| owner.broken(&format!("is broken: {}", brief(&error))))?;
+        let token = |(name, token): &(String, String)| (name.clone(), JinjaValue::from(token.as_str()));
+        let has_parts = reads_parts(source);
+        Ok(Self { environment, special_tokens: special_tokens.iter().map(token).collect(), owner, has_parts })
     }
 
-    /// Renders the messages, ready for the model's answer.
-    pub(super) fn render(&self, messages: &[Message]) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(|error| failed(&error))?;
-        let input: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+    /// The chat, ready for the model's answer.
+    pub(super) fn render_chat(&self, chat: &Chat) -> Result<String> {
+        self.check_read("templateVariables", chat.variables.keys())?;
+        if chat.tools.as_ref().is_some_and(|tools| !tools.is_empty()) && !self.reads("tools") {
+            return Err(Error::invalid("tools", "are nothing that this model's chat template knows of"));
+        }
+        if !chat.continues_final {
+            return self.write(chat.variables(self.has_parts), chat.len());
+        }
+        let (tagged, plain) = prefill::tagged(chat)?;
+        prefill::cut(self.write(tagged.variables(self.has_parts), tagged.len())?, &plain)
+    }
+
+    /// A text from a caller's variables.
+    pub(super) fn render(&self, variables: &Map<String, Value>) -> Result<String> {
+        self.check_read("prompt.variables", variables.keys())?;
+        self.write(chat::given(variables).collect(), chat::len_of_all(variables))
+    }
+
+    fn write(&self, variables: Vec<Variable>, input: usize) -> Result<String> {
+        let template = self.environment.get_template(NAME).map_err(|error| self.owner.failed(&error))?;
         // Escaping can make six bytes of one.
         let mut out = Bounded { bytes: Vec::new(), limit: input.saturating_mul(6).saturating_add(MAX_OVERHEAD_BYTES) };
-        let rendered = template.render_captured_to(self.variables(messages), &mut out).map(drop);
-        rendered.map_err(|error| failed(&error))?;
+        let variables = JinjaValue::from_pairs(self.special_tokens.iter().cloned().chain(variables));
+        let rendered = template.render_captured_to(variables, &mut out).map(drop);
+        rendered.map_err(|error| self.owner.failed(&error))?;
         String::from_utf8(out.bytes).map_err(|error| {
-            Error::new(Code::TokenizerError, "the chat template wrote text that is not UTF-8").with_source(error)
+            Error::new(Code::TokenizerError, "the template wrote text that is not UTF-8").with_source(error)
         })
     }
 
-    fn variables(&self, messages: &[Message]) -> JinjaValue {
-        let tokens = self.special_tokens.iter().map(|(name, token)| (name.clone(), JinjaValue::from(token.as_str())));
-        let fixed = [
-            ("messages", messages.iter().map(variable).collect()),
-            ("add_generation_prompt", JinjaValue::from(true)),
-            ("tools", JinjaValue::from(())),
-            ("documents", JinjaValue::from(())),
-        ];
-        JinjaValue::from_pairs(tokens.chain(fixed.map(|(name, value)| (name.to_owned(), value))))
+    /// A variable that the template never reads is a mistake of whoever gave it.
+    fn check_read<'a>(&self, param: &str, mut names: impl Iterator<Item = &'a String>) -> Result<()> {
+        match names.find(|name| !self.reads(name)) {
+            Some(name) => Err(Error::invalid(&format!("{param}.{name}"), "is no variable that the template reads")),
+            None => Ok(()),
+        }
+    }
+
+    fn reads(&self, name: &str) -> bool {
+        let is_name = |c: char| c == '_' || c.is_alphanumeric();
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.source().split(|c| !is_name(c)).any(|word| word == name))
     }
 }
 
-fn variable(message: &Message) -> JinjaValue {
-    let name = message.name.as_deref().map(|name| ("name", name));
-    let always = [("role", message.role.as_str()), ("content", message.content.as_str())];
-    JinjaValue::from_pairs(always.into_iter().chain(name))
+impl Owner {
+    fn broken(self, problem: &str) -> Error {
+        match self {
+            Self::Model => Error::new(Code::ModelLoadError, format!("the chat template {problem}")),
+            Self::Caller => Error::invalid("prompt.template", problem),
+        }
+    }
+
+    /// A failing template is the messages' fault where it says so itself.
+    fn failed(self, error: &minijinja::Error) -> Error {
+        if let Some(message) = jinja::raised(error) {
+            let message = shortened(message);
+            return match self {
+                Self::Model => Error::invalid("messages", format!("were refused by the chat template: {message}")),
+                Self::Caller => Error::invalid("prompt.template", format!("refused its variables: {message}")),
+            };
+        }
+        let problem = match error.kind() {
+            ErrorKind::OutOfFuel => "did not come to an end within its budget".to_owned(),
+            _ => format!("failed: {}", brief(error)),
+        };
+        match self {
+            Self::Model => Error::new(Code::TokenizerError, format!("the chat template {problem}")),
+            Self::Caller => Error::invalid("prompt.template", problem),
+        }
+    }
 }
 
-/// The template's source among the forms it comes in: one string, or a list of named ones of which `default` is taken.
-pub(super) fn source_of(chat_template: &Value) -> Result<Option<String>> {
+/// Whether a template takes the text out of parts. One that does not would print them as a list.
+fn reads_parts(source: &str) -> bool {
+    let after =
+        |mark: &str| source.match_indices(mark).map(|(at, mark)| &source[at + mark.len()..]).collect::<Vec<_>>();
+    let ends_word = |rest: &&str| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric());
+    source.contains("['text']") || source.contains("[\"text\"]") || after(".text").iter().any(ends_word)
+}
+
+/// Templates of a model: the one for chats, and one for chats with tools where there is a choice.
+pub(super) struct Sources {
+    pub(super) default: String,
+    pub(super) with_tools: Option<String>,
+}
+
+/// The sources among the forms they come in: one string, or a list of named ones.
+pub(super) fn sources_of(chat_template: &Value) -> Result<Option<Sources>> {
     match chat_template {
         Value::Null => Ok(None),
-        Value::String(source) => Ok(Some(source.clone())),
+        Value::String(source) => Ok(Some(Sources { default: source.clone(), with_tools: None })),
         Value::Array(named) => {
-            let default = named.iter().find(|entry| entry["name"] == "default").or_else(|| only(named));
-            match default.map(|entry| &entry["template"]) {
-                Some(Value::String(source)) => Ok(Some(source.clone())),
-                _ => Err(Error::new(Code::ModelLoadError, "`chat_template` lists no template named `default`")),
-            }
+            let source = |entry: &Value| entry["template"].as_str().map(str::to_owned);
+            let find = |name: &str| named.iter().find(|entry| entry["name"] == name).and_then(source);
+            let Some(default) = find("default").or_else(|| only(named).and_then(source)) else {
+                return Err(Error::new(Code::ModelLoadError, "`chat_template` lists no template named `default`"));
+            };
+            Ok(Some(Sources { default, with_tools: find("tool_use") }))
         }
         _ => Err(Error::new(Code::ModelLoadError, "`chat_template` is neither a string nor a list of templates")),
     }
@@ -93,87 +163,6 @@ pub(super) fn source_of(chat_template: &Value) -> Result<Option<String>> {
 
 fn only(named: &[Value]) -> Option<&Value> {
     if let [one] = named { Some(one) } else { None }
-}
-
-fn environment() -> Result<Environment<'static>> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(|error| failed(&error))?);
-    environment.set_fuel(Some(FUEL));
-    // On by default in debug builds, where a failure would copy and print all variables.
-    environment.set_debug(false);
-    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", |format: &str| date::now(format));
-    environment.add_filter("tojson", tojson);
-    Ok(environment)
-}
-
-/// What a template says about the messages it was given.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Raised(String);
-
-fn raise_exception(message: String) -> Result<JinjaValue, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "arguments of filters are owned")]
-fn tojson(value: &JinjaValue, options: Kwargs) -> Result<JinjaValue, minijinja::Error> {
-    let separators: Option<Vec<String>> = options.get("separators")?;
-    let style = json::Style {
-        indent: options.get("indent")?,
-        separators: separators.and_then(|pair| <[String; 2]>::try_from(pair).ok()),
-        is_ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        has_sorted_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-    };
-    options.assert_all_used()?;
-    json::write(value, &style).map(JinjaValue::from)
-}
-
-/// `{% generation %}` marks, for training, what an assistant said. Rendering has no use for the mark, but its tags trim
-/// whitespace like any other: they become an `if` that is always taken.
-fn without_generation_marks(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, tag, after)) = next_tag(rest) {
-        out.push_str(before);
-        let name = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        let replacement = match name {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            name => name,
-        };
-        out.push_str(&if replacement == name { tag.to_owned() } else { tag.replacen(name, replacement, 1) });
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Splits at the next block tag: up to and with `{%`, what is inside, and from `%}`.
-fn next_tag(source: &str) -> Option<(&str, &str, &str)> {
-    let start = source.find("{%")? + 2;
-    let end = start + source[start..].find("%}")?;
-    Some((&source[..start], &source[start..end], &source[end..]))
-}
-
-/// A failing template is the messages' fault where it says so itself, else the model's.
-fn failed(error: &minijinja::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(Raised(message)) = current.downcast_ref() {
-            return Error::invalid("messages", format!("were refused by the chat template: {}", shortened(message)));
-        }
-        cause = current.source();
-    }
-    let message = match error.kind() {
-        ErrorKind::OutOfFuel => "the chat template did not come to an end within its budget".to_owned(),
-        _ => format!("the chat template failed: {}", brief(error)),
-    };
-    Error::new(Code::TokenizerError, message)
 }
 
 fn brief(error: &minijinja::Error) -> String {

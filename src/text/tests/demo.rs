@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::hub::open_folder;
-use crate::text::{Message, ModelText};
+use crate::text::{Chat, Content, Message, ModelText};
 
 fn demo() -> Arc<ModelText> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
@@ -14,8 +14,9 @@ fn demo() -> Arc<ModelText> {
 #[test]
 fn demo_model_turns_a_chat_into_tokens() {
     let model = demo();
-    let message = Message { role: "user".to_owned(), content: "Hello!".to_owned(), name: None };
-    let prompt = model.render(&[message]).unwrap();
+    let content = Some(Content::Text("Hello!".to_owned()));
+    let messages = vec![Message { role: "user".to_owned(), content, ..Message::default() }];
+    let prompt = model.render(&Chat { messages, ..Chat::default() }).unwrap();
     assert_eq!(prompt, "<|user|>Hello!<|end|><|assistant|>");
     let tokens = model.encode_rendered(&prompt).unwrap();
     assert_eq!(tokens.first(), Some(&3));

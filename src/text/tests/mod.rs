@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
 
+mod chats;
+mod conformance;
 mod dates;
 mod demo;
 mod models;

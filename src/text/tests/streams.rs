@@ -59,8 +59,26 @@ fn shapes() -> Vec<Shape> {
         chain(&[replace.clone(), strip(1, 0), bytes.clone()]),
         chain(&[chain_of(&[replace, bytes.clone()]), fuse.clone()]),
         chain(&[space, bytes, fuse, strip(1, 0)]),
+        word_level(),
     ];
     tokenizers.iter().map(Shape::new).collect()
+}
+
+/// Whole words, with a space between any two; what is no word is a special token.
+fn word_level() -> Value {
+    let words = ["<unk>", "one", "two", " ", "é", "日本", "😀", "'s", ".", "▁", "<0x0A>", "Ġ"];
+    let vocab: Value = words
+        .iter()
+        .enumerate()
+        .map(|(id, word)| ((*word).to_owned(), json!(id)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let unknown = json!({"id": 0, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [unknown], "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
+    })
 }
 
 fn chain_of(stages: &[Value]) -> Value {
@@ -98,6 +116,23 @@ proptest! {
                 shape.check(&fallback);
             }
         });
+    }
+
+    /// Spaces at the beginning, at the end and between words are all there.
+    #[test]
+    fn text_that_was_tokenized_is_streamed_as_it_was(text in "[ aheł\n日😀.]{0,12}") {
+        SHAPES.with(|shapes| {
+            for shape in &shapes[..2] {
+                let tokens = shape.model.encode(&text).unwrap();
+                assert_eq!(shape.streamed(&tokens), text, "{tokens:?}");
+            }
+        });
+    }
+
+    /// Words are joined by one space, from the second on.
+    #[test]
+    fn words_are_streamed_with_spaces_between_them(tokens in prop::collection::vec(0_u32..16, 0..12)) {
+        SHAPES.with(|shapes| shapes.last().unwrap().check(&tokens));
     }
 
     /// Nothing is held back but the bytes of one incomplete character.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{byte_level, model_folder, open_files};
 use crate::error::{Code, Error, Result};
-use crate::text::{Message, ModelText, TextThread};
+use crate::text::{Chat, Content, Message, ModelText, TextThread};
 
 fn with_config(tokenizer_config: Value, files: &[(&str, &[u8])]) -> Result<ModelText> {
     let tokenizer = byte_level().to_string();
@@ -17,11 +17,16 @@ fn with_config(tokenizer_config: Value, files: &[(&str, &[u8])]) -> Result<Model
 }
 
 fn message(role: &str, content: &str) -> Message {
-    Message { role: role.to_owned(), content: content.to_owned(), name: None }
+    let content = Some(Content::Text(content.to_owned()));
+    Message { role: role.to_owned(), content, ..Message::default() }
 }
 
-fn chat() -> Vec<Message> {
-    vec![message("system", "Be brief."), message("user", " Hi & <bye>\n"), message("assistant", "Yes?")]
+fn chat() -> Chat {
+    chat_of(vec![message("system", "Be brief."), message("user", " Hi & <bye>\n"), message("assistant", "Yes?")])
+}
+
+fn chat_of(messages: Vec<Message>) -> Chat {
+    Chat { messages, ..Chat::default() }
 }
 
 fn render(template: &str) -> Result<String> {
@@ -77,7 +82,7 @@ fn variables_that_a_chat_has_are_there_and_others_are_not() {
     );
     let model = with_config(json!({"chat_template": "{{ messages[0].name }}"}), &[]).unwrap();
     let named = Message { name: Some("Ada".to_owned()), ..message("user", "x") };
-    assert_eq!(model.render(&[named]).unwrap(), "Ada");
+    assert_eq!(model.render(&chat_of(vec![named])).unwrap(), "Ada");
 }
 
 #[test]

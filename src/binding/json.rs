@@ -1,0 +1,155 @@
+//! JavaScript values that cross as data, for templates to print: what `JSON.stringify` would keep, and nothing that it
+//! would silently leave out. Getters run once.
+
+use std::fmt;
+
+use napi::ValueType;
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Object, Unknown};
+use serde_json::{Map, Number, Value};
+
+use crate::error::Code;
+
+use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, kind, properties, wrong};
+
+/// Messages add a few levels, and `tojson` of a template takes 64.
+const MAX_DEPTH: usize = 48;
+/// Values that one param may consist of.
+const MAX_VALUES: usize = 1 << 16;
+/// Bytes of its texts and keys.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Where a value is. Written out only for an error: a value deep down has a long way.
+enum Path<'a> {
+    Root(&'a str),
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(name) => f.write_str(name),
+            Self::Key(parent, key) => write!(f, "{parent}.{key:.40}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// Reads the values of one param, which share one limit.
+pub(super) struct JsonReader {
+    code: Code,
+    num_values: usize,
+    num_bytes: usize,
+}
+
+impl JsonReader {
+    pub(super) fn new(code: Code) -> Self {
+        Self { code, num_values: 0, num_bytes: 0 }
+    }
+
+    /// An object; `path` is how it is called in messages.
+    pub(super) fn object(&mut self, path: &str, value: Unknown<'_>) -> Read<Value> {
+        let path = &Path::Root(path);
+        if value.get_type()? != ValueType::Object || is_array(&value)? {
+            return Err(self.wrong(path, &format!("must be an object, not {}", kind(&value)?)));
+        }
+        self.value(path, value, 0)
+    }
+
+    fn value(&mut self, path: &Path<'_>, value: Unknown<'_>, depth: usize) -> Read<Value> {
+        self.count(path, 0)?;
+        if depth > MAX_DEPTH {
+            return Err(self.wrong(path, &format!("is nested too deeply; at most {MAX_DEPTH} levels are allowed")));
+        }
+        match value.get_type()? {
+            ValueType::Null => Ok(Value::Null),
+            ValueType::Boolean => Ok(Value::Bool(bool::from_unknown(value)?)),
+            ValueType::Number => self.number(path, f64::from_unknown(value)?),
+            ValueType::String => {
+                let text = String::from_unknown(value)?;
+                self.count(path, text.len())?;
+                Ok(Value::String(text))
+            }
+            ValueType::Object if is_array(&value)? => self.items(path, value, depth),
+            ValueType::Object => self.fields(path, value, depth),
+            _ => Err(self.wrong(path, &format!("must be JSON, not {}", kind(&value)?))),
+        }
+    }
+
+    /// Python tells whole numbers from others.
+    #[expect(clippy::cast_possible_truncation, reason = "whole and in range: checked before")]
+    fn number(&self, path: &Path<'_>, number: f64) -> Read<Value> {
+        if number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64 {
+            return Ok(Value::from(number as i64));
+        }
+        let number = Number::from_f64(number).map(Value::Number);
+        number.ok_or_else(|| self.wrong(path, "must be a finite number"))
+    }
+
+    fn items(&mut self, path: &Path<'_>, value: Unknown<'_>, depth: usize) -> Read<Value> {
+        // An array can be long and hold nothing.
+        if Object::from_unknown(value)?.get_array_length()? as usize > MAX_VALUES {
+            return Err(self.too_large(path));
+        }
+        let items = elements(self.code, &path.to_string(), value)?.into_iter().enumerate();
+        let items = items.map(|(index, item)| self.value(&Path::Index(path, index), item, depth + 1));
+        items.collect::<Read<_>>().map(Value::Array)
+    }
+
+    fn fields(&mut self, path: &Path<'_>, value: Unknown<'_>, depth: usize) -> Read<Value> {
+        let object = Object::from_unknown(value)?;
+        if !is_plain(&object)? {
+            return Err(self.wrong(path, "must be JSON, not an object of a class"));
+        }
+        let mut fields = Map::new();
+        for (key, value) in properties(&object)? {
+            self.count(path, key.len())?;
+            // As everywhere in params, `undefined` means absent.
+            if value.get_type()? != ValueType::Undefined {
+                let value = self.value(&Path::Key(path, &key), value, depth + 1)?;
+                fields.insert(key, value);
+            }
+        }
+        Ok(Value::Object(fields))
+    }
+
+    fn count(&mut self, path: &Path<'_>, num_bytes: usize) -> Read<()> {
+        self.num_values += 1;
+        self.num_bytes += num_bytes;
+        if self.num_values > MAX_VALUES || self.num_bytes > MAX_BYTES { Err(self.too_large(path)) } else { Ok(()) }
+    }
+
+    fn too_large(&self, path: &Path<'_>) -> Refusal {
+        let message = format!("is too much: at most {MAX_VALUES} values and {MAX_BYTES} bytes of text are allowed");
+        self.wrong(path, &message)
+    }
+
+    fn wrong(&self, path: &Path<'_>, message: &str) -> Refusal {
+        wrong(self.code, &path.to_string(), message).into()
+    }
+}
+
+/// Whether an object is a literal one: its prototype is the root of all objects, or there is none. A date, a map or an
+/// object of a class would cross without what it is about.
+fn is_plain(object: &Object<'_>) -> Read<bool> {
+    let prototype: Unknown<'_> = object.get_prototype_unchecked()?;
+    if prototype.get_type()? != ValueType::Object {
+        return Ok(true);
+    }
+    let above: Unknown<'_> = Object::from_unknown(prototype)?.get_prototype_unchecked()?;
+    Ok(above.get_type()? == ValueType::Null)
+}
+
+/// The object that a text is the JSON of. The parser has a limit of depth of its own; a template's is lower.
+pub(super) fn parse_object(text: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    (text.len() <= MAX_BYTES && value.is_object() && depth_of(&value) <= MAX_DEPTH).then_some(value)
+}
+
+fn depth_of(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth_of).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth_of).max().unwrap_or(0),
+        _ => 0,
+    }
+}

@@ -1,0 +1,174 @@
+//! Chat templates in the shapes of published ones, and single expressions, rendered as `transformers` recorded them.
+//! See tools/conformance.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{Code, Result};
+use crate::text::date;
+use crate::text::template::{Owner, Template};
+use crate::text::{Chat, Content, Message};
+
+const RECORD: &str = include_str!("../../../tools/conformance/chat/rendered.json");
+
+fn record() -> Value {
+    serde_json::from_str(RECORD).unwrap()
+}
+
+fn templates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/chat/templates")
+}
+
+/// The moment at which the renderings were recorded.
+fn then() -> u64 {
+    1_741_363_509
+}
+
+fn compiled(source: &str) -> Result<Template> {
+    let tokens = [("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")];
+    let tokens = tokens.map(|(name, token)| (name.to_owned(), token.to_owned()));
+    Template::compile(source, Owner::Model, &tokens, then)
+}
+
+fn chat(recorded: &Value) -> Chat {
+    let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    Chat {
+        messages: recorded["messages"].as_array().unwrap().iter().map(message).collect(),
+        tools: recorded["tools"].as_array().cloned(),
+        variables: fields(&recorded["variables"]),
+        continues_final: recorded["continue"] == true,
+    }
+}
+
+fn message(recorded: &Value) -> Message {
+    let text = |key: &str| recorded[key].as_str().map(str::to_owned);
+    let part = |part: &Value| part["text"].as_str().unwrap().to_owned();
+    let content = match &recorded["content"] {
+        Value::Array(parts) => Some(Content::Parts(parts.iter().map(part).collect())),
+        content => content.as_str().map(|text| Content::Text(text.to_owned())),
+    };
+    Message {
+        role: text("role").unwrap(),
+        content,
+        reasoning: text("reasoning_content"),
+        name: text("name"),
+        tool_calls: recorded["tool_calls"].as_array().cloned().unwrap_or_default(),
+        tool_call_id: text("tool_call_id"),
+    }
+}
+
+/// How a rendering differs from what was recorded, if it does.
+fn difference(expected: &Value, rendered: &Result<String>) -> Option<String> {
+    let is_same = match rendered {
+        Ok(text) => expected["text"] == *text,
+        Err(error) => match expected["refused"].as_str() {
+            Some(message) => error.code() == Code::InvalidParams && error.message().ends_with(&format!(": {message}")),
+            None => expected["fails"] == true,
+        },
+    };
+    (!is_same).then(|| format!("  expected {expected}\n  rendered {rendered:?}"))
+}
+
+#[test]
+fn chat_templates_render_as_in_transformers() {
+    let record = record();
+    let conversations: BTreeMap<&String, Chat> =
+        record["conversations"].as_object().unwrap().iter().map(|(name, recorded)| (name, chat(recorded))).collect();
+    let mut differences = Vec::new();
+    for (name, renderings) in record["templates"].as_object().unwrap() {
+        let source = std::fs::read_to_string(templates().join(format!("{name}.jinja"))).unwrap();
+        let template = compiled(&source).unwrap();
+        for (conversation, expected) in renderings.as_object().unwrap() {
+            let mut chat = conversations[conversation].clone();
+            leave_out_what_nobody_reads(&mut chat, &source);
+            let different = difference(expected, &template.render_chat(&chat));
+            differences.extend(different.map(|different| format!("{name}, {conversation}:\n{different}")));
+        }
+    }
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+}
+
+/// `transformers` passes it over; here it would be refused by name.
+fn leave_out_what_nobody_reads(chat: &mut Chat, source: &str) {
+    chat.variables =
+        std::mem::take(&mut chat.variables).into_iter().filter(|(name, _)| source.contains(name)).collect();
+    chat.tools = chat.tools.take().filter(|_| source.contains("tools"));
+}
+
+/// What Jinja2 and Python have, no published template was seen to use, and minijinja lacks: an error names it.
+const MISSING: [&str; 23] = [
+    "{{ 'Straße'.casefold() }}",
+    "{{ 'aBc'.swapcase() }}",
+    "{{ '7'.zfill(3) }}",
+    "{{ 'a'.ljust(3) ~ '|' }}",
+    "{{ 'a'.rjust(3, '.') }}",
+    "{{ 'a'.center(4, '*') }}",
+    "{{ '٣'.isdecimal() }}",
+    "{{ 'Ab C'.istitle() }}",
+    "{{ 'a_1'.isidentifier() }}",
+    "{{ 'a\\tb'.expandtabs(4) }}",
+    "{{ s.encode() }}",
+    "{{ d.c.é }}",
+    "{{ d is callable }}",
+    "{{ range is callable }}",
+    "{{ d.items is callable }}",
+    "{{ s | wordcount }}",
+    "{{ '<b>x</b> y' | striptags }}",
+    "{{ 'a b&c' | urlencode }}",
+    "{{ 'a long text here' | truncate(9) }}",
+    "{{ 'a' | center(5) }}",
+    "{{ joiner(', ')() }}",
+    "{{ cycler('a', 'b').next() }}",
+    "{{ '%s' % 'a' }}",
+];
+
+/// What minijinja writes otherwise, without harm to a prompt: values that are printed instead of being turned into JSON,
+/// and leniency where Python fails.
+const OTHERWISE: [&str; 13] = [
+    "{{ ['\"', '\\'', '\\n', '\\\\', 'é', '\\u200b'] }}",
+    "{{ 1e20 }}",
+    "{{ 1e16 }}",
+    "{{ 1e-7 }}",
+    "{{ 1.5e300 }}",
+    "{{ range(3) }}",
+    "{{ '-'.join([1]) }}",
+    "{{ '½'.isdigit() }}",
+    "{{ d.items is string }}",
+    "{{ d | attr('a') }}",
+    "{{ [1, [2]] | pprint }}",
+    "{% for x in none %}x{% endfor %}",
+    "{% macro m(a, b='B', c=none) %}{{ a }}{{ b }}{{ c }}{{ varargs is defined }}{% endmacro %}{{ m(1) }}|{{ m(1, c=3) }}|{{ m() }}",
+];
+
+#[test]
+fn expressions_and_statements_mean_what_they_do_in_transformers() {
+    let record = record();
+    let all: Map<String, Value> = record["variables"].as_object().unwrap().clone();
+    for (source, expected) in record["sources"].as_object().unwrap() {
+        let mut chat = chat(&record["conversations"]["question"]);
+        chat.variables = all.clone().into_iter().filter(|(name, _)| contains_word(source, name)).collect();
+        let rendered = compiled(source).and_then(|template| template.render_chat(&chat));
+        if MISSING.contains(&source.as_str()) {
+            assert!(rendered.is_err(), "{source} is there: {rendered:?}");
+            continue;
+        }
+        let difference = difference(expected, &rendered);
+        let is_same = difference.is_none() != OTHERWISE.contains(&source.as_str());
+        assert!(is_same, "{source}:\n{}", difference.unwrap_or_default());
+    }
+}
+
+fn contains_word(source: &str, word: &str) -> bool {
+    source.split(|c: char| c != '_' && !c.is_alphanumeric()).any(|found| found == word)
+}
+
+#[test]
+fn dates_are_written_as_python_writes_them() {
+    let record = record();
+    assert_eq!(record["now"], then());
+    for (format, expected) in record["dates"].as_object().unwrap() {
+        assert_eq!(date::at(then(), format), *expected, "{format}");
+    }
+}

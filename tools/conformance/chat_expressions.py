@@ -1,0 +1,116 @@
+"""Single expressions of Jinja as chat templates use them, and formats of dates: where two implementations of one language
+come apart. In most of them `s`, `d` and `l` are the text, the mapping and the list below."""
+
+VARIABLES = {
+    "s": " Hello, wide  World!\n",
+    "d": {"a": 1, "b": [1.5, None, True], "items": "own", "c": {"é": "ü\"'"}},
+    "l": ["x", "Y", "z", 10, 2.0],
+    "odd": "\u001c\u0085\u200b mixed\u00a0\u2028",
+    "people": [{"name": "Bo", "age": 3}, {"name": "al", "age": 2}, {"name": "Cy", "age": 3}],
+}
+
+EXPRESSIONS = [
+    # Values as text.
+    "d", "l", "[true, none, 1.0, 'it''s']", "['it\\'s']", "['\"', '\\'', '\\n', '\\\\', 'é', '\\u200b']", "(1, 'a')", "{}", "[]",
+    "1e20", "1e16", "1e15", "0.1 + 0.2", "1.0", "-0.0", "1e-7", "1.5e300", "10 ** 20", "7 // 2", "-7 // 2", "-7 % 3", "7 / 2",
+    "4 / 2", "2 ** 3", "2 ** -1", "1 == 1.0", "true and none", "0 or 'x'", "not ''", "1 < 2 < 3", "none ~ true ~ 1",
+    "'a' 'b'", "'x' * 3", "[1] * 2", "[1] + [2]", "{'a': {'b': none}}", "range(3)", "range(5, 0, -2) | list", "undefined_name",
+    "undefined_name ~ 'x'", "s[0]", "s[-1]", "s[1:4]", "s[::-1]", "l[-2:]", "l[10:]", "l[::2]", "'日本語'[1]", "'日本語'[:2]", "l[99]",
+    # JSON.
+    "d | tojson", "d | tojson(indent=2)", "d | tojson(ensure_ascii=True)", "d | tojson(separators=(',', ':'))",
+    "d | tojson(sort_keys=true)", "d | tojson(indent=4, separators=(';', '='))", "d | tojson(indent=0)", "l | tojson",
+    "'<&>\\u2028\\x7f' | tojson", "'😀' | tojson(ensure_ascii=true)", "1e20 | tojson", "1.0 | tojson", "[1e-7, 1e16, 0.1] | tojson",
+    "none | tojson", "[] | tojson(indent=2)", "{} | tojson(indent=2)", "{1: 2, none: 3, 1.5: 5} | tojson", "{true: 1, false: 2} | tojson", "[1e22, -1.5e-10, 123456789.125, 0.0001, 1e-5] | tojson", "(1, 2) | tojson",
+    "[[], [1, [2]]] | tojson(indent=1)", "odd | tojson", "undefined_name | tojson", "d.items() | list | tojson",
+    "d | tojson(true)", "d | tojson(true, 2)", "l | tojson(indent='--')", "10 ** 20 | tojson", "d | tojson(indent=none)",
+    # Methods of texts.
+    "s.strip()", "s.lstrip()", "s.rstrip()", "s.strip(' H\\n')", "s.lstrip('\\n')", "s.rstrip('!\\n')", "odd.strip() | tojson",
+    "odd.lstrip() | tojson", "odd.rstrip() | tojson", "odd | trim | tojson", "odd.split() | tojson", "s.strip(none)", "s.split()", "s.split(' ')",
+    "s.split(',')", "s.split('o', 1)", "s.split(none, 1)", "s.rsplit('o', 1)", "s.rsplit()", "s.rsplit(' ', 2)", "s.split(maxsplit=1)",
+    "s.split(sep='o')", "'a,b'.split(',')[-1]", "''.split()", "''.split(',')", "' '.split()", "s.partition(', ')", "s.partition('#')",
+    "s.rpartition('o')", "s.splitlines()", "'a\\nb\\r\\nc\\rd\\x0be\\u2028f'.splitlines()", "'a\\n\\nb\\n'.splitlines(true)", "s.upper()",
+    "s.lower()", "s.title()", "\"they're bill's\".title()", "s.capitalize()", "'HELLO wORLD'.capitalize()", "'ÉCOLE'.lower()",
+    "'straße'.upper()", "'Straße'.casefold()", "'aBc'.swapcase()", "s.replace('o', '0')", "s.replace('o', '0', 1)", "s.replace('', '-')",
+    "'aaa'.count('a')", "'aaa'.count('aa')", "s.find('wide')", "s.find('#')", "'日本語'.find('語')", "s.rfind('o')", "s.index('w')", "s.rindex('o')",
+    "s.index('#')", "s.find('o', 6)", "s.startswith(' Hel')", "s.startswith(('x', ' H'))", "s.endswith('\\n')", "s.endswith(['a'])",
+    "s.startswith('ell', 2)", "'abc'.removeprefix('ab')", "'abc'.removesuffix('bc')", "'abc'.removeprefix('x')", "'7'.zfill(3)",
+    "'a'.ljust(3) ~ '|'", "'a'.rjust(3, '.')", "'a'.center(4, '*')", "'-'.join(['a', 'b'])", "'-'.join('abc')", "'-'.join([1])", "'{} {}'.format(1, 'b')",
+    "'{0}{x}'.format('a', x='b')", "'12'.isdigit()", "'½'.isdigit()", "'²'.isdigit()", "'½'.isnumeric()", "'1.5'.isdigit()", "''.isdigit()",
+    "'٣'.isdigit()", "'٣'.isdecimal()", "'a1'.isalnum()", "'ab'.isalpha()", "' \\n'.isspace()", "'ab'.islower()", "'A1'.isupper()", "'Ab C'.istitle()",
+    "'a_1'.isidentifier()", "'é'.isascii()", "'a\\tb'.expandtabs(4)", "s.nonsense()", "s.encode()",
+    # Methods of mappings and lists.
+    "d.items() | list", "d.keys() | list", "d.values() | list", "d.get('a')", "d.get('zz')", "d.get('zz', 'default')", "d.get('b')[0]", "d['items']",
+    "d.copy()", "d | length", "'a' in d", "'zz' not in d", "d.zz is defined", "d.c.é", "l.index('Y')", "l.count('x')", "l.copy()", "l.index('#')",
+    "l.append(1)", "d.update({'a': 2})", "d.pop('a')", "dict(a=1, b=2)", "dict(d, z=1)['z']", "(1, 2).count(1)",
+    # Tests.
+    "d is mapping", "l is mapping", "s is string", "l is sequence", "s is sequence", "s is iterable", "d is iterable", "1 is iterable", "1 is number",
+    "1.0 is integer", "1.0 is float", "true is number", "true is boolean", "true is integer", "none is none", "undefined_name is none", "d is callable",
+    "1 is odd", "4 is divisibleby 2", "'a' is in 'abc'", "'a' in ['a']", "1 is eq 1", "'x' is sameas 'x'", "'ab' is lower", "range is callable", "d.b is sequence",
+    "d.items is callable", "d.items is string", "false is false", "0 is false", "1 is true", "s is not defined",
+    # Filters.
+    "s | trim", "s | trim('H ')", "s | upper", "s | title", "s | capitalize", "s | length", "s | wordcount", "s | list | length", "l | first", "l | last", "l | join('-')",
+    "people | join(', ', attribute='name')", "people | map(attribute='name') | list", "people | map(attribute='zz', default='?') | list", "l | map('string') | list",
+    "people | selectattr('age', 'equalto', 3) | list | length", "people | selectattr('zz', 'defined') | list", "people | rejectattr('age', 'gt', 2) | list",
+    "l | select('string') | list", "l | reject('in', ['x']) | list", "people | groupby('age') | list | length", "people | sort(attribute='name') | map(attribute='name') | join",
+    "['b', 'A', 'c'] | sort", "['b', 'A', 'c'] | sort(case_sensitive=true)", "[3, 1, 2] | sort(reverse=true)", "['a', 'A', 'b'] | unique | list", "[1, 2, 3] | reverse | list",
+    "'abc' | reverse", "[1, 2, 3] | sum", "people | sum(attribute='age')", "[3, 1] | min", "[3, 1] | max", "[1, 2, 3, 4] | batch(3) | list", "[1, 2, 3] | slice(2) | list",
+    "d | dictsort", "d | items | list", "undefined_name | items | list", "undefined_name | default('x')", "'' | default('x')", "'' | default('x', true)", "none | default('x')",
+    "none | d('x', true)", "'5' | int", "'x' | int", "'x' | int(7)", "'5.7' | int", "5.9 | int", "'1.5' | float", "1 | float", "'a' | float", "3.14159 | round(2)",
+    "2.5 | round", "3.5 | round", "2.1 | round(0, 'ceil')", "-3 | abs", "5 | string", "1.0 | string", "none | string", "true | string", "d | string", "'a\\nb' | indent(2)",
+    "'a\\n\\nb' | indent(2, true)", "'a\\n\\nb' | indent(2, blank=true)", "'a\\nb' | indent('> ')", "'<a>' | escape", "'<a>' | safe", "'<b>x</b> y' | striptags",
+    "'a b&c' | urlencode", "'aXbX' | replace('X', '-')", "'aXbX' | replace('X', '-', 1)", "'%s=%d' | format('a', 3)", "'%5.2f|%-3s|%x' | format(3.14159, 'a', 255)",
+    "'a long text here' | truncate(9)", "'a' | center(5)", "l | list", "'abc' | list", "d | list", "d | attr('a')", "[1, [2]] | pprint", "{'a': none} | items | list",
+    # Errors and order.
+    "none + 'x'", "undefined_name + 'x'", "'x' + 1", "1 + 1.5", "d.zz.y", "undefined_name.x", "none.x", "none['x']", "d['zz']", "l.zz", "1 / 0", "unknown_function()",
+    "namespace(a=1).a", "namespace(a=1).zz is defined", "joiner(', ')()", "cycler('a', 'b').next()", "'a' if false", "('a' if false) is defined", "l[0:2] + ['q']",
+    "'b' in 'abc' and 'z' not in 'abc'", "[1, 2] == [1, 2]", "{'a': 1} == {'a': 1.0}", "'a' < 'b'", "'x' ~ 1.0 ~ none", "(d.b)[1] is none", "'%s' % 'a'", "1_000", "0x10",
+]
+
+# Texts with statements, for what an expression cannot say.
+STATEMENTS = [
+    "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
+    "{% for k in d %}{{ k }}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}",
+    "{% for x in l if x is string %}{{ loop.index0 }}{{ x }}{{ loop.nextitem }}{% else %}none{% endfor %}",
+    "{% for x in undefined_name %}x{% else %}nothing{% endfor %}",
+    "{% for x in none %}x{% endfor %}",
+    "{% for c in 'héy' %}{{ c }}.{% endfor %}",
+    "{% for x in l recursive %}{{ x if x is not iterable else loop(x) }}{% endfor %}",
+    "{% set x = 1 %}{% for i in [1, 2] %}{% set x = x + i %}{{ x }}{% endfor %}{{ x }}",
+    "{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}",
+    "{% set ns = namespace(x=1, y=[]) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% set ns.y = ns.y + [i] %}{% endfor %}{{ ns.x }}{{ ns.y }}",
+    "{% set a, b = 1, 2 %}{{ b }}{{ a }}",
+    "{% set t %}  x {{ 1 }}  {% endset %}[{{ t }}]{{ t is string }}",
+    "{% macro m(a, b='B', c=none) %}{{ a }}{{ b }}{{ c }}{{ varargs is defined }}{% endmacro %}{{ m(1) }}|{{ m(1, c=3) }}|{{ m() }}",
+    "{% macro m() %}[{{ caller(2) }}]{% endmacro %}{% call(n) m() %}{{ n }}{% endcall %}",
+    "{% macro m(x) %}{{ x }}{% endmacro %}{{ m('a') ~ m('b') | upper }}{{ m('x') == 'x' }}{{ m(' y ') | trim }}",
+    "{% set x = 'outer' %}{% macro m() %}{{ x }}{{ bos_token }}{% endmacro %}{{ m() }}",
+    "{% filter upper %}a{{ 'b' }}{% endfilter %}",
+    "{% with a = 1, b = 2 %}{{ a }}{{ b }}{% endwith %}{{ a is defined }}",
+    "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+    "{% for x in [1, 1, 2] %}{{ loop.changed(x) }}{{ loop.cycle('a', 'b') }}{{ loop.revindex }}{{ loop.first }}{% endfor %}",
+    "{% for a in [1, 2] %}{% for b in [1] %}{{ loop.index }}{{ loop.depth }}{% endfor %}{% endfor %}",
+    "  {% if true %}\n  a\n  {% endif %}\n  b {%- if true %} c {% endif -%}  \n d\n",
+    "a\n  {# comment #}\n  {#- tight -#}\n b\n\n",
+    "{%+ if true %} x {%+ endif %}\n y\n",
+    "{% raw %}{{ not }} {% that %}{% endraw %}{{ 1 }}",
+    "{{ '{{' }}{{ '%}' }}\n\n",
+    "x\r\n{% if true %}\r\ny\r\n{% endif %}\r\nz\r\n",
+    "{{- '\\n' -}}   x   {{- '\\t' }}",
+    "{% if not d.zz %}no{% elif true %}yes{% endif %}{{ 'T' if d else 'F' }}",
+    "{% generation %}\nkept {% endgeneration %}\nafter",
+    "{% set ns = namespace(d) %}{{ ns.a }}",
+    "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token is defined }}{{ add_generation_prompt }}{{ tools }}{{ documents }}",
+    "{{ raise_exception('Stop: ' ~ 1) }}",
+    "{% macro m() %}{{ raise_exception('inside') }}{% endmacro %}{{ m() }}",
+    "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}",
+    "{% set content %}{% for m in messages %}{{ m.role }}{% endfor %}{% endset %}{{ content }}{{ messages[0] }}{{ messages | length }}",
+    "{% block body %}in {{ s | trim }}{% endblock %}",
+    "{% autoescape true %}{{ '<' }}{% endautoescape %}",
+    "{% do l.append(1) %}",
+    "{% include 'x' %}",
+]
+
+FORMATS = [
+    "%Y-%m-%d %H:%M:%S", "%d %b %Y", "%B %d, %Y", "%A, %a", "%-d %-m %-H %-I %-M %-S %-j %-y", "%e %y %j %p %I", "%F %T %D %R", "%w %u", "%C %h",
+    "%c", "%x %X", "%f", "%Z|%z|", "%%", "%n%t", "no directive", "", "%",
+]
