@@ -16,6 +16,7 @@ function fieldsOf(name: string): string[] {
 }
 
 const CHAT = [{ role: 'user', content: 'What is 12 + 7?' }]
+const BEGUN = { role: 'assistant', content: '12 + 7 =' }
 /** A prompt at which the model is in doubt. */
 const HOT = { messages: undefined, prompt: 'Tell me', temperature: 2, seed: 1, ignoreEos: true }
 
@@ -29,6 +30,15 @@ function differing(field: object, common: object = {}) {
     const ask = (more: object) =>
       engine.generate({ model, messages: CHAT, temperature: 0, maxTokens: 60, ...common, ...more } as GenerateParams)
     expect(shown(await ask(field))).not.toEqual(shown(await ask({})))
+  }
+}
+
+/** A request that is refused for one field alone: the demo model's template has no use for it. */
+function refusing(field: object, param: string) {
+  return async () => {
+    const { engine, model } = await withMlx()
+    const error = await failure(engine.generate({ model, messages: CHAT, ...field } as GenerateParams))
+    expect(error).toMatchObject({ code: 'InvalidParams', param })
   }
 }
 
@@ -74,6 +84,9 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   },
   prompt: differing({ messages: undefined, prompt: 'Paris is' }),
   messages: differing({ messages: [{ role: 'user', content: 'What is the capital of France?' }] }),
+  tools: refusing({ tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'),
+  templateVariables: refusing({ templateVariables: { mood: 'calm' } }, 'templateVariables.mood'),
+  continueFinalMessage: differing({ continueFinalMessage: true }, { messages: [...CHAT, BEGUN] }),
   maxTokens: differing({ maxTokens: 2 }),
   temperature: differing({ temperature: 1 }, HOT),
   topP: differing({ topP: 0.1 }, HOT),
@@ -116,7 +129,7 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
 }
 
 test('every declared param and option is shown here', () => {
-  const params = ['SamplingOptions', 'PromptParams', 'MessagesParams'].flatMap(fieldsOf)
+  const params = ['SamplingOptions', 'ChatOptions', 'PromptParams', 'MessagesParams'].flatMap(fieldsOf)
   expect([...new Set(params)].sort()).toEqual(Object.keys(PARAMS).sort())
   expect(fieldsOf('GenerateOptions').sort()).toEqual(Object.keys(OPTIONS).sort())
 })
