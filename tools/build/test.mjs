@@ -24,7 +24,8 @@ await main(async () => {
     )
     await phase(
       'Testing what threads share, in every order (cargo test --features loom)',
-      () => runCargoTests('threads', ['--no-default-features', '--features', 'loom', '--lib', 'answers::tests::threads']),
+      () =>
+        runCargoTests('threads', ['--no-default-features', '--features', 'loom', '--lib', 'answers::tests::threads']),
       speaks,
     )
     // Documentation tests ran with the core; cargo gives their programs no run path to MLX.
