@@ -21,7 +21,8 @@ const BACKENDS = {
 }
 const FLAGS = { pairs: { type: 'string', default: '5' }, backends: { type: 'string', default: 'simulated,demo' } }
 const NUM_USERS = 100
-const REQUESTS_OF_A_USER = 4
+/** So many that a load is more than its first questions, which nobody can have the answer to. */
+const REQUESTS_OF_A_USER = 12
 const NUM_PROMPTS = 200
 const ZIPF = 1.1
 const BURST = 1000

@@ -89,6 +89,9 @@ impl Width {
         let Some(best) = best.max_by(|a, b| a.rate().total_cmp(&b.rate())) else {
             return self.narrower(min);
         };
+        if best.width > min && self.gets_worse_from(&best) {
+            return usize::midpoint(min, best.width);
+        }
         if let Some(untried) = self.promising(min, max).filter(|(_, promise)| *promise > best.rate() * LEAST_PROMISE) {
             return untried.0;
         }
@@ -103,6 +106,13 @@ impl Width {
     fn narrower(&self, min: usize) -> usize {
         let narrowest = self.known().map(|known| known.width).find(|&width| width >= min).unwrap_or(min);
         usize::midpoint(min, narrowest)
+    }
+
+    /// Whether the best width is the narrowest known and all others are clearly worse: then narrower ones may be better.
+    fn gets_worse_from(&self, best: &Known) -> bool {
+        let mut others = self.known().filter(|known| known.width != best.width).peekable();
+        others.peek().is_some()
+            && others.all(|other| other.width > best.width && other.rate() * LEAST_PROMISE < best.rate())
     }
 
     /// A width that was never run, with what can be gained there. Of those between two that were, the widest is worth

@@ -114,6 +114,14 @@ fn it_finds_the_end_of_a_stair_between_two_measured_widths() {
 }
 
 #[test]
+fn it_goes_below_where_it_began_if_every_wider_step_is_worse() {
+    let device = Device::Staircase(vec![(2, 8.0), (3, 18.0), (4, 40.0), (64, 400.0)]);
+    let mut width = tuned();
+    saturate(&mut width, &device, 400);
+    assert_eq!(width.limit(), 2);
+}
+
+#[test]
 fn it_narrows_when_the_device_slows_down_and_widens_again_when_it_recovers() {
     let fast = Device::Linear(5.0, 1.0);
     let slow = Device::Linear(5.0, 6.0);
