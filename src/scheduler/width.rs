@@ -109,10 +109,12 @@ impl Width {
     }
 
     /// Whether the best width is the narrowest known and all others are clearly worse: then narrower ones may be better.
+    /// Otherwise they are not looked for, since the limit gets there only once most of what runs has ended.
     fn gets_worse_from(&self, best: &Known) -> bool {
+        let target = self.config.step_target.as_secs_f64();
+        let is_worse = |other: Known| other.seconds > target || other.rate() * LEAST_PROMISE < best.rate();
         let mut others = self.known().filter(|known| known.width != best.width).peekable();
-        others.peek().is_some()
-            && others.all(|other| other.width > best.width && other.rate() * LEAST_PROMISE < best.rate())
+        others.peek().is_some() && others.all(|other| other.width > best.width && is_worse(other))
     }
 
     /// A width that was never run, with what can be gained there. Of those between two that were, the widest is worth

@@ -27,9 +27,11 @@ impl Device {
         rows as f64 / self.step(rows)
     }
 
-    /// The most tokens a millisecond of any width that keeps the target.
+    /// The most tokens a millisecond of any width that keeps the target and is not narrower than the first; the least
+    /// there can be where none is.
     fn best_rate(&self) -> f64 {
-        (2..=32).filter(|&rows| self.step(rows) <= 100.0).map(|rows| self.rate(rows)).fold(self.rate(2), f64::max)
+        let kept = (4..=32).filter(|&rows| self.step(rows) <= 100.0);
+        kept.map(|rows| self.rate(rows)).max_by(f64::total_cmp).unwrap_or_else(|| self.rate(2).min(self.rate(3)))
     }
 }
 
