@@ -5,7 +5,18 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { GenerateOptions, GenerateParams, GenerateResult } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, type Ready, ROOT, sharing, simulated, until, withMlx } from './support.js'
+import {
+  failure,
+  longAnswer,
+  M3_MAX,
+  orderOf,
+  type Ready,
+  ROOT,
+  sharing,
+  simulated,
+  until,
+  withMlx,
+} from './support.js'
 
 const DECLARATIONS = readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8')
 
@@ -40,20 +51,6 @@ function refusing(field: object, param: string) {
     const error = await failure(engine.generate({ model, messages: CHAT, ...field } as GenerateParams))
     expect(error).toMatchObject({ code: 'InvalidParams', param })
   }
-}
-
-/** Waits behind a generation that holds the only place; returns the names in the order in which they ended. */
-async function orderOf(asked: Record<string, GenerateOptions>): Promise<string[]> {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
-  const first = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
-  await until(() => engine.stats().running === 1)
-  const order: string[] = []
-  const rest = Object.entries(asked).map(async ([prompt, options]) => {
-    await engine.generate({ model, prompt, maxTokens: 1 }, options)
-    order.push(prompt)
-  })
-  await Promise.all([first, ...rest])
-  return order
 }
 
 /** A generation that is aborted while it runs. */

@@ -9,7 +9,7 @@ import {
   TimeoutError,
 } from 'mlx-serving'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { failure, INSTANT, longAnswer, M3_MAX, type Ready, simulated, until, withMlx } from './support.js'
+import { failure, INSTANT, longAnswer, M3_MAX, orderOf, type Ready, simulated, until, withMlx } from './support.js'
 
 const statsOf = ({ engine }: Ready) => engine.stats().models[0]
 
@@ -61,35 +61,20 @@ test('the batch grows with the demand, and the measured step times are there to 
 })
 
 describe('who goes first', () => {
-  /** Holds the only place, asks for all of these, and returns the order in which they ended. */
-  async function orderOf(asked: [string, GenerateOptions][]): Promise<string[]> {
-    const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
-    const first = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
-    await until(() => engine.stats().running === 1)
-    const order: string[] = []
-    const rest = asked.map(async ([name, options]) => {
-      await engine.generate({ model, prompt: name, maxTokens: 1 }, options)
-      order.push(name)
-    })
-    await until(() => engine.stats().queued === asked.length)
-    await Promise.all([first, ...rest])
-    return order
-  }
-
   test('urgent goes before default, and default before background', async () => {
-    const order = await orderOf([
-      ['background', { priority: 'background' }],
-      ['default', {}],
-      ['urgent', { priority: 'urgent' }],
-      ['second urgent', { priority: 'urgent' }],
-    ])
+    const order = await orderOf({
+      background: { priority: 'background' },
+      default: {},
+      urgent: { priority: 'urgent' },
+      'second urgent': { priority: 'urgent' },
+    })
     expect(order).toEqual(['urgent', 'second urgent', 'default', 'background'])
   })
 
   test('tenants take turns', async () => {
-    const many: [string, GenerateOptions][] = [1, 2, 3, 4].map(n => [`many ${n}`, { tenant: 'many' }])
-    const few: [string, GenerateOptions][] = [1, 2].map(n => [`few  ${n}`, { tenant: 'few' }])
-    const order = await orderOf([...many, ...few])
+    const many = Object.fromEntries([1, 2, 3, 4].map(n => [`many ${n}`, { tenant: 'many' }]))
+    const few = Object.fromEntries([1, 2].map(n => [`few  ${n}`, { tenant: 'few' }]))
+    const order = await orderOf({ ...many, ...few })
     expect(order).toEqual(['many 1', 'few  1', 'many 2', 'few  2', 'many 3', 'many 4'])
   })
 

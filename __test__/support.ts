@@ -3,7 +3,14 @@
 
 import { spawn } from 'node:child_process'
 import path from 'node:path'
-import { createEngine, type Engine, type EngineOptions, type Generation, type ModelHandle } from 'mlx-serving'
+import {
+  createEngine,
+  type Engine,
+  type EngineOptions,
+  type GenerateOptions,
+  type Generation,
+  type ModelHandle,
+} from 'mlx-serving'
 import { onTestFinished } from 'vitest'
 
 export const ROOT = path.join(__dirname, '..')
@@ -71,6 +78,24 @@ async function findLongAnswer(minTokens: number): Promise<LongAnswer> {
   } finally {
     await engine.dispose()
   }
+}
+
+/**
+ * The names of prompts in the order in which they ended, where all of them waited for the only place. Those whose names
+ * are as long as each other ask for the same.
+ */
+export async function orderOf(asked: Record<string, GenerateOptions>): Promise<string[]> {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const first = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
+  await until(() => engine.stats().running === 1)
+  const order: string[] = []
+  const rest = Object.entries(asked).map(async ([prompt, options]) => {
+    await engine.generate({ model, prompt, maxTokens: 1 }, options)
+    order.push(prompt)
+  })
+  await until(() => engine.stats().queued === rest.length)
+  await Promise.all([first, ...rest])
+  return order
 }
 
 /** Everything a generation streams, joined. */

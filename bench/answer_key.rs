@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mlx_serving::answers::{AnswerLog, Answers, Claim, Fingerprint, Finished, Settings, Stamps, Terms};
-use mlx_serving::request::{FinishReason, Priority, Request, RequestId, SamplingParams, StopRules};
+use mlx_serving::request::{FinishReason, Request, RequestId};
 
 const PROMPT_TOKENS: usize = 2_000;
 const NUM_ANSWERS: u32 = 10_000;
@@ -17,15 +17,9 @@ const NUM_LOOKS: u32 = 100_000;
 fn request(number: u32) -> Request {
     let mut prompt = vec![7; PROMPT_TOKENS];
     prompt[PROMPT_TOKENS - 1] = number;
-    Request {
-        prompt: prompt.into(),
-        sampling: SamplingParams::GREEDY,
-        logit_bias: [].into(),
-        stop: StopRules { max_tokens: 64, end_tokens: [0].into(), min_tokens: 0, stop_sequences: Vec::new() },
-        deadline: None,
-        priority: Priority::Default,
-        tenant: None,
-    }
+    let mut request = Request::of(prompt, 64);
+    request.stop.end_tokens = [0].into();
+    request
 }
 
 fn main() {

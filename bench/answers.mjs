@@ -4,13 +4,13 @@
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
-import { quiet } from '../tools/build/command.mjs'
 import { main } from '../tools/build/failure.mjs'
 import { bold } from '../tools/build/terminal.mjs'
 import { atMost, goal } from './goals.mjs'
+import { progress } from './progress.mjs'
 import { generator } from './prompts.mjs'
 import { printGoals, range, table } from './report.mjs'
-import { buildBench } from './sides.mjs'
+import { runBench } from './sides.mjs'
 import { quartiles } from './statistics.mjs'
 
 const off = { enabled: false }
@@ -28,7 +28,6 @@ const ZIPF = 1.1
 const BURST = 1000
 const MAX_TOKENS = 32
 
-const begin = performance.now()
 let numDistinct = 0
 
 await main(async () => {
@@ -40,9 +39,7 @@ await main(async () => {
   progress('hits from JavaScript')
   const hits = await measureHits()
   progress('keys')
-  const key = JSON.parse(
-    (await quiet(await buildBench('answer_key', ['--no-default-features']), [])).trim().split('\n').at(-1),
-  )
+  const key = await runBench('answer_key')
   console.log(`\n${bold('Shared against not shared')}: medians [quartiles] of ${pairs} pairs`)
   table(cells.map(row))
   const goals = [...cells.flatMap(goalsOf), ...overallGoals(hits, key)]
@@ -230,8 +227,4 @@ function overallGoals({ micros, firstChunkMs, dedup, promptCache }, { promptToke
     goal('repeated within a second: dedup hits', '> 0.5', [dedup, dedup, dedup], part => part > 0.5),
     goal('repeated later: prompt cache hits', '> 0.8', [promptCache, promptCache, promptCache], part => part > 0.8),
   ]
-}
-
-function progress(what) {
-  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
 }

@@ -12,9 +12,10 @@ import { atMost, goal } from './goals.mjs'
 import { startSide } from './job.mjs'
 import { measure } from './measure.mjs'
 import { modelFolder } from './models.mjs'
+import { progress } from './progress.mjs'
 import { environment, python } from './python.mjs'
 import { printGoals, range, table } from './report.mjs'
-import { buildBench, closeSides } from './sides.mjs'
+import { closeSides, runBench } from './sides.mjs'
 import { paired, quartiles, rateRatio } from './statistics.mjs'
 
 const ROWS = [1, 2, 4, 8, 16, 32]
@@ -28,8 +29,6 @@ const MOST_MICROS_PER_STEP = { 1: 20, 32: 60 }
 /** By side: the engine as it comes, and with products in one fixed shape. */
 const SIDES = { b: {}, d: { scheduler: { deterministic: true } } }
 
-const begin = performance.now()
-
 await main(async () => {
   const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
   await build()
@@ -38,9 +37,7 @@ await main(async () => {
   for (const model of values.models.split(','))
     cells.push(...(await measureModel(model, interpreter, Number(values.pairs))))
   progress('decisions')
-  const decisions = JSON.parse(
-    (await quiet(await buildBench('decisions', ['--no-default-features']), [])).trim().split('\n').at(-1),
-  )
+  const decisions = await runBench('decisions')
   progress(`nothing, for ${values.idle} s`)
   const idle = JSON.parse(await quiet(process.execPath, [at('bench', 'idle.mjs'), values.idle]))
   for (const model of new Set(cells.map(cell => cell.model))) {
@@ -132,7 +129,3 @@ const overallGoals = (decisions, idle) => [
   atMost(`decision p99 at ${decisions.running} running and ${decisions.queued} waiting, µs`, 100, decisions.p99),
   atMost(`${idle.seconds} s of doing nothing: CPU ms`, (5 * idle.seconds) / 60, idle.cpuMs),
 ]
-
-function progress(what) {
-  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
-}

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use mlx_serving::request::{Priority, Request, SamplingParams, SequenceId, StopRules};
+use mlx_serving::request::{Priority, Request, SequenceId};
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
 use mlx_serving::scheduler::{Config, Scheduler, WidthConfig};
 
@@ -16,13 +16,10 @@ const STEP: Duration = Duration::from_millis(10);
 
 fn request(id: u64) -> Request {
     Request {
-        prompt: vec![1; 100].into(),
-        sampling: SamplingParams::GREEDY,
-        logit_bias: [].into(),
-        stop: StopRules { max_tokens: NUM_RUNNING, end_tokens: [0].into(), min_tokens: 0, stop_sequences: Vec::new() },
         deadline: Some(Instant::now() + Duration::from_secs(36_000 + id % 1_000)),
         priority: [Priority::Default, Priority::Background, Priority::Urgent][usize::try_from(id % 3).unwrap_or(0)],
         tenant: Some(format!("tenant {}", id % 17).into()),
+        ..Request::of(vec![1; 100], NUM_RUNNING)
     }
 }
 

@@ -10,11 +10,10 @@ import { goalsOf, zeroCostGoals } from './goals.mjs'
 import { measure } from './measure.mjs'
 import { modelFolder } from './models.mjs'
 import { readOptions } from './options.mjs'
+import { progress } from './progress.mjs'
 import { python } from './python.mjs'
 import { compare, printCells, printGoals, summarize } from './report.mjs'
 import { buildBench, closeSides, openSides } from './sides.mjs'
-
-const begin = performance.now()
 
 await main(async () => {
   const options = readOptions(process.argv.slice(2))
@@ -58,8 +57,4 @@ function result(cells, goals, zeroCost) {
     goals,
     zeroCost,
   }
-}
-
-function progress(what) {
-  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
 }

@@ -10,6 +10,7 @@ import { goal } from './goals.mjs'
 import { startSide } from './job.mjs'
 import { measure } from './measure.mjs'
 import { modelFolder } from './models.mjs'
+import { progress } from './progress.mjs'
 import { environment, python } from './python.mjs'
 import { printGoals, range, table } from './report.mjs'
 import { paired, rateRatio } from './statistics.mjs'
@@ -33,8 +34,6 @@ const FEATURES = {
   'logit bias': { temperature: 0, ...BIAS },
   all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
 }
-const begin = performance.now()
-
 await main(async () => {
   const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
   await build()
@@ -77,8 +76,4 @@ async function measureModel(model, interpreter, rows, pairs) {
 /** An object with the same keys and other values. */
 function mapped(object, change) {
   return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]))
-}
-
-function progress(what) {
-  console.error(`[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`)
 }

@@ -7,6 +7,7 @@ import { build } from '../tools/build/build.mjs'
 import { lines } from '../tools/build/command.mjs'
 import { main } from '../tools/build/failure.mjs'
 import { at } from '../tools/build/repository.mjs'
+import { progress } from './progress.mjs'
 import { goalsOf } from './serving/goals.mjs'
 import { plotsOf } from './serving/plots.mjs'
 import { printReport } from './serving/report.mjs'
@@ -16,8 +17,6 @@ const FLAGS = {
   quick: { type: 'boolean', default: false },
   plots: { type: 'boolean', default: false },
 }
-
-const begin = performance.now()
 
 await main(async () => {
   const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
@@ -52,9 +51,4 @@ function writePlots(cells) {
   mkdirSync(folder, { recursive: true })
   for (const [name, svg] of plotsOf(cells)) writeFileSync(`${folder}/${name}.svg`, svg)
   progress('docs/serving: plots written')
-}
-
-function progress(what) {
-  const line = `[${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s] ${what}`
-  process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}` : `${line}\n`)
 }

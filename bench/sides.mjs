@@ -2,6 +2,7 @@
 // libraries; what a side does is in its own file.
 
 import { cargoRelease } from '../tools/build/cargo.mjs'
+import { quiet } from '../tools/build/command.mjs'
 import { Failure } from '../tools/build/failure.mjs'
 import { at, platform } from '../tools/build/repository.mjs'
 import { startSide } from './job.mjs'
@@ -33,4 +34,10 @@ export async function buildBench(name, features = []) {
   await cargoRelease(['bench', '--bench', name, ...features, '--no-run'], note)
   if (program) return program
   throw new Failure(`cargo did not say where it put the bench ${name}.`)
+}
+
+/** Builds a bench of the pure core, runs it, and returns what its last line says. */
+export async function runBench(name) {
+  const printed = await quiet(await buildBench(name, ['--no-default-features']), [])
+  return JSON.parse(printed.trim().split('\n').at(-1))
 }

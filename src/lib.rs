@@ -6,7 +6,7 @@
 //! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
 //! * [`answers`]: the same work is not done twice: keys, the log a generation appends to, its readers, kept answers.
-//!   [`clock`]: where the time comes from.
+//!   [`clock`]: where the time comes from. `lock`: how a mutex is taken.
 //! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences.
 //! * [`executor`]: does what a plan says. `sim` is a simulated device, `mlx` the only room that names `mlx_rs`.
 //! * [`hub`]: finds and validates model folders.
@@ -41,6 +41,7 @@ pub mod engine;
 pub mod error;
 pub mod executor;
 pub mod hub;
+mod lock;
 pub mod request;
 pub mod scheduler;
 pub mod text;

@@ -124,6 +124,20 @@ pub struct Request {
 }
 
 impl Request {
+    /// The greedy continuation of a prompt, which nothing ends before so many tokens.
+    pub fn of(prompt: impl Into<Arc<[TokenId]>>, max_tokens: usize) -> Self {
+        let (end_tokens, stop_sequences) = (Arc::default(), Vec::new());
+        Self {
+            prompt: prompt.into(),
+            sampling: SamplingParams::GREEDY,
+            logit_bias: Arc::default(),
+            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
+            deadline: None,
+            priority: Priority::Default,
+            tenant: None,
+        }
+    }
+
     /// The most positions this request can come to occupy in the KV cache.
     pub fn max_positions(&self) -> usize {
         self.prompt.len() + self.stop.max_tokens

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mlx_serving::request::{Priority, Request, SamplingParams, SequenceId, StopRules};
+use mlx_serving::request::{Request, SequenceId};
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
 use mlx_serving::scheduler::{Config, Decision, Scheduler, Status, WidthConfig};
 
@@ -34,13 +34,9 @@ static ALLOCATOR: Counting = Counting;
 
 fn request() -> Request {
     Request {
-        prompt: vec![1; 100].into(),
-        sampling: SamplingParams::GREEDY,
-        logit_bias: [].into(),
-        stop: StopRules { max_tokens: 2_000, end_tokens: [0].into(), min_tokens: 0, stop_sequences: Vec::new() },
         deadline: Some(Instant::now() + Duration::from_hours(1)),
-        priority: Priority::Default,
         tenant: Some("somebody".into()),
+        ..Request::of(vec![1; 100], 2_000)
     }
 }
 

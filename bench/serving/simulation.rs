@@ -13,7 +13,7 @@ use mlx_serving::error::Result;
 use mlx_serving::executor::sim::{Profile, Script, SimBackend};
 use mlx_serving::executor::{Backend, Executor};
 use mlx_serving::hub;
-use mlx_serving::request::{Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
+use mlx_serving::request::{Request, SequenceId, TokenId};
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
 use mlx_serving::scheduler::{Decision, KvLimit, Reason, Scheduler, Tier};
 
@@ -174,21 +174,9 @@ impl Simulation {
     fn submit(&mut self, place: usize) {
         let job = self.ledger.job(place);
         let ends_by_length = !matches!(self.setup.lengths, Lengths::Chat | Lengths::ShortAndLong);
-        let stop = StopRules {
-            max_tokens: if ends_by_length { job.num_answer } else { MAX_TOKENS },
-            end_tokens: [END].into(),
-            min_tokens: 0,
-            stop_sequences: Vec::new(),
-        };
-        let request = Request {
-            prompt: vec![WORD; job.num_prompt].into(),
-            sampling: SamplingParams::GREEDY,
-            logit_bias: [].into(),
-            stop,
-            deadline: None,
-            priority: Priority::Default,
-            tenant: None,
-        };
+        let max_tokens = if ends_by_length { job.num_answer } else { MAX_TOKENS };
+        let mut request = Request::of(vec![WORD; job.num_prompt], max_tokens);
+        request.stop.end_tokens = [END].into();
         self.scheduler.add(SequenceId(place as u64), request, self.clock.now());
     }
 

@@ -2,13 +2,14 @@
 //! sleeps while nothing changes: writing waits for a disk, and nothing else does.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::error::{Code, Error, Result};
+use crate::lock::lock;
 
 use super::file::{self, Found};
 use super::kept::Answers;
@@ -94,8 +95,4 @@ impl Writer {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,12 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+
+use crate::lock::lock;
 
 use super::Settings;
 use super::key::{Fingerprint, Key};
@@ -127,7 +129,7 @@ impl Store {
     }
 
     fn keep_recent(&self, key: Key) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         recent.push_back(key);
         while recent.len() > self.settings.dedup.max_entries {
             recent.pop_front().inspect(|oldest| self.cache.invalidate(oldest));

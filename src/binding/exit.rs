@@ -6,11 +6,12 @@
 //!    before the wake function goes. Node does not run them on `process.exit()` of the main thread.
 //! 3. `exit()` called by native code, with neither: libc's `atexit`, the last resort.
 
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Once, OnceLock, Weak};
 
 use napi::Env;
 
 use crate::engine::Engine;
+use crate::lock::lock;
 
 type Slot = OnceLock<Arc<Engine>>;
 
@@ -26,7 +27,7 @@ pub(super) fn stop_at_exit(env: Env, slot: &Arc<Slot>) -> napi::Result<()> {
         // Where registering fails, the other two ways remain.
         unsafe { libc::atexit(stop_all) };
     });
-    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut live = lock(&LIVE);
     live.retain(|slot| slot.strong_count() > 0);
     live.push(Arc::downgrade(slot));
     env.add_env_cleanup_hook(Arc::downgrade(slot), |slot| stop(&slot))?;
@@ -34,7 +35,7 @@ pub(super) fn stop_at_exit(env: Env, slot: &Arc<Slot>) -> napi::Result<()> {
 }
 
 extern "C" fn stop_all() {
-    let live = std::mem::take(&mut *LIVE.lock().unwrap_or_else(PoisonError::into_inner));
+    let live = std::mem::take(&mut *lock(&LIVE));
     live.iter().for_each(stop);
 }
 

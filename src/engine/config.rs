@@ -76,8 +76,7 @@ fn shared(settings: &config::Scheduler) -> scheduler::Config {
     let tune = &settings.auto_tune;
     let tune = tune.enabled.then_some(TuneConfig {
         min: tune.min_batch,
-        // Whoever begins with more means that there may be more.
-        max: tune.max_batch.max(settings.batch_size),
+        max: tune.max_batch,
         ema_alpha: tune.ema_alpha,
         interval: count(tune.interval),
     });

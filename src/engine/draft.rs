@@ -156,16 +156,16 @@ impl ModelRules {
     }
 
     fn sampling(&self, draft: &Draft) -> SamplingParams {
-        let SamplingParams { presence_penalty, frequency_penalty, repetition_context, .. } = SamplingParams::GREEDY;
+        let defaults = &self.defaults;
         SamplingParams {
-            temperature: draft.temperature.unwrap_or(self.defaults.temperature),
-            top_p: draft.top_p.unwrap_or(self.defaults.top_p),
-            top_k: draft.top_k.unwrap_or(self.defaults.top_k),
-            min_p: draft.min_p.unwrap_or(self.defaults.min_p),
-            repetition_penalty: draft.repetition_penalty.unwrap_or(self.defaults.repetition_penalty),
-            repetition_context: draft.repetition_context.unwrap_or(repetition_context),
-            presence_penalty: draft.presence_penalty.unwrap_or(presence_penalty),
-            frequency_penalty: draft.frequency_penalty.unwrap_or(frequency_penalty),
+            temperature: draft.temperature.unwrap_or(defaults.temperature),
+            top_p: draft.top_p.unwrap_or(defaults.top_p),
+            top_k: draft.top_k.unwrap_or(defaults.top_k),
+            min_p: draft.min_p.unwrap_or(defaults.min_p),
+            repetition_penalty: draft.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+            repetition_context: draft.repetition_context.unwrap_or(defaults.repetition_context),
+            presence_penalty: draft.presence_penalty.unwrap_or(defaults.presence_penalty),
+            frequency_penalty: draft.frequency_penalty.unwrap_or(defaults.frequency_penalty),
             seed: draft.seed.unwrap_or_else(random_seed),
         }
     }
@@ -202,7 +202,7 @@ impl ModelRules {
     /// What could never fit the memory is refused before it waits for it.
     fn check_memory(&self, request: &Request) -> Result<()> {
         let Some(kv) = self.kv else { return Ok(()) };
-        let positions = request.max_positions().next_multiple_of(kv.block.max(1)) as u64;
+        let positions = kv.whole_blocks(request.max_positions()) as u64;
         let needed = positions.saturating_mul(kv.bytes_per_position);
         if needed <= kv.bytes {
             return Ok(());

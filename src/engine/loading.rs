@@ -8,11 +8,12 @@ use std::thread::Builder;
 
 use crate::error::{Code, Error, Result};
 use crate::hub;
+use crate::lock::lock;
 use crate::text::ModelText;
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
 use super::draft::ModelRules;
-use super::{Engine, ModelInfo, core, lock};
+use super::{Engine, ModelInfo, core};
 
 /// A model whose folder was read, on its way to the engine thread.
 struct ReadModel {

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use crate::answers::{
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
+use crate::lock::lock;
 use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
 use crate::text::{ModelText, TextThread};
 
@@ -385,9 +386,4 @@ fn give<T>(reply: &Mutex<Option<Reply<T>>>, result: Result<T>) {
     if let Some(reply) = lock(reply).take() {
         reply.send(result);
     }
-}
-
-/// Nothing done under these locks can panic half-way, so a poisoned one is still sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

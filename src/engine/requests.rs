@@ -2,9 +2,10 @@
 //! leave) against the request's way through the text thread, so that neither can overtake the other.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use crate::answers::ReaderId;
+use crate::lock::lock;
 
 /// Requests that a caller may still cancel or leave.
 #[derive(Debug, Default)]
@@ -31,13 +32,13 @@ pub(super) enum Ready {
 
 impl Requests {
     pub(super) fn add(&self, reader: ReaderId) {
-        self.lock().insert(reader, Stage::Preparing { is_cancelled: false });
+        lock(&self.0).insert(reader, Stage::Preparing { is_cancelled: false });
     }
 
     /// The prompt is ready: calls `pass_on` unless the caller does not want it any more. The lock is held meanwhile, so a
     /// later cancel follows the submission on its way to the engine thread.
     pub(super) fn ready(&self, reader: ReaderId, pass_on: impl FnOnce()) -> Ready {
-        let mut requests = self.lock();
+        let mut requests = lock(&self.0);
         match requests.get_mut(&reader) {
             None => Ready::Abandoned,
             Some(Stage::Preparing { is_cancelled: true }) => Ready::Cancelled,
@@ -51,7 +52,7 @@ impl Requests {
 
     /// The caller wants the end: calls `tell` if the engine thread has the request, else notes it.
     pub(super) fn cancel(&self, reader: ReaderId, tell: impl FnOnce()) {
-        match self.lock().get_mut(&reader) {
+        match lock(&self.0).get_mut(&reader) {
             Some(Stage::PassedOn) => tell(),
             Some(Stage::Preparing { is_cancelled }) => *is_cancelled = true,
             None => {}
@@ -60,13 +61,8 @@ impl Requests {
 
     /// Forgets a reader; calls `tell` if the engine thread has its request.
     pub(super) fn remove(&self, reader: ReaderId, tell: impl FnOnce()) {
-        if let Some(Stage::PassedOn) = self.lock().remove(&reader) {
+        if let Some(Stage::PassedOn) = lock(&self.0).remove(&reader) {
             tell();
         }
-    }
-
-    /// Nothing done under this lock can panic half-way, so a poisoned one is still sound.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ReaderId, Stage>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

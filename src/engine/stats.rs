@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::answers::{Answers, Close, Counts};
 use crate::error::Code;
+use crate::lock::lock;
 use crate::request::FinishReason;
 use crate::scheduler::{AdmissionRecord, Load, Scheduler, Status};
 
@@ -206,9 +207,4 @@ fn tell(record: &AdmissionRecord) {
     let AdmissionRecord { sequence, reason, waited, depth, tier } = *record;
     let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
     tracing::debug!(target: "mlx_serving::scheduler", %sequence, ?reason, waited_us, depth, ?tier, "admitted");
-}
-
-/// Nothing done under these locks can panic half-way, so a poisoned one is still sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

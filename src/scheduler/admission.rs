@@ -6,12 +6,12 @@ use crate::request::SequenceId;
 
 use super::status::AdmissionRecord;
 use super::window::{Reason, Waiting};
-use super::{RESIDENT_PER_ROW, Scheduler};
+use super::{RESIDENT_PER_ROW, Scheduler, Sequence};
 
 impl Scheduler {
     /// Admits whom it can. An error is the end of the window for which an idle engine waits.
     pub(super) fn admit(&mut self, now: Instant, num_coming: usize) -> Result<(), Instant> {
-        let num_active = self.running.iter().filter(|sequence| sequence.parked_at.is_none()).count();
+        let num_active = self.active().count();
         let limit = self.width.limit();
         let num_resident = (limit * RESIDENT_PER_ROW).saturating_sub(self.running.len());
         let num_free = limit.saturating_sub(num_active).min(num_resident);
@@ -65,8 +65,7 @@ impl Scheduler {
     /// Whether prompts wait for more places to become free, so that they can be read together: only where more wait than
     /// places are free, so that somebody has to wait anyway, and for no longer than that many ends take.
     fn holds_joins(&self, num_free: usize) -> bool {
-        let is_reading = self.running.iter().any(|sequence| sequence.parked_at.is_none() && sequence.is_prefilling());
-        if is_reading || self.queue.has_urgent() || self.queue.len() <= num_free {
+        if self.active().any(Sequence::is_prefilling) || self.queue.has_urgent() || self.queue.len() <= num_free {
             return false;
         }
         let limit = self.width.limit();
@@ -77,18 +76,18 @@ impl Scheduler {
     /// Whether the memory holds who is next, and for everybody who runs another block.
     fn next_fits(&self) -> bool {
         let Some(next) = self.queue.peek() else { return false };
-        let (mut held, mut num_resident) = (self.kv.held(next), 0);
-        for sequence in self.running.iter().filter(|sequence| sequence.parked_at.is_none()) {
-            held += self.kv.held(sequence);
-            num_resident += 1;
-        }
-        held += self.parked_positions();
-        num_resident == 0 || self.kv.fits(held + num_resident * self.kv.whole_blocks(1))
+        let (num_active, block) = (self.active().count(), self.kv.whole_blocks(1));
+        num_active == 0 || self.kv.fits(self.kv.held(next) + self.positions_held() + num_active * block)
     }
 
-    fn parked_positions(&self) -> usize {
-        let parked = self.running.iter().filter(|sequence| sequence.parked_at.is_some() && sequence.is_on_device());
-        parked.map(|sequence| self.kv.held(sequence)).sum()
+    /// Who holds KV, or will with the next step: parked ones only as long as it was not taken from them.
+    fn holders(&self) -> impl Iterator<Item = &Sequence> {
+        self.running.iter().filter(|sequence| !sequence.is_parked() || sequence.is_on_device())
+    }
+
+    /// Positions that all of them hold.
+    fn positions_held(&self) -> usize {
+        self.holders().map(|sequence| self.kv.held(sequence)).sum()
     }
 
     /// Takes KV back until what runs fits: first from the parked, then from the least urgent, of these from the one that
@@ -101,13 +100,11 @@ impl Scheduler {
 
     /// Who gives memory back next; nobody while everything fits, or when only one holds any.
     fn victim(&self) -> Option<SequenceId> {
-        let holds = |sequence: &&super::Sequence| sequence.parked_at.is_none() || sequence.is_on_device();
-        let holders = || self.running.iter().filter(holds);
-        if self.kv.fits(holders().map(|sequence| self.kv.held(sequence)).sum()) || holders().count() <= 1 {
+        if self.kv.fits(self.positions_held()) || self.holders().count() <= 1 {
             return None;
         }
-        holders()
-            .max_by_key(|sequence| (sequence.parked_at.is_some(), sequence.priority, sequence.arrived, sequence.id))
+        self.holders()
+            .max_by_key(|sequence| (sequence.is_parked(), sequence.priority, sequence.arrived, sequence.id))
             .map(|sequence| sequence.id)
     }
 
@@ -116,7 +113,7 @@ impl Scheduler {
         self.counters.preemptions += 1;
         self.running[index].restart();
         self.release.push(id);
-        if self.running[index].parked_at.is_none() {
+        if !self.running[index].is_parked() {
             let sequence = self.running.remove(index);
             self.queue.give_back(sequence, now);
         }

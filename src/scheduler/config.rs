@@ -63,7 +63,7 @@ pub struct WidthConfig {
 pub struct TuneConfig {
     /// It never falls below.
     pub min: usize,
-    /// It never rises above.
+    /// It never rises above, or above `start` where that is more.
     pub max: usize,
     /// Weight of a new sample of a step time.
     pub ema_alpha: f64,
@@ -82,8 +82,22 @@ pub struct KvLimit {
     pub block: usize,
 }
 
+impl KvLimit {
+    /// So many positions in whole blocks.
+    pub fn whole_blocks(&self, num_positions: usize) -> usize {
+        num_positions.next_multiple_of(self.block.max(1))
+    }
+
+    /// Positions that fit, in whole blocks.
+    pub fn capacity(&self) -> usize {
+        let block = self.block.max(1) as u64;
+        let positions = self.bytes / self.bytes_per_position.max(1) / block * block;
+        usize::try_from(positions).unwrap_or(usize::MAX)
+    }
+}
+
 impl WidthConfig {
-    /// The most rows a step can come to have.
+    /// The most rows a step can come to have. Whoever begins with more than `max` means that there may be more.
     pub fn ceiling(&self) -> usize {
         self.tune.map_or(self.start, |tune| tune.max.max(self.start))
     }

@@ -13,12 +13,7 @@ pub(super) struct KvBudget {
 
 impl KvBudget {
     pub(super) fn new(limit: Option<KvLimit>) -> Self {
-        let positions = |limit: KvLimit| {
-            let block = limit.block.max(1) as u64;
-            limit.bytes / limit.bytes_per_position.max(1) / block * block
-        };
-        let capacity = limit.map_or(usize::MAX, |limit| usize::try_from(positions(limit)).unwrap_or(usize::MAX));
-        Self { limit, capacity }
+        Self { limit, capacity: limit.map_or(usize::MAX, |limit| limit.capacity()) }
     }
 
     /// What a sequence holds after its next step, in positions of whole blocks.
@@ -28,7 +23,7 @@ impl KvBudget {
 
     /// So many positions in whole blocks.
     pub(super) fn whole_blocks(&self, num_positions: usize) -> usize {
-        num_positions.next_multiple_of(self.limit.map_or(1, |limit| limit.block.max(1)))
+        self.limit.map_or(num_positions, |limit| limit.whole_blocks(num_positions))
     }
 
     /// Whether so many positions fit.

@@ -273,7 +273,7 @@ impl Scheduler {
 
     /// How full the scheduler is.
     pub fn load(&self) -> Load {
-        let num_parked = self.running.iter().filter(|sequence| sequence.parked_at.is_some()).count();
+        let num_parked = self.running.len() - self.active().count();
         Load { num_queued: self.queue.len(), num_running: self.running.len(), num_parked }
     }
 
@@ -321,6 +321,11 @@ impl Scheduler {
     fn is_hopeless(&self, sequence: &Sequence, now: Instant) -> bool {
         let prompt = self.prefill.cost(sequence.num_known());
         sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)
+    }
+
+    /// Those that take part in steps.
+    fn active(&self) -> impl Iterator<Item = &Sequence> {
+        self.running.iter().filter(|sequence| !sequence.is_parked())
     }
 
     fn running_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {

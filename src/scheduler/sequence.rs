@@ -128,9 +128,14 @@ impl Sequence {
         self.num_fed < self.known.len()
     }
 
+    /// Whether it is left out of plans because its reader is behind.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked_at.is_some()
+    }
+
     /// Whether another step has anything to do, as far as is known before tokens in flight are read.
     pub(super) fn wants_step(&self) -> bool {
-        self.parked_at.is_none() && (self.is_prefilling() || self.num_drawn_total() < self.stop.max_tokens)
+        !self.is_parked() && (self.is_prefilling() || self.num_drawn_total() < self.stop.max_tokens)
     }
 
     /// The next row, which is then counted as fed: its share of prompt tokens, or the token drawn last.

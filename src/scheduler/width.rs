@@ -35,7 +35,7 @@ struct Known {
 impl Width {
     pub(super) fn new(config: WidthConfig) -> Self {
         let alpha = config.tune.map_or(0.3, |tune| tune.ema_alpha);
-        let limit = config.tune.map_or(config.start, |tune| config.start.clamp(tune.min, tune.max.max(tune.min)));
+        let limit = config.tune.map_or(config.start, |tune| config.start.max(tune.min));
         Self { config, limit, curve: Curve::by_size(alpha), num_full: 0, num_changes: 0 }
     }
 
@@ -72,7 +72,7 @@ impl Width {
         if self.num_full >= tune.interval || self.num_changes == 0 {
             self.num_full = 0;
             self.curve.forget(FORGET_AFTER);
-            self.move_to(self.better(tune.min, tune.max));
+            self.move_to(self.better(tune.min, self.config.ceiling()));
         }
     }
 

@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
+use crate::lock::lock;
 
 /// With this many jobs that did not end, none is accepted until one of them does.
 pub const MAX_STUCK_JOBS: usize = 4;
@@ -299,10 +300,6 @@ fn spawn(name: String, stack: usize, body: impl FnOnce() + Send + 'static) -> Re
 /// Runs a caller's code; a panic in it is none of ours, and must not end a thread that others need.
 fn quietly(work: impl FnOnce()) {
     drop(catch_unwind(AssertUnwindSafe(work)));
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn too_many_stuck() -> Error {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::answers::{Answers, Claim, Dedup, Fingerprint, LayerCounts, PromptCache, Settings, Terms, Way};
-use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules};
+use crate::request::{Request, SamplingParams, Sharing};
 
 use super::{finished, log};
 
@@ -27,16 +27,7 @@ fn prompt_cache() -> PromptCache {
 }
 
 fn claim_of(model: Fingerprint, prompt: u32, sampling: SamplingParams) -> Claim {
-    let stop = StopRules { max_tokens: 9, end_tokens: [].into(), min_tokens: 0, stop_sequences: Vec::new() };
-    let request = Request {
-        prompt: [prompt].into(),
-        sampling,
-        logit_bias: [].into(),
-        stop,
-        deadline: None,
-        priority: Priority::Default,
-        tenant: None,
-    };
+    let request = Request { sampling, ..Request::of([prompt], 9) };
     Claim::new(model, &request, &Terms { sharing: Sharing::Force, ..Terms::default() }).expect("forced")
 }
 

@@ -15,7 +15,7 @@ use crate::engine::permit::Permits;
 use crate::error::{Code, Error};
 use crate::executor::sim::{Profile, Script, SimBackend};
 use crate::hub::{self, ModelFolder};
-use crate::request::{Priority, Request, RequestId, SamplingParams, SequenceId, Sharing, StopRules, Summary, TokenId};
+use crate::request::{Priority, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
 use crate::scheduler::{self, WindowConfig};
 use crate::text::ModelText;
 
@@ -145,20 +145,13 @@ impl Stage {
         self.num_submitted += 1;
         let seed = ask.seed.unwrap_or(number);
         let temperature = if ask.seed.is_some() || ask.sharing == Sharing::Force { 1.0 } else { 0.0 };
-        let request = Request {
-            prompt: [ask.prompt].into(),
+        let mut request = Request {
             sampling: SamplingParams { temperature, seed, ..SamplingParams::GREEDY },
-            stop: StopRules {
-                max_tokens: NUM_TOKENS,
-                end_tokens: [0].into(),
-                min_tokens: 0,
-                stop_sequences: Vec::new(),
-            },
-            logit_bias: [].into(),
             deadline: ask.timeout.map(|timeout| self.now() + timeout),
             priority: ask.priority,
-            tenant: None,
+            ..Request::of([ask.prompt], NUM_TOKENS)
         };
+        request.stop.end_tokens = [0].into();
         let terms = Terms { sharing: ask.sharing, salt: ask.salt.map(Arc::from), is_seeded: ask.seed.is_some() };
         let claim = Claim::new(self.fingerprint, &request, &terms);
         let log = Arc::new(AnswerLog::new(RequestId(number.to_string().into())));

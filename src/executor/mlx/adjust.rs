@@ -10,11 +10,14 @@ use mlx_rs::ops::{add, divide, eq, lt, multiply, select, subtract};
 use super::failure::Mlx;
 use crate::request::{SamplingParams, TokenId};
 
+/// Tokens of a row with a number for each.
+type Pairs = Vec<(TokenId, f32)>;
+
 /// What is changed about one row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Adjustment {
     /// Added to logits; no token twice.
-    pub(super) bias: Vec<(TokenId, f32)>,
+    pub(super) bias: Pairs,
     /// The last tokens that are known, as far as they are recent; empty where repetition costs nothing.
     pub(super) recent: Vec<TokenId>,
     /// How often each token of the answer was said, as far as it is known.
@@ -22,13 +25,6 @@ pub(super) struct Adjustment {
     /// Whether another token was drawn that is not among them.
     pub(super) has_unread: bool,
     pub(super) params: SamplingParams,
-}
-
-impl Adjustment {
-    /// Whether nothing is changed.
-    pub(super) fn is_none(&self) -> bool {
-        self.bias.is_empty() && !self.params.penalizes()
-    }
 }
 
 /// The adjusted logits, [r, vocab] f32. `last` is [r, 1] u32: the token each row drew last, which counts where it is not
@@ -51,41 +47,31 @@ pub(super) fn adjust(logits: &Array, rows: &[Adjustment], last: Option<&Array>) 
 }
 
 /// What presence and frequency take from each token that was said.
-fn costs_of_said(row: &Adjustment) -> Vec<(TokenId, f32)> {
+fn costs_of_said(row: &Adjustment) -> Pairs {
     let SamplingParams { presence_penalty, frequency_penalty, .. } = row.params;
     row.said.iter().map(|&(token, times)| (token, -(presence_penalty + frequency_penalty * times as f32))).collect()
 }
 
 /// Adds a value to the logits of some tokens of each row.
-fn add_pairs(logits: &Array, rows: &[Adjustment], pairs: impl Fn(&Adjustment) -> Vec<(TokenId, f32)>) -> Mlx<Array> {
+fn add_pairs(logits: &Array, rows: &[Adjustment], pairs: impl Fn(&Adjustment) -> Pairs) -> Mlx<Array> {
     let pairs: Vec<_> = rows.iter().map(pairs).collect();
-    // A row with fewer says its first again, which writes the same value; a row without adds nothing to token 0.
-    let filling = |row: &Vec<(TokenId, f32)>| row.first().copied().unwrap_or((0, 0.0));
-    let (filled, shape) = matrix(&pairs, |row, at| row.get(at).copied().unwrap_or_else(|| filling(row)));
-    let (tokens, values): (Vec<TokenId>, Vec<f32>) = filled.into_iter().unzip();
-    let (tokens, values) = (Array::from_slice(&tokens, &shape), Array::from_slice(&values, &shape));
+    let Some((tokens, values)) = columns(&pairs, 0.0) else { return Ok(logits.clone()) };
     let changed = add(logits.take_along_axis(&tokens, 1)?, values)?;
     logits.put_along_axis(&tokens, changed, 1)
 }
 
 /// Positive logits of recent tokens are divided, negative ones multiplied (Keskar et al., 2019).
 fn penalize_repetition(logits: &Array, rows: &[Adjustment], last: Option<&Array>) -> Mlx<Array> {
-    let recent: Vec<Vec<_>> = rows
-        .iter()
-        .map(|row| row.recent.iter().map(|token| (*token, row.params.repetition_penalty)).collect())
-        .collect();
-    let filling = |row: &Vec<(TokenId, f32)>| row.first().copied().unwrap_or((0, 1.0));
-    let (filled, shape) = matrix(&recent, |row, at| row.get(at).copied().unwrap_or_else(|| filling(row)));
-    let mut logits = logits.clone();
-    if !filled.is_empty() {
-        let (tokens, penalties): (Vec<TokenId>, Vec<f32>) = filled.into_iter().unzip();
-        let penalties = Array::from_slice(&penalties, &shape);
-        logits = penalize_at(&logits, &Array::from_slice(&tokens, &shape), &penalties)?;
-    }
+    let of_row = |row: &Adjustment| row.recent.iter().map(|token| (*token, row.params.repetition_penalty)).collect();
+    let recent: Vec<Pairs> = rows.iter().map(of_row).collect();
+    let logits = match columns(&recent, 1.0) {
+        Some((tokens, penalties)) => penalize_at(logits, &tokens, &penalties)?,
+        None => logits.clone(),
+    };
     let Some(last) = last else { return Ok(logits) };
     // A token that is recent already was penalized with the others.
     let penalty = column(rows, |row| if row.has_unread { row.params.repetition_penalty } else { 1.0 });
-    let known = among(last, &recent, |(token, _)| *token)?;
+    let known = among(last, &recent)?;
     penalize_at(&logits, last, &select(known, Array::from_f32(1.0), penalty)?)
 }
 
@@ -102,30 +88,41 @@ fn penalize_unread(logits: &Array, rows: &[Adjustment], last: &Array) -> Mlx<Arr
     let frequency = column(rows, |row| counts(row, row.params.frequency_penalty));
     let presence = column(rows, |row| counts(row, row.params.presence_penalty));
     let said: Vec<_> = rows.iter().map(|row| row.said.clone()).collect();
-    let is_new = select(among(last, &said, |(token, _)| *token)?, Array::from_f32(0.0), presence)?;
+    let is_new = select(among(last, &said)?, Array::from_f32(0.0), presence)?;
     let changed = subtract(subtract(logits.take_along_axis(last, 1)?, frequency)?, is_new)?;
     logits.put_along_axis(last, changed, 1)
 }
 
 /// Whether each row's last token is one of its own in `rows`, [r, 1].
-fn among<T>(last: &Array, rows: &[Vec<T>], token: impl Fn(&T) -> TokenId) -> Mlx<Array> {
+fn among<T>(last: &Array, rows: &[Vec<(TokenId, T)>]) -> Mlx<Array> {
     // No token has the largest number: a vocabulary is smaller. One column at least, so that there is something to ask.
-    let width = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
-    let mut tokens = Vec::with_capacity(rows.len() * width);
-    for row in rows {
-        tokens.extend((0..width).map(|at| row.get(at).map_or(TokenId::MAX, &token)));
-    }
-    eq(Array::from_slice(&tokens, &[rows_of(rows.len()), rows_of(width)]), last)?.any_axis(1, true)
+    let width = longest(rows).max(1);
+    let tokens: Vec<TokenId> = filled(rows, width, |row, at| row.get(at).map_or(TokenId::MAX, |(token, _)| *token));
+    eq(Array::from_slice(&tokens, &shape(rows, width)), last)?.any_axis(1, true)
 }
 
-/// The entries of a [r, longest] matrix and its shape; what stands where a row is shorter is the caller's to say.
-fn matrix<T, E>(rows: &[Vec<T>], entry: impl Fn(&Vec<T>, usize) -> E) -> (Vec<E>, [i32; 2]) {
-    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let mut entries = Vec::with_capacity(rows.len() * width);
-    for row in rows {
-        entries.extend((0..width).map(|at| entry(row, at)));
-    }
-    (entries, [rows_of(rows.len()), rows_of(width)])
+/// Tokens and values as two [r, longest] matrices; `None` where no row has any. A row with fewer says its first again,
+/// which writes the same; a row without any changes nothing about token 0, given the value that does nothing.
+fn columns(rows: &[Pairs], nothing: f32) -> Option<(Array, Array)> {
+    let width = longest(rows);
+    let pair = |row: &Pairs, at| row.get(at).or(row.first()).copied().unwrap_or((0, nothing));
+    let (tokens, values): (Vec<TokenId>, Vec<f32>) = filled(rows, width, pair).into_iter().unzip();
+    let array = shape(rows, width);
+    (width > 0).then(|| (Array::from_slice(&tokens, &array), Array::from_slice(&values, &array)))
+}
+
+/// The entries of a matrix, row by row; what stands where a row is shorter is the caller's to say.
+fn filled<T, E>(rows: &[Vec<T>], width: usize, entry: impl Fn(&Vec<T>, usize) -> E) -> Vec<E> {
+    let entry = &entry;
+    rows.iter().flat_map(|row| (0..width).map(move |at| entry(row, at))).collect()
+}
+
+fn longest<T>(rows: &[Vec<T>]) -> usize {
+    rows.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+fn shape<T>(rows: &[Vec<T>], width: usize) -> [i32; 2] {
+    [rows_of(rows.len()), rows_of(width)]
 }
 
 /// [r, 1]

@@ -155,8 +155,7 @@ impl MlxExecutor {
         let mut adjusted = Adjusted::default();
         for (place, row) in plan.rows.iter().filter(|row| row.sample).enumerate() {
             let sequence = self.sequences.get(row.sequence)?;
-            let adjustment = sequence.adjustment(row.start + row.len());
-            if !adjustment.is_none() {
+            if let Some(adjustment) = sequence.adjustment(row.start + row.len()) {
                 adjusted.places.push(place);
                 adjusted.last.push(sequence.last());
                 adjusted.rows.push(adjustment);

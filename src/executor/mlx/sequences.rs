@@ -162,20 +162,24 @@ impl Sequence {
         }
     }
 
-    /// What is changed about the logits from which the token at `position` is drawn.
-    pub(super) fn adjustment(&self, position: usize) -> Adjustment {
+    /// What is changed about the logits from which the token at `position` is drawn, if anything is.
+    pub(super) fn adjustment(&self, position: usize) -> Option<Adjustment> {
+        let bias = self.bias(position);
+        if bias.is_empty() && !self.sampling.penalizes() {
+            return None;
+        }
         let has_unread = matches!(self.drawn, Drawn::Device { .. });
         let num_recent = if self.sampling.penalizes_repetition() { self.sampling.repetition_context } else { 0 };
         let num_recent = (num_recent as usize).saturating_sub(usize::from(has_unread));
         let known = self.prompt.iter().chain(&self.said.tokens).copied();
         let num_known = self.prompt.len() + self.said.tokens.len();
-        Adjustment {
-            bias: self.bias(position),
+        Some(Adjustment {
+            bias,
             recent: known.skip(num_known.saturating_sub(num_recent)).collect(),
             said: self.said.times.iter().map(|(token, times)| (*token, *times)).collect(),
             has_unread,
             params: self.sampling,
-        }
+        })
     }
 
     /// The token drawn last where it lies, or the last one known.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{Feed, Plan, StepOutput};
 use super::*;
-use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules};
+use crate::request::{FinishReason, Priority, Request, SequenceId};
 
 const END: u32 = 9;
 const STEP: Duration = Duration::from_millis(10);
@@ -42,15 +42,9 @@ fn with_rows(num_rows: usize) -> Config {
 }
 
 fn request(prompt_len: usize, max_tokens: usize) -> Request {
-    Request {
-        prompt: vec![1; prompt_len].into(),
-        sampling: SamplingParams::GREEDY,
-        logit_bias: [].into(),
-        stop: StopRules { max_tokens, end_tokens: [END].into(), min_tokens: 0, stop_sequences: Vec::new() },
-        deadline: None,
-        priority: Priority::Default,
-        tenant: None,
-    }
+    let mut request = Request::of(vec![1; prompt_len], max_tokens);
+    request.stop.end_tokens = [END].into();
+    request
 }
 
 fn seq(id: u64) -> SequenceId {
