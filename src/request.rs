@@ -92,6 +92,15 @@ pub struct StopRules {
     pub stop_sequences: Vec<String>,
 }
 
+/// Which of a model's special tokens are text to whoever reads the answer. Others have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Markup {
+    /// The marks around calls of functions.
+    pub calls: bool,
+    /// The marks around reasoning.
+    pub reasoning: bool,
+}
+
 /// Who goes first where not all can. Ordered: urgent before default before background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
@@ -115,6 +124,8 @@ pub struct Request {
     pub logit_bias: Arc<[(TokenId, f32)]>,
     /// When it ends.
     pub stop: StopRules,
+    /// What of its markup is in the answer.
+    pub markup: Markup,
     /// The moment after which the caller has no use for the answer.
     pub deadline: Option<Instant>,
     /// Who goes first.
@@ -132,6 +143,7 @@ impl Request {
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
+            markup: Markup::default(),
             deadline: None,
             priority: Priority::Default,
             tenant: None,
@@ -149,6 +161,8 @@ impl Request {
 pub enum FinishReason {
     /// An end-of-sequence token or a stop sequence.
     Stop,
+    /// The same, after calls of functions. Said by those who read calls; a generation just stops.
+    ToolCalls,
     /// `max_tokens` were generated.
     Length,
     /// The caller asked for the end and for what there was.
@@ -160,6 +174,7 @@ impl FinishReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
+            Self::ToolCalls => "tool-calls",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
         }

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Chat, ModelText, PromptTemplate};
+use crate::text::{Chat, ModelText, PromptTemplate, Speech};
 
 use super::command::Opened;
 
@@ -87,6 +87,8 @@ pub struct Draft {
 pub(super) struct Prepared {
     pub(super) request: Request,
     pub(super) claim: Option<Claim>,
+    /// How its answer is read, where there is more than text in it.
+    pub(super) speech: Option<Speech>,
 }
 
 /// What a model lets a request do.
@@ -122,7 +124,7 @@ impl ModelRules {
 
     /// Turns a draft into a request, or says what is wrong with it.
     pub(super) fn apply(&self, draft: Draft) -> Result<Prepared> {
-        let prompt = self.tokens(&draft.prompt)?;
+        let (prompt, speech) = self.read(&draft.prompt)?;
         if prompt.is_empty() {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
         }
@@ -140,19 +142,25 @@ impl ModelRules {
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some() };
         let logit_bias = logit_bias.into();
-        let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, deadline, priority, tenant };
+        let (prompt, markup) = (prompt.into(), self.text.markup(speech.as_ref()));
+        let request = Request { prompt, sampling, logit_bias, stop, markup, deadline, priority, tenant };
         self.check_memory(&request)?;
         let claim = Claim::new(self.fingerprint, &request, &terms);
-        Ok(Prepared { request, claim })
+        Ok(Prepared { request, claim, speech })
     }
 
-    fn tokens(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
-        match prompt {
-            Prompt::Text(text) => self.text.encode(text),
-            Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Template(template) => self.text.encode(&self.text.render_prompt(template)?),
-            Prompt::Chat(chat) => self.text.encode_rendered(&self.text.render(chat)?),
-        }
+    /// The tokens of a prompt, and what to look for in its answer.
+    fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<Speech>)> {
+        let tokens = match prompt {
+            Prompt::Text(text) => self.text.encode(text)?,
+            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Template(template) => self.text.encode(&self.text.render_prompt(template)?)?,
+            Prompt::Chat(chat) => {
+                let rendered = self.text.render(chat)?;
+                return Ok((self.text.encode_rendered(&rendered)?, self.text.speech(chat, &rendered)));
+            }
+        };
+        Ok((tokens, None))
     }
 
     fn sampling(&self, draft: &Draft) -> SamplingParams {

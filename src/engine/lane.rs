@@ -95,7 +95,7 @@ impl Lane {
     pub(super) fn add(&mut self, submission: Submission) {
         let Some(submission) = self.share(submission) else { return };
         let (id, request) = (submission.sequence, submission.request.clone());
-        let text = self.model.text.stream(&request.stop.stop_sequences);
+        let text = self.model.text.stream(&request.stop.stop_sequences, request.markup);
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
         self.scheduler.add(id, request, self.around.clock.now());
     }

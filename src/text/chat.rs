@@ -55,6 +55,14 @@ impl Content {
         }
     }
 
+    /// All of it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Parts(parts) => parts.concat(),
+        }
+    }
+
     fn variable(&self, has_parts: bool) -> JinjaValue {
         match self {
             Self::Text(text) => JinjaValue::from(text.as_str()),

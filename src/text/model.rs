@@ -10,16 +10,17 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::assemble::Assembler;
-use super::chat::{Chat, PromptTemplate};
+use super::chat::{Chat, Content, PromptTemplate};
 use super::date;
 use super::growth;
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
-use super::stream::TextStream;
+use super::speech::{CALL_ENDS, Manner, Speech};
+use super::stream::{Mark, TextStream};
 use super::template::{Owner, Sources, Template, sources_of};
 use crate::error::{Code, Error, Result};
 use crate::hub::{self, ModelFolder};
-use crate::request::TokenId;
+use crate::request::{Markup, TokenId};
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
@@ -34,6 +35,10 @@ pub struct ModelText {
     templates: Result<Option<ChatTemplates>>,
     special_tokens: Vec<(String, String)>,
     end_tokens: Arc<[TokenId]>,
+    manner: Manner,
+    /// Special tokens that are the marks of calls, and those of reasoning.
+    call_marks: Vec<Mark>,
+    reasoning_marks: Vec<Mark>,
 }
 
 impl ModelText {
@@ -46,10 +51,28 @@ impl ModelText {
         let path = folder.path.join("tokenizer.json");
         let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
         let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes)).map_err(|error| named(&path, &error))?;
-        let end_tokens = end_tokens(folder, pieces.len(), |token| tokenizer.token_to_id(token))?;
         let special_tokens = special_tokens(folder);
         let templates = load_templates(folder, &special_tokens);
-        Ok(Self { tokenizer, tokenizer_path: path, pieces, templates, special_tokens, end_tokens })
+        let (default, with_tools) = sources(&templates);
+        let manner = Manner::of(default, with_tools);
+        let find = |token: &str| tokenizer.token_to_id(token);
+        let named: Vec<_> = CALL_ENDS.into_iter().filter(|token| with_tools.contains(token)).collect();
+        let end_tokens = end_tokens(folder, pieces.len(), &named, find)?;
+        let special = |text: &'static str| Mark::special(text, find(text)?, &pieces);
+        let call_marks = manner.call_marks().filter_map(special).collect();
+        let reasoning_marks = manner.reasoning_marks().filter_map(special).collect();
+        let tokenizer_path = path;
+        Ok(Self {
+            tokenizer,
+            tokenizer_path,
+            pieces,
+            templates,
+            special_tokens,
+            end_tokens,
+            manner,
+            call_marks,
+            reasoning_marks,
+        })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
@@ -107,9 +130,28 @@ impl ModelText {
         self.pieces.len()
     }
 
+    /// How the answer to a chat is read, where there is more than text in it; `prompt` is what the chat was rendered to.
+    pub fn speech(&self, chat: &Chat, prompt: &str) -> Option<Speech> {
+        let name = |tool: &Value| tool["function"]["name"].as_str().map(str::to_owned);
+        let tools = chat.tools.iter().flatten().filter_map(name).collect();
+        let last = chat.messages.last().filter(|_| chat.continues_final);
+        let begun = last.and_then(|message| message.content.as_ref()).map(Content::text);
+        self.manner.speech(tools, prompt, begun.as_deref())
+    }
+
+    /// What of a model's markup an answer must hold for it to be read.
+    pub fn markup(&self, speech: Option<&Speech>) -> Markup {
+        Markup {
+            calls: speech.is_some_and(Speech::has_calls) && !self.call_marks.is_empty(),
+            reasoning: speech.is_some_and(Speech::has_reasoning) && !self.reasoning_marks.is_empty(),
+        }
+    }
+
     /// Begins the text of an answer. The sequences have passed [`super::validate_stop_sequences`].
-    pub fn stream(self: &Arc<Self>, stop_sequences: &[String]) -> TextStream {
-        TextStream::new(Arc::clone(self), stop_sequences)
+    pub fn stream(self: &Arc<Self>, stop_sequences: &[String], markup: Markup) -> TextStream {
+        let calls = if markup.calls { self.call_marks.as_slice() } else { &[] };
+        let reasoning = if markup.reasoning { self.reasoning_marks.as_slice() } else { &[] };
+        TextStream::new(Arc::clone(self), stop_sequences, [calls, reasoning].concat())
     }
 
     pub(super) fn pieces(&self) -> &Pieces {
@@ -155,6 +197,12 @@ fn load_templates(folder: &ModelFolder, special_tokens: &[(String, String)]) -> 
     let Some(Sources { default, with_tools }) = template_sources(folder)? else { return Ok(None) };
     let compile = |source: String| guarded(|| Template::compile(&source, Owner::Model, special_tokens, date::now));
     Ok(Some(ChatTemplates { default: compile(default)?, with_tools: with_tools.map(compile).transpose()? }))
+}
+
+/// The texts of a model's templates: for chats, and for chats with tools. Of one that cannot be had there is nothing.
+fn sources(templates: &Result<Option<ChatTemplates>>) -> (&str, &str) {
+    let Ok(Some(ChatTemplates { default, with_tools })) = templates else { return ("", "") };
+    (default.source(), with_tools.as_ref().unwrap_or(default).source())
 }
 
 /// A file of its own takes precedence over the configuration.

@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::answers::{Claim, Fingerprint, Terms};
-use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules};
+use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules};
 
 /// Everything a claim is made of.
 #[derive(Debug, Clone)]
@@ -42,6 +42,7 @@ impl Subject {
                     min_tokens: 0,
                     stop_sequences: vec!["end".into()],
                 },
+                markup: Markup::default(),
                 deadline: None,
                 priority: Priority::Default,
                 tenant: None,
@@ -81,7 +82,7 @@ type Change = fn(&mut Subject);
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 25] = [
+    let changes: [(&str, Change); 27] = [
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
         ("a token of the prompt", |it| it.request.prompt = [1, 2, 4].into()),
@@ -106,6 +107,8 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("end_tokens", |it| it.request.stop.end_tokens = [2, 4].into()),
         ("stop_sequences", |it| it.request.stop.stop_sequences.clear()),
         ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
+        ("markup of calls", |it| it.request.markup.calls = true),
+        ("markup of reasoning", |it| it.request.markup.reasoning = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];
     let mut keys = HashMap::from([(Subject::drawn().key(), "nothing")]);
@@ -246,6 +249,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                     end_tokens: ends.into(),
                     stop_sequences: stops.into_iter().map(str::to_owned).collect(),
                 },
+                markup: Markup::default(),
                 deadline: None,
                 priority: Priority::Default,
                 tenant: None,
