@@ -565,6 +565,14 @@ export interface SamplingOptions {
    * @default a random one; it is in the result
    */
   seed?: number
+  /**
+   * So many answers to the same prompt, drawn with seeds that count up from {@link SamplingOptions.seed}. The prompt is read
+   * once, and each answer is what it would be alone with its own seed. Chunks tell whose they are by their `index`; the
+   * result has them all as `choices`. Each counts as a request against `scheduler.maxQueue`. From 1 to 128.
+   *
+   * @default 1
+   */
+  n?: number
   /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
   stopSequences?: string[]
   /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
@@ -706,6 +714,8 @@ export interface Generation extends AsyncDisposable {
 
 /** What was new since the last chunk: usually one token, more when the reader was busy. */
 export interface GenerateChunk {
+  /** Which of the `n` answers, from 0. */
+  readonly index: number
   /**
    * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning
    * of a stop sequence is held back.
@@ -737,13 +747,15 @@ export interface GenerateResult {
   readonly sharedFrom?: string
   /** The seed that was used; with the same params it reproduces the answer. */
   readonly seed: number
+  /** All answers in order, where `n` is more than 1. The other fields are then those of the first. */
+  readonly choices?: readonly GenerateResult[]
 }
 
 /** Tokens in and out. */
 export interface Usage {
   /** Tokens of the prompt, as the model saw it. */
   readonly inputTokens: number
-  /** Of these, tokens that did not have to be computed again. */
+  /** Of these, tokens that did not have to be computed again: they were for another answer to the same prompt. */
   readonly cachedInputTokens: number
   /** Tokens of the answer. */
   readonly outputTokens: number
