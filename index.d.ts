@@ -465,6 +465,19 @@ export interface ChatOptions {
    */
   tools?: Tool[]
   /**
+   * Whether the answer may call `tools`. `'auto'`: the model decides. `'none'`: it does not, and is not shown them either,
+   * so that they cost no tokens.
+   *
+   * Calls are read out of the answer in the format that the chat template was made for; docs/tool-calls.md lists those that
+   * are known. They are in `toolCalls` of the result, and arrive in those of chunks. What is no well-formed call of one of
+   * `tools` stays in the text, with a warning in the result.
+   *
+   * @default 'auto'
+   *
+   * @throws {@link InvalidParamsError} there are no `tools`
+   */
+  toolChoice?: 'auto' | 'none'
+  /**
    * The answer goes on where the last message ends, instead of beginning a turn: write the beginning of an answer as an
    * assistant's message, and the model writes the rest. The prompt ends with that text; if the template trims messages,
    * without the spaces at its end.
@@ -565,6 +578,14 @@ export interface SamplingOptions {
    * @default a random one; it is in the result
    */
   seed?: number
+  /**
+   * So many answers to the same prompt, drawn with seeds that count up from {@link SamplingOptions.seed}. The prompt is read
+   * once, and each answer is what it would be alone with its own seed. Chunks tell whose they are by their `index`; the
+   * result has them all as `choices`. Each counts as a request against `scheduler.maxQueue`. From 1 to 128.
+   *
+   * @default 1
+   */
+  n?: number
   /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
   stopSequences?: string[]
   /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
@@ -605,7 +626,7 @@ export interface Message {
   /** Who speaks, for templates that use it. */
   name?: string
   /** Functions that this message calls. */
-  toolCalls?: ToolCall[]
+  toolCalls?: readonly ToolCall[]
   /** The `id` of the call whose result this message is. */
   toolCallId?: string
 }
@@ -619,6 +640,36 @@ export interface ToolCall {
     /** An object, or the JSON text of one. */
     arguments: string | { readonly [key: string]: Json | undefined }
   }
+}
+
+/** A call of a function that an answer makes; as it is, it can be given back in a message. */
+export interface GeneratedToolCall {
+  /**
+   * What the message with its result refers to: nine letters and digits, made from the `id` of the request and the place in
+   * the answer. Whoever names requests by hand gives each turn of a conversation its own name.
+   */
+  readonly id: string
+  readonly type: 'function'
+  readonly function: {
+    /** That of one of `tools`. */
+    readonly name: string
+    /** As the model wrote them: they need not keep to the schema of the tool. */
+    readonly arguments: { readonly [key: string]: Json }
+  }
+}
+
+/** A part of a call, while it is written. */
+export interface ToolCallDelta {
+  /** Tells the calls of an answer apart; counts up. */
+  readonly index: number
+  /** With the first delta of a call. */
+  readonly id?: string
+  /** With the first delta of a call. */
+  readonly name?: string
+  /** All of a call together are the JSON text of its arguments, without white space. */
+  readonly argumentsDelta: string
+  /** The last of a call that turned out to be malformed: it does not count, and comes as text. */
+  readonly isWithdrawn?: true
 }
 
 /** A part of a message. */
@@ -706,24 +757,40 @@ export interface Generation extends AsyncDisposable {
 
 /** What was new since the last chunk: usually one token, more when the reader was busy. */
 export interface GenerateChunk {
+  /** Which of the `n` answers, from 0. */
+  readonly index: number
   /**
    * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning
    * of a stop sequence is held back.
    */
   readonly text: string
   readonly tokens: Uint32Array
+  /** What the model thinks; see {@link GenerateResult.reasoning}. */
+  readonly reasoning?: string
+  /** What is new in calls of functions. */
+  readonly toolCalls?: readonly ToolCallDelta[]
 }
 
 /** A whole answer. */
 export interface GenerateResult {
+  /** Without calls of functions, reasoning, and the marks around them. */
   readonly text: string
+  /**
+   * What the model thought before it answered `messages`: what is between `<think>` and `</think>`, or `[THINK]` and
+   * `[/THINK]`, where its chat template knows these tags. Absent where it did not.
+   */
+  readonly reasoning?: string
+  /** The functions that it calls, in order. Absent where there is none. */
+  readonly toolCalls?: readonly GeneratedToolCall[]
+  /** What was wrong with the answer, in sentences for people: calls that are malformed. Absent where nothing was. */
+  readonly warnings?: readonly string[]
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
   /**
-   * `'stop'`: the model ended its turn, or a stop sequence appeared. `'length'`: `maxTokens` were generated.
-   * `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
+   * `'stop'`: the model ended its turn, or a stop sequence appeared. `'tool-calls'`: the same, and it calls functions.
+   * `'length'`: `maxTokens` were generated. `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
-  readonly finishReason: 'stop' | 'length' | 'cancelled'
+  readonly finishReason: 'stop' | 'tool-calls' | 'length' | 'cancelled'
   readonly usage: Usage
   readonly timings: Timings
   /**
@@ -737,13 +804,15 @@ export interface GenerateResult {
   readonly sharedFrom?: string
   /** The seed that was used; with the same params it reproduces the answer. */
   readonly seed: number
+  /** All answers in order, where `n` is more than 1. The other fields are then those of the first. */
+  readonly choices?: readonly GenerateResult[]
 }
 
 /** Tokens in and out. */
 export interface Usage {
   /** Tokens of the prompt, as the model saw it. */
   readonly inputTokens: number
-  /** Of these, tokens that did not have to be computed again. */
+  /** Of these, tokens that did not have to be computed again: they were for another answer to the same prompt. */
   readonly cachedInputTokens: number
   /** Tokens of the answer. */
   readonly outputTokens: number

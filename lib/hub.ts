@@ -1,15 +1,19 @@
 // One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
 // It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
 
-import type { GenerateResult } from '../index'
+import type { GenerateChunk, GenerateResult } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
+import { saidOf, spokenOf } from './speech'
+
+/** What is new in an answer. */
+export type Piece = Omit<GenerateChunk, 'index'>
 
 /** Receives one answer. */
 export interface Sink {
-  push(text: string, tokens: Uint32Array): void
+  push(piece: Piece): void
   end(result: GenerateResult): void
   fail(error: unknown): void
 }
@@ -42,13 +46,15 @@ export class Hub {
     this.#portion = Math.ceil(bufferTokens / 2)
   }
 
-  /** Hands a request over. `sink` hears nothing before this returns. */
-  submit(draft: Draft, sink: Sink): Reader {
-    const { model, params, options } = draft
-    const id = unwrap(reading('params', () => this.native.submit(model, params, options)))
-    this.#sinks.set(id, sink)
-    this.keepAlive.begin()
-    return new Reader(this, id, this.#portion)
+  /** Hands a request over, and makes a sink for each of its answers. They hear nothing before this returns. */
+  submit<S extends Sink>({ model, params, options }: Draft, sinkOf: (reader: Reader, index: number) => S): S[] {
+    const ids = unwrap(reading('params', () => this.native.submit(model, params, options)))
+    return ids.map((id, index) => {
+      const sink = sinkOf(new Reader(this, id, this.#portion), index)
+      this.#sinks.set(id, sink)
+      this.keepAlive.begin()
+      return sink
+    })
   }
 
   /**
@@ -85,14 +91,17 @@ export class Hub {
     if (this.#take(id) !== undefined) this.native.release(id)
   }
 
-  #dispatch({ spans, tokens, text, ended }: Drained): void {
+  #dispatch({ spans, tokens, text, said, ended }: Drained): void {
     let token = 0
     let unit = 0
+    let next = 0
     for (let span = 0; span < spans.length; span += 3) {
       const tokenEnd = token + spans[span + 1]
       const unitEnd = unit + spans[span + 2]
+      const besides = said[next]?.span === span / 3 && saidOf(said[next++])
       // slice copies: a chunk that is kept must not keep everybody's tokens.
-      this.#sinks.get(spans[span])?.push(text.slice(unit, unitEnd), tokens.slice(token, tokenEnd))
+      const piece = { text: text.slice(unit, unitEnd), tokens: tokens.slice(token, tokenEnd), ...besides }
+      this.#sinks.get(spans[span])?.push(piece)
       token = tokenEnd
       unit = unitEnd
     }
@@ -160,6 +169,7 @@ function resultOf(native: NativeResult): GenerateResult {
   const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
   return {
     text: native.text,
+    ...spokenOf(native),
     tokens: native.tokens,
     finishReason: native.finishReason as GenerateResult['finishReason'],
     usage: { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens },

@@ -34,8 +34,29 @@ export interface NativeEnd {
   result?: NativeResult
 }
 
+/** What came with a span besides its text. */
+export interface NativeSaid {
+  /** Which of the spans. */
+  span: number
+  reasoning: string
+  calls: NativeCallDelta[]
+}
+
+export interface NativeCallDelta {
+  index: number
+  /** With the first delta of a call. */
+  id?: string
+  name?: string
+  arguments: string
+  isWithdrawn: boolean
+}
+
 export interface NativeResult {
   text: string
+  reasoning?: string
+  /** `arguments` is JSON text. */
+  calls?: { id: string; name: string; arguments: string }[]
+  warnings?: string[]
   tokens: Uint32Array
   finishReason: string
   inputTokens: number
@@ -59,6 +80,7 @@ export interface Drained {
   spans: Uint32Array
   tokens: Uint32Array
   text: string
+  said: NativeSaid[]
   ended: NativeEnd[]
 }
 
@@ -96,8 +118,11 @@ export interface NativeEngine {
   /** `path` absent: the path of the demo model is given by lib/. */
   loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
   unloadModel(model: number): Promise<NativeError | undefined>
-  /** Reads the two option objects once, synchronously; returns the reader's id. Prompt work happens elsewhere. */
-  submit(model: number, params: unknown, options: unknown): number | NativeError
+  /**
+   * Reads the two option objects once, synchronously; returns the id of a reader for each answer that is asked for. Prompt
+   * work happens elsewhere.
+   */
+  submit(model: number, params: unknown, options: unknown): number[] | NativeError
   /** From now on this reader's text is part of drains, from its beginning. Until then only its end is. */
   stream(reader: number): void
   /** The consumer took this many tokens. A row without credit is parked until more comes. */

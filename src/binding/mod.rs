@@ -31,7 +31,7 @@ use crate::engine::{Config, Engine, ModelKey, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
 
-use crossing::{NativeError, NativeModelInfo};
+use crossing::{NativeError, NativeModelInfo, Packed};
 use fields::Refusal;
 use fields::whole;
 use figures::NativeStats;
@@ -150,16 +150,16 @@ impl NativeEngine {
         })
     }
 
-    /// Accepts a request and returns its reader.
+    /// Accepts a request and returns a reader for each of its answers.
     #[napi(catch_unwind)]
-    pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<u32>> {
+    pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<Vec<u32>>> {
         let draft = match params::read(params, options) {
             Ok(draft) => draft,
             Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
-        let reader = self.engine().and_then(|engine| engine.submit(ModelKey(model), draft));
-        Ok(outcome(reader.map(|reader| reader.0)))
+        let readers = self.engine().and_then(|engine| engine.submit(ModelKey(model), draft));
+        Ok(outcome(readers.map(|readers| readers.into_iter().map(|reader| reader.0).collect())))
     }
 
     /// From now on the reader's text is part of drains, from its beginning.
@@ -190,12 +190,13 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn drain<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         let (mut tokens, mut text) = (Vec::new(), String::new());
-        let deliveries = self.engine.get().map_or_else(Vec::new, |engine| engine.drain(&mut tokens, &mut text));
-        let (spans, ended) = crossing::pack(env, &deliveries, &text)?;
+        let heard = self.engine.get().map_or_else(Vec::new, |engine| engine.drain(&mut tokens, &mut text));
+        let Packed { spans, said, ended } = crossing::pack(env, &heard, &text)?;
         let mut drained = Object::new(env)?;
         drained.set_named_property("spans", Uint32ArraySlice::copy_from(env, spans)?)?;
         drained.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
         drained.set_named_property("text", text)?;
+        drained.set_named_property("said", said)?;
         drained.set_named_property("ended", ended)?;
         Ok(drained)
     }

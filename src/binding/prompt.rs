@@ -51,6 +51,7 @@ fn one_of(found: &str) -> Refusal {
 /// What belongs to `messages`.
 struct ChatFields<'env> {
     tools: Option<Unknown<'env>>,
+    choice: Option<Unknown<'env>>,
     variables: Option<Unknown<'env>>,
     continues_final: Option<bool>,
 }
@@ -59,6 +60,7 @@ impl<'env> ChatFields<'env> {
     fn read(fields: &mut Fields<'env>) -> Read<Self> {
         Ok(Self {
             tools: fields.value("tools")?,
+            choice: fields.value("toolChoice")?,
             variables: fields.value("templateVariables")?,
             continues_final: fields.switch("continueFinalMessage")?,
         })
@@ -68,6 +70,7 @@ impl<'env> ChatFields<'env> {
     fn refuse(self) -> Read<()> {
         let given = [
             ("tools", self.tools.is_some()),
+            ("toolChoice", self.choice.is_some()),
             ("templateVariables", self.variables.is_some()),
             ("continueFinalMessage", self.continues_final.is_some()),
         ];
@@ -83,9 +86,10 @@ impl<'env> ChatFields<'env> {
         if let Some(name) = variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
             return Err(wrong(CODE, &format!("templateVariables.{name}"), "has a param of its own").into());
         }
+        let tools = self.tools.map(read_tools).transpose()?;
         Ok(Chat {
             messages: read_messages(messages)?,
-            tools: self.tools.map(read_tools).transpose()?,
+            tools: self.choice.map_or(Ok(tools.clone()), |choice| read_choice(choice, tools))?,
             variables,
             continues_final: self.continues_final.unwrap_or(false),
         })
@@ -154,6 +158,17 @@ fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
         tools.push(tool);
     }
     Ok(tools)
+}
+
+/// The tools that the model is shown. What it is not shown it cannot call.
+fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<Option<Vec<Value>>> {
+    let Some(tools) = tools else { return Err(wrong(CODE, "toolChoice", "goes with `tools`").into()) };
+    let name = if choice.get_type()? == ValueType::String { String::from_unknown(choice)? } else { String::new() };
+    match name.as_str() {
+        "auto" => Ok(Some(tools)),
+        "none" => Ok(None),
+        _ => Err(wrong(CODE, "toolChoice", "must be 'auto' or 'none'").into()),
+    }
 }
 
 fn read_messages(value: Unknown<'_>) -> Read<Vec<Message>> {

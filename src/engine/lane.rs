@@ -227,6 +227,11 @@ impl Lane {
 
     fn submit(&mut self, now: Instant) -> Result<()> {
         let plan = &self.plan;
+        for admission in &plan.admit {
+            if let (Some(row), Some(prefix)) = (self.rows.get_mut(admission.sequence), admission.prefix) {
+                row.copies(prefix);
+            }
+        }
         for row in &plan.rows {
             if let Some(row) = self.rows.get_mut(row.sequence) {
                 row.start(now);

@@ -3,7 +3,7 @@
 //!
 //! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. What is decided from measurements:
 //! how many run together (`width`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
-//! and whether an idle engine waits for company (`window`).
+//! and whether an idle engine waits for company (`window`). Prompts that are one are read once (`prefix`).
 
 mod admission;
 mod config;
@@ -12,6 +12,7 @@ mod kv;
 pub mod plan;
 mod planning;
 mod prefill;
+mod prefix;
 mod queue;
 mod sequence;
 mod status;
@@ -153,6 +154,7 @@ impl Scheduler {
         self.queue.age(now);
         let window_end = self.admit(now, num_coming).err();
         self.make_room(now);
+        self.share_prompts();
         self.plan_rows(plan);
         if plan.rows.is_empty() && self.release.is_empty() {
             let until = window_end.into_iter().chain(self.next_expiry()).min();

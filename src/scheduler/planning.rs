@@ -33,7 +33,7 @@ impl Scheduler {
         self.prefilling.clear();
         for (index, sequence) in self.running.iter_mut().enumerate() {
             sequence.share = 0;
-            if sequence.wants_step() && sequence.is_prefilling() {
+            if sequence.wants_step() && sequence.is_prefilling() && !sequence.awaits_prompt() {
                 self.prefilling.push((sequence.num_unfed(), index));
             }
         }

@@ -7,7 +7,7 @@ use mlx_serving::error::Result;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::MlxExecutor;
 use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
-use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
+use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
 /// A sequence under way.
 struct Running {
@@ -59,6 +59,15 @@ impl<'a> Driver<'a> {
         let logit_bias = bias.into();
         self.admissions.push(Admission { sampling, logit_bias, max_positions, ..Admission::of(sequence, &prompt) });
         self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new() });
+    }
+
+    /// Another continuation of a sequence's prompt, which begins with the KV that is there of all but its last token.
+    pub(crate) fn add_choice(&mut self, id: u64, of: u64, sampling: SamplingParams) {
+        let prompt = Arc::clone(&self.running[&of].prompt);
+        let num_positions = prompt.len() - 1;
+        self.add(id, &prompt, sampling);
+        self.admissions.last_mut().expect("just added").prefix = Some(Prefix { of: SequenceId(of), num_positions });
+        self.running.get_mut(&id).expect("just added").computed = num_positions;
     }
 
     /// Drops a sequence with the next step; its tokens.

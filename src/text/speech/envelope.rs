@@ -78,7 +78,7 @@ impl Envelope {
             (At::Colon(field), ':') => self.expect(At::Value(*field)),
             (At::Value(field), c) => self.begin_value(*field, c, reading),
             (At::CommaOrEnd, ',') => self.expect(At::Key),
-            (At::CommaOrEnd, c) if matches!(c, ' ' | '\n' | '\r' | '\t') => Step::More,
+            (At::CommaOrEnd, ' ' | '\n' | '\r' | '\t') => Step::More,
             _ => Step::Bad,
         }
     }

@@ -108,7 +108,7 @@ impl Format {
             return None;
         }
         let is_there = |signs: &&[&str]| signs.iter().all(|sign| template.contains(sign));
-        FORMATS.iter().find(|format| format.signs.iter().any(|signs| is_there(signs)))
+        FORMATS.iter().find(|format| format.signs.iter().any(is_there))
     }
 
     /// All that it is marked by.

@@ -87,7 +87,9 @@ impl Quoted {
             }
             _ => return Step::Bad,
         };
-        plain.into_iter().for_each(|c| write_char(c, out));
+        if let Some(c) = plain {
+            write_char(c, out);
+        }
         Step::More
     }
 
@@ -154,7 +156,10 @@ pub(super) fn write_char(c: char, out: &mut String) {
         '\n' => out.push_str("\\n"),
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
-        c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+        c if c < ' ' => {
+            out.push_str("\\u00");
+            out.extend([u32::from(c) >> 4, u32::from(c) & 15].iter().filter_map(|digit| char::from_digit(*digit, 16)));
+        }
         c => out.push(c),
     }
 }

@@ -121,7 +121,7 @@ impl Splitter {
     /// The answer is over: what was held back is settled.
     pub fn finish(&mut self, said: &mut Said) {
         match std::mem::replace(&mut self.state, State::Text) {
-            State::Calls(run) if !run.calls.is_whole() => self.refuse(*run, "it is not complete", said),
+            State::Calls(run) if !run.calls.is_whole() => self.refuse(&run, "it is not complete", said),
             State::Calls(_) => {}
             State::Reasoning => {
                 let held = std::mem::take(&mut self.held);
@@ -229,7 +229,7 @@ impl Splitter {
             run.raw.push(c);
             if let Some(name) = run.reading.name.as_ref().filter(|name| !self.tools.contains(name)) {
                 let reason = format!("`{name:.64}` is not one of the tools");
-                return self.refuse(*run, &reason, said);
+                return self.refuse(&run, &reason, said);
             }
             self.tell(&mut run, said);
         }
@@ -250,7 +250,7 @@ impl Splitter {
                 self.step(c, said);
             }
             Progress::Bad => {
-                self.refuse(*run, &format!("it cannot go on with `{}`", c.escape_debug()), said);
+                self.refuse(&run, &format!("it cannot go on with `{}`", c.escape_debug()), said);
                 self.step(c, said);
             }
         }
@@ -270,7 +270,7 @@ impl Splitter {
     }
 
     /// It was no call.
-    fn refuse(&mut self, run: Run, reason: &str, said: &mut Said) {
+    fn refuse(&mut self, run: &Run, reason: &str, said: &mut Said) {
         if run.is_told {
             said.call(self.next_index).is_withdrawn = true;
             self.next_index += 1;
@@ -280,7 +280,7 @@ impl Splitter {
         if was_meant && self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(format!("a tool call is malformed and was left in the text: {reason}"));
         }
-        self.release(&run, said);
+        self.release(run, said);
     }
 
     /// Makes text of characters that were taken for calls. Behind a call another one may begin in them; else they begin
