@@ -4,9 +4,9 @@
 import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { createEngine, type EngineOptions } from 'mlx-serving'
 import { onTestFinished } from 'vitest'
 import { INSTANT, type Ready, ROOT, UNSHARED } from './support.js'
-import { createEngine, type EngineOptions } from 'mlx-serving'
 
 const DEMO = path.join(ROOT, 'models', 'demo')
 /** A sentence of the simulated device. Behind its first word it says the others. */

@@ -114,14 +114,22 @@ test('an answer that is cut inside a call has no call', async () => {
 test('a call that is given back with its result is what the template expects', async () => {
   const file = path.join(ROOT, 'tools', 'conformance', 'chat', 'templates', 'mistral-tools.jinja')
   const template = `${await readFile(file, 'utf8')} ${PROMPT}`
-  const { engine, model } = await speaking(`[TOOL_CALLS] [{"name": "now", "arguments": ${JSON.stringify(PLACE)}}]`, template, {})
+  const { engine, model } = await speaking(
+    `[TOOL_CALLS] [{"name": "now", "arguments": ${JSON.stringify(PLACE)}}]`,
+    template,
+    {},
+  )
   const { text, toolCalls = [] } = await engine.generate({ model, ...params, templateVariables: { bos_token: '' } })
   const messages: Message[] = [
     QUESTION,
     { role: 'assistant', content: text, toolCalls },
     { role: 'tool', content: 'grey', toolCallId: toolCalls[0].id },
   ]
-  const prompt = await engine.applyChatTemplate({ model, messages, templateVariables: { bos_token: '', eos_token: '' } })
+  const prompt = await engine.applyChatTemplate({
+    model,
+    messages,
+    templateVariables: { bos_token: '', eos_token: '' },
+  })
   const { id } = toolCalls[0]
   expect(prompt).toContain(
     `[TOOL_CALLS] [{"name": "now", "arguments": {"place": "Zürich \\"ZH\\"", "days": [1, null], "deep": {"a b": true}}, "id": "${id}"}]`,
@@ -179,7 +187,10 @@ test('a toolChoice that has no meaning is refused', async () => {
   const { engine, model } = await sharing()
   const refused = async (more: object) => failure(engine.generate({ model, messages: [QUESTION], ...more } as never))
   expect(await refused({ toolChoice: 'auto' })).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
-  expect(await refused({ tools: TOOLS, toolChoice: 'any' })).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
+  expect(await refused({ tools: TOOLS, toolChoice: 'any' })).toMatchObject({
+    code: 'InvalidParams',
+    param: 'toolChoice',
+  })
   const withPrompt = failure(engine.generate({ model, prompt: 'Hi', toolChoice: 'auto' } as never))
   expect(await withPrompt).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
 })

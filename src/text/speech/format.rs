@@ -40,7 +40,7 @@ pub(super) struct Tags {
 }
 
 /// In the order in which they are looked for: later signs also stand in templates of earlier formats.
-static FORMATS: [Format; 7] = [
+static FORMATS: [Format; 8] = [
     // Gemma 4.
     Format {
         signs: &[&["<|tool_call>", "<tool_call|>"]],
@@ -75,12 +75,20 @@ static FORMATS: [Format; 7] = [
         close: "</tool_call>",
         shape: Shape::Json,
     },
-    // Llama 3.2 and Gemma 3 as prompted for lists of calls; LFM2.
+    // LFM2.
     Format {
-        signs: &[&["<|tool_call_start|>"], &["<|tool_list_start|>"], &["func_name1("], &["name + '('"]],
+        signs: &[&["<|tool_call_start|>"], &["<|tool_list_start|>"]],
         opens: &["<|tool_call_start|>"],
-        bare: Some('['),
+        bare: None,
         close: "<|tool_call_end|>",
+        shape: Shape::PythonList,
+    },
+    // Llama 3.2, and Gemma 3, where they are prompted for lists of calls.
+    Format {
+        signs: &[&["func_name1("], &["name + '('"]],
+        opens: &[],
+        bare: Some('['),
+        close: "",
         shape: Shape::PythonList,
     },
     // Llama 3.

@@ -117,6 +117,7 @@ fn what_merely_looks_like_a_call_without_a_mark_is_text_and_no_reason_to_warn() 
         ("pythonic", "[1, 2, 3]"),
         ("pythonic", "[note] this"),
         ("pythonic", "[rm(x=1)]"),
+        ("lfm", "[f(x=1)]"),
     ];
     for (format, answer) in answers {
         let spoken = read(format, answer);
