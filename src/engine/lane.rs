@@ -263,7 +263,7 @@ impl Lane {
         let state = row.push(drawn.token, is_end, now);
         self.around.stats.token();
         if state == StreamState::Stopped {
-            self.scheduler.remove(drawn.sequence);
+            self.scheduler.end(drawn.sequence);
             self.finish(drawn.sequence, FinishReason::Stop);
         } else if let Some(reason) = drawn.finish {
             self.finish(drawn.sequence, reason);

@@ -183,7 +183,17 @@ impl Scheduler {
         }
     }
 
-    /// Takes a sequence out: it was cancelled, or a stop sequence ended it. Says whether it was there.
+    /// Takes a sequence out that its own text has ended, and counts its end like any other. Says whether it was there.
+    pub fn end(&mut self, id: SequenceId) -> bool {
+        if let Some(sequence) = self.running_mut(id) {
+            let num_tokens = sequence.num_read() as f64;
+            self.note_answer(num_tokens);
+            self.ends_per_step += ENDS_ALPHA;
+        }
+        self.remove(id)
+    }
+
+    /// Takes a sequence out that is not wanted any more. Says whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
         let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else {
             return self.queue.remove(id).is_some();

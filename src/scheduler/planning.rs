@@ -96,7 +96,7 @@ impl Scheduler {
         Some(Drawn { sequence: id, token, finish })
     }
 
-    fn note_answer(&mut self, num_tokens: f64) {
+    pub(super) fn note_answer(&mut self, num_tokens: f64) {
         let is_first = self.answer_tokens == 0.0;
         self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
     }
