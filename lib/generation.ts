@@ -7,6 +7,7 @@ import { invalid } from './errors'
 import type { Hub } from './hub'
 import { isAbsent, read, show, take } from './options'
 import { readSignal, reasonOf, watch } from './signals'
+import { readsAsJson } from './structured'
 
 /** What a generation needs of its engine. */
 export interface Host {
@@ -35,6 +36,7 @@ function start(answer: Answer, host: Host, params: unknown, options: unknown): v
   const signal = readSignal(take(forRun, 'signal'))
   const onAbort = readOnAbort(take(forRun, 'onAbort'))
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
+  if (readsAsJson(forModel)) answer.parse()
   answer.begin(host.hub.submit({ model, params: forModel, options: forRun }, answer))
   if (signal !== undefined) obey(answer, signal, onAbort)
 }

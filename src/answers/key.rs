@@ -9,7 +9,7 @@ use blake3::Hasher;
 use crate::request::{Request, SamplingParams, Sharing, StopRules, TokenId};
 
 /// Keys of another version of this library, or of another encoding, are other keys.
-const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 1");
+const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 2");
 
 /// What an answer is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ impl Claim {
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
-    let Request { prompt, sampling, logit_bias, stop, deadline: _, priority: _, tenant: _ } = request;
+    let Request { prompt, sampling, logit_bias, stop, guide, deadline: _, priority: _, tenant: _ } = request;
     // Whether to share is not part of what is shared.
     let Terms { sharing: _, salt, is_seeded } = terms;
     let mut encoder = Encoder::new();
@@ -84,6 +84,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encode_sampling(&mut encoder, *sampling, *is_seeded);
     encode_bias(&mut encoder, logit_bias);
     encode_stop(&mut encoder, stop);
+    encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
     Key(encoder.finish())
 }
 

@@ -14,6 +14,7 @@ use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
 use super::prompt;
+use super::structured;
 
 const CODE: Code = Code::InvalidParams;
 
@@ -46,10 +47,14 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let min_tokens = fields.integer("minTokens", 0..=MAX_SAFE_INTEGER)?.unwrap_or(0);
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
+    let structured = fields.value("structured")?.map(structured::read).transpose()?;
     let sharing = read_sharing(&mut fields)?;
     let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
     fields.finish()?;
     validate_stop_sequences(&stop_sequences)?;
+    if structured.is_some() && !stop_sequences.is_empty() {
+        return Err(wrong(CODE, "stopSequences", "cannot end an answer that must be what `structured` says").into());
+    }
     if top_p == Some(0.0) {
         return Err(wrong(CODE, "topP", "must be greater than 0").with_limit(0.0, 0.0).into());
     }
@@ -70,6 +75,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         min_tokens: usize::try_from(min_tokens).unwrap_or(usize::MAX),
         seed,
         stop_sequences,
+        structured,
         deadline,
         priority,
         tenant,
