@@ -341,13 +341,18 @@ export interface Engine extends AsyncDisposable {
    * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
    * @example
    * for await (const chunk of engine.generate({ model, prompt: 'Once' }, { signal })) process.stdout.write(chunk.text)
+   * @example
+   * const { parsed } = await engine.generate<Person>({ model, messages, structured: { schema } })
    */
-  generate(params: GenerateParams, options?: GenerateOptions): Generation
+  generate<T = unknown>(params: GenerateParams, options?: GenerateOptions): Generation<T>
   /**
    * The same as {@link Engine.generate} for code that wants one item for each token. The work starts with the first
    * `next()`, and leaving the loop ends it.
    */
-  createGenerator(params: GenerateParams, options?: GenerateOptions): AsyncGenerator<GeneratorItem, void, undefined>
+  createGenerator<T = unknown>(
+    params: GenerateParams,
+    options?: GenerateOptions,
+  ): AsyncGenerator<GeneratorItem<T>, void, undefined>
   /**
    * The token ids of a text, as the model's tokenizer makes them of a plain prompt.
    *
@@ -573,6 +578,15 @@ export interface SamplingOptions {
    * @default 1
    */
   n?: number
+  /**
+   * What the answer must be. No token is drawn that would lead away from it, so that an answer which is not cut short by
+   * `maxTokens` is what was asked for. It ends where nothing may follow; where it is complete but more may follow, an
+   * end-of-turn token or one of `stopTokenIds` may end it, and these are drawn nowhere else. It goes before `minTokens`.
+   * Cannot go with `stopSequences`.
+   *
+   * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
+   */
+  structured?: Structured
   /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
   stopSequences?: string[]
   /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
@@ -597,6 +611,21 @@ export interface SamplingOptions {
    * @default the `tenant` of the options, if there is one
    */
   cacheSalt?: string
+}
+
+/** What an answer must be: exactly one of these. docs/structured.md says more. */
+export interface Structured {
+  /**
+   * JSON that is valid against this JSON schema (2020-12, and older drafts as far as they say the same); `parsed` of the
+   * result is its value. At most 256 KiB, 65536 values and 48 levels. A keyword that cannot be enforced is an error.
+   */
+  schema?: { readonly [keyword: string]: Json | undefined }
+  /** A text that this regular expression matches from its beginning to its end. At most 16 KiB. */
+  regex?: string
+  /** A text of the language that this grammar describes, in llguidance's dialect of Lark. At most 256 KiB. */
+  grammar?: string
+  /** One of these texts, none of them empty. At most 4096 with 64 KiB together. */
+  choices?: readonly string[]
 }
 
 /** One turn of a conversation. */
@@ -687,15 +716,15 @@ export interface GenerateOptions {
  * then rejects with {@link CancelledError}; use {@link Generation.cancel} to keep what there is. Note that an async
  * function that returns a generation returns its result: it is a thenable.
  */
-export interface Generation extends AsyncDisposable {
-  then<A = GenerateResult, B = never>(
-    onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
+export interface Generation<T = unknown> extends AsyncDisposable {
+  then<A = GenerateResult<T>, B = never>(
+    onfulfilled?: ((result: GenerateResult<T>) => A | PromiseLike<A>) | null,
     // biome-ignore lint/suspicious/noExplicitAny: as in Promise, for handlers that are written for it
     onrejected?: ((error: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B>
   // biome-ignore lint/suspicious/noExplicitAny: likewise
-  catch<B = never>(onrejected?: ((error: any) => B | PromiseLike<B>) | null): Promise<GenerateResult | B>
-  finally(onfinally?: (() => void) | null): Promise<GenerateResult>
+  catch<B = never>(onrejected?: ((error: any) => B | PromiseLike<B>) | null): Promise<GenerateResult<T> | B>
+  finally(onfinally?: (() => void) | null): Promise<GenerateResult<T>>
   /**
    * @throws {@link InvalidParamsError} it is being read already
    */
@@ -725,12 +754,17 @@ export interface GenerateChunk {
 }
 
 /** A whole answer. */
-export interface GenerateResult {
+export interface GenerateResult<T = unknown> {
   readonly text: string
+  /**
+   * The value of an answer that was asked for with a schema, if it ended by itself. That it is a `T` is the caller's word:
+   * what is known is that it is valid against the schema.
+   */
+  readonly parsed?: T
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
   /**
-   * `'stop'`: the model ended its turn, or a stop sequence appeared. `'length'`: `maxTokens` were generated.
+   * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows. `'length'`: `maxTokens` were generated.
    * `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
   readonly finishReason: 'stop' | 'length' | 'cancelled'
@@ -780,7 +814,7 @@ export interface Timings {
 }
 
 /** What {@link Engine.createGenerator} yields: an item for each token, then one with the figures. */
-export type GeneratorItem = GeneratorToken | GeneratorMetadata
+export type GeneratorItem<T = unknown> = GeneratorToken | GeneratorMetadata<T>
 
 /** One token. */
 export interface GeneratorToken {
@@ -799,9 +833,9 @@ export interface GeneratorToken {
 }
 
 /** The last item: everything of the result but its text and tokens. */
-export interface GeneratorMetadata {
+export interface GeneratorMetadata<T = unknown> {
   readonly type: 'metadata'
-  readonly stats: Omit<GenerateResult, 'text' | 'tokens'>
+  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens'>
 }
 
 /** @see {@link Engine.tokenize} */
@@ -958,6 +992,7 @@ export type ErrorCode =
   | 'ModelNotLoaded'
   | 'UnsupportedModel'
   | 'TokenizerError'
+  | 'GuidanceError'
   | 'Overloaded'
   | 'Timeout'
   | 'Cancelled'
@@ -997,6 +1032,8 @@ export declare class ConfigError extends MlxServingError {}
 export declare class InvalidParamsError extends MlxServingError {}
 /** `ModelNotFound`, `ModelLoadError`, `ModelNotLoaded`, `UnsupportedModel`, `TokenizerError`: the model is at fault. */
 export declare class ModelError extends MlxServingError {}
+/** `GuidanceError`: what `structured` says cannot be enforced, or not with this model. */
+export declare class GuidanceError extends MlxServingError {}
 /** `Overloaded`: as many generations are pending as the engine accepts. Try again after `retryAfterMs`. */
 export declare class OverloadedError extends MlxServingError {}
 /** `Timeout`: the generation's deadline passed. */

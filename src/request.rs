@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::guide::Guide;
+
 /// A request as its caller names it, or as the engine named it for a caller who did not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Arc<str>);
@@ -115,6 +117,8 @@ pub struct Request {
     pub logit_bias: Arc<[(TokenId, f32)]>,
     /// When it ends.
     pub stop: StopRules,
+    /// What the answer must be, where the caller has said so.
+    pub guide: Option<Guide>,
     /// The moment after which the caller has no use for the answer.
     pub deadline: Option<Instant>,
     /// Who goes first.
@@ -132,6 +136,7 @@ impl Request {
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
+            guide: None,
             deadline: None,
             priority: Priority::Default,
             tenant: None,

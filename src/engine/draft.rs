@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Chat, ModelText, PromptTemplate};
+use crate::text::{Chat, ModelText, PromptTemplate, Structured};
 
 use super::command::Opened;
 
@@ -73,6 +73,8 @@ pub struct Draft {
     pub num_choices: usize,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
+    /// What the answer must be.
+    pub structured: Option<Structured>,
     /// When the caller loses interest.
     pub deadline: Option<Instant>,
     /// Who goes first.
@@ -135,6 +137,7 @@ impl ModelRules {
         self.check_named("logitBias", draft.logit_bias.iter().map(|(token, _)| *token))?;
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
+        let guide = draft.structured.as_ref().map(|structured| self.text.guide(structured)).transpose()?;
         let stop = StopRules {
             max_tokens,
             end_tokens: self.end_tokens(&draft)?,
@@ -145,7 +148,7 @@ impl ModelRules {
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
-        let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, deadline, priority, tenant };
+        let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, guide, deadline, priority, tenant };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();

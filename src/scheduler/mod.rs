@@ -25,6 +25,7 @@ mod wish;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::guide::Verdict;
 use crate::request::{FinishReason, Request, SequenceId, TokenId};
 
 pub use config::{AdaptiveWindow, Config, KvLimit, TuneConfig, WidthConfig, WindowConfig};
@@ -65,6 +66,8 @@ pub struct Drawn {
     pub token: TokenId,
     /// Set when it was the last; the sequence is gone then.
     pub finish: Option<FinishReason>,
+    /// Set where its guide lets nothing follow. One that failed is left for the caller to remove.
+    pub verdict: Option<Verdict>,
 }
 
 /// Why a sequence was taken out without having finished.
@@ -176,7 +179,8 @@ impl Scheduler {
         }
         let before = self.running.len();
         for &(id, token) in &output.tokens {
-            drawn.extend(self.take(id, token, output.step));
+            let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
+            drawn.extend(self.take(id, token, closed.map(|(_, verdict)| *verdict), output.step));
         }
         if !output.tokens.is_empty() {
             self.ends_per_step += ENDS_ALPHA * ((before - self.running.len()) as f64 - self.ends_per_step);

@@ -7,6 +7,7 @@ mod chat;
 mod date;
 mod filters;
 mod growth;
+mod guide;
 mod jinja;
 mod json;
 mod model;
@@ -23,6 +24,7 @@ mod worker;
 mod tests;
 
 pub use chat::{Chat, Content, Message, PromptTemplate};
+pub use guide::Structured;
 pub use model::ModelText;
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 pub use stream::{StreamState, TextStream};

@@ -13,11 +13,13 @@ use super::assemble::Assembler;
 use super::chat::{Chat, PromptTemplate};
 use super::date;
 use super::growth;
+use super::guide::{Guides, Structured};
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
 use super::stream::TextStream;
 use super::template::{Owner, Sources, Template, sources_of};
 use crate::error::{Code, Error, Result};
+use crate::guide::Guide;
 use crate::hub::{self, ModelFolder};
 use crate::request::TokenId;
 
@@ -34,6 +36,7 @@ pub struct ModelText {
     templates: Result<Option<ChatTemplates>>,
     special_tokens: Vec<(String, String)>,
     end_tokens: Arc<[TokenId]>,
+    guides: Guides,
 }
 
 impl ModelText {
@@ -49,7 +52,8 @@ impl ModelText {
         let end_tokens = end_tokens(folder, pieces.len(), |token| tokenizer.token_to_id(token))?;
         let special_tokens = special_tokens(folder);
         let templates = load_templates(folder, &special_tokens);
-        Ok(Self { tokenizer, tokenizer_path: path, pieces, templates, special_tokens, end_tokens })
+        let guides = Guides::new();
+        Ok(Self { tokenizer, tokenizer_path: path, pieces, templates, special_tokens, end_tokens, guides })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
@@ -95,6 +99,14 @@ impl ModelText {
             let template = Template::compile(&prompt.source, Owner::Caller, &self.special_tokens, date::now)?;
             template.render(&prompt.variables)
         })
+    }
+
+    /// Compiles what an answer must be. Call it on a [`super::TextThread`]: a large grammar takes its time, and the first
+    /// one of a model some tenths of a second more.
+    ///
+    /// `GuidanceError` where it is too large, broken, or says something that cannot be enforced.
+    pub fn guide(&self, structured: &Structured) -> Result<Guide> {
+        self.guides.guide(structured, &self.pieces)
     }
 
     /// The tokens that end an answer; may be empty.

@@ -6,6 +6,7 @@ mod chats;
 mod conformance;
 mod dates;
 mod demo;
+mod guides;
 mod models;
 mod stops;
 mod streams;
