@@ -341,13 +341,18 @@ export interface Engine extends AsyncDisposable {
    * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
    * @example
    * for await (const chunk of engine.generate({ model, prompt: 'Once' }, { signal })) process.stdout.write(chunk.text)
+   * @example
+   * const { parsed } = await engine.generate<Person>({ model, messages, structured: { schema } })
    */
-  generate(params: GenerateParams, options?: GenerateOptions): Generation
+  generate<T = unknown>(params: GenerateParams, options?: GenerateOptions): Generation<T>
   /**
    * The same as {@link Engine.generate} for code that wants one item for each token. The work starts with the first
    * `next()`, and leaving the loop ends it.
    */
-  createGenerator(params: GenerateParams, options?: GenerateOptions): AsyncGenerator<GeneratorItem, void, undefined>
+  createGenerator<T = unknown>(
+    params: GenerateParams,
+    options?: GenerateOptions,
+  ): AsyncGenerator<GeneratorItem<T>, void, undefined>
   /**
    * The token ids of a text, as the model's tokenizer makes them of a plain prompt.
    *
@@ -465,8 +470,10 @@ export interface ChatOptions {
    */
   tools?: Tool[]
   /**
-   * Whether the answer may call `tools`. `'auto'`: the model decides. `'none'`: it does not, and is not shown them either,
-   * so that they cost no tokens.
+   * Whether the answer calls `tools`. `'auto'`: the model decides. `'none'`: it does not, and is not shown them either, so
+   * that they cost no tokens. `'required'`: it calls at least one, and says nothing else. `{ name }`: it calls this one, once.
+   * The last two allow the model only what is such a call, with arguments that are valid against the tool's `parameters`,
+   * after reasoning if it likes. They cannot go with `structured` and `stopSequences`.
    *
    * Calls are read out of the answer in the format that the chat template was made for; docs/tool-calls.md lists those that
    * are known. They are in `toolCalls` of the result, and arrive in those of chunks. What is no well-formed call of one of
@@ -474,9 +481,11 @@ export interface ChatOptions {
    *
    * @default 'auto'
    *
-   * @throws {@link InvalidParamsError} there are no `tools`
+   * @throws {@link InvalidParamsError} there are no `tools`, none of that name, or the format of this model's calls is none
+   * that can be enforced
+   * @throws {@link GuidanceError} `parameters` of a tool say something that cannot be enforced
    */
-  toolChoice?: 'auto' | 'none'
+  toolChoice?: 'auto' | 'none' | 'required' | { name: string }
   /**
    * The answer goes on where the last message ends, instead of beginning a turn: write the beginning of an answer as an
    * assistant's message, and the model writes the rest. The prompt ends with that text; if the template trims messages,
@@ -586,6 +595,15 @@ export interface SamplingOptions {
    * @default 1
    */
   n?: number
+  /**
+   * What the answer must be. No token is drawn that would lead away from it, so that an answer which is not cut short by
+   * `maxTokens` is what was asked for. It ends where nothing may follow; where it is complete but more may follow, an
+   * end-of-turn token or one of `stopTokenIds` may end it, and these are drawn nowhere else. It goes before `minTokens`.
+   * Cannot go with `stopSequences`.
+   *
+   * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
+   */
+  structured?: Structured
   /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
   stopSequences?: string[]
   /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
@@ -610,6 +628,21 @@ export interface SamplingOptions {
    * @default the `tenant` of the options, if there is one
    */
   cacheSalt?: string
+}
+
+/** What an answer must be: exactly one of these. docs/structured.md says more. */
+export interface Structured {
+  /**
+   * JSON that is valid against this JSON schema (2020-12, and older drafts as far as they say the same); `parsed` of the
+   * result is its value. At most 256 KiB, 65536 values and 48 levels. A keyword that cannot be enforced is an error.
+   */
+  schema?: { readonly [keyword: string]: Json | undefined }
+  /** A text that this regular expression matches from its beginning to its end. At most 16 KiB. */
+  regex?: string
+  /** A text of the language that this grammar describes, in llguidance's dialect of Lark. At most 256 KiB. */
+  grammar?: string
+  /** One of these texts, none of them empty. At most 4096 with 64 KiB together. */
+  choices?: readonly string[]
 }
 
 /** One turn of a conversation. */
@@ -730,15 +763,15 @@ export interface GenerateOptions {
  * then rejects with {@link CancelledError}; use {@link Generation.cancel} to keep what there is. Note that an async
  * function that returns a generation returns its result: it is a thenable.
  */
-export interface Generation extends AsyncDisposable {
-  then<A = GenerateResult, B = never>(
-    onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
+export interface Generation<T = unknown> extends AsyncDisposable {
+  then<A = GenerateResult<T>, B = never>(
+    onfulfilled?: ((result: GenerateResult<T>) => A | PromiseLike<A>) | null,
     // biome-ignore lint/suspicious/noExplicitAny: as in Promise, for handlers that are written for it
     onrejected?: ((error: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B>
   // biome-ignore lint/suspicious/noExplicitAny: likewise
-  catch<B = never>(onrejected?: ((error: any) => B | PromiseLike<B>) | null): Promise<GenerateResult | B>
-  finally(onfinally?: (() => void) | null): Promise<GenerateResult>
+  catch<B = never>(onrejected?: ((error: any) => B | PromiseLike<B>) | null): Promise<GenerateResult<T> | B>
+  finally(onfinally?: (() => void) | null): Promise<GenerateResult<T>>
   /**
    * @throws {@link InvalidParamsError} it is being read already
    */
@@ -772,7 +805,7 @@ export interface GenerateChunk {
 }
 
 /** A whole answer. */
-export interface GenerateResult {
+export interface GenerateResult<T = unknown> {
   /** Without calls of functions, reasoning, and the marks around them. */
   readonly text: string
   /**
@@ -782,13 +815,19 @@ export interface GenerateResult {
   readonly reasoning?: string
   /** The functions that it calls, in order. Absent where there is none. */
   readonly toolCalls?: readonly GeneratedToolCall[]
+  /**
+   * The value of an answer that was asked for with a schema, if it ended by itself. That it is a `T` is the caller's word:
+   * what is known is that it is valid against the schema.
+   */
+  readonly parsed?: T
   /** What was wrong with the answer, in sentences for people: calls that are malformed. Absent where nothing was. */
   readonly warnings?: readonly string[]
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
   /**
-   * `'stop'`: the model ended its turn, or a stop sequence appeared. `'tool-calls'`: the same, and it calls functions.
-   * `'length'`: `maxTokens` were generated. `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
+   * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows.
+   * `'tool-calls'`: the same, and it calls functions. `'length'`: `maxTokens` were generated. `'cancelled'`:
+   * {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
   readonly finishReason: 'stop' | 'tool-calls' | 'length' | 'cancelled'
   readonly usage: Usage
@@ -837,7 +876,7 @@ export interface Timings {
 }
 
 /** What {@link Engine.createGenerator} yields: an item for each token, then one with the figures. */
-export type GeneratorItem = GeneratorToken | GeneratorMetadata
+export type GeneratorItem<T = unknown> = GeneratorToken | GeneratorMetadata<T>
 
 /** One token. */
 export interface GeneratorToken {
@@ -856,9 +895,9 @@ export interface GeneratorToken {
 }
 
 /** The last item: everything of the result but its text and tokens. */
-export interface GeneratorMetadata {
+export interface GeneratorMetadata<T = unknown> {
   readonly type: 'metadata'
-  readonly stats: Omit<GenerateResult, 'text' | 'tokens'>
+  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens'>
 }
 
 /** @see {@link Engine.tokenize} */
@@ -1015,6 +1054,7 @@ export type ErrorCode =
   | 'ModelNotLoaded'
   | 'UnsupportedModel'
   | 'TokenizerError'
+  | 'GuidanceError'
   | 'Overloaded'
   | 'Timeout'
   | 'Cancelled'
@@ -1054,6 +1094,8 @@ export declare class ConfigError extends MlxServingError {}
 export declare class InvalidParamsError extends MlxServingError {}
 /** `ModelNotFound`, `ModelLoadError`, `ModelNotLoaded`, `UnsupportedModel`, `TokenizerError`: the model is at fault. */
 export declare class ModelError extends MlxServingError {}
+/** `GuidanceError`: what `structured` says cannot be enforced, or not with this model. */
+export declare class GuidanceError extends MlxServingError {}
 /** `Overloaded`: as many generations are pending as the engine accepts. Try again after `retryAfterMs`. */
 export declare class OverloadedError extends MlxServingError {}
 /** `Timeout`: the generation's deadline passed. */

@@ -187,6 +187,9 @@ test('a toolChoice that has no meaning is refused', async () => {
   const { engine, model } = await sharing()
   const refused = async (more: object) => failure(engine.generate({ model, messages: [QUESTION], ...more } as never))
   expect(await refused({ toolChoice: 'auto' })).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
+  expect(await refused({ tools: [], toolChoice: 'required' })).toMatchObject({ param: 'toolChoice' })
+  expect(await refused({ tools: TOOLS, toolChoice: { name: 'rm' } })).toMatchObject({ param: 'toolChoice.name' })
+  expect(await refused({ tools: TOOLS, toolChoice: {} })).toMatchObject({ param: 'toolChoice.name' })
   expect(await refused({ tools: TOOLS, toolChoice: 'any' })).toMatchObject({
     code: 'InvalidParams',
     param: 'toolChoice',

@@ -40,7 +40,7 @@ fn main() {
         scheduler.expire(now, &mut expired);
         scheduler.next(now, 0, &mut plan);
         let tokens = plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, 7)).collect();
-        let output = StepOutput { step: plan.step, tokens };
+        let output = StepOutput { step: plan.step, tokens, ..StepOutput::default() };
         drawn.clear();
         scheduler.commit(&output, STEP, &mut drawn);
         times.push(begin.elapsed());

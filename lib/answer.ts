@@ -6,6 +6,7 @@ import type { GenerateChunk, GenerateResult } from '../index'
 import { errorOf } from './errors'
 import type { Piece, Reader, Sink } from './hub'
 import { saidIn } from './speech'
+import { withParsed } from './structured'
 
 export type Step = IteratorResult<GenerateChunk, undefined>
 type Outcome = { result: GenerateResult } | { error: unknown }
@@ -40,6 +41,7 @@ export class Answer implements Source, Sink {
   #reader: Reader | undefined
   #outcome: Outcome | undefined
   #onEnd: (() => void) | undefined
+  #isJson = false
   /** The whole answer, for those who await it. */
   #promise: Promise<GenerateResult> | undefined
   #settle: Waiter<GenerateResult> | undefined
@@ -56,6 +58,11 @@ export class Answer implements Source, Sink {
   constructor(index = 0, reader?: Reader) {
     this.#index = index
     this.#reader = reader
+  }
+
+  /** Its text is JSON, and its result has the value. */
+  parse(): void {
+    this.#isJson = true
   }
 
   onEnd(callback: () => void): void {
@@ -89,7 +96,7 @@ export class Answer implements Source, Sink {
   end(result: GenerateResult): void {
     // It ended before the addon saw that it is read: everything is in the result.
     if (this.#opened && !this.#delivered && this.#chunks.length === 0) this.#pushWhole(result)
-    this.#finish({ result })
+    this.#finish(this.#isJson ? parsed(result) : { result })
   }
 
   /** What was delivered before an error can still be read. */
@@ -164,5 +171,14 @@ export class Answer implements Source, Sink {
     if ('result' in outcome || this.#closed) return Promise.resolve(DONE)
     this.#closed = true
     return Promise.reject(outcome.error)
+  }
+}
+
+/** That it can be parsed was made sure of where its tokens were drawn. */
+function parsed(result: GenerateResult): Outcome {
+  try {
+    return { result: withParsed(result) }
+  } catch (cause) {
+    return { error: errorOf('GuidanceError', 'the answer is not the JSON that was asked for', { cause }) }
   }
 }

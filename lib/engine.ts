@@ -68,12 +68,17 @@ class NodeEngine implements Engine, Host {
     this.#forget = forget
   }
 
-  generate(params: GenerateParams, options?: GenerateOptions): Generation {
-    return new AnswerGeneration(answerTo(this, params, options))
+  generate<T>(params: GenerateParams, options?: GenerateOptions): Generation<T> {
+    // What a parsed answer is called is the caller's word.
+    return new AnswerGeneration(answerTo(this, params, options)) as Generation as Generation<T>
   }
 
-  createGenerator(params: GenerateParams, options?: GenerateOptions): AsyncGenerator<GeneratorItem, void, undefined> {
-    return itemsOf(() => answerTo(this, params, options))
+  createGenerator<T>(
+    params: GenerateParams,
+    options?: GenerateOptions,
+  ): AsyncGenerator<GeneratorItem<T>, void, undefined> {
+    const items: AsyncGenerator<GeneratorItem, void, undefined> = itemsOf(() => answerTo(this, params, options))
+    return items as AsyncGenerator<GeneratorItem<T>, void, undefined>
   }
 
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {

@@ -22,6 +22,7 @@ export class MlxServingError extends Error {
 export class ConfigError extends MlxServingError {}
 export class InvalidParamsError extends MlxServingError {}
 export class ModelError extends MlxServingError {}
+export class GuidanceError extends MlxServingError {}
 export class OverloadedError extends MlxServingError {}
 export class TimeoutError extends MlxServingError {}
 export class CancelledError extends MlxServingError {}
@@ -36,6 +37,7 @@ const NAMES = {
   ConfigError,
   InvalidParamsError,
   ModelError,
+  GuidanceError,
   OverloadedError,
   TimeoutError,
   CancelledError,
@@ -57,6 +59,7 @@ const CLASSES: Record<ErrorCode, typeof MlxServingError> = {
   ModelNotLoaded: ModelError,
   UnsupportedModel: ModelError,
   TokenizerError: ModelError,
+  GuidanceError,
   Overloaded: OverloadedError,
   Timeout: TimeoutError,
   Cancelled: CancelledError,

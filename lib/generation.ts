@@ -8,6 +8,7 @@ import { invalid } from './errors'
 import type { Hub } from './hub'
 import { isAbsent, read, show, take } from './options'
 import { readSignal, reasonOf, watch } from './signals'
+import { readsAsJson } from './structured'
 
 /** What a generation needs of its engine. */
 export interface Host {
@@ -38,6 +39,7 @@ function start(host: Host, params: unknown, options: unknown): Source {
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
   const draft = { model, params: forModel, options: forRun }
   const answers = host.hub.submit(draft, (reader, index) => new Answer(index, reader))
+  if (readsAsJson(forModel)) for (const answer of answers) answer.parse()
   const source = answers.length === 1 ? answers[0] : new Choices(answers)
   if (signal !== undefined) obey(source, signal, onAbort)
   return source

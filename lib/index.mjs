@@ -5,6 +5,7 @@ export {
   ConfigError,
   createEngine,
   EngineClosedError,
+  GuidanceError,
   InvalidParamsError,
   MlxServingError,
   ModelError,

@@ -6,6 +6,7 @@ export {
   CancelledError,
   ConfigError,
   EngineClosedError,
+  GuidanceError,
   InvalidParamsError,
   MlxServingError,
   ModelError,

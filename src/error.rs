@@ -28,6 +28,8 @@ pub enum Code {
     UnsupportedModel,
     /// Text could not be turned into tokens, or a chat template failed.
     TokenizerError,
+    /// What an answer must be cannot be enforced.
+    GuidanceError,
     /// As many requests are pending as the engine accepts.
     Overloaded,
     /// The request's deadline passed.
@@ -56,6 +58,7 @@ impl Code {
             Self::ModelNotLoaded => "ModelNotLoaded",
             Self::UnsupportedModel => "UnsupportedModel",
             Self::TokenizerError => "TokenizerError",
+            Self::GuidanceError => "GuidanceError",
             Self::Overloaded => "Overloaded",
             Self::Timeout => "Timeout",
             Self::Cancelled => "Cancelled",

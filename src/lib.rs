@@ -1,7 +1,7 @@
 //! An LLM serving engine that lives inside a Node.js process.
 //!
 //! # The rooms, in reading order
-//! * [`request`]: the words used everywhere. [`error`]: one error type with a code.
+//! * [`request`]: the words used everywhere. [`guide`]: what an answer must be. [`error`]: one error type with a code.
 //! * [`config`]: what the user wrote becomes what it means; one table of everything that can be set.
 //! * [`engine`]: the handle, and the engine thread: take commands, decide, do, account, deliver. Only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
@@ -41,6 +41,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod executor;
+pub mod guide;
 pub mod hub;
 mod lock;
 pub mod request;

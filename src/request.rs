@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::guide::Guide;
+
 /// A request as its caller names it, or as the engine named it for a caller who did not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Arc<str>);
@@ -126,6 +128,8 @@ pub struct Request {
     pub stop: StopRules,
     /// What of its markup is in the answer.
     pub markup: Markup,
+    /// What the answer must be, where the caller has said so.
+    pub guide: Option<Guide>,
     /// The moment after which the caller has no use for the answer.
     pub deadline: Option<Instant>,
     /// Who goes first.
@@ -144,6 +148,7 @@ impl Request {
             logit_bias: Arc::default(),
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
             markup: Markup::default(),
+            guide: None,
             deadline: None,
             priority: Priority::Default,
             tenant: None,

@@ -76,7 +76,7 @@ impl Claim {
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
-    let Request { prompt, sampling, logit_bias, stop, markup, deadline: _, priority: _, tenant: _ } = request;
+    let Request { prompt, sampling, logit_bias, stop, markup, guide, deadline: _, priority: _, tenant: _ } = request;
     // Whether to share is not part of what is shared.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
@@ -89,6 +89,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     let Markup { calls, reasoning } = *markup;
     encoder.number(calls.into());
     encoder.number(reasoning.into());
+    encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
     Key(encoder.finish())
 }
 

@@ -24,6 +24,9 @@ const SENTENCES: [&str; 8] = [
     "In the end there is an end. ",
 ];
 
+/// What closes something in JSON, where an answer is to be that.
+const CLOSING: [&str; 3] = ["\"", "}", "]"];
+
 /// How the chosen backend is opened, on the engine thread. A simulated device is reproducible anyhow.
 pub(super) fn open(choice: BackendChoice, is_deterministic: bool) -> OpenBackend {
     match choice {
@@ -56,5 +59,8 @@ fn vocabulary(folder: &ModelFolder) -> Result<(Script, usize)> {
         || Error::new(Code::TokenizerError, "the tokenizer has no end token or no words for a simulation");
     let end = text.end_tokens().first().copied().ok_or_else(cannot_speak)?;
     let script = Script::new(sentences, end).ok_or_else(cannot_speak)?;
-    Ok((script, text.vocab_size()))
+    let closing = CLOSING.iter().map(|mark| text.encode_rendered(mark)).collect::<Result<Vec<_>>>()?;
+    // In the tokens of some models there is more than the mark: these do not close anything.
+    let closing = closing.into_iter().filter_map(|tokens| <[_; 1]>::try_from(tokens).ok().map(|[token]| token));
+    Ok((script.with_closing(closing.collect()), text.vocab_size()))
 }

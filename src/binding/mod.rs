@@ -16,6 +16,7 @@ mod options;
 mod params;
 mod prompt;
 mod settings;
+mod structured;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

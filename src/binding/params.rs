@@ -14,6 +14,7 @@ use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
 use super::prompt;
+use super::structured;
 
 const CODE: Code = Code::InvalidParams;
 
@@ -50,10 +51,14 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
     let num_choices = fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1);
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
+    let structured = fields.value("structured")?.map(structured::read).transpose()?;
     let sharing = read_sharing(&mut fields)?;
     let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
     fields.finish()?;
     validate_stop_sequences(&stop_sequences)?;
+    if structured.is_some() && !stop_sequences.is_empty() {
+        return Err(wrong(CODE, "stopSequences", "cannot end an answer that must be what `structured` says").into());
+    }
     if top_p == Some(0.0) {
         return Err(wrong(CODE, "topP", "must be greater than 0").with_limit(0.0, 0.0).into());
     }
@@ -75,6 +80,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         seed,
         num_choices: usize::try_from(num_choices).unwrap_or(1),
         stop_sequences,
+        structured,
         deadline,
         priority,
         tenant,

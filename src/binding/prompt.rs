@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::Prompt;
 use crate::error::{Code, Error};
-use crate::text::{Chat, Content, Message, PromptTemplate};
+use crate::text::{Chat, Content, Message, PromptTemplate, ToolChoice};
 
 use super::fields::{Fields, Read, Refusal, elements, is_array, string, whole, wrong};
 use super::json::{self, JsonReader};
@@ -87,9 +87,14 @@ impl<'env> ChatFields<'env> {
             return Err(wrong(CODE, &format!("templateVariables.{name}"), "has a param of its own").into());
         }
         let tools = self.tools.map(read_tools).transpose()?;
+        let (tools, choice) = match self.choice {
+            Some(choice) => read_choice(choice, tools)?,
+            None => (tools, ToolChoice::Auto),
+        };
         Ok(Chat {
             messages: read_messages(messages)?,
-            tools: self.choice.map_or(Ok(tools.clone()), |choice| read_choice(choice, tools))?,
+            tools,
+            choice,
             variables,
             continues_final: self.continues_final.unwrap_or(false),
         })
@@ -160,15 +165,28 @@ fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
     Ok(tools)
 }
 
-/// The tools that the model is shown. What it is not shown it cannot call.
-fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<Option<Vec<Value>>> {
-    let Some(tools) = tools else { return Err(wrong(CODE, "toolChoice", "goes with `tools`").into()) };
-    let name = if choice.get_type()? == ValueType::String { String::from_unknown(choice)? } else { String::new() };
-    match name.as_str() {
-        "auto" => Ok(Some(tools)),
-        "none" => Ok(None),
-        _ => Err(wrong(CODE, "toolChoice", "must be 'auto' or 'none'").into()),
-    }
+/// The tools that the model is shown, and which of them it calls. What it is not shown it cannot call.
+fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<Vec<Value>>, ToolChoice)> {
+    const NAME: &str = "toolChoice";
+    let Some(tools) = tools else { return Err(wrong(CODE, NAME, "goes with `tools`").into()) };
+    let choice = if choice.get_type()? == ValueType::String {
+        match String::from_unknown(choice)?.as_str() {
+            "auto" => ToolChoice::Auto,
+            "none" => return Ok((None, ToolChoice::Auto)),
+            "required" if tools.is_empty() => return Err(wrong(CODE, NAME, "has no `tools` to choose from").into()),
+            "required" => ToolChoice::Required,
+            _ => return Err(wrong(CODE, NAME, "must be 'auto', 'none', 'required' or { name }").into()),
+        }
+    } else {
+        let mut fields = Fields::of(NAME, CODE, choice)?;
+        let name = fields.string("name")?.ok_or_else(|| fields.wrong("name", "is missing"))?;
+        if !tools.iter().any(|tool| tool["function"]["name"] == *name) {
+            return Err(fields.wrong("name", "is none of the `tools`"));
+        }
+        fields.finish()?;
+        ToolChoice::Named(name)
+    };
+    Ok((Some(tools), choice))
 }
 
 fn read_messages(value: Unknown<'_>) -> Read<Vec<Message>> {

@@ -11,9 +11,10 @@ use serde_json::Value;
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
+use crate::guide::Guide;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Chat, ModelText, PromptTemplate, Speech};
+use crate::text::{Chat, ModelText, PromptTemplate, Speech, Structured};
 
 use super::command::Opened;
 
@@ -73,6 +74,8 @@ pub struct Draft {
     pub num_choices: usize,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
+    /// What the answer must be.
+    pub structured: Option<Structured>,
     /// When the caller loses interest.
     pub deadline: Option<Instant>,
     /// Who goes first.
@@ -137,6 +140,7 @@ impl ModelRules {
         self.check_named("logitBias", draft.logit_bias.iter().map(|(token, _)| *token))?;
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
+        let guide = self.guide(&draft, speech.as_ref())?;
         let stop = StopRules {
             max_tokens,
             end_tokens: self.end_tokens(&draft)?,
@@ -148,7 +152,7 @@ impl ModelRules {
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
         let (prompt, markup) = (prompt.into(), self.text.markup(speech.as_ref()));
-        let request = Request { prompt, sampling, logit_bias, stop, markup, deadline, priority, tenant };
+        let request = Request { prompt, sampling, logit_bias, stop, markup, guide, deadline, priority, tenant };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();
@@ -171,6 +175,22 @@ impl ModelRules {
             }
         };
         Ok((tokens, None))
+    }
+
+    /// What the answer must be: what the caller says, or calls.
+    fn guide(&self, draft: &Draft, speech: Option<&Speech>) -> Result<Option<Guide>> {
+        let calls = match &draft.prompt {
+            Prompt::Chat(chat) => self.text.call_guide(chat, speech)?,
+            _ => None,
+        };
+        match (&draft.structured, &calls) {
+            (Some(_), Some(_)) => Err(Error::invalid("toolChoice", "must be 'auto' or 'none' beside `structured`")),
+            (None, Some(_)) if !draft.stop_sequences.is_empty() => {
+                Err(Error::invalid("stopSequences", "cannot end an answer that must call a function"))
+            }
+            (Some(structured), None) => self.text.guide(structured).map(Some),
+            (None, _) => Ok(calls),
+        }
     }
 
     fn sampling(&self, draft: &Draft) -> SamplingParams {

@@ -9,6 +9,7 @@ use crate::answers::{Answers, Close, Fingerprint, ReaderId, Readers};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::executor::Executor;
+use crate::guide::{Unable, Verdict};
 use crate::request::{FinishReason, SequenceId};
 use crate::scheduler::plan::{Feed, Plan, StepOutput};
 use crate::scheduler::{self, Decision, Drawn, Expiry, Scheduler};
@@ -259,11 +260,16 @@ impl Lane {
 
     fn take(&mut self, drawn: Drawn, now: Instant) {
         let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
-        let is_end = drawn.finish == Some(FinishReason::Stop);
+        if let (None, Some(Verdict::Failed(unable))) = (drawn.finish, drawn.verdict) {
+            self.scheduler.remove(drawn.sequence);
+            return self.fail(drawn.sequence, guidance_error(unable));
+        }
+        // The token with which an answer is complete is part of it; one that only ends it is not.
+        let is_end = drawn.finish == Some(FinishReason::Stop) && drawn.verdict != Some(Verdict::Complete);
         let state = row.push(drawn.token, is_end, now);
         self.around.stats.token();
         if state == StreamState::Stopped {
-            self.scheduler.remove(drawn.sequence);
+            self.scheduler.end(drawn.sequence);
             self.finish(drawn.sequence, FinishReason::Stop);
         } else if let Some(reason) = drawn.finish {
             self.finish(drawn.sequence, reason);
@@ -369,4 +375,12 @@ fn expiry_error(why: Expiry) -> Error {
         Expiry::Hopeless => Error::new(Code::Timeout, "the deadline is nearer than reading the prompt takes"),
         Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
     }
+}
+
+fn guidance_error(unable: Unable) -> Error {
+    let message = match unable {
+        Unable::DeadEnd => "no token that may be drawn continues the answer as `structured` demands",
+        Unable::TooComplex => "what `structured` allows next takes too long to find out",
+    };
+    Error::new(Code::GuidanceError, message).with_param("structured")
 }

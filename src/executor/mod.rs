@@ -1,10 +1,13 @@
 //! Executors do what a plan says and decide nothing. `sim/` is a simulated device with the timing of a real one; `mlx/`
 //! runs a model with MLX. Both are driven only by the engine thread, which is also where they are made and dropped.
 
+mod guided;
 pub mod sim;
 
 #[cfg(feature = "mlx")]
 pub mod mlx;
+
+pub use guided::Guided;
 
 use crate::error::Result;
 use crate::hub::ModelFolder;

@@ -25,6 +25,7 @@ mod wish;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::guide::Verdict;
 use crate::request::{FinishReason, Request, SequenceId, TokenId};
 
 pub use config::{AdaptiveWindow, Config, KvLimit, TuneConfig, WidthConfig, WindowConfig};
@@ -65,6 +66,8 @@ pub struct Drawn {
     pub token: TokenId,
     /// Set when it was the last; the sequence is gone then.
     pub finish: Option<FinishReason>,
+    /// Set where its guide lets nothing follow. One that failed is left for the caller to remove.
+    pub verdict: Option<Verdict>,
 }
 
 /// Why a sequence was taken out without having finished.
@@ -176,14 +179,25 @@ impl Scheduler {
         }
         let before = self.running.len();
         for &(id, token) in &output.tokens {
-            drawn.extend(self.take(id, token, output.step));
+            let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
+            drawn.extend(self.take(id, token, closed.map(|(_, verdict)| *verdict), output.step));
         }
         if !output.tokens.is_empty() {
             self.ends_per_step += ENDS_ALPHA * ((before - self.running.len()) as f64 - self.ends_per_step);
         }
     }
 
-    /// Takes a sequence out: it was cancelled, or a stop sequence ended it. Says whether it was there.
+    /// Takes a sequence out that its own text has ended, and counts its end like any other. Says whether it was there.
+    pub fn end(&mut self, id: SequenceId) -> bool {
+        if let Some(sequence) = self.running_mut(id) {
+            let num_tokens = sequence.num_read() as f64;
+            self.note_answer(num_tokens);
+            self.ends_per_step += ENDS_ALPHA;
+        }
+        self.remove(id)
+    }
+
+    /// Takes a sequence out that is not wanted any more. Says whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
         let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else {
             return self.queue.remove(id).is_some();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::guide::{Guide, Verdict};
 use crate::request::{SamplingParams, SequenceId, TokenId};
 
 /// One step. Executors run plans in the order they were submitted.
@@ -37,6 +38,8 @@ pub struct Admission {
     pub end_tokens: Arc<[TokenId]>,
     /// See `end_tokens`.
     pub min_tokens: usize,
+    /// What the answer must be; only tokens that it allows are drawn.
+    pub guide: Option<Guide>,
     /// It never occupies more positions than this.
     pub max_positions: usize,
 }
@@ -53,6 +56,7 @@ impl Admission {
             logit_bias: Arc::default(),
             end_tokens: Arc::default(),
             min_tokens: 0,
+            guide: None,
             max_positions: usize::MAX,
         }
     }
@@ -130,4 +134,6 @@ pub struct StepOutput {
     pub step: u64,
     /// The token drawn for each row with `sample`, in the plan's order.
     pub tokens: Vec<(SequenceId, TokenId)>,
+    /// Sequences among these whose guide lets nothing follow their token.
+    pub closed: Vec<(SequenceId, Verdict)>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::guide::Verdict;
 use crate::request::{SequenceId, TokenId};
 
 use super::plan::{Feed, Plan};
@@ -84,19 +85,25 @@ impl Scheduler {
     }
 
     /// Takes a token of a step, unless its sequence has ended or begun anew since that was planned.
-    pub(super) fn take(&mut self, id: SequenceId, token: TokenId, step: u64) -> Option<Drawn> {
+    pub(super) fn take(
+        &mut self,
+        id: SequenceId,
+        token: TokenId,
+        verdict: Option<Verdict>,
+        step: u64,
+    ) -> Option<Drawn> {
         let sequence =
             self.running_mut(id).filter(|sequence| sequence.is_on_device() && sequence.since_step <= step)?;
-        let finish = sequence.take(token);
+        let finish = sequence.take(token, verdict);
         if finish.is_some() {
             let num_tokens = sequence.num_read() as f64;
             self.note_answer(num_tokens);
             self.remove(id);
         }
-        Some(Drawn { sequence: id, token, finish })
+        Some(Drawn { sequence: id, token, finish, verdict })
     }
 
-    fn note_answer(&mut self, num_tokens: f64) {
+    pub(super) fn note_answer(&mut self, num_tokens: f64) {
         let is_first = self.answer_tokens == 0.0;
         self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
     }

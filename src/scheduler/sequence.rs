@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::guide::{Guide, Verdict};
 use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
@@ -38,6 +39,7 @@ pub(super) struct Sequence {
     sampling: SamplingParams,
     logit_bias: Arc<[(TokenId, f32)]>,
     stop: StopRules,
+    guide: Option<Guide>,
     max_positions: usize,
     /// The tokens handed to the executor at admission: the prompt, and after a restart what was generated before it.
     known: Arc<[TokenId]>,
@@ -71,6 +73,7 @@ impl Sequence {
             stop: request.stop,
             prompt: Arc::clone(&request.prompt),
             beginning: Beginning::default(),
+            guide: request.guide,
             known: request.prompt,
             read: Vec::new(),
             num_read_before: 0,
@@ -105,6 +108,7 @@ impl Sequence {
             logit_bias: Arc::clone(&self.logit_bias),
             end_tokens: Arc::clone(&self.stop.end_tokens),
             min_tokens: self.stop.min_tokens,
+            guide: self.guide.clone(),
             max_positions: self.max_positions,
         })
     }
@@ -179,10 +183,10 @@ impl Sequence {
         row
     }
 
-    /// Takes a token that was read; says whether it is the last.
-    pub(super) fn take(&mut self, token: TokenId) -> Option<FinishReason> {
+    /// Takes a token that was read, and what the guide said of it; says whether it is the last.
+    pub(super) fn take(&mut self, token: TokenId, verdict: Option<Verdict>) -> Option<FinishReason> {
         self.read.push(token);
-        if self.stop.end_tokens.contains(&token) {
+        if self.stop.end_tokens.contains(&token) || verdict == Some(Verdict::Complete) {
             Some(FinishReason::Stop)
         } else if self.num_read() >= self.stop.max_tokens {
             Some(FinishReason::Length)

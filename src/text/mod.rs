@@ -8,6 +8,7 @@ mod chat;
 mod date;
 mod filters;
 mod growth;
+mod guide;
 mod jinja;
 mod json;
 mod model;
@@ -24,7 +25,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use chat::{Chat, Content, Message, PromptTemplate};
+pub use chat::{Chat, Content, Message, PromptTemplate, ToolChoice};
+pub use guide::Structured;
 pub use model::ModelText;
 pub use speech::{Call, CallDelta, Said, Speech, Splitter, Spoken};
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};

@@ -13,12 +13,14 @@ use super::assemble::Assembler;
 use super::chat::{Chat, Content, PromptTemplate};
 use super::date;
 use super::growth;
+use super::guide::{Guides, Structured};
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
 use super::speech::{CALL_ENDS, Manner, Speech};
 use super::stream::{Mark, TextStream};
 use super::template::{Owner, Sources, Template, sources_of};
 use crate::error::{Code, Error, Result};
+use crate::guide::Guide;
 use crate::hub::{self, ModelFolder};
 use crate::request::{Markup, TokenId};
 
@@ -36,9 +38,7 @@ pub struct ModelText {
     special_tokens: Vec<(String, String)>,
     end_tokens: Arc<[TokenId]>,
     manner: Manner,
-    /// Special tokens that are the marks of calls, and those of reasoning.
-    call_marks: Vec<Mark>,
-    reasoning_marks: Vec<Mark>,
+    guides: Guides,
 }
 
 impl ModelText {
@@ -54,25 +54,13 @@ impl ModelText {
         let special_tokens = special_tokens(folder);
         let templates = load_templates(folder, &special_tokens);
         let (default, with_tools) = sources(&templates);
-        let manner = Manner::of(default, with_tools);
         let find = |token: &str| tokenizer.token_to_id(token);
         let named: Vec<_> = CALL_ENDS.into_iter().filter(|token| with_tools.contains(token)).collect();
         let end_tokens = end_tokens(folder, pieces.len(), &named, find)?;
-        let special = |text: &'static str| Mark::special(text, find(text)?, &pieces);
-        let call_marks = manner.call_marks().filter_map(special).collect();
-        let reasoning_marks = manner.reasoning_marks().filter_map(special).collect();
+        let manner = Manner::of(default, with_tools, |text| Mark::special(text, find(text)?, &pieces));
+        let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true }));
         let tokenizer_path = path;
-        Ok(Self {
-            tokenizer,
-            tokenizer_path,
-            pieces,
-            templates,
-            special_tokens,
-            end_tokens,
-            manner,
-            call_marks,
-            reasoning_marks,
-        })
+        Ok(Self { tokenizer, tokenizer_path, pieces, templates, special_tokens, end_tokens, manner, guides })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
@@ -120,6 +108,24 @@ impl ModelText {
         })
     }
 
+    /// Compiles what an answer must be. Call it on a [`super::TextThread`]: a large grammar takes its time, and the first
+    /// one of a model some tenths of a second more.
+    ///
+    /// `GuidanceError` where it is too large, broken, or says something that cannot be enforced.
+    pub fn guide(&self, structured: &Structured) -> Result<Guide> {
+        self.guides.guide(structured, &self.pieces)
+    }
+
+    /// Compiles the calls that an answer to a chat must make, if it must; `speech` is how the answer is read. Call it on a
+    /// [`super::TextThread`], as [`Self::guide`].
+    ///
+    /// `InvalidParams` where this model's calls cannot be enforced, `GuidanceError` where the schema of a tool cannot.
+    pub fn call_guide(&self, chat: &Chat, speech: Option<&Speech>) -> Result<Option<Guide>> {
+        let Some((tools, is_single)) = chat.required_tools() else { return Ok(None) };
+        let grammar = self.manner.grammar(speech, &tools, is_single)?;
+        self.guide(&Structured::Calls(grammar)).map(Some)
+    }
+
     /// The tokens that end an answer; may be empty.
     pub fn end_tokens(&self) -> &Arc<[TokenId]> {
         &self.end_tokens
@@ -141,17 +147,12 @@ impl ModelText {
 
     /// What of a model's markup an answer must hold for it to be read.
     pub fn markup(&self, speech: Option<&Speech>) -> Markup {
-        Markup {
-            calls: speech.is_some_and(Speech::has_calls) && !self.call_marks.is_empty(),
-            reasoning: speech.is_some_and(Speech::has_reasoning) && !self.reasoning_marks.is_empty(),
-        }
+        self.manner.markup(speech)
     }
 
     /// Begins the text of an answer. The sequences have passed [`super::validate_stop_sequences`].
     pub fn stream(self: &Arc<Self>, stop_sequences: &[String], markup: Markup) -> TextStream {
-        let calls = if markup.calls { self.call_marks.as_slice() } else { &[] };
-        let reasoning = if markup.reasoning { self.reasoning_marks.as_slice() } else { &[] };
-        TextStream::new(Arc::clone(self), stop_sequences, [calls, reasoning].concat())
+        TextStream::new(Arc::clone(self), stop_sequences, self.manner.marks(markup))
     }
 
     pub(super) fn pieces(&self) -> &Pieces {

@@ -21,8 +21,8 @@ pub enum StreamState {
 /// A special token that is text to those who look for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
-    token: TokenId,
-    text: &'static str,
+    pub(super) token: TokenId,
+    pub(super) text: &'static str,
 }
 
 impl Mark {

@@ -12,12 +12,13 @@ use super::attention::{Attention, Span};
 use super::decoder::Decoder;
 use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
+use super::mask::Masks;
 use super::sampler::{Draw, Sampler, indices, replace_rows};
-use super::sequences::{Bounds, Drawn, Sequences, spans};
+use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
 use crate::error::Result;
-use crate::executor::{Executor, Limits};
+use crate::executor::{Executor, Guided, Limits};
 use crate::request::{SequenceId, TokenId};
-use crate::scheduler::plan::{Plan, StepOutput};
+use crate::scheduler::plan::{Plan, Row, StepOutput};
 
 /// Steps between two returns of unused buffers to the system. Each return costs the next steps fresh allocations, and
 /// none at all lets lengths that never come back pile up.
@@ -64,6 +65,15 @@ pub(super) struct Launched {
     sequences: Vec<SequenceId>,
     /// [s] u32; nothing if no row drew.
     tokens: Option<Rc<Array>>,
+    waiting: Option<Waiting>,
+}
+
+/// Rows that draw once the step before theirs was read: what a guide allows follows from its tokens. Meanwhile the device
+/// computes what they draw from, and the host what they may draw.
+struct Waiting {
+    /// [s, vocab].
+    logits: Array,
+    rows: Vec<Row>,
 }
 
 impl Executor for MlxExecutor {
@@ -76,7 +86,7 @@ impl Executor for MlxExecutor {
         self.sequences.check(plan, bounds)?;
         self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
         let launched = if plan.rows.is_empty() {
-            Launched { step: plan.step, sequences: Vec::new(), tokens: None }
+            Launched { step: plan.step, sequences: Vec::new(), tokens: None, waiting: None }
         } else {
             let stream = self.stream.clone();
             with_stream(&stream, || self.launch(plan))?
@@ -95,13 +105,18 @@ impl Executor for MlxExecutor {
             Some(tokens) => with_stream(&self.stream, || read_tokens(tokens))?,
             None => Vec::new(),
         };
+        let mut closed = Vec::new();
         for (id, token) in launched.sequences.iter().zip(&tokens) {
             // A sequence that is gone has no use for it.
             if let Some(sequence) = self.sequences.get_mut(*id) {
                 sequence.read(launched.step, *token);
+                let verdict = sequence.guided.as_ref().and_then(Guided::verdict);
+                closed.extend(verdict.map(|verdict| (*id, verdict)));
             }
         }
-        Ok(StepOutput { step: launched.step, tokens: launched.sequences.into_iter().zip(tokens).collect() })
+        self.draw_waiting()?;
+        let tokens = launched.sequences.into_iter().zip(tokens).collect();
+        Ok(StepOutput { step: launched.step, tokens, closed })
     }
 
     fn reset(&mut self) -> Result<()> {
@@ -122,7 +137,7 @@ impl MlxExecutor {
             self.attention.release(*id)?;
         }
         for admission in &plan.admit {
-            self.sequences.admit(admission);
+            self.sequences.admit(admission, plan.step);
             // Checked: at most the context length, which is an i32.
             let max_positions = i32::try_from(admission.max_positions).unwrap_or(i32::MAX);
             self.attention.admit(admission.sequence, max_positions)?;
@@ -137,27 +152,67 @@ impl MlxExecutor {
     fn launch(&mut self, plan: &Plan) -> Result<Launched> {
         let spans = spans(plan);
         let fed = feed::tokens(plan, &self.sequences)?;
-        let draws = self.draws(plan)?;
-        let adjustments = self.adjustments(plan)?;
-        let tokens =
-            self.run(&fed, &spans, &draws, &adjustments).map_err(|error| device_error("running a step", error))?;
-        Ok(self.account(plan, tokens.map(Rc::new)))
+        let rows: Vec<Row> = plan.rows.iter().filter(|row| row.sample).copied().collect();
+        let waits = |row: &Row| self.sequences.get(row.sequence).map(Sequence::waits_for_token);
+        let waits = rows.iter().map(waits).collect::<Result<Vec<_>>>()?.contains(&true);
+        let logits = self.forward(&fed, &spans).map_err(|error| device_error("running a step", error))?;
+        let (tokens, waiting) = match logits {
+            Some(logits) if waits => (None, Some(Waiting { logits, rows })),
+            Some(logits) => (Some(Rc::new(self.draw(logits, &rows)?)), None),
+            None => (None, None),
+        };
+        let pending = self.attention.finish();
+        let outputs = tokens.as_deref().into_iter().chain(waiting.as_ref().map(|waiting| &waiting.logits));
+        self.start(outputs.chain(&pending))?;
+        Ok(self.account(plan, tokens, waiting))
     }
 
-    fn draws(&self, plan: &Plan) -> Result<Vec<Draw>> {
-        let drawing = plan.rows.iter().filter(|row| row.sample);
-        drawing
-            .map(|row| {
-                let params = self.sequences.get(row.sequence)?.sampling;
-                Ok(Draw { params, position: (row.start + row.len()) as u64 })
-            })
-            .collect()
+    /// Lets the device compute these.
+    fn start<'a>(&self, outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
+        let started = if self.overlaps { async_eval(outputs) } else { eval(outputs) };
+        started.map_err(|error| device_error("running a step", error))
+    }
+
+    /// The step before was read: draws for the rows that waited for that.
+    fn draw_waiting(&mut self) -> Result<()> {
+        let Some(next) = self.launched.front_mut() else { return Ok(()) };
+        let (step, Some(Waiting { logits, rows })) = (next.step, next.waiting.take()) else { return Ok(()) };
+        let stream = self.stream.clone();
+        let tokens = with_stream(&stream, || {
+            let tokens = self.draw(logits, &rows)?;
+            self.start([&tokens].into_iter()).map(|()| Rc::new(tokens))
+        })?;
+        for (place, row) in rows.iter().enumerate() {
+            if let Some(sequence) = self.sequences.get_mut(row.sequence) {
+                sequence.drawn = Drawn::Device { step, tokens: Rc::clone(&tokens), row: place };
+            }
+        }
+        if let Some(next) = self.launched.front_mut() {
+            next.tokens = Some(tokens);
+        }
+        Ok(())
+    }
+
+    /// [s, vocab] → [s] u32: a token for each of the rows.
+    fn draw(&self, logits: Array, rows: &[Row]) -> Result<Array> {
+        let (draws, adjusted, masks) = (self.draws(rows)?, self.adjustments(rows)?, self.masks(rows)?);
+        let drawn = adjusted.apply_to(logits).and_then(|logits| masks.apply_to(logits));
+        let drawn = drawn.and_then(|logits| self.sampler.sample(&logits, &draws));
+        drawn.map_err(|error| device_error("drawing tokens", error))
+    }
+
+    fn draws(&self, rows: &[Row]) -> Result<Vec<Draw>> {
+        let draw = |row: &Row| {
+            let params = self.sequences.get(row.sequence)?.sampling;
+            Ok(Draw { params, position: (row.start + row.len()) as u64 })
+        };
+        rows.iter().map(draw).collect()
     }
 
     /// The rows that draw from changed logits, by their place among those that draw.
-    fn adjustments(&self, plan: &Plan) -> Result<Adjusted> {
+    fn adjustments(&self, rows: &[Row]) -> Result<Adjusted> {
         let mut adjusted = Adjusted::default();
-        for (place, row) in plan.rows.iter().filter(|row| row.sample).enumerate() {
+        for (place, row) in rows.iter().enumerate() {
             let sequence = self.sequences.get(row.sequence)?;
             if let Some(adjustment) = sequence.adjustment(row.start + row.len()) {
                 adjusted.places.push(place);
@@ -168,18 +223,16 @@ impl MlxExecutor {
         Ok(adjusted)
     }
 
-    fn run(&mut self, fed: &Array, spans: &[Span], draws: &[Draw], adjusted: &Adjusted) -> Mlx<Option<Array>> {
-        let logits = self.forward(fed, spans)?;
-        let logits = logits.map(|logits| adjusted.apply_to(logits)).transpose()?;
-        let tokens = logits.map(|logits| self.sampler.sample(&logits, draws)).transpose()?;
-        let pending = self.attention.finish();
-        let outputs = tokens.iter().chain(&pending);
-        if self.overlaps {
-            async_eval(outputs)?;
-        } else {
-            eval(outputs)?;
+    /// The rows that follow a guide. One that has come to its end draws what nobody will read.
+    fn masks(&self, rows: &[Row]) -> Result<Masks<'_>> {
+        let mut masks = Masks::default();
+        for (place, row) in rows.iter().enumerate() {
+            let guided = self.sequences.get(row.sequence)?.guided.as_ref();
+            if let Some(guided) = guided.filter(|guided| guided.verdict().is_none()) {
+                masks.push(place, guided.mask());
+            }
         }
-        Ok(tokens)
+        Ok(masks)
     }
 
     /// Builds a step up to the logits of the rows that draw, [s, vocab]; `None` if no row does.
@@ -197,18 +250,19 @@ impl MlxExecutor {
         self.decoder.logits(&hidden, picked.as_ref()).map(Some)
     }
 
-    fn account(&mut self, plan: &Plan, tokens: Option<Rc<Array>>) -> Launched {
+    fn account(&mut self, plan: &Plan, tokens: Option<Rc<Array>>, waiting: Option<Waiting>) -> Launched {
         let mut drawn = Vec::new();
         for row in &plan.rows {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
-            sequence.drawn = Drawn::Nothing;
-            if let Some(tokens) = tokens.as_ref().filter(|_| row.sample) {
-                sequence.drawn = Drawn::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() };
-                drawn.push(row.sequence);
-            }
+            sequence.drawn = match &tokens {
+                _ if !row.sample => Drawn::Nothing,
+                Some(tokens) => Drawn::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() },
+                None => Drawn::Later,
+            };
+            drawn.extend(row.sample.then_some(row.sequence));
         }
-        Launched { step: plan.step, sequences: drawn, tokens }
+        Launched { step: plan.step, sequences: drawn, tokens, waiting }
     }
 
     /// Runs the rows of a plan up to their logits and reads them, instead of drawing: for tests that compare numbers.

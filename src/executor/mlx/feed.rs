@@ -29,7 +29,9 @@ pub(super) fn tokens(plan: &Plan, sequences: &Sequences) -> Result<Array> {
             (Feed::Prompt { len }, _) => push_host(&mut pieces, &sequence.prompt[row.start..row.start + len]),
             (Feed::Sampled, Drawn::Host(token)) => push_host(&mut pieces, &[*token]),
             (Feed::Sampled, Drawn::Device { tokens, row, .. }) => push_device(&mut pieces, tokens, *row),
-            (Feed::Sampled, Drawn::Nothing) => return Err(bad_plan("a token that was never drawn is fed")),
+            (Feed::Sampled, Drawn::Nothing | Drawn::Later) => {
+                return Err(bad_plan("a token that was never drawn is fed"));
+            }
         }
     }
     join(pieces).map_err(|error| device_error("feeding tokens", error))
@@ -42,7 +44,7 @@ pub(super) fn last_tokens(drawn: &[Drawn]) -> Mlx<Option<Array>> {
         match drawn {
             Drawn::Device { tokens, row, .. } => push_device(&mut pieces, tokens, *row),
             Drawn::Host(token) => push_host(&mut pieces, &[*token]),
-            Drawn::Nothing => push_host(&mut pieces, &[0]),
+            Drawn::Nothing | Drawn::Later => push_host(&mut pieces, &[0]),
         }
     }
     let is_read = pieces.iter().all(|piece| matches!(piece, Piece::Host(_)));

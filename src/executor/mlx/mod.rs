@@ -18,6 +18,7 @@ mod feed;
 mod inventory;
 mod kernels;
 mod linear;
+mod mask;
 mod panels;
 mod sampler;
 mod sequences;
@@ -58,6 +59,7 @@ pub enum AttentionKind {
 pub struct MlxBackend {
     attention: AttentionKind,
     is_deterministic: bool,
+    overlaps: Option<bool>,
 }
 
 impl MlxBackend {
@@ -66,8 +68,8 @@ impl MlxBackend {
         Ok(Self::default())
     }
 
-    /// Carries out every product of weights in one fixed shape. A kernel's result may depend on the shape of a product;
-    /// so it does not depend on who else is in a step. Costs most where few rows run.
+    /// Carries out every product of weights in shapes that give a row the same bits, so that its result does not depend
+    /// on who else is in a step. Which these are is measured while a model is loaded. Costs most where few rows run.
     #[must_use]
     pub fn deterministic(self, is_deterministic: bool) -> Self {
         Self { is_deterministic, ..self }
@@ -78,6 +80,13 @@ impl MlxBackend {
     #[must_use]
     pub fn with_attention(self, attention: AttentionKind) -> Self {
         Self { attention, ..self }
+    }
+
+    /// Chooses whether steps are launched ahead, so that tests can run on one device what another one runs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_overlap(self, overlaps: bool) -> Self {
+        Self { overlaps: Some(overlaps), ..self }
     }
 
     /// Opens a model as the type it is, for tests that look inside.
@@ -97,6 +106,8 @@ impl MlxBackend {
         let weights = Weights::open(model, folder)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
+        // On the CPU host and device are the same cores: a step ahead gains nothing.
+        let overlaps = self.overlaps.unwrap_or(!on_cpu);
         let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
         let fused = fusable && self.attention == AttentionKind::Auto;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
@@ -116,8 +127,7 @@ impl MlxBackend {
         let limits = Limits {
             context_length: model.context_length as usize,
             vocab_size: model.vocab as usize,
-            // On the CPU host and device are the same cores: a step ahead gains nothing.
-            lookahead: usize::from(!on_cpu),
+            lookahead: usize::from(overlaps),
             weight_bytes: folder.weight_bytes,
             device: name_of(on_cpu, self.is_deterministic),
             kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
@@ -130,7 +140,7 @@ impl MlxBackend {
             launched: VecDeque::new(),
             limits,
             stream,
-            overlaps: !on_cpu,
+            overlaps,
             steps: 0,
         })
     }

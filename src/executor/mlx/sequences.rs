@@ -11,6 +11,7 @@ use super::adjust::Adjustment;
 use super::attention::Span;
 use super::failure::bad_plan;
 use crate::error::Result;
+use crate::executor::Guided;
 use crate::request::{SamplingParams, SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
@@ -27,6 +28,10 @@ pub(super) struct Sequence {
     end_tokens: Arc<[TokenId]>,
     min_tokens: usize,
     said: Said,
+    /// Which tokens may be drawn, where not all may.
+    pub(super) guided: Option<Guided>,
+    /// The step that admitted it: earlier ones drew for another sequence of its name.
+    since_step: u64,
     pub(super) max_positions: usize,
     /// Positions whose KV is there, launched steps included.
     pub(super) computed: usize,
@@ -52,6 +57,8 @@ pub(super) enum Drawn {
     Host(TokenId),
     /// Row `row` of what step `step` drew; nobody has read it.
     Device { step: u64, tokens: Rc<Array>, row: usize },
+    /// A step was launched that draws one once the step before it was read.
+    Later,
 }
 
 /// All sequences the executor holds.
@@ -84,7 +91,7 @@ impl Sequences {
         self.by_id.clear();
     }
 
-    pub(super) fn admit(&mut self, admission: &Admission) {
+    pub(super) fn admit(&mut self, admission: &Admission, step: u64) {
         let sequence = Sequence {
             prompt: Arc::clone(&admission.prompt),
             sampling: admission.sampling,
@@ -93,6 +100,8 @@ impl Sequences {
             end_tokens: Arc::clone(&admission.end_tokens),
             min_tokens: admission.min_tokens,
             said: Said::after(admission),
+            guided: Guided::new(admission),
+            since_step: step,
             max_positions: admission.max_positions,
             computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
             drawn: Drawn::Nothing,
@@ -163,6 +172,14 @@ impl Sequence {
             self.said.tokens.push(token);
             self.said.count(token);
         }
+        if let Some(guided) = self.guided.as_mut().filter(|_| self.since_step <= read) {
+            guided.accept(token);
+        }
+    }
+
+    /// Whether what may be drawn next depends on a token that nobody has read.
+    pub(super) fn waits_for_token(&self) -> bool {
+        self.guided.is_some() && matches!(self.drawn, Drawn::Device { .. })
     }
 
     /// What is changed about the logits from which the token at `position` is drawn, if anything is.
@@ -188,7 +205,7 @@ impl Sequence {
     /// The token drawn last where it lies, or the last one known.
     pub(super) fn last(&self) -> Drawn {
         match &self.drawn {
-            Drawn::Nothing => Drawn::Host(self.prompt.last().copied().unwrap_or_default()),
+            Drawn::Nothing | Drawn::Later => Drawn::Host(self.prompt.last().copied().unwrap_or_default()),
             drawn => drawn.clone(),
         }
     }
@@ -210,7 +227,7 @@ impl Sequence {
                 self.computed
             )));
         }
-        if row.feed == Feed::Sampled && matches!(self.drawn, Drawn::Nothing) {
+        if row.feed == Feed::Sampled && matches!(self.drawn, Drawn::Nothing | Drawn::Later) {
             return Err(bad_plan(format!("{} is fed a token that was never drawn", row.sequence)));
         }
         check_reach(row, self.prompt.len(), self.max_positions)

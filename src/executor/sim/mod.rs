@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
+use crate::guide::Verdict;
 use crate::hub::ModelFolder;
-use crate::request::SequenceId;
+use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row, StepOutput};
 
-use super::{Backend, Executor, KvUnit, Limits};
+use super::{Backend, Executor, Guided, KvUnit, Limits};
 
 pub use profile::{PROFILES, Profile};
 pub use script::Script;
@@ -107,6 +108,16 @@ struct SimSequence {
     num_fed: usize,
     /// The position from which on its answer may end.
     may_end_at: usize,
+    guided: Option<Guided>,
+}
+
+impl SimSequence {
+    fn draw(&mut self, script: &Script, may_end: bool) -> TokenId {
+        let Some(guided) = &mut self.guided else { return self.speaker.next(script, may_end) };
+        let token = self.speaker.next_of(script, guided);
+        guided.accept(token);
+        token
+    }
 }
 
 struct Launched {
@@ -141,7 +152,8 @@ impl Executor for SimExecutor {
         }
         plan.admit.iter().try_for_each(|admission| self.admit(admission))?;
         let tokens = plan.rows.iter().filter_map(|row| self.feed(row).transpose()).collect::<Result<_>>()?;
-        let output = StepOutput { step: plan.step, tokens };
+        let closed = plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.verdict(row.sequence)).collect();
+        let output = StepOutput { step: plan.step, tokens, closed };
         let ready_at = self.ready_at(plan);
         self.launched.push_back(Launched { output, ready_at, fails: fault.is_some() });
         Ok(())
@@ -181,7 +193,8 @@ impl SimExecutor {
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
         let speaker = Speaker::new(&self.script, &admission.prompt, salt);
         let may_end_at = admission.num_prompt + admission.min_tokens;
-        let sequence = SimSequence { speaker, num_prompt: admission.prompt.len(), num_fed, may_end_at };
+        let (num_prompt, guided) = (admission.prompt.len(), Guided::new(admission));
+        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, guided };
         self.sequences.insert(admission.sequence, sequence);
         Ok(())
     }
@@ -197,7 +210,11 @@ impl SimExecutor {
             return Err(bad_plan("a token was asked for before the end of the prompt"));
         }
         let may_end = sequence.num_fed >= sequence.may_end_at;
-        Ok(row.sample.then(|| (row.sequence, sequence.speaker.next(&self.script, may_end))))
+        Ok(row.sample.then(|| (row.sequence, sequence.draw(&self.script, may_end))))
+    }
+
+    fn verdict(&self, id: SequenceId) -> Option<(SequenceId, Verdict)> {
+        Some((id, self.sequences.get(&id)?.guided.as_ref()?.verdict()?))
     }
 
     /// A device runs steps one after another; the host may submit while it does.

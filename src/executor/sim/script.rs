@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::executor::Guided;
 use crate::request::TokenId;
 
 /// The sentences a simulated model knows, as tokens of the loaded tokenizer.
@@ -11,6 +12,8 @@ pub struct Script {
     /// Never empty, and no sentence is.
     sentences: Vec<Vec<TokenId>>,
     end: TokenId,
+    /// What brings an answer that follows a guide nearer to its end.
+    closing: Vec<TokenId>,
 }
 
 /// Where a sequence is in the script: the sentence and how many of its tokens were said.
@@ -35,7 +38,14 @@ impl Script {
     /// Sentences without tokens are left out; `None` where nothing is left to say.
     pub fn new(sentences: Vec<Vec<TokenId>>, end: TokenId) -> Option<Self> {
         let sentences: Vec<_> = sentences.into_iter().filter(|sentence| !sentence.is_empty()).collect();
-        (!sentences.is_empty()).then_some(Self { sentences, end })
+        (!sentences.is_empty()).then_some(Self { sentences, end, closing: Vec::new() })
+    }
+
+    /// Tokens that are said where a guide allows no word of the sentences, if it allows them: what closes a text, a list
+    /// and so on. Without any, an answer that follows a guide goes on at random.
+    #[must_use]
+    pub fn with_closing(self, closing: Vec<TokenId>) -> Self {
+        Self { closing, ..self }
     }
 
     /// Where a prefix breaks off: in the sentence of which it ends with the longest part.
@@ -65,6 +75,25 @@ impl Speaker {
         let token = self.peek(script, may_end);
         self.mix(token);
         token
+    }
+
+    /// Draws a token that a guide allows: the next of the script, or one that closes something, or any.
+    pub(super) fn next_of(&mut self, script: &Script, guided: &Guided) -> TokenId {
+        let wanted = self.peek(script, true);
+        let known = [wanted, script.end].into_iter().chain(script.closing.iter().copied());
+        let token = known.into_iter().find(|token| guided.allows(*token)).or_else(|| self.any(guided));
+        // Nothing may follow: what is drawn is discarded.
+        let token = token.unwrap_or(script.end);
+        self.mix(token);
+        token
+    }
+
+    fn any(&self, guided: &Guided) -> Option<TokenId> {
+        let is_allowed = |token: &TokenId| guided.allows(*token);
+        let num_tokens = TokenId::try_from(guided.mask().len() * 32).unwrap_or(TokenId::MAX);
+        let num_allowed = (0..num_tokens).filter(is_allowed).count() as u64;
+        let choice = usize::try_from(self.prefix.checked_rem(num_allowed)?).ok()?;
+        (0..num_tokens).filter(is_allowed).nth(choice)
     }
 
     fn peek(&mut self, script: &Script, may_end: bool) -> TokenId {

@@ -76,7 +76,7 @@ fn plan(scheduler: &mut Scheduler) -> Plan {
 /// Answers a plan: every row that samples draws `token`.
 fn answer(plan: &Plan, token: u32) -> StepOutput {
     let tokens = plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, token)).collect();
-    StepOutput { step: plan.step, tokens }
+    StepOutput { step: plan.step, tokens, ..StepOutput::default() }
 }
 
 fn commit(scheduler: &mut Scheduler, output: &StepOutput) -> Vec<Drawn> {

@@ -56,7 +56,10 @@ fn requests_beyond_the_row_limit_wait_and_join_in_order_at_a_step_border() {
     }
     let first = plan(&mut scheduler);
     assert_eq!(ids(&first), [1, 2]);
-    let drawn = commit(&mut scheduler, &StepOutput { step: 0, tokens: vec![(seq(1), END), (seq(2), 1)] });
+    let drawn = commit(
+        &mut scheduler,
+        &StepOutput { step: 0, tokens: vec![(seq(1), END), (seq(2), 1)], ..StepOutput::default() },
+    );
     assert_eq!(drawn[0].finish, Some(FinishReason::Stop));
     let second = plan(&mut scheduler);
     assert_eq!((ids(&second), second.release), (vec![2, 3], vec![seq(1)]));

@@ -34,7 +34,7 @@ fn a_lone_request_on_an_idle_engine_runs_at_once_every_time() {
     for id in 0..50 {
         scheduler.add(seq(id), request(1, 2), now);
         assert_eq!(decide_at(&mut scheduler, now).0, Decision::Run, "request {id} armed a timer");
-        let plan = StepOutput { step: id * 2, tokens: vec![(seq(id), END)] };
+        let plan = StepOutput { step: id * 2, tokens: vec![(seq(id), END)], ..StepOutput::default() };
         commit(&mut scheduler, &plan);
         now = drain(&mut scheduler, now + STEP, STEP);
     }

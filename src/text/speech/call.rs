@@ -134,16 +134,18 @@ impl Calls {
 
     fn lead(&mut self, c: char) -> Progress {
         match (self.format.shape, c) {
-            (Shape::Json | Shape::JsonSequence | Shape::JsonList, '{') => {
+            (Shape::Json | Shape::JsonSequence | Shape::JsonList | Shape::NamedJson, '{') => {
                 self.go(Stage::Envelope(Envelope::new(self.is_bare)))
             }
-            (Shape::JsonList | Shape::PythonList, '[') if !self.in_list => {
+            (Shape::JsonList | Shape::NamedJson | Shape::PythonList, '[') if !self.in_list => {
                 self.in_list = true;
                 Progress::More
             }
             (Shape::Bare(_), c) if PREFIX.starts_with(c) => self.go(Stage::Prefix(c.len_utf8())),
             (Shape::PythonList, c) if self.in_list && is_name(c) => self.go(Stage::Name(c.to_string())),
-            (Shape::JsonList, c) if !self.in_list && is_name(c) => self.go(Stage::Name(c.to_string())),
+            (Shape::JsonList | Shape::NamedJson, c) if !self.in_list && is_name(c) => {
+                self.go(Stage::Name(c.to_string()))
+            }
             (Shape::PythonLines, c) if is_name(c) => self.go(Stage::Name(c.to_string())),
             _ => Progress::Bad,
         }
@@ -165,7 +167,7 @@ impl Calls {
         match (shape, c) {
             (Shape::PythonList | Shape::PythonLines, '(') => self.arguments(Notation::Python, reading),
             (Shape::Bare(mark), '{') => self.arguments(Notation::Bare(mark), reading),
-            (Shape::JsonList, '[') => self.go(Stage::Mark(c.to_string())),
+            (Shape::JsonList | Shape::NamedJson, '[') => self.go(Stage::Mark(c.to_string())),
             _ => Progress::Bad,
         }
     }
@@ -191,7 +193,7 @@ impl Calls {
             (Shape::JsonSequence | Shape::PythonLines, ';') => self.go(Stage::Lead),
             (Shape::JsonSequence, '{') => self.lead(c),
             (Shape::PythonLines, c) if is_name(c) => self.lead(c),
-            (Shape::JsonSequence | Shape::JsonList, _) => Progress::Over,
+            (Shape::JsonSequence | Shape::JsonList | Shape::NamedJson, _) => Progress::Over,
             (_, c) => self.closing_at(0, c).unwrap_or(Progress::Bad),
         }
     }

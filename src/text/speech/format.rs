@@ -22,8 +22,10 @@ pub(super) enum Shape {
     Json,
     /// The same with `parameters`, and `;` between calls.
     JsonSequence,
-    /// A list of the same, or `f[ARGS]{"x": 1}` in later models.
+    /// A list of the same; later models write [`Self::NamedJson`] behind the same mark, and either is read.
     JsonList,
+    /// `f[ARGS]{"x": 1}`.
+    NamedJson,
     /// `[f(x=1), g()]`.
     PythonList,
     /// `f(x=1)`, in lines.
@@ -40,7 +42,7 @@ pub(super) struct Tags {
 }
 
 /// In the order in which they are looked for: later signs also stand in templates of earlier formats.
-static FORMATS: [Format; 8] = [
+static FORMATS: [Format; 9] = [
     // Gemma 4.
     Format {
         signs: &[&["<|tool_call>", "<tool_call|>"]],
@@ -66,6 +68,13 @@ static FORMATS: [Format; 8] = [
         shape: Shape::PythonLines,
     },
     // Mistral.
+    Format {
+        signs: &[&["[TOOL_CALLS]", "[ARGS]"]],
+        opens: &["[TOOL_CALLS]"],
+        bare: None,
+        close: "",
+        shape: Shape::NamedJson,
+    },
     Format { signs: &[&["[TOOL_CALLS]"]], opens: &["[TOOL_CALLS]"], bare: None, close: "", shape: Shape::JsonList },
     // Hermes, Qwen 2.5, Qwen 3.
     Format {
@@ -122,7 +131,7 @@ impl Format {
     /// All that it is marked by.
     pub(super) fn marks(&self) -> impl Iterator<Item = &'static str> {
         let inner = match self.shape {
-            Shape::JsonList => ["[ARGS]", "[CALL_ID]"],
+            Shape::JsonList | Shape::NamedJson => ["[ARGS]", "[CALL_ID]"],
             Shape::Bare(mark) => [mark, ""],
             _ => ["", ""],
         };

@@ -4,6 +4,7 @@
 mod call;
 mod envelope;
 mod format;
+mod grammar;
 mod literal;
 mod quoted;
 mod splitter;
@@ -13,6 +14,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use super::stream::Mark;
+use crate::error::Result;
+use crate::request::Markup;
 use format::{Format, Tags};
 
 pub(super) use format::CALL_ENDS;
@@ -22,26 +28,46 @@ pub use splitter::{CallDelta, Said, Splitter};
 const ID_CHARS: usize = 9;
 
 /// How a model speaks, as far as its chat template shows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Manner {
     format: Option<&'static Format>,
     tags: Option<&'static Tags>,
+    /// Marks of calls, and of reasoning, that are special tokens.
+    call_marks: Vec<Mark>,
+    reasoning_marks: Vec<Mark>,
 }
 
 impl Manner {
-    /// What the templates of a model were made for; `with_tools` is the one for chats with tools.
-    pub(super) fn of(default: &str, with_tools: &str) -> Self {
-        Self { format: Format::of(with_tools), tags: Tags::of(with_tools).or_else(|| Tags::of(default)) }
+    /// What the templates of a model were made for; `with_tools` is the one for chats with tools. `special` finds the marks
+    /// that are special tokens.
+    pub(super) fn of(default: &str, with_tools: &str, special: impl Fn(&'static str) -> Option<Mark>) -> Self {
+        let format = Format::of(with_tools);
+        let tags = Tags::of(with_tools).or_else(|| Tags::of(default));
+        let call_marks = format.into_iter().flat_map(Format::marks).filter_map(&special).collect();
+        let reasoning_marks = tags.into_iter().flat_map(Tags::marks).filter_map(&special).collect();
+        Self { format, tags, call_marks, reasoning_marks }
     }
 
-    /// The marks around calls.
-    pub(super) fn call_marks(&self) -> impl Iterator<Item = &'static str> {
-        self.format.into_iter().flat_map(Format::marks)
+    /// What of its markup an answer must hold for it to be read so.
+    pub(super) fn markup(&self, speech: Option<&Speech>) -> Markup {
+        Markup {
+            calls: speech.is_some_and(|speech| speech.format.is_some()) && !self.call_marks.is_empty(),
+            reasoning: speech.is_some_and(|speech| speech.tags.is_some()) && !self.reasoning_marks.is_empty(),
+        }
     }
 
-    /// The marks around reasoning.
-    pub(super) fn reasoning_marks(&self) -> impl Iterator<Item = &'static str> {
-        self.tags.into_iter().flat_map(Tags::marks)
+    /// The special tokens that have a text in an answer with this markup.
+    pub(super) fn marks(&self, markup: Markup) -> Vec<Mark> {
+        let calls = if markup.calls { self.call_marks.as_slice() } else { &[] };
+        let reasoning = if markup.reasoning { self.reasoning_marks.as_slice() } else { &[] };
+        [calls, reasoning].concat()
+    }
+
+    /// The grammar of answers that call one of these tools, once or as often as the model likes.
+    pub(super) fn grammar(&self, speech: Option<&Speech>, tools: &[&Value], is_single: bool) -> Result<String> {
+        let marks = self.call_marks.iter().chain(&self.reasoning_marks);
+        let token = |text: &str| marks.clone().find(|mark| mark.text == text).map(|mark| mark.token);
+        grammar::grammar(speech, tools, is_single, token)
     }
 
     /// How the answer to a prompt is read, if there is anything to look for in it. `begun` is the part of the answer that
@@ -105,16 +131,6 @@ impl Speech {
     /// Begins to read an answer that comes in pieces; `request` is who asked for it.
     pub fn splitter(&self, request: &Arc<str>) -> Splitter {
         Splitter::new(self, request)
-    }
-
-    /// Whether calls are looked for.
-    pub fn has_calls(&self) -> bool {
-        self.format.is_some()
-    }
-
-    /// Whether reasoning is looked for.
-    pub fn has_reasoning(&self) -> bool {
-        self.tags.is_some()
     }
 
     /// Reads a whole answer: what its pieces say together.

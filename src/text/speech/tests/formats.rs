@@ -53,10 +53,10 @@ fn reasoning_is_told_from_the_template() {
 
 #[test]
 fn without_tools_there_are_no_calls() {
-    let manner = Manner::of(&template("hermes"), &template("hermes"));
+    let manner = Manner::of(&template("hermes"), &template("hermes"), |_| None);
     assert_eq!(manner.speech(Vec::new(), "", None), None);
     let answer = "<think>a</think><tool_call>{\"name\": \"f\"}</tool_call>";
-    let manner = Manner::of(&template("qwen"), &template("qwen"));
+    let manner = Manner::of(&template("qwen"), &template("qwen"), |_| None);
     let speech = manner.speech(Vec::new(), "", None).unwrap();
     let spoken = speech.read(answer, &super::request());
     assert_eq!((spoken.reasoning.as_str(), spoken.text.as_str()), ("a", &answer[16..]));

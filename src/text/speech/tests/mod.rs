@@ -38,7 +38,7 @@ fn template(format: &str) -> String {
 fn speech(format: &str) -> Speech {
     let template = template(format);
     let tools = ["f", "g", "get_weather"].map(str::to_owned).to_vec();
-    Manner::of(&template, &template).speech(tools, "", None).unwrap()
+    Manner::of(&template, &template, |_| None).speech(tools, "", None).unwrap()
 }
 
 fn request() -> Arc<str> {

@@ -4,7 +4,7 @@ use super::{calls, read, request, speech, streamed, template};
 use crate::text::speech::{Manner, Spoken};
 
 fn read_behind(prompt: &str, begun: Option<&str>, answer: &str) -> Spoken {
-    let manner = Manner::of(&template("qwen"), &template("qwen"));
+    let manner = Manner::of(&template("qwen"), &template("qwen"), |_| None);
     manner.speech(vec!["f".to_owned()], prompt, begun).unwrap().read(answer, &request())
 }
 

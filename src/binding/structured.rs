@@ -1,0 +1,38 @@
+//! From the param `structured` to a [`Structured`]: exactly one of the ways to say what an answer must be. What the text
+//! room refuses later, and what is refused here, have one code.
+
+use napi::bindgen_prelude::Unknown;
+
+use crate::error::Code;
+use crate::text::Structured;
+
+use super::fields::{Fields, Read};
+use super::json::JsonReader;
+
+const CODE: Code = Code::GuidanceError;
+const NAME: &str = "structured";
+
+pub(super) fn read(value: Unknown<'_>) -> Read<Structured> {
+    let mut fields = Fields::of(NAME, CODE, value)?;
+    let schema = fields.value("schema")?;
+    let schema = schema.map(|schema| JsonReader::new(CODE).object("structured.schema", schema)).transpose()?;
+    let regex = fields.string("regex")?;
+    let grammar = fields.string("grammar")?;
+    let choices = fields.strings("choices")?;
+    fields.finish()?;
+    let given = [
+        schema.map(Structured::Schema),
+        regex.map(Structured::Regex),
+        grammar.map(Structured::Grammar),
+        choices.map(Structured::Choices),
+    ];
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(structured), None) => Ok(structured),
+        (first, _) => {
+            let found = if first.is_some() { "more than one is there" } else { "none is there" };
+            let message = format!("needs exactly one of `schema`, `regex`, `grammar` and `choices`, but {found}");
+            Err(super::fields::wrong(CODE, NAME, &message).into())
+        }
+    }
+}

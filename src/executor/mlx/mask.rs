@@ -1,0 +1,48 @@
+//! Rows that follow a guide draw from what it allows: the logits of all other tokens become minus infinity. Comes last, so
+//! that no bias and no penalty brings back what is forbidden.
+
+use mlx_rs::Array;
+use mlx_rs::ops::select;
+
+use super::failure::Mlx;
+use super::sampler::replace_rows;
+
+/// What some rows of a step may draw.
+#[derive(Default)]
+pub(super) struct Masks<'a> {
+    /// Where they are among the rows that draw.
+    places: Vec<usize>,
+    /// Token `t` is bit `t % 32` of word `t / 32`.
+    words: Vec<&'a [u32]>,
+}
+
+impl<'a> Masks<'a> {
+    pub(super) fn push(&mut self, place: usize, words: &'a [u32]) {
+        self.places.push(place);
+        self.words.push(words);
+    }
+
+    /// [s, vocab] with what these rows must not draw excluded. The other rows are not touched.
+    pub(super) fn apply_to(&self, logits: Array) -> Mlx<Array> {
+        if self.places.is_empty() {
+            return Ok(logits);
+        }
+        let vocab = logits.dim(1);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // steps have few rows
+        let shape = [self.places.len() as i32, vocab];
+        let allowed = Array::from_slice(&self.spread(vocab.unsigned_abs() as usize), &shape);
+        replace_rows(&logits, &self.places, |rows| select(&allowed, rows, Array::from_f32(f32::NEG_INFINITY)))
+    }
+
+    /// A flag for each token. A model can have more rows of logits than there are tokens: these are never drawn.
+    fn spread(&self, vocab: usize) -> Vec<bool> {
+        let mut flags = Vec::with_capacity(self.words.len() * vocab);
+        for words in &self.words {
+            let end = flags.len() + vocab;
+            let bits = words.iter().flat_map(|word| (0..32).map(move |bit| word >> bit & 1 == 1));
+            flags.extend(bits.take(vocab));
+            flags.resize(end, false);
+        }
+        flags
+    }
+}

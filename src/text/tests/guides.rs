@@ -1,0 +1,306 @@
+//! What an answer must be, compiled and followed: for each kind, answers that draw at random from what is allowed.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use serde_json::Map;
+
+use super::*;
+use crate::error::{Code, Error};
+use crate::guide::{Allowed, Guide, Unable};
+use crate::hub::open_folder;
+use crate::request::TokenId;
+use crate::text::{Structured, TextThread};
+
+fn demo() -> Arc<ModelText> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+    Arc::new(ModelText::open(&open_folder(&path).unwrap()).unwrap())
+}
+
+fn choices(texts: &[&str]) -> Structured {
+    Structured::Choices(texts.iter().map(|text| (*text).to_owned()).collect())
+}
+
+fn tokens(allowed: &Allowed) -> Vec<TokenId> {
+    let num_tokens = u32::try_from(allowed.words.len() * 32).unwrap();
+    (0..num_tokens).filter(|token| allowed.words[*token as usize / 32] >> (token % 32) & 1 == 1).collect()
+}
+
+/// An answer of tokens drawn at random: a complete one, or none if there is none of so many tokens.
+fn answer(model: &ModelText, guide: &Guide, mut seed: u64, max_tokens: usize) -> Option<String> {
+    let mut matcher = guide.matcher();
+    let mut said = Vec::new();
+    loop {
+        let allowed = matcher.allowed().unwrap();
+        let choices = tokens(&allowed);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let number = usize::try_from(seed >> 33).unwrap();
+        if choices.is_empty() || (allowed.may_end && number.is_multiple_of(3)) {
+            assert!(allowed.may_end);
+            return Some(model.decode(&said).unwrap());
+        }
+        if said.len() == max_tokens {
+            return None;
+        }
+        said.push(choices[number / 3 % choices.len()]);
+        matcher.accept(*said.last().unwrap()).unwrap();
+    }
+}
+
+fn answers(model: &ModelText, structured: &Structured) -> Vec<String> {
+    let guide = model.guide(structured).unwrap();
+    (0..100).filter_map(|seed| answer(model, &guide, seed, 200)).collect()
+}
+
+fn refusal(structured: &Structured) -> Error {
+    let error = demo().guide(structured).expect_err("it cannot be enforced");
+    assert_eq!(error.code(), Code::GuidanceError, "{error}");
+    error
+}
+
+fn message(structured: &Structured) -> String {
+    refusal(structured).message().to_owned()
+}
+
+#[test]
+fn a_choice_is_one_of_the_texts_and_each_of_them_can_be() {
+    let texts = ["yes", "yes, please", "no", "\"quoted\"\\\n", "é日本😀"];
+    let answers = answers(&demo(), &choices(&texts));
+    assert!(answers.len() == 100 && answers.iter().all(|answer| texts.contains(&answer.as_str())), "{answers:?}");
+    for text in texts {
+        assert!(answers.iter().any(|answer| answer == text), "{text}");
+    }
+}
+
+#[test]
+fn the_text_is_what_was_allowed_whatever_the_tokenizer_does_to_its_beginning() {
+    let texts = ["hello", "he he", "he  llo", "é日本", "w.w"];
+    for tokenizer in [byte_level(), sentence_piece(), metaspace()] {
+        let answers = answers(&opened(&tokenizer), &choices(&texts));
+        assert!(answers.len() == 100 && answers.iter().all(|answer| texts.contains(&answer.as_str())), "{answers:?}");
+    }
+}
+
+#[test]
+fn an_answer_does_not_begin_with_what_a_tokenizer_removes_there() {
+    let model = opened(&sentence_piece());
+    assert!(answers(&model, &choices(&[" he", "he"])).iter().all(|answer| answer == "he"));
+    let error = model.guide(&choices(&[" he"])).unwrap_err();
+    assert!(error.message().contains("`structured.choices`"), "{error}");
+}
+
+#[test]
+fn a_regex_matches_from_end_to_end() {
+    let answers = answers(&demo(), &Structured::Regex(r"\d{2}/(é|[a-c]+)".to_owned()));
+    assert_eq!(answers.len(), 100);
+    for answer in answers {
+        let (number, rest) = answer.split_once('/').unwrap();
+        assert!(number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit()), "{answer}");
+        assert!(rest == "é" || (!rest.is_empty() && rest.bytes().all(|byte| b"abc".contains(&byte))), "{answer}");
+    }
+}
+
+#[test]
+fn a_grammar_can_nest() {
+    let grammar = "start: \"(\" start \")\" | \"[\" start \"]\" | \"x\"".to_owned();
+    let answers = answers(&demo(), &Structured::Grammar(grammar));
+    assert!(answers.iter().any(|answer| answer.len() > 3));
+    for answer in answers {
+        let (opening, closing) = answer.split_once('x').unwrap();
+        let mirrored: String = opening.chars().rev().map(|c| if c == '(' { ')' } else { ']' }).collect();
+        assert_eq!(closing, mirrored);
+    }
+}
+
+#[test]
+fn a_schema_gives_json_whose_white_space_comes_to_an_end() {
+    let schema = json!({
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": -3, "maximum": 12}, "b": {"enum": ["x", null, 1.5]}},
+        "required": ["a", "b"],
+        "additionalProperties": false,
+    });
+    let answers = answers(&demo(), &Structured::Schema(schema));
+    assert!(answers.len() > 90);
+    for answer in answers {
+        let value: Value = serde_json::from_str(&answer).unwrap();
+        let number = value["a"].as_f64().unwrap();
+        assert!((-3.0..=12.0).contains(&number) && number.fract() == 0.0, "{answer}");
+        assert!([json!("x"), Value::Null, json!(1.5)].contains(&value["b"]), "{answer}");
+        assert_eq!(value.as_object().unwrap().len(), 2);
+        assert!(answer.len() < 250, "{answer}");
+    }
+}
+
+#[test]
+fn numbers_without_bounds_are_finite_to_javascript() {
+    let guide = demo().guide(&Structured::Schema(json!({"type": ["number", "null"]}))).unwrap();
+    for seed in 0..100 {
+        let answer = answer(&demo(), &guide, seed, 400).unwrap_or_default();
+        assert!(answer.parse::<f64>().is_ok_and(|number| number.abs() < 1e16) || answer == "null" || answer.is_empty());
+    }
+}
+
+#[test]
+fn what_is_complete_says_so_and_what_is_forbidden_is_an_error() {
+    let model = demo();
+    let guide = model.guide(&choices(&["yes"])).unwrap();
+    let mut matcher = guide.matcher();
+    for token in model.encode("yes").unwrap() {
+        assert!(!matcher.allowed().unwrap().may_end);
+        matcher.accept(token).unwrap();
+    }
+    assert_eq!(matcher.allowed(), Ok(Allowed { words: Vec::new(), may_end: true }));
+    let mut matcher = guide.matcher();
+    assert_eq!(matcher.accept(model.encode("no").unwrap()[0]), Err(Unable::TooComplex));
+}
+
+#[test]
+fn special_tokens_are_never_allowed() {
+    let guide = demo().guide(&Structured::Regex("(?s:.*)".to_owned())).unwrap();
+    let allowed = tokens(&guide.matcher().allowed().unwrap());
+    assert!(allowed.len() > 300 && (0..=4).all(|special| !allowed.contains(&special)));
+}
+
+#[test]
+fn the_same_is_compiled_once() {
+    let model = demo();
+    let [first, again, other] =
+        [["a", "b"], ["a", "b"], ["b", "a"]].map(|texts| model.guide(&choices(&texts)).unwrap());
+    assert!(first == again && first != other);
+    assert_eq!(first.spec(), r#"{"choices":["a","b"]}"#);
+}
+
+#[test]
+fn a_keyword_that_is_not_enforced_is_named_with_its_place() {
+    let named = [
+        (json!({"uniqueItems": true}), "structured.schema.uniqueItems"),
+        (json!({"properties": {"a": {"items": {"not": {}}}}}), "structured.schema.properties.a.items.not"),
+        (json!({"anyOf": [{}, {"minLenght": 2}]}), "structured.schema.anyOf[1].minLenght"),
+        (json!({"$defs": {"d": {"if": {}}}}), "structured.schema.$defs.d.if"),
+        (json!({"x-guidance": {"lenient": true}}), "structured.schema.x-guidance"),
+        (json!({"items": {"type": "string", "format": "regex"}}), "structured.schema.items.format"),
+        (json!({"$ref": "https://example.com/schema"}), "structured.schema.$ref"),
+        (json!({"items": 3}), "structured.schema.items"),
+        (json!({"properties": []}), "structured.schema.properties"),
+    ];
+    for (schema, path) in named {
+        let error = refusal(&Structured::Schema(schema));
+        assert!(error.message().starts_with(&format!("`{path}` ")), "{error}");
+        assert_eq!(error.param(), Some("structured.schema"));
+    }
+    let embedded = Structured::Grammar("start: \"a\" %json { \"uniqueItems\": true }".to_owned());
+    assert_eq!(message(&embedded), "`%json.uniqueItems` is a keyword that cannot be enforced");
+}
+
+#[test]
+fn names_and_values_that_look_like_keywords_are_none() {
+    let schema = json!({
+        "properties": {"not": {"const": {"if": 1}}, "$ref": {"enum": [{"uniqueItems": 2}]}},
+        "default": {"contains": 3}, "title": "t", "deprecated": true, "examples": [{"not": 1}],
+    });
+    demo().guide(&Structured::Schema(schema)).unwrap();
+}
+
+#[test]
+fn what_is_broken_says_how() {
+    let broken = [
+        (Structured::Regex("(".to_owned()), "`structured.regex` cannot be enforced", "unclosed group"),
+        (Structured::Regex("(?=a)b".to_owned()), "`structured.regex`", "look-around"),
+        (Structured::Regex(String::new()), "`structured.regex`", "without text"),
+        (Structured::Regex(r"[^\s\S]".to_owned()), "`structured.regex`", ""),
+        (Structured::Grammar("begin: \"a\"".to_owned()), "`structured.grammar`", "no start rule"),
+        (Structured::Grammar("start: missing".to_owned()), "`structured.grammar`", "missing"),
+        (Structured::Schema(json!({"type": "text"})), "`structured.schema`", "Invalid type: text"),
+        (Structured::Schema(json!(false)), "`structured.schema`", "false"),
+        (Structured::Schema(json!({"$ref": "#/$defs/none"})), "`structured.schema`", "none"),
+        (Structured::Schema(json!({"oneOf": [{"type": "string"}, {"maxLength": 1}]})), "`structured.schema`", "oneOf"),
+        (Structured::Schema(json!({"type": "integer", "multipleOf": 0})), "`structured.schema`", "multipleOf"),
+        (choices(&[]), "`structured.choices`", "at least one"),
+        (choices(&["a", ""]), "`structured.choices`", "none of them empty"),
+    ];
+    for (structured, start, reason) in broken {
+        let message = message(&structured);
+        assert!(message.starts_with(start) && message.contains(reason), "{message}");
+    }
+}
+
+#[test]
+fn what_is_too_large_says_the_limit() {
+    let names = |num: usize| (0..num).map(|index| (format!("p{index}"), json!({}))).collect::<Map<_, _>>();
+    let too_large = [
+        (Structured::Regex("a".repeat(17 << 10)), 16_384.0),
+        (Structured::Grammar(format!("start: \"{}\"", "a".repeat(256 << 10))), 262_144.0),
+        (Structured::Schema(json!({"const": "a".repeat(256 << 10)})), 262_144.0),
+        (Structured::Choices(vec!["a".to_owned(); 4_097]), 4_096.0),
+        (Structured::Choices(vec!["a".repeat(1_000); 66]), 65_536.0),
+    ];
+    for (structured, limit) in too_large {
+        assert_eq!(refusal(&structured).limit(), Some(limit));
+    }
+    let many = message(&Structured::Schema(json!({"properties": names(513)})));
+    assert!(many.starts_with("`structured.schema.properties` has 513 entries"), "{many}");
+}
+
+/// What must end, one way or another, before the text thread gives it up, as what an answer follows must before the next
+/// step: sizes that multiply, states that explode, references in circles, sentences that can be read in many ways.
+fn hostile() -> Vec<Structured> {
+    let ten = |inner: String| format!("({inner}){{10}}");
+    let names: Map<_, _> = (0..512).map(|index| (format!("p{index}"), json!({"type": "string"}))).collect();
+    let multiples: Vec<_> =
+        [9_973, 9_967, 9_949].iter().map(|of| json!({"type": "integer", "multipleOf": of})).collect();
+    let circle = |other: &str| json!({"anyOf": [{"$ref": other}, {"type": "array", "items": {"$ref": "#"}}]});
+    let regexes =
+        ["(a{1000}){1000}", "(a|b|ab|ba){1,5000}", ".*a.{200}b.{200}.*", "(x*)*y", "[^x]{0,100000}"].map(str::to_owned);
+    let grammars = [
+        "start: start start | \"a\"",
+        "start: a a a a a a a a\na: b b b b b b b b\nb: c c c c c c c c\nc: \"a\"?",
+        "start: \"a\"{1,1000000000}",
+        "start: start",
+    ];
+    let schemas = [
+        json!({"type": "array", "minItems": 1_000_000_000}),
+        json!({"type": "string", "minLength": 1_000_000_000, "pattern": "a{1000}{1000}"}),
+        json!({"type": "integer", "multipleOf": 1_000_000_007}),
+        json!({"allOf": multiples}),
+        json!({"type": "object", "properties": names}),
+        json!({"enum": (0..20_000).collect::<Vec<_>>()}),
+        json!({"type": "object", "minProperties": 1_000, "patternProperties": {"a.*b": {}, "b.*a": {}}}),
+        json!({"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], "$defs": {"a": circle("#/$defs/b"), "b": circle("#/$defs/a")}}),
+        json!({"$ref": "#"}),
+    ];
+    let towers = Structured::Regex((0..9).fold("a".to_owned(), |inner, _| ten(inner)));
+    let regexes = regexes.into_iter().map(Structured::Regex).chain([towers]);
+    let grammars = grammars.into_iter().map(|text| Structured::Grammar(text.to_owned()));
+    regexes.chain(grammars).chain(schemas.into_iter().map(Structured::Schema)).collect()
+}
+
+#[test]
+fn hostile_demands_end_on_the_text_thread_and_their_answers_anywhere() {
+    let thread = TextThread::start("guides", 64, Duration::from_mins(1)).unwrap();
+    let model = demo();
+    for structured in hostile() {
+        let (sender, receiver) = channel();
+        let (asked, compiler) = (structured.clone(), Arc::clone(&model));
+        thread.run(move || compiler.guide(&asked), move |guide| drop(sender.send(guide))).unwrap();
+        match receiver.recv().unwrap() {
+            Err(error) => assert_eq!(error.code(), Code::GuidanceError, "{structured:?}: {error}"),
+            // On a thread with the stack that threads have.
+            Ok(guide) => follow(&guide),
+        }
+    }
+}
+
+/// Some way into an answer, which may turn out to be too much.
+fn follow(guide: &Guide) {
+    let mut matcher = guide.matcher();
+    for step in 0..100 {
+        let Ok(allowed) = matcher.allowed() else { return };
+        let choices = tokens(&allowed);
+        let Some(token) = choices.get(step * 7 % choices.len().max(1)) else { return };
+        if matcher.accept(*token).is_err() {
+            return;
+        }
+    }
+}
