@@ -54,7 +54,7 @@ test('reasoning without an end is no text', async () => {
 
 test('reasoning is given to the template with its message', async () => {
   const { engine, model } = await speaking(ANSWER, `{{ messages[1].reasoning_content }}{# </think> #} ${PROMPT}`)
-  const { text, reasoning } = await engine.generate({
+  const { text, reasoning = '' } = await engine.generate({
     model,
     messages: [...messages, { role: 'assistant', content: '' }],
   })

@@ -3,7 +3,7 @@
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { Message, Tool } from 'mlx-serving'
+import type { EngineOptions, Message, Tool } from 'mlx-serving'
 import { expect, onTestFinished, test } from 'vitest'
 import { failure, type Ready, ROOT, withMlx } from './support.js'
 
@@ -17,7 +17,10 @@ const object = (properties: object) => ({
 const TOOLS = [
   {
     type: 'function',
-    function: { name: 'add', parameters: object({ a: { type: 'integer' }, unit: { enum: ['m', 'km'] } }) },
+    function: {
+      name: 'add',
+      parameters: object({ a: { type: 'integer', minimum: 0, maximum: 99 }, unit: { enum: ['m', 'km'] } }),
+    },
   },
   { type: 'function', function: { name: 'now' } },
 ] as Tool[]
@@ -32,8 +35,8 @@ const FORMATS: Record<string, string> = {
 }
 
 /** The demo model under a template that was made for this format. */
-async function withFormat(sign: string): Promise<Ready> {
-  const { engine } = await withMlx()
+async function withFormat(sign: string, options: EngineOptions = {}): Promise<Ready> {
+  const { engine } = await withMlx(options)
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
   onTestFinished(() => rm(dir, { recursive: true }))
   await cp(path.join(ROOT, 'models', 'demo'), dir, { recursive: true })
@@ -45,12 +48,13 @@ async function withFormat(sign: string): Promise<Ready> {
 
 test.each(Object.entries(FORMATS))('required: %s', async (_, sign) => {
   const { engine, model } = await withFormat(sign)
-  for (const seed of [1, 2]) {
-    const drawn = { temperature: 1, seed, maxTokens: 400 }
-    const result = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
-    if (result.finishReason === 'length') continue
-    expect(result).toMatchObject({ text: '', finishReason: 'tool-calls' })
-    for (const { function: called } of result.toolCalls ?? []) {
+  const drawn = { temperature: 1, seed: 1, n: 3, maxTokens: 300 }
+  const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
+  for (const { toolCalls = [], text, finishReason } of choices) {
+    expect(toolCalls.length).toBeGreaterThan(0)
+    // One that goes on calling until it is cut leaves the beginning of another call.
+    if (finishReason !== 'length') expect([finishReason, text]).toEqual(['tool-calls', ''])
+    for (const { function: called } of toolCalls) {
       if (called.name === 'now') expect(called.arguments).toEqual({})
       else expect(called.arguments).toEqual({ a: expect.any(Number), unit: expect.stringMatching(/^k?m$/) })
     }
@@ -60,16 +64,18 @@ test.each(Object.entries(FORMATS))('required: %s', async (_, sign) => {
   expect(one.finishReason).toBe('tool-calls')
 })
 
-test('arguments of a call that is required stream, and whoever shares the answer has the same', async () => {
-  const { engine, model } = await withFormat('<tool_call>')
-  const params = { model, messages, tools: TOOLS, toolChoice: { name: 'add' }, temperature: 0, maxTokens: 400 }
+test('arguments of a call that is required stream, and only who requires the same shares them', async () => {
+  const { engine, model } = await withFormat('<tool_call>', { cache: {} })
+  const params = { model, messages, tools: TOOLS, toolChoice: { name: 'add' }, temperature: 0, maxTokens: 400 } as const
   let text = ''
   const generation = engine.generate(params)
   for await (const { toolCalls = [] } of generation) text += toolCalls.map(call => call.argumentsDelta).join('')
   const { toolCalls = [] } = await generation
   expect(JSON.parse(text)).toEqual(toolCalls[0].function.arguments)
-  const again = await engine.generate({ ...params, toolChoice: 'auto' })
-  expect(again.served).toBe('computed')
+  const again = await engine.generate(params)
+  expect([again.served, again.toolCalls?.[0].function]).toEqual(['cached', toolCalls[0].function])
+  const other = await engine.generate({ ...params, toolChoice: 'auto' as const })
+  expect(other.served).toBe('computed')
 })
 
 test('what cannot be enforced, or not together, is refused by name', async () => {

@@ -127,7 +127,7 @@ fn python_call(rules: &mut String, index: usize, name: &str, schema: &Value) -> 
         arguments.push(format!("argument{index}_{at}"));
     }
     let (first, rest) = arguments.split_at(required.len());
-    let optional = optional_arguments(rules, index, rest);
+    let optional = optional_arguments(rules, rest);
     let list = match (first.join(" \", \" "), optional) {
         (required, None) => required,
         (required, Some((_, alone))) if required.is_empty() => format!("{alone}?"),
@@ -137,9 +137,9 @@ fn python_call(rules: &mut String, index: usize, name: &str, schema: &Value) -> 
 }
 
 /// Any of these arguments in their order. Two rules: behind another argument, and with at least one and none before.
-fn optional_arguments(rules: &mut String, index: usize, arguments: &[String]) -> Option<(String, String)> {
+fn optional_arguments(rules: &mut String, arguments: &[String]) -> Option<(String, String)> {
     let (first, rest) = arguments.split_first()?;
-    let rest = optional_arguments(rules, index, rest);
+    let rest = optional_arguments(rules, rest);
     let (behind, alone) = (format!("behind_{first}"), format!("alone_{first}"));
     let (then, skip) = rest.map_or_else(Default::default, |(behind, alone)| (behind, format!(" | {alone}")));
     let _ = writeln!(rules, "{behind}: (\", \" {first})? {then}");

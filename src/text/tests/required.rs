@@ -26,7 +26,7 @@ fn model(template: &str) -> Arc<ModelText> {
     Arc::new(open_files(folder, &[("tokenizer.json", tokenizer.to_string().as_bytes())]).unwrap())
 }
 
-fn tool(name: &str, parameters: Value) -> Value {
+fn tool(name: &str, parameters: &Value) -> Value {
     json!({"type": "function", "function": {"name": name, "parameters": parameters}})
 }
 
@@ -40,7 +40,7 @@ fn tools() -> Vec<Value> {
         json!(["unit"]),
     );
     let free = closed(json!({"a": {"type": "boolean"}, "b": {"const": null}, "c": {"const": {"d": [1]}}}), json!([]));
-    vec![tool("weather", weather), tool("free", free), json!({"type": "function", "function": {"name": "now"}})]
+    vec![tool("weather", &weather), tool("free", &free), json!({"type": "function", "function": {"name": "now"}})]
 }
 
 fn chat(choice: ToolChoice) -> Chat {
@@ -187,7 +187,7 @@ fn what_cannot_be_enforced_is_refused() {
         let error = refusal(template, &required);
         assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("toolChoice")), "{template}: {error}");
     }
-    let with = |parameters: Value| Chat { tools: Some(vec![tool("f", parameters)]), ..required.clone() };
+    let with = |parameters: Value| Chat { tools: Some(vec![tool("f", &parameters)]), ..required.clone() };
     let error = refusal("<tool_call>{{ tools }}", &with(json!({"properties": {"x": {"not": {}}}})));
     assert_eq!((error.code(), error.param()), (Code::GuidanceError, Some("tools")));
     assert!(
