@@ -95,6 +95,7 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   frequencyPenalty: differing({ frequencyPenalty: 2 }, HOT),
   logitBias: differing({ logitBias: { 7: 100 } }),
   seed: differing({ seed: 2 }, HOT),
+  structured: differing({ structured: { regex: '[a-z ]{5}' } }),
   stopSequences: differing({ stopSequences: ['1'] }),
   stopTokenIds: differing({ stopTokenIds: Array.from({ length: 100 }, (_, id) => id) }),
   ignoreEos: differing({ ignoreEos: true }),
