@@ -571,6 +571,14 @@ export interface SamplingOptions {
    */
   seed?: number
   /**
+   * So many answers to the same prompt, drawn with seeds that count up from {@link SamplingOptions.seed}. The prompt is read
+   * once, and each answer is what it would be alone with its own seed. Chunks tell whose they are by their `index`; the
+   * result has them all as `choices`. Each counts as a request against `scheduler.maxQueue`. From 1 to 128.
+   *
+   * @default 1
+   */
+  n?: number
+  /**
    * What the answer must be. No token is drawn that would lead away from it, so that an answer which is not cut short by
    * `maxTokens` is what was asked for. It ends where nothing may follow; where it is complete but more may follow, an
    * end-of-turn token or one of `stopTokenIds` may end it, and these are drawn nowhere else. It goes before `minTokens`.
@@ -735,6 +743,8 @@ export interface Generation<T = unknown> extends AsyncDisposable {
 
 /** What was new since the last chunk: usually one token, more when the reader was busy. */
 export interface GenerateChunk {
+  /** Which of the `n` answers, from 0. */
+  readonly index: number
   /**
    * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning
    * of a stop sequence is held back.
@@ -754,8 +764,8 @@ export interface GenerateResult<T = unknown> {
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
   /**
-   * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows. `'length'`: `maxTokens` were generated.
-   * `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
+   * `'stop'`: the model ended its turn, a stop sequence appeared, or `structured` allows no more. `'length'`: `maxTokens`
+   * were generated. `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
   readonly finishReason: 'stop' | 'length' | 'cancelled'
   readonly usage: Usage
@@ -771,13 +781,15 @@ export interface GenerateResult<T = unknown> {
   readonly sharedFrom?: string
   /** The seed that was used; with the same params it reproduces the answer. */
   readonly seed: number
+  /** All answers in order, where `n` is more than 1. The other fields are then those of the first. */
+  readonly choices?: readonly GenerateResult<T>[]
 }
 
 /** Tokens in and out. */
 export interface Usage {
   /** Tokens of the prompt, as the model saw it. */
   readonly inputTokens: number
-  /** Of these, tokens that did not have to be computed again. */
+  /** Of these, tokens that did not have to be computed again: they were for another answer to the same prompt. */
   readonly cachedInputTokens: number
   /** Tokens of the answer. */
   readonly outputTokens: number

@@ -96,6 +96,10 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   logitBias: differing({ logitBias: { 7: 100 } }),
   seed: differing({ seed: 2 }, HOT),
   structured: differing({ structured: { regex: '[a-z ]{5}' } }),
+  n: async () => {
+    const { engine, model } = await simulated()
+    expect((await engine.generate({ model, prompt: 'Hello', n: 2 })).choices?.length).toBe(2)
+  },
   stopSequences: differing({ stopSequences: ['1'] }),
   stopTokenIds: differing({ stopTokenIds: Array.from({ length: 100 }, (_, id) => id) }),
   ignoreEos: differing({ ignoreEos: true }),

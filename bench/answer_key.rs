@@ -30,7 +30,9 @@ fn main() {
         let log = AnswerLog::new(RequestId("first".into()));
         log.append(1, "answer");
         let finish_reason = FinishReason::Stop;
-        log.close("", Ok(Finished { finish_reason, num_input_tokens: 1, seed: 0, stamps: Stamps::default() }));
+        let stamps = Stamps::default();
+        let finished = Finished { finish_reason, num_input_tokens: 1, num_cached_tokens: 0, seed: 0, stamps };
+        log.close("", Ok(finished));
         answers.keep(&claim(&request(number)), answers.epoch(), Arc::new(log), Instant::now());
     }
     let requests: Vec<_> = (0..2 * NUM_ANSWERS).step_by(101).map(request).collect();

@@ -26,7 +26,7 @@ const FLAGS = {
 }
 /** By rows. */
 const MOST_MICROS_PER_STEP = { 1: 20, 32: 60 }
-/** By side: the engine as it comes, and with products in one fixed shape. */
+/** By side: the engine as it comes, and with products in shapes that agree. */
 const SIDES = { b: {}, d: { scheduler: { deterministic: true } } }
 
 await main(async () => {

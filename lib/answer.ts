@@ -7,17 +7,36 @@ import { errorOf } from './errors'
 import type { Reader, Sink } from './hub'
 import { withParsed } from './structured'
 
-type Step = IteratorResult<GenerateChunk, undefined>
+export type Step = IteratorResult<GenerateChunk, undefined>
 type Outcome = { result: GenerateResult } | { error: unknown }
 
-interface Waiter<T> {
+/** What a generation reads: one answer, or several as one. */
+export interface Source {
+  /** The whole; the same promise each time. */
+  promise(): Promise<GenerateResult>
+  next(): Promise<Step>
+  /** What to do at the end. */
+  onEnd(callback: () => void): void
+  /** Ends at once, from this side: what was not read is dropped. Without effect on what has ended. */
+  abandon(error: unknown): void
+  /** Ends with what there is. Without effect on what has ended. */
+  cancel(): void
+  /** Its reader left: nothing more is read, and what still runs is not wanted. */
+  close(): Step
+  /** Nobody wants it any more. Without effect on what has ended. */
+  leave(): void
+}
+
+export interface Waiter<T> {
   resolve(value: T): void
   reject(error: unknown): void
 }
 
-const DONE: Step = { done: true, value: undefined }
+export const DONE: Step = { done: true, value: undefined }
 
-export class Answer implements Sink {
+export class Answer implements Source, Sink {
+  /** Which of the answers to a request. */
+  readonly #index: number
   #reader: Reader | undefined
   #outcome: Outcome | undefined
   #onEnd: (() => void) | undefined
@@ -34,8 +53,9 @@ export class Answer implements Sink {
   /** The reader has seen the end, or left. */
   #closed = false
 
-  /** Where the answer comes from. */
-  begin(reader: Reader): void {
+  /** `reader` is where it comes from; without one it can only be abandoned. */
+  constructor(index = 0, reader?: Reader) {
+    this.#index = index
     this.#reader = reader
   }
 
@@ -44,12 +64,10 @@ export class Answer implements Sink {
     this.#isJson = true
   }
 
-  /** What to do at its end. */
   onEnd(callback: () => void): void {
     this.#onEnd = callback
   }
 
-  /** The same promise each time. */
   promise(): Promise<GenerateResult> {
     this.#promise ??= new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
@@ -68,7 +86,7 @@ export class Answer implements Sink {
   }
 
   push(text: string, tokens: Uint32Array): void {
-    const chunk = { text, tokens }
+    const chunk = { index: this.#index, text, tokens }
     const read = this.#reads.shift()
     if (read === undefined) this.#chunks.push(chunk)
     else read.resolve(this.#deliver(chunk))
@@ -85,7 +103,6 @@ export class Answer implements Sink {
     this.#finish({ error })
   }
 
-  /** Ends at once, from this side: what was not read is dropped. Without effect on an answer that has ended. */
   abandon(error: unknown): void {
     if (this.#outcome !== undefined) return
     this.#chunks.length = 0
@@ -93,7 +110,6 @@ export class Answer implements Sink {
     this.#finish({ error })
   }
 
-  /** Ends with what there is. Without effect on an answer that has ended. */
   cancel(): void {
     if (this.#outcome === undefined) this.#reader?.cancel()
   }
@@ -103,7 +119,6 @@ export class Answer implements Sink {
     return this.#outcome !== undefined && this.#chunks.length === 0
   }
 
-  /** Its reader left: nothing more is read, and what still runs is not wanted. */
   close(): Step {
     this.#closed = true
     this.#chunks.length = 0
@@ -111,7 +126,6 @@ export class Answer implements Sink {
     return DONE
   }
 
-  /** Nobody wants it any more. Without effect on an answer that has ended. */
   leave(): void {
     this.abandon(errorOf('Cancelled', 'the generation was left before its end'))
   }

@@ -2,7 +2,8 @@
 // is wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
 
 import type { GenerateChunk, GenerateResult, Generation } from '../index'
-import { Answer } from './answer'
+import { Answer, type Source } from './answer'
+import { Choices } from './choices'
 import { invalid } from './errors'
 import type { Hub } from './hub'
 import { isAbsent, read, show, take } from './options'
@@ -18,30 +19,33 @@ export interface Host {
 
 type OnAbort = 'throw' | 'stop'
 
-/** Starts an answer. Never throws: what is wrong is how the answer ends. */
-export function answerTo(host: Host, params: unknown, options: unknown): Answer {
-  const answer = new Answer()
+/** Starts what params ask for. Never throws: what is wrong is how the answer ends. */
+export function answerTo(host: Host, params: unknown, options: unknown): Source {
   try {
-    start(answer, host, params, options)
+    return start(host, params, options)
   } catch (error) {
+    const answer = new Answer()
     answer.abandon(error)
+    return answer
   }
-  return answer
 }
 
-function start(answer: Answer, host: Host, params: unknown, options: unknown): void {
+function start(host: Host, params: unknown, options: unknown): Source {
   const forModel = read(params, 'params')
   const model = host.keyOf(take(forModel, 'model'))
   const forRun = read(options, 'options')
   const signal = readSignal(take(forRun, 'signal'))
   const onAbort = readOnAbort(take(forRun, 'onAbort'))
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
-  if (readsAsJson(forModel)) answer.parse()
-  answer.begin(host.hub.submit({ model, params: forModel, options: forRun }, answer))
-  if (signal !== undefined) obey(answer, signal, onAbort)
+  const draft = { model, params: forModel, options: forRun }
+  const answers = host.hub.submit(draft, (reader, index) => new Answer(index, reader))
+  if (readsAsJson(forModel)) for (const answer of answers) answer.parse()
+  const source = answers.length === 1 ? answers[0] : new Choices(answers)
+  if (signal !== undefined) obey(source, signal, onAbort)
+  return source
 }
 
-function obey(answer: Answer, signal: AbortSignal, onAbort: OnAbort): void {
+function obey(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
   const abort = () => (onAbort === 'stop' ? answer.cancel() : answer.abandon(reasonOf(signal)))
   // Aborted before the call, or by a getter during it: the signal will not tell.
   if (signal.aborted) abort()
@@ -56,10 +60,10 @@ function readOnAbort(value: unknown): OnAbort {
 
 /** The public face of an answer: awaitable, and readable once. */
 export class AnswerGeneration implements Generation {
-  readonly #answer: Answer
+  readonly #answer: Source
   #isRead = false
 
-  constructor(answer: Answer) {
+  constructor(answer: Source) {
     this.#answer = answer
   }
 
@@ -117,9 +121,9 @@ export class AnswerGeneration implements Generation {
 
 /** The one who reads an answer. */
 class Chunks implements AsyncIterableIterator<GenerateChunk, void, undefined> {
-  readonly #answer: Answer
+  readonly #answer: Source
 
-  constructor(answer: Answer) {
+  constructor(answer: Source) {
     this.#answer = answer
   }
 

@@ -2,11 +2,12 @@
 // generator, so that one which is made and dropped costs nothing.
 
 import type { GeneratorItem } from '../index'
-import type { Answer } from './answer'
+import { Answer, type Source } from './answer'
+import { invalid } from './errors'
 
 /** Starts with the first `next()`; leaving early ends the work. */
-export async function* itemsOf(start: () => Answer): AsyncGenerator<GeneratorItem, void, undefined> {
-  const answer = start()
+export async function* itemsOf(start: () => Source): AsyncGenerator<GeneratorItem, void, undefined> {
+  const answer = alone(start())
   let tokenId = 0
   try {
     for (;;) {
@@ -23,4 +24,12 @@ export async function* itemsOf(start: () => Answer): AsyncGenerator<GeneratorIte
   } finally {
     answer.close()
   }
+}
+
+/** Its items do not say of which answer they are. */
+function alone(source: Source): Answer {
+  if (source instanceof Answer) return source
+  const error = invalid('n', 'must be 1 for createGenerator(); use generate() for several answers')
+  source.abandon(error)
+  throw error
 }

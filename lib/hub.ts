@@ -42,13 +42,15 @@ export class Hub {
     this.#portion = Math.ceil(bufferTokens / 2)
   }
 
-  /** Hands a request over. `sink` hears nothing before this returns. */
-  submit(draft: Draft, sink: Sink): Reader {
-    const { model, params, options } = draft
-    const id = unwrap(reading('params', () => this.native.submit(model, params, options)))
-    this.#sinks.set(id, sink)
-    this.keepAlive.begin()
-    return new Reader(this, id, this.#portion)
+  /** Hands a request over, and makes a sink for each of its answers. They hear nothing before this returns. */
+  submit<S extends Sink>({ model, params, options }: Draft, sinkOf: (reader: Reader, index: number) => S): S[] {
+    const ids = unwrap(reading('params', () => this.native.submit(model, params, options)))
+    return ids.map((id, index) => {
+      const sink = sinkOf(new Reader(this, id, this.#portion), index)
+      this.#sinks.set(id, sink)
+      this.keepAlive.begin()
+      return sink
+    })
   }
 
   /**

@@ -96,8 +96,11 @@ export interface NativeEngine {
   /** `path` absent: the path of the demo model is given by lib/. */
   loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
   unloadModel(model: number): Promise<NativeError | undefined>
-  /** Reads the two option objects once, synchronously; returns the reader's id. Prompt work happens elsewhere. */
-  submit(model: number, params: unknown, options: unknown): number | NativeError
+  /**
+   * Reads the two option objects once, synchronously; returns the id of a reader for each answer that is asked for. Prompt
+   * work happens elsewhere.
+   */
+  submit(model: number, params: unknown, options: unknown): number[] | NativeError
   /** From now on this reader's text is part of drains, from its beginning. Until then only its end is. */
   stream(reader: number): void
   /** The consumer took this many tokens. A row without credit is parked until more comes. */

@@ -142,7 +142,8 @@ impl Record {
         let ended_at = now.checked_sub(self.age(today))?;
         let finish_reason = if self.is_cut_by_length { FinishReason::Length } else { FinishReason::Stop };
         let (num_input_tokens, seed) = (self.num_input_tokens, self.seed);
-        let finished = Finished { finish_reason, num_input_tokens, seed, stamps: Stamps::default() };
+        let stamps = Stamps::default();
+        let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
         let origin = RequestId(self.origin.into());
         let log = AnswerLog::restore(origin, (self.tokens, self.text, self.text_ends), finished)?;
         Some((Key(self.key), Entry::new(Arc::new(log), Fingerprint(self.model), true, ended_at)))

@@ -38,6 +38,8 @@ pub struct Terms {
     pub salt: Option<Arc<str>>,
     /// Whether the caller chose the seed, so that a drawn answer is reproducible.
     pub is_seeded: bool,
+    /// Which of the answers to one request, from 0: what tells those apart whose seeds nobody chose.
+    pub choice: u32,
 }
 
 /// A request that may share an answer.
@@ -76,12 +78,12 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
     let Request { prompt, sampling, logit_bias, stop, guide, deadline: _, priority: _, tenant: _ } = request;
     // Whether to share is not part of what is shared.
-    let Terms { sharing: _, salt, is_seeded } = terms;
+    let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
     encoder.bytes(&model.0);
     encoder.optional(salt.as_deref(), |encoder, salt| encoder.bytes(salt.as_bytes()));
     encoder.tokens(prompt);
-    encode_sampling(&mut encoder, *sampling, *is_seeded);
+    encode_sampling(&mut encoder, *sampling, is_seeded.then_some(sampling.seed).ok_or(*choice));
     encode_bias(&mut encoder, logit_bias);
     encode_stop(&mut encoder, stop);
     encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
@@ -89,8 +91,8 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
 }
 
 /// Greedy answers do not depend on how others would be drawn, nor any on how far a penalty of nothing looks back. A seed
-/// that was drawn for the caller tells nothing apart.
-fn encode_sampling(encoder: &mut Encoder, sampling: SamplingParams, is_seeded: bool) {
+/// that was drawn for the caller tells nothing apart, but which choice it is does.
+fn encode_sampling(encoder: &mut Encoder, sampling: SamplingParams, seed_or_choice: Result<u64, u32>) {
     let (is_greedy, penalizes_repetition) = (sampling.is_greedy(), sampling.penalizes_repetition());
     let SamplingParams {
         temperature,
@@ -101,14 +103,15 @@ fn encode_sampling(encoder: &mut Encoder, sampling: SamplingParams, is_seeded: b
         repetition_context,
         presence_penalty,
         frequency_penalty,
-        seed,
+        seed: _,
     } = sampling;
     encoder.optional((!is_greedy).then_some(()), |encoder, ()| {
         encoder.float(temperature);
         encoder.float(top_p);
         encoder.float(min_p);
         encoder.number(top_k.into());
-        encoder.optional(is_seeded.then_some(seed), Encoder::number);
+        encoder.number(seed_or_choice.is_ok().into());
+        encoder.number(seed_or_choice.unwrap_or_else(u64::from));
     });
     encoder.optional(penalizes_repetition.then_some(repetition_penalty), |encoder, penalty| {
         encoder.float(penalty);

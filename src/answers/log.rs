@@ -29,6 +29,8 @@ pub struct Finished {
     pub finish_reason: FinishReason,
     /// Tokens of the prompt.
     pub num_input_tokens: usize,
+    /// Of these, tokens whose KV was copied from another choice of the same request.
+    pub num_cached_tokens: usize,
     /// The seed used.
     pub seed: u64,
     /// When.

@@ -52,14 +52,13 @@ impl Sharer {
 pub(super) fn summarize(finished: &Finished, log: &AnswerLog, sharer: Sharer) -> Summary {
     let is_shared = sharer.served != Served::Computed;
     let (num_input, num_output) = (finished.num_input_tokens, log.num_tokens());
-    let of_others = |count: usize| if is_shared { count } else { 0 };
     Summary {
         finish_reason: finished.finish_reason,
         usage: Usage {
             input_tokens: num_input,
-            cached_input_tokens: of_others(num_input),
+            cached_input_tokens: if is_shared { num_input } else { finished.num_cached_tokens },
             output_tokens: num_output,
-            cached_output_tokens: of_others(num_output),
+            cached_output_tokens: if is_shared { num_output } else { 0 },
         },
         timings: sharer.timings(finished.stamps),
         served: sharer.served,

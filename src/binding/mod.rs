@@ -151,16 +151,16 @@ impl NativeEngine {
         })
     }
 
-    /// Accepts a request and returns its reader.
+    /// Accepts a request and returns a reader for each of its answers.
     #[napi(catch_unwind)]
-    pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<u32>> {
+    pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<Vec<u32>>> {
         let draft = match params::read(params, options) {
             Ok(draft) => draft,
             Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
-        let reader = self.engine().and_then(|engine| engine.submit(ModelKey(model), draft));
-        Ok(outcome(reader.map(|reader| reader.0)))
+        let readers = self.engine().and_then(|engine| engine.submit(ModelKey(model), draft));
+        Ok(outcome(readers.map(|readers| readers.into_iter().map(|reader| reader.0).collect())))
     }
 
     /// From now on the reader's text is part of drains, from its beginning.

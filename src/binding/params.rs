@@ -23,6 +23,9 @@ const MAX_BIAS: f64 = 100.0;
 /// Far more than anybody needs; each costs a little in every step.
 const MAX_BIASES: usize = 4096;
 
+/// Each is a row of its own; more than the widest batch would wait for each other.
+const MAX_CHOICES: u64 = 128;
+
 /// The longest tenant, salt or id.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -46,6 +49,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let ignore_eos = fields.switch("ignoreEos")?.unwrap_or(false);
     let min_tokens = fields.integer("minTokens", 0..=MAX_SAFE_INTEGER)?.unwrap_or(0);
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
+    let num_choices = fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1);
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
     let structured = fields.value("structured")?.map(structured::read).transpose()?;
     let sharing = read_sharing(&mut fields)?;
@@ -74,6 +78,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         ignore_eos,
         min_tokens: usize::try_from(min_tokens).unwrap_or(usize::MAX),
         seed,
+        num_choices: usize::try_from(num_choices).unwrap_or(1),
         stop_sequences,
         structured,
         deadline,

@@ -20,6 +20,9 @@ use super::command::Opened;
 /// What is generated where the caller sets no limit, if the context has room for it.
 const DEFAULT_MAX_TOKENS: usize = 512;
 
+/// JavaScript's numbers are exact up to there.
+const MAX_SEED: u64 = (1 << 53) - 1;
+
 /// The ways to give a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
@@ -66,6 +69,8 @@ pub struct Draft {
     pub min_tokens: usize,
     /// Drawn at random where it is absent.
     pub seed: Option<u64>,
+    /// So many answers, each drawn with a seed one higher than the one before.
+    pub num_choices: usize,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
     /// What the answer must be.
@@ -122,8 +127,8 @@ impl ModelRules {
         Self { text, fingerprint, context_length, vocab_size, end_tokens, kv, coming, defaults }
     }
 
-    /// Turns a draft into a request, or says what is wrong with it.
-    pub(super) fn apply(&self, draft: Draft) -> Result<Prepared> {
+    /// Turns a draft into a request for each answer that is wanted, or says what is wrong with it.
+    pub(super) fn apply(&self, draft: Draft) -> Result<Vec<Prepared>> {
         let prompt = self.tokens(&draft.prompt)?;
         if prompt.is_empty() {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
@@ -141,12 +146,17 @@ impl ModelRules {
         };
         let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, .. } = draft;
         let salt = cache_salt.or_else(|| tenant.clone());
-        let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some() };
+        let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
         let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, guide, deadline, priority, tenant };
         self.check_memory(&request)?;
-        let claim = Claim::new(self.fingerprint, &request, &terms);
-        Ok(Prepared { request, claim })
+        let choice = |choice: u32| {
+            let mut request = request.clone();
+            request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SEED;
+            let claim = Claim::new(self.fingerprint, &request, &Terms { choice, ..terms.clone() });
+            Prepared { request, claim }
+        };
+        Ok((0..).take(draft.num_choices).map(choice).collect())
     }
 
     fn tokens(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
@@ -235,9 +245,8 @@ impl ModelRules {
 }
 
 /// Unpredictable enough for sampling, and needs no generator of its own: the standard library seeds its hashers so.
-/// JavaScript's numbers are exact up to there.
 fn random_seed() -> u64 {
-    RandomState::new().hash_one(Instant::now()) & ((1 << 53) - 1)
+    RandomState::new().hash_one(Instant::now()) & MAX_SEED
 }
 
 /// What is drawn by is computed in single precision.

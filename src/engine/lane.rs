@@ -228,6 +228,11 @@ impl Lane {
 
     fn submit(&mut self, now: Instant) -> Result<()> {
         let plan = &self.plan;
+        for admission in &plan.admit {
+            if let (Some(row), Some(prefix)) = (self.rows.get_mut(admission.sequence), admission.prefix) {
+                row.copies(prefix);
+            }
+        }
         for row in &plan.rows {
             if let Some(row) = self.rows.get_mut(row.sequence) {
                 row.start(now);
@@ -264,7 +269,7 @@ impl Lane {
         let state = row.push(drawn.token, is_end, now);
         self.around.stats.token();
         if state == StreamState::Stopped {
-            self.scheduler.remove(drawn.sequence);
+            self.scheduler.end(drawn.sequence);
             self.finish(drawn.sequence, FinishReason::Stop);
         } else if let Some(reason) = drawn.finish {
             self.finish(drawn.sequence, reason);

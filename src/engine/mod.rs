@@ -15,6 +15,7 @@ mod rows;
 mod sharing;
 mod stats;
 mod thread;
+mod ticket;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ mod tests;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,12 +38,13 @@ use crate::lock::lock;
 use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
 use crate::text::{ModelText, TextThread};
 
-use command::{Command, Submission, closed};
+use command::{Command, closed};
 use draft::{ModelRules, Prepared};
 use lane::Surroundings;
 use permit::{Permit, Permits};
 use requests::{Ready, Requests};
 use thread::Line;
+use ticket::{Coming, Ticket};
 
 pub use command::{ModelKey, Reply};
 pub use config::Config;
@@ -116,45 +118,80 @@ impl Engine {
         }))
     }
 
-    /// Accepts a request; its answer comes through [`drain`](Self::drain), errors of its prompt included.
+    /// Accepts a request, and says who reads its answers: one reader for each, in their order. Answers come through
+    /// [`drain`](Self::drain), errors of the prompt included.
     ///
     /// # Errors
     /// `EngineClosed`, `ModelNotLoaded`, and `Overloaded` with a time after which trying again has a chance.
-    pub fn submit(self: &Arc<Self>, model: ModelKey, draft: Draft) -> Result<ReaderId> {
+    pub fn submit(self: &Arc<Self>, model: ModelKey, draft: Draft) -> Result<Vec<ReaderId>> {
         self.check_open()?;
         let rules = self.rules(model)?;
-        let permit = self.permits.try_take().ok_or_else(|| self.overloaded())?;
-        let sequence = SequenceId(self.next_sequence.fetch_add(1, Ordering::Relaxed));
-        let id = draft.id.clone().unwrap_or_else(|| format!("{}-{}", self.name, sequence.0));
-        let log = Arc::new(AnswerLog::new(RequestId(id.into())));
-        let reader = self.around.readers.add(Arc::clone(&log), self.around.clock.now());
-        self.requests.add(reader);
-        self.around.stats.accepted();
-        let coming = Coming::announce(&rules.coming);
-        let ticket = Ticket { model, sequence, reader, log, permit, coming };
+        let permits = self.take_permits(draft.num_choices)?;
+        let tickets = self.tickets(model, &rules, draft.id.as_deref(), permits);
+        let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
         let engine = Arc::clone(self);
-        let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_on(ticket, prepared));
+        let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_all_on(tickets, prepared));
         if let Err(error) = queued {
-            self.release(reader);
+            for reader in readers {
+                self.release(reader);
+            }
             return Err(error);
         }
-        Ok(reader)
+        Ok(readers)
+    }
+
+    /// All of them, or none.
+    fn take_permits(&self, count: usize) -> Result<Vec<Permit>> {
+        let limit = self.permits.limit();
+        if count > limit {
+            let message = format!("is {count}, but this engine accepts {limit} answers at a time");
+            return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
+        }
+        let permits: Option<_> = (0..count).map(|_| self.permits.try_take()).collect();
+        permits.ok_or_else(|| self.overloaded(count))
+    }
+
+    fn tickets(&self, model: ModelKey, rules: &ModelRules, id: Option<&str>, permits: Vec<Permit>) -> Vec<Ticket> {
+        let first = self.next_sequence.fetch_add(permits.len() as u64, Ordering::Relaxed);
+        let name = id.map_or_else(|| format!("{}-{first}", self.name), str::to_owned);
+        let ticket = |(choice, permit): (u64, Permit)| {
+            let id = if choice == 0 { name.clone() } else { format!("{name}#{choice}") };
+            let log = Arc::new(AnswerLog::new(RequestId(id.into())));
+            let reader = self.around.readers.add(Arc::clone(&log), self.around.clock.now());
+            self.requests.add(reader);
+            self.around.stats.accepted();
+            let coming = Coming::announce(&rules.coming);
+            Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
+        };
+        (0..).zip(permits).map(ticket).collect()
+    }
+
+    fn pass_all_on(&self, tickets: Vec<Ticket>, prepared: Result<Vec<Prepared>>) {
+        match prepared {
+            Ok(prepared) => {
+                for (ticket, prepared) in tickets.into_iter().zip(prepared) {
+                    self.pass_on(ticket, prepared);
+                }
+            }
+            Err(error) => {
+                for ticket in tickets {
+                    self.end(ticket.reader, &ticket.log, Err(error.clone()));
+                }
+            }
+        }
     }
 
     /// What comes off the text thread is answered from what is kept, or goes to the engine thread, or ends right here.
-    fn pass_on(&self, ticket: Ticket, prepared: Result<Prepared>) {
+    fn pass_on(&self, ticket: Ticket, Prepared { request, claim }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
-        let Prepared { request, claim } = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return self.end(reader, &log, Err(error)),
-        };
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
         match self.requests.ready(reader, || self.serve_or_submit(ticket, request, claim)) {
             Ready::PassedOn => {}
             Ready::Cancelled => {
                 let stamps = Stamps { ended: Some(self.around.clock.now()), ..Stamps::default() };
                 let finish_reason = FinishReason::Cancelled;
-                self.end(reader, &log, Ok(Finished { finish_reason, num_input_tokens, seed, stamps }));
+                let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
+                self.end(reader, &log, Ok(finished));
             }
             Ready::Abandoned => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
         }
@@ -300,11 +337,11 @@ impl Engine {
         lock(&self.models).get(&model).cloned().ok_or_else(missing)
     }
 
-    fn overloaded(&self) -> Error {
+    fn overloaded(&self, num_more: usize) -> Error {
         let limit = self.permits.limit();
         let message = format!("{limit} requests are pending, as many as this engine accepts");
         Error::new(Code::Overloaded, message)
-            .with_limit(limit as f64, (self.permits.num_taken() + 1) as f64)
+            .with_limit(limit as f64, (self.permits.num_taken() + num_more) as f64)
             .with_retry_after(self.around.stats.retry_after(self.permits.num_refused()))
     }
 
@@ -343,41 +380,6 @@ impl Engine {
                 self.end(submission.reader, &submission.log, Err(closed()));
             }
         }
-    }
-}
-
-/// A request on its way through the text thread.
-struct Ticket {
-    model: ModelKey,
-    sequence: SequenceId,
-    reader: ReaderId,
-    log: Arc<AnswerLog>,
-    permit: Permit,
-    coming: Coming,
-}
-
-/// One request more that is coming, for those who consider waiting for it, until this is dropped.
-struct Coming(Arc<AtomicUsize>);
-
-impl Coming {
-    fn announce(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Ticket {
-    /// Before it is sent: who counts it twice might wait for nobody.
-    fn with(self, request: Request, claim: Option<Claim>) -> Submission {
-        let Self { model, sequence, reader, log, permit, coming } = self;
-        drop(coming);
-        Submission { model, sequence, reader, request, claim, log, permit }
     }
 }
 

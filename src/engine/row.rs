@@ -7,6 +7,7 @@ use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Reade
 use crate::error::Error;
 use crate::request::{FinishReason, TokenId};
 use crate::scheduler::Wish;
+use crate::scheduler::plan::Prefix;
 use crate::text::{StreamState, TextStream};
 
 use super::command::Submission;
@@ -22,6 +23,7 @@ pub(super) struct Row {
     _permit: Permit,
     stamps: Stamps,
     num_input_tokens: usize,
+    num_cached_tokens: usize,
     num_output_tokens: usize,
     /// Its readers cannot be behind before it has this many tokens.
     check_backlog_at: usize,
@@ -48,6 +50,7 @@ impl Row {
             _permit: submission.permit,
             stamps: Stamps::default(),
             num_input_tokens: submission.request.prompt.len(),
+            num_cached_tokens: 0,
             num_output_tokens: 0,
             check_backlog_at: 0,
             seed: submission.request.sampling.seed,
@@ -58,6 +61,13 @@ impl Row {
     /// Notes that a step holds the request.
     pub(super) fn start(&mut self, now: Instant) {
         self.stamps.started.get_or_insert(now);
+    }
+
+    /// Notes that it begins with KV of another one. What it gets where it begins anew was computed for it once.
+    pub(super) fn copies(&mut self, prefix: Prefix) {
+        if self.stamps.started.is_none() {
+            self.num_cached_tokens = prefix.num_positions;
+        }
     }
 
     /// Takes a token that was read. Says whether a stop sequence was completed by it.
@@ -126,6 +136,7 @@ impl Row {
     /// What it would have come to if it ended here. Text that is held back is not part of it.
     pub(super) fn finished(&self, finish_reason: FinishReason, now: Instant) -> Finished {
         let stamps = Stamps { ended: Some(now), ..self.stamps };
-        Finished { finish_reason, num_input_tokens: self.num_input_tokens, seed: self.seed, stamps }
+        let Self { num_input_tokens, num_cached_tokens, seed, .. } = *self;
+        Finished { finish_reason, num_input_tokens, num_cached_tokens, seed, stamps }
     }
 }

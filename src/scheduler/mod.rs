@@ -3,7 +3,7 @@
 //!
 //! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. What is decided from measurements:
 //! how many run together (`width`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
-//! and whether an idle engine waits for company (`window`).
+//! and whether an idle engine waits for company (`window`). Prompts that are one are read once (`prefix`).
 
 mod admission;
 mod config;
@@ -12,6 +12,7 @@ mod kv;
 pub mod plan;
 mod planning;
 mod prefill;
+mod prefix;
 mod queue;
 mod sequence;
 mod status;
@@ -156,6 +157,7 @@ impl Scheduler {
         self.queue.age(now);
         let window_end = self.admit(now, num_coming).err();
         self.make_room(now);
+        self.share_prompts();
         self.plan_rows(plan);
         if plan.rows.is_empty() && self.release.is_empty() {
             let until = window_end.into_iter().chain(self.next_expiry()).min();
@@ -185,7 +187,17 @@ impl Scheduler {
         }
     }
 
-    /// Takes a sequence out: it was cancelled, or a stop sequence ended it. Says whether it was there.
+    /// Takes a sequence out that its own text has ended, and counts its end like any other. Says whether it was there.
+    pub fn end(&mut self, id: SequenceId) -> bool {
+        if let Some(sequence) = self.running_mut(id) {
+            let num_tokens = sequence.num_read() as f64;
+            self.note_answer(num_tokens);
+            self.ends_per_step += ENDS_ALPHA;
+        }
+        self.remove(id)
+    }
+
+    /// Takes a sequence out that is not wanted any more. Says whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
         let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else {
             return self.queue.remove(id).is_some();

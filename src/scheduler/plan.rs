@@ -24,6 +24,8 @@ pub struct Plan {
 pub struct Admission {
     /// The address of its KV.
     pub sequence: SequenceId,
+    /// KV it begins with; its first row begins behind it.
+    pub prefix: Option<Prefix>,
     /// Its prompt.
     pub prompt: Arc<[TokenId]>,
     /// How much of it is the caller's: the rest was generated before the sequence began anew.
@@ -47,6 +49,7 @@ impl Admission {
     pub fn of(sequence: SequenceId, prompt: &[TokenId]) -> Self {
         Self {
             sequence,
+            prefix: None,
             prompt: prompt.into(),
             num_prompt: prompt.len(),
             sampling: SamplingParams::GREEDY,
@@ -57,6 +60,15 @@ impl Admission {
             max_positions: usize::MAX,
         }
     }
+}
+
+/// KV that is copied before a step, from a sequence with the same tokens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// Whose. It is on the device, and no earlier step than this one drops it.
+    pub of: SequenceId,
+    /// Of how many positions, from the first.
+    pub num_positions: usize,
 }
 
 /// Tokens of one sequence that this step feeds to the model.

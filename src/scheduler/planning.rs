@@ -34,7 +34,7 @@ impl Scheduler {
         self.prefilling.clear();
         for (index, sequence) in self.running.iter_mut().enumerate() {
             sequence.share = 0;
-            if sequence.wants_step() && sequence.is_prefilling() {
+            if sequence.wants_step() && sequence.is_prefilling() && !sequence.awaits_prompt() {
                 self.prefilling.push((sequence.num_unfed(), index));
             }
         }
@@ -103,7 +103,7 @@ impl Scheduler {
         Some(Drawn { sequence: id, token, finish, verdict })
     }
 
-    fn note_answer(&mut self, num_tokens: f64) {
+    pub(super) fn note_answer(&mut self, num_tokens: f64) {
         let is_first = self.answer_tokens == 0.0;
         self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
     }

@@ -8,6 +8,7 @@ use crate::guide::{Guide, Verdict};
 use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
+use super::prefix::Beginning;
 use super::queue::Tag;
 use super::wish::Wish;
 
@@ -32,6 +33,9 @@ pub(super) struct Sequence {
     pub(super) since_step: u64,
     /// Set while the reader is behind: the sequence keeps its KV and is left out of plans.
     pub(super) parked_at: Option<Instant>,
+    /// The caller's; the same allocation in all choices of a request.
+    pub(super) prompt: Arc<[TokenId]>,
+    beginning: Beginning,
     sampling: SamplingParams,
     logit_bias: Arc<[(TokenId, f32)]>,
     stop: StopRules,
@@ -67,6 +71,8 @@ impl Sequence {
             logit_bias: Arc::clone(&request.logit_bias),
             max_positions: request.max_positions(),
             stop: request.stop,
+            prompt: Arc::clone(&request.prompt),
+            beginning: Beginning::default(),
             guide: request.guide,
             known: request.prompt,
             read: Vec::new(),
@@ -92,6 +98,10 @@ impl Sequence {
         self.read.reserve(self.stop.max_tokens.saturating_sub(self.num_read_before).min(ROOM_FOR_READ));
         Some(Admission {
             sequence: self.id,
+            prefix: match self.beginning {
+                Beginning::Copies(prefix) => Some(prefix),
+                Beginning::Reads | Beginning::Waits => None,
+            },
             prompt: Arc::clone(&self.known),
             num_prompt: self.known.len() - self.num_read_before,
             sampling: self.sampling,
@@ -101,6 +111,25 @@ impl Sequence {
             guide: self.guide.clone(),
             max_positions: self.max_positions,
         })
+    }
+
+    /// How it will begin; only asked of those who have not.
+    pub(super) fn begin_by(&mut self, beginning: Beginning) {
+        self.beginning = beginning;
+        self.num_fed = match beginning {
+            Beginning::Copies(prefix) => prefix.num_positions,
+            Beginning::Reads | Beginning::Waits => 0,
+        };
+    }
+
+    /// Whether it waits until another sequence has read its prompt.
+    pub(super) fn awaits_prompt(&self) -> bool {
+        !self.admitted && self.beginning == Beginning::Waits
+    }
+
+    /// Whether steps that were planned bring so many positions of it to the device.
+    pub(super) fn has_fed(&self, num_positions: usize) -> bool {
+        self.admitted && self.num_fed >= num_positions
     }
 
     /// Whether the device holds KV of it.
@@ -171,7 +200,7 @@ impl Sequence {
     pub(super) fn restart(&mut self) {
         self.num_read_before += self.read.len();
         self.known = self.known.iter().copied().chain(self.read.drain(..)).collect();
-        self.num_fed = 0;
+        self.begin_by(Beginning::Reads);
         self.num_drawn = 0;
         self.admitted = false;
     }

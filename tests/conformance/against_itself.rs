@@ -122,6 +122,46 @@ fn steps_launched_ahead_of_reading_give_the_same_tokens() {
 }
 
 #[test]
+fn choices_that_copy_a_prompt_are_what_each_is_alone() {
+    let drawn = |seed| SamplingParams { temperature: 1.0, seed, ..SamplingParams::GREEDY };
+    for (kind, is_ahead) in [(KINDS[0], false), (KINDS[1], false), (KINDS[1], true)] {
+        let mut executor = open("base", kind);
+        for len in [2, 40, 300] {
+            let expected = [0, 1, 2].map(|seed| generate(&mut executor, &prompt(len), drawn(seed)));
+            let mut driver = Driver::new(&mut executor).with_chunk(64);
+            let run = if is_ahead { Driver::run_ahead } else { Driver::run };
+            driver.add(0, &prompt(len), drawn(0));
+            run(&mut driver, 1);
+            driver.add_choice(1, 0, drawn(1));
+            run(&mut driver, 9);
+            // The one that was copied goes on, or is gone.
+            driver.add_choice(2, 1, drawn(2));
+            run(&mut driver, 20);
+            driver.run(ANSWER);
+            for (id, expected) in (0..).zip(expected) {
+                assert_eq!(driver.remove(id), expected, "{kind:?}, {len} tokens, choice {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_outlives_what_it_was_copied_from() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = generate(&mut executor, &prompt(40), SamplingParams::GREEDY);
+        let mut driver = Driver::new(&mut executor);
+        driver.add(0, &prompt(40), SamplingParams::GREEDY);
+        driver.run(1);
+        driver.add_choice(1, 0, SamplingParams::GREEDY);
+        driver.run(3);
+        driver.remove(0);
+        driver.run(ANSWER);
+        assert_eq!(driver.remove(1), expected, "{kind:?}");
+    }
+}
+
+#[test]
 fn a_reset_forgets_everything_and_the_model_goes_on() {
     for kind in KINDS {
         let mut executor = open("base", kind);

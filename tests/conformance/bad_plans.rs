@@ -4,7 +4,7 @@ use mlx_serving::error::Code;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
 use mlx_serving::request::{SamplingParams, SequenceId};
-use mlx_serving::scheduler::plan::{Feed, Plan, Row};
+use mlx_serving::scheduler::plan::{Feed, Plan, Prefix, Row};
 
 use super::driver::{first_step, run_plan};
 use super::folders::open;
@@ -32,6 +32,14 @@ fn admission(change: impl FnOnce(&mut Plan)) -> Plan {
     plan
 }
 
+/// An admission that begins with KV of another one.
+fn copying(of: u64, num_positions: usize) -> Plan {
+    admission(|plan| {
+        plan.admit[0].prefix = Some(Prefix { of: SequenceId(of), num_positions });
+        plan.rows[0] = Row { start: num_positions, feed: Feed::Prompt { len: 1 }, ..plan.rows[0] };
+    })
+}
+
 fn bad_plans() -> Vec<(&'static str, Plan)> {
     let next = next_row();
     let sampling = |temperature, top_p| {
@@ -55,6 +63,17 @@ fn bad_plans() -> Vec<(&'static str, Plan)> {
         ("more positions than announced", admission(|plan| plan.admit[0].max_positions = 3)),
         ("a drawn token before any", admission(|plan| plan.rows[0].feed = Feed::Sampled)),
         ("a prompt from its middle", admission(|plan| plan.rows[0].start = 2)),
+        ("a prefix of nobody", copying(9, 3)),
+        ("a prefix of itself", copying(2, 3)),
+        ("a prefix that is not there yet", copying(1, 5)),
+        ("a prefix beyond the prompt", copying(1, usize::MAX)),
+        ("a prefix with a row from the start", Plan { rows: first_step(2, &PROMPT).rows, ..copying(1, 3) }),
+        ("a prefix of other tokens", {
+            let mut plan = copying(1, 3);
+            plan.admit[0].prompt = [3, 1, 5, 1].into();
+            plan
+        }),
+        ("a prefix of what is released", Plan { release: vec![SequenceId(1)], ..copying(1, 3) }),
         ("a temperature below zero", sampling(-1.0, 1.0)),
         ("a temperature that is no number", sampling(f32::NAN, 1.0)),
         ("an empty nucleus", sampling(1.0, 0.0)),
@@ -71,6 +90,7 @@ fn a_plan_that_contradicts_what_is_held_is_an_error_and_changes_nothing() {
         assert_eq!(executor.kv_bytes(), bytes, "{what}");
     }
     run_plan(&mut executor, &rows([next_row()])).expect("the sequence goes on");
+    run_plan(&mut executor, &copying(1, 3)).expect("a prefix that is there");
 }
 
 #[test]

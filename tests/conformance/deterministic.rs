@@ -1,4 +1,4 @@
-//! With products in one fixed shape, a row's bits do not depend on its company, whatever the BLAS. `npm test` runs these
+//! With products in shapes that agree, a row's bits do not depend on its company, whatever the BLAS. `npm test` runs these
 //! with `OpenBLAS` as well, whose results do depend on the shape of a product.
 
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};

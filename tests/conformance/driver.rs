@@ -8,7 +8,7 @@ use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::MlxExecutor;
 use mlx_serving::guide::Guide;
 use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
-use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
+use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
 /// A sequence under way.
 struct Running {
@@ -71,6 +71,15 @@ impl<'a> Driver<'a> {
     /// Lets the sequence that was added last follow a guide.
     pub(crate) fn guide(&mut self, guide: &Guide) {
         self.admissions.last_mut().expect("one was added").guide = Some(guide.clone());
+    }
+
+    /// Another continuation of a sequence's prompt, which begins with the KV that is there of all but its last token.
+    pub(crate) fn add_choice(&mut self, id: u64, of: u64, sampling: SamplingParams) {
+        let prompt = Arc::clone(&self.running[&of].prompt);
+        let num_positions = prompt.len() - 1;
+        self.add(id, &prompt, sampling);
+        self.admissions.last_mut().expect("just added").prefix = Some(Prefix { of: SequenceId(of), num_positions });
+        self.running.get_mut(&id).expect("just added").computed = num_positions;
     }
 
     /// Drops a sequence with the next step; its tokens.

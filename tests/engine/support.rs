@@ -93,7 +93,7 @@ impl Caller {
     }
 
     pub(super) fn submit(&self, draft: Draft) -> ReaderId {
-        self.engine.submit(self.model, draft).expect("accepted")
+        self.engine.submit(self.model, draft).expect("accepted")[0]
     }
 
     pub(super) fn stream(&self, draft: Draft) -> ReaderId {
@@ -173,6 +173,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         temperature: None,
         top_p: None,
         seed: Some(0),
+        num_choices: 1,
         top_k: None,
         min_p: None,
         repetition_penalty: None,

@@ -48,7 +48,7 @@ impl Subject {
                 priority: Priority::Default,
                 tenant: None,
             },
-            terms: Terms { sharing: Sharing::Auto, salt: None, is_seeded: true },
+            terms: Terms { sharing: Sharing::Auto, salt: None, is_seeded: true, choice: 0 },
         }
     }
 
@@ -69,7 +69,8 @@ impl Subject {
     fn distinction(&self) -> String {
         let Self { model, request, terms } = self;
         let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
-        let drawn = (temperature > 0.0).then_some((temperature, terms.is_seeded.then_some(seed)));
+        let seed = terms.is_seeded.then_some(seed).ok_or(terms.choice);
+        let drawn = (temperature > 0.0).then_some((temperature, seed));
         let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences } = &request.stop;
         let (ends, bias): (BTreeSet<_>, BTreeMap<_, _>) =
             (end_tokens.iter().collect(), request.logit_bias.iter().map(|(token, bias)| (token, bias + 0.0)).collect());
@@ -154,7 +155,8 @@ fn fields_that_cannot_change_an_answer_do_not_change_its_key() {
 #[test]
 fn how_others_are_drawn_does_not_tell_greedy_answers_apart() {
     let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
-    let same: [(&str, Change); 6] = [
+    let same: [(&str, Change); 7] = [
+        ("choice", |it| it.terms.choice = 1),
         ("top_k", |it| it.request.sampling.top_k = 1),
         ("min_p", |it| it.request.sampling.min_p = 0.5),
         ("minus zero", |it| it.request.sampling.temperature = -0.0),
@@ -204,11 +206,17 @@ fn a_seed_that_was_drawn_for_the_caller_tells_forced_answers_not_apart_from_each
     let forced = |seed, is_seeded| {
         Subject::drawn().with(|it| {
             it.request.sampling.seed = seed;
-            it.terms = Terms { sharing: Sharing::Force, is_seeded, salt: None };
+            it.terms = Terms { sharing: Sharing::Force, is_seeded, ..Terms::default() };
         })
     };
     assert_eq!(forced(1, false).key(), forced(2, false).key());
     assert_ne!(forced(1, false).key(), forced(1, true).key());
+    assert_ne!(forced(1, false).with(|it| it.terms.choice = 1).key(), forced(1, false).key(), "choices are different");
+    assert_eq!(
+        forced(1, true).with(|it| it.terms.choice = 1).key(),
+        forced(1, true).key(),
+        "by their seeds, if chosen"
+    );
     assert_eq!(forced(1, false).claim().expect("forced").seed, None, "it is told the seed that was used");
 }
 
@@ -245,33 +253,34 @@ fn subjects() -> impl Strategy<Value = Subject> {
     let bias = prop::collection::btree_map(0_u32..2, prop::sample::select(vec![0.0_f32, -0.0, 1.0]), 0..2);
     let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3));
     let salt = prop::option::of(texts());
-    (prop::sample::select(vec!["", "d"]), tokens(), sampling, (penalty, bias), stop, salt, any::<bool>()).prop_map(
-        |(
-            device,
-            prompt,
-            (temperature, seed),
-            (penalty, bias),
-            (max_tokens, min_tokens, ends, stops),
-            salt,
-            is_seeded,
-        )| Subject {
-            model: Fingerprint::new(b"files", device),
-            request: Request {
-                prompt: prompt.into(),
-                sampling: SamplingParams { temperature, seed, presence_penalty: penalty, ..SamplingParams::GREEDY },
-                logit_bias: bias.into_iter().collect(),
-                stop: StopRules {
-                    max_tokens,
-                    min_tokens,
-                    end_tokens: ends.into(),
-                    stop_sequences: stops.into_iter().map(str::to_owned).collect(),
+    (prop::sample::select(vec!["", "d"]), tokens(), sampling, (penalty, bias), stop, salt, (any::<bool>(), 0..2_u32))
+        .prop_map(
+            |(
+                device,
+                prompt,
+                (temperature, seed),
+                (penalty, bias),
+                (max_tokens, min_tokens, ends, stops),
+                salt,
+                (is_seeded, choice),
+            )| Subject {
+                model: Fingerprint::new(b"files", device),
+                request: Request {
+                    prompt: prompt.into(),
+                    sampling: SamplingParams { temperature, seed, presence_penalty: penalty, ..SamplingParams::GREEDY },
+                    logit_bias: bias.into_iter().collect(),
+                    stop: StopRules {
+                        max_tokens,
+                        min_tokens,
+                        end_tokens: ends.into(),
+                        stop_sequences: stops.into_iter().map(str::to_owned).collect(),
+                    },
+                    guide: None,
+                    deadline: None,
+                    priority: Priority::Default,
+                    tenant: None,
                 },
-                guide: None,
-                deadline: None,
-                priority: Priority::Default,
-                tenant: None,
+                terms: Terms { sharing: Sharing::Force, salt: salt.map(Arc::from), is_seeded, choice },
             },
-            terms: Terms { sharing: Sharing::Force, salt: salt.map(Arc::from), is_seeded },
-        },
-    )
+        )
 }

@@ -15,7 +15,8 @@ use super::{AnswerLog, Finished, Stamps};
 use crate::request::{FinishReason, RequestId};
 
 fn finished() -> Finished {
-    Finished { finish_reason: FinishReason::Stop, num_input_tokens: 3, seed: 0, stamps: Stamps::default() }
+    let (finish_reason, stamps) = (FinishReason::Stop, Stamps::default());
+    Finished { finish_reason, num_input_tokens: 3, num_cached_tokens: 0, seed: 0, stamps }
 }
 
 fn log(origin: &str) -> AnswerLog {

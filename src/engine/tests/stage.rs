@@ -152,7 +152,8 @@ impl Stage {
             ..Request::of([ask.prompt], NUM_TOKENS)
         };
         request.stop.end_tokens = [0].into();
-        let terms = Terms { sharing: ask.sharing, salt: ask.salt.map(Arc::from), is_seeded: ask.seed.is_some() };
+        let salt = ask.salt.map(Arc::from);
+        let terms = Terms { sharing: ask.sharing, salt, is_seeded: ask.seed.is_some(), choice: 0 };
         let claim = Claim::new(self.fingerprint, &request, &terms);
         let log = Arc::new(AnswerLog::new(RequestId(number.to_string().into())));
         let reader = self.around.readers.add(Arc::clone(&log), self.now());

@@ -141,6 +141,10 @@ impl MlxExecutor {
             // Checked: at most the context length, which is an i32.
             let max_positions = i32::try_from(admission.max_positions).unwrap_or(i32::MAX);
             self.attention.admit(admission.sequence, max_positions)?;
+            if let Some(prefix) = admission.prefix {
+                let num_positions = i32::try_from(prefix.num_positions).unwrap_or(i32::MAX);
+                self.attention.copy(prefix.of, num_positions, admission.sequence)?;
+            }
         }
         Ok(())
     }

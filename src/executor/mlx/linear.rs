@@ -1,10 +1,10 @@
 //! Linear layers and the embedding, dense or quantized, as they lie on the device. Where they come from is `weights`.
 
-use mlx_rs::Array;
 use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
+use mlx_rs::{Array, Dtype};
 
-use super::blocks::in_blocks;
+use super::blocks::Blocks;
 use super::failure::Mlx;
 use super::panels::Panels;
 
@@ -29,7 +29,7 @@ pub(super) enum Cut {
     /// Few rows: along its outputs, where the device is better off so.
     Panels(Panels),
     /// Along its rows, so that a row's result is the same in any company.
-    Blocks,
+    Blocks(Blocks),
 }
 
 /// MLX's affine format: a value is `scale · code + offset` of its group.
@@ -44,8 +44,8 @@ pub(super) struct Quantized {
     pub(super) bias: Option<Array>,
     pub(super) bits: i32,
     pub(super) group_size: i32,
-    /// Whether it is cut into [`Cut::Blocks`].
-    pub(super) in_blocks: bool,
+    /// As in [`Cut::Blocks`].
+    pub(super) blocks: Option<Blocks>,
 }
 
 /// Linear layers that share their input; their outputs stand side by side.
@@ -73,10 +73,31 @@ impl Linear {
     }
 
     /// Makes a row's result the same in any company.
-    pub(super) fn in_blocks(self) -> Self {
+    pub(super) fn in_blocks(self, blocks: Blocks) -> Self {
         match self {
-            Self::Dense { weight, transposed, bias, .. } => Self::Dense { weight, transposed, bias, cut: Cut::Blocks },
-            Self::Quantized(layer) => Self::Quantized(Quantized { in_blocks: true, ..layer }),
+            Self::Dense { weight, transposed, bias, .. } => {
+                Self::Dense { weight, transposed, bias, cut: Cut::Blocks(blocks) }
+            }
+            Self::Quantized(layer) => Self::Quantized(Quantized { blocks: Some(blocks), ..layer }),
+        }
+    }
+
+    /// In which shapes its product may be carried out so that they agree, for activations of this type.
+    pub(super) fn measure_blocks(&self, dtype: Dtype) -> Mlx<Blocks> {
+        let [inputs, outputs, ..] = self.shape();
+        match self {
+            Self::Dense { transposed, .. } => Blocks::measure([inputs, outputs], dtype, |x| matmul(x, transposed)),
+            Self::Quantized(layer) => Blocks::measure([inputs, outputs], dtype, |x| layer.apply(x)),
+        }
+    }
+
+    /// What its kernels are chosen by, besides the number of rows: inputs, outputs, bits and group size.
+    pub(super) fn shape(&self) -> [i32; 4] {
+        match self {
+            Self::Dense { weight, .. } => [weight.dim(1), weight.dim(0), 0, 0],
+            Self::Quantized(Quantized { scales, bits, group_size, .. }) => {
+                [scales.dim(1) * group_size, scales.dim(0), *bits, *group_size]
+            }
         }
     }
 
@@ -130,15 +151,15 @@ impl Linear {
     fn cut_product(&self, x: &Array) -> Option<Mlx<Array>> {
         match self {
             Self::Dense { cut: Cut::Panels(panels), .. } => panels.apply(x),
-            Self::Dense { cut: Cut::Blocks, transposed, bias, .. } => {
-                let product = in_blocks(x, |x| matmul(x, transposed));
+            Self::Dense { cut: Cut::Blocks(blocks), transposed, bias, .. } => {
+                let product = blocks.apply(x, |x| matmul(x, transposed));
                 Some(match bias {
                     None => product,
                     Some(bias) => product.and_then(|product| add(product, bias)),
                 })
             }
-            Self::Quantized(layer) if layer.in_blocks => Some(in_blocks(x, |x| layer.apply(x))),
-            _ => None,
+            Self::Quantized(layer) => layer.blocks.as_ref().map(|blocks| blocks.apply(x, |x| layer.apply(x))),
+            Self::Dense { .. } => None,
         }
     }
 
@@ -180,7 +201,7 @@ impl Quantized {
 
 impl Projection {
     /// The same with every layer changed.
-    pub(super) fn map(self, change: impl Fn(Linear) -> Mlx<Linear>) -> Mlx<Self> {
+    pub(super) fn map(self, mut change: impl FnMut(Linear) -> Mlx<Linear>) -> Mlx<Self> {
         match self {
             Self::One(linear) => change(linear).map(Self::One),
             Self::Apart(linears) => linears.into_iter().map(change).collect::<Mlx<_>>().map(Self::Apart),

@@ -67,8 +67,8 @@ impl MlxBackend {
         Ok(Self::default())
     }
 
-    /// Carries out every product of weights in one fixed shape. A kernel's result may depend on the shape of a product;
-    /// so it does not depend on who else is in a step. Costs most where few rows run.
+    /// Carries out every product of weights in shapes that give a row the same bits, so that its result does not depend
+    /// on who else is in a step. Which these are is measured while a model is loaded. Costs most where few rows run.
     #[must_use]
     pub fn deterministic(self, is_deterministic: bool) -> Self {
         Self { is_deterministic, ..self }

@@ -13,7 +13,7 @@ use super::failure::bad_plan;
 use crate::error::Result;
 use crate::executor::Guided;
 use crate::request::{SamplingParams, SequenceId, TokenId};
-use crate::scheduler::plan::{Admission, Feed, Plan, Row};
+use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
 /// Tokens a step may hold: far above any sensible chunk, far below what an index can address.
 const MAX_STEP_TOKENS: usize = 1 << 20;
@@ -103,7 +103,7 @@ impl Sequences {
             guided: Guided::new(admission),
             since_step: step,
             max_positions: admission.max_positions,
-            computed: 0,
+            computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
             drawn: Drawn::Nothing,
         };
         self.by_id.insert(admission.sequence, sequence);
@@ -116,9 +116,12 @@ impl Sequences {
         for admission in &plan.admit {
             let id = admission.sequence;
             check_admission(admission, bounds)?;
-            let held = self.by_id.contains_key(&id) && !released.contains(&id);
-            if held || admitted.insert(id, admission).is_some() {
+            let held = |id| self.by_id.get(&id).filter(|_| !released.contains(&id));
+            if held(id).is_some() || admitted.insert(id, admission).is_some() {
                 return Err(bad_plan(format!("{id} is admitted twice")));
+            }
+            if let Some(prefix) = admission.prefix {
+                check_prefix(prefix, admission, held(prefix.of))?;
             }
         }
         let mut seen = HashSet::new();
@@ -272,8 +275,19 @@ fn check_sampling(admission: &Admission) -> Result<()> {
     Err(bad_plan(format!("{} is sampled by {:?}", admission.sequence, admission.sampling)))
 }
 
+fn check_prefix(prefix: Prefix, admission: &Admission, source: Option<&Sequence>) -> Result<()> {
+    let Prefix { of, num_positions } = prefix;
+    let own = admission.prompt.get(..num_positions);
+    let source = source.filter(|source| source.computed >= num_positions);
+    match source.map(|source| own.is_some() && source.prompt.get(..num_positions) == own) {
+        Some(true) => Ok(()),
+        _ => Err(bad_plan(format!("{} cannot begin with {num_positions} positions of {of}", admission.sequence))),
+    }
+}
+
 fn check_first_row(row: &Row, admission: &Admission) -> Result<()> {
-    if row.start != 0 || row.feed == Feed::Sampled {
+    let begins_at = admission.prefix.map_or(0, |prefix| prefix.num_positions);
+    if row.start != begins_at || row.feed == Feed::Sampled {
         return Err(bad_plan(format!("{} does not begin with its prompt", row.sequence)));
     }
     check_reach(row, admission.prompt.len(), admission.max_positions)

@@ -2,11 +2,13 @@
 //! their input. What is loaded here has passed `inventory`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use mlx_rs::ops::concatenate;
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, Stream, with_stream};
 
+use super::blocks::Blocks;
 use super::description::{Affine, Description};
 use super::failure::{Mlx, bad_model, device_error};
 use super::inventory::{EMBEDDING, LinearShape, layer_path, quantization_of};
@@ -21,6 +23,8 @@ pub(super) struct Weights<'a> {
     arrays: HashMap<String, Array>,
     dtype: Dtype,
     products: Products,
+    /// What was measured of layers with such a [`Linear::shape`].
+    blocks: HashMap<[i32; 4], Blocks>,
 }
 
 /// How the products of linear layers are carried out.
@@ -32,16 +36,6 @@ pub(super) enum Products {
     Panels,
     /// The same for a row in any company.
     Blocks,
-}
-
-impl Products {
-    fn apply_to(self, linear: Linear) -> Mlx<Linear> {
-        match self {
-            Self::Whole => Ok(linear),
-            Self::Panels => linear.in_panels(),
-            Self::Blocks => Ok(linear.in_blocks()),
-        }
-    }
 }
 
 impl<'a> Weights<'a> {
@@ -56,7 +50,8 @@ impl<'a> Weights<'a> {
             arrays.extend(loaded);
         }
         let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
-        let mut weights = Self { model, folder, arrays, dtype: Dtype::Float32, products: Products::Whole };
+        let mut weights =
+            Self { model, folder, arrays, dtype: Dtype::Float32, products: Products::Whole, blocks: HashMap::new() };
         weights.check_shapes()?;
         weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
         Ok(weights)
@@ -82,7 +77,7 @@ impl<'a> Weights<'a> {
     /// A linear layer or embedding, evaluated.
     pub(super) fn linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
         let linear = self.lazy_linear(path, bias)?;
-        let linear = self.products.apply_to(linear).map_err(|error| device_error("cutting weights", error))?;
+        let linear = self.cut(linear).map_err(|error| device_error("cutting weights", error))?;
         evaluated("loading weights", linear.arrays())?;
         Ok(linear)
     }
@@ -92,10 +87,24 @@ impl<'a> Weights<'a> {
         let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
         let fused = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
-        let projection = fused.map(|linear| self.products.apply_to(linear));
+        let projection = fused.map(|linear| self.cut(linear));
         let projection = projection.map_err(|error| device_error("cutting weights", error))?;
         evaluated("loading weights", projection.arrays())?;
         Ok(projection)
+    }
+
+    fn cut(&mut self, linear: Linear) -> Mlx<Linear> {
+        match self.products {
+            Products::Whole => Ok(linear),
+            Products::Panels => linear.in_panels(),
+            Products::Blocks => {
+                let blocks = match self.blocks.entry(linear.shape()) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(self.dtype)?),
+                };
+                Ok(linear.in_blocks(blocks.clone()))
+            }
+        }
     }
 
     fn lazy_linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
@@ -110,7 +119,7 @@ impl<'a> Weights<'a> {
                 bits,
                 group_size,
                 bias,
-                in_blocks: false,
+                blocks: None,
             })),
         }
     }
@@ -174,7 +183,7 @@ fn fuse(linears: Vec<Linear>) -> Mlx<Projection> {
                 bias: biases.map(stack).transpose()?,
                 bits: parts[0].bits,
                 group_size: parts[0].group_size,
-                in_blocks: false,
+                blocks: None,
             })))
         }
         _ => Ok(Projection::Apart(linears)),

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::guide::Verdict;
 use crate::hub::ModelFolder;
 use crate::request::{SequenceId, TokenId};
-use crate::scheduler::plan::{Admission, Feed, Plan, Row, StepOutput};
+use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row, StepOutput};
 
 use super::{Backend, Executor, Guided, KvUnit, Limits};
 
@@ -150,7 +150,7 @@ impl Executor for SimExecutor {
         for id in &plan.release {
             self.sequences.remove(id);
         }
-        plan.admit.iter().for_each(|admission| self.admit(admission));
+        plan.admit.iter().try_for_each(|admission| self.admit(admission))?;
         let tokens = plan.rows.iter().filter_map(|row| self.feed(row).transpose()).collect::<Result<_>>()?;
         let closed = plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.verdict(row.sequence)).collect();
         let output = StepOutput { step: plan.step, tokens, closed };
@@ -184,13 +184,19 @@ impl SimExecutor {
         self.faults.iter().find(|fault| fault.step == step).map(|fault| fault.kind)
     }
 
-    fn admit(&mut self, admission: &Admission) {
+    fn admit(&mut self, admission: &Admission) -> Result<()> {
+        let has = |prefix: &Prefix| self.sequences.get(&prefix.of).is_some_and(|of| of.num_fed >= prefix.num_positions);
+        if admission.prefix.is_some_and(|prefix| !has(&prefix)) {
+            return Err(bad_plan("a prefix is copied that is not there"));
+        }
+        let num_fed = admission.prefix.map_or(0, |prefix| prefix.num_positions);
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
         let speaker = Speaker::new(&self.script, &admission.prompt, salt);
         let may_end_at = admission.num_prompt + admission.min_tokens;
         let (num_prompt, guided) = (admission.prompt.len(), Guided::new(admission));
-        let sequence = SimSequence { speaker, num_prompt, num_fed: 0, may_end_at, guided };
+        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, guided };
         self.sequences.insert(admission.sequence, sequence);
+        Ok(())
     }
 
     /// Feeds a row; a plan that a real device could not carry out is refused here, too.

@@ -68,3 +68,24 @@ fn nobody_is_held_where_there_is_a_place_for_everybody() {
     scheduler.add(seq(2), request(1, 9), start());
     assert_eq!(plan(&mut scheduler).admit.len(), 1);
 }
+
+#[test]
+fn an_end_by_a_stop_sequence_teaches_what_an_end_token_does() {
+    let ended_by = |end: fn(&mut Scheduler, &Plan)| {
+        let mut scheduler = Scheduler::new(with_rows(4));
+        (1..=2).for_each(|id| scheduler.add(seq(id), request(2, 20), start()));
+        for _ in 0..5 {
+            let plan = plan(&mut scheduler);
+            commit(&mut scheduler, &answer(&plan, 1));
+        }
+        let last = plan(&mut scheduler);
+        end(&mut scheduler, &last);
+        (scheduler.ends_per_step, scheduler.answer_tokens, scheduler.load())
+    };
+    let by_tokens = ended_by(|scheduler, plan| drop(commit(scheduler, &answer(plan, END))));
+    let by_text = ended_by(|scheduler, plan| {
+        commit(scheduler, &answer(plan, 1));
+        assert!(scheduler.end(seq(1)) && scheduler.end(seq(2)) && !scheduler.end(seq(3)));
+    });
+    assert_eq!(by_text, by_tokens);
+}

@@ -3,6 +3,7 @@ mod joining;
 mod memory;
 mod plans;
 mod prefill;
+mod prefix;
 mod properties;
 mod width;
 mod window;

@@ -7,7 +7,7 @@ use super::*;
 /// What may happen to a scheduler, in any order.
 #[derive(Debug, Clone)]
 enum Act {
-    Add { prompt: usize, max_tokens: usize, priority: Priority },
+    Add { prompt: usize, max_tokens: usize, priority: Priority, num_choices: u64 },
     Step { ends: u8 },
     Remove(u64),
     Park(u64),
@@ -20,8 +20,9 @@ fn priority() -> impl Strategy<Value = Priority> {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        2 => (1..20usize, 1..12usize, priority())
-            .prop_map(|(prompt, max_tokens, priority)| Act::Add { prompt, max_tokens, priority }),
+        2 => (1..20usize, 1..12usize, priority(), 1..5u64).prop_map(|(prompt, max_tokens, priority, num_choices)| {
+            Act::Add { prompt, max_tokens, priority, num_choices }
+        }),
         5 => any::<u8>().prop_map(|ends| Act::Step { ends }),
         1 => (0..30u64).prop_map(Act::Remove),
         1 => (0..30u64).prop_map(Act::Park),
@@ -42,7 +43,11 @@ impl Device {
             self.sequences.remove(id);
         }
         for admission in &plan.admit {
-            let held = self.sequences.insert(admission.sequence, (0, admission.prompt.len()));
+            let begins_at = admission.prefix.map_or(0, |prefix| {
+                assert!(self.sequences[&prefix.of].0 >= prefix.num_positions, "a prefix is there when it is copied");
+                prefix.num_positions
+            });
+            let held = self.sequences.insert(admission.sequence, (begins_at, admission.prompt.len()));
             assert!(held.is_none(), "admitted twice");
         }
         let num_prompt_tokens: usize =
@@ -76,9 +81,10 @@ fn run(config: Config, acts: Vec<Act>) {
     for act in acts {
         now += STEP;
         match act {
-            Act::Add { prompt, max_tokens, priority } => {
-                scheduler.add(seq(added), Request { priority, ..request(prompt, max_tokens) }, now);
-                added += 1;
+            Act::Add { prompt, max_tokens, priority, num_choices } => {
+                let request = Request { priority, ..request(prompt, max_tokens) };
+                (added..added + num_choices).for_each(|id| scheduler.add(seq(id), request.clone(), now));
+                added += num_choices;
             }
             Act::Step { ends } => drop(step(&mut scheduler, now, ends)),
             Act::Remove(id) => drop(scheduler.remove(seq(id))),

@@ -278,7 +278,7 @@ fn hostile() -> Vec<Structured> {
 
 #[test]
 fn hostile_demands_end_on_the_text_thread_and_their_answers_anywhere() {
-    let thread = TextThread::start("guides", 64, Duration::from_secs(60)).unwrap();
+    let thread = TextThread::start("guides", 64, Duration::from_mins(1)).unwrap();
     let model = demo();
     for structured in hostile() {
         let (sender, receiver) = channel();

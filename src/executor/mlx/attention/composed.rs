@@ -46,6 +46,7 @@ struct Kv {
 }
 
 /// Keys and values of one layer: [1, kv heads, capacity, head dim].
+#[derive(Clone)]
 struct KvLayer {
     keys: Array,
     values: Array,
@@ -140,6 +141,15 @@ impl Composed {
 impl Attention for Composed {
     fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()> {
         self.sequences.insert(sequence, Kv { max_positions, capacity: 0, layers: Vec::new() });
+        Ok(())
+    }
+
+    /// The arrays are shared until one of the two writes, which MLX then does to a copy.
+    fn copy(&mut self, from: SequenceId, _num_positions: i32, to: SequenceId) -> Mlx<()> {
+        let source = self.sequences.get(&from).ok_or("a copy of an unknown sequence")?;
+        let (capacity, layers) = (source.capacity, source.layers.clone());
+        let kv = self.sequences.get_mut(&to).ok_or("a copy for an unknown sequence")?;
+        *kv = Kv { max_positions: kv.max_positions, capacity, layers };
         Ok(())
     }
 

@@ -65,6 +65,11 @@ impl Attention for Fused {
         Ok(())
     }
 
+    fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
+        self.store.drop_sequence(to.0)?;
+        self.store.fork(from.0, to.0, num_positions.unsigned_abs() as usize)
+    }
+
     fn release(&mut self, sequence: SequenceId) -> Mlx<()> {
         if self.created.remove(&sequence) { self.store.drop_sequence(sequence.0) } else { Ok(()) }
     }

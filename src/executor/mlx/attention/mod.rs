@@ -35,6 +35,9 @@ pub(super) trait Attention {
     /// A sequence appears; it never holds more than `max_positions`.
     fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()>;
 
+    /// A sequence that has no KV gets the first `num_positions` of another one, which has them.
+    fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()>;
+
     /// Its KV is dropped. Unknown sequences are allowed.
     fn release(&mut self, sequence: SequenceId) -> Mlx<()>;
 

@@ -1,5 +1,6 @@
 //! Tests of parts that cannot be seen from outside. Whole models are tested in `tests/conformance.rs`.
 
 mod adjust;
+mod blocks;
 mod panels;
 mod sampler;

@@ -1,0 +1,185 @@
+// `n`: several answers to one prompt, which is read once. Each is what it would be alone with its own seed.
+
+import { CancelledError, type GenerateParams, InvalidParamsError, OverloadedError } from 'mlx-serving'
+import { describe, expect, test } from 'vitest'
+import { failure, INSTANT, longAnswer, M3_MAX, sharing, simulated, until, withMlx } from './support.js'
+
+const DRAWN = { prompt: 'Tell me about the sea.', temperature: 2, ignoreEos: true, seed: 5, maxTokens: 30 }
+/** The largest seed; the next one is 0. */
+const LAST_SEED = Number.MAX_SAFE_INTEGER
+
+describe('awaited', () => {
+  test('every choice is the answer that its seed gives alone', async () => {
+    const { engine, model } = await withMlx()
+    const result = await engine.generate({ model, ...DRAWN, seed: LAST_SEED - 1, n: 4 })
+    const choices = result.choices ?? []
+    expect(choices.map(choice => choice.seed)).toEqual([LAST_SEED - 1, LAST_SEED, 0, 1])
+    for (const { seed, text, tokens } of choices) {
+      const alone = await engine.generate({ model, ...DRAWN, seed })
+      expect({ text, tokens }).toEqual({ text: alone.text, tokens: alone.tokens })
+    }
+    expect(new Set(choices.map(choice => choice.text)).size).toBe(4)
+    const { choices: _, ...first } = result
+    expect(first).toEqual(choices[0])
+  })
+
+  test('the prompt is read once, and usage says so', async () => {
+    const { engine, model } = await withMlx()
+    const before = engine.stats().promptTokens
+    const { choices = [] } = await engine.generate({ model, ...DRAWN, n: 8 })
+    const { inputTokens } = choices[0].usage
+    // Each of the others computes the last position for itself.
+    expect(engine.stats().promptTokens - before).toBe(inputTokens + 7)
+    expect(choices.map(({ usage }) => usage.inputTokens)).toEqual(new Array(8).fill(inputTokens))
+    expect(choices.map(({ usage }) => usage.cachedInputTokens)).toEqual([0, ...new Array(7).fill(inputTokens - 1)])
+  })
+
+  test('more choices than the batch is wide are all answered', async () => {
+    const { engine, model } = await simulated(INSTANT, { scheduler: { batchSize: 2, autoTune: { enabled: false } } })
+    const { choices = [] } = await engine.generate({ model, ...DRAWN, n: 9 })
+    expect(choices.map(choice => choice.seed)).toEqual([5, 6, 7, 8, 9, 10, 11, 12, 13])
+    expect(choices.every(choice => choice.tokens.length > 0)).toBe(true)
+  })
+
+  test('choices have names of their own; without a seed each has a random one, and they differ', async () => {
+    const { engine, model } = await withMlx()
+    const { seed: _, ...unseeded } = DRAWN
+    const params: GenerateParams = { ...unseeded, model, n: 3 }
+    const { choices = [] } = await engine.generate(params, { id: 'sea' })
+    expect(choices.map(choice => choice.id)).toEqual(['sea', 'sea#1', 'sea#2'])
+    expect(new Set(choices.map(choice => choice.text)).size).toBe(3)
+    expect((await engine.generate({ ...params, n: 1, seed: choices[2].seed })).text).toBe(choices[2].text)
+  })
+
+  test('one choice has no list', async () => {
+    const { engine, model } = await simulated()
+    expect(await engine.generate({ model, ...DRAWN, n: 1 })).not.toHaveProperty('choices')
+  })
+})
+
+describe('shared answers', () => {
+  test('greedy choices are one computed answer', async () => {
+    const { engine, model } = await sharing()
+    const { choices = [] } = await engine.generate({ model, prompt: 'Hello', temperature: 0, n: 5 })
+    expect(choices.map(choice => choice.served === 'computed').filter(Boolean).length).toBe(1)
+    expect(new Set(choices.map(choice => choice.text)).size).toBe(1)
+  })
+
+  test('choices whose seeds nobody chose stay apart where sharing is forced, and are found again', async () => {
+    const { engine, model } = await sharing()
+    const params: GenerateParams = { model, prompt: 'Hello', temperature: 1, n: 4, cache: 'force' }
+    const first = await engine.generate(params)
+    const again = await engine.generate(params)
+    expect(new Set(first.choices?.map(choice => choice.seed)).size).toBe(4)
+    expect(again.choices?.map(choice => choice.served)).toEqual(new Array(4).fill('cached'))
+    expect(again.choices?.map(choice => choice.text)).toEqual(first.choices?.map(choice => choice.text))
+  })
+})
+
+describe('read', () => {
+  test('chunks tell whose they are, and together are what the results say', async () => {
+    const { engine, model } = await withMlx()
+    const generation = engine.generate({ model, ...DRAWN, n: 3 })
+    const texts = ['', '', '']
+    const order: number[] = []
+    for await (const { index, text } of generation) {
+      texts[index] += text
+      order.push(index)
+    }
+    const { choices = [] } = await generation
+    expect(texts).toEqual(choices.map(choice => choice.text))
+    // Side by side, not one after the other.
+    expect(order.indexOf(2)).toBeLessThan(order.lastIndexOf(0))
+  })
+
+  test('several reads at a time are answered in order, and after the end there is nothing', async () => {
+    const { engine, model } = await withMlx()
+    const chunks = engine.generate({ model, ...DRAWN, n: 2, maxTokens: 3 })[Symbol.asyncIterator]()
+    const steps = await Promise.all(Array.from({ length: 12 }, () => chunks.next()))
+    const isDone = steps.map(step => step.done === true)
+    expect(isDone).toEqual([...isDone].sort())
+    const tokens = steps.flatMap(step => (step.done ? [] : [...step.value.tokens]))
+    expect(tokens.length).toBe(6)
+    expect(await chunks.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('leaving the loop ends all of them', async () => {
+    const { engine, model } = await simulated(M3_MAX)
+    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 })
+    for await (const _ of generation) break
+    expect(await failure(generation)).toBeInstanceOf(CancelledError)
+    await until(() => engine.stats().running === 0 && engine.stats().queued === 0)
+  })
+
+  test('an abort is thrown once', async () => {
+    const { engine, model } = await simulated(M3_MAX)
+    const controller = new AbortController()
+    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, { signal: controller.signal })
+    const chunks = generation[Symbol.asyncIterator]()
+    await chunks.next()
+    const waiting = [chunks.next(), chunks.next(), chunks.next(), chunks.next(), chunks.next()]
+    controller.abort(new Error('enough'))
+    const outcomes = await Promise.allSettled(waiting)
+    const failed = outcomes.filter(outcome => outcome.status === 'rejected')
+    expect(failed.map(outcome => outcome.reason.message)).toEqual(['enough'])
+    expect((await chunks.next()).done).toBe(true)
+    await until(() => engine.stats().running === 0)
+  })
+})
+
+describe('ends', () => {
+  test('cancel keeps what every choice has', async () => {
+    const { engine, model } = await simulated(M3_MAX)
+    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 })
+    await until(() => engine.stats().generatedTokens > 6)
+    generation.cancel()
+    const { choices = [] } = await generation
+    expect(choices.map(choice => choice.finishReason)).toEqual(['cancelled', 'cancelled', 'cancelled'])
+  })
+
+  test('an error is the error of all, and nothing goes on', async () => {
+    const { engine, model } = await simulated(M3_MAX)
+    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, { timeoutMs: 150 })
+    expect(await failure(generation)).toMatchObject({ code: 'Timeout' })
+    await until(() => engine.stats().running === 0)
+  })
+
+  test('what the tokenizer refuses is refused once for all', async () => {
+    const { engine, model } = await simulated()
+    const error = await failure(engine.generate({ model, prompt: '', n: 3 }))
+    expect(error).toMatchObject({ code: 'InvalidParams', param: 'prompt' })
+    expect(engine.stats().running).toBe(0)
+  })
+
+  test('all choices are accepted, or none', async () => {
+    const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
+    const params = { model, ...(await longAnswer(40)) }
+    const three = engine.generate({ ...params, n: 3 })
+    const refused = await failure(engine.generate({ ...params, n: 2 }))
+    expect(refused).toBeInstanceOf(OverloadedError)
+    expect(refused).toMatchObject({ limit: 4, requested: 5 })
+    const more = engine.generate(params)
+    expect(await failure(engine.generate({ ...params, n: 5 }))).toMatchObject({
+      code: 'InvalidParams',
+      param: 'n',
+      limit: 4,
+    })
+    three.cancel()
+    more.cancel()
+    await Promise.all([three, more])
+  })
+})
+
+test.each([0, -1, 1.5, 129, Number.NaN, '2', true])('n: %s is refused by name', async n => {
+  const { engine, model } = await simulated()
+  const error = await failure(engine.generate({ model, prompt: 'Hello', n } as GenerateParams))
+  expect(error).toBeInstanceOf(InvalidParamsError)
+  expect(error).toMatchObject({ param: 'n' })
+})
+
+test('createGenerator, whose items do not tell choices apart, refuses several', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const items = engine.createGenerator({ model, ...(await longAnswer(40)), n: 2 })
+  expect(await failure(items.next())).toMatchObject({ code: 'InvalidParams', param: 'n' })
+  await until(() => engine.stats().running === 0 && engine.stats().queued === 0)
+})

@@ -1,0 +1,118 @@
+// Several answers to one request, as one: awaited together, and read in the order in which their pieces come. Each is an
+// ordinary answer. An error of one is the error of all.
+
+import type { GenerateResult } from '../index'
+import { type Answer, DONE, type Source, type Step, type Waiter } from './answer'
+
+export class Choices implements Source {
+  readonly #answers: readonly Answer[]
+  #promise: Promise<GenerateResult> | undefined
+  /** Answers of which more may come. Empty after an error. */
+  readonly #open: Set<Answer>
+  /** Those that were asked for their next piece. */
+  readonly #asked = new Set<Answer>()
+  /** Pieces that came while nobody waited, one of an answer at most. Never both pieces and waiting reads. */
+  readonly #ready: Step[] = []
+  readonly #reads: Waiter<Step>[] = []
+  #failure: { error: unknown } | undefined
+
+  constructor(answers: readonly Answer[]) {
+    this.#answers = answers
+    this.#open = new Set(answers)
+  }
+
+  onEnd(callback: () => void): void {
+    let running = this.#answers.length
+    for (const answer of this.#answers) answer.onEnd(() => --running === 0 && callback())
+  }
+
+  promise(): Promise<GenerateResult> {
+    this.#promise ??= this.#whole()
+    return this.#promise
+  }
+
+  next(): Promise<Step> {
+    const step = this.#ready.shift()
+    if (step !== undefined) return Promise.resolve(step)
+    if (this.#failure !== undefined) return this.#throwOnce(this.#failure.error)
+    if (this.#open.size === 0) return Promise.resolve(DONE)
+    return new Promise((resolve, reject) => {
+      this.#reads.push({ resolve, reject })
+      this.#ask()
+    })
+  }
+
+  abandon(error: unknown): void {
+    for (const answer of this.#answers) answer.abandon(error)
+  }
+
+  cancel(): void {
+    for (const answer of this.#answers) answer.cancel()
+  }
+
+  close(): Step {
+    this.#ready.length = 0
+    this.#open.clear()
+    for (const answer of this.#answers) answer.close()
+    this.#settleReads()
+    return DONE
+  }
+
+  leave(): void {
+    for (const answer of this.#answers) answer.leave()
+  }
+
+  async #whole(): Promise<GenerateResult> {
+    try {
+      const choices = await Promise.all(this.#answers.map(answer => answer.promise()))
+      return { ...choices[0], choices }
+    } catch (error) {
+      this.abandon(error)
+      throw error
+    }
+  }
+
+  #ask(): void {
+    for (const answer of this.#open) {
+      if (this.#asked.has(answer)) continue
+      this.#asked.add(answer)
+      answer.next().then(
+        step => this.#take(answer, step),
+        error => this.#fail(error),
+      )
+    }
+  }
+
+  #take(answer: Answer, step: Step): void {
+    this.#asked.delete(answer)
+    if (!this.#open.has(answer)) return
+    if (step.done) this.#open.delete(answer)
+    else {
+      const read = this.#reads.shift()
+      if (read === undefined) this.#ready.push(step)
+      else read.resolve(step)
+    }
+    if (this.#open.size === 0) this.#settleReads()
+    else if (this.#reads.length > 0) this.#ask()
+  }
+
+  #fail(error: unknown): void {
+    if (this.#open.size === 0) return
+    this.#open.clear()
+    this.abandon(error)
+    const read = this.#reads.shift()
+    if (read === undefined) this.#failure = { error }
+    else read.reject(error)
+    this.#settleReads()
+  }
+
+  #throwOnce(error: unknown): Promise<Step> {
+    this.#failure = undefined
+    return Promise.reject(error)
+  }
+
+  /** Nothing more comes. */
+  #settleReads(): void {
+    for (const read of this.#reads.splice(0)) read.resolve(DONE)
+  }
+}

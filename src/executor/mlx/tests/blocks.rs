@@ -1,0 +1,72 @@
+//! Which products agree is found out, and rows are cut into those.
+
+use mlx_rs::ops::{add, matmul};
+use mlx_rs::random::{key, normal};
+use mlx_rs::{Array, Dtype};
+
+use super::super::blocks::Blocks;
+use super::super::failure::Mlx;
+
+const SIZE: [i32; 2] = [64, 96];
+
+/// A product whose results differ by a little where `differs` holds of its number of rows.
+fn product(differs: fn(i32) -> bool) -> impl Fn(&Array) -> Mlx<Array> {
+    let weight = normal::<f32>(&SIZE, None, None, &key(1).expect("a key")).expect("a weight");
+    move |x| {
+        let bias = if differs(x.dim(0)) { 1e-6 } else { 0.0 };
+        add(matmul(x, &weight)?, Array::from_f32(bias))
+    }
+}
+
+fn measured(differs: fn(i32) -> bool) -> Blocks {
+    Blocks::measure(SIZE, Dtype::Float32, product(differs)).expect("a measurement")
+}
+
+#[test]
+fn shapes_are_taken_as_far_as_they_agree_in_both_directions() {
+    assert_eq!(measured(|_| false), Blocks(vec![4, 8, 16, 32, 64, 128, 256, 512, 1024]));
+    assert_eq!(measured(|rows| rows < 16 || rows >= 256), Blocks(vec![16, 32, 64, 128]));
+    assert_eq!(measured(|rows| rows == 64 || rows == 16), Blocks(vec![32]));
+}
+
+#[test]
+fn a_product_that_depends_on_a_rows_place_agrees_with_nothing() {
+    let by_place = |x: &Array| {
+        let places: Vec<f32> = (0..x.dim(0)).map(|row| if row < 16 { 0.0 } else { 1.0 }).collect();
+        add(x, Array::from_slice(&places, &[x.dim(0), 1]))
+    };
+    assert_eq!(Blocks::measure([8, 8], Dtype::Float32, by_place).expect("a measurement"), Blocks(vec![32]));
+}
+
+#[test]
+fn any_number_of_rows_gives_the_product_of_the_whole() {
+    let (blocks, product) = (Blocks(vec![8, 32, 64]), product(|_| false));
+    let x = normal::<f32>(&[200, SIZE[0]], None, None, &key(2).expect("a key")).expect("rows");
+    for rows in [1, 8, 9, 31, 33, 64, 97, 200] {
+        let of_rows = mlx_rs::ops::indexing::take_axis(&x, Array::arange::<_, i32>(None, rows, None).expect("rows"), 0);
+        let of_rows = of_rows.expect("rows");
+        let cut = blocks.apply(&of_rows, &product).expect("a product");
+        assert_eq!(cut.shape(), [rows, SIZE[1]]);
+        assert!(cut.all_close(product(&of_rows).expect("a product"), 1e-4, 1e-4, false).expect("close"), "{rows} rows");
+    }
+}
+
+#[test]
+fn rows_are_cut_into_few_products_that_waste_little() {
+    let blocks = Blocks(vec![8, 16, 32, 64, 128]);
+    let cases: [(i32, &[i32]); 9] = [
+        (1, &[8]),
+        (9, &[16]),
+        (20, &[16, 8]),
+        (31, &[32]),
+        (33, &[32, 8]),
+        (60, &[64]),
+        (100, &[64, 32, 8]),
+        (128, &[128]),
+        (300, &[128, 128, 32, 16]),
+    ];
+    for (rows, expected) in cases {
+        assert_eq!(blocks.cut(rows), expected, "{rows} rows");
+    }
+    assert_eq!(Blocks(vec![32]).cut(65), [32, 32, 32], "where nothing else agrees");
+}

@@ -1,0 +1,92 @@
+use super::plan::Prefix;
+use super::*;
+
+/// Choices of one request, 1 to `num`, with a prompt of nine tokens.
+fn add_choices(scheduler: &mut Scheduler, num: u64) {
+    let request = request(9, 20);
+    (1..=num).for_each(|id| scheduler.add(seq(id), request.clone(), start()));
+}
+
+/// Who begins with whose KV in a plan.
+fn copies(plan: &Plan) -> Vec<(u64, u64, usize)> {
+    let of = |prefix: Prefix| (prefix.of.0, prefix.num_positions);
+    let copied = |admission: &plan::Admission| {
+        admission.prefix.map(of).map(|(of, positions)| (admission.sequence.0, of, positions))
+    };
+    plan.admit.iter().filter_map(copied).collect()
+}
+
+/// Runs a step that draws an ordinary token for every row; returns the plan.
+fn step(scheduler: &mut Scheduler) -> Plan {
+    let plan = plan(scheduler);
+    commit(scheduler, &answer(&plan, 1));
+    plan
+}
+
+#[test]
+fn choices_of_a_request_read_its_prompt_once() {
+    let mut scheduler = Scheduler::new(with_rows(4));
+    add_choices(&mut scheduler, 3);
+    assert_eq!(lens(&step(&mut scheduler)), [(1, 4)], "the others wait for the one that reads");
+    assert_eq!(lens(&step(&mut scheduler)), [(1, 4)]);
+    let third = step(&mut scheduler);
+    assert_eq!(lens(&third), [(1, 1), (2, 1), (3, 1)], "all but the last position was read before");
+    assert_eq!(copies(&third), [(2, 1, 8), (3, 1, 8)]);
+    assert!(third.rows.iter().all(|row| row.start == 8 && row.sample && row.feed == Feed::Prompt { len: 1 }));
+    assert_eq!(lens(&step(&mut scheduler)), [(1, 1), (2, 1), (3, 1)], "then each goes its own way");
+}
+
+#[test]
+fn a_prompt_of_one_token_is_read_by_each() {
+    let mut scheduler = Scheduler::new(with_rows(4));
+    let request = request(1, 20);
+    (1..=2).for_each(|id| scheduler.add(seq(id), request.clone(), start()));
+    assert_eq!((lens(&step(&mut scheduler)), copies(&step(&mut scheduler))), (vec![(1, 1), (2, 1)], vec![]));
+}
+
+#[test]
+fn the_same_prompt_of_another_request_is_not_taken() {
+    let mut scheduler = Scheduler::new(with_rows(4));
+    (1..=2).for_each(|id| scheduler.add(seq(id), request(4, 20), start()));
+    let mut plans = (0..4).map(|_| step(&mut scheduler));
+    assert!(plans.all(|plan| copies(&plan).is_empty()));
+}
+
+#[test]
+fn another_choice_reads_on_when_the_one_that_read_is_gone() {
+    let mut scheduler = Scheduler::new(with_rows(4));
+    add_choices(&mut scheduler, 3);
+    step(&mut scheduler);
+    scheduler.remove(seq(1));
+    let second = step(&mut scheduler);
+    assert_eq!((lens(&second), second.rows[0].start), (vec![(2, 4)], 0));
+    step(&mut scheduler);
+    assert_eq!(copies(&step(&mut scheduler)), [(3, 2, 8)]);
+}
+
+#[test]
+fn a_choice_that_comes_when_all_others_have_ended_reads_for_itself() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    add_choices(&mut scheduler, 2);
+    (0..2).for_each(|_| drop(step(&mut scheduler)));
+    let last = plan(&mut scheduler);
+    commit(&mut scheduler, &answer(&last, END));
+    let next = step(&mut scheduler);
+    assert_eq!((lens(&next), copies(&next)), (vec![(2, 4)], vec![]));
+}
+
+#[test]
+fn a_choice_that_lost_its_kv_copies_the_prompt_and_computes_only_its_own_answer_again() {
+    let kv = KvLimit { bytes: 4 * 16, bytes_per_position: 1, block: 16 };
+    let mut scheduler = Scheduler::new(Config { kv: Some(kv), ..with_rows(4) });
+    add_choices(&mut scheduler, 2);
+    (0..4).for_each(|_| drop(step(&mut scheduler)));
+    scheduler.park(seq(2), start());
+    scheduler.add(seq(3), request(9, 20), start());
+    while step(&mut scheduler).release != [seq(2)] {}
+    scheduler.remove(seq(3));
+    scheduler.unpark(seq(2), start());
+    let again = plan(&mut scheduler).admit.remove(0);
+    assert_eq!((again.prefix, again.num_prompt), (Some(Prefix { of: seq(1), num_positions: 8 }), 9));
+    assert!(again.prompt.len() > 9, "what it had said is part of it");
+}
