@@ -764,8 +764,8 @@ export interface GenerateResult<T = unknown> {
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
   /**
-   * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows. `'length'`: `maxTokens` were generated.
-   * `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
+   * `'stop'`: the model ended its turn, a stop sequence appeared, or `structured` allows no more. `'length'`: `maxTokens`
+   * were generated. `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
   readonly finishReason: 'stop' | 'length' | 'cancelled'
   readonly usage: Usage
@@ -782,7 +782,7 @@ export interface GenerateResult<T = unknown> {
   /** The seed that was used; with the same params it reproduces the answer. */
   readonly seed: number
   /** All answers in order, where `n` is more than 1. The other fields are then those of the first. */
-  readonly choices?: readonly GenerateResult[]
+  readonly choices?: readonly GenerateResult<T>[]
 }
 
 /** Tokens in and out. */

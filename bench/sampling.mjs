@@ -25,6 +25,10 @@ const SEEDED = { temperature: 0.8, seed: 1 }
 const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.5 }
 const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
 const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
+/** A list that is longer than any answer here. */
+const RECORD = { name: { type: 'string', maxLength: 20 }, value: { type: 'number' }, kind: { enum: ['a', 'b'] } }
+const items = { type: 'object', properties: RECORD, required: ['name', 'value'], additionalProperties: false }
+const GRAMMAR = { structured: { schema: { type: 'array', items, minItems: 1000 } } }
 const FEATURES = {
   greedy: { temperature: 0 },
   seed: SEEDED,
@@ -33,6 +37,7 @@ const FEATURES = {
   'min-p': { ...SEEDED, minP: 0.05 },
   penalties: { temperature: 0, ...PENALTIES },
   'logit bias': { temperature: 0, ...BIAS },
+  grammar: { temperature: 0, ...GRAMMAR },
   all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
 }
 
@@ -51,9 +56,10 @@ await main(async () => {
     cells.push(...measured)
   }
   const due = cells.filter(({ model, rows }) => model === '26m' && rows === 8)
-  const goals = due.map(({ ratios }) =>
+  const goals = due.flatMap(({ ratios }) => [
     goal('26m, 8 at once: all together / greedy', '≥ 0.9', ratios.all, it => it >= 0.9),
-  )
+    goal('26m, 8 at once: grammar / greedy', '≥ 0.9', ratios.grammar, it => it >= 0.9),
+  ])
   if (goals.length > 0) printGoals(goals)
   console.log(JSON.stringify({ date: new Date().toISOString(), cells, goals }))
 })
