@@ -844,7 +844,7 @@ export interface GenerateResult<T = unknown> {
   /** The seed that was used; with the same params it reproduces the answer. */
   readonly seed: number
   /** All answers in order, where `n` is more than 1. The other fields are then those of the first. */
-  readonly choices?: readonly GenerateResult[]
+  readonly choices?: readonly GenerateResult<T>[]
 }
 
 /** Tokens in and out. */

@@ -103,6 +103,7 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   frequencyPenalty: differing({ frequencyPenalty: 2 }, HOT),
   logitBias: differing({ logitBias: { 7: 100 } }),
   seed: differing({ seed: 2 }, HOT),
+  structured: differing({ structured: { regex: '[a-z ]{5}' } }),
   n: async () => {
     const { engine, model } = await simulated()
     expect((await engine.generate({ model, prompt: 'Hello', n: 2 })).choices?.length).toBe(2)

@@ -1,6 +1,6 @@
-"""Side (c): mlx-lm in process, greedy: `generate_step` for one prompt, `BatchGenerator` for several.
+"""Side (c): mlx-lm in process: `generate_step` for one prompt, `BatchGenerator` for several. Greedy, unless the job has params.
 
-Run by overhead.mjs with the model folder as its argument; job.mjs has the protocol.
+Run with the model folder as its argument; job.mjs has the protocol.
 """
 
 import json
@@ -10,6 +10,7 @@ import time
 import mlx.core as mx
 from mlx_lm import load
 from mlx_lm.generate import BatchGenerator, generate_step
+from mlx_lm.sample_utils import make_logits_processors, make_sampler
 
 
 def main(path):
@@ -19,22 +20,46 @@ def main(path):
         job = json.loads(line)
         prompts = [prompt["tokens"] for prompt in job["prompts"]]
         answer = alone if len(prompts) == 1 else together
-        print(json.dumps(answer(model, prompts, job["numTokens"])), flush=True)
+        drawing = drawing_by(job.get("params", {}))
+        print(json.dumps(answer(model, prompts, job["numTokens"], drawing)), flush=True)
 
 
-def alone(model, prompts, num_tokens):
+def drawing_by(params):
+    """The sampler and the processors of logits that mlx-lm has for what the engine calls these params."""
+    mx.random.seed(params.get("seed", 0))
+    sampler = make_sampler(
+        temp=params.get("temperature", 0.0),
+        top_p=params.get("topP", 0.0),
+        min_p=params.get("minP", 0.0),
+        top_k=params.get("topK", 0),
+    )
+    bias = {int(token): value for token, value in params.get("logitBias", {}).items()}
+    processors = make_logits_processors(
+        logit_bias=bias or None,
+        repetition_penalty=params.get("repetitionPenalty"),
+        presence_penalty=params.get("presencePenalty"),
+        frequency_penalty=params.get("frequencyPenalty"),
+    )
+    return sampler, processors
+
+
+def alone(model, prompts, num_tokens, drawing):
+    sampler, processors = drawing
     begin = time.perf_counter()
     tokens, first_ms = [], None
-    for token, _logprobs in generate_step(mx.array(prompts[0]), model, max_tokens=num_tokens):
+    prompt = mx.array(prompts[0])
+    steps = generate_step(prompt, model, max_tokens=num_tokens, sampler=sampler, logits_processors=processors)
+    for token, _logprobs in steps:
         first_ms = first_ms or milliseconds_since(begin)
         tokens.append(int(token))
     return {"firstMs": [first_ms], "totalMs": milliseconds_since(begin), "answers": [tokens]}
 
 
-def together(model, prompts, num_tokens):
+def together(model, prompts, num_tokens, drawing):
+    sampler, processors = drawing
     begin = time.perf_counter()
     generator = BatchGenerator(model, max_tokens=num_tokens)
-    rows = generator.insert(prompts)
+    rows = generator.insert(prompts, samplers=[sampler] * len(prompts), logits_processors=[processors] * len(prompts))
     answers, first_ms = {row: [] for row in rows}, {}
     while responses := generator.next_generated():
         for response in responses:

@@ -1,5 +1,5 @@
 // `npm run bench:sampling`: what each param of sampling costs. The same engine and prompts, greedy against one feature at a
-// time and all together, in turns. Progress goes to stderr; the last line of stdout is one JSON object.
+// time and all together, and each of these against mlx-lm with the same settings, all in turns. Progress goes to stderr; the last line of stdout is one JSON object.
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
@@ -13,6 +13,7 @@ import { modelFolder } from './models.mjs'
 import { progress } from './progress.mjs'
 import { environment, python } from './python.mjs'
 import { printGoals, range, table } from './report.mjs'
+import { closeSides } from './sides.mjs'
 import { paired, rateRatio } from './statistics.mjs'
 
 const FLAGS = {
@@ -24,6 +25,10 @@ const SEEDED = { temperature: 0.8, seed: 1 }
 const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.5 }
 const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
 const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
+/** A list that is longer than any answer here. */
+const RECORD = { name: { type: 'string', maxLength: 20 }, value: { type: 'number' }, kind: { enum: ['a', 'b'] } }
+const items = { type: 'object', properties: RECORD, required: ['name', 'value'], additionalProperties: false }
+const GRAMMAR = { structured: { schema: { type: 'array', items, minItems: 1000 } } }
 const FEATURES = {
   greedy: { temperature: 0 },
   seed: SEEDED,
@@ -32,8 +37,10 @@ const FEATURES = {
   'min-p': { ...SEEDED, minP: 0.05 },
   penalties: { temperature: 0, ...PENALTIES },
   'logit bias': { temperature: 0, ...BIAS },
+  grammar: { temperature: 0, ...GRAMMAR },
   all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
 }
+
 await main(async () => {
   const { values } = parseArgs({ args: process.argv.slice(2), options: FLAGS, strict: true })
   await build()
@@ -44,12 +51,15 @@ await main(async () => {
     const measured = await measureModel(model, interpreter, rows, Number(values.pairs))
     console.log(`\n${bold(model)}: tok/s against greedy, medians [quartiles] of interleaved runs`)
     table(measured.map(({ rows, ratios }) => ({ rows, ...mapped(ratios, range) })))
+    console.log(`\n${bold(model)}: tok/s against mlx-lm with the same settings`)
+    table(measured.map(({ rows, peers }) => ({ rows, ...mapped(peers, range) })))
     cells.push(...measured)
   }
   const due = cells.filter(({ model, rows }) => model === '26m' && rows === 8)
-  const goals = due.map(({ ratios }) =>
+  const goals = due.flatMap(({ ratios }) => [
     goal('26m, 8 at once: all together / greedy', '≥ 0.9', ratios.all, it => it >= 0.9),
-  )
+    goal('26m, 8 at once: grammar / greedy', '≥ 0.9', ratios.grammar, it => it >= 0.9),
+  ])
   if (goals.length > 0) printGoals(goals)
   console.log(JSON.stringify({ date: new Date().toISOString(), cells, goals }))
 })
@@ -59,21 +69,32 @@ async function measureModel(model, interpreter, rows, pairs) {
   const folder = await modelFolder(model, interpreter)
   const take = await promptsFor(model)
   const engine = await startSide(process.execPath, [at('bench', 'engine_side.mjs'), folder], environment)
-  const side = params => ({ pid: engine.pid, run: job => engine.run({ ...job, params }) })
+  const peer = await startSide(interpreter, [at('bench', 'mlx_lm_side.py'), folder], environment)
+  const sides = {}
+  for (const [name, params] of Object.entries(FEATURES)) {
+    sides[name] = { pid: engine.pid, run: job => engine.run({ ...job, params }) }
+    sides[peerOf(name)] = { pid: peer.pid, run: job => peer.run({ ...job, params }) }
+  }
   const onRound = round => progress(`${model}: round ${round}${round === 0 ? ', to warm up' : ''}`)
   try {
-    const rounds = await measure(mapped(FEATURES, side), { rows, minRounds: pairs, take, onRound })
-    const others = Object.keys(FEATURES).filter(name => name !== 'greedy')
+    const rounds = await measure(sides, { rows, minRounds: pairs, take, onRound })
     return rows.map(count => {
-      const against = name => paired(rounds.get(count), [name, 'greedy'], rateRatio)
-      return { model, rows: count, ratios: Object.fromEntries(others.map(name => [name, against(name)])) }
+      const against = (name, other) => paired(rounds.get(count), [name, other], rateRatio)
+      const { greedy: _, ...ratios } = mapped(FEATURES, (_, name) => against(name, 'greedy'))
+      const peers = mapped(FEATURES, (_, name) => against(name, peerOf(name)))
+      return { model, rows: count, ratios, peers }
     })
   } finally {
-    await engine.close()
+    await closeSides({ engine, peer })
   }
+}
+
+/** The side on which mlx-lm does the same. */
+function peerOf(name) {
+  return `mlx-lm ${name}`
 }
 
 /** An object with the same keys and other values. */
 function mapped(object, change) {
-  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]))
+  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value, key)]))
 }

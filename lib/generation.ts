@@ -37,9 +37,10 @@ function start(host: Host, params: unknown, options: unknown): Source {
   const signal = readSignal(take(forRun, 'signal'))
   const onAbort = readOnAbort(take(forRun, 'onAbort'))
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
+  const isJson = readsAsJson(forModel)
   const draft = { model, params: forModel, options: forRun }
   const answers = host.hub.submit(draft, (reader, index) => new Answer(index, reader))
-  if (readsAsJson(forModel)) for (const answer of answers) answer.parse()
+  if (isJson) for (const answer of answers) answer.parse()
   const source = answers.length === 1 ? answers[0] : new Choices(answers)
   if (signal !== undefined) obey(source, signal, onAbort)
   return source

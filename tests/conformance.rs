@@ -12,5 +12,6 @@ mod conformance {
     mod bad_models;
     mod bad_plans;
     mod deterministic;
+    mod guided;
     mod sampling;
 }

@@ -4,6 +4,7 @@ mod engine {
     mod answers;
     mod ends;
     mod failures;
+    mod guided;
     mod probe;
     mod speech;
     mod support;

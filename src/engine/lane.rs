@@ -260,7 +260,7 @@ impl Lane {
 
     fn take(&mut self, drawn: Drawn, now: Instant) {
         let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
-        if let (None, Some(Verdict::Failed(unable))) = (drawn.finish, drawn.verdict) {
+        if let Some(Verdict::Failed(unable)) = drawn.verdict {
             self.scheduler.remove(drawn.sequence);
             return self.fail(drawn.sequence, guidance_error(unable));
         }

@@ -87,16 +87,24 @@ impl Guided {
             Err(unable) => return self.verdict = Some(Verdict::Failed(unable)),
         };
         self.mask = allowed.words;
+        if allowed.may_end && self.is_nothing_allowed() {
+            // No token is spent on saying so.
+            return self.verdict = Some(Verdict::Complete);
+        }
         // A token that ends the answer does so where the answer is complete, whatever text it has, and nowhere else.
         let may_end = allowed.may_end && self.num_tokens >= self.min_tokens;
         for token in Arc::clone(&self.end_tokens).iter() {
             self.set(*token, may_end);
         }
-        if self.mask.iter().all(|word| *word == 0) {
+        if self.is_nothing_allowed() {
             // Complete, though shorter than it was to be: what it must be goes before how long it should be.
             let verdict = if allowed.may_end { Verdict::Complete } else { Verdict::Failed(Unable::DeadEnd) };
             self.verdict = Some(verdict);
         }
+    }
+
+    fn is_nothing_allowed(&self) -> bool {
+        self.mask.iter().all(|word| *word == 0)
     }
 
     fn set(&mut self, token: TokenId, is_allowed: bool) {

@@ -6,6 +6,8 @@ pub mod sim;
 
 #[cfg(feature = "mlx")]
 pub mod mlx;
+#[cfg(test)]
+mod tests;
 
 pub use guided::Guided;
 

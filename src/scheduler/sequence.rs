@@ -186,12 +186,12 @@ impl Sequence {
     /// Takes a token that was read, and what the guide said of it; says whether it is the last.
     pub(super) fn take(&mut self, token: TokenId, verdict: Option<Verdict>) -> Option<FinishReason> {
         self.read.push(token);
-        if self.stop.end_tokens.contains(&token) || verdict == Some(Verdict::Complete) {
-            Some(FinishReason::Stop)
-        } else if self.num_read() >= self.stop.max_tokens {
-            Some(FinishReason::Length)
-        } else {
-            None
+        match verdict {
+            Some(Verdict::Complete) => Some(FinishReason::Stop),
+            // No answer, however it would end.
+            Some(Verdict::Failed(_)) => None,
+            None if self.stop.end_tokens.contains(&token) => Some(FinishReason::Stop),
+            None => (self.num_read() >= self.stop.max_tokens).then_some(FinishReason::Length),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mlx_serving::error::Result;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::MlxExecutor;
+use mlx_serving::guide::Guide;
 use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
@@ -59,6 +60,17 @@ impl<'a> Driver<'a> {
         let logit_bias = bias.into();
         self.admissions.push(Admission { sampling, logit_bias, max_positions, ..Admission::of(sequence, &prompt) });
         self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new() });
+    }
+
+    /// A sequence that follows a guide; as with any, tokens after its end are to be left out.
+    pub(crate) fn add_guided(&mut self, id: u64, prompt: &[TokenId], sampling: SamplingParams, guide: &Guide) {
+        self.add(id, prompt, sampling);
+        self.guide(guide);
+    }
+
+    /// Lets the sequence that was added last follow a guide.
+    pub(crate) fn guide(&mut self, guide: &Guide) {
+        self.admissions.last_mut().expect("one was added").guide = Some(guide.clone());
     }
 
     /// Another continuation of a sequence's prompt, which begins with the KV that is there of all but its last token.

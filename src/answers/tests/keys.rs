@@ -7,6 +7,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::answers::{Claim, Fingerprint, Terms};
+use crate::guide::{Grammar, Guide, Matcher};
 use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules};
 
 /// Everything a claim is made of.
@@ -82,9 +83,27 @@ impl Subject {
 
 type Change = fn(&mut Subject);
 
+fn guide(spec: &str) -> Guide {
+    struct Nothing;
+    impl Grammar for Nothing {
+        fn matcher(&self) -> Box<dyn Matcher> {
+            unreachable!("a key is made of what was asked for")
+        }
+    }
+    Guide::new(spec, Arc::new(Nothing))
+}
+
+#[test]
+fn guides_that_say_the_same_have_one_key() {
+    let key = |spec: &str| Subject::drawn().with(|it| it.request.guide = Some(guide(spec))).key();
+    assert_eq!(key("one"), key("one"));
+    assert_ne!(key("one"), key("other"));
+}
+
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 27] = [
+    let changes: [(&str, Change); 28] = [
+        ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
         ("a token of the prompt", |it| it.request.prompt = [1, 2, 4].into()),

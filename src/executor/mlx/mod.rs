@@ -59,7 +59,6 @@ pub enum AttentionKind {
 pub struct MlxBackend {
     attention: AttentionKind,
     is_deterministic: bool,
-    overlaps: Option<bool>,
 }
 
 impl MlxBackend {
@@ -82,13 +81,6 @@ impl MlxBackend {
         Self { attention, ..self }
     }
 
-    /// Chooses whether steps are launched ahead, so that tests can run on one device what another one runs.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_overlap(self, overlaps: bool) -> Self {
-        Self { overlaps: Some(overlaps), ..self }
-    }
-
     /// Opens a model as the type it is, for tests that look inside.
     #[doc(hidden)]
     pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
@@ -106,8 +98,6 @@ impl MlxBackend {
         let weights = Weights::open(model, folder)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
-        // On the CPU host and device are the same cores: a step ahead gains nothing.
-        let overlaps = self.overlaps.unwrap_or(!on_cpu);
         let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
         let fused = fusable && self.attention == AttentionKind::Auto;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
@@ -127,7 +117,8 @@ impl MlxBackend {
         let limits = Limits {
             context_length: model.context_length as usize,
             vocab_size: model.vocab as usize,
-            lookahead: usize::from(overlaps),
+            // On the CPU host and device are the same cores: a step ahead gains nothing.
+            lookahead: usize::from(!on_cpu),
             weight_bytes: folder.weight_bytes,
             device: name_of(on_cpu, self.is_deterministic),
             kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
@@ -140,7 +131,7 @@ impl MlxBackend {
             launched: VecDeque::new(),
             limits,
             stream,
-            overlaps,
+            overlaps: !on_cpu,
             steps: 0,
         })
     }

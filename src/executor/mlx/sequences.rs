@@ -165,6 +165,9 @@ impl Sequence {
     /// The token that step `read` drew was read. It need not be fetched from the device again, unless a later step has
     /// drawn since.
     pub(super) fn read(&mut self, read: u64, token: TokenId) {
+        if read < self.since_step {
+            return;
+        }
         if matches!(&self.drawn, Drawn::Device { step, .. } if *step == read) {
             self.drawn = Drawn::Host(token);
         }
@@ -172,7 +175,7 @@ impl Sequence {
             self.said.tokens.push(token);
             self.said.count(token);
         }
-        if let Some(guided) = self.guided.as_mut().filter(|_| self.since_step <= read) {
+        if let Some(guided) = &mut self.guided {
             guided.accept(token);
         }
     }

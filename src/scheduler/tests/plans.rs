@@ -1,4 +1,5 @@
 use super::*;
+use crate::guide::{Unable, Verdict};
 use crate::scheduler::plan::Row;
 
 #[test]
@@ -64,6 +65,28 @@ fn requests_beyond_the_row_limit_wait_and_join_in_order_at_a_step_border() {
     let second = plan(&mut scheduler);
     assert_eq!((ids(&second), second.release), (vec![2, 3], vec![seq(1)]));
     assert_eq!(scheduler.load(), Load { num_queued: 1, num_running: 2, num_parked: 0 });
+}
+
+#[test]
+fn a_guide_that_is_complete_ends_a_sequence_also_with_its_last_token() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(1, 1), start());
+    plan(&mut scheduler);
+    let closed = vec![(seq(1), Verdict::Complete)];
+    let drawn = commit(&mut scheduler, &StepOutput { step: 0, tokens: vec![(seq(1), 1)], closed });
+    assert_eq!((drawn[0].finish, drawn[0].verdict), (Some(FinishReason::Stop), Some(Verdict::Complete)));
+    assert!(scheduler.is_empty());
+}
+
+#[test]
+fn a_guide_that_failed_leaves_the_sequence_for_the_caller_to_remove() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(1, 9), start());
+    plan(&mut scheduler);
+    let closed = vec![(seq(1), Verdict::Failed(Unable::DeadEnd))];
+    let drawn = commit(&mut scheduler, &StepOutput { step: 0, tokens: vec![(seq(1), 1)], closed });
+    assert_eq!((drawn[0].finish, drawn[0].verdict), (None, Some(Verdict::Failed(Unable::DeadEnd))));
+    assert!(scheduler.remove(seq(1)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A compiled grammar and the answers that follow it. Matchers of one grammar share what they found out about its
 //! lexemes, which is most of the work; what is shared is begun anew before it grows large.
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
@@ -69,7 +70,7 @@ impl Matcher for Following {
         if self.parser.stop_reason() == StopReason::NoExtension {
             return Ok(Allowed { words: Vec::new(), may_end: true });
         }
-        let may_end = self.guarded(|parser| Ok(parser.is_accepting()))?;
+        let may_end = self.guarded(|parser| Ok::<_, Infallible>(parser.is_accepting()))?;
         match self.guarded(TokenParser::compute_mask) {
             Ok(mask) => Ok(Allowed { words: self.without_unfit(mask.as_slice()), may_end }),
             Err(Unable::DeadEnd) if may_end => Ok(Allowed { words: Vec::new(), may_end }),
@@ -79,7 +80,7 @@ impl Matcher for Following {
 }
 
 impl Following {
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut TokenParser) -> anyhow::Result<T>) -> Result<T, Unable> {
+    fn guarded<T, E>(&mut self, work: impl FnOnce(&mut TokenParser) -> Result<T, E>) -> Result<T, Unable> {
         match catch_unwind(AssertUnwindSafe(|| work(&mut self.parser))) {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) if self.parser.stop_reason() == StopReason::NoExtensionBias => Err(Unable::DeadEnd),

@@ -26,8 +26,8 @@ const PLAIN: [&str; 16] = [
 /// Whose value is a schema, or a list of schemas.
 const NESTED: [&str; 7] =
     ["items", "additionalItems", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"];
-/// Whose value is an object of schemas.
-const NAMED: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
+/// Whose value is an object of schemas, as that of `patternProperties` is.
+const NAMED: [&str; 3] = ["properties", "$defs", "definitions"];
 /// That say nothing about what is valid.
 const ANNOTATIONS: [&str; 12] = [
     "$schema",
@@ -52,8 +52,10 @@ const WHITESPACE: &str = r" |\n[ \t]{0,32}";
 /// Numbers without a bound get this one: JavaScript reads any whole number up to there exactly, while 1e999 is infinite.
 const MAX_NUMBER: i64 = (1 << 53) - 1;
 
-/// Compiling takes a time that grows with the square of this.
-const MAX_PROPERTIES: usize = 512;
+/// Properties of an object, and schemas of a list: compiling takes a time that grows with the square of this.
+const MAX_ENTRIES: usize = 512;
+/// Patterns of the names of properties: each pair is checked for names that both match, which takes its time.
+const MAX_PATTERNS: usize = 16;
 /// A number that divides by this takes as many states. All that a schema names may come to hold for one number.
 const MAX_MULTIPLE: u64 = 100_000;
 
@@ -102,24 +104,28 @@ fn visit_keyword(key: &str, value: &Value, path: &str) -> Result<Value, String> 
         "format" => Err(format!("`{path}` is {value:.60}, which cannot be enforced; known are {}", FORMATS.join(", "))),
         key if PLAIN.contains(&key) || ANNOTATIONS.contains(&key) => Ok(value.clone()),
         key if NESTED.contains(&key) => visit_nested(value, &path),
-        key if NAMED.contains(&key) => visit_named(value, &path),
+        "patternProperties" => visit_named(value, MAX_PATTERNS, &path),
+        key if NAMED.contains(&key) => visit_named(value, MAX_ENTRIES, &path),
         _ => Err(format!("`{path}` is a keyword that cannot be enforced")),
     }
 }
 
 fn visit_nested(value: &Value, path: &str) -> Result<Value, String> {
     let Value::Array(items) = value else { return visit(value, path) };
+    check_entries(items.len(), MAX_ENTRIES, path)?;
     let items = items.iter().enumerate().map(|(index, item)| visit(item, &format!("{path}[{index}]")));
     items.collect::<Result<_, _>>().map(Value::Array)
 }
 
-fn visit_named(value: &Value, path: &str) -> Result<Value, String> {
+fn visit_named(value: &Value, most: usize, path: &str) -> Result<Value, String> {
     let Value::Object(fields) = value else { return Err(format!("`{path}` must be an object of schemas")) };
-    if fields.len() > MAX_PROPERTIES {
-        return Err(format!("`{path}` has {} entries; at most {MAX_PROPERTIES} are allowed", fields.len()));
-    }
+    check_entries(fields.len(), most, path)?;
     let fields = fields.iter().map(|(name, schema)| Ok((name.clone(), visit(schema, &format!("{path}.{name:.60}"))?)));
     fields.collect::<Result<_, String>>().map(Value::Object)
+}
+
+fn check_entries(is: usize, most: usize, path: &str) -> Result<(), String> {
+    if is <= most { Ok(()) } else { Err(format!("`{path}` has {is} entries; at most {most} are allowed")) }
 }
 
 /// Bounds numbers that have none, on either side.

@@ -1,0 +1,253 @@
+// What an answer must be: enforced token by token, beside answers that are free, in streams and in answers that are kept.
+
+import type { GenerateParams, GenerateResult, Structured } from 'mlx-serving'
+import { GuidanceError, InvalidParamsError } from 'mlx-serving'
+import { describe, expect, test } from 'vitest'
+import { failure, type Ready, read, sharing, simulated, withMlx } from './support.js'
+
+const PROMPT = 'What is 12 + 7?'
+const HOT = { temperature: 1.2, seed: 5, maxTokens: 200 }
+const PERSON = {
+  type: 'object',
+  properties: {
+    name: { type: 'string', maxLength: 12 },
+    age: { type: 'integer', minimum: 0, maximum: 150 },
+    tags: { type: 'array', items: { enum: ['a', 'b'] }, maxItems: 3 },
+  },
+  required: ['name', 'age'],
+  additionalProperties: false,
+} as const
+
+const ask = ({ engine, model }: Ready, params: Partial<GenerateParams>) =>
+  engine.generate({ model, prompt: PROMPT, ...HOT, ...params } as GenerateParams)
+
+describe.each([
+  ['MLX', withMlx],
+  ['a simulated device', () => simulated()],
+])('with %s', (_, open) => {
+  test('a schema gives JSON and its value', async () => {
+    const ready = await open()
+    for (const seed of [1, 2, 3]) {
+      const { text, parsed, finishReason } = await ask(ready, { seed, structured: { schema: PERSON } })
+      expect(finishReason).toBe('stop')
+      expect(parsed).toEqual(JSON.parse(text))
+      expect(parsed).toMatchObject({ name: expect.any(String), age: expect.any(Number) })
+    }
+  })
+
+  test('a regex matches the whole text', async () => {
+    const ready = await open()
+    for (const seed of [1, 2, 3]) {
+      const { text, parsed } = await ask(ready, { seed, structured: { regex: '[A-Z][a-z]{2,8} is \\d+\\.' } })
+      expect(text).toMatch(/^[A-Z][a-z]{2,8} is [0-9]+\.$/)
+      expect(parsed).toBeUndefined()
+    }
+  })
+
+  test('a grammar is followed', async () => {
+    const ready = await open()
+    const grammar = 'start: number (" " ("+" | "-") " " number){2}\nnumber: /[1-9][0-9]?/'
+    const { text } = await ask(ready, { structured: { grammar } })
+    expect(text).toMatch(/^[1-9][0-9]?( [+-] [1-9][0-9]?){2}$/)
+  })
+
+  test('choices are exact', async () => {
+    const ready = await open()
+    const choices = ['yes', 'yes, please', 'no', '"so\\so"', '日本 😀']
+    const answers = Array.from({ length: 20 }, (_, seed) =>
+      ask(ready, { seed, temperature: 2, structured: { choices } }),
+    )
+    for (const { text, finishReason } of await Promise.all(answers)) {
+      expect(choices).toContain(text)
+      expect(finishReason).toBe('stop')
+    }
+  })
+
+  test('a stream brings the same, piece by piece', async () => {
+    const ready = await open()
+    const whole = await ask(ready, { structured: { schema: PERSON } })
+    const generation = ask(ready, { structured: { schema: PERSON } })
+    const streamed = await read(generation)
+    expect(streamed.text).toBe(whole.text)
+    expect(streamed.tokens).toEqual([...whole.tokens])
+    expect((await generation).parsed).toEqual(whole.parsed)
+  })
+
+  test('an answer that is cut short has no value', async () => {
+    const ready = await open()
+    const whole = await ask(ready, { structured: { schema: PERSON } })
+    const cut = await ask(ready, { structured: { schema: PERSON }, maxTokens: whole.tokens.length - 1 })
+    expect(cut.finishReason).toBe('length')
+    expect(cut).not.toHaveProperty('parsed')
+    const exact = await ask(ready, { structured: { schema: PERSON }, maxTokens: whole.tokens.length })
+    expect(exact).toMatchObject({ finishReason: 'stop', parsed: whole.parsed })
+  })
+})
+
+test('guided and free answers of one batch are what they are alone', async () => {
+  const ready = await withMlx({ scheduler: { deterministic: true } })
+  const structured: (Structured | undefined)[] = [
+    { schema: PERSON },
+    undefined,
+    { regex: '[a-f]{10,30}' },
+    undefined,
+    { choices: ['one', 'two', 'three'] },
+    undefined,
+    { grammar: 'start: "<" start ">" | /[a-z]{1,4}/' },
+    undefined,
+  ]
+  const all = structured.map((structured, seed) => ({
+    ...HOT,
+    seed,
+    repetitionPenalty: 1.1,
+    maxTokens: 60,
+    ...(structured && { structured }),
+  }))
+  const alone: number[][] = []
+  for (const params of all) alone.push([...(await ask(ready, params)).tokens])
+  const together = await Promise.all(all.map(params => ask(ready, params)))
+  expect(together.map(({ tokens }) => [...tokens])).toEqual(alone)
+})
+
+test('an answer that was computed again goes on where it was', async () => {
+  const params = {
+    prompt: { tokens: new Array(250).fill(60) },
+    maxTokens: 40,
+    structured: { regex: '[a-z]( [a-z]+)*' },
+  }
+  const alone = await withMlx({ scheduler: { deterministic: true } })
+  const expected = [...(await ask(alone, params)).tokens]
+  const { requested } = await failure(ask(await withMlx({ memory: { kvBytes: 1 } }), { ...params, maxTokens: 100 }))
+  const kvBytes = ((requested as number) / 2) * 3
+  const crowded = await withMlx({ scheduler: { deterministic: true }, memory: { kvBytes } })
+  const answers = await Promise.all([1, 2, 3, 4].map(() => ask(crowded, params)))
+  for (const { tokens } of answers) expect([...tokens]).toEqual(expected)
+  expect(crowded.engine.stats().models[0].preemptions).toBeGreaterThan(0)
+})
+
+describe('ends', () => {
+  test('an answer that may say no more ends there, whatever ends others', async () => {
+    const ready = await withMlx()
+    const structured = { choices: ['seven'] }
+    for (const params of [{}, { ignoreEos: true }, { minTokens: 50 }, { stopTokenIds: [7, 8, 9] }]) {
+      const { text, finishReason } = await ask(ready, { structured, ...params })
+      expect({ text, finishReason }).toEqual({ text: 'seven', finishReason: 'stop' })
+    }
+  })
+
+  test('one that is complete may end, and goes on if it must not', async () => {
+    const ready = await withMlx()
+    const structured = { regex: '[a-z]+' }
+    const free = await ask(ready, { structured, logitBias: { 1: 100 } })
+    expect([free.finishReason, free.text.length > 0, free.tokens.at(-1)]).toEqual(['stop', true, 1])
+    const long = await ask(ready, { structured, logitBias: { 1: 100 }, minTokens: 10 })
+    expect([long.finishReason, long.tokens.length]).toEqual(['stop', 11])
+    const endless = await ask(ready, { structured, ignoreEos: true, maxTokens: 30 })
+    expect([endless.finishReason, /^[a-z]+$/.test(endless.text)]).toEqual(['length', true])
+  })
+
+  test('a token that would end it everywhere is an error where nothing else is left', async () => {
+    const ready = await withMlx()
+    const stopTokenIds = Array.from({ length: 512 }, (_, id) => id)
+    const error = await failure(ask(ready, { structured: { choices: ['seven'] }, stopTokenIds }))
+    expect(error).toBeInstanceOf(GuidanceError)
+    expect(error).toMatchObject({ code: 'GuidanceError', param: 'structured' })
+    expect((await ask(ready, { structured: { choices: ['seven'] } })).text).toBe('seven')
+  })
+})
+
+describe('answers that are kept', () => {
+  test('the same demand has the same answer, with its value; another has its own', async () => {
+    const ready = await sharing()
+    const schema = (maxLength: number) => ({
+      schema: { ...PERSON, properties: { name: { type: 'string', maxLength } } },
+    })
+    const required = (maxLength: number) => ({
+      structured: { schema: { ...schema(maxLength).schema, required: ['name'] } },
+    })
+    const first = await ask(ready, required(4))
+    const again = await ask(ready, required(4))
+    expect([first.served, again.served]).toEqual(['computed', 'cached'])
+    expect(again.parsed).toEqual(first.parsed)
+    expect((await ask(ready, required(5))).served).toBe('computed')
+    expect((await ask(ready, {})).served).toBe('computed')
+  })
+})
+
+describe('what cannot be enforced is refused by name', () => {
+  const deep = (levels: number): object => (levels === 0 ? {} : { items: deep(levels - 1) })
+  test.each([
+    ['structured', {}],
+    ['structured', { regex: 'a', choices: ['a'] }],
+    ['structured', 'json'],
+    ['structured', ['a']],
+    ['structured.schma', { schma: {} }],
+    ['structured.schema', { schema: 'object' }],
+    ['structured.schema', { schema: { uniqueItems: true } }],
+    ['structured.schema', { schema: { type: 'text' } }],
+    ['structured.schema.default', { schema: { default: () => 1 } }],
+    ['structured.schema', { schema: { properties: { a: { oneOf: [{ type: 'string' }, { minLength: 1 }] } } } }],
+    ['structured.regex', { regex: '(' }],
+    ['structured.regex', { regex: '(?<!a)b' }],
+    ['structured.regex', { regex: '' }],
+    ['structured.regex', { regex: 7 }],
+    ['structured.regex', { regex: 'a'.repeat(20_000) }],
+    ['structured.grammar', { grammar: 'begin: "a"' }],
+    ['structured.grammar', { grammar: 'start: %json { "not": {} }' }],
+    ['structured.choices', { choices: [] }],
+    ['structured.choices', { choices: [''] }],
+    ['structured.choices[1]', { choices: ['a', 1] }],
+    ['structured.choices', { choices: 'ab' }],
+  ])('%s: %o', async (param, structured) => {
+    const error = await failure(ask(await simulated(), { structured: structured as Structured }))
+    expect(error).toBeInstanceOf(GuidanceError)
+    expect(error).toMatchObject({ code: 'GuidanceError', param })
+    expect(error.message).toContain(param)
+  })
+
+  test('a keyword by its place, and too many levels', async () => {
+    const ready = await simulated()
+    const schema = { properties: { list: { items: [{ contains: 1 }] } } }
+    const named = await failure(ask(ready, { structured: { schema } }))
+    expect(named.message).toContain('`structured.schema.properties.list.items[0].contains`')
+    const nested = await failure(ask(ready, { structured: { schema: deep(60) } as Structured }))
+    expect(nested).toMatchObject({ code: 'GuidanceError', message: expect.stringContaining('nested too deeply') })
+  })
+
+  test('stopSequences have no place beside it', async () => {
+    const error = await failure(ask(await simulated(), { structured: { regex: 'a+' }, stopSequences: ['x'] }))
+    expect(error).toBeInstanceOf(InvalidParamsError)
+    expect(error.param).toBe('stopSequences')
+  })
+
+  test('a getter is run once, and what it throws is the cause', async () => {
+    const ready = await simulated()
+    let calls = 0
+    const counted = {
+      get choices() {
+        calls++
+        return ['a']
+      },
+    }
+    expect((await ask(ready, { structured: counted })).text).toBe('a')
+    expect(calls).toBe(1)
+    const throwing = {
+      get schema(): never {
+        throw new Error('mine')
+      },
+    }
+    const error = await failure(ask(ready, { structured: throwing }))
+    expect(error).toMatchObject({ code: 'InvalidParams', param: 'structured', cause: { message: 'mine' } })
+  })
+})
+
+test('the value has the type that its caller says', async () => {
+  const { engine, model } = await simulated()
+  const structured = { schema: PERSON }
+  const result: GenerateResult<{ name: string }> = await engine.generate<{ name: string }>({
+    model,
+    prompt: PROMPT,
+    structured,
+  })
+  expect(typeof result.parsed?.name).toBe('string')
+})

@@ -1,0 +1,127 @@
+//! Rows that follow a guide: they draw what it allows, their company draws what it would draw without them, and a step
+//! that is launched ahead draws the same as one that is not.
+
+use std::path::Path;
+
+use mlx_serving::executor::Executor;
+use mlx_serving::executor::mlx::{MlxBackend, MlxExecutor};
+use mlx_serving::guide::Guide;
+use mlx_serving::hub::open_folder;
+use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
+use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
+use mlx_serving::text::{ModelText, Structured};
+use serde_json::json;
+
+use super::driver::Driver;
+
+const HOT: SamplingParams =
+    SamplingParams { temperature: 1.5, seed: 7, presence_penalty: 0.5, ..SamplingParams::GREEDY };
+const COUNT: usize = 40;
+
+fn demo() -> (MlxExecutor, ModelText) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+    let folder = open_folder(&path).expect("a model folder");
+    let executor = MlxBackend::new().expect("a backend").deterministic(true).open_mlx(&folder).expect("a model");
+    (executor, ModelText::open(&folder).expect("a tokenizer"))
+}
+
+fn guides(text: &ModelText) -> [Guide; 3] {
+    let schema = json!({
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 8}, "tags": {"type": "array", "items": {"type": "integer"}}},
+        "required": ["name", "tags"],
+    });
+    let asked = [
+        Structured::Schema(schema),
+        Structured::Regex("[a-z]{2,9}( [a-z]{2,9}){0,5}\\.".to_owned()),
+        Structured::Choices(vec!["yes".to_owned(), "no".to_owned(), "not at all".to_owned()]),
+    ];
+    asked.map(|structured| text.guide(&structured).expect("a guide"))
+}
+
+/// Those of the tokens that belong to the answer, each of which was allowed.
+fn answer(guide: &Guide, tokens: &[TokenId]) -> Vec<TokenId> {
+    let mut matcher = guide.matcher();
+    let mut said = Vec::new();
+    for token in tokens {
+        let allowed = matcher.allowed().expect("it can be followed");
+        if allowed.words.iter().all(|word| *word == 0) {
+            break;
+        }
+        let word = allowed.words[*token as usize / 32];
+        assert!(word >> (token % 32) & 1 == 1, "{token} after {said:?} for {guide:?}");
+        matcher.accept(*token).expect("it was allowed");
+        said.push(*token);
+    }
+    said
+}
+
+/// Guided rows beside free ones; the answers of each.
+fn run(executor: &mut MlxExecutor, guides: &[Guide], ahead: bool) -> (Vec<Vec<TokenId>>, Vec<Vec<TokenId>>) {
+    let mut driver = Driver::new(executor);
+    let ids = 0..guides.len() as u64;
+    for (id, guide) in ids.clone().zip(guides) {
+        let sampling = SamplingParams { seed: id, ..HOT };
+        driver.add_guided(id, &[3, 60, 61 + u32::try_from(id).expect("small")], sampling, guide);
+        driver.add(100 + id, &[3, 70, 71 + u32::try_from(id).expect("small")], sampling);
+    }
+    if ahead {
+        driver.run_ahead(COUNT)
+    } else {
+        driver.run(COUNT)
+    }
+    let guided = ids.clone().zip(guides).map(|(id, guide)| answer(guide, &driver.remove(id)));
+    let guided = guided.collect();
+    (guided, ids.map(|id| driver.remove(100 + id)).collect())
+}
+
+#[test]
+fn a_step_ahead_draws_the_same_and_the_company_of_a_guided_row_notices_nothing() {
+    let (mut executor, text) = demo();
+    let guides = guides(&text);
+    let (guided, free) = run(&mut executor, &guides, false);
+    assert!(guided.iter().all(|answer| !answer.is_empty()));
+    assert_eq!(run(&mut executor, &guides, true), (guided, free.clone()));
+    let mut driver = Driver::new(&mut executor);
+    for id in 0..guides.len() as u64 {
+        let sampling = SamplingParams { seed: id, ..HOT };
+        driver.add(100 + id, &[3, 70, 71 + u32::try_from(id).expect("small")], sampling);
+    }
+    driver.run(COUNT);
+    assert_eq!((0..guides.len() as u64).map(|id| driver.remove(100 + id)).collect::<Vec<_>>(), free);
+}
+
+#[test]
+fn no_bias_brings_back_what_is_forbidden() {
+    let (mut executor, text) = demo();
+    let [_, _, choices] = guides(&text);
+    let forbidden: Vec<_> = (0..executor.limits().vocab_size as TokenId).map(|token| (token, -100.0)).collect();
+    let first = text.encode("yes").expect("tokens")[0];
+    let biased: Vec<_> =
+        forbidden.iter().map(|(token, _)| (*token, if *token == first { -100.0 } else { 100.0 })).collect();
+    for bias in [forbidden, biased] {
+        let mut driver = Driver::new(&mut executor);
+        driver.add_biased(0, &[3, 60], SamplingParams::GREEDY, &bias);
+        driver.guide(&choices);
+        driver.run(COUNT);
+        let answer = answer(&choices, &driver.remove(0));
+        let said = text.decode(&answer).expect("text");
+        assert!(["yes", "no", "not at all"].contains(&said.as_str()), "{said}");
+    }
+}
+
+#[test]
+fn a_sequence_that_began_anew_does_not_hear_of_tokens_from_before() {
+    let (mut executor, text) = demo();
+    let [_, _, choices] = guides(&text);
+    let admission = Admission { max_positions: 60, guide: Some(choices), ..Admission::of(SequenceId(0), &[3, 60]) };
+    let row = Row { sequence: SequenceId(0), start: 0, feed: Feed::Prompt { len: 2 }, sample: true };
+    for step in 0..2 {
+        let release = (step == 1).then_some(SequenceId(0)).into_iter().collect();
+        let plan = Plan { step, release, admit: vec![admission.clone()], rows: vec![row] };
+        executor.submit(&plan).expect("a step");
+    }
+    let outputs = [(); 2].map(|()| executor.collect().expect("tokens"));
+    assert_eq!(outputs[0].tokens, outputs[1].tokens);
+    assert!(outputs.iter().all(|output| output.closed.is_empty()), "{outputs:?}");
+}
