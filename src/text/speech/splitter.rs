@@ -121,7 +121,11 @@ impl Splitter {
     /// The answer is over: what was held back is settled.
     pub fn finish(&mut self, said: &mut Said) {
         match std::mem::replace(&mut self.state, State::Text) {
-            State::Calls(run) if !run.calls.is_whole() => self.refuse(&run, "it is not complete", said),
+            State::Calls(run) if !run.calls.is_whole() => {
+                self.refuse(&run, "it is not complete", said);
+                // What was taken for a call may hold the beginning of another one.
+                return self.finish(said);
+            }
             State::Calls(_) => {}
             State::Reasoning => {
                 let held = std::mem::take(&mut self.held);
@@ -227,7 +231,8 @@ impl Splitter {
         let progress = run.calls.push(c, &mut run.reading);
         if progress != Progress::Over && progress != Progress::Bad {
             run.raw.push(c);
-            if let Some(name) = run.reading.name.as_ref().filter(|name| !self.tools.contains(name)) {
+            let name = run.reading.name.as_ref().filter(|_| !run.is_told);
+            if let Some(name) = name.filter(|name| !self.tools.contains(name)) {
                 let reason = format!("`{name:.64}` is not one of the tools");
                 return self.refuse(&run, &reason, said);
             }

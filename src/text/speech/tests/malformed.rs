@@ -141,6 +141,19 @@ fn what_stands_behind_a_call_where_it_should_be_closed_is_text_beside_it() {
 }
 
 #[test]
+fn an_answer_that_ends_inside_a_mark_behind_a_call_keeps_what_there_is_of_it() {
+    let spoken = read("mistral", "[TOOL_CALLS][{\"name\": \"f\"}, [TOOL_CA");
+    assert_eq!((spoken.calls.len(), spoken.text.as_str(), spoken.warnings.len()), (1, ", [TOOL_CA", 1));
+    let spoken = read("mistral", "[TOOL_CALLS][{\"name\": \"f\"}, [TOOL_CALLS]{\"na");
+    assert_eq!((spoken.calls.len(), spoken.text.as_str(), spoken.warnings.len()), (1, ", [TOOL_CALLS]{\"na", 2));
+    let inside = ", {\"name\": \"g\", \"arguments\": {\"x\": \"[TOOL_CA";
+    let spoken = read("mistral", &format!("[TOOL_CALLS][{{\"name\": \"f\"}}{inside}"));
+    assert_eq!((spoken.calls.len(), spoken.text.as_str(), spoken.warnings.len()), (1, inside, 1));
+    let spoken = read("hermes", "<tool_call>{\"name\": \"f\"}\n<tool_ca");
+    assert_eq!((spoken.calls.len(), spoken.text.as_str()), (1, "<tool_ca"));
+}
+
+#[test]
 fn values_that_are_none_are_refused() {
     let values = [
         "01",

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{calls, read, request, speech, streamed};
+use super::{Spoken, calls, read, request, speech, streamed};
 
 const FORMATS: [&str; 8] = ["qwen", "mistral", "llama", "pythonic", "lfm", "tool_code", "function-gemma", "gemma-4"];
 
@@ -105,6 +105,16 @@ proptest! {
             prop_assert!(at.is_some(), "{:?} is not in the answer", c);
             rest.drain(..at.unwrap() + c.len_utf8());
         }
+    }
+
+    #[test]
+    fn what_is_no_markup_is_somewhere(format in prop::sample::select(FORMATS.to_vec()), answer in pieces()) {
+        // A field that is none of a call may hold anything, and goes with the call.
+        let answer = answer.replace("\"x\":", "x");
+        let Spoken { text, reasoning, calls, .. } = read(format, &answer);
+        let num_in = |text: &str| text.matches('😀').count();
+        let arguments: usize = calls.iter().map(|call| num_in(&call.arguments)).sum();
+        prop_assert_eq!(num_in(&text) + num_in(&reasoning) + arguments, num_in(&answer), "{:?} {:?}", text, calls);
     }
 
     #[test]
