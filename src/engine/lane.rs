@@ -378,9 +378,6 @@ fn expiry_error(why: Expiry) -> Error {
 }
 
 fn guidance_error(unable: Unable) -> Error {
-    let message = match unable {
-        Unable::DeadEnd => "no token that may be drawn continues the answer as `structured` demands",
-        Unable::TooComplex => "what `structured` allows next takes too long to find out",
-    };
-    Error::new(Code::GuidanceError, message).with_param("structured")
+    Error::new(Code::GuidanceError, format!("`structured` cannot be followed any further: {unable}"))
+        .with_param("structured")
 }
