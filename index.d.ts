@@ -565,6 +565,14 @@ export interface SamplingOptions {
    */
   logitBias?: Record<number, number>
   /**
+   * How sure the model is: with each token its log-probability, and those of so many of the most probable tokens, from 0
+   * to 20. They are the model's own: as it gives them, before biases, penalties, temperature and cuts. Computed only where
+   * they are asked for.
+   *
+   * @default none
+   */
+  logprobs?: number
+  /**
    * Makes a drawn answer reproducible: it depends on prompt, params and seed alone, not on what else is running.
    *
    * @default a random one; it is in the result
@@ -751,6 +759,21 @@ export interface GenerateChunk {
    */
   readonly text: string
   readonly tokens: Uint32Array
+  /** One for each of `tokens`, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprob[]
+}
+
+/** A token of an answer, and what else the model had in mind. */
+export interface TokenLogprob {
+  /** The token id. By itself it may be no text, only part of a character: {@link Engine.detokenize} says what it would be. */
+  readonly token: number
+  /** The natural logarithm of its probability; `Math.exp` makes a probability of it. */
+  readonly logprob: number
+  /**
+   * The most probable tokens, the likeliest first and of equals the one with the smaller id: as many as were asked for.
+   * The token of the answer is among them where it is one of these.
+   */
+  readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
 /** A whole answer. */
@@ -763,6 +786,8 @@ export interface GenerateResult<T = unknown> {
   readonly parsed?: T
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
+  /** One for each of `tokens`, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprob[]
   /**
    * `'stop'`: the model ended its turn, a stop sequence appeared, or `structured` allows no more. `'length'`: `maxTokens`
    * were generated. `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
@@ -825,6 +850,10 @@ export interface GeneratorToken {
    */
   readonly token: string
   readonly tokenId: number
+  /** Its log-probability, where they were asked for. @see {@link SamplingOptions.logprobs} */
+  readonly logprob?: number
+  /** The most probable tokens at its place, likewise. @see {@link TokenLogprob.top} */
+  readonly top?: TokenLogprob['top']
   /**
    * Nothing follows but the metadata. A token is not held back to find out: one that turns out to have been the last
    * may say `false`, so wait for the metadata instead.
@@ -832,10 +861,10 @@ export interface GeneratorToken {
   readonly isFinal: boolean
 }
 
-/** The last item: everything of the result but its text and tokens. */
+/** The last item: everything of the result but its tokens and what came with them. */
 export interface GeneratorMetadata<T = unknown> {
   readonly type: 'metadata'
-  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens'>
+  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens' | 'logprobs'>
 }
 
 /** @see {@link Engine.tokenize} */

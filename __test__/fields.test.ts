@@ -94,6 +94,11 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   presencePenalty: differing({ presencePenalty: 2 }, HOT),
   frequencyPenalty: differing({ frequencyPenalty: 2 }, HOT),
   logitBias: differing({ logitBias: { 7: 100 } }),
+  logprobs: async () => {
+    const { engine, model } = await withMlx()
+    const { logprobs } = await engine.generate({ model, messages: CHAT, maxTokens: 1, logprobs: 2 })
+    expect(logprobs?.[0].top).toHaveLength(2)
+  },
   seed: differing({ seed: 2 }, HOT),
   structured: differing({ structured: { regex: '[a-z ]{5}' } }),
   n: async () => {

@@ -2,7 +2,7 @@
 // made only when someone asks for one, so that an answer which is iterated, or ignored, cannot fail a second time as an
 // unhandled rejection. It knows no signals and no params: lib/generation.ts does.
 
-import type { GenerateChunk, GenerateResult } from '../index'
+import type { GenerateChunk, GenerateResult, TokenLogprob } from '../index'
 import { errorOf } from './errors'
 import type { Reader, Sink } from './hub'
 import { withParsed } from './structured'
@@ -85,8 +85,8 @@ export class Answer implements Source, Sink {
     return new Promise((resolve, reject) => this.#reads.push({ resolve, reject }))
   }
 
-  push(text: string, tokens: Uint32Array): void {
-    const chunk = { index: this.#index, text, tokens }
+  push(text: string, tokens: Uint32Array, logprobs?: readonly TokenLogprob[]): void {
+    const chunk = { index: this.#index, text, tokens, ...(logprobs && { logprobs }) }
     const read = this.#reads.shift()
     if (read === undefined) this.#chunks.push(chunk)
     else read.resolve(this.#deliver(chunk))
@@ -136,8 +136,8 @@ export class Answer implements Source, Sink {
     else if ('result' in this.#outcome && !this.#closed) this.#pushWhole(this.#outcome.result)
   }
 
-  #pushWhole({ text, tokens }: GenerateResult): void {
-    if (tokens.length > 0) this.push(text, tokens.slice())
+  #pushWhole({ text, tokens, logprobs }: GenerateResult): void {
+    if (tokens.length > 0) this.push(text, tokens.slice(), logprobs)
   }
 
   #deliver(chunk: GenerateChunk): Step {

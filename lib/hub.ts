@@ -1,15 +1,16 @@
 // One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
 // It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
 
-import type { GenerateResult } from '../index'
+import type { GenerateResult, TokenLogprob } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
+import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
 
 /** Receives one answer. */
 export interface Sink {
-  push(text: string, tokens: Uint32Array): void
+  push(text: string, tokens: Uint32Array, logprobs?: TokenLogprob[]): void
   end(result: GenerateResult): void
   fail(error: unknown): void
 }
@@ -87,14 +88,16 @@ export class Hub {
     if (this.#take(id) !== undefined) this.native.release(id)
   }
 
-  #dispatch({ spans, tokens, text, ended }: Drained): void {
+  #dispatch({ spans, tokens, text, ended, logprobs }: Drained): void {
+    const odds = logprobs && new Logprobs(logprobs)
     let token = 0
     let unit = 0
     for (let span = 0; span < spans.length; span += 3) {
       const tokenEnd = token + spans[span + 1]
       const unitEnd = unit + spans[span + 2]
       // slice copies: a chunk that is kept must not keep everybody's tokens.
-      this.#sinks.get(spans[span])?.push(text.slice(unit, unitEnd), tokens.slice(token, tokenEnd))
+      const piece = [text.slice(unit, unitEnd), tokens.slice(token, tokenEnd), odds?.take(spans[span + 1])] as const
+      this.#sinks.get(spans[span])?.push(...piece)
       token = tokenEnd
       unit = unitEnd
     }
@@ -157,12 +160,14 @@ const NO_END = { code: 'BackendError', message: 'the answer ended with neither a
 function resultOf(native: NativeResult): GenerateResult {
   const { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens } = native
   const { queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
+  const logprobs = native.logprobs && new Logprobs(native.logprobs).take(native.tokens.length)
   // A rate is what the device did for this call: what was there already has none.
   const numDecoded = outputTokens - cachedOutputTokens - 1
   const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
   return {
     text: native.text,
     tokens: native.tokens,
+    ...(logprobs && { logprobs }),
     finishReason: native.finishReason as GenerateResult['finishReason'],
     usage: { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens },
     timings: { queueMs, prefillMs, ttftMs, decodeMs, totalMs, tokensPerSecond },

@@ -34,9 +34,19 @@ export interface NativeEnd {
   result?: NativeResult
 }
 
+/** Log-probabilities of pieces of answers, packed: for each token its own, then those of the most probable ones. */
+export interface NativeLogprobs {
+  /** How many each token of a piece has; 0 where its reader did not ask. */
+  perToken: Uint32Array
+  tokens: Uint32Array
+  values: Float32Array
+}
+
 export interface NativeResult {
   text: string
   tokens: Uint32Array
+  /** There where they were asked for. */
+  logprobs?: NativeLogprobs
   finishReason: string
   inputTokens: number
   cachedInputTokens: number
@@ -60,6 +70,8 @@ export interface Drained {
   tokens: Uint32Array
   text: string
   ended: NativeEnd[]
+  /** Those of all spans, in their order; there where somebody asked. */
+  logprobs?: NativeLogprobs
 }
 
 /** Counters and gauges; what they mean is in index.d.ts. */

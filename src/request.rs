@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::guide::Guide;
 
 /// A request as its caller names it, or as the engine named it for a caller who did not.
@@ -81,6 +83,18 @@ impl SamplingParams {
     }
 }
 
+/// The most tokens of which a request may ask the log-probabilities, beside the one that was chosen.
+pub const MAX_LOGPROBS: u8 = 20;
+
+/// How probable a token was to the model, before anything was changed about that.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// Which.
+    pub token: TokenId,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+}
+
 /// When a generation ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StopRules {
@@ -115,6 +129,8 @@ pub struct Request {
     pub sampling: SamplingParams,
     /// Added to the logits of these tokens, each named once.
     pub logit_bias: Arc<[(TokenId, f32)]>,
+    /// With each token its log-probability is told, and those of so many of the most probable ones; nothing where absent.
+    pub logprobs: Option<u8>,
     /// When it ends.
     pub stop: StopRules,
     /// What the answer must be, where the caller has said so.
@@ -135,6 +151,7 @@ impl Request {
             prompt: prompt.into(),
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
+            logprobs: None,
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
             guide: None,
             deadline: None,

@@ -76,7 +76,7 @@ impl Claim {
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
-    let Request { prompt, sampling, logit_bias, stop, guide, deadline: _, priority: _, tenant: _ } = request;
+    let Request { prompt, sampling, logit_bias, logprobs, stop, guide, deadline: _, priority: _, tenant: _ } = request;
     // Whether to share is not part of what is shared.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
@@ -85,6 +85,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encoder.tokens(prompt);
     encode_sampling(&mut encoder, *sampling, is_seeded.then_some(sampling.seed).ok_or(*choice));
     encode_bias(&mut encoder, logit_bias);
+    encoder.optional(*logprobs, |encoder, count| encoder.number(count.into()));
     encode_stop(&mut encoder, stop);
     encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
     Key(encoder.finish())

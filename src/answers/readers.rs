@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::request::{Served, Summary, TokenId};
 
-use super::log::{AnswerLog, Cursor};
+use super::log::{AnswerLog, Cursor, Logprobs};
 use super::summary::{Sharer, summarize};
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 
@@ -35,6 +35,8 @@ pub struct Delivery {
     pub num_tokens: usize,
     /// Bytes of text appended.
     pub num_bytes: usize,
+    /// Log-probabilities of these tokens.
+    pub logprobs: Logprobs,
     /// Set once, when the answer has ended and all of it was delivered; the reader is gone then.
     pub end: Option<(End, Arc<AnswerLog>)>,
 }
@@ -250,17 +252,19 @@ impl Registry {
         let end = reader.log.end();
         loop {
             let (tokens_before, bytes_before) = (tokens.len(), text.len());
-            if !reader.streams || !reader.log.read(&mut reader.cursor, PIECE_TOKENS, tokens, text) {
+            if !reader.streams {
                 break;
             }
+            let Some(logprobs) = reader.log.read(&mut reader.cursor, PIECE_TOKENS, tokens, text) else { break };
             let (num_tokens, num_bytes) = (tokens.len() - tokens_before, text.len() - bytes_before);
-            out.push(Delivery { reader: id, num_tokens, num_bytes, end: None });
+            out.push(Delivery { reader: id, num_tokens, num_bytes, logprobs, end: None });
         }
         if let Some(end) = end
             && let Some(reader) = self.readers.remove(&id)
         {
             let end = end.map(|finished| summarize(&finished, &reader.log, reader.sharer));
-            out.push(Delivery { reader: id, num_tokens: 0, num_bytes: 0, end: Some((end, reader.log)) });
+            let (num_tokens, num_bytes, logprobs) = (0, 0, Logprobs::default());
+            out.push(Delivery { reader: id, num_tokens, num_bytes, logprobs, end: Some((end, reader.log)) });
         }
     }
 }

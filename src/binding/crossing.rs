@@ -5,10 +5,10 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::{JsObjectValue, Object, Uint32ArraySlice};
+use napi::bindgen_prelude::{Float32ArraySlice, JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
-use crate::answers::{AnswerLog, Delivery};
+use crate::answers::{AnswerLog, Delivery, Logprobs};
 use crate::engine::ModelInfo;
 use crate::error::Error;
 use crate::request::{RequestId, Summary};
@@ -109,7 +109,7 @@ pub(super) fn pack<'env>(
     for delivery in deliveries {
         let piece = &text[offset..offset + delivery.num_bytes];
         offset += delivery.num_bytes;
-        if delivery.num_tokens > 0 || !piece.is_empty() {
+        if is_span(delivery) {
             spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
         }
         if let Some((end, log)) = &delivery.end {
@@ -117,6 +117,34 @@ pub(super) fn pack<'env>(
         }
     }
     Ok((spans, ended))
+}
+
+/// The log-probabilities of the spans of a drain, in their order; nothing where nobody asked.
+pub(super) fn pack_spans_logprobs<'env>(env: &'env Env, deliveries: &[Delivery]) -> napi::Result<Option<Object<'env>>> {
+    if deliveries.iter().all(|delivery| delivery.logprobs.per_token == 0) {
+        return Ok(None);
+    }
+    let spans = deliveries.iter().filter(|delivery| is_span(delivery));
+    pack_logprobs(env, spans.map(|delivery| &delivery.logprobs)).map(Some)
+}
+
+fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logprobs>) -> napi::Result<Object<'env>> {
+    let (mut per_token, mut tokens, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for span in spans {
+        per_token.push(to_u32(span.per_token));
+        tokens.extend(span.values.iter().map(|it| it.token));
+        values.extend(span.values.iter().map(|it| it.logprob));
+    }
+    let mut object = Object::new(env)?;
+    object.set_named_property("perToken", Uint32ArraySlice::copy_from(env, per_token)?)?;
+    object.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
+    object.set_named_property("values", Float32ArraySlice::copy_from(env, values)?)?;
+    Ok(object)
+}
+
+/// Whether something came; else the delivery is an end alone.
+fn is_span(delivery: &Delivery) -> bool {
+    delivery.num_tokens > 0 || delivery.num_bytes > 0
 }
 
 fn pack_end<'env>(
@@ -138,6 +166,10 @@ fn pack_result<'env>(env: &'env Env, summary: &Summary, log: &AnswerLog) -> napi
     let mut result = Object::new(env)?;
     result.set_named_property("text", log.text())?;
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
+    let logprobs = log.logprobs();
+    if logprobs.per_token > 0 {
+        result.set_named_property("logprobs", pack_logprobs(env, [&logprobs].into_iter())?)?;
+    }
     result.set_named_property("finishReason", summary.finish_reason.as_str())?;
     result.set_named_property("served", summary.served.as_str())?;
     result.set_named_property("id", &*summary.id.0)?;

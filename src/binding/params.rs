@@ -9,7 +9,7 @@ use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
 use crate::engine::{Draft, single};
 use crate::error::Code;
-use crate::request::{Priority, Sharing};
+use crate::request::{MAX_LOGPROBS, Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
@@ -44,6 +44,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let presence_penalty = fields.number("presencePenalty", -2.0..=2.0)?;
     let frequency_penalty = fields.number("frequencyPenalty", -2.0..=2.0)?;
     let logit_bias = fields.value("logitBias")?.map_or(Ok(Vec::new()), read_logit_bias)?;
+    let logprobs = fields.integer("logprobs", 0..=u64::from(MAX_LOGPROBS))?;
     let stop_tokens =
         fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), |ids| prompt::read_tokens("stopTokenIds", ids))?;
     let ignore_eos = fields.switch("ignoreEos")?.unwrap_or(false);
@@ -74,6 +75,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         presence_penalty: presence_penalty.map(single),
         frequency_penalty: frequency_penalty.map(single),
         logit_bias,
+        logprobs: logprobs.map(|count| u8::try_from(count).unwrap_or(MAX_LOGPROBS)),
         stop_tokens,
         ignore_eos,
         min_tokens: usize::try_from(min_tokens).unwrap_or(usize::MAX),

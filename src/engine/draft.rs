@@ -61,6 +61,8 @@ pub struct Draft {
     pub frequency_penalty: Option<f32>,
     /// Added to the logits of tokens, each named once.
     pub logit_bias: Vec<(TokenId, f32)>,
+    /// With each token its log-probability is told, and those of so many of the most probable ones.
+    pub logprobs: Option<u8>,
     /// Tokens that end the answer, besides the model's own.
     pub stop_tokens: Vec<TokenId>,
     /// The model's own do not end it.
@@ -127,6 +129,11 @@ impl ModelRules {
         Self { text, fingerprint, context_length, vocab_size, end_tokens, kv, coming, defaults }
     }
 
+    /// So many of the most probable tokens, or all there are.
+    pub(super) fn num_logprobs(&self, asked: u8) -> u8 {
+        asked.min(u8::try_from(self.vocab_size).unwrap_or(u8::MAX))
+    }
+
     /// Turns a draft into a request for each answer that is wanted, or says what is wrong with it.
     pub(super) fn apply(&self, draft: Draft) -> Result<Vec<Prepared>> {
         let prompt = self.tokens(&draft.prompt)?;
@@ -144,11 +151,12 @@ impl ModelRules {
             min_tokens: min_tokens(&draft, max_tokens)?,
             stop_sequences: draft.stop_sequences,
         };
-        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, .. } = draft;
+        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, .. } = draft;
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
-        let request = Request { prompt: prompt.into(), sampling, logit_bias, stop, guide, deadline, priority, tenant };
+        let prompt = prompt.into();
+        let request = Request { prompt, sampling, logit_bias, logprobs, stop, guide, deadline, priority, tenant };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();

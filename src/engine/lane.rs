@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::executor::Executor;
 use crate::guide::{Unable, Verdict};
-use crate::request::{FinishReason, SequenceId};
+use crate::request::{FinishReason, SequenceId, TokenLogprob};
 use crate::scheduler::plan::{Feed, Plan, StepOutput};
 use crate::scheduler::{self, Decision, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
@@ -253,20 +253,19 @@ impl Lane {
         let mut drawn = std::mem::take(&mut self.drawn);
         self.scheduler.commit(output, took, &mut drawn);
         for drawn in drawn.drain(..) {
-            self.take(drawn, now);
+            let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
+            self.take(drawn, logprobs, now);
         }
         self.drawn = drawn;
     }
 
-    fn take(&mut self, drawn: Drawn, now: Instant) {
+    fn take(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) {
         let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
         if let Some(Verdict::Failed(unable)) = drawn.verdict {
             self.scheduler.remove(drawn.sequence);
             return self.fail(drawn.sequence, guidance_error(unable));
         }
-        // The token with which an answer is complete is part of it; one that only ends it is not.
-        let is_end = drawn.finish == Some(FinishReason::Stop) && drawn.verdict != Some(Verdict::Complete);
-        let state = row.push(drawn.token, is_end, now);
+        let state = row.push(drawn, logprobs, now);
         self.around.stats.token();
         if state == StreamState::Stopped {
             self.scheduler.end(drawn.sequence);

@@ -181,6 +181,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         presence_penalty: None,
         frequency_penalty: None,
         logit_bias: Vec::new(),
+        logprobs: None,
         stop_tokens: Vec::new(),
         ignore_eos: false,
         min_tokens: 0,

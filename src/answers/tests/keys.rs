@@ -37,6 +37,7 @@ impl Subject {
                     seed: 7,
                 },
                 logit_bias: [(1, 2.0), (3, 4.0)].into(),
+                logprobs: None,
                 stop: StopRules {
                     max_tokens: 64,
                     end_tokens: [2].into(),
@@ -76,7 +77,8 @@ impl Subject {
             (end_tokens.iter().collect(), request.logit_bias.iter().map(|(token, bias)| (token, bias + 0.0)).collect());
         let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?}");
         let penalty = presence_penalty + 0.0;
-        format!("{model:?} {:?} {drawn:?} {penalty} {bias:?} {stop} {:?}", request.prompt, terms.salt)
+        let Request { prompt, logprobs, .. } = request;
+        format!("{model:?} {prompt:?} {drawn:?} {penalty} {bias:?} {logprobs:?} {stop} {:?}", terms.salt)
     }
 }
 
@@ -101,7 +103,7 @@ fn guides_that_say_the_same_have_one_key() {
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 26] = [
+    let changes: [(&str, Change); 29] = [
         ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -120,6 +122,9 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("logit_bias", |it| it.request.logit_bias = [(1, 2.0)].into()),
         ("a token of logit_bias", |it| it.request.logit_bias = [(1, 2.0), (4, 4.0)].into()),
         ("a value of logit_bias", |it| it.request.logit_bias = [(1, 2.0), (3, 5.0)].into()),
+        ("logprobs", |it| it.request.logprobs = Some(0)),
+        ("one of the logprobs", |it| it.request.logprobs = Some(1)),
+        ("all logprobs", |it| it.request.logprobs = Some(20)),
         ("min_tokens", |it| it.request.stop.min_tokens = 1),
         ("seed", |it| it.request.sampling.seed = 8),
         ("greedy", |it| it.request.sampling.temperature = 0.0),
@@ -251,15 +256,24 @@ fn subjects() -> impl Strategy<Value = Subject> {
     let sampling = (prop::sample::select(vec![0.0_f32, -0.0, 1.0, 1.0 - f32::EPSILON, f32::MIN_POSITIVE]), 0_u64..2);
     let penalty = prop::sample::select(vec![0.0_f32, -0.0, 0.5]);
     let bias = prop::collection::btree_map(0_u32..2, prop::sample::select(vec![0.0_f32, -0.0, 1.0]), 0..2);
+    let logprobs = prop::option::of(0_u8..2);
     let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3));
     let salt = prop::option::of(texts());
-    (prop::sample::select(vec!["", "d"]), tokens(), sampling, (penalty, bias), stop, salt, (any::<bool>(), 0..2_u32))
+    (
+        prop::sample::select(vec!["", "d"]),
+        tokens(),
+        sampling,
+        (penalty, bias, logprobs),
+        stop,
+        salt,
+        (any::<bool>(), 0..2_u32),
+    )
         .prop_map(
             |(
                 device,
                 prompt,
                 (temperature, seed),
-                (penalty, bias),
+                (penalty, bias, logprobs),
                 (max_tokens, min_tokens, ends, stops),
                 salt,
                 (is_seeded, choice),
@@ -269,6 +283,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                     prompt: prompt.into(),
                     sampling: SamplingParams { temperature, seed, presence_penalty: penalty, ..SamplingParams::GREEDY },
                     logit_bias: bias.into_iter().collect(),
+                    logprobs,
                     stop: StopRules {
                         max_tokens,
                         min_tokens,
