@@ -595,8 +595,15 @@ export interface SamplingOptions {
    * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
    */
   structured?: Structured
-  /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
+  /** Any of these texts ends the answer; nothing after it is in the answer. @default [] */
   stopSequences?: string[]
+  /**
+   * The stop sequence that ended the answer is part of its text. It changes nothing about `stopTokenIds` and the model's
+   * own end-of-turn tokens: those have no text of their own, and are in `tokens` either way.
+   *
+   * @default false
+   */
+  includeStop?: boolean
   /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
   stopTokenIds?: number[] | Uint32Array
   /** The model's own end-of-turn tokens do not end the answer. @default false */

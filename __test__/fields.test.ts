@@ -106,6 +106,7 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
     expect((await engine.generate({ model, prompt: 'Hello', n: 2 })).choices?.length).toBe(2)
   },
   stopSequences: differing({ stopSequences: ['1'] }),
+  includeStop: differing({ includeStop: true }, { stopSequences: ['1'] }),
   stopTokenIds: differing({ stopTokenIds: Array.from({ length: 100 }, (_, id) => id) }),
   ignoreEos: differing({ ignoreEos: true }),
   minTokens: differing({ minTokens: 59 }),

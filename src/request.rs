@@ -104,8 +104,10 @@ pub struct StopRules {
     pub end_tokens: Arc<[TokenId]>,
     /// None of them is drawn before the answer has this many tokens.
     pub min_tokens: usize,
-    /// Any of these texts ends the answer; neither it nor anything after it is delivered.
+    /// Any of these texts ends the answer; nothing after it is delivered.
     pub stop_sequences: Vec<String>,
+    /// Whether the one that ended it is delivered.
+    pub include_stop: bool,
 }
 
 /// Who goes first where not all can. Ordered: urgent before default before background.
@@ -152,7 +154,7 @@ impl Request {
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
             logprobs: None,
-            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
+            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false },
             guide: None,
             deadline: None,
             priority: Priority::Default,

@@ -134,7 +134,7 @@ fn encode_bias(encoder: &mut Encoder, bias: &[(TokenId, f32)]) {
 }
 
 fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
-    let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences } = stop;
+    let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = stop;
     let mut end_tokens = end_tokens.to_vec();
     end_tokens.sort_unstable();
     end_tokens.dedup();
@@ -145,6 +145,8 @@ fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
     for sequence in stop_sequences {
         encoder.bytes(sequence.as_bytes());
     }
+    // Without any, there is none to include.
+    encoder.number((*include_stop && !stop_sequences.is_empty()).into());
 }
 
 /// Writes values so that no two lists of values look alike: numbers have eight bytes, everything else its length first.

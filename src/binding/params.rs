@@ -52,6 +52,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
     let num_choices = fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1);
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
+    let include_stop = fields.switch("includeStop")?.unwrap_or(false);
     let structured = fields.value("structured")?.map(structured::read).transpose()?;
     let sharing = read_sharing(&mut fields)?;
     let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
@@ -82,6 +83,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         seed,
         num_choices: usize::try_from(num_choices).unwrap_or(1),
         stop_sequences,
+        include_stop,
         structured,
         deadline,
         priority,

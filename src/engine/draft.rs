@@ -75,6 +75,8 @@ pub struct Draft {
     pub num_choices: usize,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
+    /// Whether the one that ended it is part of it.
+    pub include_stop: bool,
     /// What the answer must be.
     pub structured: Option<Structured>,
     /// When the caller loses interest.
@@ -150,6 +152,7 @@ impl ModelRules {
             end_tokens: self.end_tokens(&draft)?,
             min_tokens: min_tokens(&draft, max_tokens)?,
             stop_sequences: draft.stop_sequences,
+            include_stop: draft.include_stop,
         };
         let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, .. } = draft;
         let salt = cache_salt.or_else(|| tenant.clone());

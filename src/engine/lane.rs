@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::executor::Executor;
 use crate::guide::{Unable, Verdict};
-use crate::request::{FinishReason, SequenceId, TokenLogprob};
+use crate::request::{FinishReason, SequenceId, StopRules, TokenLogprob};
 use crate::scheduler::plan::{Feed, Plan, StepOutput};
 use crate::scheduler::{self, Decision, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
@@ -96,7 +96,8 @@ impl Lane {
     pub(super) fn add(&mut self, submission: Submission) {
         let Some(submission) = self.share(submission) else { return };
         let (id, request) = (submission.sequence, submission.request.clone());
-        let text = self.model.text.stream(&request.stop.stop_sequences);
+        let StopRules { stop_sequences, include_stop, .. } = &request.stop;
+        let text = self.model.text.stream(stop_sequences).include_stop(*include_stop);
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
         self.scheduler.add(id, request, self.around.clock.now());
     }

@@ -186,6 +186,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         ignore_eos: false,
         min_tokens: 0,
         stop_sequences: Vec::new(),
+        include_stop: false,
         structured: None,
         deadline: None,
         priority: Priority::Default,

@@ -43,6 +43,7 @@ impl Subject {
                     end_tokens: [2].into(),
                     min_tokens: 0,
                     stop_sequences: vec!["end".into()],
+                    include_stop: false,
                 },
                 guide: None,
                 deadline: None,
@@ -72,10 +73,11 @@ impl Subject {
         let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
         let seed = terms.is_seeded.then_some(seed).ok_or(terms.choice);
         let drawn = (temperature > 0.0).then_some((temperature, seed));
-        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences } = &request.stop;
+        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = &request.stop;
+        let includes = *include_stop && !stop_sequences.is_empty();
         let (ends, bias): (BTreeSet<_>, BTreeMap<_, _>) =
             (end_tokens.iter().collect(), request.logit_bias.iter().map(|(token, bias)| (token, bias + 0.0)).collect());
-        let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?}");
+        let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?} {includes}");
         let penalty = presence_penalty + 0.0;
         let Request { prompt, logprobs, .. } = request;
         format!("{model:?} {prompt:?} {drawn:?} {penalty} {bias:?} {logprobs:?} {stop} {:?}", terms.salt)
@@ -103,7 +105,7 @@ fn guides_that_say_the_same_have_one_key() {
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 29] = [
+    let changes: [(&str, Change); 30] = [
         ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -132,6 +134,7 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("end_tokens", |it| it.request.stop.end_tokens = [2, 4].into()),
         ("stop_sequences", |it| it.request.stop.stop_sequences.clear()),
         ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
+        ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];
     let mut keys = HashMap::from([(Subject::drawn().key(), "nothing")]);
@@ -257,7 +260,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
     let penalty = prop::sample::select(vec![0.0_f32, -0.0, 0.5]);
     let bias = prop::collection::btree_map(0_u32..2, prop::sample::select(vec![0.0_f32, -0.0, 1.0]), 0..2);
     let logprobs = prop::option::of(0_u8..2);
-    let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3));
+    let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3), any::<bool>());
     let salt = prop::option::of(texts());
     (
         prop::sample::select(vec!["", "d"]),
@@ -274,7 +277,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                 prompt,
                 (temperature, seed),
                 (penalty, bias, logprobs),
-                (max_tokens, min_tokens, ends, stops),
+                (max_tokens, min_tokens, ends, stops, include_stop),
                 salt,
                 (is_seeded, choice),
             )| Subject {
@@ -289,6 +292,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                         min_tokens,
                         end_tokens: ends.into(),
                         stop_sequences: stops.into_iter().map(str::to_owned).collect(),
+                        include_stop,
                     },
                     guide: None,
                     deadline: None,
