@@ -716,11 +716,33 @@ export interface GenerateOptions {
    */
   onAbort?: 'throw' | 'stop'
   /**
+   * Called while the prompt is read: after each part of it, but at most 20 times a second, and once it is read, always and
+   * before the first piece of the answer. Not called while the request waits, nor after its end. A request that joins one
+   * which is running hears of the rest; one whose prompt need not be read hears that once. With `n` answers it is about the
+   * prompt they have in common.
+   *
+   * Its return value is ignored. What it throws ends this generation with just that, and no other.
+   *
+   * @example
+   * onProgress: ({ processedTokens, totalTokens }) => bar.update(processedTokens / totalTokens)
+   */
+  onProgress?: (progress: PromptProgress) => void
+  /**
    * A name for this request, from 1 to 256 bytes. It is in the result, and in the results of those who share its answer.
    *
    * @default one that no other request has
    */
   id?: string
+}
+
+/** How far a prompt has been read. @see {@link GenerateOptions.onProgress} */
+export interface PromptProgress {
+  /** Never fewer than the last time; in the end as many as `totalTokens`. */
+  readonly processedTokens: number
+  /** Tokens of the prompt. */
+  readonly totalTokens: number
+  /** Of these, tokens that did not have to be read for this call. */
+  readonly cachedTokens: number
 }
 
 /**

@@ -126,6 +126,13 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
     const { engine, model } = await simulated()
     expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { id: 'mine' })).id).toBe('mine')
   },
+  onProgress: async () => {
+    const { engine, model } = await simulated()
+    const told: number[] = []
+    const onProgress = ({ processedTokens }: { processedTokens: number }) => void told.push(processedTokens)
+    const { usage } = await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { onProgress })
+    expect(told).toEqual([usage.inputTokens])
+  },
   priority: async () => {
     expect(await orderOf({ one: {}, two: {} })).toEqual(['one', 'two'])
     expect(await orderOf({ one: {}, two: { priority: 'urgent' } })).toEqual(['two', 'one'])

@@ -2,7 +2,7 @@
 // made only when someone asks for one, so that an answer which is iterated, or ignored, cannot fail a second time as an
 // unhandled rejection. It knows no signals and no params: lib/generation.ts does.
 
-import type { GenerateChunk, GenerateResult, TokenLogprob } from '../index'
+import type { GenerateChunk, GenerateResult, PromptProgress, TokenLogprob } from '../index'
 import { errorOf } from './errors'
 import type { Reader, Sink } from './hub'
 import { withParsed } from './structured'
@@ -41,6 +41,7 @@ export class Answer implements Source, Sink {
   #outcome: Outcome | undefined
   #onEnd: (() => void) | undefined
   #isJson = false
+  #onProgress: ((progress: PromptProgress) => void) | undefined
   /** The whole answer, for those who await it. */
   #promise: Promise<GenerateResult> | undefined
   #settle: Waiter<GenerateResult> | undefined
@@ -66,6 +67,15 @@ export class Answer implements Source, Sink {
 
   onEnd(callback: () => void): void {
     this.#onEnd = callback
+  }
+
+  /** What to do while its prompt is read. The callback does not throw. */
+  onProgress(callback: (progress: PromptProgress) => void): void {
+    this.#onProgress = callback
+  }
+
+  progress(progress: PromptProgress): void {
+    this.#onProgress?.(progress)
   }
 
   promise(): Promise<GenerateResult> {

@@ -1,7 +1,7 @@
 // One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
 // It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
 
-import type { GenerateResult, TokenLogprob } from '../index'
+import type { GenerateResult, PromptProgress, TokenLogprob } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
 import { Logprobs } from './logprobs'
@@ -10,6 +10,7 @@ import { reading } from './options'
 
 /** Receives one answer. */
 export interface Sink {
+  progress(progress: PromptProgress): void
   push(text: string, tokens: Uint32Array, logprobs?: TokenLogprob[]): void
   end(result: GenerateResult): void
   fail(error: unknown): void
@@ -88,7 +89,11 @@ export class Hub {
     if (this.#take(id) !== undefined) this.native.release(id)
   }
 
-  #dispatch({ spans, tokens, text, ended, logprobs }: Drained): void {
+  #dispatch({ spans, tokens, text, ended, progress = NOTHING, logprobs }: Drained): void {
+    for (let told = 0; told < progress.length; told += 4) {
+      const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(told, told + 4)
+      this.#sinks.get(reader)?.progress({ processedTokens, totalTokens, cachedTokens })
+    }
     const odds = logprobs && new Logprobs(logprobs)
     let token = 0
     let unit = 0
@@ -155,6 +160,7 @@ export class Reader {
   }
 }
 
+const NOTHING = new Uint32Array()
 const NO_END = { code: 'BackendError', message: 'the answer ended with neither a result nor an error' }
 
 function resultOf(native: NativeResult): GenerateResult {

@@ -70,6 +70,11 @@ export interface Drained {
   tokens: Uint32Array
   text: string
   ended: NativeEnd[]
+  /**
+   * Quadruples: reader, tokens of its prompt that were read, all of them, and those that were there. Before anything else of
+   * that reader; there where somebody asked.
+   */
+  progress?: Uint32Array
   /** Those of all spans, in their order; there where somebody asked. */
   logprobs?: NativeLogprobs
 }

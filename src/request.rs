@@ -224,6 +224,17 @@ impl Served {
     }
 }
 
+/// How far a prompt has been read, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Those whose KV is there.
+    pub processed: usize,
+    /// All of the prompt.
+    pub total: usize,
+    /// Those that did not have to be read for this request.
+    pub cached: usize,
+}
+
 /// Tokens in and out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {

@@ -8,10 +8,10 @@ use napi::Env;
 use napi::bindgen_prelude::{Float32ArraySlice, JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
-use crate::answers::{AnswerLog, Delivery, Logprobs};
+use crate::answers::{AnswerLog, Delivery, Logprobs, ReaderId};
 use crate::engine::ModelInfo;
 use crate::error::Error;
-use crate::request::{RequestId, Summary};
+use crate::request::{Progress, RequestId, Summary};
 
 /// Causes deeper than this are left out.
 const MAX_CAUSES: usize = 8;
@@ -117,6 +117,17 @@ pub(super) fn pack<'env>(
         }
     }
     Ok((spans, ended))
+}
+
+/// Quadruples of reader, tokens of its prompt that were read, all of them, and those that were there; nothing where there
+/// is nothing to tell.
+pub(super) fn pack_progress(deliveries: &[Delivery]) -> Option<Vec<u32>> {
+    let told = deliveries.iter().filter_map(|delivery| Some((delivery.reader, delivery.progress?)));
+    let quadruple = |(reader, Progress { processed, total, cached }): (ReaderId, Progress)| {
+        [reader.0, to_u32(processed), to_u32(total), to_u32(cached)]
+    };
+    let all: Vec<u32> = told.flat_map(quadruple).collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// The log-probabilities of the spans of a drain, in their order; nothing where nobody asked.

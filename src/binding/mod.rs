@@ -198,6 +198,9 @@ impl NativeEngine {
         drained.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
         drained.set_named_property("text", text)?;
         drained.set_named_property("ended", ended)?;
+        if let Some(progress) = crossing::pack_progress(&deliveries) {
+            drained.set_named_property("progress", Uint32ArraySlice::copy_from(env, progress)?)?;
+        }
         if let Some(logprobs) = crossing::pack_spans_logprobs(env, &deliveries)? {
             drained.set_named_property("logprobs", logprobs)?;
         }

@@ -31,7 +31,7 @@ const MAX_NAME_BYTES: usize = 256;
 
 /// Reads the two objects a caller gave.
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
-    let Options { deadline, priority, tenant, id } = read_options(options)?;
+    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?;
     let prompt = prompt::read(&mut fields)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
@@ -91,6 +91,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         sharing,
         cache_salt,
         id,
+        wants_progress,
     })
 }
 
@@ -128,6 +129,7 @@ struct Options {
     priority: Priority,
     tenant: Option<Arc<str>>,
     id: Option<String>,
+    wants_progress: bool,
 }
 
 fn read_options(options: Unknown<'_>) -> Read<Options> {
@@ -141,10 +143,12 @@ fn read_options(options: Unknown<'_>) -> Read<Options> {
     };
     let tenant = read_name(&mut fields, "tenant")?.map(Arc::from);
     let id = read_name(&mut fields, "id")?;
+    // Called by lib/, which has read it as well; here it is known whether there is one.
+    let wants_progress = fields.function("onProgress")?.is_some();
     fields.finish()?;
     // A deadline too far away to be represented never comes.
     let deadline = timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3)));
-    Ok(Options { deadline, priority, tenant, id })
+    Ok(Options { deadline, priority, tenant, id, wants_progress })
 }
 
 fn read_sharing(fields: &mut Fields<'_>) -> Read<Sharing> {

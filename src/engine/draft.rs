@@ -91,6 +91,8 @@ pub struct Draft {
     pub cache_salt: Option<Arc<str>>,
     /// What the caller calls it.
     pub id: Option<String>,
+    /// Whether it is to be told how far its prompt has been read.
+    pub wants_progress: bool,
 }
 
 /// A request that is ready to run, and what it may share.

@@ -17,6 +17,7 @@ use crate::text::{ModelText, StreamState};
 
 use super::command::{Reply, Submission};
 use super::pace::Pace;
+use super::progress::Watch;
 use super::row::Row;
 use super::rows::{Left, Rows};
 use super::stats::{Account, Stats};
@@ -67,6 +68,7 @@ pub(super) struct Lane {
     pace: Pace,
     /// Readers whose answers grew or ended since the last delivery.
     pub(super) marked: Vec<ReaderId>,
+    pub(super) watched: Vec<Watch>,
     last_end: Option<Instant>,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
@@ -85,6 +87,7 @@ impl Lane {
             around,
             pace: Pace::default(),
             marked: Vec::new(),
+            watched: Vec::new(),
             last_end: None,
             unloading: Vec::new(),
             plan: Plan::default(),
@@ -98,7 +101,9 @@ impl Lane {
         let (id, request) = (submission.sequence, submission.request.clone());
         let StopRules { stop_sequences, include_stop, .. } = &request.stop;
         let text = self.model.text.stream(stop_sequences).include_stop(*include_stop);
+        let reader = submission.reader;
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
+        self.watch(id, reader);
         self.scheduler.add(id, request, self.around.clock.now());
     }
 
@@ -243,6 +248,7 @@ impl Lane {
         let submitted = self.model.executor.submit(plan);
         self.pace.submitted(before, self.around.clock.now());
         submitted?;
+        self.watched.iter_mut().for_each(|watch| watch.planned(plan));
         if !plan.rows.is_empty() {
             let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
             self.around.stats.step(plan.rows.len(), plan.num_tokens() - num_decoded);
@@ -253,6 +259,7 @@ impl Lane {
     fn account(&mut self, output: &StepOutput, took: std::time::Duration, now: Instant) {
         let mut drawn = std::mem::take(&mut self.drawn);
         self.scheduler.commit(output, took, &mut drawn);
+        self.tell_progress(output.step, &drawn, now);
         for drawn in drawn.drain(..) {
             let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
             self.take(drawn, logprobs, now);

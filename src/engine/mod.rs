@@ -9,6 +9,7 @@ mod lane;
 mod loading;
 mod pace;
 mod permit;
+mod progress;
 mod requests;
 mod row;
 mod rows;
@@ -130,6 +131,10 @@ impl Engine {
         let permits = self.take_permits(draft.num_choices)?;
         let tickets = self.tickets(model, &rules, &draft, permits);
         let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
+        // The prompt is one, and the first of them reads it.
+        if let Some(first) = readers.first().filter(|_| draft.wants_progress) {
+            self.around.readers.want_progress(*first);
+        }
         let engine = Arc::clone(self);
         let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_all_on(tickets, prepared));
         if let Err(error) = queued {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Readers, Stamps};
 use crate::error::Error;
 use crate::guide::Verdict;
-use crate::request::{FinishReason, TokenLogprob};
+use crate::request::{FinishReason, Progress, TokenLogprob};
 use crate::scheduler::plan::Prefix;
 use crate::scheduler::{Drawn, Wish};
 use crate::text::{StreamState, TextStream};
@@ -69,6 +69,22 @@ impl Row {
         if self.stamps.started.is_none() {
             self.num_cached_tokens = prefix.num_positions;
         }
+    }
+
+    /// Its prompt has been read up to that position; behind it comes what was said before it began anew.
+    pub(super) fn prompt_read_to(&self, position: usize) -> Progress {
+        let total = self.num_input_tokens;
+        Progress { processed: position.min(total), total, cached: self.num_cached_tokens }
+    }
+
+    /// Its prompt has been read.
+    pub(super) fn prompt_read(&self) -> Progress {
+        self.prompt_read_to(self.num_input_tokens)
+    }
+
+    /// Its prompt was there, for a reader that came later.
+    pub(super) fn prompt_there(&self) -> Progress {
+        Progress { cached: self.num_input_tokens, ..self.prompt_read() }
     }
 
     /// Takes a token that was read, with the log-probabilities that were asked for. Says whether a stop sequence was

@@ -195,6 +195,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         sharing: Sharing::Off,
         cache_salt: None,
         id: None,
+        wants_progress: false,
     }
 }
 
