@@ -582,6 +582,14 @@ export interface SamplingOptions {
    */
   logitBias?: Record<number, number>
   /**
+   * How sure the model is: with each token its log-probability, and those of so many of the most probable tokens, from 0
+   * to 20. They are the model's own: as it gives them, before biases, penalties, temperature and cuts. Computed only where
+   * they are asked for.
+   *
+   * @default none
+   */
+  logprobs?: number
+  /**
    * Makes a drawn answer reproducible: it depends on prompt, params and seed alone, not on what else is running.
    *
    * @default a random one; it is in the result
@@ -604,8 +612,15 @@ export interface SamplingOptions {
    * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
    */
   structured?: Structured
-  /** Any of these texts ends the answer; neither it nor anything after it is in the answer. @default [] */
+  /** Any of these texts ends the answer; nothing after it is in the answer. @default [] */
   stopSequences?: string[]
+  /**
+   * The stop sequence that ended the answer is part of its text. It changes nothing about `stopTokenIds` and the model's
+   * own end-of-turn tokens: those have no text of their own, and are in `tokens` either way.
+   *
+   * @default false
+   */
+  includeStop?: boolean
   /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
   stopTokenIds?: number[] | Uint32Array
   /** The model's own end-of-turn tokens do not end the answer. @default false */
@@ -748,11 +763,33 @@ export interface GenerateOptions {
    */
   onAbort?: 'throw' | 'stop'
   /**
+   * Called while the prompt is read: after each part of it, but at most 20 times a second, and once it is read, always and
+   * before the first piece of the answer. Not called while the request waits, nor after its end. A request that joins one
+   * which is running hears of the rest; one whose prompt need not be read hears that once. With `n` answers it is about the
+   * prompt they have in common.
+   *
+   * Its return value is ignored. What it throws ends this generation with just that, and no other.
+   *
+   * @example
+   * onProgress: ({ processedTokens, totalTokens }) => bar.update(processedTokens / totalTokens)
+   */
+  onProgress?: (progress: PromptProgress) => void
+  /**
    * A name for this request, from 1 to 256 bytes. It is in the result, and in the results of those who share its answer.
    *
    * @default one that no other request has
    */
   id?: string
+}
+
+/** How far a prompt has been read. @see {@link GenerateOptions.onProgress} */
+export interface PromptProgress {
+  /** Never fewer than the last time; in the end as many as `totalTokens`. */
+  readonly processedTokens: number
+  /** Tokens of the prompt. */
+  readonly totalTokens: number
+  /** Of these, tokens that did not have to be read for this call. */
+  readonly cachedTokens: number
 }
 
 /**
@@ -802,6 +839,21 @@ export interface GenerateChunk {
   readonly reasoning?: string
   /** What is new in calls of functions. */
   readonly toolCalls?: readonly ToolCallDelta[]
+  /** One for each of `tokens`, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprob[]
+}
+
+/** A token of an answer, and what else the model had in mind. */
+export interface TokenLogprob {
+  /** The token id. By itself it may be no text, only part of a character: {@link Engine.detokenize} says what it would be. */
+  readonly token: number
+  /** The natural logarithm of its probability; `Math.exp` makes a probability of it. */
+  readonly logprob: number
+  /**
+   * The most probable tokens, the likeliest first and of equals the one with the smaller id: as many as were asked for.
+   * The token of the answer is among them where it is one of these.
+   */
+  readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
 /** A whole answer. */
@@ -824,6 +876,8 @@ export interface GenerateResult<T = unknown> {
   readonly warnings?: readonly string[]
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
+  /** One for each of `tokens`, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprob[]
   /**
    * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows.
    * `'tool-calls'`: the same, and it calls functions. `'length'`: `maxTokens` were generated. `'cancelled'`:
@@ -887,6 +941,10 @@ export interface GeneratorToken {
    */
   readonly token: string
   readonly tokenId: number
+  /** Its log-probability, where they were asked for. @see {@link SamplingOptions.logprobs} */
+  readonly logprob?: number
+  /** The most probable tokens at its place, likewise. @see {@link TokenLogprob.top} */
+  readonly top?: TokenLogprob['top']
   /**
    * Nothing follows but the metadata. A token is not held back to find out: one that turns out to have been the last
    * may say `false`, so wait for the metadata instead.
@@ -894,10 +952,10 @@ export interface GeneratorToken {
   readonly isFinal: boolean
 }
 
-/** The last item: everything of the result but its text and tokens. */
+/** The last item: everything of the result but its tokens and what came with them. */
 export interface GeneratorMetadata<T = unknown> {
   readonly type: 'metadata'
-  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens'>
+  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens' | 'logprobs'>
 }
 
 /** @see {@link Engine.tokenize} */

@@ -102,6 +102,11 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   presencePenalty: differing({ presencePenalty: 2 }, HOT),
   frequencyPenalty: differing({ frequencyPenalty: 2 }, HOT),
   logitBias: differing({ logitBias: { 7: 100 } }),
+  logprobs: async () => {
+    const { engine, model } = await withMlx()
+    const { logprobs } = await engine.generate({ model, messages: CHAT, maxTokens: 1, logprobs: 2 })
+    expect(logprobs?.[0].top).toHaveLength(2)
+  },
   seed: differing({ seed: 2 }, HOT),
   structured: differing({ structured: { regex: '[a-z ]{5}' } }),
   n: async () => {
@@ -109,6 +114,7 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
     expect((await engine.generate({ model, prompt: 'Hello', n: 2 })).choices?.length).toBe(2)
   },
   stopSequences: differing({ stopSequences: ['1'] }),
+  includeStop: differing({ includeStop: true }, { stopSequences: ['1'] }),
   stopTokenIds: differing({ stopTokenIds: Array.from({ length: 100 }, (_, id) => id) }),
   ignoreEos: differing({ ignoreEos: true }),
   minTokens: differing({ minTokens: 59 }),
@@ -127,6 +133,13 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
   id: async () => {
     const { engine, model } = await simulated()
     expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { id: 'mine' })).id).toBe('mine')
+  },
+  onProgress: async () => {
+    const { engine, model } = await simulated()
+    const told: number[] = []
+    const onProgress = ({ processedTokens }: { processedTokens: number }) => void told.push(processedTokens)
+    const { usage } = await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { onProgress })
+    expect(told).toEqual([usage.inputTokens])
   },
   priority: async () => {
     expect(await orderOf({ one: {}, two: {} })).toEqual(['one', 'two'])

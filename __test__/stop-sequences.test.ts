@@ -1,7 +1,8 @@
-// stopSequences: found in the text, wherever tokens begin and end; neither they nor what follows is delivered.
+// stopSequences: found in the text, wherever tokens begin and end; what follows is not delivered, and they themselves only
+// where they are included.
 
-import { expect, test } from 'vitest'
-import { longAnswer, read, simulated } from './support.js'
+import { describe, expect, test } from 'vitest'
+import { failure, longAnswer, read, sharing, simulated } from './support.js'
 
 async function answer() {
   const { engine, model } = await simulated()
@@ -39,4 +40,51 @@ test('one that does not appear takes nothing away', async () => {
   const result = await engine.generate({ ...params, stopSequences: [almost] })
   expect(result.text).toBe(whole)
   expect((await read(engine.generate({ ...params, stopSequences: [almost] }))).text).toBe(whole)
+})
+
+describe('includeStop', () => {
+  test('the answer ends with the stop sequence, streamed or awaited, and nothing comes after it', async () => {
+    const { engine, params, whole } = await answer()
+    for (const [start, length] of [
+      [5, 1],
+      [9, 3],
+      [17, 12],
+      [30, 2],
+    ]) {
+      const stop = whole.slice(start, start + length)
+      const upTo = whole.slice(0, whole.indexOf(stop) + length)
+      const asked = { ...params, stopSequences: [stop], includeStop: true }
+      expect(await engine.generate(asked)).toMatchObject({ text: upTo, finishReason: 'stop' })
+      expect((await read(engine.generate(asked))).text).toBe(upTo)
+      expect((await engine.generate({ ...asked, includeStop: false })).text).toBe(upTo.slice(0, -length))
+    }
+  })
+
+  test('an answer with it and one without it are two answers', async () => {
+    const { engine, model } = await sharing()
+    const params = { ...(await longAnswer(60)), model }
+    const { text } = await engine.generate(params)
+    const ask = (includeStop: boolean) =>
+      engine.generate({ ...params, stopSequences: [text.slice(9, 12)], includeStop })
+    const [without, included, again] = [await ask(false), await ask(true), await ask(true)]
+    expect([without.served, included.served, again.served]).toEqual(['computed', 'computed', 'cached'])
+    expect(included.text).toBe(without.text + text.slice(9, 12))
+    expect(again.text).toBe(included.text)
+  })
+
+  test('a stop token has no text to include', async () => {
+    const { engine, params } = await answer()
+    const { tokens } = await engine.generate(params)
+    const ask = (includeStop: boolean) => engine.generate({ ...params, stopTokenIds: [tokens[7]], includeStop })
+    const [without, included] = [await ask(false), await ask(true)]
+    expect(included.finishReason).toBe('stop')
+    expect([included.text, [...included.tokens]]).toEqual([without.text, [...without.tokens]])
+    expect(included.tokens.at(-1)).toBe(tokens[7])
+  })
+
+  test.each([1, 'true', {}])('%j is refused by name', async includeStop => {
+    const { engine, params } = await answer()
+    const error = await failure(engine.generate({ ...params, includeStop: includeStop as boolean }))
+    expect(error).toMatchObject({ code: 'InvalidParams', param: 'includeStop' })
+  })
 })

@@ -191,7 +191,6 @@ describe('what cannot be enforced is refused by name', () => {
     ['structured.regex', { regex: '(?<!a)b' }],
     ['structured.regex', { regex: '' }],
     ['structured.regex', { regex: 7 }],
-    ['structured.regex', { regex: 'a'.repeat(20_000) }],
     ['structured.grammar', { grammar: 'begin: "a"' }],
     ['structured.grammar', { grammar: 'start: %json { "not": {} }' }],
     ['structured.choices', { choices: [] }],
@@ -212,6 +211,11 @@ describe('what cannot be enforced is refused by name', () => {
     expect(named.message).toContain('`structured.schema.properties.list.items[0].contains`')
     const nested = await failure(ask(ready, { structured: { schema: deep(60) } as Structured }))
     expect(nested).toMatchObject({ code: 'GuidanceError', message: expect.stringContaining('nested too deeply') })
+  })
+
+  test('what is too large by its limit', async () => {
+    const error = await failure(ask(await simulated(), { structured: { regex: 'a'.repeat(20_000) } }))
+    expect(error).toMatchObject({ code: 'GuidanceError', param: 'structured.regex', limit: 16_384, requested: 20_000 })
   })
 
   test('stopSequences have no place beside it', async () => {

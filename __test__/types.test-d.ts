@@ -21,6 +21,11 @@ export async function awaits(): Promise<GenerateResult[]> {
   return [first, second]
 }
 
+export async function odds(): Promise<number | undefined> {
+  const { logprobs } = await engine.generate({ model, prompt: 'a', logprobs: 2 })
+  return logprobs?.[0].top[1].logprob
+}
+
 export async function* iterates(): AsyncGenerator<GenerateChunk> {
   await using generation = engine.generate(
     { model, prompt: { tokens: [1] }, seed: 1 },

@@ -28,7 +28,7 @@ fn main() {
     let claim = |request: &Request| Claim::new(model, request, &terms).expect("greedy requests may share");
     for number in 0..NUM_ANSWERS {
         let log = AnswerLog::new(RequestId("first".into()));
-        log.append(1, "answer");
+        log.append(1, "answer", &[]);
         let finish_reason = FinishReason::Stop;
         let stamps = Stamps::default();
         let finished = Finished { finish_reason, num_input_tokens: 1, num_cached_tokens: 0, seed: 0, stamps };

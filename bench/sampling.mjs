@@ -24,6 +24,7 @@ const FLAGS = {
 const SEEDED = { temperature: 0.8, seed: 1 }
 const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.5 }
 const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
+const TOLD = { logprobs: 20 }
 const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
 /** A list that is longer than any answer here. */
 const RECORD = { name: { type: 'string', maxLength: 20 }, value: { type: 'number' }, kind: { enum: ['a', 'b'] } }
@@ -38,7 +39,8 @@ const FEATURES = {
   penalties: { temperature: 0, ...PENALTIES },
   'logit bias': { temperature: 0, ...BIAS },
   grammar: { temperature: 0, ...GRAMMAR },
-  all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
+  logprobs: { temperature: 0, ...TOLD },
+  all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS, ...TOLD },
 }
 
 await main(async () => {

@@ -2,7 +2,7 @@
 // made only when someone asks for one, so that an answer which is iterated, or ignored, cannot fail a second time as an
 // unhandled rejection. It knows no signals and no params: lib/generation.ts does.
 
-import type { GenerateChunk, GenerateResult } from '../index'
+import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf } from './errors'
 import type { Piece, Reader, Sink } from './hub'
 import { saidIn } from './speech'
@@ -42,6 +42,7 @@ export class Answer implements Source, Sink {
   #outcome: Outcome | undefined
   #onEnd: (() => void) | undefined
   #isJson = false
+  #onProgress: ((progress: PromptProgress) => void) | undefined
   /** The whole answer, for those who await it. */
   #promise: Promise<GenerateResult> | undefined
   #settle: Waiter<GenerateResult> | undefined
@@ -67,6 +68,15 @@ export class Answer implements Source, Sink {
 
   onEnd(callback: () => void): void {
     this.#onEnd = callback
+  }
+
+  /** What to do while its prompt is read. The callback does not throw. */
+  onProgress(callback: (progress: PromptProgress) => void): void {
+    this.#onProgress = callback
+  }
+
+  progress(progress: PromptProgress): void {
+    this.#onProgress?.(progress)
   }
 
   promise(): Promise<GenerateResult> {
@@ -138,8 +148,8 @@ export class Answer implements Source, Sink {
   }
 
   #pushWhole(result: GenerateResult): void {
-    const { text, tokens } = result
-    if (tokens.length > 0) this.push({ text, tokens: tokens.slice(), ...saidIn(result) })
+    const { text, tokens, logprobs } = result
+    if (tokens.length > 0) this.push({ text, tokens: tokens.slice(), ...(logprobs && { logprobs }), ...saidIn(result) })
   }
 
   #deliver(chunk: GenerateChunk): Step {

@@ -1,7 +1,7 @@
 // What `generate` returns, and how it starts: params and options are read, the request is handed over, and the signal
 // is wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
 
-import type { GenerateChunk, GenerateResult, Generation } from '../index'
+import type { GenerateChunk, GenerateOptions, GenerateResult, Generation } from '../index'
 import { Answer, type Source } from './answer'
 import { Choices } from './choices'
 import { invalid } from './errors'
@@ -18,6 +18,7 @@ export interface Host {
 }
 
 type OnAbort = 'throw' | 'stop'
+type OnProgress = NonNullable<GenerateOptions['onProgress']>
 
 /** Starts what params ask for. Never throws: what is wrong is how the answer ends. */
 export function answerTo(host: Host, params: unknown, options: unknown): Source {
@@ -42,6 +43,8 @@ function start(host: Host, params: unknown, options: unknown): Source {
   const answers = host.hub.submit(draft, (reader, index) => new Answer(index, reader))
   if (isJson) for (const answer of answers) answer.parse()
   const source = answers.length === 1 ? answers[0] : new Choices(answers)
+  // The addon has taken it, so it is a function.
+  if (!isAbsent(forRun.onProgress)) tell(source, answers[0], forRun.onProgress as OnProgress)
   if (signal !== undefined) obey(source, signal, onAbort)
   return source
 }
@@ -51,6 +54,17 @@ function obey(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
   // Aborted before the call, or by a getter during it: the signal will not tell.
   if (signal.aborted) abort()
   else answer.onEnd(watch(signal, abort))
+}
+
+/** What a caller's function throws is the end of its own generation, and of nothing else. */
+function tell(source: Source, first: Answer, onProgress: OnProgress): void {
+  first.onProgress(progress => {
+    try {
+      onProgress(progress)
+    } catch (error) {
+      source.abandon(error)
+    }
+  })
 }
 
 function readOnAbort(value: unknown): OnAbort {

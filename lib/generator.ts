@@ -1,7 +1,7 @@
 // `createGenerator`: an answer as one item for each token. The work starts with the first `next()`, as with every async
 // generator, so that one which is made and dropped costs nothing.
 
-import type { GeneratorItem } from '../index'
+import type { GeneratorItem, TokenLogprob } from '../index'
 import { Answer, type Source } from './answer'
 import { invalid } from './errors'
 
@@ -13,17 +13,24 @@ export async function* itemsOf(start: () => Source): AsyncGenerator<GeneratorIte
     for (;;) {
       const step = await answer.next()
       if (step.done) break
-      const { text, tokens } = step.value
-      for (let i = 0; i < tokens.length - 1; i++) yield { type: 'token', token: '', tokenId: tokens[i], isFinal: false }
+      const { text, tokens, logprobs } = step.value
+      for (let i = 0; i < tokens.length - 1; i++) {
+        yield { type: 'token', token: '', tokenId: tokens[i], ...oddsOf(logprobs?.[i]), isFinal: false }
+      }
       // The text of a chunk became whole with its last token; one without tokens brings what was held back at the end.
       tokenId = tokens.at(-1) ?? tokenId
-      yield { type: 'token', token: text, tokenId, isFinal: answer.isRead }
+      yield { type: 'token', token: text, tokenId, ...oddsOf(logprobs?.at(-1)), isFinal: answer.isRead }
     }
-    const { text: _text, tokens: _tokens, ...stats } = await answer.promise()
+    const { text: _text, tokens: _tokens, logprobs: _logprobs, ...stats } = await answer.promise()
     yield { type: 'metadata', stats }
   } finally {
     answer.close()
   }
+}
+
+/** What an item says of the odds of its token, where they were asked for. */
+function oddsOf(odds: TokenLogprob | undefined): Partial<Pick<TokenLogprob, 'logprob' | 'top'>> {
+  return odds ? { logprob: odds.logprob, top: odds.top } : {}
 }
 
 /** Its items do not say of which answer they are. */

@@ -1,9 +1,10 @@
 // One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
 // It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
 
-import type { GenerateChunk, GenerateResult } from '../index'
+import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
+import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
 import { saidOf, spokenOf } from './speech'
@@ -13,6 +14,7 @@ export type Piece = Omit<GenerateChunk, 'index'>
 
 /** Receives one answer. */
 export interface Sink {
+  progress(progress: PromptProgress): void
   push(piece: Piece): void
   end(result: GenerateResult): void
   fail(error: unknown): void
@@ -91,7 +93,12 @@ export class Hub {
     if (this.#take(id) !== undefined) this.native.release(id)
   }
 
-  #dispatch({ spans, tokens, text, said, ended }: Drained): void {
+  #dispatch({ spans, tokens, text, said, ended, progress = NOTHING, logprobs }: Drained): void {
+    for (let told = 0; told < progress.length; told += 4) {
+      const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(told, told + 4)
+      this.#sinks.get(reader)?.progress({ processedTokens, totalTokens, cachedTokens })
+    }
+    const odds = logprobs && new Logprobs(logprobs)
     let token = 0
     let unit = 0
     let next = 0
@@ -100,8 +107,9 @@ export class Hub {
       const unitEnd = unit + spans[span + 2]
       const besides = said[next]?.span === span / 3 && saidOf(said[next++])
       // slice copies: a chunk that is kept must not keep everybody's tokens.
-      const piece = { text: text.slice(unit, unitEnd), tokens: tokens.slice(token, tokenEnd), ...besides }
-      this.#sinks.get(spans[span])?.push(piece)
+      const asked = odds?.take(spans[span + 1])
+      const piece = { text: text.slice(unit, unitEnd), tokens: tokens.slice(token, tokenEnd) }
+      this.#sinks.get(spans[span])?.push({ ...piece, ...(asked && { logprobs: asked }), ...besides })
       token = tokenEnd
       unit = unitEnd
     }
@@ -159,11 +167,13 @@ export class Reader {
   }
 }
 
+const NOTHING = new Uint32Array()
 const NO_END = { code: 'BackendError', message: 'the answer ended with neither a result nor an error' }
 
 function resultOf(native: NativeResult): GenerateResult {
   const { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens } = native
   const { queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
+  const logprobs = native.logprobs && new Logprobs(native.logprobs).take(native.tokens.length)
   // A rate is what the device did for this call: what was there already has none.
   const numDecoded = outputTokens - cachedOutputTokens - 1
   const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
@@ -171,6 +181,7 @@ function resultOf(native: NativeResult): GenerateResult {
     text: native.text,
     ...spokenOf(native),
     tokens: native.tokens,
+    ...(logprobs && { logprobs }),
     finishReason: native.finishReason as GenerateResult['finishReason'],
     usage: { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens },
     timings: { queueMs, prefillMs, ttftMs, decodeMs, totalMs, tokensPerSecond },

@@ -51,6 +51,14 @@ export interface NativeCallDelta {
   isWithdrawn: boolean
 }
 
+/** Log-probabilities of pieces of answers, packed: for each token its own, then those of the most probable ones. */
+export interface NativeLogprobs {
+  /** How many each token of a piece has; 0 where its reader did not ask. */
+  perToken: Uint32Array
+  tokens: Uint32Array
+  values: Float32Array
+}
+
 export interface NativeResult {
   text: string
   reasoning?: string
@@ -58,6 +66,8 @@ export interface NativeResult {
   calls?: { id: string; name: string; arguments: string }[]
   warnings?: string[]
   tokens: Uint32Array
+  /** There where they were asked for. */
+  logprobs?: NativeLogprobs
   finishReason: string
   inputTokens: number
   cachedInputTokens: number
@@ -82,6 +92,13 @@ export interface Drained {
   text: string
   said: NativeSaid[]
   ended: NativeEnd[]
+  /**
+   * Quadruples: reader, tokens of its prompt that were read, all of them, and those that were there. Before anything else of
+   * that reader; there where somebody asked.
+   */
+  progress?: Uint32Array
+  /** Those of all spans, in their order; there where somebody asked. */
+  logprobs?: NativeLogprobs
 }
 
 /** Counters and gauges; what they mean is in index.d.ts. */

@@ -77,6 +77,15 @@ pub enum Unable {
     TooComplex,
 }
 
+impl fmt::Display for Unable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DeadEnd => "no token that may be drawn continues the answer",
+            Self::TooComplex => "what may come next takes too much to find out",
+        })
+    }
+}
+
 /// What a guide says of an answer that does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::guide::Guide;
 
 /// A request as its caller names it, or as the engine named it for a caller who did not.
@@ -81,6 +83,18 @@ impl SamplingParams {
     }
 }
 
+/// The most tokens of which a request may ask the log-probabilities, beside the one that was chosen.
+pub const MAX_LOGPROBS: u8 = 20;
+
+/// How probable a token was to the model, before anything was changed about that.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// Which.
+    pub token: TokenId,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+}
+
 /// When a generation ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StopRules {
@@ -90,8 +104,10 @@ pub struct StopRules {
     pub end_tokens: Arc<[TokenId]>,
     /// None of them is drawn before the answer has this many tokens.
     pub min_tokens: usize,
-    /// Any of these texts ends the answer; neither it nor anything after it is delivered.
+    /// Any of these texts ends the answer; nothing after it is delivered.
     pub stop_sequences: Vec<String>,
+    /// Whether the one that ended it is delivered.
+    pub include_stop: bool,
 }
 
 /// Which of a model's special tokens are text to whoever reads the answer. Others have none.
@@ -124,6 +140,8 @@ pub struct Request {
     pub sampling: SamplingParams,
     /// Added to the logits of these tokens, each named once.
     pub logit_bias: Arc<[(TokenId, f32)]>,
+    /// With each token its log-probability is told, and those of so many of the most probable ones; nothing where absent.
+    pub logprobs: Option<u8>,
     /// When it ends.
     pub stop: StopRules,
     /// What of its markup is in the answer.
@@ -146,7 +164,8 @@ impl Request {
             prompt: prompt.into(),
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
-            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences },
+            logprobs: None,
+            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false },
             markup: Markup::default(),
             guide: None,
             deadline: None,
@@ -218,6 +237,17 @@ impl Served {
             Self::Cached => "cached",
         }
     }
+}
+
+/// How far a prompt has been read, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Those whose KV is there.
+    pub processed: usize,
+    /// All of the prompt.
+    pub total: usize,
+    /// Those that did not have to be read for this request.
+    pub cached: usize,
 }
 
 /// Tokens in and out.

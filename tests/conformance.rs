@@ -13,5 +13,6 @@ mod conformance {
     mod bad_plans;
     mod deterministic;
     mod guided;
+    mod logprobs;
     mod sampling;
 }

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::read_file;
-use crate::request::{FinishReason, RequestId, TokenId};
+use crate::request::{FinishReason, RequestId};
 
 use super::key::{Fingerprint, Key};
-use super::log::{AnswerLog, Finished, Stamps};
+use super::log::{AnswerLog, Finished, Parts, Stamps};
 use super::store::Entry;
 
 /// The last byte is the version of the format.
-const MARK: &[u8; 8] = b"mlxansw\x01";
+const MARK: &[u8; 8] = b"mlxansw\x02";
 const CHECKSUM_BYTES: usize = blake3::OUT_LEN;
 /// Far more than the largest prompt cache that fits a machine.
 const MAX_FILE_BYTES: u64 = 64 << 30;
@@ -35,9 +35,7 @@ struct Record {
     is_cut_by_length: bool,
     num_input_tokens: usize,
     seed: u64,
-    tokens: Vec<TokenId>,
-    text: String,
-    text_ends: Vec<usize>,
+    parts: Parts,
 }
 
 /// What a file held.
@@ -117,7 +115,6 @@ fn decode(bytes: &[u8]) -> Option<Vec<(Key, Entry)>> {
 impl Record {
     fn of(key: &Key, entry: &Entry, ended_at: Duration) -> Option<Self> {
         let finished = entry.log.end()?.ok()?;
-        let (tokens, text, text_ends) = entry.log.parts();
         Some(Self {
             key: key.0,
             model: entry.model.0,
@@ -126,9 +123,7 @@ impl Record {
             is_cut_by_length: finished.finish_reason == FinishReason::Length,
             num_input_tokens: finished.num_input_tokens,
             seed: finished.seed,
-            tokens,
-            text,
-            text_ends,
+            parts: entry.log.parts(),
         })
     }
 
@@ -145,7 +140,7 @@ impl Record {
         let stamps = Stamps::default();
         let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
         let origin = RequestId(self.origin.into());
-        let log = AnswerLog::restore(origin, (self.tokens, self.text, self.text_ends), finished)?;
+        let log = AnswerLog::restore(origin, self.parts, finished)?;
         Some((Key(self.key), Entry::new(Arc::new(log), Fingerprint(self.model), true, ended_at)))
     }
 }

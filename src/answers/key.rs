@@ -76,7 +76,8 @@ impl Claim {
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
-    let Request { prompt, sampling, logit_bias, stop, markup, guide, deadline: _, priority: _, tenant: _ } = request;
+    let Request { prompt, sampling, logit_bias, logprobs, stop, markup, guide, deadline: _, priority: _, tenant: _ } =
+        request;
     // Whether to share is not part of what is shared.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
@@ -85,6 +86,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encoder.tokens(prompt);
     encode_sampling(&mut encoder, *sampling, is_seeded.then_some(sampling.seed).ok_or(*choice));
     encode_bias(&mut encoder, logit_bias);
+    encoder.optional(*logprobs, |encoder, count| encoder.number(count.into()));
     encode_stop(&mut encoder, stop);
     let Markup { calls, reasoning } = *markup;
     encoder.number(calls.into());
@@ -136,7 +138,7 @@ fn encode_bias(encoder: &mut Encoder, bias: &[(TokenId, f32)]) {
 }
 
 fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
-    let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences } = stop;
+    let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = stop;
     let mut end_tokens = end_tokens.to_vec();
     end_tokens.sort_unstable();
     end_tokens.dedup();
@@ -147,6 +149,8 @@ fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
     for sequence in stop_sequences {
         encoder.bytes(sequence.as_bytes());
     }
+    // Without any, there is none to include.
+    encoder.number((*include_stop && !stop_sequences.is_empty()).into());
 }
 
 /// Writes values so that no two lists of values look alike: numbers have eight bytes, everything else its length first.

@@ -1,11 +1,13 @@
-//! The log of one answer: append-only tokens and text, and how the generation ended. Bounded by the request's
+//! The log of one answer: append-only tokens and text, log-probabilities where they were asked for, and how the generation ended. Bounded by the request's
 //! `max_tokens`. Knows no readers: what a reader is told of the end is made in `readers`.
 
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
-use crate::request::{FinishReason, RequestId, TokenId};
+use crate::request::{FinishReason, RequestId, TokenId, TokenLogprob};
 
 use super::sync::{Mutex, MutexGuard};
 
@@ -45,6 +47,8 @@ pub type Close = Result<Finished, Error>;
 pub struct AnswerLog {
     /// The request it was computed for.
     origin: RequestId,
+    /// The most probable tokens that are told with each one; nothing of that where absent.
+    num_logprobs: Option<u8>,
     state: Mutex<State>,
 }
 
@@ -54,11 +58,29 @@ struct State {
     text: String,
     /// For each token, where the text that came with it ends.
     text_ends: Vec<usize>,
+    /// For each token as many as the log has room for: the token itself, then the most probable ones.
+    logprobs: Vec<TokenLogprob>,
     end: Option<Close>,
 }
 
+/// The log-probabilities of some tokens of an answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Logprobs {
+    /// For each token so many: its own, then those of the most probable ones. 0 where none were asked for.
+    pub per_token: usize,
+    /// Those of all tokens in a row.
+    pub values: Vec<TokenLogprob>,
+}
+
 /// What an answer says, in pieces.
-pub(super) type Parts = (Vec<TokenId>, String, Vec<usize>);
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Parts {
+    tokens: Vec<TokenId>,
+    text: String,
+    text_ends: Vec<usize>,
+    num_logprobs: Option<u8>,
+    logprobs: Vec<TokenLogprob>,
+}
 
 /// How far a reader has read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,7 +92,13 @@ pub(super) struct Cursor {
 impl AnswerLog {
     /// The log of an answer that is computed for this request.
     pub fn new(origin: RequestId) -> Self {
-        Self { origin, state: Mutex::default() }
+        Self { origin, num_logprobs: None, state: Mutex::default() }
+    }
+
+    /// The same with log-probabilities: with each token come its own and those of so many of the most probable ones.
+    #[must_use]
+    pub fn with_logprobs(self, num_logprobs: Option<u8>) -> Self {
+        Self { num_logprobs, ..self }
     }
 
     /// The request it was computed for.
@@ -78,10 +106,13 @@ impl AnswerLog {
         &self.origin
     }
 
-    /// Appends what a step brought. Text may lag behind tokens: it ends at character borders.
-    pub fn append(&self, token: TokenId, text: &str) {
+    /// Appends what a step brought. Text may lag behind tokens: it ends at character borders. Log-probabilities are the
+    /// token's own and then those of the most probable ones, as many as the log was made for.
+    pub fn append(&self, token: TokenId, text: &str, logprobs: &[TokenLogprob]) {
+        debug_assert_eq!(logprobs.len(), self.logprobs_per_token(), "each token has as many");
         let mut state = self.lock();
         state.text.push_str(text);
+        state.logprobs.extend_from_slice(logprobs);
         state.tokens.push(token);
         let end = state.text.len();
         state.text_ends.push(end);
@@ -100,23 +131,24 @@ impl AnswerLog {
     #[must_use]
     pub fn cut(&self, end: Close) -> Self {
         let state = State { end: Some(end), ..self.lock().clone() };
-        Self { origin: self.origin.clone(), state: Mutex::new(state) }
+        Self { origin: self.origin.clone(), num_logprobs: self.num_logprobs, state: Mutex::new(state) }
     }
 
     /// An answer that was given before, from what [`parts`](Self::parts) gave; nothing where they do not fit each other.
     pub(super) fn restore(origin: RequestId, parts: Parts, finished: Finished) -> Option<Self> {
-        let (tokens, text, text_ends) = parts;
+        let Parts { tokens, text, text_ends, num_logprobs, logprobs } = parts;
         let fits = text_ends.len() == tokens.len()
             && text_ends.is_sorted()
-            && text_ends.iter().all(|&end| text.is_char_boundary(end));
-        let state = State { tokens, text, text_ends, end: Some(Ok(finished)) };
-        fits.then(|| Self { origin, state: Mutex::new(state) })
+            && text_ends.iter().all(|&end| text.is_char_boundary(end))
+            && logprobs.len() == tokens.len() * per_token(num_logprobs);
+        let state = State { tokens, text, text_ends, logprobs, end: Some(Ok(finished)) };
+        fits.then(|| Self { origin, num_logprobs, state: Mutex::new(state) })
     }
 
-    /// Tokens, text, and for each token where the text that came with it ends.
+    /// Everything it says.
     pub(super) fn parts(&self) -> Parts {
-        let State { tokens, text, text_ends, end: _ } = self.lock().clone();
-        (tokens, text, text_ends)
+        let State { tokens, text, text_ends, logprobs, end: _ } = self.lock().clone();
+        Parts { tokens, text, text_ends, num_logprobs: self.num_logprobs, logprobs }
     }
 
     /// How it ended, if it has.
@@ -144,22 +176,35 @@ impl AnswerLog {
         self.lock().tokens.clone()
     }
 
+    /// All log-probabilities so far.
+    pub fn logprobs(&self) -> Logprobs {
+        Logprobs { per_token: self.logprobs_per_token(), values: self.lock().logprobs.clone() }
+    }
+
     /// Bytes it keeps allocated; nothing is in reserve afterwards.
     pub(super) fn shrink(&self) -> usize {
         let mut state = self.lock();
         state.tokens.shrink_to_fit();
         state.text.shrink_to_fit();
         state.text_ends.shrink_to_fit();
+        state.logprobs.shrink_to_fit();
         size_of::<Self>()
             + self.origin.0.len()
             + state.text.capacity()
             + state.tokens.capacity() * size_of::<TokenId>()
             + state.text_ends.capacity() * size_of::<usize>()
+            + state.logprobs.capacity() * size_of::<TokenLogprob>()
     }
 
-    /// Appends what is behind the cursor to the two buffers and moves the cursor, by at most that many tokens. Says
-    /// whether there was anything.
-    pub(super) fn read(&self, cursor: &mut Cursor, most: usize, tokens: &mut Vec<TokenId>, text: &mut String) -> bool {
+    /// Appends what is behind the cursor to the two buffers and moves the cursor, by at most that many tokens. Gives
+    /// their log-probabilities; nothing at all where nothing was behind the cursor.
+    pub(super) fn read(
+        &self,
+        cursor: &mut Cursor,
+        most: usize,
+        tokens: &mut Vec<TokenId>,
+        text: &mut String,
+    ) -> Option<Logprobs> {
         let state = self.lock();
         let before = *cursor;
         cursor.tokens = state.tokens.len().min(before.tokens.saturating_add(most));
@@ -168,11 +213,23 @@ impl AnswerLog {
         cursor.text = if is_whole { state.text.len() } else { state.text_ends[cursor.tokens - 1] };
         tokens.extend_from_slice(&state.tokens[before.tokens..cursor.tokens]);
         text.push_str(&state.text[before.text..cursor.text]);
-        (before.tokens, before.text) != (cursor.tokens, cursor.text)
+        let per_token = self.logprobs_per_token();
+        let values = &state.logprobs[before.tokens * per_token..cursor.tokens * per_token];
+        let has_moved = (before.tokens, before.text) != (cursor.tokens, cursor.text);
+        has_moved.then(|| Logprobs { per_token, values: values.to_vec() })
+    }
+
+    fn logprobs_per_token(&self) -> usize {
+        per_token(self.num_logprobs)
     }
 
     /// Nothing that holds this lock can panic half-way, so a poisoned one is still sound.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Log-probabilities that come with a token: its own is one of them.
+fn per_token(num_logprobs: Option<u8>) -> usize {
+    num_logprobs.map_or(0, |count| 1 + usize::from(count))
 }

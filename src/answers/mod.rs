@@ -33,6 +33,6 @@ mod sync {
 pub use crate::config::{Cache as Settings, Coalescing, Dedup, PromptCache};
 pub use kept::{Answers, Counts, Found, LayerCounts, Way};
 pub use key::{Claim, Fingerprint, Key, Terms};
-pub use log::{AnswerLog, Close, Finished, Stamps};
+pub use log::{AnswerLog, Close, Finished, Logprobs, Stamps};
 pub use readers::{Backlog, Delivery, End, ReaderId, Readers, Wake};
 pub use saving::Saving;

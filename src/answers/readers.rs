@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::request::{Served, Summary, TokenId};
+use crate::request::{Progress, Served, Summary, TokenId};
 
-use super::log::{AnswerLog, Cursor};
+use super::log::{AnswerLog, Cursor, Logprobs};
 use super::summary::{Sharer, summarize};
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 
@@ -35,8 +35,19 @@ pub struct Delivery {
     pub num_tokens: usize,
     /// Bytes of text appended.
     pub num_bytes: usize,
+    /// Log-probabilities of these tokens.
+    pub logprobs: Logprobs,
+    /// How far the prompt of the answer has been read, where that is new and the reader wants to know. Comes before tokens.
+    pub progress: Option<Progress>,
     /// Set once, when the answer has ended and all of it was delivered; the reader is gone then.
     pub end: Option<(End, Arc<AnswerLog>)>,
+}
+
+impl Delivery {
+    /// Nothing, for a reader.
+    fn of(reader: ReaderId) -> Self {
+        Self { reader, num_tokens: 0, num_bytes: 0, logprobs: Logprobs::default(), progress: None, end: None }
+    }
 }
 
 /// How far the readers of an answer are behind.
@@ -48,6 +59,17 @@ pub enum Backlog {
     Exceeded,
 }
 
+/// What a reader is to be told of how far its prompt has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It does not want to know.
+    Unwanted,
+    /// Nothing it was not told.
+    Nothing,
+    /// This.
+    Of(Progress),
+}
+
 #[derive(Debug)]
 struct Reader {
     log: Arc<AnswerLog>,
@@ -55,6 +77,7 @@ struct Reader {
     cursor: Cursor,
     /// Whether it wants text as it comes; else only the end.
     streams: bool,
+    progress: News,
     /// Tokens its consumer took.
     num_consumed: usize,
     /// Whether the engine was told that this reader is behind.
@@ -94,6 +117,7 @@ impl Readers {
             log,
             cursor: Cursor::default(),
             streams: false,
+            progress: News::Unwanted,
             num_consumed: 0,
             is_behind: false,
             is_marked: false,
@@ -111,6 +135,26 @@ impl Readers {
         if self.lock().readers.get_mut(&id).is_some_and(has_begun) {
             self.mark([id]);
             self.wake();
+        }
+    }
+
+    /// From now on a reader is told how far its prompt has been read.
+    pub fn want_progress(&self, id: ReaderId) {
+        if let Some(reader) = self.lock().readers.get_mut(&id) {
+            reader.progress = News::Nothing;
+        }
+    }
+
+    /// Whether it is.
+    pub fn wants_progress(&self, id: ReaderId) -> bool {
+        self.lock().readers.get(&id).is_some_and(|reader| reader.progress != News::Unwanted)
+    }
+
+    /// Notes how far a reader's prompt has been read, if it wants to know. It is told with the next drain after it was
+    /// marked; of several, the last.
+    pub fn progress(&self, id: ReaderId, progress: Progress) {
+        if let Some(reader) = self.lock().readers.get_mut(&id).filter(|reader| reader.progress != News::Unwanted) {
+            reader.progress = News::Of(progress);
         }
     }
 
@@ -237,7 +281,8 @@ impl Registry {
 
     fn mark(&mut self, id: ReaderId) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
-        if !reader.is_marked && (reader.streams || reader.log.has_ended()) {
+        let has_news = matches!(reader.progress, News::Of(_));
+        if !reader.is_marked && (reader.streams || has_news || reader.log.has_ended()) {
             reader.is_marked = true;
             self.marked.push(id);
         }
@@ -246,21 +291,26 @@ impl Registry {
     fn deliver(&mut self, id: ReaderId, tokens: &mut Vec<TokenId>, text: &mut String, out: &mut Vec<Delivery>) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         reader.is_marked = false;
+        if let News::Of(progress) = reader.progress {
+            reader.progress = News::Nothing;
+            out.push(Delivery { progress: Some(progress), ..Delivery::of(id) });
+        }
         // The end is read first: an answer that ends in between is delivered whole by the mark that its end causes.
         let end = reader.log.end();
         loop {
             let (tokens_before, bytes_before) = (tokens.len(), text.len());
-            if !reader.streams || !reader.log.read(&mut reader.cursor, PIECE_TOKENS, tokens, text) {
+            if !reader.streams {
                 break;
             }
+            let Some(logprobs) = reader.log.read(&mut reader.cursor, PIECE_TOKENS, tokens, text) else { break };
             let (num_tokens, num_bytes) = (tokens.len() - tokens_before, text.len() - bytes_before);
-            out.push(Delivery { reader: id, num_tokens, num_bytes, end: None });
+            out.push(Delivery { num_tokens, num_bytes, logprobs, ..Delivery::of(id) });
         }
         if let Some(end) = end
             && let Some(reader) = self.readers.remove(&id)
         {
             let end = end.map(|finished| summarize(&finished, &reader.log, reader.sharer));
-            out.push(Delivery { reader: id, num_tokens: 0, num_bytes: 0, end: Some((end, reader.log)) });
+            out.push(Delivery { end: Some((end, reader.log)), ..Delivery::of(id) });
         }
     }
 }

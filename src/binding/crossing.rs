@@ -5,13 +5,13 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::{JsObjectValue, Object, Uint32ArraySlice};
+use napi::bindgen_prelude::{Float32ArraySlice, JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
-use crate::answers::AnswerLog;
+use crate::answers::{AnswerLog, Logprobs, ReaderId};
 use crate::engine::{Heard, ModelInfo};
 use crate::error::Error;
-use crate::request::{RequestId, Summary};
+use crate::request::{Progress, RequestId, Summary};
 use crate::text::{Call, CallDelta, Said, Spoken};
 
 /// Causes deeper than this are left out.
@@ -168,13 +168,14 @@ impl From<&Call> for NativeCall {
 pub(super) fn pack<'env>(env: &'env Env, heard: &[Heard], text: &str) -> napi::Result<Packed<'env>> {
     let mut packed = Packed { spans: Vec::with_capacity(heard.len() * 3), said: Vec::new(), ended: Vec::new() };
     let mut offset = 0;
-    for Heard { delivery, said, spoken } in heard {
+    for heard in heard {
+        let Heard { delivery, said, spoken } = heard;
         let piece = &text[offset..offset + delivery.num_bytes];
         offset += delivery.num_bytes;
         if !said.is_plain() {
             packed.said.push(NativeSaid::new(packed.spans.len() / 3, said));
         }
-        if delivery.num_tokens > 0 || !piece.is_empty() || !said.is_plain() {
+        if is_span(heard) {
             packed.spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
         }
         if let Some((end, log)) = &delivery.end {
@@ -192,6 +193,45 @@ pub(super) fn pack<'env>(env: &'env Env, heard: &[Heard], text: &str) -> napi::R
     Ok(packed)
 }
 
+/// Quadruples of reader, tokens of its prompt that were read, all of them, and those that were there; nothing where there
+/// is nothing to tell.
+pub(super) fn pack_progress(heard: &[Heard]) -> Option<Vec<u32>> {
+    let told = heard.iter().filter_map(|Heard { delivery, .. }| Some((delivery.reader, delivery.progress?)));
+    let quadruple = |(reader, Progress { processed, total, cached }): (ReaderId, Progress)| {
+        [reader.0, to_u32(processed), to_u32(total), to_u32(cached)]
+    };
+    let all: Vec<u32> = told.flat_map(quadruple).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// The log-probabilities of the spans of a drain, in their order; nothing where nobody asked.
+pub(super) fn pack_spans_logprobs<'env>(env: &'env Env, heard: &[Heard]) -> napi::Result<Option<Object<'env>>> {
+    if heard.iter().all(|heard| heard.delivery.logprobs.per_token == 0) {
+        return Ok(None);
+    }
+    let spans = heard.iter().filter(|heard| is_span(heard));
+    pack_logprobs(env, spans.map(|heard| &heard.delivery.logprobs)).map(Some)
+}
+
+fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logprobs>) -> napi::Result<Object<'env>> {
+    let (mut per_token, mut tokens, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for span in spans {
+        per_token.push(to_u32(span.per_token));
+        tokens.extend(span.values.iter().map(|it| it.token));
+        values.extend(span.values.iter().map(|it| it.logprob));
+    }
+    let mut object = Object::new(env)?;
+    object.set_named_property("perToken", Uint32ArraySlice::copy_from(env, per_token)?)?;
+    object.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
+    object.set_named_property("values", Float32ArraySlice::copy_from(env, values)?)?;
+    Ok(object)
+}
+
+/// Whether something came; else the delivery is an end alone.
+fn is_span(Heard { delivery, said, .. }: &Heard) -> bool {
+    delivery.num_tokens > 0 || delivery.num_bytes > 0 || !said.is_plain()
+}
+
 fn pack_result<'env>(
     env: &'env Env,
     summary: &Summary,
@@ -204,6 +244,10 @@ fn pack_result<'env>(
         None => result.set_named_property("text", log.text())?,
     }
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
+    let logprobs = log.logprobs();
+    if logprobs.per_token > 0 {
+        result.set_named_property("logprobs", pack_logprobs(env, [&logprobs].into_iter())?)?;
+    }
     result.set_named_property("finishReason", summary.finish_reason.as_str())?;
     result.set_named_property("served", summary.served.as_str())?;
     result.set_named_property("id", &*summary.id.0)?;

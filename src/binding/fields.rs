@@ -88,6 +88,15 @@ impl<'env> Fields<'env> {
         whole(number).ok_or_else(not_whole).map(Some)
     }
 
+    /// A function, which is not called here.
+    pub(super) fn function(&mut self, name: &'static str) -> Read<Option<Unknown<'env>>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        match value.get_type()? {
+            ValueType::Function => Ok(Some(value)),
+            _ => Err(self.wrong(name, &format!("must be a function, not {}", kind(&value)?))),
+        }
+    }
+
     /// On or off.
     pub(super) fn switch(&mut self, name: &'static str) -> Read<Option<bool>> {
         let Some(value) = self.value(name)? else { return Ok(None) };

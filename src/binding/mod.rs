@@ -199,6 +199,12 @@ impl NativeEngine {
         drained.set_named_property("text", text)?;
         drained.set_named_property("said", said)?;
         drained.set_named_property("ended", ended)?;
+        if let Some(progress) = crossing::pack_progress(&heard) {
+            drained.set_named_property("progress", Uint32ArraySlice::copy_from(env, progress)?)?;
+        }
+        if let Some(logprobs) = crossing::pack_spans_logprobs(env, &heard)? {
+            drained.set_named_property("logprobs", logprobs)?;
+        }
         Ok(drained)
     }
 

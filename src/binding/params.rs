@@ -9,7 +9,7 @@ use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
 use crate::engine::{Draft, single};
 use crate::error::Code;
-use crate::request::{Priority, Sharing};
+use crate::request::{MAX_LOGPROBS, Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
@@ -31,7 +31,7 @@ const MAX_NAME_BYTES: usize = 256;
 
 /// Reads the two objects a caller gave.
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
-    let Options { deadline, priority, tenant, id } = read_options(options)?;
+    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?;
     let prompt = prompt::read(&mut fields)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
@@ -44,6 +44,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let presence_penalty = fields.number("presencePenalty", -2.0..=2.0)?;
     let frequency_penalty = fields.number("frequencyPenalty", -2.0..=2.0)?;
     let logit_bias = fields.value("logitBias")?.map_or(Ok(Vec::new()), read_logit_bias)?;
+    let logprobs = fields.integer("logprobs", 0..=u64::from(MAX_LOGPROBS))?;
     let stop_tokens =
         fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), |ids| prompt::read_tokens("stopTokenIds", ids))?;
     let ignore_eos = fields.switch("ignoreEos")?.unwrap_or(false);
@@ -51,6 +52,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
     let num_choices = fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1);
     let stop_sequences = fields.strings("stopSequences")?.unwrap_or_default();
+    let include_stop = fields.switch("includeStop")?.unwrap_or(false);
     let structured = fields.value("structured")?.map(structured::read).transpose()?;
     let sharing = read_sharing(&mut fields)?;
     let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
@@ -74,12 +76,14 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         presence_penalty: presence_penalty.map(single),
         frequency_penalty: frequency_penalty.map(single),
         logit_bias,
+        logprobs: logprobs.map(|count| u8::try_from(count).unwrap_or(MAX_LOGPROBS)),
         stop_tokens,
         ignore_eos,
         min_tokens: usize::try_from(min_tokens).unwrap_or(usize::MAX),
         seed,
         num_choices: usize::try_from(num_choices).unwrap_or(1),
         stop_sequences,
+        include_stop,
         structured,
         deadline,
         priority,
@@ -87,6 +91,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
         sharing,
         cache_salt,
         id,
+        wants_progress,
     })
 }
 
@@ -124,6 +129,7 @@ struct Options {
     priority: Priority,
     tenant: Option<Arc<str>>,
     id: Option<String>,
+    wants_progress: bool,
 }
 
 fn read_options(options: Unknown<'_>) -> Read<Options> {
@@ -137,10 +143,12 @@ fn read_options(options: Unknown<'_>) -> Read<Options> {
     };
     let tenant = read_name(&mut fields, "tenant")?.map(Arc::from);
     let id = read_name(&mut fields, "id")?;
+    // Called by lib/, which has read it as well; here it is known whether there is one.
+    let wants_progress = fields.function("onProgress")?.is_some();
     fields.finish()?;
     // A deadline too far away to be represented never comes.
     let deadline = timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3)));
-    Ok(Options { deadline, priority, tenant, id })
+    Ok(Options { deadline, priority, tenant, id, wants_progress })
 }
 
 fn read_sharing(fields: &mut Fields<'_>) -> Read<Sharing> {

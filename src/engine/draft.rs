@@ -62,6 +62,8 @@ pub struct Draft {
     pub frequency_penalty: Option<f32>,
     /// Added to the logits of tokens, each named once.
     pub logit_bias: Vec<(TokenId, f32)>,
+    /// With each token its log-probability is told, and those of so many of the most probable ones.
+    pub logprobs: Option<u8>,
     /// Tokens that end the answer, besides the model's own.
     pub stop_tokens: Vec<TokenId>,
     /// The model's own do not end it.
@@ -74,6 +76,8 @@ pub struct Draft {
     pub num_choices: usize,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
+    /// Whether the one that ended it is part of it.
+    pub include_stop: bool,
     /// What the answer must be.
     pub structured: Option<Structured>,
     /// When the caller loses interest.
@@ -88,6 +92,8 @@ pub struct Draft {
     pub cache_salt: Option<Arc<str>>,
     /// What the caller calls it.
     pub id: Option<String>,
+    /// Whether it is to be told how far its prompt has been read.
+    pub wants_progress: bool,
 }
 
 /// A request that is ready to run, and what it may share.
@@ -130,6 +136,11 @@ impl ModelRules {
         Self { text, fingerprint, context_length, vocab_size, end_tokens, kv, coming, defaults }
     }
 
+    /// So many of the most probable tokens, or all there are.
+    pub(super) fn num_logprobs(&self, asked: u8) -> u8 {
+        asked.min(u8::try_from(self.vocab_size).unwrap_or(u8::MAX))
+    }
+
     /// Turns a draft into a request for each answer that is wanted, or says what is wrong with it.
     pub(super) fn apply(&self, draft: Draft) -> Result<Vec<Prepared>> {
         let (prompt, speech) = self.read(&draft.prompt)?;
@@ -146,13 +157,15 @@ impl ModelRules {
             end_tokens: self.end_tokens(&draft)?,
             min_tokens: min_tokens(&draft, max_tokens)?,
             stop_sequences: draft.stop_sequences,
+            include_stop: draft.include_stop,
         };
-        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, .. } = draft;
+        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, .. } = draft;
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
         let (prompt, markup) = (prompt.into(), self.text.markup(speech.as_ref()));
-        let request = Request { prompt, sampling, logit_bias, stop, markup, guide, deadline, priority, tenant };
+        let request =
+            Request { prompt, sampling, logit_bias, logprobs, stop, markup, guide, deadline, priority, tenant };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();

@@ -10,13 +10,14 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::executor::Executor;
 use crate::guide::{Unable, Verdict};
-use crate::request::{FinishReason, SequenceId};
+use crate::request::{FinishReason, SequenceId, StopRules, TokenLogprob};
 use crate::scheduler::plan::{Feed, Plan, StepOutput};
 use crate::scheduler::{self, Decision, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
 
 use super::command::{Reply, Submission};
 use super::pace::Pace;
+use super::progress::Watch;
 use super::row::Row;
 use super::rows::{Left, Rows};
 use super::stats::{Account, Stats};
@@ -67,6 +68,7 @@ pub(super) struct Lane {
     pace: Pace,
     /// Readers whose answers grew or ended since the last delivery.
     pub(super) marked: Vec<ReaderId>,
+    pub(super) watched: Vec<Watch>,
     last_end: Option<Instant>,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
@@ -85,6 +87,7 @@ impl Lane {
             around,
             pace: Pace::default(),
             marked: Vec::new(),
+            watched: Vec::new(),
             last_end: None,
             unloading: Vec::new(),
             plan: Plan::default(),
@@ -96,8 +99,11 @@ impl Lane {
     pub(super) fn add(&mut self, submission: Submission) {
         let Some(submission) = self.share(submission) else { return };
         let (id, request) = (submission.sequence, submission.request.clone());
-        let text = self.model.text.stream(&request.stop.stop_sequences, request.markup);
+        let StopRules { stop_sequences, include_stop, .. } = &request.stop;
+        let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
+        let reader = submission.reader;
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
+        self.watch(id, reader);
         self.scheduler.add(id, request, self.around.clock.now());
     }
 
@@ -242,6 +248,7 @@ impl Lane {
         let submitted = self.model.executor.submit(plan);
         self.pace.submitted(before, self.around.clock.now());
         submitted?;
+        self.watched.iter_mut().for_each(|watch| watch.planned(plan));
         if !plan.rows.is_empty() {
             let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
             self.around.stats.step(plan.rows.len(), plan.num_tokens() - num_decoded);
@@ -252,21 +259,21 @@ impl Lane {
     fn account(&mut self, output: &StepOutput, took: std::time::Duration, now: Instant) {
         let mut drawn = std::mem::take(&mut self.drawn);
         self.scheduler.commit(output, took, &mut drawn);
+        self.tell_progress(output.step, &drawn, now);
         for drawn in drawn.drain(..) {
-            self.take(drawn, now);
+            let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
+            self.take(drawn, logprobs, now);
         }
         self.drawn = drawn;
     }
 
-    fn take(&mut self, drawn: Drawn, now: Instant) {
+    fn take(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) {
         let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
         if let Some(Verdict::Failed(unable)) = drawn.verdict {
             self.scheduler.remove(drawn.sequence);
             return self.fail(drawn.sequence, guidance_error(unable));
         }
-        // The token with which an answer is complete is part of it; one that only ends it is not.
-        let is_end = drawn.finish == Some(FinishReason::Stop) && drawn.verdict != Some(Verdict::Complete);
-        let state = row.push(drawn.token, is_end, now);
+        let state = row.push(drawn, logprobs, now);
         self.around.stats.token();
         if state == StreamState::Stopped {
             self.scheduler.end(drawn.sequence);
@@ -378,9 +385,6 @@ fn expiry_error(why: Expiry) -> Error {
 }
 
 fn guidance_error(unable: Unable) -> Error {
-    let message = match unable {
-        Unable::DeadEnd => "no token that may be drawn continues the answer as `structured` demands",
-        Unable::TooComplex => "what `structured` allows next takes too long to find out",
-    };
-    Error::new(Code::GuidanceError, message).with_param("structured")
+    Error::new(Code::GuidanceError, format!("`structured` cannot be followed any further: {unable}"))
+        .with_param("structured")
 }

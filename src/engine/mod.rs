@@ -10,6 +10,7 @@ mod listeners;
 mod loading;
 mod pace;
 mod permit;
+mod progress;
 mod requests;
 mod row;
 mod rows;
@@ -126,12 +127,17 @@ impl Engine {
     ///
     /// # Errors
     /// `EngineClosed`, `ModelNotLoaded`, and `Overloaded` with a time after which trying again has a chance.
-    pub fn submit(self: &Arc<Self>, model: ModelKey, draft: Draft) -> Result<Vec<ReaderId>> {
+    pub fn submit(self: &Arc<Self>, model: ModelKey, mut draft: Draft) -> Result<Vec<ReaderId>> {
         self.check_open()?;
         let rules = self.rules(model)?;
+        draft.logprobs = draft.logprobs.map(|count| rules.num_logprobs(count));
         let permits = self.take_permits(draft.num_choices)?;
-        let tickets = self.tickets(model, &rules, draft.id.as_deref(), permits);
+        let tickets = self.tickets(model, &rules, &draft, permits);
         let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
+        // The prompt is one, and the first of them reads it.
+        if let Some(first) = readers.first().filter(|_| draft.wants_progress) {
+            self.around.readers.want_progress(*first);
+        }
         let engine = Arc::clone(self);
         let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_all_on(tickets, prepared));
         if let Err(error) = queued {
@@ -154,12 +160,12 @@ impl Engine {
         permits.ok_or_else(|| self.overloaded(count))
     }
 
-    fn tickets(&self, model: ModelKey, rules: &ModelRules, id: Option<&str>, permits: Vec<Permit>) -> Vec<Ticket> {
+    fn tickets(&self, model: ModelKey, rules: &ModelRules, draft: &Draft, permits: Vec<Permit>) -> Vec<Ticket> {
         let first = self.next_sequence.fetch_add(permits.len() as u64, Ordering::Relaxed);
-        let name = id.map_or_else(|| format!("{}-{first}", self.name), str::to_owned);
+        let name = draft.id.clone().unwrap_or_else(|| format!("{}-{first}", self.name));
         let ticket = |(choice, permit): (u64, Permit)| {
             let id = if choice == 0 { name.clone() } else { format!("{name}#{choice}") };
-            let log = Arc::new(AnswerLog::new(RequestId(id.into())));
+            let log = Arc::new(AnswerLog::new(RequestId(id.into())).with_logprobs(draft.logprobs));
             let reader = self.around.readers.add(Arc::clone(&log), self.around.clock.now());
             self.requests.add(reader);
             self.around.stats.accepted();

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Readers, Stamps};
 use crate::error::Error;
-use crate::request::{FinishReason, TokenId};
-use crate::scheduler::Wish;
+use crate::guide::Verdict;
+use crate::request::{FinishReason, Progress, TokenLogprob};
 use crate::scheduler::plan::Prefix;
+use crate::scheduler::{Drawn, Wish};
 use crate::text::{StreamState, TextStream};
 
 use super::command::Submission;
@@ -70,15 +71,33 @@ impl Row {
         }
     }
 
-    /// Takes a token that was read. Says whether a stop sequence was completed by it.
-    ///
-    /// `is_end` tells that it is an end-of-sequence token, which has no text of its own.
-    pub(super) fn push(&mut self, token: TokenId, is_end: bool, now: Instant) -> StreamState {
+    /// Its prompt has been read up to that position; behind it comes what was said before it began anew.
+    pub(super) fn prompt_read_to(&self, position: usize) -> Progress {
+        let total = self.num_input_tokens;
+        Progress { processed: position.min(total), total, cached: self.num_cached_tokens }
+    }
+
+    /// Its prompt has been read.
+    pub(super) fn prompt_read(&self) -> Progress {
+        self.prompt_read_to(self.num_input_tokens)
+    }
+
+    /// Its prompt was there, for a reader that came later.
+    pub(super) fn prompt_there(&self) -> Progress {
+        Progress { cached: self.num_input_tokens, ..self.prompt_read() }
+    }
+
+    /// Takes a token that was read, with the log-probabilities that were asked for. Says whether a stop sequence was
+    /// completed by it. One that only ends the sequence, an end-of-sequence token, has no text of its own; one with which a
+    /// guide finds the answer complete is part of it.
+    pub(super) fn push(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) -> StreamState {
+        let Drawn { token, finish, verdict, .. } = drawn;
+        let is_end = finish == Some(FinishReason::Stop) && verdict != Some(Verdict::Complete);
         self.stamps.first_token.get_or_insert(now);
         self.stamps.last_token = Some(now);
         self.piece.clear();
         let state = if is_end { StreamState::Open } else { self.text.push(token, &mut self.piece) };
-        self.log.append(token, &self.piece);
+        self.log.append(token, &self.piece, logprobs);
         self.num_output_tokens += 1;
         state
     }

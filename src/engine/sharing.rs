@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::answers::{Claim, Found, ReaderId, Settings, Way};
-use crate::request::{SequenceId, Served};
+use crate::request::{Progress, SequenceId, Served};
 use crate::scheduler::Wish;
 
 use super::Engine;
@@ -37,6 +37,8 @@ impl Surroundings {
         let Some(Found { log, way }) = self.answers.find(claim, now) else { return false };
         if let Some(end) = log.end() {
             self.stats.ended(&end, 1);
+            let total = end.map_or(0, |finished| finished.num_input_tokens);
+            self.readers.progress(reader, Progress { processed: total, total, cached: total });
         }
         self.answers.count(way);
         self.readers.share(reader, log, Served::Cached, now, claim.seed);
@@ -78,6 +80,7 @@ impl Lane {
         self.scheduler.unpark(id, now);
         self.around.answers.count(Way::Coalesced);
         self.around.readers.share(follower.reader, log, Served::Coalesced, now, claim.seed);
+        self.watch(id, follower.reader);
         self.marked.push(follower.reader);
     }
 }

@@ -1,10 +1,11 @@
 //! A plan: what one step of the device does, as plain data. The scheduler writes it, an executor carries it out and
 //! decides nothing. Prefill chunk, prefix hit and decode are one case: a row whose computed tokens catch up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::guide::{Guide, Verdict};
-use crate::request::{SamplingParams, SequenceId, TokenId};
+use crate::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
 
 /// One step. Executors run plans in the order they were submitted.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,6 +35,9 @@ pub struct Admission {
     pub sampling: SamplingParams,
     /// Added to the logits of these tokens, each named once.
     pub logit_bias: Arc<[(TokenId, f32)]>,
+    /// How many of the most probable tokens are reported beside each one drawn, with log-probabilities; none of either
+    /// where absent.
+    pub logprobs: Option<u8>,
     /// These are not drawn before `min_tokens` were.
     pub end_tokens: Arc<[TokenId]>,
     /// See `end_tokens`.
@@ -54,6 +58,7 @@ impl Admission {
             num_prompt: prompt.len(),
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
+            logprobs: None,
             end_tokens: Arc::default(),
             min_tokens: 0,
             guide: None,
@@ -136,4 +141,7 @@ pub struct StepOutput {
     pub tokens: Vec<(SequenceId, TokenId)>,
     /// Sequences among these whose guide lets nothing follow their token.
     pub closed: Vec<(SequenceId, Verdict)>,
+    /// For those of them that asked: the token drawn, then the most probable ones, the likeliest first and of equals the
+    /// one with the smaller id. Of the model's own distribution, before bias, penalties, temperature and cuts.
+    pub logprobs: HashMap<SequenceId, Vec<TokenLogprob>>,
 }

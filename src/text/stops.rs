@@ -37,12 +37,14 @@ pub fn validate_stop_sequences(sequences: &[String]) -> Result<()> {
 pub(super) struct StopMatcher {
     patterns: Vec<Pattern>,
     held: String,
+    /// Whether the sequence that was found is part of the text.
+    pub(super) is_included: bool,
 }
 
 impl StopMatcher {
     pub(super) fn new(sequences: &[String]) -> Self {
         let patterns = sequences.iter().filter(|sequence| !sequence.is_empty()).map(|s| Pattern::new(s)).collect();
-        Self { patterns, held: String::new() }
+        Self { patterns, held: String::new(), is_included: false }
     }
 
     /// Whether there is nothing to look for.
@@ -51,13 +53,14 @@ impl StopMatcher {
     }
 
     /// Takes more text; appends to `out` what cannot be part of a stop sequence any more. Returns whether one was
-    /// completed; then the text before it has been appended.
+    /// completed; then the text before it has been appended, and it itself where it is included.
     pub(super) fn push(&mut self, text: &str, out: &mut String) -> bool {
         for (index, byte) in text.bytes().enumerate() {
             let longest = self.patterns.iter_mut().filter_map(|pattern| pattern.step(byte)).max();
             if let Some(len) = longest {
                 self.held.push_str(&text[..=index]);
-                out.push_str(&self.held[..self.held.len() - len]);
+                let left_out = if self.is_included { 0 } else { len };
+                out.push_str(&self.held[..self.held.len() - left_out]);
                 self.held.clear();
                 return true;
             }

@@ -34,8 +34,8 @@ impl Mark {
 
 /// Turns the tokens of one answer into text that may be delivered at once.
 ///
-/// The pieces together are what decoding all tokens gives, up to the first stop sequence. A piece ends at a character
-/// border, and nothing of a stop sequence is ever delivered. A model whose vocabulary has byte tokens (`<0x0A>`) says
+/// The pieces together are what decoding all tokens gives, up to the first stop sequence, or to its end where it is
+/// included. A piece ends at a character border, and nothing is delivered of a stop sequence that is left out. A model whose vocabulary has byte tokens (`<0x0A>`) says
 /// what a run of them means only when the run is over: such a run is delivered with the token after it.
 #[derive(Debug)]
 pub struct TextStream {
@@ -58,6 +58,13 @@ impl TextStream {
             marks,
             text,
         }
+    }
+
+    /// Whether the stop sequence that ends the text is part of it; it is left out where nothing is said.
+    #[must_use]
+    pub fn include_stop(mut self, is_included: bool) -> Self {
+        self.stops.is_included = is_included;
+        self
     }
 
     /// Takes one generated token and appends to `out` what may be delivered. After a stop, tokens are ignored.

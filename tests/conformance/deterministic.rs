@@ -7,6 +7,7 @@ use mlx_serving::request::SamplingParams;
 use super::against_itself::{LENGTHS, alone, outcome, prompt};
 use super::driver::{ANSWER, Driver};
 use super::folders::folder;
+use super::logprobs::{assert_same_alone_and_together, assert_same_when_computed_again};
 
 /// Full precision with fused attention, full precision and half precision out of MLX's operations, quantized.
 const MODELS: [(&str, AttentionKind); 4] = [
@@ -63,4 +64,16 @@ fn a_row_that_is_computed_again_goes_on_with_the_same_bits_where_attention_is_fu
         let (tokens, bits) = outcome(&mut driver, 0);
         assert_eq!((&tokens[..], bits), (&whole.0[num_known..], whole.1.clone()), "after {num_known} tokens");
     }
+}
+
+#[test]
+fn log_probabilities_are_the_same_alone_and_at_every_load() {
+    for model in MODELS {
+        assert_same_alone_and_together(&mut open(model));
+    }
+}
+
+#[test]
+fn log_probabilities_of_a_row_that_is_computed_again_are_the_same_where_attention_is_fused() {
+    assert_same_when_computed_again(&mut open(MODELS[0]));
 }

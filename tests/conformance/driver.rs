@@ -7,7 +7,7 @@ use mlx_serving::error::Result;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::MlxExecutor;
 use mlx_serving::guide::Guide;
-use mlx_serving::request::{SamplingParams, SequenceId, TokenId};
+use mlx_serving::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
 /// A sequence under way.
@@ -18,6 +18,8 @@ struct Running {
     /// Tokens planned so far, read or not.
     planned: usize,
     tokens: Vec<TokenId>,
+    /// What came with each token, where it was asked for.
+    logprobs: Vec<Vec<TokenLogprob>>,
 }
 
 /// An executor, and what was asked of it so far.
@@ -59,7 +61,17 @@ impl<'a> Driver<'a> {
         let max_positions = self.executor.limits().context_length;
         let logit_bias = bias.into();
         self.admissions.push(Admission { sampling, logit_bias, max_positions, ..Admission::of(sequence, &prompt) });
-        self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new() });
+        self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new(), logprobs: Vec::new() });
+    }
+
+    /// The sequence that was added last is told log-probabilities.
+    pub(crate) fn ask_logprobs(&mut self, num_top: u8) {
+        self.admissions.last_mut().expect("one that was just added").logprobs = Some(num_top);
+    }
+
+    /// What a sequence was told so far.
+    pub(crate) fn logprobs(&self, id: u64) -> &[Vec<TokenLogprob>] {
+        &self.running[&id].logprobs
     }
 
     /// A sequence that follows a guide; as with any, tokens after its end are to be left out.
@@ -141,10 +153,12 @@ impl<'a> Driver<'a> {
     }
 
     fn collect(&mut self) {
-        for (sequence, token) in self.executor.collect().expect("tokens").tokens {
+        let mut output = self.executor.collect().expect("tokens");
+        for (sequence, token) in output.tokens {
             // A row that was removed with its last step under way has drawn one token too many.
             if let Some(running) = self.running.get_mut(&sequence.0) {
                 running.tokens.push(token);
+                running.logprobs.extend(output.logprobs.remove(&sequence));
             }
         }
     }

@@ -69,6 +69,15 @@ pub(crate) fn adjusted() -> Vec<Adjusted> {
     serde_json::from_slice::<File>(&bytes).expect("what the script writes").answers
 }
 
+/// The recorded log-probabilities of the case "base" after the prompt of that length: of every token, at each of the first
+/// greedy ones.
+pub(crate) fn logprobs(prompt_len: usize, vocab_size: usize) -> Vec<Vec<f32>> {
+    let bytes = std::fs::read(path("base").join("logprobs.safetensors")).expect("a fixture file");
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let all = floats(&tensors, &format!("logprobs.{prompt_len}"));
+    all.chunks(vocab_size).map(<[f32]>::to_vec).collect()
+}
+
 /// What is expected of a case, prompt by prompt.
 pub(crate) fn expected(case: &str) -> Vec<Expected> {
     let read = |name: &str| std::fs::read(path(case).join(name)).expect("a fixture file");

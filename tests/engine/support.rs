@@ -192,10 +192,12 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         presence_penalty: None,
         frequency_penalty: None,
         logit_bias: Vec::new(),
+        logprobs: None,
         stop_tokens: Vec::new(),
         ignore_eos: false,
         min_tokens: 0,
         stop_sequences: Vec::new(),
+        include_stop: false,
         structured: None,
         deadline: None,
         priority: Priority::Default,
@@ -204,6 +206,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         sharing: Sharing::Off,
         cache_salt: None,
         id: None,
+        wants_progress: false,
     }
 }
 

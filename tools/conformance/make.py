@@ -13,6 +13,7 @@ from pathlib import Path
 import adjusted
 import compare
 import fixture
+import logprobs
 import prompts
 import reference
 import slow
@@ -55,6 +56,8 @@ def make(root, names):
         expected = fixture.write_expected(case, path, prompts.chosen(case))
         if case.name == adjusted.CASE:
             adjusted.write_adjusted(path, prompts.chosen(case))
+        if case.name == logprobs.CASE:
+            logprobs.write_logprobs(path, prompts.chosen(case))
         margin = min(entry["min_margin"] for entry in expected["prompts"])
         report(path, f"{len(expected['prompts'])} prompts, smallest margin {margin:.1e}")
     for model in wanted(walk.WALKS, names):

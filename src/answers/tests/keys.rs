@@ -37,11 +37,13 @@ impl Subject {
                     seed: 7,
                 },
                 logit_bias: [(1, 2.0), (3, 4.0)].into(),
+                logprobs: None,
                 stop: StopRules {
                     max_tokens: 64,
                     end_tokens: [2].into(),
                     min_tokens: 0,
                     stop_sequences: vec!["end".into()],
+                    include_stop: false,
                 },
                 markup: Markup::default(),
                 guide: None,
@@ -72,12 +74,14 @@ impl Subject {
         let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
         let seed = terms.is_seeded.then_some(seed).ok_or(terms.choice);
         let drawn = (temperature > 0.0).then_some((temperature, seed));
-        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences } = &request.stop;
+        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = &request.stop;
+        let includes = *include_stop && !stop_sequences.is_empty();
         let (ends, bias): (BTreeSet<_>, BTreeMap<_, _>) =
             (end_tokens.iter().collect(), request.logit_bias.iter().map(|(token, bias)| (token, bias + 0.0)).collect());
-        let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?}");
+        let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?} {includes}");
         let penalty = presence_penalty + 0.0;
-        format!("{model:?} {:?} {drawn:?} {penalty} {bias:?} {stop} {:?}", request.prompt, terms.salt)
+        let Request { prompt, logprobs, .. } = request;
+        format!("{model:?} {prompt:?} {drawn:?} {penalty} {bias:?} {logprobs:?} {stop} {:?}", terms.salt)
     }
 }
 
@@ -102,7 +106,7 @@ fn guides_that_say_the_same_have_one_key() {
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 28] = [
+    let changes: [(&str, Change); 32] = [
         ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -121,6 +125,9 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("logit_bias", |it| it.request.logit_bias = [(1, 2.0)].into()),
         ("a token of logit_bias", |it| it.request.logit_bias = [(1, 2.0), (4, 4.0)].into()),
         ("a value of logit_bias", |it| it.request.logit_bias = [(1, 2.0), (3, 5.0)].into()),
+        ("logprobs", |it| it.request.logprobs = Some(0)),
+        ("one of the logprobs", |it| it.request.logprobs = Some(1)),
+        ("all logprobs", |it| it.request.logprobs = Some(20)),
         ("min_tokens", |it| it.request.stop.min_tokens = 1),
         ("seed", |it| it.request.sampling.seed = 8),
         ("greedy", |it| it.request.sampling.temperature = 0.0),
@@ -130,6 +137,7 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
         ("markup of calls", |it| it.request.markup.calls = true),
         ("markup of reasoning", |it| it.request.markup.reasoning = true),
+        ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];
     let mut keys = HashMap::from([(Subject::drawn().key(), "nothing")]);
@@ -254,16 +262,25 @@ fn subjects() -> impl Strategy<Value = Subject> {
     let sampling = (prop::sample::select(vec![0.0_f32, -0.0, 1.0, 1.0 - f32::EPSILON, f32::MIN_POSITIVE]), 0_u64..2);
     let penalty = prop::sample::select(vec![0.0_f32, -0.0, 0.5]);
     let bias = prop::collection::btree_map(0_u32..2, prop::sample::select(vec![0.0_f32, -0.0, 1.0]), 0..2);
-    let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3));
+    let logprobs = prop::option::of(0_u8..2);
+    let stop = (1_usize..3, 0_usize..2, tokens(), prop::collection::vec(texts(), 0..3), any::<bool>());
     let salt = prop::option::of(texts());
-    (prop::sample::select(vec!["", "d"]), tokens(), sampling, (penalty, bias), stop, salt, (any::<bool>(), 0..2_u32))
+    (
+        prop::sample::select(vec!["", "d"]),
+        tokens(),
+        sampling,
+        (penalty, bias, logprobs),
+        stop,
+        salt,
+        (any::<bool>(), 0..2_u32),
+    )
         .prop_map(
             |(
                 device,
                 prompt,
                 (temperature, seed),
-                (penalty, bias),
-                (max_tokens, min_tokens, ends, stops),
+                (penalty, bias, logprobs),
+                (max_tokens, min_tokens, ends, stops, include_stop),
                 salt,
                 (is_seeded, choice),
             )| Subject {
@@ -272,11 +289,13 @@ fn subjects() -> impl Strategy<Value = Subject> {
                     prompt: prompt.into(),
                     sampling: SamplingParams { temperature, seed, presence_penalty: penalty, ..SamplingParams::GREEDY },
                     logit_bias: bias.into_iter().collect(),
+                    logprobs,
                     stop: StopRules {
                         max_tokens,
                         min_tokens,
                         end_tokens: ends.into(),
                         stop_sequences: stops.into_iter().map(str::to_owned).collect(),
+                        include_stop,
                     },
                     markup: Markup::default(),
                     guide: None,

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::answers::{Answers, PromptCache, Saving, Settings, Way};
+use crate::answers::{Answers, Logprobs, PromptCache, Saving, Settings, Way};
 use crate::request::FinishReason;
 
 use super::store::{drawn, greedy};
-use super::{finished, log};
+use super::{finished, log, odds};
 
 /// The answers of a process, kept in a file.
 struct Process {
@@ -26,9 +26,9 @@ fn begin(path: &Path) -> Process {
 
 impl Process {
     fn keep(&self, prompt: u32, ended_at: Instant) {
-        let log = log("first");
+        let log = log("first").with_logprobs(Some(1));
         for (text, token) in [("Grüß", 4), (" dich", 5)] {
-            log.append(token, text);
+            log.append(token, text, &odds(token));
         }
         let finished = crate::answers::Finished { finish_reason: FinishReason::Length, ..finished() };
         log.close("!", Ok(finished));
@@ -61,6 +61,7 @@ fn an_answer_outlives_its_process_with_all_that_is_told_of_it() {
     let process = begin(&path);
     let found = process.answers.find(&greedy(1), Instant::now()).expect("it is there");
     assert_eq!((found.log.text().as_str(), found.log.tokens()), ("Grüß dich!", vec![4, 5]));
+    assert_eq!(found.log.logprobs(), Logprobs { per_token: 2, values: [odds(4), odds(5)].concat() });
     assert_eq!(&*found.log.origin().0, "first");
     let end = found.log.end().expect("it has ended").expect("well");
     assert_eq!((end.finish_reason, end.num_input_tokens, end.seed), (FinishReason::Length, 3, 0));

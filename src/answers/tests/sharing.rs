@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerLog, End, Finished, ReaderId, Readers, Stamps};
+use crate::answers::{AnswerLog, End, Finished, Logprobs, ReaderId, Readers, Stamps};
 use crate::request::{RequestId, Served, Summary};
 
-use super::{finished, log};
+use super::{finished, log, odds};
 
 fn readers() -> Readers {
     Readers::new(8, Box::new(|| ()))
@@ -38,7 +38,7 @@ fn shared(readers: &Readers, first: &Arc<AnswerLog>, submitted_at: Instant, sinc
 fn an_answer_that_is_there_is_streamed_in_pieces_with_their_own_text() {
     let readers = readers();
     let first = Arc::new(log("first"));
-    (0..40).for_each(|token| first.append(token, &format!("{token} ")));
+    (0..40).for_each(|token| first.append(token, &format!("{token} "), &[]));
     first.close("rest", Ok(finished()));
     let id = shared(&readers, &first, Instant::now(), Instant::now());
     readers.stream(id);
@@ -52,7 +52,7 @@ fn an_answer_that_is_there_is_streamed_in_pieces_with_their_own_text() {
 fn whoever_shares_is_told_so_and_of_no_work_that_was_not_done_for_it() {
     let readers = readers();
     let first = Arc::new(log("first"));
-    first.append(1, "a");
+    first.append(1, "a", &[]);
     let start = Instant::now();
     let at = |ms| Some(start + Duration::from_millis(ms));
     let stamps = Stamps { started: at(1), first_token: at(10), last_token: at(50), ended: at(50) };
@@ -71,7 +71,7 @@ fn whoever_shares_is_told_so_and_of_no_work_that_was_not_done_for_it() {
 fn a_late_one_is_told_the_time_it_waited_itself() {
     let readers = readers();
     let first = Arc::new(log("first"));
-    first.append(1, "a");
+    first.append(1, "a", &[]);
     let start = Instant::now();
     let at = |ms| Some(start + Duration::from_millis(ms));
     let stamps = Stamps { started: at(1), first_token: at(10), last_token: at(50), ended: at(51) };
@@ -91,10 +91,10 @@ fn one_that_is_cut_off_keeps_what_it_could_read_and_the_others_go_on() {
     let stays = readers.add(Arc::clone(&first), Instant::now());
     let leaves = shared(&readers, &first, Instant::now(), Instant::now());
     readers.stream(leaves);
-    first.append(1, "a");
-    first.append(2, "b");
+    first.append(1, "a", &[]);
+    first.append(2, "b", &[]);
     readers.cut(leaves, first.cut(Ok(finished())));
-    first.append(3, "c");
+    first.append(3, "c", &[]);
     readers.mark([leaves, stays]);
     let (_, text, end) = drained(&readers);
     let (end, log) = end.expect("it ended");
@@ -102,4 +102,31 @@ fn one_that_is_cut_off_keeps_what_it_could_read_and_the_others_go_on() {
     first.close("", Ok(finished()));
     readers.mark([stays]);
     assert_eq!(drained(&readers).2.expect("it ended").1.text(), "abc");
+}
+
+#[test]
+fn log_probabilities_come_with_their_tokens_in_every_piece_and_whole_at_the_end() {
+    let readers = readers();
+    let first = Arc::new(log("first").with_logprobs(Some(1)));
+    (0..40).for_each(|token| first.append(token, "", &odds(token)));
+    first.close("what was held back", Ok(finished()));
+    let id = shared(&readers, &first, Instant::now(), Instant::now());
+    readers.stream(id);
+    let (mut tokens, mut text) = (Vec::new(), String::new());
+    let deliveries = readers.drain(&mut tokens, &mut text);
+    let mut pieces = deliveries.iter().filter(|delivery| delivery.end.is_none()).map(|delivery| &delivery.logprobs);
+    assert!(pieces.clone().all(|piece| piece.per_token == 2));
+    assert_eq!(pieces.clone().map(|piece| piece.values.len()).collect::<Vec<_>>(), [32, 32, 16]);
+    let all: Vec<_> = (0..40).flat_map(odds).collect();
+    assert_eq!(pieces.by_ref().flat_map(|piece| piece.values.clone()).collect::<Vec<_>>(), all);
+    assert_eq!(first.logprobs(), Logprobs { per_token: 2, values: all.clone() });
+    assert_eq!(first.cut(Ok(finished())).logprobs().values, all);
+}
+
+#[test]
+fn a_log_that_was_not_made_for_them_has_none() {
+    let first = log("first");
+    first.append(1, "a", &[]);
+    assert_eq!(first.logprobs(), Logprobs::default());
+    assert_eq!(log("first").with_logprobs(Some(0)).logprobs(), Logprobs { per_token: 1, values: Vec::new() });
 }

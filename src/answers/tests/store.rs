@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use crate::answers::{Answers, Claim, Dedup, Fingerprint, LayerCounts, PromptCache, Settings, Terms, Way};
 use crate::request::{Request, SamplingParams, Sharing};
 
-use super::{finished, log};
+use super::{finished, log, odds};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -50,7 +50,7 @@ impl Kept {
 
     fn keep_since(&self, epoch: u64, claim: Claim, num_tokens: u32) {
         let log = log("first");
-        (0..num_tokens).for_each(|token| log.append(token, "text"));
+        (0..num_tokens).for_each(|token| log.append(token, "text", &[]));
         log.close("", Ok(finished()));
         self.answers.keep(&claim, epoch, Arc::new(log), self.now);
     }
@@ -218,4 +218,18 @@ fn lifetimes_are_asked_in_their_order_and_counted_where_they_are_on() {
     kept.answers.count(Way::Computed);
     assert_eq!(kept.answers.counts().num_shared(), 3);
     assert_eq!(kept.answers.counts().prompt_cache.misses, 1);
+}
+
+#[test]
+fn log_probabilities_count_among_the_bytes() {
+    let num_bytes = |num_logprobs: Option<u8>| {
+        let kept = kept(Settings::default());
+        let log = log("first").with_logprobs(num_logprobs);
+        let told: Vec<_> = num_logprobs.map(|_| odds(1)).into_iter().flatten().collect();
+        (0..100).for_each(|token| log.append(token, "text", &told));
+        log.close("", Ok(finished()));
+        kept.answers.keep(&greedy(1), kept.answers.epoch(), Arc::new(log), kept.now);
+        kept.answers.counts().num_bytes
+    };
+    assert_eq!(num_bytes(Some(1)) - num_bytes(None), 100 * 2 * 8, "eight bytes each");
 }

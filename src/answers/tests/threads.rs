@@ -57,7 +57,7 @@ impl Desk {
 fn written(texts: &[&str]) -> Arc<AnswerLog> {
     let log = log("first");
     for text in texts {
-        log.append(7, text);
+        log.append(7, text, &[]);
     }
     log.close("", Ok(finished()));
     Arc::new(log)
@@ -72,10 +72,10 @@ fn nothing_that_is_written_while_somebody_drains_is_left_behind() {
         desk.readers.stream(reader);
         let readers = Arc::clone(&desk.readers);
         let engine = thread::spawn(move || {
-            answer.append(1, "a");
+            answer.append(1, "a", &[]);
             readers.mark([reader]);
             readers.wake();
-            answer.append(2, "b");
+            answer.append(2, "b", &[]);
             answer.close("c", Ok(finished()));
             readers.mark([reader]);
             readers.wake();
@@ -119,7 +119,7 @@ fn one_who_joins_while_the_answer_grows_follows_it_from_its_beginning() {
         let joins = desk.add(&Arc::new(log("second")));
         let readers = Arc::clone(&desk.readers);
         let engine = thread::spawn(move || {
-            answer.append(1, "a");
+            answer.append(1, "a", &[]);
             readers.share(joins, Arc::clone(&answer), Served::Coalesced, Instant::now(), None);
             readers.mark([joins]);
             readers.wake();
@@ -143,7 +143,7 @@ fn one_who_leaves_while_the_answer_grows_hears_nothing_and_the_other_everything(
         let [leaves, stays] = [desk.add(&answer), desk.add(&answer)];
         let readers = Arc::clone(&desk.readers);
         let engine = thread::spawn(move || {
-            answer.append(1, "a");
+            answer.append(1, "a", &[]);
             answer.close("", Ok(finished()));
             readers.mark([leaves, stays]);
             readers.wake();
@@ -165,7 +165,7 @@ fn one_who_catches_up_while_it_is_found_to_be_behind_is_let_go_on() {
         let answer = Arc::new(log("first"));
         let reader = desk.add(&answer);
         desk.readers.stream(reader);
-        (0..8).for_each(|token| answer.append(token, "a"));
+        (0..8).for_each(|token| answer.append(token, "a", &[]));
         let readers = Arc::clone(&desk.readers);
         let engine = thread::spawn(move || readers.backlog([reader].into_iter()) == crate::answers::Backlog::Exceeded);
         let must_tell = desk.readers.credit(reader, 8);

@@ -13,14 +13,16 @@ use crate::engine::core::{Core, Next};
 use crate::engine::lane::Surroundings;
 use crate::engine::permit::Permits;
 use crate::error::{Code, Error};
-use crate::executor::sim::{Profile, Script, SimBackend};
+use crate::executor::sim::{Fault, Profile, Script, SimBackend};
 use crate::hub::{self, ModelFolder};
-use crate::request::{Priority, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
+use crate::request::{Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
 use crate::scheduler::{self, WindowConfig};
 use crate::text::ModelText;
 
 /// Tokens of every answer on the stage, its last one ends the turn.
 pub(super) const NUM_TOKENS: usize = 12;
+/// Tokens of prompts that a step reads.
+pub(super) const CHUNK: usize = 16;
 /// Time that a step takes.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
@@ -33,7 +35,7 @@ const PROFILE: Profile = Profile {
     staircase: &[(1, 1.0), (64, 1.0)],
     prefill_floor: Duration::ZERO,
     prefill_per_token: Duration::ZERO,
-    context_length: 256,
+    context_length: 4_096,
     kv_bytes_per_position: 0,
     weight_bytes: 0,
     overlaps: false,
@@ -64,10 +66,22 @@ pub(super) struct Ask {
     pub(super) seed: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) priority: Priority,
+    /// Tokens of the prompt.
+    pub(super) prompt_len: usize,
+    pub(super) wants_progress: bool,
 }
 
 pub(super) fn ask(prompt: TokenId) -> Ask {
-    Ask { prompt, salt: None, sharing: Sharing::Auto, seed: None, timeout: None, priority: Priority::Default }
+    Ask {
+        prompt,
+        salt: None,
+        sharing: Sharing::Auto,
+        seed: None,
+        timeout: None,
+        priority: Priority::Default,
+        prompt_len: 1,
+        wants_progress: false,
+    }
 }
 
 /// What one reader was given.
@@ -76,6 +90,7 @@ pub(super) struct Given {
     pub(super) text: String,
     pub(super) tokens: Vec<TokenId>,
     pub(super) end: Option<Result<Summary, Code>>,
+    pub(super) progress: Vec<Progress>,
     /// The whole answer, as its end reports it.
     pub(super) whole: (String, Vec<TokenId>),
 }
@@ -96,6 +111,11 @@ impl Stage {
     }
 
     pub(super) fn with(settings: Settings, window: usize) -> Self {
+        Self::failing(settings, window, Vec::new())
+    }
+
+    /// With a device that fails so.
+    pub(super) fn failing(settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let around = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -104,11 +124,13 @@ impl Stage {
             stats: Arc::default(),
         };
         let backend =
-            SimBackend::new(PROFILE, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))));
+            SimBackend::new(PROFILE, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
+                .with_faults(faults);
         // A request begins with the next turn: what is tested here does not wait for company.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
         let config = Config::default();
-        let config = Config { scheduler: scheduler::Config { window, ..config.scheduler }, ..config };
+        let config =
+            Config { scheduler: scheduler::Config { window, prefill_chunk: CHUNK, ..config.scheduler }, ..config };
         let mut core = Core::new(&config, Box::new(backend), around.clone());
         let (folder, text) = FOLDER.clone();
         let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
@@ -149,7 +171,7 @@ impl Stage {
             sampling: SamplingParams { temperature, seed, ..SamplingParams::GREEDY },
             deadline: ask.timeout.map(|timeout| self.now() + timeout),
             priority: ask.priority,
-            ..Request::of([ask.prompt], NUM_TOKENS)
+            ..Request::of(vec![ask.prompt; ask.prompt_len], NUM_TOKENS)
         };
         request.stop.end_tokens = [0].into();
         let salt = ask.salt.map(Arc::from);
@@ -157,6 +179,9 @@ impl Stage {
         let claim = Claim::new(self.fingerprint, &request, &terms);
         let log = Arc::new(AnswerLog::new(RequestId(number.to_string().into())));
         let reader = self.around.readers.add(Arc::clone(&log), self.now());
+        if ask.wants_progress {
+            self.around.readers.want_progress(reader);
+        }
         let permit = self.permits.try_take().expect("a permit");
         let sequence = SequenceId(number);
         self.around.stats.accepted();
@@ -218,6 +243,10 @@ impl Stage {
         for delivery in self.around.readers.drain(&mut tokens, &mut text) {
             let given = self.given.entry(delivery.reader).or_default();
             assert!(given.end.is_none(), "nothing comes after the end");
+            if let Some(progress) = delivery.progress {
+                assert!(given.tokens.is_empty(), "it is told before the first token");
+                given.progress.push(progress);
+            }
             given.tokens.extend(&tokens[token_at..token_at + delivery.num_tokens]);
             given.text.push_str(&text[byte_at..byte_at + delivery.num_bytes]);
             token_at += delivery.num_tokens;

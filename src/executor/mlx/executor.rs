@@ -1,7 +1,7 @@
 //! Carries out plans on a loaded model: submit builds and launches a step, collect reads its tokens. Decides nothing,
 //! and trusts no number of a plan before `sequences` has checked it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use mlx_rs::transforms::{async_eval, eval};
@@ -12,12 +12,13 @@ use super::attention::{Attention, Span};
 use super::decoder::Decoder;
 use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
+use super::logprobs::{Asking, Unread};
 use super::mask::Masks;
 use super::sampler::{Draw, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
 use crate::error::Result;
 use crate::executor::{Executor, Guided, Limits};
-use crate::request::{SequenceId, TokenId};
+use crate::request::{SequenceId, TokenId, TokenLogprob};
 use crate::scheduler::plan::{Plan, Row, StepOutput};
 
 /// Steps between two returns of unused buffers to the system. Each return costs the next steps fresh allocations, and
@@ -63,9 +64,30 @@ pub(super) struct Launched {
     step: u64,
     /// Who drew, in the order of `tokens`.
     sequences: Vec<SequenceId>,
-    /// [s] u32; nothing if no row drew.
-    tokens: Option<Rc<Array>>,
+    /// Nothing if no row drew, or none yet.
+    outcome: Option<Outcome>,
     waiting: Option<Waiting>,
+}
+
+/// What the rows of a step drew.
+struct Outcome {
+    /// [s] u32.
+    tokens: Rc<Array>,
+    logprobs: Option<Unread>,
+}
+
+impl Outcome {
+    /// What has to be computed.
+    fn arrays(&self) -> impl Iterator<Item = &Array> {
+        std::iter::once(&*self.tokens).chain(self.logprobs.iter().flat_map(Unread::arrays))
+    }
+
+    /// Waits for the step, and reads what came of it.
+    fn read(self) -> Result<(Vec<TokenId>, HashMap<SequenceId, Vec<TokenLogprob>>)> {
+        let tokens = read_tokens(&self.tokens)?;
+        let logprobs = self.logprobs.map(Unread::read).transpose()?;
+        Ok((tokens, logprobs.unwrap_or_default()))
+    }
 }
 
 /// Rows that draw once the step before theirs was read: what a guide allows follows from its tokens. Meanwhile the device
@@ -86,7 +108,7 @@ impl Executor for MlxExecutor {
         self.sequences.check(plan, bounds)?;
         self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
         let launched = if plan.rows.is_empty() {
-            Launched { step: plan.step, sequences: Vec::new(), tokens: None, waiting: None }
+            Launched { step: plan.step, sequences: Vec::new(), outcome: None, waiting: None }
         } else {
             let stream = self.stream.clone();
             with_stream(&stream, || self.launch(plan))?
@@ -101,10 +123,8 @@ impl Executor for MlxExecutor {
 
     fn collect(&mut self) -> Result<StepOutput> {
         let launched = self.launched.pop_front().ok_or_else(|| bad_plan("no launched step is left to collect"))?;
-        let tokens = match &launched.tokens {
-            Some(tokens) => with_stream(&self.stream, || read_tokens(tokens))?,
-            None => Vec::new(),
-        };
+        let read = launched.outcome.map(|outcome| with_stream(&self.stream, || outcome.read())).transpose()?;
+        let (tokens, logprobs) = read.unwrap_or_default();
         let mut closed = Vec::new();
         for (id, token) in launched.sequences.iter().zip(&tokens) {
             // A sequence that is gone has no use for it.
@@ -116,7 +136,7 @@ impl Executor for MlxExecutor {
         }
         self.draw_waiting()?;
         let tokens = launched.sequences.into_iter().zip(tokens).collect();
-        Ok(StepOutput { step: launched.step, tokens, closed })
+        Ok(StepOutput { step: launched.step, tokens, closed, logprobs })
     }
 
     fn reset(&mut self) -> Result<()> {
@@ -156,15 +176,15 @@ impl MlxExecutor {
         let waits = |row: &Row| self.sequences.get(row.sequence).map(Sequence::waits_for_token);
         let waits = rows.iter().map(waits).collect::<Result<Vec<_>>>()?.contains(&true);
         let logits = self.forward(&fed, &spans).map_err(|error| device_error("running a step", error))?;
-        let (tokens, waiting) = match logits {
+        let (outcome, waiting) = match logits {
             Some(logits) if waits => (None, Some(Waiting { logits, rows })),
-            Some(logits) => (Some(Rc::new(self.draw(logits, &rows)?)), None),
+            Some(logits) => (Some(self.draw(logits, &rows)?), None),
             None => (None, None),
         };
         let pending = self.attention.finish();
-        let outputs = tokens.as_deref().into_iter().chain(waiting.as_ref().map(|waiting| &waiting.logits));
+        let outputs = outcome.iter().flat_map(Outcome::arrays).chain(waiting.as_ref().map(|waiting| &waiting.logits));
         self.start(outputs.chain(&pending))?;
-        Ok(self.account(plan, tokens, waiting))
+        Ok(self.account(plan, outcome, waiting))
     }
 
     /// Lets the device compute these.
@@ -178,27 +198,32 @@ impl MlxExecutor {
         let Some(next) = self.launched.front_mut() else { return Ok(()) };
         let (step, Some(Waiting { logits, rows })) = (next.step, next.waiting.take()) else { return Ok(()) };
         let stream = self.stream.clone();
-        let tokens = with_stream(&stream, || {
-            let tokens = self.draw(logits, &rows)?;
-            self.start([&tokens].into_iter()).map(|()| Rc::new(tokens))
+        let outcome = with_stream(&stream, || {
+            let outcome = self.draw(logits, &rows)?;
+            self.start(outcome.arrays()).map(|()| outcome)
         })?;
         for (place, row) in rows.iter().enumerate() {
             if let Some(sequence) = self.sequences.get_mut(row.sequence) {
-                sequence.drawn = Drawn::Device { step, tokens: Rc::clone(&tokens), row: place };
+                sequence.drawn = Drawn::Device { step, tokens: Rc::clone(&outcome.tokens), row: place };
             }
         }
         if let Some(next) = self.launched.front_mut() {
-            next.tokens = Some(tokens);
+            next.outcome = Some(outcome);
         }
         Ok(())
     }
 
-    /// [s, vocab] → [s] u32: a token for each of the rows.
-    fn draw(&self, logits: Array, rows: &[Row]) -> Result<Array> {
+    /// A token for each of the rows, from [s, vocab].
+    fn draw(&self, logits: Array, rows: &[Row]) -> Result<Outcome> {
         let (draws, adjusted, masks) = (self.draws(rows)?, self.adjustments(rows)?, self.masks(rows)?);
-        let drawn = adjusted.apply_to(logits).and_then(|logits| masks.apply_to(logits));
-        let drawn = drawn.and_then(|logits| self.sampler.sample(&logits, &draws));
-        drawn.map_err(|error| device_error("drawing tokens", error))
+        let asking = self.asking(rows)?;
+        let drawn = || {
+            let changed = masks.apply_to(adjusted.apply_to(logits.clone())?)?;
+            let tokens = self.sampler.sample(&changed, &draws)?;
+            let logprobs = asking.answer(&logits, &tokens)?;
+            Ok(Outcome { tokens: Rc::new(tokens), logprobs })
+        };
+        drawn().map_err(|error| device_error("drawing tokens", error))
     }
 
     fn draws(&self, rows: &[Row]) -> Result<Vec<Draw>> {
@@ -235,6 +260,17 @@ impl MlxExecutor {
         Ok(masks)
     }
 
+    /// The rows that are told log-probabilities, by their place among those that draw.
+    fn asking(&self, rows: &[Row]) -> Result<Asking> {
+        let mut asking = Asking::default();
+        for (place, row) in rows.iter().enumerate() {
+            if let Some(num_top) = self.sequences.get(row.sequence)?.logprobs {
+                asking.push(place, row.sequence, num_top.into());
+            }
+        }
+        Ok(asking)
+    }
+
     /// Builds a step up to the logits of the rows that draw, [s, vocab]; `None` if no row does.
     fn forward(&mut self, fed: &Array, spans: &[Span]) -> Mlx<Option<Array>> {
         self.attention.begin(spans)?;
@@ -250,19 +286,21 @@ impl MlxExecutor {
         self.decoder.logits(&hidden, picked.as_ref()).map(Some)
     }
 
-    fn account(&mut self, plan: &Plan, tokens: Option<Rc<Array>>, waiting: Option<Waiting>) -> Launched {
+    fn account(&mut self, plan: &Plan, outcome: Option<Outcome>, waiting: Option<Waiting>) -> Launched {
         let mut drawn = Vec::new();
         for row in &plan.rows {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
-            sequence.drawn = match &tokens {
+            sequence.drawn = match &outcome {
                 _ if !row.sample => Drawn::Nothing,
-                Some(tokens) => Drawn::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() },
+                Some(Outcome { tokens, .. }) => {
+                    Drawn::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() }
+                }
                 None => Drawn::Later,
             };
             drawn.extend(row.sample.then_some(row.sequence));
         }
-        Launched { step: plan.step, sequences: drawn, tokens, waiting }
+        Launched { step: plan.step, sequences: drawn, outcome, waiting }
     }
 
     /// Runs the rows of a plan up to their logits and reads them, instead of drawing: for tests that compare numbers.

@@ -18,6 +18,7 @@ mod feed;
 mod inventory;
 mod kernels;
 mod linear;
+mod logprobs;
 mod mask;
 mod panels;
 mod sampler;

@@ -25,6 +25,8 @@ pub(super) struct Sequence {
     /// How much of `prompt` is the caller's.
     num_prompt: usize,
     logit_bias: Arc<[(TokenId, f32)]>,
+    /// How many of the most probable tokens are told beside each one drawn.
+    pub(super) logprobs: Option<u8>,
     end_tokens: Arc<[TokenId]>,
     min_tokens: usize,
     said: Said,
@@ -97,6 +99,7 @@ impl Sequences {
             sampling: admission.sampling,
             num_prompt: admission.num_prompt,
             logit_bias: Arc::clone(&admission.logit_bias),
+            logprobs: admission.logprobs,
             end_tokens: Arc::clone(&admission.end_tokens),
             min_tokens: admission.min_tokens,
             said: Said::after(admission),

@@ -108,6 +108,7 @@ struct SimSequence {
     num_fed: usize,
     /// The position from which on its answer may end.
     may_end_at: usize,
+    logprobs: Option<u8>,
     guided: Option<Guided>,
 }
 
@@ -151,9 +152,10 @@ impl Executor for SimExecutor {
             self.sequences.remove(id);
         }
         plan.admit.iter().try_for_each(|admission| self.admit(admission))?;
-        let tokens = plan.rows.iter().filter_map(|row| self.feed(row).transpose()).collect::<Result<_>>()?;
-        let closed = plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.verdict(row.sequence)).collect();
-        let output = StepOutput { step: plan.step, tokens, closed };
+        let mut output = StepOutput { step: plan.step, ..StepOutput::default() };
+        plan.rows.iter().try_for_each(|row| self.feed(row, &mut output))?;
+        output.closed =
+            plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.verdict(row.sequence)).collect();
         let ready_at = self.ready_at(plan);
         self.launched.push_back(Launched { output, ready_at, fails: fault.is_some() });
         Ok(())
@@ -193,14 +195,14 @@ impl SimExecutor {
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
         let speaker = Speaker::new(&self.script, &admission.prompt, salt);
         let may_end_at = admission.num_prompt + admission.min_tokens;
-        let (num_prompt, guided) = (admission.prompt.len(), Guided::new(admission));
-        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, guided };
+        let (num_prompt, guided, logprobs) = (admission.prompt.len(), Guided::new(admission), admission.logprobs);
+        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, logprobs, guided };
         self.sequences.insert(admission.sequence, sequence);
         Ok(())
     }
 
     /// Feeds a row; a plan that a real device could not carry out is refused here, too.
-    fn feed(&mut self, row: &Row) -> Result<Option<(SequenceId, u32)>> {
+    fn feed(&mut self, row: &Row, output: &mut StepOutput) -> Result<()> {
         let sequence = self.sequences.get_mut(&row.sequence).ok_or_else(|| bad_plan("unknown sequence"))?;
         if row.start != sequence.num_fed {
             return Err(bad_plan("positions must be fed in order"));
@@ -209,8 +211,14 @@ impl SimExecutor {
         if row.sample && sequence.num_fed < sequence.num_prompt {
             return Err(bad_plan("a token was asked for before the end of the prompt"));
         }
-        let may_end = sequence.num_fed >= sequence.may_end_at;
-        Ok(row.sample.then(|| (row.sequence, sequence.draw(&self.script, may_end))))
+        if row.sample {
+            let may_end = sequence.num_fed >= sequence.may_end_at;
+            let token = sequence.draw(&self.script, may_end);
+            output.tokens.push((row.sequence, token));
+            let told = |count| (row.sequence, sequence.speaker.odds(token, self.vocab_size).told(count));
+            output.logprobs.extend(sequence.logprobs.map(told));
+        }
+        Ok(())
     }
 
     fn verdict(&self, id: SequenceId) -> Option<(SequenceId, Verdict)> {

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::executor::Guided;
-use crate::request::TokenId;
+use crate::request::{TokenId, TokenLogprob};
 
 /// The sentences a simulated model knows, as tokens of the loaded tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,36 @@ pub(super) struct Speaker {
     place: Option<Place>,
     /// Hash of everything fed and drawn so far.
     prefix: u64,
+}
+
+/// How probable the tokens of a vocabulary were where one was drawn. That one had at least half of all probability; the
+/// tokens that follow it in the vocabulary, around its end, had what was left: each half of what the ones before it left,
+/// and the last one all of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Odds {
+    drawn: TokenId,
+    probability: f64,
+    vocab_size: usize,
+}
+
+impl Odds {
+    /// The token drawn, then the `count` most probable ones.
+    pub(super) fn told(&self, count: u8) -> Vec<TokenLogprob> {
+        let ranked = (0..self.vocab_size).map(|rank| self.ranked(rank)).take(count.into());
+        std::iter::once(self.ranked(0)).chain(ranked).collect()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "token ids are below the size, and logarithms as on a device")]
+    fn ranked(&self, rank: usize) -> TokenLogprob {
+        let token = ((self.drawn as usize + rank) % self.vocab_size) as TokenId;
+        let halvings = rank.min(self.vocab_size.saturating_sub(2)) as f64;
+        let logprob = match rank {
+            0 if self.vocab_size == 1 => 0.0,
+            0 => self.probability.ln(),
+            _ => (1.0 - self.probability).ln() - halvings * f64::ln(2.0),
+        };
+        TokenLogprob { token, logprob: logprob as f32 }
+    }
 }
 
 /// One sentence in so many ends the answer.
@@ -94,6 +124,13 @@ impl Speaker {
         let num_allowed = (0..num_tokens).filter(is_allowed).count() as u64;
         let choice = usize::try_from(self.prefix.checked_rem(num_allowed)?).ok()?;
         (0..num_tokens).filter(is_allowed).nth(choice)
+    }
+
+    /// How probable the token was that was drawn last. It depends on everything before it, as the token does.
+    pub(super) fn odds(&self, drawn: TokenId, vocab_size: usize) -> Odds {
+        let share = self.prefix as f64 / u64::MAX as f64;
+        // Kept from 1, so that every token has some probability.
+        Odds { drawn, probability: 0.5 + 0.49 * share, vocab_size }
     }
 
     fn peek(&mut self, script: &Script, may_end: bool) -> TokenId {

@@ -83,11 +83,18 @@ impl Structured {
             }
             Self::Regex(regex) => {
                 check_size("regex", regex.len(), MAX_REGEX_BYTES, "bytes")?;
+                if schema::ends_in_escape(regex) {
+                    return Err(refused("regex", "ends with a backslash that escapes nothing"));
+                }
                 Ok(TopLevelGrammar::from_lark(format!("start: /{}/", llguidance::regex_to_lark(regex, "dw"))))
             }
             Self::Grammar(grammar) => {
                 check_size("grammar", grammar.len(), MAX_SPEC_BYTES, "bytes")?;
                 schema::check_embedded(grammar).map_err(|problem| refused("grammar", &problem))?;
+                let dense: String = grammar.chars().filter(|c| !c.is_whitespace()).collect();
+                if dense.contains("[temperature=") || dense.contains(",temperature=") {
+                    return Err(refused("grammar", "sets the `temperature` of a rule, which is the request's to set"));
+                }
                 Ok(TopLevelGrammar::from_lark(grammar.clone()))
             }
             Self::Calls(grammar) => {
@@ -138,7 +145,7 @@ impl Guides {
         Self { marks, factory: OnceLock::new(), kept: Cache::new(MAX_KEPT) }
     }
 
-    /// The guide for what is asked, whose special tokens have these texts.
+    /// The guide for what is asked, over the vocabulary of these pieces: the same one each time.
     pub(super) fn guide(&self, structured: &Structured, pieces: &Pieces) -> Result<Guide> {
         let spec = structured.written();
         if let Some(guide) = self.kept.get(&spec) {
@@ -161,7 +168,7 @@ impl Guides {
 /// An answer has at least one token.
 fn check_start(compiled: &Compiled, structured: &Structured) -> Result<()> {
     let start = compiled.begin().allowed();
-    let start = start.map_err(|unable| unfit(structured, &format!("{unable:?} at the very beginning")))?;
+    let start = start.map_err(|unable| unfit(structured, &format!("{unable}, from its beginning on")))?;
     if start.words.iter().all(|word| *word == 0) {
         return Err(unfit(structured, "only an answer without text would do"));
     }
@@ -187,7 +194,8 @@ fn limits() -> ParserLimits {
         // Some 15 ms a row and step, at worst.
         step_lexer_fuel: 200_000,
         step_max_items: 50_000,
-        max_items_in_row: 2_000,
+        // An object with as many optional properties as are allowed needs several thousand.
+        max_items_in_row: 10_000,
         // One or two KB each, per guide.
         max_lexer_states: grammar::MAX_LEXER_STATES,
         precompute_large_lexemes: false,

@@ -57,7 +57,7 @@ const MAX_ENTRIES: usize = 512;
 /// Patterns of the names of properties: each pair is checked for names that both match, which takes its time.
 const MAX_PATTERNS: usize = 16;
 /// A number that divides by this takes as many states. All that a schema names may come to hold for one number.
-const MAX_MULTIPLE: u64 = 100_000;
+const MAX_MULTIPLE: u64 = 1_000;
 
 /// The schema as it is compiled, or what is wrong with it, to follow the name of the param or to begin with another one.
 pub(in crate::text) fn enforced(schema: &Value, path: &str) -> Result<Value, String> {
@@ -77,10 +77,16 @@ pub(super) fn check_embedded(grammar: &str) -> Result<(), String> {
         let Some(Ok(Value::Object(mut schema))) = values.next() else { continue };
         schema.shift_remove(OPTIONS);
         let schema = Value::Object(schema);
-        visit(&schema, "%json")?;
+        visit(&schema, "structured.grammar.%json")?;
         check_multiples(&schema)?;
     }
     Ok(())
+}
+
+/// Whether a regular expression is cut off after a backslash, which the compiler would pass over.
+pub(super) fn ends_in_escape(regex: &str) -> bool {
+    let num_backslashes = regex.chars().rev().take_while(|c| *c == '\\').count();
+    num_backslashes % 2 == 1
 }
 
 fn visit(schema: &Value, path: &str) -> Result<Value, String> {
@@ -102,6 +108,9 @@ fn visit_keyword(key: &str, value: &Value, path: &str) -> Result<Value, String> 
         "$ref" => Err(format!("`{path}` must refer to a part of the same schema: \"#\" or \"#/…\"")),
         "format" if value.as_str().is_some_and(|format| FORMATS.contains(&format)) => Ok(value.clone()),
         "format" => Err(format!("`{path}` is {value:.60}, which cannot be enforced; known are {}", FORMATS.join(", "))),
+        "pattern" if value.as_str().is_some_and(ends_in_escape) => {
+            Err(format!("`{path}` ends with a backslash that escapes nothing"))
+        }
         key if PLAIN.contains(&key) || ANNOTATIONS.contains(&key) => Ok(value.clone()),
         key if NESTED.contains(&key) => visit_nested(value, &path),
         "patternProperties" => visit_named(value, MAX_PATTERNS, &path),

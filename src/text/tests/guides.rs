@@ -191,7 +191,7 @@ fn a_keyword_that_is_not_enforced_is_named_with_its_place() {
         assert_eq!(error.param(), Some("structured.schema"));
     }
     let embedded = Structured::Grammar("start: \"a\" %json { \"uniqueItems\": true }".to_owned());
-    assert_eq!(message(&embedded), "`%json.uniqueItems` is a keyword that cannot be enforced");
+    assert_eq!(message(&embedded), "`structured.grammar.%json.uniqueItems` is a keyword that cannot be enforced");
 }
 
 #[test]
@@ -210,6 +210,9 @@ fn what_is_broken_says_how() {
         (Structured::Regex("(?=a)b".to_owned()), "`structured.regex`", "look-around"),
         (Structured::Regex(String::new()), "`structured.regex`", "without text"),
         (Structured::Regex(r"[^\s\S]".to_owned()), "`structured.regex`", ""),
+        (Structured::Regex("a\\".to_owned()), "`structured.regex`", "backslash"),
+        (Structured::Schema(json!({"pattern": "a\\"})), "`structured.schema.pattern`", "backslash"),
+        (Structured::Grammar("start[ temperature = 2]: /a+/".to_owned()), "`structured.grammar`", "temperature"),
         (Structured::Grammar("begin: \"a\"".to_owned()), "`structured.grammar`", "no start rule"),
         (Structured::Grammar("start: missing".to_owned()), "`structured.grammar`", "missing"),
         (Structured::Schema(json!({"type": "text"})), "`structured.schema`", "Invalid type: text"),
@@ -241,6 +244,28 @@ fn what_is_too_large_says_the_limit() {
     }
     let many = message(&Structured::Schema(json!({"properties": names(513)})));
     assert!(many.starts_with("`structured.schema.properties` has 513 entries"), "{many}");
+}
+
+#[test]
+fn what_is_just_within_the_limits_can_be_followed() {
+    let names: Map<_, _> = (0..512).map(|index| (format!("p{index}"), json!({"type": "string"}))).collect();
+    let schemas = [
+        json!({"type": "object", "properties": names}),
+        json!({"type": "integer", "multipleOf": 997}),
+        json!({"type": "number", "minimum": 0, "multipleOf": 0.05}),
+        json!({"enum": (0..10_000).collect::<Vec<_>>()}),
+    ];
+    for schema in schemas {
+        let text = schema.to_string();
+        let guide = demo().guide(&Structured::Schema(schema)).unwrap();
+        let mut matcher = guide.matcher();
+        for step in 0..20 {
+            let allowed = matcher.allowed();
+            let choices = tokens(&allowed.unwrap_or_else(|unable| panic!("{unable} at {step} of {text:.80}")));
+            let Some(token) = choices.get(step * 7 % choices.len().max(1)) else { break };
+            matcher.accept(*token).unwrap();
+        }
+    }
 }
 
 /// What must end, one way or another, before the text thread gives it up, as what an answer follows must before the next

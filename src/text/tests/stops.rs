@@ -6,16 +6,19 @@ use crate::error::Code;
 use crate::text::stops::StopMatcher;
 use crate::text::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 
-/// What precedes the first match to be complete; of those that end together, the longest.
-fn searched<'a>(text: &'a str, stops: &[String]) -> Option<&'a str> {
+/// What precedes the first match to be complete, and the same with the match; of those that end together, the longest.
+fn searched<'a>(text: &'a str, stops: &[String]) -> Option<[&'a str; 2]> {
     (0..=text.len()).filter(|end| text.is_char_boundary(*end)).find_map(|end| {
         let ending = stops.iter().filter(|stop| text[..end].ends_with(stop.as_str()));
-        ending.map(String::len).max().map(|len| &text[..end - len])
+        ending.map(String::len).max().map(|len| [&text[..end - len], &text[..end]])
     })
 }
 
 fn matched(chunks: &[&str], stops: &[String]) -> (String, bool) {
-    let mut matcher = StopMatcher::new(stops);
+    run(StopMatcher::new(stops), chunks)
+}
+
+fn run(mut matcher: StopMatcher, chunks: &[&str]) -> (String, bool) {
     let mut out = String::new();
     for chunk in chunks {
         if matcher.push(chunk, &mut out) {
@@ -45,13 +48,17 @@ proptest! {
     ) {
         let chunks = cut(&text, cuts);
         let found = searched(&text, &stops);
-        prop_assert_eq!(matched(&chunks, &stops), (found.unwrap_or(&text).to_owned(), found.is_some()));
+        for (is_included, expected) in [false, true].into_iter().zip(found.unwrap_or([&text; 2])) {
+            let mut matcher = StopMatcher::new(&stops);
+            matcher.is_included = is_included;
+            prop_assert_eq!(run(matcher, &chunks), (expected.to_owned(), found.is_some()));
+        }
     }
 
     /// What is held back is the beginning of some sequence, and nothing longer could be.
     #[test]
     fn no_more_is_held_back_than_needed(text in "[abc]{1,30}", stops in prop::collection::vec("[abc]{2,6}", 1..4)) {
-        let text = searched(&text, &stops).unwrap_or(&text);
+        let text = searched(&text, &stops).map_or(&text[..], |[before, _]| before);
         let mut matcher = StopMatcher::new(&stops);
         let mut out = String::new();
         for end in 1..=text.len() {

@@ -257,3 +257,29 @@ fn unfinished_stop_sequence_is_delivered_at_the_end() {
     assert_eq!(stream.finish(&mut out), StreamState::Open);
     assert_eq!(out, "xEN");
 }
+
+#[test]
+fn stop_sequence_that_is_included_is_delivered_to_its_end_and_nothing_after_it() {
+    let model = opened(&byte_level());
+    for (is_included, expected) in [(false, "a"), (true, "aé😀")] {
+        let mut stream = model.stream(&["é😀".to_owned()], Markup::default()).include_stop(is_included);
+        let mut out = String::new();
+        for byte in "aé😀b".bytes() {
+            stream.push(u32::from(byte), &mut out);
+        }
+        assert_eq!(stream.finish(&mut out), StreamState::Stopped);
+        assert_eq!(out, expected);
+    }
+}
+
+#[test]
+fn included_stop_sequence_that_is_completed_by_what_was_held_back_is_delivered() {
+    let model = opened(&sentence_piece());
+    let is_included = true;
+    let mut stream = model.stream(&["\n".to_owned()], Markup::default()).include_stop(is_included);
+    let mut out = String::new();
+    stream.push(261, &mut out);
+    stream.push(u32::from(b'\n') + 3, &mut out);
+    assert_eq!(stream.finish(&mut out), StreamState::Stopped);
+    assert_eq!(out, "h\n");
+}

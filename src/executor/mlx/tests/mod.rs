@@ -2,5 +2,6 @@
 
 mod adjust;
 mod blocks;
+mod logprobs;
 mod panels;
 mod sampler;

@@ -1,0 +1,66 @@
+//! Log-probabilities of rows of logits, against their definition.
+
+use std::collections::HashMap;
+
+use mlx_rs::Array;
+
+use super::super::logprobs::Asking;
+use crate::request::{SequenceId, TokenId, TokenLogprob};
+
+const VOCAB: usize = 12;
+/// Three pairs of tokens are as probable as each other; the last logit is far away.
+const LOGITS: [f32; VOCAB] = [1.0, 3.0, -2.0, 0.5, 2.0, -5.0, 2.0, 0.0, 0.5, 3.0, -3.0, -80.0];
+const RANKED: [TokenId; VOCAB] = [1, 9, 4, 6, 0, 3, 8, 7, 2, 10, 5, 11];
+
+/// Rows of the same logits, raised by a number each, which drew a token each; some ask for log-probabilities.
+fn told(rows: &[(f32, TokenId, Option<usize>)]) -> HashMap<SequenceId, Vec<TokenLogprob>> {
+    let mut asking = Asking::default();
+    for (place, (_, _, asked)) in rows.iter().enumerate() {
+        asked.into_iter().for_each(|num_top| asking.push(place, SequenceId(place as u64), num_top));
+    }
+    let logits: Vec<f32> = rows.iter().flat_map(|(raise, ..)| LOGITS.map(|logit| logit + raise)).collect();
+    let drawn: Vec<TokenId> = rows.iter().map(|(_, drawn, _)| *drawn).collect();
+    let shape = [i32::try_from(rows.len()).expect("few"), i32::try_from(VOCAB).expect("few")];
+    let drawn = Array::from_slice(&drawn, &shape[..1]);
+    let unread = asking.answer(&Array::from_slice(&logits, &shape), &drawn).expect("computed");
+    unread.map_or_else(HashMap::new, |unread| unread.read().expect("read"))
+}
+
+fn known(token: TokenId) -> f64 {
+    let sum: f64 = LOGITS.iter().map(|logit| f64::from(*logit).exp()).sum();
+    f64::from(LOGITS[token as usize]) - sum.ln()
+}
+
+#[test]
+fn all_of_them_are_the_whole_distribution_in_its_order() {
+    for raise in [0.0, 7.5, -300.0, 1000.0] {
+        let told = &told(&[(raise, 7, Some(VOCAB))])[&SequenceId(0)];
+        let tokens: Vec<_> = told.iter().map(|it| it.token).collect();
+        assert_eq!(tokens, [&[7], &RANKED[..]].concat(), "the one drawn, then the likeliest; of equals the smaller id");
+        let sum: f64 = told[1..].iter().map(|it| f64::from(it.logprob).exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-4, "raised by {raise}: {sum}");
+        for it in told {
+            assert!((f64::from(it.logprob) - known(it.token)).abs() < 1e-4, "raised by {raise}: {it:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_have_as_many_as_they_ask_for_whatever_others_ask_for() {
+    let rows = [(0.0, 5, Some(2)), (1.0, 4, None), (0.0, 1, Some(0)), (2.0, 11, Some(20)), (0.0, 2, Some(4))];
+    let together = told(&rows);
+    assert_eq!(together.len(), 4);
+    for (place, row) in rows.iter().enumerate() {
+        let alone = told(&[*row]).remove(&SequenceId(0));
+        assert_eq!(together.get(&SequenceId(place as u64)), alone.as_ref(), "row {place}");
+        let expected = row.2.map(|num_top| 1 + num_top.min(VOCAB));
+        assert_eq!(alone.map(|told| told.len()), expected, "row {place}");
+    }
+}
+
+#[test]
+fn nothing_is_computed_where_nobody_asks() {
+    let logits = Array::from_slice(&LOGITS, &[1, 12]);
+    let drawn = Array::from_slice(&[1_u32], &[1]);
+    assert!(Asking::default().answer(&logits, &drawn).expect("nothing to do").is_none());
+}
