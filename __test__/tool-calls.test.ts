@@ -111,6 +111,16 @@ test('an answer that is cut inside a call has no call', async () => {
   expect(stopped).toMatchObject({ finishReason: 'stop', text: CALL.slice(0, CALL.indexOf('"days"')) })
 })
 
+test('tokens of calls have log-probabilities as all others', async () => {
+  const { engine, model } = await speaking(`I look. ${CALL}`, HERMES, { profile: M3_MAX })
+  const generation = engine.generate({ model, ...params, logprobs: 1 })
+  const chunks = await chunksOf(generation)
+  for (const { tokens, logprobs } of chunks) expect(logprobs?.length ?? 0).toBe(tokens.length)
+  const { tokens, logprobs = [], toolCalls } = await generation
+  expect(logprobs.map(({ token }) => token)).toEqual([...tokens])
+  expect(toolCalls).toHaveLength(1)
+})
+
 test('a call that is given back with its result is what the template expects', async () => {
   const file = path.join(ROOT, 'tools', 'conformance', 'chat', 'templates', 'mistral-tools.jinja')
   const template = `${await readFile(file, 'utf8')} ${PROMPT}`
