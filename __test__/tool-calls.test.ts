@@ -103,8 +103,11 @@ test('a call of a function that was not offered is text', async () => {
 })
 
 test('an answer that is cut inside a call has no call', async () => {
-  const { engine, model } = await speaking(CALL, HERMES)
-  const cut = await engine.generate({ model, ...params, maxTokens: 6 })
+  const { engine, model } = await speaking(CALL, HERMES, { profile: M3_MAX })
+  const generation = engine.generate({ model, ...params, maxTokens: 6 })
+  const streamed = together(await chunksOf(generation))
+  const cut = await generation
+  expect(streamed).toMatchObject({ text: cut.text, calls: [{ isWithdrawn: true }] })
   expect(cut).toMatchObject({ finishReason: 'length', warnings: [expect.stringContaining('not complete')] })
   expect(CALL.startsWith(cut.text)).toBe(true)
   const stopped = await engine.generate({ model, ...params, stopSequences: ['"days"'] })

@@ -97,6 +97,17 @@ fn a_malformed_call_comes_as_text_with_its_marks() {
 }
 
 #[test]
+fn what_was_held_back_for_a_call_is_delivered_at_the_end() {
+    let caller = speaking("So [TOOL_CALLS]f[ARGS]{\"x\": 1", MISTRAL, SLOW);
+    let answer = caller.answer(caller.stream(chat(&["f"])));
+    assert_eq!(answer.text, "So [TOOL_CALLS]f[ARGS]{\"x\": 1");
+    assert_eq!(
+        (&answer.text, answer.deltas.last().map(|delta| delta.is_withdrawn)),
+        (&spoken(&answer).text, Some(true))
+    );
+}
+
+#[test]
 fn a_stop_sequence_inside_a_call_ends_the_answer_and_the_call() {
     let caller = speaking(CALL, MISTRAL, "instant");
     let ask = |stop: &str| caller.ask(Draft { stop_sequences: vec![stop.to_owned()], ..chat(&["f"]) });
