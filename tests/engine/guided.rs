@@ -5,8 +5,8 @@ use mlx_serving::text::Structured;
 
 use super::support::{Caller, draft, with_rows};
 
-fn one_of(texts: &[&str]) -> Option<Structured> {
-    Some(Structured::Choices(texts.iter().map(|text| (*text).to_owned()).collect()))
+fn one_of(texts: &[&str]) -> Structured {
+    Structured::Choices(texts.iter().map(|text| (*text).to_owned()).collect())
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn an_answer_is_what_was_asked_for_and_its_company_does_not_notice() {
     let free: Vec<_> = (0..8).map(|id| draft(&format!("question {id}"), 40)).collect();
     let alone: Vec<_> = free.iter().map(|draft| caller.ask(draft.clone()).whole).collect();
     let texts = ["red", "green", "blue"];
-    let guided = |id: usize| Draft { structured: one_of(&texts), ..draft(&format!("colour {id}"), 40) };
+    let guided = |id: usize| Draft { structured: Some(one_of(&texts)), ..draft(&format!("colour {id}"), 40) };
     let readers: Vec<_> = (0..8).map(|id| (caller.submit(free[id].clone()), caller.submit(guided(id)))).collect();
     for ((plain, guided), alone) in readers.into_iter().zip(alone) {
         assert_eq!(caller.answer(plain).whole, alone);
@@ -30,11 +30,11 @@ fn what_is_complete_ends_without_an_end_token_and_in_time() {
     let caller = Caller::new();
     let text = "red";
     for ignore_eos in [false, true] {
-        let answer = caller.ask(Draft { structured: one_of(&[text]), ignore_eos, ..draft("Colour?", 60) });
+        let answer = caller.ask(Draft { structured: Some(one_of(&[text])), ignore_eos, ..draft("Colour?", 60) });
         let summary = answer.end.expect("ended").expect("well");
         assert_eq!((answer.whole.as_str(), summary.finish_reason), (text, FinishReason::Stop));
         let exact = summary.usage.output_tokens;
-        let cut = caller.ask(Draft { structured: one_of(&[text]), ignore_eos, ..draft("Colour?", exact) });
+        let cut = caller.ask(Draft { structured: Some(one_of(&[text])), ignore_eos, ..draft("Colour?", exact) });
         assert_eq!(cut.end.expect("ended").expect("well").finish_reason, FinishReason::Stop);
     }
 }
@@ -45,7 +45,7 @@ fn one_that_cannot_go_on_fails_alone_and_its_place_is_free_again() {
     let company = caller.submit(draft("Hello", 60));
     // Every token is an end, so that nothing is left to begin with.
     let stop_tokens = (0..300).collect();
-    let stuck = caller.ask(Draft { structured: one_of(&["red"]), stop_tokens, ..draft("Colour?", 60) });
+    let stuck = caller.ask(Draft { structured: Some(one_of(&["red"])), stop_tokens, ..draft("Colour?", 60) });
     let error = stuck.end.expect("ended").expect_err("nothing may be said");
     assert_eq!((error.code(), error.param()), (Code::GuidanceError, Some("structured")));
     assert!(caller.answer(company).end.expect("ended").is_ok());

@@ -73,8 +73,8 @@ fn a_guide_that_is_complete_ends_a_sequence_also_with_its_last_token() {
     scheduler.add(seq(1), request(1, 1), start());
     plan(&mut scheduler);
     let closed = vec![(seq(1), Verdict::Complete)];
-    let drawn =
-        commit(&mut scheduler, &StepOutput { step: 0, tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() });
+    let output = StepOutput { tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() };
+    let drawn = commit(&mut scheduler, &output);
     assert_eq!((drawn[0].finish, drawn[0].verdict), (Some(FinishReason::Stop), Some(Verdict::Complete)));
     assert!(scheduler.is_empty());
 }
@@ -85,8 +85,8 @@ fn a_guide_that_failed_leaves_the_sequence_for_the_caller_to_remove() {
     scheduler.add(seq(1), request(1, 9), start());
     plan(&mut scheduler);
     let closed = vec![(seq(1), Verdict::Failed(Unable::DeadEnd))];
-    let drawn =
-        commit(&mut scheduler, &StepOutput { step: 0, tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() });
+    let output = StepOutput { tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() };
+    let drawn = commit(&mut scheduler, &output);
     assert_eq!((drawn[0].finish, drawn[0].verdict), (None, Some(Verdict::Failed(Unable::DeadEnd))));
     assert!(scheduler.remove(seq(1)));
 }
