@@ -470,6 +470,23 @@ export interface ChatOptions {
    */
   tools?: Tool[]
   /**
+   * Whether the answer calls `tools`. `'auto'`: the model decides. `'none'`: it does not, and is not shown them either, so
+   * that they cost no tokens. `'required'`: it calls at least one, and says nothing else. `{ name }`: it calls this one, once.
+   * The last two allow the model only what is such a call, with arguments that are valid against the tool's `parameters`,
+   * after reasoning if it likes. They cannot go with `structured` and `stopSequences`.
+   *
+   * Calls are read out of the answer in the format that the chat template was made for; docs/tool-calls.md lists those that
+   * are known. They are in `toolCalls` of the result, and arrive in those of chunks. What is no well-formed call of one of
+   * `tools` stays in the text, with a warning in the result.
+   *
+   * @default 'auto'
+   *
+   * @throws {@link InvalidParamsError} there are no `tools`, none of that name, or the format of this model's calls is none
+   * that can be enforced
+   * @throws {@link GuidanceError} `parameters` of a tool say something that cannot be enforced
+   */
+  toolChoice?: 'auto' | 'none' | 'required' | { name: string }
+  /**
    * The answer goes on where the last message ends, instead of beginning a turn: write the beginning of an answer as an
    * assistant's message, and the model writes the rest. The prompt ends with that text; if the template trims messages,
    * without the spaces at its end.
@@ -657,7 +674,7 @@ export interface Message {
   /** Who speaks, for templates that use it. */
   name?: string
   /** Functions that this message calls. */
-  toolCalls?: ToolCall[]
+  toolCalls?: readonly ToolCall[]
   /** The `id` of the call whose result this message is. */
   toolCallId?: string
 }
@@ -671,6 +688,36 @@ export interface ToolCall {
     /** An object, or the JSON text of one. */
     arguments: string | { readonly [key: string]: Json | undefined }
   }
+}
+
+/** A call of a function that an answer makes; as it is, it can be given back in a message. */
+export interface GeneratedToolCall {
+  /**
+   * What the message with its result refers to: nine letters and digits, made from the `id` of the request and the place in
+   * the answer. Whoever names requests by hand gives each turn of a conversation its own name.
+   */
+  readonly id: string
+  readonly type: 'function'
+  readonly function: {
+    /** That of one of `tools`. */
+    readonly name: string
+    /** As the model wrote them: they need not keep to the schema of the tool. */
+    readonly arguments: { readonly [key: string]: Json }
+  }
+}
+
+/** A part of a call, while it is written. */
+export interface ToolCallDelta {
+  /** Tells the calls of an answer apart; counts up. */
+  readonly index: number
+  /** With the first delta of a call. */
+  readonly id?: string
+  /** With the first delta of a call. */
+  readonly name?: string
+  /** All of a call together are the JSON text of its arguments, without white space. */
+  readonly argumentsDelta: string
+  /** The last of a call that turned out to be malformed: it does not count, and comes as text. */
+  readonly isWithdrawn?: true
 }
 
 /** A part of a message. */
@@ -788,6 +835,10 @@ export interface GenerateChunk {
    */
   readonly text: string
   readonly tokens: Uint32Array
+  /** What the model thinks; see {@link GenerateResult.reasoning}. */
+  readonly reasoning?: string
+  /** What is new in calls of functions. */
+  readonly toolCalls?: readonly ToolCallDelta[]
   /** One for each of `tokens`, where they were asked for. */
   readonly logprobs?: readonly TokenLogprob[]
 }
@@ -807,21 +858,32 @@ export interface TokenLogprob {
 
 /** A whole answer. */
 export interface GenerateResult<T = unknown> {
+  /** Without calls of functions, reasoning, and the marks around them. */
   readonly text: string
+  /**
+   * What the model thought before it answered `messages`: what is between `<think>` and `</think>`, or `[THINK]` and
+   * `[/THINK]`, where its chat template knows these tags. Absent where it did not.
+   */
+  readonly reasoning?: string
+  /** The functions that it calls, in order. Absent where there is none. */
+  readonly toolCalls?: readonly GeneratedToolCall[]
   /**
    * The value of an answer that was asked for with a schema, if it ended by itself. That it is a `T` is the caller's word:
    * what is known is that it is valid against the schema.
    */
   readonly parsed?: T
+  /** What was wrong with the answer, in sentences for people: calls that are malformed. Absent where nothing was. */
+  readonly warnings?: readonly string[]
   /** The token ids of the answer, an end-of-turn token included. */
   readonly tokens: Uint32Array
   /** One for each of `tokens`, where they were asked for. */
   readonly logprobs?: readonly TokenLogprob[]
   /**
-   * `'stop'`: the model ended its turn, a stop sequence appeared, or `structured` allows no more. `'length'`: `maxTokens`
-   * were generated. `'cancelled'`: {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
+   * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows.
+   * `'tool-calls'`: the same, and it calls functions. `'length'`: `maxTokens` were generated. `'cancelled'`:
+   * {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
-  readonly finishReason: 'stop' | 'length' | 'cancelled'
+  readonly finishReason: 'stop' | 'tool-calls' | 'length' | 'cancelled'
   readonly usage: Usage
   readonly timings: Timings
   /**

@@ -82,6 +82,14 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   prompt: differing({ messages: undefined, prompt: 'Paris is' }),
   messages: differing({ messages: [{ role: 'user', content: 'What is the capital of France?' }] }),
   tools: refusing({ tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'),
+  toolChoice: async () => {
+    const tools = [{ type: 'function', function: { name: 'f' } } as const]
+    const { engine, model } = await withMlx()
+    const ask = (toolChoice: 'auto' | 'none') =>
+      engine.generate({ model, messages: CHAT, tools, toolChoice, maxTokens: 1 })
+    expect((await failure(ask('auto'))).param).toBe('tools')
+    expect((await ask('none')).finishReason).toBe('length')
+  },
   templateVariables: refusing({ templateVariables: { mood: 'calm' } }, 'templateVariables.mood'),
   continueFinalMessage: differing({ continueFinalMessage: true }, { messages: [...CHAT, BEGUN] }),
   maxTokens: differing({ maxTokens: 2 }),

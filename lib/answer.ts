@@ -2,9 +2,10 @@
 // made only when someone asks for one, so that an answer which is iterated, or ignored, cannot fail a second time as an
 // unhandled rejection. It knows no signals and no params: lib/generation.ts does.
 
-import type { GenerateChunk, GenerateResult, PromptProgress, TokenLogprob } from '../index'
+import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf } from './errors'
-import type { Reader, Sink } from './hub'
+import type { Piece, Reader, Sink } from './hub'
+import { saidIn } from './speech'
 import { withParsed } from './structured'
 
 export type Step = IteratorResult<GenerateChunk, undefined>
@@ -95,8 +96,8 @@ export class Answer implements Source, Sink {
     return new Promise((resolve, reject) => this.#reads.push({ resolve, reject }))
   }
 
-  push(text: string, tokens: Uint32Array, logprobs?: readonly TokenLogprob[]): void {
-    const chunk = { index: this.#index, text, tokens, ...(logprobs && { logprobs }) }
+  push(piece: Piece): void {
+    const chunk = { index: this.#index, ...piece }
     const read = this.#reads.shift()
     if (read === undefined) this.#chunks.push(chunk)
     else read.resolve(this.#deliver(chunk))
@@ -146,8 +147,9 @@ export class Answer implements Source, Sink {
     else if ('result' in this.#outcome && !this.#closed) this.#pushWhole(this.#outcome.result)
   }
 
-  #pushWhole({ text, tokens, logprobs }: GenerateResult): void {
-    if (tokens.length > 0) this.push(text, tokens.slice(), logprobs)
+  #pushWhole(result: GenerateResult): void {
+    const { text, tokens, logprobs } = result
+    if (tokens.length > 0) this.push({ text, tokens: tokens.slice(), ...(logprobs && { logprobs }), ...saidIn(result) })
   }
 
   #deliver(chunk: GenerateChunk): Step {

@@ -1,17 +1,21 @@
 // One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
 // It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
 
-import type { GenerateResult, PromptProgress, TokenLogprob } from '../index'
+import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
 import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
+import { saidOf, spokenOf } from './speech'
+
+/** What is new in an answer. */
+export type Piece = Omit<GenerateChunk, 'index'>
 
 /** Receives one answer. */
 export interface Sink {
   progress(progress: PromptProgress): void
-  push(text: string, tokens: Uint32Array, logprobs?: TokenLogprob[]): void
+  push(piece: Piece): void
   end(result: GenerateResult): void
   fail(error: unknown): void
 }
@@ -89,7 +93,7 @@ export class Hub {
     if (this.#take(id) !== undefined) this.native.release(id)
   }
 
-  #dispatch({ spans, tokens, text, ended, progress = NOTHING, logprobs }: Drained): void {
+  #dispatch({ spans, tokens, text, said, ended, progress = NOTHING, logprobs }: Drained): void {
     for (let told = 0; told < progress.length; told += 4) {
       const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(told, told + 4)
       this.#sinks.get(reader)?.progress({ processedTokens, totalTokens, cachedTokens })
@@ -97,12 +101,15 @@ export class Hub {
     const odds = logprobs && new Logprobs(logprobs)
     let token = 0
     let unit = 0
+    let next = 0
     for (let span = 0; span < spans.length; span += 3) {
       const tokenEnd = token + spans[span + 1]
       const unitEnd = unit + spans[span + 2]
+      const besides = said[next]?.span === span / 3 && saidOf(said[next++])
       // slice copies: a chunk that is kept must not keep everybody's tokens.
-      const piece = [text.slice(unit, unitEnd), tokens.slice(token, tokenEnd), odds?.take(spans[span + 1])] as const
-      this.#sinks.get(spans[span])?.push(...piece)
+      const asked = odds?.take(spans[span + 1])
+      const piece = { text: text.slice(unit, unitEnd), tokens: tokens.slice(token, tokenEnd) }
+      this.#sinks.get(spans[span])?.push({ ...piece, ...(asked && { logprobs: asked }), ...besides })
       token = tokenEnd
       unit = unitEnd
     }
@@ -172,6 +179,7 @@ function resultOf(native: NativeResult): GenerateResult {
   const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
   return {
     text: native.text,
+    ...spokenOf(native),
     tokens: native.tokens,
     ...(logprobs && { logprobs }),
     finishReason: native.finishReason as GenerateResult['finishReason'],

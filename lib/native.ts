@@ -34,6 +34,23 @@ export interface NativeEnd {
   result?: NativeResult
 }
 
+/** What came with a span besides its text. */
+export interface NativeSaid {
+  /** Which of the spans. */
+  span: number
+  reasoning: string
+  calls: NativeCallDelta[]
+}
+
+export interface NativeCallDelta {
+  index: number
+  /** With the first delta of a call. */
+  id?: string
+  name?: string
+  arguments: string
+  isWithdrawn: boolean
+}
+
 /** Log-probabilities of pieces of answers, packed: for each token its own, then those of the most probable ones. */
 export interface NativeLogprobs {
   /** How many each token of a piece has; 0 where its reader did not ask. */
@@ -44,6 +61,10 @@ export interface NativeLogprobs {
 
 export interface NativeResult {
   text: string
+  reasoning?: string
+  /** `arguments` is JSON text. */
+  calls?: { id: string; name: string; arguments: string }[]
+  warnings?: string[]
   tokens: Uint32Array
   /** There where they were asked for. */
   logprobs?: NativeLogprobs
@@ -69,6 +90,7 @@ export interface Drained {
   spans: Uint32Array
   tokens: Uint32Array
   text: string
+  said: NativeSaid[]
   ended: NativeEnd[]
   /**
    * Quadruples: reader, tokens of its prompt that were read, all of them, and those that were there. Before anything else of

@@ -7,7 +7,8 @@
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
 //! * [`answers`]: the same work is not done twice: keys, the log a generation appends to, its readers, kept answers.
 //!   [`clock`]: where the time comes from. `lock`: how a mutex is taken.
-//! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences.
+//! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences,
+//!   calls of functions and reasoning in answers.
 //! * [`executor`]: does what a plan says. `sim` is a simulated device, `mlx` the only room that names `mlx_rs`.
 //! * [`hub`]: finds and validates model folders.
 //! * `binding`: the only room that names napi.

@@ -110,6 +110,15 @@ pub struct StopRules {
     pub include_stop: bool,
 }
 
+/// Which of a model's special tokens are text to whoever reads the answer. Others have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Markup {
+    /// The marks around calls of functions.
+    pub calls: bool,
+    /// The marks around reasoning.
+    pub reasoning: bool,
+}
+
 /// Who goes first where not all can. Ordered: urgent before default before background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
@@ -135,6 +144,8 @@ pub struct Request {
     pub logprobs: Option<u8>,
     /// When it ends.
     pub stop: StopRules,
+    /// What of its markup is in the answer.
+    pub markup: Markup,
     /// What the answer must be, where the caller has said so.
     pub guide: Option<Guide>,
     /// The moment after which the caller has no use for the answer.
@@ -155,6 +166,7 @@ impl Request {
             logit_bias: Arc::default(),
             logprobs: None,
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false },
+            markup: Markup::default(),
             guide: None,
             deadline: None,
             priority: Priority::Default,
@@ -173,6 +185,8 @@ impl Request {
 pub enum FinishReason {
     /// An end-of-sequence token or a stop sequence.
     Stop,
+    /// The same, after calls of functions. Said by those who read calls; a generation just stops.
+    ToolCalls,
     /// `max_tokens` were generated.
     Length,
     /// The caller asked for the end and for what there was.
@@ -184,6 +198,7 @@ impl FinishReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
+            Self::ToolCalls => "tool-calls",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
         }

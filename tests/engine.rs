@@ -6,6 +6,7 @@ mod engine {
     mod failures;
     mod guided;
     mod probe;
+    mod speech;
     mod support;
     mod tracing;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use blake3::Hasher;
 
-use crate::request::{Request, SamplingParams, Sharing, StopRules, TokenId};
+use crate::request::{Markup, Request, SamplingParams, Sharing, StopRules, TokenId};
 
 /// Keys of another version of this library, or of another encoding, are other keys.
 const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 2");
@@ -76,7 +76,8 @@ impl Claim {
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
-    let Request { prompt, sampling, logit_bias, logprobs, stop, guide, deadline: _, priority: _, tenant: _ } = request;
+    let Request { prompt, sampling, logit_bias, logprobs, stop, markup, guide, deadline: _, priority: _, tenant: _ } =
+        request;
     // Whether to share is not part of what is shared.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
@@ -87,6 +88,9 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encode_bias(&mut encoder, logit_bias);
     encoder.optional(*logprobs, |encoder, count| encoder.number(count.into()));
     encode_stop(&mut encoder, stop);
+    let Markup { calls, reasoning } = *markup;
+    encoder.number(calls.into());
+    encoder.number(reasoning.into());
     encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
     Key(encoder.finish())
 }

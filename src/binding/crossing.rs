@@ -8,10 +8,11 @@ use napi::Env;
 use napi::bindgen_prelude::{Float32ArraySlice, JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
-use crate::answers::{AnswerLog, Delivery, Logprobs, ReaderId};
-use crate::engine::ModelInfo;
+use crate::answers::{AnswerLog, Logprobs, ReaderId};
+use crate::engine::{Heard, ModelInfo};
 use crate::error::Error;
 use crate::request::{Progress, RequestId, Summary};
+use crate::text::{Call, CallDelta, Said, Spoken};
 
 /// Causes deeper than this are left out.
 const MAX_CAUSES: usize = 8;
@@ -97,32 +98,105 @@ impl From<ModelInfo> for NativeModelInfo {
     }
 }
 
-/// Spans (reader, tokens, UTF-16 units) and ends of what a drain delivered.
-pub(super) fn pack<'env>(
-    env: &'env Env,
-    deliveries: &[Delivery],
-    text: &str,
-) -> napi::Result<(Vec<u32>, Vec<Object<'env>>)> {
-    let mut spans = Vec::with_capacity(deliveries.len() * 3);
-    let mut ended = Vec::new();
+/// What a drain delivered.
+pub(super) struct Packed<'env> {
+    /// Triples: reader, tokens, UTF-16 units.
+    pub(super) spans: Vec<u32>,
+    /// What came besides text with some of the spans.
+    pub(super) said: Vec<NativeSaid>,
+    pub(super) ended: Vec<Object<'env>>,
+}
+
+/// What came with a span besides its text.
+#[napi(object)]
+pub struct NativeSaid {
+    /// Which of the spans.
+    pub span: u32,
+    /// What the model thinks.
+    pub reasoning: String,
+    /// Parts of calls.
+    pub calls: Vec<NativeCallDelta>,
+}
+
+/// A part of a call.
+#[napi(object)]
+pub struct NativeCallDelta {
+    /// Which of the calls of the answer.
+    pub index: u32,
+    /// In the first part.
+    pub id: Option<String>,
+    /// In the first part.
+    pub name: Option<String>,
+    /// A piece of JSON text.
+    pub arguments: String,
+    /// It was no call.
+    pub is_withdrawn: bool,
+}
+
+/// A whole call.
+#[napi(object)]
+pub struct NativeCall {
+    /// What its result refers to.
+    pub id: String,
+    /// Of a tool.
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
+}
+
+impl NativeSaid {
+    fn new(span: usize, Said { text: _, reasoning, calls }: &Said) -> Self {
+        let calls = calls.iter().cloned().map(NativeCallDelta::from).collect();
+        Self { span: to_u32(span), reasoning: reasoning.clone(), calls }
+    }
+}
+
+impl From<CallDelta> for NativeCallDelta {
+    fn from(CallDelta { index, named, arguments, is_withdrawn }: CallDelta) -> Self {
+        let (id, name) = named.unzip();
+        Self { index: to_u32(index), id, name, arguments, is_withdrawn }
+    }
+}
+
+impl From<&Call> for NativeCall {
+    fn from(Call { id, name, arguments }: &Call) -> Self {
+        Self { id: id.clone(), name: name.clone(), arguments: arguments.clone() }
+    }
+}
+
+/// Packs what a drain delivered; `text` is that of all deliveries.
+pub(super) fn pack<'env>(env: &'env Env, heard: &[Heard], text: &str) -> napi::Result<Packed<'env>> {
+    let mut packed = Packed { spans: Vec::with_capacity(heard.len() * 3), said: Vec::new(), ended: Vec::new() };
     let mut offset = 0;
-    for delivery in deliveries {
+    for heard in heard {
+        let Heard { delivery, said, spoken } = heard;
         let piece = &text[offset..offset + delivery.num_bytes];
         offset += delivery.num_bytes;
-        if is_span(delivery) {
-            spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
+        if !said.is_plain() {
+            packed.said.push(NativeSaid::new(packed.spans.len() / 3, said));
+        }
+        if is_span(heard) {
+            packed.spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
         }
         if let Some((end, log)) = &delivery.end {
-            ended.push(pack_end(env, delivery.reader.0, end.as_ref(), log)?);
+            let mut object = Object::new(env)?;
+            object.set_named_property("reader", delivery.reader.0)?;
+            match end {
+                Ok(summary) => {
+                    object.set_named_property("result", pack_result(env, summary, log, spoken.as_ref())?)?;
+                }
+                Err(error) => object.set_named_property("error", NativeError::from(error))?,
+            }
+            packed.ended.push(object);
         }
     }
-    Ok((spans, ended))
+    Ok(packed)
 }
 
 /// Quadruples of reader, tokens of its prompt that were read, all of them, and those that were there; nothing where there
 /// is nothing to tell.
-pub(super) fn pack_progress(deliveries: &[Delivery]) -> Option<Vec<u32>> {
-    let told = deliveries.iter().filter_map(|delivery| Some((delivery.reader, delivery.progress?)));
+pub(super) fn pack_progress(heard: &[Heard]) -> Option<Vec<u32>> {
+    let told = heard.iter().filter_map(|Heard { delivery, .. }| Some((delivery.reader, delivery.progress?)));
     let quadruple = |(reader, Progress { processed, total, cached }): (ReaderId, Progress)| {
         [reader.0, to_u32(processed), to_u32(total), to_u32(cached)]
     };
@@ -131,12 +205,12 @@ pub(super) fn pack_progress(deliveries: &[Delivery]) -> Option<Vec<u32>> {
 }
 
 /// The log-probabilities of the spans of a drain, in their order; nothing where nobody asked.
-pub(super) fn pack_spans_logprobs<'env>(env: &'env Env, deliveries: &[Delivery]) -> napi::Result<Option<Object<'env>>> {
-    if deliveries.iter().all(|delivery| delivery.logprobs.per_token == 0) {
+pub(super) fn pack_spans_logprobs<'env>(env: &'env Env, heard: &[Heard]) -> napi::Result<Option<Object<'env>>> {
+    if heard.iter().all(|heard| heard.delivery.logprobs.per_token == 0) {
         return Ok(None);
     }
-    let spans = deliveries.iter().filter(|delivery| is_span(delivery));
-    pack_logprobs(env, spans.map(|delivery| &delivery.logprobs)).map(Some)
+    let spans = heard.iter().filter(|heard| is_span(heard));
+    pack_logprobs(env, spans.map(|heard| &heard.delivery.logprobs)).map(Some)
 }
 
 fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logprobs>) -> napi::Result<Object<'env>> {
@@ -154,28 +228,21 @@ fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logpr
 }
 
 /// Whether something came; else the delivery is an end alone.
-fn is_span(delivery: &Delivery) -> bool {
-    delivery.num_tokens > 0 || delivery.num_bytes > 0
+fn is_span(Heard { delivery, said, .. }: &Heard) -> bool {
+    delivery.num_tokens > 0 || delivery.num_bytes > 0 || !said.is_plain()
 }
 
-fn pack_end<'env>(
+fn pack_result<'env>(
     env: &'env Env,
-    reader: u32,
-    end: Result<&Summary, &Error>,
+    summary: &Summary,
     log: &AnswerLog,
+    spoken: Option<&Spoken>,
 ) -> napi::Result<Object<'env>> {
-    let mut object = Object::new(env)?;
-    object.set_named_property("reader", reader)?;
-    match end {
-        Ok(summary) => object.set_named_property("result", pack_result(env, summary, log)?)?,
-        Err(error) => object.set_named_property("error", NativeError::from(error))?,
-    }
-    Ok(object)
-}
-
-fn pack_result<'env>(env: &'env Env, summary: &Summary, log: &AnswerLog) -> napi::Result<Object<'env>> {
     let mut result = Object::new(env)?;
-    result.set_named_property("text", log.text())?;
+    match spoken {
+        Some(spoken) => pack_spoken(&mut result, spoken)?,
+        None => result.set_named_property("text", log.text())?,
+    }
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
     let logprobs = log.logprobs();
     if logprobs.per_token > 0 {
@@ -203,6 +270,21 @@ fn pack_result<'env>(env: &'env Env, summary: &Summary, log: &AnswerLog) -> napi
         result.set_named_property(name, number)?;
     }
     Ok(result)
+}
+
+/// What was not said is absent.
+fn pack_spoken(result: &mut Object<'_>, Spoken { text, reasoning, calls, warnings }: &Spoken) -> napi::Result<()> {
+    result.set_named_property("text", text.as_str())?;
+    if !reasoning.is_empty() {
+        result.set_named_property("reasoning", reasoning.as_str())?;
+    }
+    if !calls.is_empty() {
+        result.set_named_property("calls", calls.iter().map(NativeCall::from).collect::<Vec<_>>())?;
+    }
+    if !warnings.is_empty() {
+        result.set_named_property("warnings", warnings.clone())?;
+    }
+    Ok(())
 }
 
 /// JavaScript counts text in UTF-16 units; most text is ASCII, where they are bytes.

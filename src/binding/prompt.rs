@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::Prompt;
 use crate::error::{Code, Error};
-use crate::text::{Chat, Content, Message, PromptTemplate};
+use crate::text::{Chat, Content, Message, PromptTemplate, ToolChoice};
 
 use super::fields::{Fields, Read, Refusal, elements, is_array, string, whole, wrong};
 use super::json::{self, JsonReader};
@@ -51,6 +51,7 @@ fn one_of(found: &str) -> Refusal {
 /// What belongs to `messages`.
 struct ChatFields<'env> {
     tools: Option<Unknown<'env>>,
+    choice: Option<Unknown<'env>>,
     variables: Option<Unknown<'env>>,
     continues_final: Option<bool>,
 }
@@ -59,6 +60,7 @@ impl<'env> ChatFields<'env> {
     fn read(fields: &mut Fields<'env>) -> Read<Self> {
         Ok(Self {
             tools: fields.value("tools")?,
+            choice: fields.value("toolChoice")?,
             variables: fields.value("templateVariables")?,
             continues_final: fields.switch("continueFinalMessage")?,
         })
@@ -68,6 +70,7 @@ impl<'env> ChatFields<'env> {
     fn refuse(self) -> Read<()> {
         let given = [
             ("tools", self.tools.is_some()),
+            ("toolChoice", self.choice.is_some()),
             ("templateVariables", self.variables.is_some()),
             ("continueFinalMessage", self.continues_final.is_some()),
         ];
@@ -83,9 +86,15 @@ impl<'env> ChatFields<'env> {
         if let Some(name) = variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
             return Err(wrong(CODE, &format!("templateVariables.{name}"), "has a param of its own").into());
         }
+        let tools = self.tools.map(read_tools).transpose()?;
+        let (tools, choice) = match self.choice {
+            Some(choice) => read_choice(choice, tools)?,
+            None => (tools, ToolChoice::Auto),
+        };
         Ok(Chat {
             messages: read_messages(messages)?,
-            tools: self.tools.map(read_tools).transpose()?,
+            tools,
+            choice,
             variables,
             continues_final: self.continues_final.unwrap_or(false),
         })
@@ -154,6 +163,30 @@ fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
         tools.push(tool);
     }
     Ok(tools)
+}
+
+/// The tools that the model is shown, and which of them it calls. What it is not shown it cannot call.
+fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<Vec<Value>>, ToolChoice)> {
+    const NAME: &str = "toolChoice";
+    let Some(tools) = tools else { return Err(wrong(CODE, NAME, "goes with `tools`").into()) };
+    let choice = if choice.get_type()? == ValueType::String {
+        match String::from_unknown(choice)?.as_str() {
+            "auto" => ToolChoice::Auto,
+            "none" => return Ok((None, ToolChoice::Auto)),
+            "required" if tools.is_empty() => return Err(wrong(CODE, NAME, "has no `tools` to choose from").into()),
+            "required" => ToolChoice::Required,
+            _ => return Err(wrong(CODE, NAME, "must be 'auto', 'none', 'required' or { name }").into()),
+        }
+    } else {
+        let mut fields = Fields::of(NAME, CODE, choice)?;
+        let name = fields.string("name")?.ok_or_else(|| fields.wrong("name", "is missing"))?;
+        if !tools.iter().any(|tool| tool["function"]["name"] == *name) {
+            return Err(fields.wrong("name", "is none of the `tools`"));
+        }
+        fields.finish()?;
+        ToolChoice::Named(name)
+    };
+    Ok((Some(tools), choice))
 }
 
 fn read_messages(value: Unknown<'_>) -> Read<Vec<Message>> {

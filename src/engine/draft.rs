@@ -11,9 +11,10 @@ use serde_json::Value;
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
+use crate::guide::Guide;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Chat, ModelText, PromptTemplate, Structured};
+use crate::text::{Chat, ModelText, PromptTemplate, Speech, Structured};
 
 use super::command::Opened;
 
@@ -100,6 +101,8 @@ pub struct Draft {
 pub(super) struct Prepared {
     pub(super) request: Request,
     pub(super) claim: Option<Claim>,
+    /// How its answer is read, where there is more than text in it.
+    pub(super) speech: Option<Speech>,
 }
 
 /// What a model lets a request do.
@@ -140,7 +143,7 @@ impl ModelRules {
 
     /// Turns a draft into a request for each answer that is wanted, or says what is wrong with it.
     pub(super) fn apply(&self, draft: Draft) -> Result<Vec<Prepared>> {
-        let prompt = self.tokens(&draft.prompt)?;
+        let (prompt, speech) = self.read(&draft.prompt)?;
         if prompt.is_empty() {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
         }
@@ -148,7 +151,7 @@ impl ModelRules {
         self.check_named("logitBias", draft.logit_bias.iter().map(|(token, _)| *token))?;
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
-        let guide = draft.structured.as_ref().map(|structured| self.text.guide(structured)).transpose()?;
+        let guide = self.guide(&draft, speech.as_ref())?;
         let stop = StopRules {
             max_tokens,
             end_tokens: self.end_tokens(&draft)?,
@@ -160,24 +163,46 @@ impl ModelRules {
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
-        let prompt = prompt.into();
-        let request = Request { prompt, sampling, logit_bias, logprobs, stop, guide, deadline, priority, tenant };
+        let (prompt, markup) = (prompt.into(), self.text.markup(speech.as_ref()));
+        let request =
+            Request { prompt, sampling, logit_bias, logprobs, stop, markup, guide, deadline, priority, tenant };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();
             request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SEED;
             let claim = Claim::new(self.fingerprint, &request, &Terms { choice, ..terms.clone() });
-            Prepared { request, claim }
+            Prepared { request, claim, speech: speech.clone() }
         };
         Ok((0..).take(draft.num_choices).map(choice).collect())
     }
 
-    fn tokens(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
-        match prompt {
-            Prompt::Text(text) => self.text.encode(text),
-            Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Template(template) => self.text.encode(&self.text.render_prompt(template)?),
-            Prompt::Chat(chat) => self.text.encode_rendered(&self.text.render(chat)?),
+    /// The tokens of a prompt, and what to look for in its answer.
+    fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<Speech>)> {
+        let tokens = match prompt {
+            Prompt::Text(text) => self.text.encode(text)?,
+            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Template(template) => self.text.encode(&self.text.render_prompt(template)?)?,
+            Prompt::Chat(chat) => {
+                let rendered = self.text.render(chat)?;
+                return Ok((self.text.encode_rendered(&rendered)?, self.text.speech(chat, &rendered)));
+            }
+        };
+        Ok((tokens, None))
+    }
+
+    /// What the answer must be: what the caller says, or calls.
+    fn guide(&self, draft: &Draft, speech: Option<&Speech>) -> Result<Option<Guide>> {
+        let calls = match &draft.prompt {
+            Prompt::Chat(chat) => self.text.call_guide(chat, speech)?,
+            _ => None,
+        };
+        match (&draft.structured, &calls) {
+            (Some(_), Some(_)) => Err(Error::invalid("toolChoice", "must be 'auto' or 'none' beside `structured`")),
+            (None, Some(_)) if !draft.stop_sequences.is_empty() => {
+                Err(Error::invalid("stopSequences", "cannot end an answer that must call a function"))
+            }
+            (Some(structured), None) => self.text.guide(structured).map(Some),
+            (None, _) => Ok(calls),
         }
     }
 

@@ -100,7 +100,7 @@ impl Lane {
         let Some(submission) = self.share(submission) else { return };
         let (id, request) = (submission.sequence, submission.request.clone());
         let StopRules { stop_sequences, include_stop, .. } = &request.stop;
-        let text = self.model.text.stream(stop_sequences).include_stop(*include_stop);
+        let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
         let reader = submission.reader;
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
         self.watch(id, reader);

@@ -6,6 +6,7 @@ mod config;
 mod core;
 mod draft;
 mod lane;
+mod listeners;
 mod loading;
 mod pace;
 mod permit;
@@ -29,9 +30,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::answers::{
-    AnswerLog, Answers, Claim, Close, Delivery, Finished, ReaderId, Readers, Saving, Settings, Stamps, Wake,
-};
+use crate::answers::{AnswerLog, Answers, Claim, Close, Finished, ReaderId, Readers, Saving, Stamps, Wake};
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
@@ -42,6 +41,7 @@ use crate::text::{ModelText, TextThread};
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
 use lane::Surroundings;
+use listeners::Listeners;
 use permit::{Permit, Permits};
 use requests::{Ready, Requests};
 use thread::Line;
@@ -52,6 +52,7 @@ pub use config::Config;
 #[cfg(feature = "node")]
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
+pub use listeners::Heard;
 pub use pace::Totals;
 pub use stats::{ModelStats, Snapshot, Stats};
 pub use thread::OpenBackend;
@@ -82,6 +83,7 @@ pub struct Engine {
     text: Arc<TextThread>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
     requests: Requests,
+    listeners: Listeners,
     next_sequence: AtomicU64,
     /// What the names given to requests begin with; no two engines have the same.
     name: String,
@@ -111,6 +113,7 @@ impl Engine {
             text,
             models: Mutex::default(),
             requests: Requests::default(),
+            listeners: Listeners::default(),
             next_sequence: AtomicU64::new(0),
             name: format!("{:08x}", RandomState::new().hash_one(Instant::now()) >> 32),
             next_model: AtomicU32::new(0),
@@ -188,10 +191,16 @@ impl Engine {
     }
 
     /// What comes off the text thread is answered from what is kept, or goes to the engine thread, or ends right here.
-    fn pass_on(&self, ticket: Ticket, Prepared { request, claim }: Prepared) {
+    fn pass_on(&self, ticket: Ticket, Prepared { request, claim, speech }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
-        match self.requests.ready(reader, || self.serve_or_submit(ticket, request, claim)) {
+        let pass_on = || {
+            if let Some(speech) = speech {
+                self.listeners.add(reader, speech, Arc::clone(&log.origin().0));
+            }
+            self.serve_or_submit(ticket, request, claim);
+        };
+        match self.requests.ready(reader, pass_on) {
             Ready::PassedOn => {}
             Ready::Cancelled => {
                 let stamps = Stamps { ended: Some(self.around.clock.now()), ..Stamps::default() };
@@ -243,15 +252,17 @@ impl Engine {
     pub fn release(&self, reader: ReaderId) {
         self.around.readers.remove(reader);
         self.requests.remove(reader, || self.send(Command::Abandon(reader)));
+        self.listeners.remove(reader);
     }
 
     /// Delivers everything new; tokens and text are appended to the buffers, reader after reader.
-    pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Delivery> {
-        let deliveries = self.around.readers.drain(tokens, text);
+    pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Heard> {
+        let mut raw = String::new();
+        let deliveries = self.around.readers.drain(tokens, &mut raw);
         for delivery in deliveries.iter().filter(|delivery| delivery.end.is_some()) {
             self.requests.remove(delivery.reader, || ());
         }
-        deliveries
+        self.listeners.hear(deliveries, &raw, text)
     }
 
     /// Runs work on the tokenizer of a model where it cannot hold up the caller, within the time budget.
@@ -288,21 +299,6 @@ impl Engine {
     /// What went wrong without anybody having asked for it, each in a sentence for people.
     pub fn take_warnings(&self) -> Vec<String> {
         self.saving.get().map(Saving::take_warnings).unwrap_or_default()
-    }
-
-    /// Which answers are shared.
-    pub fn sharing(&self) -> Settings {
-        self.around.answers.settings()
-    }
-
-    /// Changes which answers are shared, from the next request on.
-    pub fn configure_sharing(&self, settings: Settings) {
-        self.around.answers.configure(settings);
-    }
-
-    /// Forgets all answers; requests that come now are computed even where an identical one is running.
-    pub fn forget_answers(&self) {
-        self.around.answers.clear();
     }
 
     /// How the scheduling of each loaded model stands.

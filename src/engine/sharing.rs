@@ -4,13 +4,31 @@
 
 use std::sync::Arc;
 
-use crate::answers::{Claim, Found, ReaderId, Way};
+use crate::answers::{Claim, Found, ReaderId, Settings, Way};
 use crate::request::{Progress, SequenceId, Served};
 use crate::scheduler::Wish;
 
+use super::Engine;
 use super::command::Submission;
 use super::lane::{Lane, Surroundings};
 use super::row::Follower;
+
+impl Engine {
+    /// Which answers are shared.
+    pub fn sharing(&self) -> Settings {
+        self.around.answers.settings()
+    }
+
+    /// Changes which answers are shared, from the next request on.
+    pub fn configure_sharing(&self, settings: Settings) {
+        self.around.answers.configure(settings);
+    }
+
+    /// Forgets all answers; requests that come now are computed even where an identical one is running.
+    pub fn forget_answers(&self) {
+        self.around.answers.clear();
+    }
+}
 
 impl Surroundings {
     /// Gives a reader an answer that has ended, if there is the one its request asks for. Says whether there was.

@@ -34,6 +34,18 @@ impl Assembler {
         self.has_begun = true;
     }
 
+    /// Takes a text that no token of the table stands for.
+    pub(super) fn push_text(&mut self, pieces: &Pieces, text: &str, out: &mut String) {
+        match pieces.joining {
+            Joining::Lossy => self.push_bytes(text.as_bytes(), out),
+            Joining::ByteRuns => {
+                self.end_run(out);
+                self.trimmer.push(text, out);
+            }
+        }
+        self.has_begun = true;
+    }
+
     /// Appends what was held back.
     pub(super) fn finish(&mut self, pieces: &Pieces, out: &mut String) {
         match pieces.joining {

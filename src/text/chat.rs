@@ -11,10 +11,24 @@ pub struct Chat {
     /// Descriptions of functions that the model may call, as its template prints them. `None` and none are different to
     /// some templates.
     pub tools: Option<Vec<Value>>,
+    /// Whether the answer must call them.
+    pub choice: ToolChoice,
     /// More variables of the template, such as `enable_thinking`.
     pub variables: Map<String, Value>,
     /// The answer goes on where the last message ends, instead of beginning a turn.
     pub continues_final: bool,
+}
+
+/// Which functions an answer calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// Those that the model wants to.
+    #[default]
+    Auto,
+    /// At least one.
+    Required,
+    /// This one, once.
+    Named(String),
 }
 
 /// One message of a chat, as the chat template sees it.
@@ -55,6 +69,14 @@ impl Content {
         }
     }
 
+    /// All of it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Parts(parts) => parts.concat(),
+        }
+    }
+
     fn variable(&self, has_parts: bool) -> JinjaValue {
         match self {
             Self::Text(text) => JinjaValue::from(text.as_str()),
@@ -87,6 +109,16 @@ impl Chat {
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
         fixed.chain(given(&self.variables)).collect()
+    }
+
+    /// The functions that an answer has to choose from, and whether it is one call of them; nothing where it is free.
+    pub(super) fn required_tools(&self) -> Option<(Vec<&Value>, bool)> {
+        let tools = self.tools.iter().flatten();
+        match &self.choice {
+            ToolChoice::Auto => None,
+            ToolChoice::Required => Some((tools.collect(), false)),
+            ToolChoice::Named(name) => Some((tools.filter(|tool| tool["function"]["name"] == **name).collect(), true)),
+        }
     }
 
     /// Bytes that printing everything once takes, roughly.

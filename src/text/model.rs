@@ -10,18 +10,19 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::assemble::Assembler;
-use super::chat::{Chat, PromptTemplate};
+use super::chat::{Chat, Content, PromptTemplate};
 use super::date;
 use super::growth;
 use super::guide::{Guides, Structured};
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
-use super::stream::TextStream;
+use super::speech::{CALL_ENDS, Manner, Speech};
+use super::stream::{Mark, TextStream};
 use super::template::{Owner, Sources, Template, sources_of};
 use crate::error::{Code, Error, Result};
 use crate::guide::Guide;
 use crate::hub::{self, ModelFolder};
-use crate::request::TokenId;
+use crate::request::{Markup, TokenId};
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
@@ -36,6 +37,7 @@ pub struct ModelText {
     templates: Result<Option<ChatTemplates>>,
     special_tokens: Vec<(String, String)>,
     end_tokens: Arc<[TokenId]>,
+    manner: Manner,
     guides: Guides,
 }
 
@@ -49,11 +51,16 @@ impl ModelText {
         let path = folder.path.join("tokenizer.json");
         let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
         let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes)).map_err(|error| named(&path, &error))?;
-        let end_tokens = end_tokens(folder, pieces.len(), |token| tokenizer.token_to_id(token))?;
         let special_tokens = special_tokens(folder);
         let templates = load_templates(folder, &special_tokens);
-        let guides = Guides::new();
-        Ok(Self { tokenizer, tokenizer_path: path, pieces, templates, special_tokens, end_tokens, guides })
+        let (default, with_tools) = sources(&templates);
+        let find = |token: &str| tokenizer.token_to_id(token);
+        let named: Vec<_> = CALL_ENDS.into_iter().filter(|token| with_tools.contains(token)).collect();
+        let end_tokens = end_tokens(folder, pieces.len(), &named, find)?;
+        let manner = Manner::of(default, with_tools, |text| Mark::special(text, find(text)?, &pieces));
+        let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true }));
+        let tokenizer_path = path;
+        Ok(Self { tokenizer, tokenizer_path, pieces, templates, special_tokens, end_tokens, manner, guides })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
@@ -109,6 +116,16 @@ impl ModelText {
         self.guides.guide(structured, &self.pieces)
     }
 
+    /// Compiles the calls that an answer to a chat must make, if it must; `speech` is how the answer is read. Call it on a
+    /// [`super::TextThread`], as [`Self::guide`].
+    ///
+    /// `InvalidParams` where this model's calls cannot be enforced, `GuidanceError` where the schema of a tool cannot.
+    pub fn call_guide(&self, chat: &Chat, speech: Option<&Speech>) -> Result<Option<Guide>> {
+        let Some((tools, is_single)) = chat.required_tools() else { return Ok(None) };
+        let grammar = self.manner.grammar(speech, &tools, is_single)?;
+        self.guide(&Structured::Calls(grammar)).map(Some)
+    }
+
     /// The tokens that end an answer; may be empty.
     pub fn end_tokens(&self) -> &Arc<[TokenId]> {
         &self.end_tokens
@@ -119,9 +136,23 @@ impl ModelText {
         self.pieces.len()
     }
 
+    /// How the answer to a chat is read, where there is more than text in it; `prompt` is what the chat was rendered to.
+    pub fn speech(&self, chat: &Chat, prompt: &str) -> Option<Speech> {
+        let name = |tool: &Value| tool["function"]["name"].as_str().map(str::to_owned);
+        let tools = chat.tools.iter().flatten().filter_map(name).collect();
+        let last = chat.messages.last().filter(|_| chat.continues_final);
+        let begun = last.and_then(|message| message.content.as_ref()).map(Content::text);
+        self.manner.speech(tools, prompt, begun.as_deref())
+    }
+
+    /// What of a model's markup an answer must hold for it to be read.
+    pub fn markup(&self, speech: Option<&Speech>) -> Markup {
+        self.manner.markup(speech)
+    }
+
     /// Begins the text of an answer. The sequences have passed [`super::validate_stop_sequences`].
-    pub fn stream(self: &Arc<Self>, stop_sequences: &[String]) -> TextStream {
-        TextStream::new(Arc::clone(self), stop_sequences)
+    pub fn stream(self: &Arc<Self>, stop_sequences: &[String], markup: Markup) -> TextStream {
+        TextStream::new(Arc::clone(self), stop_sequences, self.manner.marks(markup))
     }
 
     pub(super) fn pieces(&self) -> &Pieces {
@@ -167,6 +198,12 @@ fn load_templates(folder: &ModelFolder, special_tokens: &[(String, String)]) -> 
     let Some(Sources { default, with_tools }) = template_sources(folder)? else { return Ok(None) };
     let compile = |source: String| guarded(|| Template::compile(&source, Owner::Model, special_tokens, date::now));
     Ok(Some(ChatTemplates { default: compile(default)?, with_tools: with_tools.map(compile).transpose()? }))
+}
+
+/// The texts of a model's templates: for chats, and for chats with tools. Of one that cannot be had there is nothing.
+fn sources(templates: &Result<Option<ChatTemplates>>) -> (&str, &str) {
+    let Ok(Some(ChatTemplates { default, with_tools })) = templates else { return ("", "") };
+    (default.source(), with_tools.as_ref().unwrap_or(default).source())
 }
 
 /// A file of its own takes precedence over the configuration.

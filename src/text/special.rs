@@ -25,10 +25,12 @@ fn content(token: &Value) -> Option<&str> {
 
 /// Every token that any of the files says ends an answer, in order.
 ///
-/// `num_ids` is the size of the tokenizer's vocabulary; a model may have more rows than its tokenizer has tokens.
+/// `num_ids` is the size of the tokenizer's vocabulary; a model may have more rows than its tokenizer has tokens. `named`
+/// are tokens that end answers wherever they are known.
 pub(super) fn end_tokens(
     folder: &ModelFolder,
     num_ids: usize,
+    named: &[&str],
     find: impl Fn(&str) -> Option<TokenId>,
 ) -> Result<Arc<[TokenId]>> {
     let text_config = &folder.config["text_config"];
@@ -50,7 +52,9 @@ pub(super) fn end_tokens(
         }
     }
     // A name that the tokenizer does not know can never be generated: nothing is lost without it.
-    ends.extend(content(&folder.tokenizer_config["eos_token"]).and_then(find));
+    ends.extend(
+        content(&folder.tokenizer_config["eos_token"]).into_iter().chain(named.iter().copied()).filter_map(find),
+    );
     Ok(ends.into_iter().collect())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::assemble::Assembler;
 use super::model::ModelText;
+use super::pieces::{Piece, Pieces};
 use super::stops::StopMatcher;
 use crate::request::TokenId;
 
@@ -17,6 +18,20 @@ pub enum StreamState {
     Stopped,
 }
 
+/// A special token that is text to those who look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) token: TokenId,
+    pub(super) text: &'static str,
+}
+
+impl Mark {
+    /// `None` where the token has a text for everybody.
+    pub(super) fn special(text: &'static str, token: TokenId, pieces: &Pieces) -> Option<Self> {
+        (pieces.get(token, false) == Piece::Nothing).then_some(Self { token, text })
+    }
+}
+
 /// Turns the tokens of one answer into text that may be delivered at once.
 ///
 /// The pieces together are what decoding all tokens gives, up to the first stop sequence, or to its end where it is
@@ -25,6 +40,7 @@ pub enum StreamState {
 #[derive(Debug)]
 pub struct TextStream {
     text: Arc<ModelText>,
+    marks: Vec<Mark>,
     assembler: Assembler,
     stops: StopMatcher,
     state: StreamState,
@@ -33,12 +49,13 @@ pub struct TextStream {
 }
 
 impl TextStream {
-    pub(super) fn new(text: Arc<ModelText>, stop_sequences: &[String]) -> Self {
+    pub(super) fn new(text: Arc<ModelText>, stop_sequences: &[String], marks: Vec<Mark>) -> Self {
         Self {
             assembler: Assembler::new(text.pieces()),
             stops: StopMatcher::new(stop_sequences),
             state: StreamState::Open,
             settled: String::new(),
+            marks,
             text,
         }
     }
@@ -56,12 +73,22 @@ impl TextStream {
             return self.state;
         }
         if self.stops.is_empty() {
-            self.assembler.push(self.text.pieces(), token, out);
+            self.assemble(token, out);
             return self.state;
         }
-        self.settled.clear();
-        self.assembler.push(self.text.pieces(), token, &mut self.settled);
+        let mut settled = std::mem::take(&mut self.settled);
+        settled.clear();
+        self.assemble(token, &mut settled);
+        self.settled = settled;
         self.deliver(out)
+    }
+
+    fn assemble(&mut self, token: TokenId, out: &mut String) {
+        let pieces = self.text.pieces();
+        match self.marks.iter().find(|mark| mark.token == token) {
+            Some(mark) => self.assembler.push_text(pieces, mark.text, out),
+            None => self.assembler.push(pieces, token, out),
+        }
     }
 
     /// The answer is over: appends what was held back. An incomplete character becomes U+FFFD as a full decode would

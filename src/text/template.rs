@@ -30,6 +30,7 @@ pub(super) enum Owner {
 /// A compiled template with the model's special tokens, which are its variables, such as `bos_token`.
 #[derive(Debug)]
 pub(super) struct Template {
+    source: String,
     environment: Environment<'static>,
     special_tokens: Vec<Variable>,
     owner: Owner,
@@ -49,11 +50,13 @@ impl Template {
             return Err(owner.broken(&problem));
         }
         let mut environment = jinja::environment(clock).map_err(|error| owner.failed(&error))?;
-        let compiled = environment.add_template_owned(NAME, jinja::prepared(source));
+        let source = jinja::prepared(source);
+        let compiled = environment.add_template_owned(NAME, source.clone());
         compiled.map_err(|error| owner.broken(&format!("is broken: {}", brief(&error))))?;
         let token = |(name, token): &(String, String)| (name.clone(), JinjaValue::from(token.as_str()));
-        let has_parts = reads_parts(source);
-        Ok(Self { environment, special_tokens: special_tokens.iter().map(token).collect(), owner, has_parts })
+        let has_parts = reads_parts(&source);
+        let special_tokens = special_tokens.iter().map(token).collect();
+        Ok(Self { source, environment, special_tokens, owner, has_parts })
     }
 
     /// The chat, ready for the model's answer.
@@ -95,10 +98,14 @@ impl Template {
         }
     }
 
+    /// What it was compiled from.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     fn reads(&self, name: &str) -> bool {
         let is_name = |c: char| c == '_' || c.is_alphanumeric();
-        let template = self.environment.get_template(NAME);
-        template.is_ok_and(|template| template.source().split(|c| !is_name(c)).any(|word| word == name))
+        self.source.split(|c| !is_name(c)).any(|word| word == name)
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::answers::{End, ReaderId};
 use mlx_serving::clock::RealClock;
-use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, Prompt, Reply, Snapshot};
+use mlx_serving::engine::{Config, Draft, Engine, Heard, ModelKey, OpenBackend, Prompt, Reply, Snapshot};
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
 use mlx_serving::request::{Priority, Sharing};
 use mlx_serving::scheduler::{self, WidthConfig};
-use mlx_serving::text::ModelText;
+use mlx_serving::text::{CallDelta, ModelText, Spoken};
 
 /// A device on which a reader begins to stream long before the first token. On one without cost the answer can be whole
 /// before that, and then there is nothing to park.
@@ -32,6 +32,10 @@ pub(super) struct Answer {
     pub(super) end: Option<End>,
     /// Text of the whole answer, as the end reports it.
     pub(super) whole: String,
+    /// What came besides text, and what the whole answer was read as.
+    pub(super) reasoning: String,
+    pub(super) deltas: Vec<CallDelta>,
+    pub(super) spoken: Option<Spoken>,
 }
 
 /// An engine with one model, and everything its readers were given so far.
@@ -42,7 +46,7 @@ pub(super) struct Caller {
     woken: Arc<(Mutex<bool>, Condvar)>,
 }
 
-fn model_folder() -> PathBuf {
+pub(super) fn model_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/fixtures/walk-byte-level")
 }
 
@@ -72,14 +76,18 @@ impl Caller {
     }
 
     pub(super) fn on(config: &Config, profile: Profile, faults: Vec<Fault>) -> Self {
+        Self::open(config, simulated(profile, faults), model_folder())
+    }
+
+    pub(super) fn open(config: &Config, backend: OpenBackend, folder: PathBuf) -> Self {
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&woken);
         let wake = Box::new(move || {
             *signal.0.lock().expect("not poisoned") = true;
             signal.1.notify_all();
         });
-        let engine = Engine::start(*config, simulated(profile, faults), wake).expect("the engine starts");
-        let model = wait(|reply| engine.load(model_folder(), reply)).expect("the model loads").key;
+        let engine = Engine::start(*config, backend, wake).expect("the engine starts");
+        let model = wait(|reply| engine.load(folder, reply)).expect("the model loads").key;
         Self { engine, model, answers: Mutex::default(), woken }
     }
 
@@ -143,7 +151,7 @@ impl Caller {
     pub(super) fn drain(&self) {
         let (mut tokens, mut text) = (Vec::new(), String::new());
         let (mut token_at, mut byte_at) = (0, 0);
-        for delivery in self.engine.drain(&mut tokens, &mut text) {
+        for Heard { delivery, said, spoken } in self.engine.drain(&mut tokens, &mut text) {
             let mut answers = self.answers.lock().expect("not poisoned");
             let answer = answers.entry(delivery.reader).or_default();
             assert!(answer.end.is_none(), "nothing is delivered after the end");
@@ -152,8 +160,11 @@ impl Caller {
             answer.num_chunks += usize::from(delivery.num_bytes > 0);
             token_at += delivery.num_tokens;
             byte_at += delivery.num_bytes;
+            answer.reasoning.push_str(&said.reasoning);
+            answer.deltas.extend(said.calls);
             if let Some((end, log)) = delivery.end {
                 answer.whole = log.text();
+                answer.spoken = spoken;
                 answer.end = Some(end);
             }
         }

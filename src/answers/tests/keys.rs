@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::guide::{Grammar, Guide, Matcher};
-use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules};
+use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules};
 
 /// Everything a claim is made of.
 #[derive(Debug, Clone)]
@@ -45,6 +45,7 @@ impl Subject {
                     stop_sequences: vec!["end".into()],
                     include_stop: false,
                 },
+                markup: Markup::default(),
                 guide: None,
                 deadline: None,
                 priority: Priority::Default,
@@ -105,7 +106,7 @@ fn guides_that_say_the_same_have_one_key() {
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 30] = [
+    let changes: [(&str, Change); 32] = [
         ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -134,6 +135,8 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("end_tokens", |it| it.request.stop.end_tokens = [2, 4].into()),
         ("stop_sequences", |it| it.request.stop.stop_sequences.clear()),
         ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
+        ("markup of calls", |it| it.request.markup.calls = true),
+        ("markup of reasoning", |it| it.request.markup.reasoning = true),
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];
@@ -294,6 +297,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                         stop_sequences: stops.into_iter().map(str::to_owned).collect(),
                         include_stop,
                     },
+                    markup: Markup::default(),
                     guide: None,
                     deadline: None,
                     priority: Priority::Default,

@@ -17,16 +17,21 @@ use moka::sync::Cache;
 use serde_json::{Value, json};
 
 use super::pieces::Pieces;
+use super::stream::Mark;
 use crate::error::{Code, Error, Result};
 use crate::guide::{Guide, Matcher};
 
 use grammar::Compiled;
+
+pub(super) use schema::enforced as enforced_schema;
 
 /// The longest schema, as JSON, and the longest grammar.
 const MAX_SPEC_BYTES: usize = 256 << 10;
 const MAX_REGEX_BYTES: usize = 16 << 10;
 const MAX_CHOICES: usize = 4_096;
 const MAX_CHOICES_BYTES: usize = 64 << 10;
+/// What callers know calls as.
+const CALLS: &str = "toolChoice";
 /// Compiled guides that a model keeps for requests that ask for the same again.
 const MAX_KEPT: u64 = 32;
 
@@ -41,6 +46,8 @@ pub enum Structured {
     Grammar(String),
     /// One of these texts.
     Choices(Vec<String>),
+    /// Calls of functions, as a grammar of ours describes them.
+    Calls(String),
 }
 
 impl Structured {
@@ -51,6 +58,7 @@ impl Structured {
             Self::Regex(_) => "regex",
             Self::Grammar(_) => "grammar",
             Self::Choices(_) => "choices",
+            Self::Calls(_) => CALLS,
         }
     }
 
@@ -58,7 +66,7 @@ impl Structured {
     fn written(&self) -> String {
         let value = match self {
             Self::Schema(schema) => schema.clone(),
-            Self::Regex(text) | Self::Grammar(text) => json!(text),
+            Self::Regex(text) | Self::Grammar(text) | Self::Calls(text) => json!(text),
             Self::Choices(choices) => json!(choices),
         };
         json!({ self.name(): value }).to_string()
@@ -69,7 +77,8 @@ impl Structured {
         match self {
             Self::Schema(schema) => {
                 check_size("schema", schema.to_string().len(), MAX_SPEC_BYTES, "bytes of JSON")?;
-                let enforced = schema::enforced(schema).map_err(|problem| refused("schema", &problem))?;
+                let enforced =
+                    schema::enforced(schema, "structured.schema").map_err(|problem| refused("schema", &problem))?;
                 Ok(TopLevelGrammar::from_json_schema(enforced))
             }
             Self::Regex(regex) => {
@@ -86,6 +95,10 @@ impl Structured {
                 if dense.contains("[temperature=") || dense.contains(",temperature=") {
                     return Err(refused("grammar", "sets the `temperature` of a rule, which is the request's to set"));
                 }
+                Ok(TopLevelGrammar::from_lark(grammar.clone()))
+            }
+            Self::Calls(grammar) => {
+                check_size(CALLS, grammar.len(), MAX_SPEC_BYTES, "bytes as a grammar")?;
                 Ok(TopLevelGrammar::from_lark(grammar.clone()))
             }
             Self::Choices(choices) => {
@@ -114,6 +127,7 @@ fn check_size(name: &str, is: usize, limit: usize, unit: &str) -> Result<()> {
 
 /// Compiles for one model, and keeps what it compiled last.
 pub(super) struct Guides {
+    marks: Vec<Mark>,
     /// The vocabulary as llguidance wants it. Made for the first request that needs it, which most models never see.
     factory: OnceLock<Result<ParserFactory>>,
     kept: Cache<String, Guide>,
@@ -126,8 +140,9 @@ impl std::fmt::Debug for Guides {
 }
 
 impl Guides {
-    pub(super) fn new() -> Self {
-        Self { factory: OnceLock::new(), kept: Cache::new(MAX_KEPT) }
+    /// `marks` are special tokens that calls may have.
+    pub(super) fn new(marks: Vec<Mark>) -> Self {
+        Self { marks, factory: OnceLock::new(), kept: Cache::new(MAX_KEPT) }
     }
 
     /// The guide for what is asked, over the vocabulary of these pieces: the same one each time.
@@ -138,7 +153,7 @@ impl Guides {
         }
         let grammar = structured.checked()?;
         let compiled = guarded(|| {
-            let factory = self.factory.get_or_init(|| factory(pieces)).as_ref().map_err(Clone::clone)?;
+            let factory = self.factory.get_or_init(|| factory(pieces, &self.marks)).as_ref().map_err(Clone::clone)?;
             let parser = factory.create_parser(grammar);
             let compiled = Compiled::new(parser.map_err(|error| unfit(structured, &error.to_string()))?, pieces);
             check_start(&compiled, structured)?;
@@ -160,8 +175,8 @@ fn check_start(compiled: &Compiled, structured: &Structured) -> Result<()> {
     Ok(())
 }
 
-fn factory(pieces: &Pieces) -> Result<ParserFactory> {
-    let environment = vocabulary::environment(pieces)?;
+fn factory(pieces: &Pieces, marks: &[Mark]) -> Result<ParserFactory> {
+    let environment = vocabulary::environment(pieces, marks)?;
     let mut factory = ParserFactory::new_simple(&environment).map_err(|error| {
         Error::new(Code::GuidanceError, format!("the model's vocabulary cannot be guided: {error}"))
     })?;
@@ -204,7 +219,7 @@ fn unfit(structured: &Structured, reason: &str) -> Error {
 
 /// `message` continues "`structured.name` …".
 fn refused(name: &str, message: &str) -> Error {
-    let param = format!("structured.{name}");
+    let param = if name == CALLS { name.to_owned() } else { format!("structured.{name}") };
     let message = if message.starts_with('`') { message.to_owned() } else { format!("`{param}` {message}") };
     Error::new(Code::GuidanceError, message).with_param(param)
 }

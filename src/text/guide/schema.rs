@@ -60,8 +60,8 @@ const MAX_PATTERNS: usize = 16;
 const MAX_MULTIPLE: u64 = 1_000;
 
 /// The schema as it is compiled, or what is wrong with it, to follow the name of the param or to begin with another one.
-pub(super) fn enforced(schema: &Value) -> Result<Value, String> {
-    let mut enforced = visit(schema, "structured.schema")?;
+pub(in crate::text) fn enforced(schema: &Value, path: &str) -> Result<Value, String> {
+    let mut enforced = visit(schema, path)?;
     check_multiples(schema)?;
     if let Value::Object(fields) = &mut enforced {
         fields.insert(OPTIONS.to_owned(), json!({ "whitespace_pattern": WHITESPACE }));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, TokEnv, TokRxInfo, TokTrie};
 
 use super::super::pieces::{Piece, Pieces};
+use super::super::stream::Mark;
 use crate::error::{Code, Error, Result};
 use crate::request::TokenId;
 
@@ -13,14 +14,19 @@ const MAX_TOKEN_BYTES: usize = 512;
 /// Likewise: nodes of a trie, at most one for each byte.
 const MAX_TRIE_BYTES: usize = 4 << 20;
 
-/// The vocabulary for llguidance. Special tokens have no text and are never allowed; tokens that end an answer are the
+/// The vocabulary for llguidance. Special tokens have no text and are never allowed, but for those that a grammar names by
+/// their ids, which have to be among `marks`; tokens that end an answer are the
 /// executor's to allow, as requests may choose them.
-pub(super) fn environment(pieces: &Pieces) -> Result<TokEnv> {
+pub(super) fn environment(pieces: &Pieces, marks: &[Mark]) -> Result<TokEnv> {
     if pieces.trim.stop > 0 {
         let message = "the model's tokenizer removes characters at the end of a text: its answers cannot be structured";
         return Err(Error::new(Code::GuidanceError, message).with_param("structured"));
     }
-    let words: Vec<Vec<u8>> = tokens(pieces).map(|token| bytes(pieces.get(token, false))).collect();
+    let word = |token| match marks.iter().find(|mark| mark.token == token) {
+        Some(mark) => [&[TokTrie::SPECIAL_TOKEN_MARKER], mark.text.as_bytes()].concat(),
+        None => bytes(pieces.get(token, false)),
+    };
+    let words: Vec<Vec<u8>> = tokens(pieces).map(word).collect();
     if words.iter().map(Vec::len).sum::<usize>() > MAX_TRIE_BYTES {
         let message = "the model's vocabulary is too large: its answers cannot be structured";
         return Err(Error::new(Code::GuidanceError, message).with_param("structured"));

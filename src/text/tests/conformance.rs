@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{Code, Result};
 use crate::text::date;
 use crate::text::template::{Owner, Template};
-use crate::text::{Chat, Content, Message};
+use crate::text::{Chat, Content, Message, ToolChoice};
 
 const RECORD: &str = include_str!("../../../tools/conformance/chat/rendered.json");
 
@@ -37,6 +37,7 @@ fn chat(recorded: &Value) -> Chat {
     Chat {
         messages: recorded["messages"].as_array().unwrap().iter().map(message).collect(),
         tools: recorded["tools"].as_array().cloned(),
+        choice: ToolChoice::Auto,
         variables: fields(&recorded["variables"]),
         continues_final: recorded["continue"] == true,
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::hub::open_folder;
+use crate::request::Markup;
 use crate::text::{Chat, Content, Message, ModelText};
 
 fn demo() -> Arc<ModelText> {
@@ -31,7 +32,7 @@ fn demo_model_streams_the_text_it_was_given() {
     let text = "Once upon a time, é 日本 😀 — there was a model.\n";
     let tokens = model.encode(text).unwrap();
     assert!(tokens.iter().all(|token| (*token as usize) < model.vocab_size()));
-    let (mut stream, mut out) = (model.stream(&[]), String::new());
+    let (mut stream, mut out) = (model.stream(&[], Markup::default()), String::new());
     for token in tokens {
         stream.push(token, &mut out);
     }

@@ -8,6 +8,7 @@ mod dates;
 mod demo;
 mod guides;
 mod models;
+mod required;
 mod stops;
 mod streams;
 mod templates;

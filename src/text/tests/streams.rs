@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::{byte_level, decoded_by, metaspace, opened, sentence_piece};
-use crate::request::TokenId;
+use crate::request::{Markup, TokenId};
 use crate::text::{ModelText, StreamState};
 
 struct Shape {
@@ -21,7 +21,7 @@ impl Shape {
     }
 
     fn streamed(&self, tokens: &[TokenId]) -> String {
-        let mut stream = self.model.stream(&[]);
+        let mut stream = self.model.stream(&[], Markup::default());
         let mut out = String::new();
         for token in tokens {
             assert_eq!(stream.push(*token, &mut out), StreamState::Open);
@@ -140,7 +140,7 @@ proptest! {
     fn byte_level_text_is_delivered_at_once(tokens in prop::collection::vec(0_u32..270, 1..12)) {
         SHAPES.with(|shapes| {
             let shape = &shapes[0];
-            let mut stream = shape.model.stream(&[]);
+            let mut stream = shape.model.stream(&[], Markup::default());
             let mut out = String::new();
             for index in 0..tokens.len() {
                 stream.push(tokens[index], &mut out);
@@ -155,7 +155,7 @@ proptest! {
 #[test]
 fn character_is_never_split() {
     let model = opened(&byte_level());
-    let mut stream = model.stream(&[]);
+    let mut stream = model.stream(&[], Markup::default());
     let mut pieces = Vec::new();
     for byte in "a😀é".bytes() {
         let mut out = String::new();
@@ -168,7 +168,7 @@ fn character_is_never_split() {
 #[test]
 fn incomplete_character_becomes_one_replacement_at_the_end() {
     let model = opened(&byte_level());
-    let mut stream = model.stream(&[]);
+    let mut stream = model.stream(&[], Markup::default());
     let mut out = String::new();
     for byte in &"😀".as_bytes()[..3] {
         stream.push(u32::from(*byte), &mut out);
@@ -183,7 +183,7 @@ fn incomplete_character_becomes_one_replacement_at_the_end() {
 #[test]
 fn run_of_byte_tokens_is_delivered_when_it_is_over() {
     let model = opened(&sentence_piece());
-    let mut stream = model.stream(&[]);
+    let mut stream = model.stream(&[], Markup::default());
     let mut out = String::new();
     for byte in "é".bytes() {
         stream.push(u32::from(byte) + 3, &mut out);
@@ -198,7 +198,7 @@ fn special_and_unknown_tokens_have_no_text() {
     let model = opened(&byte_level());
     for token in [264, 265, 266, 268, 289, 291, 5_000, TokenId::MAX] {
         let mut out = String::new();
-        let mut stream = model.stream(&[]);
+        let mut stream = model.stream(&[], Markup::default());
         stream.push(token, &mut out);
         stream.finish(&mut out);
         assert_eq!(out, "", "token {token}");
@@ -225,7 +225,7 @@ fn trailing_characters_of_a_trimming_decoder_are_held_until_they_are_not_the_las
 #[test]
 fn stop_sequence_across_tokens_ends_the_stream() {
     let model = opened(&byte_level());
-    let mut stream = model.stream(&["é😀".to_owned()]);
+    let mut stream = model.stream(&["é😀".to_owned()], Markup::default());
     let mut out = String::new();
     let states: Vec<_> = "aé😀b".bytes().map(|byte| stream.push(u32::from(byte), &mut out)).collect();
     assert_eq!(states.iter().position(|state| *state == StreamState::Stopped), Some(6));
@@ -237,7 +237,7 @@ fn stop_sequence_across_tokens_ends_the_stream() {
 #[test]
 fn stop_sequence_completed_by_what_was_held_back_is_not_delivered() {
     let model = opened(&sentence_piece());
-    let mut stream = model.stream(&["\n".to_owned()]);
+    let mut stream = model.stream(&["\n".to_owned()], Markup::default());
     let mut out = String::new();
     assert_eq!(stream.push(261, &mut out), StreamState::Open);
     assert_eq!(stream.push(u32::from(b'\n') + 3, &mut out), StreamState::Open);
@@ -248,7 +248,7 @@ fn stop_sequence_completed_by_what_was_held_back_is_not_delivered() {
 #[test]
 fn unfinished_stop_sequence_is_delivered_at_the_end() {
     let model = opened(&byte_level());
-    let mut stream = model.stream(&["END".to_owned()]);
+    let mut stream = model.stream(&["END".to_owned()], Markup::default());
     let mut out = String::new();
     for byte in "xEN".bytes() {
         stream.push(u32::from(byte), &mut out);
@@ -262,7 +262,7 @@ fn unfinished_stop_sequence_is_delivered_at_the_end() {
 fn stop_sequence_that_is_included_is_delivered_to_its_end_and_nothing_after_it() {
     let model = opened(&byte_level());
     for (is_included, expected) in [(false, "a"), (true, "aé😀")] {
-        let mut stream = model.stream(&["é😀".to_owned()]).include_stop(is_included);
+        let mut stream = model.stream(&["é😀".to_owned()], Markup::default()).include_stop(is_included);
         let mut out = String::new();
         for byte in "aé😀b".bytes() {
             stream.push(u32::from(byte), &mut out);
@@ -276,7 +276,7 @@ fn stop_sequence_that_is_included_is_delivered_to_its_end_and_nothing_after_it()
 fn included_stop_sequence_that_is_completed_by_what_was_held_back_is_delivered() {
     let model = opened(&sentence_piece());
     let is_included = true;
-    let mut stream = model.stream(&["\n".to_owned()]).include_stop(is_included);
+    let mut stream = model.stream(&["\n".to_owned()], Markup::default()).include_stop(is_included);
     let mut out = String::new();
     stream.push(261, &mut out);
     stream.push(u32::from(b'\n') + 3, &mut out);

@@ -1,0 +1,92 @@
+// An answer that must call a function does: the demo model, which knows nothing of tools, is held to them by what it may say.
+
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { EngineOptions, Message, Tool } from 'mlx-serving'
+import { expect, onTestFinished, test } from 'vitest'
+import { failure, type Ready, ROOT, withMlx } from './support.js'
+
+const messages: Message[] = [{ role: 'user', content: 'What is 12 + 7?' }]
+const object = (properties: object) => ({
+  type: 'object',
+  properties,
+  required: Object.keys(properties),
+  additionalProperties: false,
+})
+const TOOLS = [
+  {
+    type: 'function',
+    function: {
+      name: 'add',
+      parameters: object({ a: { type: 'integer', minimum: 0, maximum: 99 }, unit: { enum: ['m', 'km'] } }),
+    },
+  },
+  { type: 'function', function: { name: 'now' } },
+] as Tool[]
+
+const FORMATS: Record<string, string> = {
+  hermes: '<tool_call>',
+  mistral: '[TOOL_CALLS]',
+  'mistral, later': '[TOOL_CALLS] [ARGS]',
+  'llama 3 json': '<|python_tag|>',
+  'llama 3 pythonic': 'func_name1(',
+  'gemma 3': '```tool_code',
+}
+
+/** The demo model under a template that was made for this format. */
+async function withFormat(sign: string, options: EngineOptions = {}): Promise<Ready> {
+  const { engine } = await withMlx(options)
+  const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
+  onTestFinished(() => rm(dir, { recursive: true }))
+  await cp(path.join(ROOT, 'models', 'demo'), dir, { recursive: true })
+  const turns =
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}"
+  await writeFile(path.join(dir, 'chat_template.jinja'), `{# ${sign} #}{{ tools[0:0] }}${turns}`)
+  return { engine, model: await engine.loadModel(dir) }
+}
+
+test.each(Object.entries(FORMATS))('required: %s', async (_, sign) => {
+  const { engine, model } = await withFormat(sign)
+  const drawn = { temperature: 1, seed: 1, n: 3, maxTokens: 300 }
+  const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
+  for (const { toolCalls = [], text, finishReason } of choices) {
+    expect(toolCalls.length).toBeGreaterThan(0)
+    // One that goes on calling until it is cut leaves the beginning of another call.
+    if (finishReason !== 'length') expect([finishReason, text]).toEqual(['tool-calls', ''])
+    for (const { function: called } of toolCalls) {
+      if (called.name === 'now') expect(called.arguments).toEqual({})
+      else expect(called.arguments).toEqual({ a: expect.any(Number), unit: expect.stringMatching(/^k?m$/) })
+    }
+  }
+  const one = await engine.generate({ model, messages, tools: TOOLS, toolChoice: { name: 'now' } })
+  expect(one.toolCalls?.map(call => call.function)).toEqual([{ name: 'now', arguments: {} }])
+  expect(one.finishReason).toBe('tool-calls')
+})
+
+test('arguments of a call that is required stream, and only who requires the same shares them', async () => {
+  const { engine, model } = await withFormat('<tool_call>', { cache: {} })
+  const params = { model, messages, tools: TOOLS, toolChoice: { name: 'add' }, temperature: 0, maxTokens: 400 } as const
+  let text = ''
+  const generation = engine.generate(params)
+  for await (const { toolCalls = [] } of generation) text += toolCalls.map(call => call.argumentsDelta).join('')
+  const { toolCalls = [] } = await generation
+  expect(JSON.parse(text)).toEqual(toolCalls[0].function.arguments)
+  const again = await engine.generate(params)
+  expect([again.served, again.toolCalls?.[0].function]).toEqual(['cached', toolCalls[0].function])
+  const other = await engine.generate({ ...params, toolChoice: 'auto' as const })
+  expect(other.served).toBe('computed')
+})
+
+test('what cannot be enforced, or not together, is refused by name', async () => {
+  const { engine, model } = await withFormat('<tool_call>')
+  const refused = async (more: object) =>
+    failure(engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...more } as never))
+  expect(await refused({ structured: { regex: 'a' } })).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
+  expect(await refused({ stopSequences: ['x'] })).toMatchObject({ code: 'InvalidParams', param: 'stopSequences' })
+  const tools = [{ type: 'function', function: { name: 'f', parameters: { properties: { x: { not: {} } } } } }]
+  expect(await refused({ tools })).toMatchObject({ code: 'GuidanceError', param: 'tools' })
+  const gemma = await withFormat('<start_function_call>')
+  const params = { model: gemma.model, messages, tools: TOOLS, toolChoice: 'required' } as const
+  expect(await failure(gemma.engine.generate(params))).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
+})

@@ -1,0 +1,319 @@
+//! Splits an answer, as it comes, into text, reasoning and calls. It goes from character to character, so that nothing
+//! depends on how the answer was cut; it holds back only what may be a mark, white space that may belong to one, and what
+//! it must have seen to know a call. What turns out to be no call comes out as text, character for character.
+
+use std::sync::Arc;
+
+use super::call::{Calls, Progress, Reading};
+use super::format::{Format, Tags};
+use super::{Speech, call_id};
+
+/// More warnings say nothing new.
+const MAX_WARNINGS: usize = 16;
+
+/// What is new in an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Outside of everything else.
+    pub text: String,
+    /// Inside the model's tags.
+    pub reasoning: String,
+    /// Parts of calls, in their order.
+    pub calls: Vec<CallDelta>,
+}
+
+/// What is new in one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallDelta {
+    /// Which of the calls of the answer; never given to two.
+    pub index: usize,
+    /// Set in the first delta of a call: its id, and the name of a tool.
+    pub named: Option<(String, String)>,
+    /// All of a call together are the JSON text of an object.
+    pub arguments: String,
+    /// It turned out to be no call: what was said of it does not count, and its characters come as text.
+    pub is_withdrawn: bool,
+}
+
+impl Said {
+    /// Whether there is nothing but text.
+    pub fn is_plain(&self) -> bool {
+        self.reasoning.is_empty() && self.calls.is_empty()
+    }
+
+    fn call(&mut self, index: usize) -> &mut CallDelta {
+        let is_new = self.calls.last().is_none_or(|call| call.index != index);
+        if is_new {
+            self.calls.push(CallDelta { index, ..CallDelta::default() });
+        }
+        let last = self.calls.len() - 1;
+        &mut self.calls[last]
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Reasoning,
+    Text,
+    Calls(Box<Run>),
+}
+
+/// Calls in the making.
+#[derive(Debug)]
+struct Run {
+    calls: Calls,
+    reading: Reading,
+    /// The characters since the last complete call.
+    raw: String,
+    /// It began without a mark: it may be anything.
+    is_bare: bool,
+    has_called: bool,
+    /// The present call was told.
+    is_told: bool,
+}
+
+/// The state of one reading of an answer.
+#[derive(Debug)]
+pub struct Splitter {
+    format: Option<&'static Format>,
+    tags: Option<&'static Tags>,
+    tools: Arc<[String]>,
+    /// What ids are made from.
+    request: Arc<str>,
+    state: State,
+    /// What may be the beginning of a mark.
+    held: String,
+    /// White space that belongs to a mark, if one follows.
+    gap: String,
+    /// The last that was read was a mark: white space after it belongs to it.
+    is_behind_mark: bool,
+    /// Nothing but white space was read.
+    may_reason: bool,
+    /// The same, after reasoning.
+    may_be_bare: bool,
+    next_index: usize,
+    warnings: Vec<String>,
+}
+
+impl Splitter {
+    pub(super) fn new(speech: &Speech, request: &Arc<str>) -> Self {
+        Self {
+            format: speech.format,
+            tags: speech.tags,
+            tools: Arc::clone(&speech.tools),
+            request: Arc::clone(request),
+            state: if speech.is_reasoning { State::Reasoning } else { State::Text },
+            held: String::new(),
+            gap: String::new(),
+            is_behind_mark: speech.is_reasoning,
+            may_reason: !speech.is_reasoning,
+            may_be_bare: true,
+            next_index: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Takes more of the answer and adds to `said` what it settles.
+    pub fn push(&mut self, piece: &str, said: &mut Said) {
+        piece.chars().for_each(|c| self.step(c, said));
+    }
+
+    /// The answer is over: what was held back is settled.
+    pub fn finish(&mut self, said: &mut Said) {
+        match std::mem::replace(&mut self.state, State::Text) {
+            State::Calls(run) if !run.calls.is_whole() => {
+                self.refuse(&run, "it is not complete", said);
+                // What was taken for a call may hold the beginning of another one.
+                return self.finish(said);
+            }
+            State::Calls(_) => {}
+            State::Reasoning => {
+                let held = std::mem::take(&mut self.held);
+                held.chars().for_each(|c| self.write(c, &mut said.reasoning));
+                return;
+            }
+            State::Text => {
+                let held = std::mem::take(&mut self.held);
+                held.chars().for_each(|c| self.write(c, &mut said.text));
+            }
+        }
+        if !self.is_behind_mark {
+            said.text.push_str(&self.gap);
+        }
+        self.gap.clear();
+    }
+
+    /// What was wrong with calls so far, in sentences for people.
+    pub fn into_warnings(self) -> Vec<String> {
+        self.warnings
+    }
+
+    fn step(&mut self, c: char, said: &mut Said) {
+        match std::mem::replace(&mut self.state, State::Text) {
+            State::Text => self.step_text(c, said),
+            State::Reasoning => {
+                self.state = State::Reasoning;
+                self.step_reasoning(c, said);
+            }
+            State::Calls(run) => self.step_calls(run, c, said),
+        }
+    }
+
+    fn step_reasoning(&mut self, c: char, said: &mut Said) {
+        let close = self.tags.map_or("", |tags| tags.close);
+        self.held.push(c);
+        while !self.held.is_empty() && !close.starts_with(self.held.as_str()) {
+            let c = self.held.remove(0);
+            self.write(c, &mut said.reasoning);
+        }
+        if self.held == close {
+            self.state = State::Text;
+            self.marked();
+        }
+    }
+
+    fn step_text(&mut self, c: char, said: &mut Said) {
+        self.held.push(c);
+        while !self.held.is_empty() {
+            if self.tags.is_some_and(|tags| self.may_reason && tags.open == self.held) {
+                self.may_reason = false;
+                self.state = State::Reasoning;
+                return self.marked();
+            }
+            if let Some(format) = self.format
+                && format.opens.iter().any(|open| *open == self.held)
+            {
+                return self.begin_calls(format);
+            }
+            if self.is_held() {
+                return;
+            }
+            let c = self.held.remove(0);
+            if let Some(format) = self.format.filter(|format| self.may_be_bare && format.bare == Some(c)) {
+                return self.begin_bare(format, c, said);
+            }
+            let is_space = c.is_whitespace();
+            self.may_reason &= is_space;
+            self.may_be_bare &= is_space;
+            self.write(c, &mut said.text);
+        }
+    }
+
+    /// Whether what is held back may become a mark.
+    fn is_held(&self) -> bool {
+        let held = self.held.as_str();
+        let is_tag = self.tags.is_some_and(|tags| self.may_reason && tags.open.starts_with(held));
+        is_tag || self.format.is_some_and(|format| format.opens.iter().any(|open| open.starts_with(held)))
+    }
+
+    fn begin_calls(&mut self, format: &'static Format) {
+        let mark = std::mem::take(&mut self.held);
+        self.begin_run(format, &mark, false);
+    }
+
+    fn begin_bare(&mut self, format: &'static Format, c: char, said: &mut Said) {
+        let rest = std::mem::take(&mut self.held);
+        self.begin_run(format, "", true);
+        self.step(c, said);
+        rest.chars().for_each(|c| self.step(c, said));
+    }
+
+    fn begin_run(&mut self, format: &'static Format, mark: &str, is_bare: bool) {
+        let gap = if self.is_behind_mark { "" } else { self.gap.as_str() };
+        let raw = format!("{gap}{mark}");
+        self.marked();
+        (self.may_reason, self.may_be_bare) = (false, false);
+        let (calls, reading) = (Calls::new(format, is_bare), Reading::default());
+        self.state = State::Calls(Box::new(Run { calls, reading, raw, is_bare, has_called: false, is_told: false }));
+    }
+
+    fn step_calls(&mut self, mut run: Box<Run>, c: char, said: &mut Said) {
+        let progress = run.calls.push(c, &mut run.reading);
+        if progress != Progress::Over && progress != Progress::Bad {
+            run.raw.push(c);
+            let name = run.reading.name.as_ref().filter(|_| !run.is_told);
+            if let Some(name) = name.filter(|name| !self.tools.contains(name)) {
+                let reason = format!("`{name:.64}` is not one of the tools");
+                return self.refuse(&run, &reason, said);
+            }
+            self.tell(&mut run, said);
+        }
+        match progress {
+            Progress::More => self.state = State::Calls(run),
+            Progress::Called => {
+                self.next_index += 1;
+                run.raw.clear();
+                run.reading = Reading::default();
+                (run.has_called, run.is_told) = (true, false);
+                self.state = State::Calls(run);
+            }
+            Progress::Closed => self.marked(),
+            Progress::Over => {
+                if !run.calls.is_closed() {
+                    self.release(&run, said);
+                }
+                self.step(c, said);
+            }
+            Progress::Bad => {
+                self.refuse(&run, &format!("it cannot go on with `{}`", c.escape_debug()), said);
+                self.step(c, said);
+            }
+        }
+    }
+
+    /// Passes on what is new of a call, once it has a name.
+    fn tell(&self, run: &mut Run, said: &mut Said) {
+        let Some(name) = &run.reading.name else { return };
+        if !run.is_told {
+            said.call(self.next_index).named = Some((call_id(&self.request, self.next_index), name.clone()));
+            run.is_told = true;
+        }
+        if !run.reading.arguments.is_empty() {
+            said.call(self.next_index).arguments.push_str(&run.reading.arguments);
+            run.reading.arguments.clear();
+        }
+    }
+
+    /// It was no call.
+    fn refuse(&mut self, run: &Run, reason: &str, said: &mut Said) {
+        if run.is_told {
+            said.call(self.next_index).is_withdrawn = true;
+            self.next_index += 1;
+        }
+        // What begins without a mark and never names a tool was not meant as a call.
+        let was_meant = run.is_told || run.has_called || !run.is_bare;
+        if was_meant && self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(format!("a tool call is malformed and was left in the text: {reason}"));
+        }
+        self.release(run, said);
+    }
+
+    /// Makes text of characters that were taken for calls. Behind a call another one may begin in them; else they begin
+    /// with the mark that was read already.
+    fn release(&mut self, run: &Run, said: &mut Said) {
+        self.state = State::Text;
+        if run.has_called {
+            return run.raw.chars().for_each(|c| self.step(c, said));
+        }
+        self.is_behind_mark = false;
+        run.raw.chars().for_each(|c| self.write(c, &mut said.text));
+    }
+
+    /// A mark was read whole: white space around it is part of it.
+    fn marked(&mut self) {
+        self.held.clear();
+        self.gap.clear();
+        self.is_behind_mark = true;
+    }
+
+    fn write(&mut self, c: char, to: &mut String) {
+        if c.is_whitespace() {
+            return self.gap.push(c);
+        }
+        if !std::mem::take(&mut self.is_behind_mark) {
+            to.push_str(&self.gap);
+        }
+        self.gap.clear();
+        to.push(c);
+    }
+}
