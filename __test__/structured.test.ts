@@ -1,6 +1,6 @@
 // What an answer must be: enforced token by token, beside answers that are free, in streams and in answers that are kept.
 
-import type { GenerateParams, GenerateResult, Structured } from 'mlx-serving'
+import type { GenerateParams, GenerateResult, GeneratorItem, Structured } from 'mlx-serving'
 import { GuidanceError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
 import { failure, type Ready, read, sharing, simulated, withMlx } from './support.js'
@@ -71,6 +71,22 @@ describe.each([
     expect(streamed.text).toBe(whole.text)
     expect(streamed.tokens).toEqual([...whole.tokens])
     expect((await generation).parsed).toEqual(whole.parsed)
+  })
+
+  test('each of several answers has its value, and so has a generator', async () => {
+    const ready = await open()
+    const { choices } = await ask(ready, { n: 3, structured: { schema: PERSON } })
+    expect(choices).toHaveLength(3)
+    for (const { text, parsed } of choices ?? []) expect(parsed).toEqual(JSON.parse(text))
+    const items = ready.engine.createGenerator({
+      ...HOT,
+      model: ready.model,
+      prompt: PROMPT,
+      structured: { schema: PERSON },
+    })
+    let last: GeneratorItem | undefined
+    for await (const item of items) last = item
+    expect(last).toMatchObject({ type: 'metadata', stats: { parsed: { name: expect.any(String) } } })
   })
 
   test('an answer that is cut short has no value', async () => {

@@ -22,6 +22,17 @@ export async function modelFolder(name, interpreter) {
   return folder
 }
 
+/** The folder of a model whose tokens are texts: those of a random model are numbered words, of which no sentence is made. */
+export async function speakingFolder(name, interpreter) {
+  const folder = await modelFolder(name, interpreter)
+  if (name === 'demo') return folder
+  const speaking = cached(`model-${name}-speaking`)
+  rmSync(speaking, { recursive: true, force: true })
+  cpSync(folder, speaking, { recursive: true })
+  cpSync(join(DEMO, 'tokenizer.json'), join(speaking, 'tokenizer.json'))
+  return speaking
+}
+
 function endlessDemo() {
   const folder = cached('model-demo')
   rmSync(folder, { recursive: true, force: true })

@@ -9,7 +9,7 @@ import { bold } from '../tools/build/terminal.mjs'
 import { goal } from './goals.mjs'
 import { startSide } from './job.mjs'
 import { measure } from './measure.mjs'
-import { modelFolder } from './models.mjs'
+import { modelFolder, speakingFolder } from './models.mjs'
 import { progress } from './progress.mjs'
 import { environment, python } from './python.mjs'
 import { printGoals, range, table } from './report.mjs'
@@ -26,10 +26,10 @@ const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenal
 const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
 const TOLD = { logprobs: 20 }
 const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
-/** A list that is longer than any answer here. */
+/** What mlx-lm has not: a list that is longer than any answer here. */
 const RECORD = { name: { type: 'string', maxLength: 20 }, value: { type: 'number' }, kind: { enum: ['a', 'b'] } }
 const items = { type: 'object', properties: RECORD, required: ['name', 'value'], additionalProperties: false }
-const GRAMMAR = { structured: { schema: { type: 'array', items, minItems: 1000 } } }
+const GRAMMAR = { temperature: 0, structured: { schema: { type: 'array', items, minItems: 1000 } } }
 const FEATURES = {
   greedy: { temperature: 0 },
   seed: SEEDED,
@@ -38,7 +38,6 @@ const FEATURES = {
   'min-p': { ...SEEDED, minP: 0.05 },
   penalties: { temperature: 0, ...PENALTIES },
   'logit bias': { temperature: 0, ...BIAS },
-  grammar: { temperature: 0, ...GRAMMAR },
   logprobs: { temperature: 0, ...TOLD },
   all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS, ...TOLD },
 }
@@ -51,6 +50,8 @@ await main(async () => {
   const cells = []
   for (const model of values.models.split(',')) {
     const measured = await measureModel(model, interpreter, rows, Number(values.pairs))
+    const grammar = await measureGrammar(model, interpreter, rows, Number(values.pairs))
+    for (const [index, { ratios }] of measured.entries()) ratios.grammar = grammar[index]
     console.log(`\n${bold(model)}: tok/s against greedy, medians [quartiles] of interleaved runs`)
     table(measured.map(({ rows, ratios }) => ({ rows, ...mapped(ratios, range) })))
     console.log(`\n${bold(model)}: tok/s against mlx-lm with the same settings`)
@@ -88,6 +89,23 @@ async function measureModel(model, interpreter, rows, pairs) {
     })
   } finally {
     await closeSides({ engine, peer })
+  }
+}
+
+/** A schema against nothing, with a vocabulary of which JSON can be made. */
+async function measureGrammar(model, interpreter, rows, pairs) {
+  const { promptsFor } = await import('./prompts.mjs')
+  const folder = await speakingFolder(model, interpreter)
+  const take = await promptsFor('demo')
+  const engine = await startSide(process.execPath, [at('bench', 'engine_side.mjs'), folder], environment)
+  const side = params => ({ pid: engine.pid, run: job => engine.run({ ...job, params }) })
+  const sides = { greedy: side({ temperature: 0 }), grammar: side(GRAMMAR) }
+  const onRound = round => progress(`${model}, grammar: round ${round}${round === 0 ? ', to warm up' : ''}`)
+  try {
+    const rounds = await measure(sides, { rows, minRounds: pairs, take, onRound })
+    return rows.map(count => paired(rounds.get(count), ['grammar', 'greedy'], rateRatio))
+  } finally {
+    await closeSides({ engine })
   }
 }
 

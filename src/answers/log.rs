@@ -1,5 +1,5 @@
-//! The log of one answer: append-only tokens and text, log-probabilities where they were asked for, and how the generation ended. Bounded by the request's
-//! `max_tokens`. Knows no readers: what a reader is told of the end is made in `readers`.
+//! The log of one answer: append-only tokens and text, log-probabilities where they were asked for, and how the generation
+//! ended. Bounded by the request's `max_tokens`. Knows no readers: what a reader is told of the end is made in `readers`.
 
 use std::sync::PoisonError;
 use std::time::Instant;

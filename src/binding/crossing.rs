@@ -246,7 +246,7 @@ fn pack_result<'env>(
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
     let logprobs = log.logprobs();
     if logprobs.per_token > 0 {
-        result.set_named_property("logprobs", pack_logprobs(env, [&logprobs].into_iter())?)?;
+        result.set_named_property("logprobs", pack_logprobs(env, std::iter::once(&logprobs))?)?;
     }
     result.set_named_property("finishReason", summary.finish_reason.as_str())?;
     result.set_named_property("served", summary.served.as_str())?;

@@ -143,5 +143,8 @@ pub struct StepOutput {
     pub closed: Vec<(SequenceId, Verdict)>,
     /// For those of them that asked: the token drawn, then the most probable ones, the likeliest first and of equals the
     /// one with the smaller id. Of the model's own distribution, before bias, penalties, temperature and cuts.
-    pub logprobs: HashMap<SequenceId, Vec<TokenLogprob>>,
+    pub logprobs: StepLogprobs,
 }
+
+/// What sequences are told of the odds of their tokens.
+pub type StepLogprobs = HashMap<SequenceId, Vec<TokenLogprob>>;

@@ -1,7 +1,7 @@
 //! Carries out plans on a loaded model: submit builds and launches a step, collect reads its tokens. Decides nothing,
 //! and trusts no number of a plan before `sequences` has checked it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mlx_rs::transforms::{async_eval, eval};
@@ -18,8 +18,8 @@ use super::sampler::{Draw, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
 use crate::error::Result;
 use crate::executor::{Executor, Guided, Limits};
-use crate::request::{SequenceId, TokenId, TokenLogprob};
-use crate::scheduler::plan::{Plan, Row, StepOutput};
+use crate::request::{SequenceId, TokenId};
+use crate::scheduler::plan::{Plan, Row, StepLogprobs, StepOutput};
 
 /// Steps between two returns of unused buffers to the system. Each return costs the next steps fresh allocations, and
 /// none at all lets lengths that never come back pile up.
@@ -83,7 +83,7 @@ impl Outcome {
     }
 
     /// Waits for the step, and reads what came of it.
-    fn read(self) -> Result<(Vec<TokenId>, HashMap<SequenceId, Vec<TokenLogprob>>)> {
+    fn read(self) -> Result<(Vec<TokenId>, StepLogprobs)> {
         let tokens = read_tokens(&self.tokens)?;
         let logprobs = self.logprobs.map(Unread::read).transpose()?;
         Ok((tokens, logprobs.unwrap_or_default()))
@@ -178,7 +178,7 @@ impl MlxExecutor {
         let logits = self.forward(&fed, &spans).map_err(|error| device_error("running a step", error))?;
         let (outcome, waiting) = match logits {
             Some(logits) if waits => (None, Some(Waiting { logits, rows })),
-            Some(logits) => (Some(self.draw(logits, &rows)?), None),
+            Some(logits) => (Some(self.draw(&logits, &rows)?), None),
             None => (None, None),
         };
         let pending = self.attention.finish();
@@ -199,7 +199,7 @@ impl MlxExecutor {
         let (step, Some(Waiting { logits, rows })) = (next.step, next.waiting.take()) else { return Ok(()) };
         let stream = self.stream.clone();
         let outcome = with_stream(&stream, || {
-            let outcome = self.draw(logits, &rows)?;
+            let outcome = self.draw(&logits, &rows)?;
             self.start(outcome.arrays()).map(|()| outcome)
         })?;
         for (place, row) in rows.iter().enumerate() {
@@ -214,16 +214,16 @@ impl MlxExecutor {
     }
 
     /// A token for each of the rows, from [s, vocab].
-    fn draw(&self, logits: Array, rows: &[Row]) -> Result<Outcome> {
+    fn draw(&self, logits: &Array, rows: &[Row]) -> Result<Outcome> {
         let (draws, adjusted, masks) = (self.draws(rows)?, self.adjustments(rows)?, self.masks(rows)?);
         let asking = self.asking(rows)?;
-        let drawn = || {
+        let outcome = || {
             let changed = masks.apply_to(adjusted.apply_to(logits.clone())?)?;
             let tokens = self.sampler.sample(&changed, &draws)?;
-            let logprobs = asking.answer(&logits, &tokens)?;
+            let logprobs = asking.answer(logits, &tokens)?;
             Ok(Outcome { tokens: Rc::new(tokens), logprobs })
         };
-        drawn().map_err(|error| device_error("drawing tokens", error))
+        outcome().map_err(|error| device_error("drawing tokens", error))
     }
 
     fn draws(&self, rows: &[Row]) -> Result<Vec<Draw>> {

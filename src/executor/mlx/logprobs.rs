@@ -2,8 +2,6 @@
 //! before anything is changed about the logits. They are computed in the step that draws, on the device and for the rows
 //! that asked alone, and are read with its tokens.
 
-use std::collections::HashMap;
-
 use mlx_rs::Array;
 use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{argpartition_axis, concatenate, subtract};
@@ -12,6 +10,7 @@ use super::failure::{Mlx, bad_plan};
 use super::sampler::indices;
 use crate::error::Result;
 use crate::request::{MAX_LOGPROBS, SequenceId, TokenId, TokenLogprob};
+use crate::scheduler::plan::StepLogprobs;
 
 /// Rows of a step that ask for log-probabilities.
 #[derive(Debug, Default)]
@@ -69,7 +68,7 @@ impl Unread {
     }
 
     /// Reads them once the step is done.
-    pub(super) fn read(self) -> Result<HashMap<SequenceId, Vec<TokenLogprob>>> {
+    pub(super) fn read(self) -> Result<StepLogprobs> {
         let unreadable = |error| bad_plan(format!("log-probabilities cannot be read: {error}"));
         let named: Vec<TokenId> = self.named.to_vec_exact().map_err(unreadable)?;
         let values: Vec<f32> = self.values.to_vec_exact().map_err(unreadable)?;

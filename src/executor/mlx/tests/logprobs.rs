@@ -1,11 +1,10 @@
 //! Log-probabilities of rows of logits, against their definition.
 
-use std::collections::HashMap;
-
 use mlx_rs::Array;
 
 use super::super::logprobs::Asking;
-use crate::request::{SequenceId, TokenId, TokenLogprob};
+use crate::request::{SequenceId, TokenId};
+use crate::scheduler::plan::StepLogprobs;
 
 const VOCAB: usize = 12;
 /// Three pairs of tokens are as probable as each other; the last logit is far away.
@@ -13,17 +12,19 @@ const LOGITS: [f32; VOCAB] = [1.0, 3.0, -2.0, 0.5, 2.0, -5.0, 2.0, 0.0, 0.5, 3.0
 const RANKED: [TokenId; VOCAB] = [1, 9, 4, 6, 0, 3, 8, 7, 2, 10, 5, 11];
 
 /// Rows of the same logits, raised by a number each, which drew a token each; some ask for log-probabilities.
-fn told(rows: &[(f32, TokenId, Option<usize>)]) -> HashMap<SequenceId, Vec<TokenLogprob>> {
+fn told(rows: &[(f32, TokenId, Option<usize>)]) -> StepLogprobs {
     let mut asking = Asking::default();
-    for (place, (_, _, asked)) in rows.iter().enumerate() {
-        asked.into_iter().for_each(|num_top| asking.push(place, SequenceId(place as u64), num_top));
+    for (place, &(_, _, asked)) in rows.iter().enumerate() {
+        if let Some(num_top) = asked {
+            asking.push(place, SequenceId(place as u64), num_top);
+        }
     }
     let logits: Vec<f32> = rows.iter().flat_map(|(raise, ..)| LOGITS.map(|logit| logit + raise)).collect();
     let drawn: Vec<TokenId> = rows.iter().map(|(_, drawn, _)| *drawn).collect();
     let shape = [i32::try_from(rows.len()).expect("few"), i32::try_from(VOCAB).expect("few")];
     let drawn = Array::from_slice(&drawn, &shape[..1]);
     let unread = asking.answer(&Array::from_slice(&logits, &shape), &drawn).expect("computed");
-    unread.map_or_else(HashMap::new, |unread| unread.read().expect("read"))
+    unread.map_or_else(StepLogprobs::new, |unread| unread.read().expect("read"))
 }
 
 fn known(token: TokenId) -> f64 {
