@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::answers::{AnswerLog, Backlog, ReaderId, Readers};
 use crate::error::{Code, Error};
+use crate::request::Progress;
 
 use super::{finished, log};
 
@@ -151,4 +152,27 @@ fn when_nobody_is_left_to_end_answers_all_readers_get_the_reason() {
     assert_eq!(log.end().expect("closed").expect_err("failed").code(), Code::BackendError);
     assert!(ended.end().expect("closed").is_ok(), "the first end counts");
     assert!(!desk.readers.remove(other));
+}
+
+#[test]
+fn how_far_a_prompt_has_been_read_comes_before_its_tokens_with_the_same_wake_the_last_of_it_alone() {
+    let desk = desk(8);
+    let (log, id) = desk.add();
+    let at = |processed| Progress { processed, total: 9, cached: 0 };
+    desk.readers.progress(id, at(1));
+    assert!(!desk.readers.wants_progress(id));
+    desk.readers.mark([id]);
+    desk.readers.wake();
+    assert_eq!(desk.num_wakes(), 0, "it does not want to know");
+    desk.readers.want_progress(id);
+    desk.readers.stream(id);
+    desk.readers.progress(id, at(4));
+    desk.readers.progress(id, at(9));
+    desk.step(&log, id, "a");
+    let (mut tokens, mut text) = (Vec::new(), String::new());
+    let told = desk.readers.drain(&mut tokens, &mut text).into_iter().map(|it| (it.progress, it.num_tokens));
+    assert_eq!(told.collect::<Vec<_>>(), [(Some(at(9)), 0), (None, 1)]);
+    assert_eq!(desk.num_wakes(), 1);
+    desk.step(&log, id, "b");
+    assert_eq!(desk.drain().1, [(id, 1, false)], "it is told once");
 }
