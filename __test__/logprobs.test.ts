@@ -7,7 +7,7 @@ import path from 'node:path'
 import type { GenerateChunk, GenerateParams, Generation, GeneratorItem, TokenLogprob } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { failure, INSTANT, longAnswer, M3_MAX, type Ready, sharing, simulated, withMlx } from './support.js'
+import { failure, INSTANT, longAnswer, M3_MAX, type Ready, sharing, simulated, until, withMlx } from './support.js'
 
 const PROMPT = 'What is 12 + 7?'
 
@@ -108,9 +108,14 @@ test('what a guide allows changes nothing about them', async () => {
 })
 
 test('an answer that ends before its first token tells of none', async () => {
-  const generation = ask(await simulated(M3_MAX))
-  generation.cancel()
-  expect(await generation).toMatchObject({ finishReason: 'cancelled', logprobs: [] })
+  const ready = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const before = ready.engine.generate({ ...(await longAnswer(40)), model: ready.model })
+  await until(() => ready.engine.stats().running === 1)
+  const waiting = ask(ready)
+  waiting.cancel()
+  expect(await waiting).toMatchObject({ finishReason: 'cancelled', logprobs: [] })
+  before.cancel()
+  await before
 })
 
 test('text that was held back comes with no token and tells of none', async () => {
