@@ -70,17 +70,17 @@ fn run(executor: &mut MlxExecutor, guides: &[Guide], ahead: bool) -> (Vec<Vec<To
     } else {
         driver.run(COUNT);
     }
-    let held = ids.clone().zip(guides).map(|(id, guide)| answer(guide, &driver.remove(id))).collect();
-    (held, ids.map(|id| driver.remove(100 + id)).collect())
+    let bound = ids.clone().zip(guides).map(|(id, guide)| answer(guide, &driver.remove(id))).collect();
+    (bound, ids.map(|id| driver.remove(100 + id)).collect())
 }
 
 #[test]
 fn a_step_ahead_draws_the_same_and_the_company_of_a_guided_row_notices_nothing() {
     let (mut executor, text) = demo();
     let guides = guides(&text);
-    let (held, free) = run(&mut executor, &guides, false);
-    assert!(held.iter().all(|answer| !answer.is_empty()));
-    assert_eq!(run(&mut executor, &guides, true), (held, free.clone()));
+    let (bound, free) = run(&mut executor, &guides, false);
+    assert!(bound.iter().all(|answer| !answer.is_empty()));
+    assert_eq!(run(&mut executor, &guides, true), (bound, free.clone()));
     let mut driver = Driver::new(&mut executor);
     for id in 0..guides.len() as u64 {
         let sampling = SamplingParams { seed: id, ..HOT };
@@ -94,8 +94,8 @@ fn a_step_ahead_draws_the_same_and_the_company_of_a_guided_row_notices_nothing()
 fn no_bias_brings_back_what_is_forbidden() {
     let (mut executor, text) = demo();
     let [_, _, choices] = guides(&text);
-    let num_tokens = TokenId::try_from(executor.limits().vocab_size).expect("small");
-    let forbidden: Vec<_> = (0..num_tokens).map(|token| (token, -100.0)).collect();
+    let vocab_size = TokenId::try_from(executor.limits().vocab_size).expect("a small vocabulary");
+    let forbidden: Vec<_> = (0..vocab_size).map(|token| (token, -100.0)).collect();
     let first = text.encode("yes").expect("tokens")[0];
     let biased: Vec<_> =
         forbidden.iter().map(|(token, _)| (*token, if *token == first { -100.0 } else { 100.0 })).collect();
