@@ -113,6 +113,12 @@ fn a_grammar_can_nest() {
     }
 }
 
+/// Whether white space is none, a space, or the beginning of a line that is indented by no more than 32 columns.
+fn is_bounded(space: &str) -> bool {
+    let is_indent = |rest: &str| rest.len() <= 32 && rest.bytes().all(|byte| b" \t".contains(&byte));
+    ["", " "].contains(&space) || space.strip_prefix('\n').is_some_and(is_indent)
+}
+
 #[test]
 fn a_schema_gives_json_whose_white_space_comes_to_an_end() {
     let schema = json!({
@@ -129,7 +135,7 @@ fn a_schema_gives_json_whose_white_space_comes_to_an_end() {
         assert!((-3.0..=12.0).contains(&number) && number.fract() == 0.0, "{answer}");
         assert!([json!("x"), Value::Null, json!(1.5)].contains(&value["b"]), "{answer}");
         assert_eq!(value.as_object().unwrap().len(), 2);
-        assert!(!answer.contains(['\r', '\t']) && !answer.contains("\n\n"), "{answer:?}");
+        assert!(answer.split(|c: char| !c.is_whitespace()).all(is_bounded), "{answer:?}");
     }
 }
 
