@@ -4,6 +4,14 @@
 import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, read, sharing, simulated } from './support.js'
 
+/** Where a stop sequence is cut out of an answer, and how long it is. */
+const PLACES = [
+  [5, 1],
+  [9, 3],
+  [17, 12],
+  [30, 2],
+]
+
 async function answer() {
   const { engine, model } = await simulated()
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
@@ -12,12 +20,7 @@ async function answer() {
 
 test('the answer ends before a stop sequence, streamed or awaited', async () => {
   const { engine, params, whole } = await answer()
-  for (const [start, length] of [
-    [5, 1],
-    [9, 3],
-    [17, 12],
-    [30, 2],
-  ]) {
+  for (const [start, length] of PLACES) {
     const stop = whole.slice(start, start + length)
     const before = whole.slice(0, whole.indexOf(stop))
     const result = await engine.generate({ ...params, stopSequences: [stop] })
@@ -45,12 +48,7 @@ test('one that does not appear takes nothing away', async () => {
 describe('includeStop', () => {
   test('the answer ends with the stop sequence, streamed or awaited, and nothing comes after it', async () => {
     const { engine, params, whole } = await answer()
-    for (const [start, length] of [
-      [5, 1],
-      [9, 3],
-      [17, 12],
-      [30, 2],
-    ]) {
+    for (const [start, length] of PLACES) {
       const stop = whole.slice(start, start + length)
       const upTo = whole.slice(0, whole.indexOf(stop) + length)
       const asked = { ...params, stopSequences: [stop], includeStop: true }

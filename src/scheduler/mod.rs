@@ -177,21 +177,22 @@ impl Scheduler {
             self.learn(&step, took);
             self.recycle(step);
         }
-        let before = self.running.len();
+        if !output.tokens.is_empty() {
+            self.ends_per_step -= ENDS_ALPHA * self.ends_per_step;
+        }
         for &(id, token) in &output.tokens {
             let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
             drawn.extend(self.take(id, token, closed.map(|(_, verdict)| *verdict), output.step));
         }
-        if !output.tokens.is_empty() {
-            self.ends_per_step += ENDS_ALPHA * ((before - self.running.len()) as f64 - self.ends_per_step);
-        }
     }
 
-    /// Takes a sequence out that its own text has ended, and counts its end like any other. Says whether it was there.
+    /// Takes a sequence out that has come to its end, by a token or by its text, and learns from it. Says whether it was
+    /// there.
     pub fn end(&mut self, id: SequenceId) -> bool {
         if let Some(sequence) = self.running_mut(id) {
             let num_tokens = sequence.num_read() as f64;
-            self.note_answer(num_tokens);
+            let is_first = self.answer_tokens == 0.0;
+            self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
             self.ends_per_step += ENDS_ALPHA;
         }
         self.remove(id)

@@ -7,7 +7,7 @@ use crate::request::{SequenceId, TokenId};
 
 use super::plan::{Feed, Plan};
 use super::prefill::Beside;
-use super::{Drawn, ENDS_ALPHA, InFlight, Scheduler};
+use super::{Drawn, InFlight, Scheduler};
 
 impl Scheduler {
     /// Everyone who decodes goes on; prompts share a budget of tokens. Rows come in order of admission.
@@ -96,15 +96,8 @@ impl Scheduler {
             self.running_mut(id).filter(|sequence| sequence.is_on_device() && sequence.since_step <= step)?;
         let finish = sequence.take(token, verdict);
         if finish.is_some() {
-            let num_tokens = sequence.num_read() as f64;
-            self.note_answer(num_tokens);
-            self.remove(id);
+            self.end(id);
         }
         Some(Drawn { sequence: id, token, finish, verdict })
-    }
-
-    pub(super) fn note_answer(&mut self, num_tokens: f64) {
-        let is_first = self.answer_tokens == 0.0;
-        self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
     }
 }

@@ -6,13 +6,6 @@ fn with_blocks(num_blocks: u64, rows: usize) -> Config {
     Config { kv, prefill_chunk: 64, ..with_rows(rows) }
 }
 
-/// Runs a step that draws an ordinary token for every row; returns the plan.
-fn step(scheduler: &mut Scheduler) -> Plan {
-    let plan = plan(scheduler);
-    commit(scheduler, &answer(&plan, 1));
-    plan
-}
-
 #[test]
 fn nobody_is_admitted_for_whom_there_is_no_memory() {
     let mut scheduler = Scheduler::new(with_blocks(4, 8));

@@ -89,6 +89,13 @@ fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) 
     drawn
 }
 
+/// Runs a step that draws an ordinary token for every row; returns the plan.
+fn step(scheduler: &mut Scheduler) -> Plan {
+    let plan = plan(scheduler);
+    commit(scheduler, &answer(&plan, 1));
+    plan
+}
+
 fn expire(scheduler: &mut Scheduler, now: Instant) -> Vec<(SequenceId, Expiry)> {
     let mut expired = Vec::new();
     scheduler.expire(now, &mut expired);

@@ -16,13 +16,6 @@ fn copies(plan: &Plan) -> Vec<(u64, u64, usize)> {
     plan.admit.iter().filter_map(copied).collect()
 }
 
-/// Runs a step that draws an ordinary token for every row; returns the plan.
-fn step(scheduler: &mut Scheduler) -> Plan {
-    let plan = plan(scheduler);
-    commit(scheduler, &answer(&plan, 1));
-    plan
-}
-
 #[test]
 fn choices_of_a_request_read_its_prompt_once() {
     let mut scheduler = Scheduler::new(with_rows(4));
