@@ -1048,7 +1048,7 @@ export interface ModelStats {
   readonly prefillCost?: { readonly fixedMs: number; readonly perTokenMs: number }
   /** Steps run. */
   readonly steps: number
-  /** Time the engine itself took for them, the device's part excluded. Divided by `steps` it is the cost of a step. */
+  /** Processor time the engine itself took for them, the device's part excluded. Divided by `steps` it is the cost of a step. */
   readonly engineMs: number
   /** Time the device had nothing to do although there was work for it. */
   readonly deviceIdleMs: number

@@ -72,9 +72,9 @@ impl BareLoop {
         let mut first_ms = 0.0;
         let mut num_submitted = 0;
         for num_collected in 0..job.num_tokens {
-            // As many steps ahead as the device can use; none on a CPU.
-            let ahead = (num_collected + self.device.limits().lookahead).min(job.num_tokens - 1);
-            while num_submitted <= ahead {
+            // One step ahead where the device takes it, as the engine does: not behind the one that reads the prompts.
+            let ahead = usize::from(num_collected > 0 && self.device.limits().overlaps);
+            while num_submitted < job.num_tokens.min(num_collected + 1 + ahead) {
                 let plan = self.plan(&admissions, num_submitted);
                 self.device.submit(&plan)?;
                 num_submitted += 1;

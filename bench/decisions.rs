@@ -42,7 +42,7 @@ fn main() {
         let tokens = plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, 7)).collect();
         let output = StepOutput { step: plan.step, tokens, ..StepOutput::default() };
         drawn.clear();
-        scheduler.commit(&output, STEP, &mut drawn);
+        scheduler.commit(&output, Some(STEP), &mut drawn);
         times.push(begin.elapsed());
         scheduler.admissions().for_each(drop);
     }

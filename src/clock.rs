@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A source of time.
 pub trait Clock: Send + Sync {
     /// The present moment; never goes back.
@@ -11,6 +13,10 @@ pub trait Clock: Send + Sync {
 
     /// Returns once `now()` has reached `until`.
     fn sleep_until(&self, until: Instant);
+
+    /// Processor time that the calling thread has used since it began. Unlike the difference of two moments it leaves out
+    /// what other threads did with the core meanwhile.
+    fn thread_time(&self) -> Duration;
 }
 
 /// The operating system's monotonic clock.
@@ -28,9 +34,13 @@ impl Clock for RealClock {
             std::thread::sleep(wait);
         }
     }
+
+    fn thread_time(&self) -> Duration {
+        Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+    }
 }
 
-/// A clock that moves when told to, or when somebody sleeps.
+/// A clock that moves when told to, or when somebody sleeps. By it, work takes no time.
 #[derive(Debug)]
 pub struct ManualClock {
     origin: Instant,
@@ -58,8 +68,36 @@ impl Clock for ManualClock {
     fn sleep_until(&self, until: Instant) {
         self.elapsed_ns.fetch_max(nanos(until.saturating_duration_since(self.origin)), Ordering::SeqCst);
     }
+
+    fn thread_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_sleeps_uses_no_processor_time_and_one_that_works_does() {
+        let begin = RealClock.thread_time();
+        RealClock.sleep_until(RealClock.now() + Duration::from_millis(100));
+        let slept = RealClock.thread_time();
+        assert!(slept < begin + Duration::from_millis(50));
+        let mut worked = slept;
+        for number in 0_u64.. {
+            black_box(number);
+            worked = RealClock.thread_time();
+            if worked > slept {
+                break;
+            }
+        }
+        assert!(worked > slept);
+    }
 }

@@ -57,7 +57,7 @@ fn a_decode_step_allocates_nothing() {
             output.tokens.clear();
             output.tokens.extend(plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, 7)));
             drawn.clear();
-            scheduler.commit(&output, Duration::from_millis(5), &mut drawn);
+            scheduler.commit(&output, Some(Duration::from_millis(5)), &mut drawn);
             scheduler.admissions().for_each(drop);
             scheduler.write_status(&mut status);
         }

@@ -182,7 +182,7 @@ impl Simulation {
 
     /// An error of the scheduler's is when to ask it again.
     fn fill_pipeline(&mut self, plan: &mut Plan) -> Result<Option<Instant>> {
-        while self.scheduler.num_in_flight() <= self.device.limits().lookahead {
+        while self.scheduler.may_plan(self.device.limits().overlaps) {
             let now = self.clock.now();
             match self.scheduler.next(now, self.traffic.num_coming(), plan) {
                 Decision::Run => {
@@ -204,7 +204,7 @@ impl Simulation {
         self.collected = now;
         self.end_answers(&mut output);
         let mut drawn = Vec::new();
-        self.scheduler.commit(&output, took, &mut drawn);
+        self.scheduler.commit(&output, Some(took), &mut drawn);
         if num_rows > 0 {
             self.num_steps += 1;
             self.num_rows += num_rows as u64;

@@ -153,7 +153,7 @@ pub struct NativeModelStats {
     pub prefill_cost: Option<NativePrefillCost>,
     /// Steps collected.
     pub steps: f64,
-    /// The engine thread's own time for them.
+    /// Processor time that the engine thread itself used for them.
     pub engine_ms: f64,
     /// How long the device stood still with work waiting.
     pub device_idle_ms: f64,

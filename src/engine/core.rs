@@ -61,9 +61,6 @@ impl Core {
     /// One turn of every lane.
     pub(super) fn turn(&mut self) -> Next {
         let need = self.lanes.values_mut().map(guarded_turn).fold(Need::Command, Need::sooner);
-        // Counted before it is delivered: whoever has an answer finds it in the counters.
-        self.lanes.values_mut().for_each(Lane::report);
-        self.lanes.values_mut().for_each(Lane::deliver);
         self.drop_unloaded();
         if let Some(ending) = &self.ending
             && (self.around.clock.now() >= ending.at || self.lanes.values().all(Lane::is_empty))
@@ -165,6 +162,7 @@ fn guarded_turn(lane: &mut Lane) -> Need {
     catch_unwind(AssertUnwindSafe(|| lane.turn())).unwrap_or_else(|panic| {
         let error = Error::new(Code::BackendError, panic_message(&*panic));
         lane.recover(&error);
+        lane.deliver();
         Need::Turn
     })
 }

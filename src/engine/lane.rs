@@ -2,17 +2,17 @@
 //! tells the executor, does the account, and delivers. Lives on the engine thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
 
 use crate::answers::{Answers, Close, Fingerprint, ReaderId, Readers};
 use crate::clock::Clock;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error};
 use crate::executor::Executor;
 use crate::guide::{Unable, Verdict};
 use crate::request::{FinishReason, SequenceId, StopRules, TokenLogprob};
-use crate::scheduler::plan::{Feed, Plan, StepOutput};
-use crate::scheduler::{self, Decision, Drawn, Expiry, Scheduler};
+use crate::scheduler::plan::{Plan, StepOutput};
+use crate::scheduler::{self, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
 
 use super::command::{Reply, Submission};
@@ -62,10 +62,10 @@ impl Need {
 
 pub(super) struct Lane {
     pub(super) scheduler: Scheduler,
-    model: Model,
+    pub(super) model: Model,
     pub(super) rows: Rows,
     pub(super) around: Surroundings,
-    pace: Pace,
+    pub(super) pace: Pace,
     /// Readers whose answers grew or ended since the last delivery.
     pub(super) marked: Vec<ReaderId>,
     pub(super) watched: Vec<Watch>,
@@ -73,7 +73,7 @@ pub(super) struct Lane {
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
     /// The three below are kept to spare allocations a step.
-    plan: Plan,
+    pub(super) plan: Plan,
     drawn: Vec<Drawn>,
     expired: Vec<(SequenceId, Expiry)>,
 }
@@ -84,8 +84,8 @@ impl Lane {
             scheduler: Scheduler::new(config),
             model,
             rows: Rows::default(),
+            pace: Pace::new(Arc::clone(&around.clock)),
             around,
-            pace: Pace::default(),
             marked: Vec::new(),
             watched: Vec::new(),
             last_end: None,
@@ -187,76 +187,7 @@ impl Lane {
         self.rows.is_empty()
     }
 
-    /// One turn: expire, decide, do, account. Collects the oldest step once enough are submitted.
-    pub(super) fn turn(&mut self) -> Need {
-        self.pace.begin(self.around.clock.now());
-        let need = self.try_turn().unwrap_or_else(|error| {
-            self.recover(&error);
-            Need::Turn
-        });
-        self.pace.rest(need == Need::Turn);
-        need
-    }
-
-    fn try_turn(&mut self) -> Result<Need> {
-        self.expire();
-        let need = self.fill_pipeline()?;
-        if self.scheduler.num_in_flight() == 0 {
-            return Ok(need);
-        }
-        let before = self.around.clock.now();
-        let output = self.model.executor.collect();
-        let now = self.around.clock.now();
-        let took = self.pace.collected(before, now);
-        self.account(&output?, took, now);
-        Ok(Need::Turn)
-    }
-
-    /// Submits steps until as many are in flight as the device can overlap with the host, and one more.
-    fn fill_pipeline(&mut self) -> Result<Need> {
-        while self.scheduler.num_in_flight() <= self.model.executor.limits().lookahead {
-            let now = self.around.clock.now();
-            // A request that is sent at this moment may be missed; it joins at the next step.
-            let num_coming = self.model.coming.load(Ordering::Relaxed);
-            match self.scheduler.next(now, num_coming, &mut self.plan) {
-                Decision::Run => self.submit(now)?,
-                Decision::WaitUntil(at) => return Ok(self.wait(Some(at))),
-                Decision::Idle => return Ok(self.wait(None)),
-            }
-        }
-        Ok(Need::Turn)
-    }
-
-    /// There is nothing to do until then, or until a reader loses interest.
-    fn wait(&self, until: Option<Instant>) -> Need {
-        until.into_iter().chain(self.rows.next_deadline()).min().map_or(Need::Command, Need::Until)
-    }
-
-    fn submit(&mut self, now: Instant) -> Result<()> {
-        let plan = &self.plan;
-        for admission in &plan.admit {
-            if let (Some(row), Some(prefix)) = (self.rows.get_mut(admission.sequence), admission.prefix) {
-                row.copies(prefix);
-            }
-        }
-        for row in &plan.rows {
-            if let Some(row) = self.rows.get_mut(row.sequence) {
-                row.start(now);
-            }
-        }
-        let before = self.around.clock.now();
-        let submitted = self.model.executor.submit(plan);
-        self.pace.submitted(before, self.around.clock.now());
-        submitted?;
-        self.watched.iter_mut().for_each(|watch| watch.planned(plan));
-        if !plan.rows.is_empty() {
-            let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
-            self.around.stats.step(plan.rows.len(), plan.num_tokens() - num_decoded);
-        }
-        Ok(())
-    }
-
-    fn account(&mut self, output: &StepOutput, took: std::time::Duration, now: Instant) {
+    pub(super) fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
         let mut drawn = std::mem::take(&mut self.drawn);
         self.scheduler.commit(output, took, &mut drawn);
         self.tell_progress(output.step, &drawn, now);
@@ -296,7 +227,7 @@ impl Lane {
     }
 
     /// A row is past its time with its last reader; the others' deadlines are theirs alone.
-    fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         let now = self.around.clock.now();
         while let Some(reader) = self.rows.expired(now) {
             self.dismiss(reader, expiry_error(Expiry::Deadline));
@@ -361,18 +292,14 @@ impl Lane {
         }
     }
 
-    /// Lets those who ask for figures see where this lane stands.
-    pub(super) fn report(&mut self) {
-        self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace);
-    }
-
-    /// One lock and at most one wake for everything that grew since the last time.
+    /// One lock and at most one wake for everything that grew since the last time. Counted before it is delivered: whoever
+    /// has an answer finds it in the figures.
     pub(super) fn deliver(&mut self) {
+        self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace.totals);
         if !self.marked.is_empty() {
             self.around.readers.mark(self.marked.drain(..));
             self.around.readers.wake();
         }
-        self.pace.end(self.around.clock.now());
     }
 }
 

@@ -18,6 +18,7 @@ mod sharing;
 mod stats;
 mod thread;
 mod ticket;
+mod turn;
 
 #[cfg(test)]
 mod tests;

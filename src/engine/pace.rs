@@ -2,22 +2,33 @@
 //! long the device stood still although there was work.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
+
 /// Stop-watch of a lane.
-#[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// When the steps in flight were submitted, oldest first.
-    submitted: VecDeque<Instant>,
+    clock: Arc<dyn Clock>,
+    /// The steps in flight, oldest first.
+    submitted: VecDeque<Submitted>,
     collected: Option<Instant>,
     /// When the device ran out of steps with work left.
     idle_since: Option<Instant>,
-    turn: Option<Instant>,
-    /// Time of this turn spent in the executor.
-    in_executor: Duration,
+    /// Processor time of the thread when the engine had it last.
+    resumed: Duration,
+    /// Processor time of this turn that was the engine's own.
+    own: Duration,
     /// Whether this turn ran a step.
     has_stepped: bool,
     pub(super) totals: Totals,
+}
+
+/// A step in flight.
+struct Submitted {
+    at: Instant,
+    /// Behind another one.
+    is_ahead: bool,
 }
 
 /// Sums since the lane began.
@@ -25,7 +36,7 @@ pub(super) struct Pace {
 pub struct Totals {
     /// Turns that collected a step.
     pub steps: u64,
-    /// What the engine thread took for them, the executor's part excluded.
+    /// Processor time that the engine thread used for them, the executor's part excluded.
     pub engine: Duration,
     /// How long the device had nothing to do although there was work for it.
     pub idle: Duration,
@@ -34,46 +45,64 @@ pub struct Totals {
 }
 
 impl Pace {
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.turn = Some(now);
-        self.in_executor = Duration::ZERO;
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            submitted: VecDeque::new(),
+            collected: None,
+            idle_since: None,
+            resumed: Duration::ZERO,
+            own: Duration::ZERO,
+            has_stepped: false,
+            totals: Totals::default(),
+        }
+    }
+
+    /// A turn begins.
+    pub(super) fn begin(&mut self) {
+        self.resumed = self.clock.thread_time();
+        self.own = Duration::ZERO;
         self.has_stepped = false;
     }
 
-    /// A step was submitted; the executor had the thread from `before` to `now`.
-    pub(super) fn submitted(&mut self, before: Instant, now: Instant) {
-        self.in_executor += now.saturating_duration_since(before);
-        self.submitted.push_back(before);
+    /// Lets the executor submit a step.
+    pub(super) fn submit<T, E>(&mut self, submit: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let before = self.clock.now();
+        self.submitted.push_back(Submitted { at: before, is_ahead: !self.submitted.is_empty() });
         if let Some(since) = self.idle_since.take() {
             let idle = before.saturating_duration_since(since);
             self.totals.idle += idle;
             self.totals.longest_idle = self.totals.longest_idle.max(idle);
         }
+        self.lend(submit)
     }
 
-    /// The oldest step was collected; the executor had the thread from `before` to `now`. Returns the time that the
-    /// device had for the step alone: since it was submitted, or since the step before it was ready.
-    pub(super) fn collected(&mut self, before: Instant, now: Instant) -> Duration {
-        self.in_executor += now.saturating_duration_since(before);
+    /// Lets the executor collect the oldest step. Returns what it gave, and the time that the device had for the step
+    /// alone, where that can be told: since it was submitted, or since the step before was collected.
+    ///
+    /// Submitting a step ahead may have waited for the device, and the step before is collected that much later than it
+    /// was ready. Between two steps that were both followed by one this cancels out.
+    pub(super) fn collect<T>(&mut self, collect: impl FnOnce() -> T) -> (T, Option<Duration>) {
+        let output = self.lend(collect);
+        let now = self.clock.now();
         self.has_stepped = true;
-        let began = self.submitted.pop_front().max(self.collected.replace(now));
-        self.idle_since = self.submitted.is_empty().then_some(now);
-        began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+        let before = self.collected.replace(now);
+        let step = self.submitted.pop_front();
+        let is_followed = !self.submitted.is_empty();
+        self.idle_since = (!is_followed).then_some(now);
+        let began = step.filter(|step| step.is_ahead == is_followed).map(|step| Some(step.at).max(before));
+        (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }
 
-    /// Whether the lane goes on at once; else the device stands still because there is nothing for it.
-    pub(super) fn rest(&mut self, goes_on: bool) {
+    /// Everything of the turn is done. Where the lane does not go on at once, the device stands still because there is
+    /// nothing for it.
+    pub(super) fn end(&mut self, goes_on: bool) {
         if !goes_on {
             self.idle_since = None;
         }
-    }
-
-    /// Everything of the turn is done.
-    pub(super) fn end(&mut self, now: Instant) {
-        let Some(begun) = self.turn.take() else { return };
         if self.has_stepped {
             self.totals.steps += 1;
-            self.totals.engine += now.saturating_duration_since(begun).saturating_sub(self.in_executor);
+            self.totals.engine += self.own + self.since_resumed();
         }
     }
 
@@ -81,5 +110,17 @@ impl Pace {
     pub(super) fn reset(&mut self) {
         self.submitted.clear();
         self.idle_since = None;
+    }
+
+    /// Lets the executor have the thread; what it takes is not the engine's.
+    fn lend<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.own += self.since_resumed();
+        let done = work();
+        self.resumed = self.clock.thread_time();
+        done
+    }
+
+    fn since_resumed(&self) -> Duration {
+        self.clock.thread_time().saturating_sub(self.resumed)
     }
 }

@@ -13,7 +13,7 @@ use crate::request::FinishReason;
 use crate::scheduler::{AdmissionRecord, Load, Scheduler, Status};
 
 use super::command::ModelKey;
-use super::pace::{Pace, Totals};
+use super::pace::Totals;
 
 /// Admissions that are remembered with why and when.
 const NUM_RECENT: usize = 32;
@@ -36,7 +36,7 @@ pub struct ModelStats {
 pub(super) struct Account(Mutex<ModelStats>);
 
 impl Account {
-    pub(super) fn update(&self, scheduler: &mut Scheduler, kv_bytes: u64, pace: &Pace) {
+    pub(super) fn update(&self, scheduler: &mut Scheduler, kv_bytes: u64, totals: &Totals) {
         let mut stats = lock(&self.0);
         for record in scheduler.admissions() {
             if stats.recent.len() == NUM_RECENT {
@@ -47,7 +47,7 @@ impl Account {
         }
         scheduler.write_status(&mut stats.scheduler);
         stats.kv_bytes = kv_bytes;
-        stats.totals = pace.totals;
+        stats.totals = *totals;
     }
 
     fn read(&self) -> ModelStats {

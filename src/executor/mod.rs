@@ -22,8 +22,8 @@ pub struct Limits {
     pub context_length: usize,
     /// Token ids are below this; it is the number of embedding rows.
     pub vocab_size: usize,
-    /// Steps worth submitting before the tokens of the oldest are read: 1 where host and device overlap, else 0.
-    pub lookahead: usize,
+    /// Whether it takes a step while another one runs.
+    pub overlaps: bool,
     /// Bytes of weights that stay resident.
     pub weight_bytes: u64,
     /// What sequences take of its memory.

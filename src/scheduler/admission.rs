@@ -11,12 +11,9 @@ use super::{RESIDENT_PER_ROW, Scheduler, Sequence};
 impl Scheduler {
     /// Admits whom it can. An error is the end of the window for which an idle engine waits.
     pub(super) fn admit(&mut self, now: Instant, num_coming: usize) -> Result<(), Instant> {
-        let num_active = self.active().count();
-        let limit = self.width.limit();
-        let num_resident = (limit * RESIDENT_PER_ROW).saturating_sub(self.running.len());
-        let num_free = limit.saturating_sub(num_active).min(num_resident);
+        let num_free = self.num_free();
         let Some(since) = self.queue.since().filter(|_| num_free > 0) else { return Ok(()) };
-        let is_idle = num_active == 0 && self.in_flight.is_empty();
+        let is_idle = self.active().next().is_none() && self.in_flight.is_empty();
         let reason = if is_idle {
             let waiting = Waiting {
                 depth: self.queue.len(),
@@ -35,6 +32,20 @@ impl Scheduler {
         };
         self.let_in(now, num_free, reason, is_idle);
         Ok(())
+    }
+
+    /// Whether the next step may read a prompt: of somebody who runs, or of somebody who is let in.
+    pub(super) fn may_read(&self) -> bool {
+        let num_free = self.num_free();
+        let may_join = || num_free > 0 && self.next_fits() && !self.holds_joins(num_free);
+        self.active().any(Sequence::is_prefilling) || may_join()
+    }
+
+    /// Sequences that may be let in.
+    fn num_free(&self) -> usize {
+        let limit = self.width.limit();
+        let num_resident = (limit * RESIDENT_PER_ROW).saturating_sub(self.running.len());
+        limit.saturating_sub(self.active().count()).min(num_resident)
     }
 
     fn let_in(&mut self, now: Instant, num_free: usize, reason: Reason, is_idle: bool) {

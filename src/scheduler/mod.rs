@@ -150,6 +150,16 @@ impl Scheduler {
         self.queue.push(sequence, charge as u64, now);
     }
 
+    /// Whether a step is to be planned before those in flight are committed. One step ahead of another, where the device
+    /// `overlaps` with the host and both are sure to decode only: submitting can wait for the device, since MLX bounds what
+    /// is queued, so that a step with a prompt would keep the tokens of the one before, and take its time for its own.
+    pub fn may_plan(&self, overlaps: bool) -> bool {
+        match self.in_flight.front() {
+            None => true,
+            Some(step) => overlaps && self.in_flight.len() == 1 && step.num_prompt_tokens == 0 && !self.may_read(),
+        }
+    }
+
     /// Decides what to do now; a plan to be run is written to `plan`, whatever was there before. `num_coming` requests
     /// were accepted and are still being prepared.
     pub fn next(&mut self, now: Instant, num_coming: usize, plan: &mut Plan) -> Decision {
@@ -171,10 +181,12 @@ impl Scheduler {
     }
 
     /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device had
-    /// for it alone. Tokens of sequences that ended or began anew while the step was in flight are dropped.
-    pub fn commit(&mut self, output: &StepOutput, took: Duration, drawn: &mut Vec<Drawn>) {
+    /// for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight are dropped.
+    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<Drawn>) {
         if let Some(step) = self.in_flight.pop_front() {
-            self.learn(&step, took);
+            if let Some(took) = took {
+                self.learn(&step, took);
+            }
             self.recycle(step);
         }
         if !output.tokens.is_empty() {

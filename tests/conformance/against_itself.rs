@@ -146,6 +146,24 @@ fn choices_that_copy_a_prompt_are_what_each_is_alone() {
 }
 
 #[test]
+fn a_prompt_can_be_copied_while_its_last_piece_is_being_read() {
+    for kind in KINDS {
+        let mut executor = open("base", kind);
+        let expected = generate(&mut executor, &prompt(300), SamplingParams::GREEDY);
+        // All but the last token of the prompt is read by a step that draws nothing.
+        let mut driver = Driver::new(&mut executor).with_chunk(299);
+        driver.add(0, &prompt(300), SamplingParams::GREEDY);
+        driver.submit(ANSWER);
+        driver.add_choice(1, 0, SamplingParams::GREEDY);
+        driver.submit(ANSWER);
+        driver.collect();
+        driver.collect();
+        driver.run(ANSWER);
+        assert_eq!([driver.remove(0), driver.remove(1)], [expected.clone(), expected], "{kind:?}");
+    }
+}
+
+#[test]
 fn a_copy_outlives_what_it_was_copied_from() {
     for kind in KINDS {
         let mut executor = open("base", kind);

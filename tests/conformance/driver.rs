@@ -131,7 +131,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Launches a step for all sequences that have fewer than `count` tokens.
-    fn submit(&mut self, count: usize) {
+    pub(crate) fn submit(&mut self, count: usize) {
         let plan = self.plan(count);
         self.executor.submit(&plan).expect("a step");
     }
@@ -152,7 +152,7 @@ impl<'a> Driver<'a> {
         plan
     }
 
-    fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         let mut output = self.executor.collect().expect("tokens");
         for (sequence, token) in output.tokens {
             // A row that was removed with its last step under way has drawn one token too many.

@@ -65,6 +65,7 @@ struct Expected {
 /// The rules, and the engine that is held to them.
 struct Life {
     stage: Stage,
+    overlaps: bool,
     running: Vec<Generation>,
     kept: HashMap<Topic, (Instant, RequestId)>,
     expected: HashMap<ReaderId, Expected>,
@@ -75,9 +76,10 @@ struct Life {
 }
 
 impl Life {
-    fn new() -> Self {
+    fn new(overlaps: bool) -> Self {
         Self {
-            stage: Stage::new(Settings::default()),
+            stage: Stage::overlapping(overlaps),
+            overlaps,
             running: Vec::new(),
             kept: HashMap::new(),
             expected: HashMap::new(),
@@ -197,7 +199,9 @@ impl Life {
             let truth = &TRUTH[expected.ask.prompt as usize];
             if let Some(code) = given.error() {
                 assert_eq!(code, Code::Timeout, "nothing else can go wrong here");
-                assert!(expected.deadline.is_some_and(|at| at <= self.stage.now()), "it had time");
+                // Time that passes while a step is in flight makes the device look slow: too slow to begin in time.
+                let seemed_hopeless = self.overlaps && given.whole.1.is_empty();
+                assert!(expected.deadline.is_some_and(|at| at <= self.stage.now() || seemed_hopeless), "it had time");
                 self.leave(reader);
                 continue;
             }
@@ -283,9 +287,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_in_whatever_order_everybody_is_told_what_the_rules_say(
-        events in prop::collection::vec(events(), 1..24)
+        overlaps in any::<bool>(),
+        events in prop::collection::vec(events(), 1..24),
     ) {
-        let mut life = Life::new();
+        let mut life = Life::new(overlaps);
         for event in events {
             life.happen(event);
         }

@@ -116,6 +116,15 @@ impl Stage {
 
     /// With a device that fails so.
     pub(super) fn failing(settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
+        Self::on(PROFILE, settings, window, faults)
+    }
+
+    /// With a device that takes a step while another one runs, or does not.
+    pub(super) fn overlapping(overlaps: bool) -> Self {
+        Self::on(Profile { overlaps, ..PROFILE }, Settings::default(), 256, Vec::new())
+    }
+
+    fn on(profile: Profile, settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let around = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -124,7 +133,7 @@ impl Stage {
             stats: Arc::default(),
         };
         let backend =
-            SimBackend::new(PROFILE, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
+            SimBackend::new(profile, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
                 .with_faults(faults);
         // A request begins with the next turn: what is tested here does not wait for company.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use mlx_rs::transforms::{async_eval, eval};
+use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, Stream, memory, with_stream};
 
 use super::adjust::{Adjustment, adjust};
@@ -34,8 +34,6 @@ pub struct MlxExecutor {
     pub(super) launched: VecDeque<Launched>,
     pub(super) limits: Limits,
     pub(super) stream: Stream,
-    /// Host and device work at the same time: steps are launched, not awaited.
-    pub(super) overlaps: bool,
     pub(super) steps: u64,
 }
 
@@ -115,7 +113,7 @@ impl Executor for MlxExecutor {
         };
         self.launched.push_back(launched);
         self.steps += 1;
-        if self.overlaps && self.steps.is_multiple_of(STEPS_BETWEEN_CLEARING) {
+        if self.steps.is_multiple_of(STEPS_BETWEEN_CLEARING) {
             memory::clear_cache().map_err(|error| device_error("returning unused memory", error))?;
         }
         Ok(())
@@ -189,8 +187,7 @@ impl MlxExecutor {
 
     /// Lets the device compute these.
     fn start<'a>(&self, outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
-        let started = if self.overlaps { async_eval(outputs) } else { eval(outputs) };
-        started.map_err(|error| device_error("running a step", error))
+        async_eval(outputs).map_err(|error| device_error("running a step", error))
     }
 
     /// The step before was read: draws for the rows that waited for that.

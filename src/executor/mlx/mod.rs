@@ -118,8 +118,7 @@ impl MlxBackend {
         let limits = Limits {
             context_length: model.context_length as usize,
             vocab_size: model.vocab as usize,
-            // On the CPU host and device are the same cores: a step ahead gains nothing.
-            lookahead: usize::from(!on_cpu),
+            overlaps: true,
             weight_bytes: folder.weight_bytes,
             device: name_of(on_cpu, self.is_deterministic),
             kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
@@ -132,7 +131,6 @@ impl MlxBackend {
             launched: VecDeque::new(),
             limits,
             stream,
-            overlaps: !on_cpu,
             steps: 0,
         })
     }

@@ -85,7 +85,7 @@ fn commit(scheduler: &mut Scheduler, output: &StepOutput) -> Vec<Drawn> {
 
 fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) -> Vec<Drawn> {
     let mut drawn = Vec::new();
-    scheduler.commit(output, took, &mut drawn);
+    scheduler.commit(output, Some(took), &mut drawn);
     drawn
 }
 

@@ -101,6 +101,31 @@ fn max_tokens_ends_a_sequence_with_length() {
 }
 
 #[test]
+fn one_step_is_planned_ahead_where_both_are_sure_to_decode_only() {
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(6, 9), start());
+    for is_last_chunk in [false, true] {
+        let reads = plan(&mut scheduler);
+        assert_eq!(reads.rows[0].sample, is_last_chunk);
+        assert!(!scheduler.may_plan(true), "its token would wait for the step behind it, and be measured with it");
+        commit(&mut scheduler, &answer(&reads, 1));
+    }
+    let decodes = plan(&mut scheduler);
+    assert!(scheduler.may_plan(true) && !scheduler.may_plan(false));
+    let ahead = plan(&mut scheduler);
+    assert!(!scheduler.may_plan(true), "two are enough");
+    commit(&mut scheduler, &answer(&decodes, 1));
+    assert!(scheduler.may_plan(true));
+    scheduler.add(seq(2), request(3, 9), start());
+    assert!(!scheduler.may_plan(true), "one who waits reads its prompt in the next step");
+    commit(&mut scheduler, &answer(&ahead, 1));
+    step(&mut scheduler);
+    scheduler.add(seq(3), request(3, 9), start());
+    plan(&mut scheduler);
+    assert!(scheduler.may_plan(true), "who waits finds no place before one of the two has ended");
+}
+
+#[test]
 fn a_step_planned_ahead_never_draws_beyond_max_tokens() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(1, 2), start());

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use proptest::prelude::*;
 
@@ -72,11 +72,17 @@ impl Device {
 fn run(config: Config, acts: Vec<Act>) {
     let mut scheduler = Scheduler::new(config);
     let (mut device, mut added, mut now) = (Device::default(), 0, start());
+    let mut launched = VecDeque::new();
     let mut step = |scheduler: &mut Scheduler, now: Instant, ends: u8| {
-        let (Decision::Run, plan) = decide_at(scheduler, now) else { return false };
-        device.take(&plan, &config);
-        commit(scheduler, &answer(&plan, if ends < 64 { END } else { 1 }));
-        true
+        while scheduler.may_plan(true) {
+            let is_ahead = !launched.is_empty();
+            let (Decision::Run, plan) = decide_at(scheduler, now) else { break };
+            assert!(!is_ahead || plan.rows.iter().all(|row| row.feed == Feed::Sampled), "a prompt ahead of tokens");
+            device.take(&plan, &config);
+            launched.push_back(plan);
+        }
+        let oldest = launched.pop_front();
+        oldest.map(|plan| commit(scheduler, &answer(&plan, if ends < 64 { END } else { 1 }))).is_some()
     };
     for act in acts {
         now += STEP;

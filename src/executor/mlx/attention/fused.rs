@@ -21,9 +21,7 @@ pub(in super::super) struct Fused {
     /// Sequences the store knows: it takes a name once.
     created: HashSet<SequenceId>,
     step: Option<Step>,
-    /// Whether a row of the step draws, which evaluates the KV of all.
-    sampled: bool,
-    /// What the last layer returned.
+    /// What the last layer returned. Once that of a launched step is there, so is the KV of all steps up to it.
     attended: Option<Array>,
 }
 
@@ -52,7 +50,6 @@ impl Fused {
             scale: (1.0 / f64::from(model.head_dim).sqrt()) as f32,
             created: HashSet::new(),
             step: None,
-            sampled: false,
             attended: None,
         })
     }
@@ -66,6 +63,8 @@ impl Attention for Fused {
     }
 
     fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
+        // Its KV may still be on the way.
+        self.attended.as_ref().map(Array::eval).transpose()?;
         self.store.drop_sequence(to.0)?;
         self.store.fork(from.0, to.0, num_positions.unsigned_abs() as usize)
     }
@@ -91,7 +90,6 @@ impl Attention for Fused {
             |span: &Span| Segment { sequence: span.sequence.0, start: span.start as usize, count: span.len as usize };
         let segments: Vec<Segment> = spans.iter().map(segment).collect();
         self.step = Some(self.store.step(&segments, &self.inverse_frequencies)?);
-        self.sampled = spans.iter().any(|span| span.sampled);
         Ok(())
     }
 
@@ -104,7 +102,6 @@ impl Attention for Fused {
 
     fn finish(&mut self) -> Vec<Array> {
         self.step = None;
-        let last = self.attended.take();
-        if self.sampled { Vec::new() } else { last.into_iter().collect() }
+        self.attended.iter().cloned().collect()
     }
 }

@@ -1,0 +1,76 @@
+//! One turn of a lane: expire, decide, do, account, deliver.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::error::Result;
+use crate::scheduler::Decision;
+use crate::scheduler::plan::Feed;
+
+use super::lane::{Lane, Need};
+
+impl Lane {
+    /// Submits what the device can take, collects the oldest step once enough are in flight, and delivers what came of it.
+    pub(super) fn turn(&mut self) -> Need {
+        self.pace.begin();
+        let need = self.try_turn().unwrap_or_else(|error| {
+            self.recover(&error);
+            Need::Turn
+        });
+        self.deliver();
+        self.pace.end(need == Need::Turn);
+        need
+    }
+
+    fn try_turn(&mut self) -> Result<Need> {
+        self.expire();
+        let need = self.fill_pipeline()?;
+        if self.scheduler.num_in_flight() == 0 {
+            return Ok(need);
+        }
+        let (output, took) = self.pace.collect(|| self.model.executor.collect());
+        let now = self.around.clock.now();
+        self.account(&output?, took, now);
+        Ok(Need::Turn)
+    }
+
+    fn fill_pipeline(&mut self) -> Result<Need> {
+        while self.scheduler.may_plan(self.model.executor.limits().overlaps) {
+            let now = self.around.clock.now();
+            // A request that is sent at this moment may be missed; it joins at the next step.
+            let num_coming = self.model.coming.load(Ordering::Relaxed);
+            match self.scheduler.next(now, num_coming, &mut self.plan) {
+                Decision::Run => self.submit(now)?,
+                Decision::WaitUntil(at) => return Ok(self.wait(Some(at))),
+                Decision::Idle => return Ok(self.wait(None)),
+            }
+        }
+        Ok(Need::Turn)
+    }
+
+    /// There is nothing to do until then, or until a reader loses interest.
+    fn wait(&self, until: Option<Instant>) -> Need {
+        until.into_iter().chain(self.rows.next_deadline()).min().map_or(Need::Command, Need::Until)
+    }
+
+    fn submit(&mut self, now: Instant) -> Result<()> {
+        let plan = &self.plan;
+        for admission in &plan.admit {
+            if let (Some(row), Some(prefix)) = (self.rows.get_mut(admission.sequence), admission.prefix) {
+                row.copies(prefix);
+            }
+        }
+        for row in &plan.rows {
+            if let Some(row) = self.rows.get_mut(row.sequence) {
+                row.start(now);
+            }
+        }
+        self.pace.submit(|| self.model.executor.submit(plan))?;
+        self.watched.iter_mut().for_each(|watch| watch.planned(plan));
+        if !plan.rows.is_empty() {
+            let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
+            self.around.stats.step(plan.rows.len(), plan.num_tokens() - num_decoded);
+        }
+        Ok(())
+    }
+}
