@@ -37,7 +37,7 @@ impl Scheduler {
             let others = self.running.iter().enumerate().filter(|&(other, _)| other != index);
             others.filter(|(_, other)| Arc::ptr_eq(&other.prompt, &own.prompt))
         };
-        if num_positions == 0 {
+        if num_positions == 0 || own.is_alone_with_prompt() {
             return Beginning::Reads;
         }
         if let Some((_, twin)) = twins().find(|(_, twin)| twin.has_fed(num_positions)) {

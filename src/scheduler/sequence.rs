@@ -125,6 +125,12 @@ impl Sequence {
         };
     }
 
+    /// Whether nobody else has its prompt, which is told without looking at anybody else.
+    pub(super) fn is_alone_with_prompt(&self) -> bool {
+        let num_own = 1 + usize::from(Arc::ptr_eq(&self.prompt, &self.known));
+        Arc::strong_count(&self.prompt) <= num_own
+    }
+
     /// Whether it waits until another sequence has read its prompt.
     pub(super) fn awaits_prompt(&self) -> bool {
         !self.admitted && self.beginning == Beginning::Waits
