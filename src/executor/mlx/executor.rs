@@ -181,13 +181,8 @@ impl MlxExecutor {
         };
         let pending = self.attention.finish();
         let outputs = outcome.iter().flat_map(Outcome::arrays).chain(waiting.as_ref().map(|waiting| &waiting.logits));
-        self.start(outputs.chain(&pending))?;
+        start(outputs.chain(&pending))?;
         Ok(self.account(plan, outcome, waiting))
-    }
-
-    /// Lets the device compute these.
-    fn start<'a>(&self, outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
-        async_eval(outputs).map_err(|error| device_error("running a step", error))
     }
 
     /// The step before was read: draws for the rows that waited for that.
@@ -197,7 +192,7 @@ impl MlxExecutor {
         let stream = self.stream.clone();
         let outcome = with_stream(&stream, || {
             let outcome = self.draw(&logits, &rows)?;
-            self.start(outcome.arrays()).map(|()| outcome)
+            start(outcome.arrays()).map(|()| outcome)
         })?;
         for (place, row) in rows.iter().enumerate() {
             if let Some(sequence) = self.sequences.get_mut(row.sequence) {
@@ -317,6 +312,11 @@ impl MlxExecutor {
             Ok(values.chunks(self.limits.vocab_size).map(<[f32]>::to_vec).collect())
         })
     }
+}
+
+/// Lets the device compute these.
+fn start<'a>(outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
+    async_eval(outputs).map_err(|error| device_error("running a step", error))
 }
 
 fn read_tokens(tokens: &Array) -> Result<Vec<TokenId>> {
