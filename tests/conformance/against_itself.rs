@@ -146,6 +146,20 @@ fn choices_that_copy_a_prompt_are_what_each_is_alone() {
 }
 
 #[test]
+fn a_step_that_draws_nothing_is_done_when_it_was_collected() {
+    let held = |executor: &mut MlxExecutor, len, chunk| {
+        let mut driver = Driver::new(executor).with_chunk(chunk);
+        driver.add(0, &prompt(len), SamplingParams::GREEDY);
+        driver.submit(ANSWER);
+        driver.collect();
+        executor.kv_bytes()
+    };
+    // Memory is taken as the device comes to it: both read 299 positions.
+    let whole = held(&mut open("base", AttentionKind::Auto), 299, usize::MAX);
+    assert_eq!(held(&mut open("base", AttentionKind::Auto), 300, 299), whole);
+}
+
+#[test]
 fn a_prompt_can_be_copied_while_its_last_piece_is_being_read() {
     for kind in KINDS {
         let mut executor = open("base", kind);

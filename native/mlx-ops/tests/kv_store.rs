@@ -6,6 +6,7 @@ mod support;
 
 use mlx_ops::{AttentionLayer, KvShape, KvStore};
 use mlx_rs::error::{Exception, Result};
+use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, ops};
 use support::{Sizes, bits, rows};
 
@@ -106,6 +107,20 @@ fn a_step_whose_predecessor_was_never_evaluated_fails_instead_of_reading_what_is
     let failed = error(SIZES.attend(&mut store, &[rows(0, 2, 1)], &SIZES.qkv(0, 1)));
     assert!(failed.contains("an earlier step was not evaluated"), "{failed}");
     // The stream works on.
+    SIZES.attend(&mut store, &[rows(0, 0, 2)], &SIZES.qkv(0, 2)).map(drop)
+}
+
+#[test]
+fn a_launched_step_that_failed_says_so_once_to_who_launches_it_or_waits_for_it() -> Result<()> {
+    let mut store = SIZES.store(20)?;
+    store.create(0)?;
+    drop(store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?);
+    let columns = i32::try_from(SIZES.columns()).expect("few columns");
+    let step = store.step(&[rows(0, 2, 1)], &SIZES.inverse_frequencies())?;
+    let failing = step.attention(&ops::zeros::<f32>(&[1, columns])?, SIZES.layer())?;
+    // It may have failed before launching it has returned.
+    let failed = error(async_eval([&failing]).and_then(|()| failing.eval()));
+    assert!(failed.contains("an earlier step was not evaluated"), "{failed}");
     SIZES.attend(&mut store, &[rows(0, 0, 2)], &SIZES.qkv(0, 2)).map(drop)
 }
 

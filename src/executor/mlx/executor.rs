@@ -65,6 +65,18 @@ pub(super) struct Launched {
     /// Nothing if no row drew, or none yet.
     outcome: Option<Outcome>,
     waiting: Option<Waiting>,
+    /// Launched beside these; nobody reads it.
+    rest: Vec<Array>,
+}
+
+impl Launched {
+    /// Waits until everything that was launched for it is there.
+    fn wait(&self) -> Result<()> {
+        let drawn = self.outcome.iter().flat_map(Outcome::arrays);
+        let logits = self.waiting.iter().map(|waiting| &waiting.logits);
+        let waited = drawn.chain(logits).chain(&self.rest).try_for_each(Array::eval);
+        waited.map_err(|error| device_error("running a step", error))
+    }
 }
 
 /// What the rows of a step drew.
@@ -80,7 +92,7 @@ impl Outcome {
         std::iter::once(&*self.tokens).chain(self.logprobs.iter().flat_map(Unread::arrays))
     }
 
-    /// Waits for the step, and reads what came of it.
+    /// Reads what came of the step.
     fn read(self) -> Result<(Vec<TokenId>, StepLogprobs)> {
         let tokens = read_tokens(&self.tokens)?;
         let logprobs = self.logprobs.map(Unread::read).transpose()?;
@@ -106,7 +118,7 @@ impl Executor for MlxExecutor {
         self.sequences.check(plan, bounds)?;
         self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
         let launched = if plan.rows.is_empty() {
-            Launched { step: plan.step, sequences: Vec::new(), outcome: None, waiting: None }
+            Launched { step: plan.step, sequences: Vec::new(), outcome: None, waiting: None, rest: Vec::new() }
         } else {
             let stream = self.stream.clone();
             with_stream(&stream, || self.launch(plan))?
@@ -120,9 +132,12 @@ impl Executor for MlxExecutor {
     }
 
     fn collect(&mut self) -> Result<StepOutput> {
-        let launched = self.launched.pop_front().ok_or_else(|| bad_plan("no launched step is left to collect"))?;
-        let read = launched.outcome.map(|outcome| with_stream(&self.stream, || outcome.read())).transpose()?;
-        let (tokens, logprobs) = read.unwrap_or_default();
+        let mut launched = self.launched.pop_front().ok_or_else(|| bad_plan("no launched step is left to collect"))?;
+        let read = with_stream(&self.stream, || {
+            launched.wait()?;
+            launched.outcome.take().map(Outcome::read).transpose()
+        });
+        let (tokens, logprobs) = read?.unwrap_or_default();
         let mut closed = Vec::new();
         for (id, token) in launched.sequences.iter().zip(&tokens) {
             // A sequence that is gone has no use for it.
@@ -138,7 +153,10 @@ impl Executor for MlxExecutor {
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.launched.clear();
+        for launched in self.launched.drain(..) {
+            // How it ends is nobody's business any more; left alone, it would be that of the next step.
+            drop(with_stream(&self.stream, || launched.wait()));
+        }
         self.sequences.clear();
         self.attention.reset().map_err(|error| device_error("dropping all sequences", error))
     }
@@ -179,10 +197,11 @@ impl MlxExecutor {
             Some(logits) => (Some(self.draw(&logits, &rows)?), None),
             None => (None, None),
         };
-        let pending = self.attention.finish();
+        let rest = self.attention.finish();
         let outputs = outcome.iter().flat_map(Outcome::arrays).chain(waiting.as_ref().map(|waiting| &waiting.logits));
-        start(outputs.chain(&pending))?;
-        Ok(self.account(plan, outcome, waiting))
+        start(outputs.chain(&rest))?;
+        let sequences = self.account(plan, outcome.as_ref());
+        Ok(Launched { step: plan.step, sequences, outcome, waiting, rest })
     }
 
     /// The step before was read: draws for the rows that waited for that.
@@ -278,12 +297,13 @@ impl MlxExecutor {
         self.decoder.logits(&hidden, picked.as_ref()).map(Some)
     }
 
-    fn account(&mut self, plan: &Plan, outcome: Option<Outcome>, waiting: Option<Waiting>) -> Launched {
+    /// Notes what a launched step does for its sequences; those that draw, in the plan's order.
+    fn account(&mut self, plan: &Plan, outcome: Option<&Outcome>) -> Vec<SequenceId> {
         let mut drawn = Vec::new();
         for row in &plan.rows {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
-            sequence.drawn = match &outcome {
+            sequence.drawn = match outcome {
                 _ if !row.sample => Drawn::Nothing,
                 Some(Outcome { tokens, .. }) => {
                     Drawn::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() }
@@ -292,7 +312,7 @@ impl MlxExecutor {
             };
             drawn.extend(row.sample.then_some(row.sequence));
         }
-        Launched { step: plan.step, sequences: drawn, outcome, waiting }
+        drawn
     }
 
     /// Runs the rows of a plan up to their logits and reads them, instead of drawing: for tests that compare numbers.
@@ -320,7 +340,5 @@ fn start<'a>(outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
 }
 
 fn read_tokens(tokens: &Array) -> Result<Vec<TokenId>> {
-    // Awaits the launched step first, so that its failure is told apart from a failure to read.
-    tokens.eval().map_err(|error| device_error("running a step", error))?;
     tokens.to_vec_exact::<u32>().map_err(|error| bad_plan(format!("drawn tokens cannot be read: {error}")))
 }
