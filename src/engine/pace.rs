@@ -66,7 +66,7 @@ impl Pace {
     }
 
     /// Lets the executor submit a step.
-    pub(super) fn submit<T, E>(&mut self, submit: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub(super) fn submit<T>(&mut self, submit: impl FnOnce() -> T) -> T {
         let before = self.clock.now();
         self.submitted.push_back(Submitted { at: before, is_ahead: !self.submitted.is_empty() });
         if let Some(since) = self.idle_since.take() {

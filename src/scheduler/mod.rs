@@ -181,7 +181,8 @@ impl Scheduler {
     }
 
     /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device had
-    /// for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight are dropped.
+    /// for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight are
+    /// dropped.
     pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<Drawn>) {
         if let Some(step) = self.in_flight.pop_front() {
             if let Some(took) = took {

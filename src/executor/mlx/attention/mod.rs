@@ -54,6 +54,6 @@ pub(super) trait Attention {
     /// [n, heads · head dim]. Called once a layer, in order.
     fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array>;
 
-    /// All layers have been called. What must be evaluated beyond the drawn tokens for the step's KV to be there.
+    /// All layers have been called. What to evaluate beside the drawn tokens, so that the step's KV is there.
     fn finish(&mut self) -> Vec<Array>;
 }
