@@ -115,7 +115,8 @@ export interface SchedulerOptions {
    */
   ageingMs?: number
   /**
-   * Whether no answer may depend, to the last bit, on what else is running. Costs most where few generations run.
+   * Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no
+   * cost; elsewhere it costs most where few generations run.
    *
    * @default false
    */

@@ -7,8 +7,16 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 6] =
-    ["cpp/api.cpp", "cpp/attention.cpp", "cpp/kernels.cpp", "cpp/kv_store.cpp", "cpp/rows.cpp", "cpp/step.cpp"];
+const SOURCES: [&str; 8] = [
+    "cpp/api.cpp",
+    "cpp/attention.cpp",
+    "cpp/gemm.cpp",
+    "cpp/kernels.cpp",
+    "cpp/kv_store.cpp",
+    "cpp/linear.cpp",
+    "cpp/rows.cpp",
+    "cpp/step.cpp",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");

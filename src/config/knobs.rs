@@ -78,7 +78,7 @@ pub const KNOBS: &[Knob] = &[
     Knob::millis("scheduler.ageingMs", 5_000.0, 1.0..=3_600_000.0, |s| &mut s.scheduler.ageing)
         .text("After so long in the queue a request rises by one priority class, so that none waits for ever."),
     Knob::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
-        .text("Whether no answer may depend, to the last bit, on what else is running. Costs most where few generations run."),
+        .text("Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no cost; elsewhere it costs most where few generations run."),
     Knob::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
         .text("Memory for a model's KV caches; without it, what the device has to spare."),
     Knob::integer("streaming.bufferTokens", 256, 2..=65_536, |s| &mut s.streaming.buffer_tokens).text(

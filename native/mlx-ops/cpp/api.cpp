@@ -8,6 +8,7 @@
 
 #include "attention.h"
 #include "kv_store.h"
+#include "linear.h"
 #include "mlx/c/private/mlx.h"
 #include "rows.h"
 #include "step.h"
@@ -17,7 +18,7 @@ namespace {
 using mlx_ops::KvStore;
 using StepHandle = std::shared_ptr<const mlx_ops::Step>;
 
-// Rust's slices, and a layer as Rust names it. Laid out as in src/ffi.rs.
+// Rust's slices, and a weight and a layer as Rust names them. Laid out as in src/ffi.rs.
 template <typename Item>
 struct Slice {
   const Item* items;
@@ -26,6 +27,12 @@ struct Slice {
   std::vector<Item> copy() const {
     return {items, items + count};
   }
+};
+
+struct PackedName {
+  mlx_array panels;
+  int32_t outputs;
+  uint32_t version;
 };
 
 struct LayerName {
@@ -80,6 +87,19 @@ int mlx_ops_add_rms_norm(mlx_array* out, const mlx_array* inputs, float eps, mlx
 
 int mlx_ops_swiglu(mlx_array* out, mlx_array gate_up, mlx_stream stream) {
   return guard([&] { mlx_array_set_(*out, mlx_ops::swiglu(mlx_array_get_(gate_up), mlx_stream_get_(stream))); });
+}
+
+// `onto` may be null.
+int mlx_ops_linear(
+    mlx_array* out, mlx_array x, const PackedName* weight, const mlx_array* onto, mlx_stream stream) {
+  return guard([&] {
+    const mlx_ops::Packed packed = {mlx_array_get_(weight->panels), weight->outputs, weight->version};
+    std::optional<mlx::core::array> start;
+    if (onto != nullptr) {
+      start = mlx_array_get_(*onto);
+    }
+    mlx_array_set_(*out, mlx_ops::linear(mlx_array_get_(x), packed, start, mlx_stream_get_(stream)));
+  });
 }
 
 int mlx_ops_ragged_attention(mlx_array* out, mlx_array qkv, const LayerName* layer, mlx_stream stream) {

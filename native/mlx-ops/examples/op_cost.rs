@@ -7,14 +7,16 @@
 
 use std::time::Instant;
 
-use mlx_ops::{AttentionLayer, KvShape, KvStore, Segment};
+use mlx_ops::{AttentionLayer, KvShape, KvStore, PackedWeight, Segment};
 use mlx_rs::error::Result;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, rope, scaled_dot_product_attention};
 use mlx_rs::{Array, ops, random};
 
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 50;
 /// Operations in one evaluation, so that the cost of starting and waiting for it is shared.
 const DEPTH: usize = 32;
+/// Weights of a size that are multiplied one after another.
+const NUM_WEIGHTS: usize = 8;
 
 fn main() -> Result<()> {
     let mut results = Vec::new();
@@ -25,6 +27,12 @@ fn main() -> Result<()> {
         results.push(attention(rows, length, heads, dim)?);
     }
     results.push(prefill(512, 8, 64)?);
+    for (rows, inputs, outputs) in [1, 2, 4, 8, 16, 32, 128, 512]
+        .into_iter()
+        .flat_map(|rows| [(rows, 64, 192), (rows, 512, 1536), (rows, 1376, 512)])
+    {
+        results.push(linear(rows, inputs, outputs)?);
+    }
     for (name, fused, composed) in &results {
         println!("{name:<36} {fused:>9.1} us fused {composed:>9.1} us composed");
     }
@@ -107,6 +115,24 @@ fn prefill(length: i32, heads: i32, dim: i32) -> Result<Cost> {
         scaled_dot_product_attention(&query, &key, heads_first(&parts[2])?, layer.scale, mask, None)?.eval()
     })?;
     Ok((format!("attention prefill {length}, {heads}x{dim}"), fused, composed))
+}
+
+/// One product of a linear layer, with as many weights in turns as a decoder has: they do not stay in the cache.
+fn linear(rows: i32, inputs: i32, outputs: i32) -> Result<Cost> {
+    let x = noise(&[rows, inputs])?;
+    let weights = (0..NUM_WEIGHTS).map(|_| noise(&[outputs, inputs])).collect::<Result<Vec<_>>>()?;
+    let packed = weights.iter().map(PackedWeight::pack).collect::<Result<Vec<_>>>()?;
+    mlx_rs::transforms::eval(packed.iter().map(PackedWeight::panels))?;
+    let each = |product: &dyn Fn(usize) -> Result<Array>| -> Result<f64> {
+        let total = median(|| {
+            let products = (0..NUM_WEIGHTS).map(product).collect::<Result<Vec<_>>>()?;
+            mlx_rs::transforms::eval(&products)
+        })?;
+        Ok(total / NUM_WEIGHTS as f64)
+    };
+    let fused = each(&|at| packed[at].apply(&x, None))?;
+    let composed = each(&|at| ops::matmul(&x, weights[at].t()))?;
+    Ok((format!("linear {rows} rows, {inputs} to {outputs}"), fused, composed))
 }
 
 fn shape(heads: i32, dim: i32) -> KvShape {

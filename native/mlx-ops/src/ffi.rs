@@ -42,6 +42,13 @@ pub(crate) struct RawLayer {
     pub(crate) scale: f32,
 }
 
+#[repr(C)]
+pub(crate) struct RawPacked {
+    pub(crate) panels: mlx_array,
+    pub(crate) outputs: i32,
+    pub(crate) version: u32,
+}
+
 /// A slice as C++ takes it: valid for the call only.
 #[repr(C)]
 pub(crate) struct RawSlice<Item> {
@@ -70,6 +77,13 @@ unsafe extern "C" {
         stream: mlx_stream,
     ) -> c_int;
     pub(crate) fn mlx_ops_swiglu(out: *mut mlx_array, gate_up: mlx_array, stream: mlx_stream) -> c_int;
+    pub(crate) fn mlx_ops_linear(
+        out: *mut mlx_array,
+        x: mlx_array,
+        weight: *const RawPacked,
+        onto: *const mlx_array,
+        stream: mlx_stream,
+    ) -> c_int;
     pub(crate) fn mlx_ops_ragged_attention(
         out: *mut mlx_array,
         qkv: mlx_array,

@@ -2,7 +2,8 @@
 //! where every product has one of a few shapes that give each row the same bits, a row's result does not depend on how
 //! many others there are, or on its place among them.
 //!
-//! Nobody says which shapes agree, so that is measured: for each size of a weight, when it is loaded.
+//! Nobody says which shapes agree, so that is measured: for each size of a weight, when it is loaded. Products of packed
+//! weights need none of this.
 
 use std::iter::successors;
 

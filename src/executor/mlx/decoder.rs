@@ -7,7 +7,7 @@ use mlx_rs::{Array, Dtype};
 use super::attention::Attention;
 use super::description::Description;
 use super::failure::Mlx;
-use super::inventory::{EMBEDDING, FINAL_NORM, HEAD, layer_linears, layer_path};
+use super::inventory::{FINAL_NORM, layer_linears, layer_path};
 use super::kernels::Kernels;
 use super::linear::{Linear, Projection};
 use super::weights::Weights;
@@ -36,13 +36,13 @@ struct Layer {
 impl Decoder {
     /// Loads every layer.
     pub(super) fn load(model: &Description, weights: &mut Weights<'_>, kernels: Kernels) -> Result<Self> {
-        let embedding = weights.linear(EMBEDDING, false)?;
+        let (embedding, head) = weights.ends()?;
         let layers = (0..model.layers).map(|index| Layer::load(model, weights, index)).collect::<Result<_>>()?;
         Ok(Self {
             embedding,
             layers,
             norm: weights.vector(&format!("{FINAL_NORM}.weight"))?,
-            head: if model.tied { None } else { Some(weights.linear(HEAD, false)?) },
+            head,
             norm_eps: model.norm_eps,
             kernels,
         })

@@ -2,7 +2,7 @@
 //! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
 //!
 //! In reading order: `description` (what a model is), `inventory` (which tensors that takes), `weights` and `linear`
-//! (tensors on the device), `panels` (for few rows), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
+//! (tensors on the device), `blocks` (the same bits in any company), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
 //! `feed` (a step's tokens), `executor`.
 
 mod adjust;
@@ -20,7 +20,6 @@ mod kernels;
 mod linear;
 mod logprobs;
 mod mask;
-mod panels;
 mod sampler;
 mod sequences;
 #[cfg(test)]
@@ -102,12 +101,7 @@ impl MlxBackend {
         let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
         let fused = fusable && self.attention == AttentionKind::Auto;
         let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
-        let products = match fused {
-            _ if self.is_deterministic => Products::Blocks,
-            true => Products::Panels,
-            false => Products::Whole,
-        };
-        let mut weights = weights.with_products(products);
+        let mut weights = weights.with_products(Products { packed: fused, in_blocks: self.is_deterministic });
         let decoder = Decoder::load(model, &mut weights, kernels)?;
         let attention: Box<dyn attention::Attention> = if fused {
             Box::new(attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?)

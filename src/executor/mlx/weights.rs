@@ -11,8 +11,8 @@ use mlx_rs::{Array, Dtype, Stream, with_stream};
 use super::blocks::Blocks;
 use super::description::{Affine, Description};
 use super::failure::{Mlx, bad_model, device_error};
-use super::inventory::{EMBEDDING, LinearShape, layer_path, quantization_of};
-use super::linear::{Linear, Projection, Quantized};
+use super::inventory::{EMBEDDING, HEAD, LinearShape, layer_path, quantization_of};
+use super::linear::{KernelShape, Linear, Projection, Quantized};
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
@@ -23,19 +23,17 @@ pub(super) struct Weights<'a> {
     arrays: HashMap<String, Array>,
     dtype: Dtype,
     products: Products,
-    /// What was measured of layers with such a [`Linear::shape`].
-    blocks: HashMap<[i32; 4], Blocks>,
+    /// What was measured.
+    blocks: HashMap<KernelShape, Blocks>,
 }
 
 /// How the products of linear layers are carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Products {
-    /// As they come.
-    Whole,
-    /// Fast for few rows on the CPU.
-    Panels,
-    /// The same for a row in any company.
-    Blocks,
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Products {
+    /// Those of dense layers by `mlx-ops`: CPU, f32.
+    pub(super) packed: bool,
+    /// Those of MLX so that a row's result is the same in any company.
+    pub(super) in_blocks: bool,
 }
 
 impl<'a> Weights<'a> {
@@ -50,8 +48,8 @@ impl<'a> Weights<'a> {
             arrays.extend(loaded);
         }
         let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
-        let mut weights =
-            Self { model, folder, arrays, dtype: Dtype::Float32, products: Products::Whole, blocks: HashMap::new() };
+        let (dtype, products, blocks) = (Dtype::Float32, Products::default(), HashMap::new());
+        let mut weights = Self { model, folder, arrays, dtype, products, blocks };
         weights.check_shapes()?;
         weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
         Ok(weights)
@@ -74,12 +72,28 @@ impl<'a> Weights<'a> {
         Ok(array)
     }
 
-    /// A linear layer or embedding, evaluated.
+    /// A linear layer, evaluated.
     pub(super) fn linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
         let linear = self.lazy_linear(path, bias)?;
-        let linear = self.cut(linear).map_err(|error| device_error("cutting weights", error))?;
-        evaluated("loading weights", linear.arrays())?;
-        Ok(linear)
+        self.finish(linear)
+    }
+
+    /// The embedding, and the head unless that is the embedding itself.
+    pub(super) fn ends(&mut self) -> Result<(Linear, Option<Linear>)> {
+        let embedding = self.lazy_linear(EMBEDDING, false)?;
+        if !self.model.tied {
+            evaluated("loading weights", embedding.arrays())?;
+            return Ok((embedding, Some(self.linear(HEAD, false)?)));
+        }
+        match embedding.as_dense() {
+            Some(weight) if self.products.packed => {
+                let head =
+                    Linear::dense(weight.clone(), None).map_err(|error| device_error("loading weights", error))?;
+                let head = self.finish(head)?;
+                Ok((embedding, Some(head)))
+            }
+            _ => Ok((self.finish(embedding)?, None)),
+        }
     }
 
     /// Linear layers of decoder layer `index` that share their input, as one where their formats allow it.
@@ -87,23 +101,28 @@ impl<'a> Weights<'a> {
         let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
         let fused = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
-        let projection = fused.map(|linear| self.cut(linear));
-        let projection = projection.map_err(|error| device_error("cutting weights", error))?;
-        evaluated("loading weights", projection.arrays())?;
-        Ok(projection)
+        fused.map(|linear| self.finish(linear))
     }
 
-    fn cut(&mut self, linear: Linear) -> Mlx<Linear> {
-        match self.products {
-            Products::Whole => Ok(linear),
-            Products::Panels => linear.in_panels(),
-            Products::Blocks => {
-                let blocks = match self.blocks.entry(linear.shape()) {
+    /// Gives a layer the form in which it is used, and evaluates it.
+    fn finish(&mut self, linear: Linear) -> Result<Linear> {
+        let shaped = self.shape(linear).map_err(|error| device_error("shaping weights", error))?;
+        evaluated("loading weights", shaped.arrays())?;
+        Ok(shaped)
+    }
+
+    fn shape(&mut self, linear: Linear) -> Mlx<Linear> {
+        let linear = if self.products.packed { linear.packed()? } else { linear };
+        match linear.kernel_shape() {
+            Some(shape) if self.products.in_blocks => {
+                let blocks = match self.blocks.entry(shape) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(self.dtype)?),
+                    Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(shape, self.dtype)?),
                 };
-                Ok(linear.in_blocks(blocks.clone()))
+                let blocks = blocks.clone();
+                Ok(linear.in_blocks(blocks))
             }
+            _ => Ok(linear),
         }
     }
 
@@ -112,15 +131,12 @@ impl<'a> Weights<'a> {
         match quantization_of(self.model, self.folder, path) {
             None => Linear::dense(self.floats(&format!("{path}.weight"))?, bias)
                 .map_err(|error| device_error("loading weights", error)),
-            Some(Affine { bits, group_size }) => Ok(Linear::Quantized(Quantized {
-                weight: self.take(&format!("{path}.weight"))?,
-                scales: self.floats(&format!("{path}.scales"))?,
-                offsets: self.floats(&format!("{path}.biases"))?,
-                bits,
-                group_size,
-                bias,
-                blocks: None,
-            })),
+            Some(Affine { bits, group_size }) => {
+                let codes = self.take(&format!("{path}.weight"))?;
+                let scales = self.floats(&format!("{path}.scales"))?;
+                let offsets = self.floats(&format!("{path}.biases"))?;
+                Ok(Linear::quantized(Quantized { codes, scales, offsets, bits, group_size }, bias))
+            }
         }
     }
 
@@ -165,26 +181,20 @@ fn evaluated<'a>(what: &str, arrays: impl IntoIterator<Item = &'a Array>) -> Res
 
 /// One projection out of several: rows of outputs one below the other. Layers of different formats stay apart.
 fn fuse(linears: Vec<Linear>) -> Mlx<Projection> {
+    let biases: Option<Vec<_>> = linears.iter().map(Linear::bias).collect();
+    let bias = biases.map(stack).transpose()?;
     let dense: Option<Vec<_>> = linears.iter().map(Linear::as_dense).collect();
     if let Some(parts) = dense {
-        let weight = stack(parts.iter().map(|(weight, _)| *weight))?;
-        let biases: Option<Vec<_>> = parts.iter().map(|(_, bias)| *bias).collect();
-        let bias = biases.map(stack).transpose()?;
-        return Ok(Projection::One(Linear::dense(weight, bias)?));
+        return Ok(Projection::One(Linear::dense(stack(parts)?, bias)?));
     }
     let quantized: Option<Vec<_>> = linears.iter().map(Linear::as_quantized).collect();
     match quantized {
         Some(parts) if parts.windows(2).all(|pair| pair[0].format() == pair[1].format()) => {
-            let biases: Option<Vec<_>> = parts.iter().map(|part| part.bias.as_ref()).collect();
-            Ok(Projection::One(Linear::Quantized(Quantized {
-                weight: stack(parts.iter().map(|part| &part.weight))?,
-                scales: stack(parts.iter().map(|part| &part.scales))?,
-                offsets: stack(parts.iter().map(|part| &part.offsets))?,
-                bias: biases.map(stack).transpose()?,
-                bits: parts[0].bits,
-                group_size: parts[0].group_size,
-                blocks: None,
-            })))
+            let Quantized { bits, group_size, .. } = *parts[0];
+            let codes = stack(parts.iter().map(|part| &part.codes))?;
+            let scales = stack(parts.iter().map(|part| &part.scales))?;
+            let offsets = stack(parts.iter().map(|part| &part.offsets))?;
+            Ok(Projection::One(Linear::quantized(Quantized { codes, scales, offsets, bits, group_size }, bias)))
         }
         _ => Ok(Projection::Apart(linears)),
     }

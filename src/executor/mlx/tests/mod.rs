@@ -3,5 +3,4 @@
 mod adjust;
 mod blocks;
 mod logprobs;
-mod panels;
 mod sampler;

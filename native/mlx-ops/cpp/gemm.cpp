@@ -1,0 +1,191 @@
+// See gemm.h. A tile of outputs is kept in registers while the inputs go by, as in BLIS (Van Zee and van de Geijn, 2015).
+// A BLAS copies the weight into panels at every product, which costs as much as multiplying some tens of rows; here it
+// lies so from the start. Compiled for three levels of x86-64; the processor is asked once.
+#include "gemm.h"
+
+#include <iterator>
+
+#include "lanes.h"
+
+namespace mlx_ops {
+
+namespace {
+
+// Inputs that are worked through before the next panel's turn: the part of a tile's panels that stays in the cache.
+constexpr int kDepth = 512;
+// Tiles, one below the other, that meet a panel before the next one is fetched.
+constexpr int kTiles = 16;
+
+// One register of a processor.
+template <int kWidth>
+struct Floats {
+  typedef float Register __attribute__((vector_size(4 * kWidth)));
+  typedef float Loose __attribute__((vector_size(4 * kWidth), aligned(4), may_alias));
+};
+
+// A part of a product: `depth` inputs of some rows, and neighbouring panels.
+struct Part {
+  float* out;
+  size_t out_stride;
+  const float* x;
+  size_t x_stride;
+  const float* panels;
+  size_t panel_stride;
+  int rows;
+  int depth;
+};
+
+template <int kWidth, int kRows, int kPanels>
+MLX_OPS_INLINE void multiply_tile(const Part& part) {
+  using Register = typename Floats<kWidth>::Register;
+  using Loose = typename Floats<kWidth>::Loose;
+  constexpr int kPerPanel = kPanel / kWidth;
+  constexpr int kPerRow = kPanels * kPerPanel;
+  Register sums[kRows][kPerRow];
+  for (int row = 0; row < kRows; row++) {
+    for (int i = 0; i < kPerRow; i++) {
+      sums[row][i] = *reinterpret_cast<const Loose*>(part.out + row * part.out_stride + i * kWidth);
+    }
+  }
+  const float* panels = part.panels;
+  for (int input = 0; input < part.depth; input++, panels += kPanel) {
+    Register weights[kPerRow];
+    for (int i = 0; i < kPerRow; i++) {
+      const float* panel = panels + i / kPerPanel * part.panel_stride;
+      weights[i] = *reinterpret_cast<const Loose*>(panel + i % kPerPanel * kWidth);
+    }
+    for (int row = 0; row < kRows; row++) {
+      for (int i = 0; i < kPerRow; i++) {
+        sums[row][i] += part.x[row * part.x_stride + input] * weights[i];
+      }
+    }
+  }
+  for (int row = 0; row < kRows; row++) {
+    for (int i = 0; i < kPerRow; i++) {
+      *reinterpret_cast<Loose*>(part.out + row * part.out_stride + i * kWidth) = sums[row][i];
+    }
+  }
+}
+
+// A tile of fewer than `kLimit` rows.
+template <int kWidth, int kLimit, int kPanels>
+MLX_OPS_INLINE void multiply_few(const Part& part) {
+  if constexpr (kLimit > 1) {
+    if (part.rows == kLimit - 1) {
+      return multiply_tile<kWidth, kLimit - 1, kPanels>(part);
+    }
+    multiply_few<kWidth, kLimit - 1, kPanels>(part);
+  }
+}
+
+// Any number of rows with `kPanels` panels.
+template <int kWidth, int kRows, int kPanels>
+MLX_OPS_INLINE void multiply_rows(Part part) {
+  for (; part.rows >= kRows; part.rows -= kRows) {
+    multiply_tile<kWidth, kRows, kPanels>(part);
+    part.x += kRows * part.x_stride;
+    part.out += kRows * part.out_stride;
+  }
+  multiply_few<kWidth, kRows, kPanels>(part);
+}
+
+// A panel of which only the first `num_outputs` count.
+template <int kWidth, int kRows>
+MLX_OPS_INLINE void multiply_edge(const Part& part, int num_outputs) {
+  float sums[kRows * kTiles * kPanel] = {};
+  for (int row = 0; row < part.rows; row++) {
+    for (int i = 0; i < num_outputs; i++) {
+      sums[row * kPanel + i] = part.out[row * part.out_stride + i];
+    }
+  }
+  Part edge = part;
+  edge.out = sums;
+  edge.out_stride = kPanel;
+  multiply_rows<kWidth, kRows, 1>(edge);
+  for (int row = 0; row < part.rows; row++) {
+    for (int i = 0; i < num_outputs; i++) {
+      part.out[row * part.out_stride + i] = sums[row * kPanel + i];
+    }
+  }
+}
+
+MLX_OPS_INLINE void advance(Part& part, int num_panels) {
+  part.panels += num_panels * part.panel_stride;
+  part.out += num_panels * kPanel;
+}
+
+// All panels.
+template <int kWidth, int kRows, int kPanels>
+MLX_OPS_INLINE void multiply_panels(Part part, int num_outputs) {
+  for (; num_outputs >= kPanels * kPanel; num_outputs -= kPanels * kPanel) {
+    multiply_rows<kWidth, kRows, kPanels>(part);
+    advance(part, kPanels);
+  }
+  for (; num_outputs >= kPanel; num_outputs -= kPanel) {
+    multiply_rows<kWidth, kRows, 1>(part);
+    advance(part, 1);
+  }
+  if (num_outputs > 0) {
+    multiply_edge<kWidth, kRows>(part, num_outputs);
+  }
+}
+
+MLX_OPS_INLINE int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+
+// A product in tiles of up to `kRows` rows and `kPanels` panels.
+template <int kWidth, int kRows, int kPanels>
+MLX_OPS_INLINE void multiply_all(const Product& product) {
+  const size_t inputs = product.inputs, outputs = product.outputs;
+  for (int row = 0; row < product.rows; row += kRows * kTiles) {
+    for (int input = 0; input < product.inputs; input += kDepth) {
+      const Part part = {
+          .out = product.out + row * outputs,
+          .out_stride = outputs,
+          .x = product.x + row * inputs + input,
+          .x_stride = inputs,
+          .panels = product.panels + static_cast<size_t>(input) * kPanel,
+          .panel_stride = inputs * kPanel,
+          .rows = smaller(product.rows - row, kRows * kTiles),
+          .depth = smaller(product.inputs - input, kDepth),
+      };
+      multiply_panels<kWidth, kRows, kPanels>(part, product.outputs);
+    }
+  }
+}
+
+void multiply_anywhere(const Product& product) {
+  multiply_all<4, 2, 1>(product);
+}
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+__attribute__((target("arch=x86-64-v3"))) void multiply_v3(const Product& product) {
+  multiply_all<8, 6, 1>(product);
+}
+
+__attribute__((target("arch=x86-64-v4"))) void multiply_v4(const Product& product) {
+  multiply_all<16, 8, 3>(product);
+}
+
+size_t missing_versions() {
+  return __builtin_cpu_supports("x86-64-v4") ? 0 : __builtin_cpu_supports("x86-64-v3") ? 1 : 2;
+}
+
+constexpr Multiply kVersions[] = {multiply_v4, multiply_v3, multiply_anywhere};
+#else
+size_t missing_versions() {
+  return 0;
+}
+
+constexpr Multiply kVersions[] = {multiply_anywhere};
+#endif
+
+} // namespace
+
+Multiply multiply(size_t index) {
+  static const size_t first = missing_versions();
+  return index < std::size(kVersions) - first ? kVersions[first + index] : nullptr;
+}
+
+} // namespace mlx_ops
