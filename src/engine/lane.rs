@@ -212,17 +212,12 @@ impl Lane {
         } else if let Some(reason) = drawn.finish {
             self.finish(drawn.sequence, reason);
         } else {
-            self.grown(drawn.sequence, now);
-        }
-    }
-
-    /// A row whose readers are all behind gives its place to others until one has caught up.
-    fn grown(&mut self, id: SequenceId, now: Instant) {
-        let Some(row) = self.rows.get_mut(id) else { return };
-        self.marked.extend(row.readers.iter().map(|follower| follower.reader));
-        if row.is_out_of_credit(&self.around.readers) {
-            self.scheduler.park(id, now);
-            self.around.stats.park();
+            self.marked.extend(row.readers.iter().map(|follower| follower.reader));
+            // A row whose readers are all behind gives its place to others until one has caught up.
+            if row.is_out_of_credit(&self.around.readers) {
+                self.scheduler.park(drawn.sequence, now);
+                self.around.stats.park();
+            }
         }
     }
 

@@ -60,7 +60,8 @@ impl Lane {
                 row.copies(prefix);
             }
         }
-        for row in &plan.rows {
+        // Who goes on from a token was there before.
+        for row in plan.rows.iter().filter(|row| row.feed != Feed::Sampled) {
             if let Some(row) = self.rows.get_mut(row.sequence) {
                 row.start(now);
             }

@@ -193,9 +193,13 @@ impl Scheduler {
         if !output.tokens.is_empty() {
             self.ends_per_step -= ENDS_ALPHA * self.ends_per_step;
         }
+        // Rows come in the order of those who run, and so do their tokens.
+        let mut next = 0;
         for &(id, token) in &output.tokens {
+            let Some(index) = self.position_from(next, id) else { continue };
+            next = index;
             let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
-            drawn.extend(self.take(id, token, closed.map(|(_, verdict)| *verdict), output.step));
+            drawn.extend(self.take(index, token, closed.map(|(_, verdict)| *verdict), output.step));
         }
     }
 
@@ -356,6 +360,13 @@ impl Scheduler {
     /// Those that take part in steps.
     fn active(&self) -> impl Iterator<Item = &Sequence> {
         self.running.iter().filter(|sequence| !sequence.is_parked())
+    }
+
+    /// Where a sequence is among those who run; looked for from an index on, then from the beginning.
+    fn position_from(&self, start: usize, id: SequenceId) -> Option<usize> {
+        let (before, after) = self.running.split_at(start.min(self.running.len()));
+        let place_in = |part: &[Sequence]| part.iter().position(|sequence| sequence.id == id);
+        place_in(after).map(|index| before.len() + index).or_else(|| place_in(before))
     }
 
     fn running_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {

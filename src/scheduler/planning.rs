@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::guide::Verdict;
-use crate::request::{SequenceId, TokenId};
+use crate::request::TokenId;
 
 use super::plan::{Feed, Plan};
 use super::prefill::Beside;
@@ -84,17 +84,19 @@ impl Scheduler {
         }
     }
 
-    /// Takes a token of a step, unless its sequence has ended or begun anew since that was planned.
+    /// Takes a token of a step for one of those who run, unless it has begun anew since that was planned.
     pub(super) fn take(
         &mut self,
-        id: SequenceId,
+        index: usize,
         token: TokenId,
         verdict: Option<Verdict>,
         step: u64,
     ) -> Option<Drawn> {
-        let sequence =
-            self.running_mut(id).filter(|sequence| sequence.is_on_device() && sequence.since_step <= step)?;
-        let finish = sequence.take(token, verdict);
+        let sequence = &mut self.running[index];
+        if !sequence.is_on_device() || sequence.since_step > step {
+            return None;
+        }
+        let (id, finish) = (sequence.id, sequence.take(token, verdict));
         if finish.is_some() {
             self.end(id);
         }
