@@ -26,6 +26,8 @@ pub(crate) struct Cell {
     /// What the cell varies besides, if it does.
     pub(crate) variant: Option<String>,
     pub(crate) setup: Setup,
+    /// Which one of several runs with other requests; 0 is in the report.
+    pub(crate) run: u64,
 }
 
 /// The devices, each with loads in requests a second that go up to what it can serve.
@@ -35,6 +37,8 @@ const DEVICES: [(&str, [f64; 6]); 2] = [
 ];
 /// Where fewer come, more hours are simulated.
 const LEAST_REQUESTS_AN_HOUR: f64 = 7_200.0;
+/// Runs with bursts: the only workload in which a window changes anything, and then by what happens to be measured first.
+const RUNS: u64 = 9;
 const USERS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 100];
 /// The question of the documents' benchmark.
 const QUESTION: Lengths = Lengths::Fixed { prompt: 32, answer: 50 };
@@ -69,6 +73,10 @@ fn of_device(profile: Profile, loads: &[f64], span: Duration) -> Vec<Cell> {
             compared(workload, load, Setup { arrivals: arrivals(load), span, ..base })
         }));
     }
+    let is_windowed =
+        |cell: &&Cell| cell.workload == "bursty" && matches!(cell.setup.policy, Policy::Default | Policy::NoWindow);
+    let windowed: Vec<_> = cells.iter().filter(is_windowed).cloned().collect();
+    cells.extend((1..RUNS).flat_map(|run| windowed.iter().map(move |cell| Cell { run, ..cell.clone() })));
     let middle = loads[loads.len() / 2];
     cells.extend(compared("ramp", middle, Setup { arrivals: Arrivals::Ramp(middle), ..base }));
     let long = Setup { lengths: Lengths::ShortAndLong, ..base };
@@ -84,7 +92,7 @@ fn of_device(profile: Profile, loads: &[f64], span: Duration) -> Vec<Cell> {
     cells.extend([1, 4, 16].map(|users| {
         let arrivals = Arrivals::Users(users);
         let setup = Setup { arrivals, lengths: SAMPLE, span: REAL_TIME, ..base };
-        Cell { workload: "real time", load: users as f64, variant: None, setup }
+        Cell { workload: "real time", load: users as f64, variant: None, setup, run: 0 }
     }));
     cells
 }
@@ -96,7 +104,7 @@ fn long_enough(load: f64, span: Duration) -> Duration {
 }
 
 fn compared(workload: &'static str, load: f64, setup: Setup) -> Vec<Cell> {
-    let cell = |policy| Cell { workload, load, variant: None, setup: Setup { policy, ..setup } };
+    let cell = |policy| Cell { workload, load, variant: None, setup: Setup { policy, ..setup }, run: 0 };
     Policy::COMPARED.map(cell).to_vec()
 }
 
@@ -125,7 +133,7 @@ fn presets(loads: &[f64], base: Setup) -> Vec<Cell> {
     let at = |&load: &f64| {
         policies.map(|policy| {
             let setup = Setup { policy, arrivals: Arrivals::Poisson(load), ..base };
-            Cell { workload: "presets", load, variant: None, setup }
+            Cell { workload: "presets", load, variant: None, setup, run: 0 }
         })
     };
     loads.iter().flat_map(at).collect()
@@ -136,7 +144,7 @@ fn little_memory(base: Setup) -> Vec<Cell> {
     let at = |mebibytes: u64| {
         let kv_bytes = Some(mebibytes << 20);
         let setup = Setup { arrivals: Arrivals::Users(32), span: base.span / 4, kv_bytes, ..base };
-        Cell { workload: "little memory", load: 32.0, variant: Some(format!("{mebibytes} MiB of KV")), setup }
+        Cell { workload: "little memory", load: 32.0, variant: Some(format!("{mebibytes} MiB of KV")), setup, run: 0 }
     };
     [1_024, 512, 256].map(at).to_vec()
 }
@@ -148,7 +156,7 @@ fn overlap(base: Setup) -> Vec<Cell> {
         let profile = Profile { overlaps, ..base.profile };
         let setup = Setup { profile, arrivals: Arrivals::Users(16), span: base.span / 12, host, ..base };
         let ahead = if overlaps { "decode-ahead" } else { "no decode-ahead" };
-        Cell { workload: "overlap", load: 16.0, variant: Some(format!("{host_ms} ms of host, {ahead}")), setup }
+        Cell { workload: "overlap", load: 16.0, variant: Some(format!("{host_ms} ms of host, {ahead}")), setup, run: 0 }
     };
     [0, 1, 2, 4].into_iter().flat_map(|ms| [(ms, true), (ms, false)]).map(at).collect()
 }

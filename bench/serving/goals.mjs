@@ -1,14 +1,16 @@
 // What the scheduler is to reach, and whether it does. Simulations have no noise: a goal is met or missed, at its worst
-// cell.
+// cell; where a cell was run several times, with other requests each, by the median of its runs.
+
+import { quartiles } from '../statistics.mjs'
 
 const DEVICES = { '3B': 'm3-max/llama-3.2-3b-4bit', '8B': 'm3-max/llama-3.1-8b-4bit' }
 /** Workloads on which the adaptive window is compared with none. */
 const WINDOWED = ['poisson', 'bursty', 'ramp', 'short and long prompts', 'users']
 
-/** The goals that the cells decide. */
-export function goalsOf(cells, sample) {
+/** The goals that the runs of all cells decide. */
+export function goalsOf(runs, sample) {
   const ofDevices = Object.entries(DEVICES).flatMap(([name, profile]) => {
-    const own = cells.filter(cell => cell.profile === profile)
+    const own = runs.filter(cell => cell.profile === profile)
     return [...questionGoals(own), ...crowdGoals(own), ...windowGoals(own)].map(({ what, ...goal }) => {
       return { what: `${name}: ${what}`, ...goal }
     })
@@ -16,9 +18,10 @@ export function goalsOf(cells, sample) {
   return [...ofDevices, ...sampleGoals(sample)]
 }
 
-/** The cell of a workload, load and policy. */
-export function find(cells, workload, load, policy) {
-  return cells.find(cell => cell.workload === workload && cell.load === load && cell.policy === policy)
+/** The cell of a workload, load and policy, in a run of it. */
+export function find(cells, workload, load, policy, run = 0) {
+  const isIt = cell => cell.workload === workload && cell.load === load && cell.policy === policy && cell.run === run
+  return cells.find(isIt)
 }
 
 function questionGoals(cells) {
@@ -50,14 +53,16 @@ function crowdGoals(cells) {
 }
 
 function windowGoals(cells) {
-  const own = cells.filter(cell => WINDOWED.includes(cell.workload) && cell.policy === 'default')
-  const ratio = of => cell => of(cell) / of(find(cells, cell.workload, cell.load, 'no window'))
-  const rates = own.map(ratio(cell => cell.report.served.tokensPerSecond))
-  const firsts = own.map(ratio(cell => cell.report.served.ttftMs.p50))
+  const all = cells.filter(cell => WINDOWED.includes(cell.workload) && cell.policy === 'default')
+  const own = all.filter(({ run }) => run === 0)
+  const runsOf = ({ workload, load }) => all.filter(cell => cell.workload === workload && cell.load === load)
+  const median = of => cell => quartiles(runsOf(cell).map(of))[1]
+  const ratio = of => cell => of(cell) / of(find(cells, cell.workload, cell.load, 'no window', cell.run))
+  const rates = own.map(median(ratio(cell => cell.report.served.tokensPerSecond)))
+  const firsts = own.map(median(ratio(cell => cell.report.served.ttftMs.p50)))
   // The first leaves the tier that every engine begins with.
-  const switches = own.map(
-    ({ report }) => (100 * Math.max(0, report.tierSwitches - 1)) / Math.max(1, report.tierSamples),
-  )
+  const switched = ({ report }) => (100 * Math.max(0, report.tierSwitches - 1)) / Math.max(1, report.tierSamples)
+  const switches = own.map(median(switched))
   const worst = (what, values, pick, isMet, bound) => {
     const value = pick(...values)
     const { workload, load } = own[values.indexOf(value)]

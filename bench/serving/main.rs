@@ -23,7 +23,7 @@ use mlx_serving::error::Result;
 use cells::{Cell, Scale, bare_question, cells};
 use simulation::{Report, simulate};
 
-/// One for all policies of a cell: they serve the same requests.
+/// Of the requests, the same for all policies of a cell; repeated runs count on from it.
 const SEED: u64 = 20_261_121;
 
 #[derive(Serialize)]
@@ -36,6 +36,7 @@ struct Line<'a> {
     load: f64,
     variant: &'a Option<String>,
     policy: &'a str,
+    run: u64,
     /// What one question of the documents' benchmark takes on the device alone.
     bare_first_token_ms: f64,
     bare_total_ms: f64,
@@ -63,9 +64,9 @@ fn main() -> Result<()> {
 }
 
 fn line(index: usize, num_cells: usize, cell: &Cell) -> Result<String> {
-    let Cell { workload, load, variant, setup } = cell;
+    let Cell { workload, load, variant, setup, run } = cell;
     let begin = Instant::now();
-    let report = simulate(setup, SEED)?;
+    let report = simulate(setup, SEED + run)?;
     let bare = bare_question(&setup.profile);
     let line = Line {
         index,
@@ -75,6 +76,7 @@ fn line(index: usize, num_cells: usize, cell: &Cell) -> Result<String> {
         load: *load,
         variant,
         policy: setup.policy.name(),
+        run: *run,
         bare_first_token_ms: bare.first_token.as_secs_f64() * 1e3,
         bare_total_ms: bare.total.as_secs_f64() * 1e3,
         took_seconds: begin.elapsed().as_secs_f64(),

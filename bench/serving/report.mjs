@@ -1,9 +1,13 @@
-// The report for people: a table for each device and workload, the sample in real time, the goals with their verdicts.
+// The report for people: a table for each device and workload, what waiting for company brings where it brings anything,
+// the sample in real time, the goals with their verdicts.
 
 import { bold, green, red } from '../../tools/build/terminal.mjs'
 import { table } from '../report.mjs'
+import { quartiles } from '../statistics.mjs'
+import { find } from './goals.mjs'
 
-export function printReport(cells, sample, goals) {
+export function printReport(runs, sample, goals) {
+  const cells = runs.filter(({ run }) => run === 0)
   for (const profile of new Set(cells.map(cell => cell.profile))) {
     const own = cells.filter(cell => cell.profile === profile)
     for (const workload of new Set(own.map(cell => cell.workload))) {
@@ -11,6 +15,8 @@ export function printReport(cells, sample, goals) {
       table(own.filter(cell => cell.workload === workload).map(row))
     }
   }
+  console.log(`\n${bold('Bursts: the median first token, by that without a window')}`)
+  table(cells.filter(({ workload, policy }) => workload === 'bursty' && policy === 'default').map(burstRow(runs)))
   console.log(`\n${bold('Real time, through JavaScript, against the simulation')}`)
   table(sample.map(sampleRow))
   console.log(`\n${bold('Goals')}`)
@@ -36,6 +42,24 @@ function row({ load, variant, policy, report }) {
     preempted: scheduler.preemptions,
   }
 }
+
+/** Several runs with other requests each: what the window moves depends on them. */
+const burstRow =
+  runs =>
+  ({ profile, load }) => {
+    const own = runs.filter(cell => cell.profile === profile)
+    const first = (policy, run) => find(own, 'bursty', load, policy, run).report.served.ttftMs.p50
+    const numbers = own.filter(cell => cell.workload === 'bursty' && cell.load === load && cell.policy === 'default')
+    const ratios = numbers.map(({ run }) => first('default', run) / first('no window', run))
+    const [low, middle, high] = quartiles(ratios).map(ratio => ratio.toFixed(3))
+    return {
+      profile,
+      load,
+      runs: ratios.length,
+      'no window, ms': quartiles(numbers.map(({ run }) => first('no window', run)))[1].toFixed(0),
+      default: `${middle} [${low}-${high}]`,
+    }
+  }
 
 const sampleRow = ({ users, rate, ttft }) => ({
   users,

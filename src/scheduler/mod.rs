@@ -170,6 +170,9 @@ impl Scheduler {
         self.share_prompts();
         self.plan_rows(plan);
         if plan.rows.is_empty() && self.release.is_empty() {
+            if self.queue.is_empty() && self.in_flight.is_empty() {
+                self.window.rest(now);
+            }
             let until = window_end.into_iter().chain(self.next_expiry()).min();
             return until.map_or(Decision::Idle, Decision::WaitUntil);
         }

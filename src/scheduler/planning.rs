@@ -85,13 +85,7 @@ impl Scheduler {
     }
 
     /// Takes a token of a step for one of those who run, unless it has begun anew since that was planned.
-    pub(super) fn take(
-        &mut self,
-        index: usize,
-        token: TokenId,
-        verdict: Option<Verdict>,
-        step: u64,
-    ) -> Option<Drawn> {
+    pub(super) fn take(&mut self, index: usize, token: TokenId, verdict: Option<Verdict>, step: u64) -> Option<Drawn> {
         let sequence = &mut self.running[index];
         if !sequence.is_on_device() || sequence.since_step > step {
             return None;

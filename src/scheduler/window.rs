@@ -1,6 +1,6 @@
 //! When an idle engine starts: at once, or after a short window in which company may come. Joining is possible at every
-//! step border, so a window earns only where requests come in bursts on an idle engine and a step takes much longer than
-//! the window; both are measured. While anything runs there is no window.
+//! step border, so a window earns only where requests come in bursts on an engine that is often idle and a step takes much
+//! longer than the window; all of it is measured. While anything runs there is no window.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,11 @@ use super::config::{AdaptiveWindow, WindowConfig};
 
 /// Share of idle starts with company from which on company is expected.
 const EXPECTED_COMPANY: f64 = 0.5;
-/// Weight of a new sample of that share.
-const COMPANY_ALPHA: f64 = 0.25;
+/// Share of the time that an engine has to be idle. One that seldom is has few idle starts to gain by; what it would measure
+/// in them changes more than they bring (`docs/scheduler.md`).
+const LEAST_IDLE: f64 = 0.2;
+/// Weight of a new sample of either share.
+const ALPHA: f64 = 0.25;
 
 /// Which of the three windows is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -71,6 +74,11 @@ pub(super) struct Window {
     company: f64,
     /// When the engine last became busy, until it is known whether company came.
     started: Option<Instant>,
+    /// Moving share of the time that the engine was idle.
+    idle: f64,
+    /// When it last became busy, and when idle after that.
+    busy_since: Option<Instant>,
+    idle_since: Option<Instant>,
     pub(super) num_switches: u64,
     pub(super) num_samples: u64,
 }
@@ -84,6 +92,9 @@ impl Window {
             asked: None,
             company: 0.0,
             started: None,
+            idle: 1.0,
+            busy_since: None,
+            idle_since: None,
             num_switches: 0,
             num_samples: 0,
         }
@@ -128,8 +139,18 @@ impl Window {
         if self.config.fast_path && !is_worth_it { Ok(without_window(is_alone)) } else { Err(until) }
     }
 
+    /// There is nothing to do.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.idle_since.get_or_insert(now);
+    }
+
     /// An idle engine starts with what waits.
     pub(super) fn start(&mut self, now: Instant, depth: usize) {
+        if let (Some(busy_since), Some(idle_since)) = (self.busy_since.replace(now), self.idle_since.take()) {
+            let idle = now.saturating_duration_since(idle_since).as_secs_f64();
+            let all = now.saturating_duration_since(busy_since).as_secs_f64();
+            self.idle += ALPHA * (idle / all.max(1e-9) - self.idle);
+        }
         if self.started.is_some() {
             self.settle_company(0.0);
         }
@@ -153,9 +174,10 @@ impl Window {
     /// A window earns what company gains by not having to wait for the first step, and costs all who wait its length.
     fn earns(&self, waiting: Waiting) -> bool {
         let Some(first_step) = waiting.first_step else { return false };
+        let is_often_idle = self.idle >= LEAST_IDLE;
         let is_expected = waiting.num_coming > 0 || (waiting.depth == 1 && self.company >= EXPECTED_COMPANY);
         let cost = self.length().as_secs_f64() * waiting.depth as f64;
-        is_expected && first_step.as_secs_f64() * EXPECTED_COMPANY > cost
+        is_often_idle && is_expected && first_step.as_secs_f64() * EXPECTED_COMPANY > cost
     }
 
     fn ask_for(&mut self, tier: Tier, config: AdaptiveWindow) {
@@ -174,7 +196,7 @@ impl Window {
 
     fn settle_company(&mut self, had: f64) {
         self.started = None;
-        self.company += COMPANY_ALPHA * (had - self.company);
+        self.company += ALPHA * (had - self.company);
     }
 }
 

@@ -106,6 +106,21 @@ fn where_requests_come_in_bursts_the_first_learns_to_wait_for_the_others() {
 }
 
 #[test]
+fn an_engine_that_is_seldom_idle_waits_for_nobody() {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..adaptive() });
+    let mut now = start();
+    for id in 0..40 {
+        // A burst takes 100 ms or more; so at first a tenth of the time is idle, then most of it.
+        let pause = Duration::from_millis(if id < 20 { 10 } else { 1_000 });
+        now = burst(&mut scheduler, id * 4, now + pause);
+    }
+    let waited = |reasons: &[Reason]| reasons.iter().filter(|&&reason| reason == Reason::Full).count();
+    let reasons = reasons(&mut scheduler);
+    assert_eq!(waited(&reasons[40..80]), 0, "{:?}", &reasons[40..80]);
+    assert_eq!(waited(&reasons[120..]), 40, "{:?}", &reasons[120..]);
+}
+
+#[test]
 fn requests_known_to_be_coming_are_waited_for_where_a_step_takes_long() {
     let mut scheduler = Scheduler::new(adaptive());
     scheduler.add(seq(0), request(1, 1), start());
