@@ -146,9 +146,9 @@ impl Window {
 
     /// An idle engine starts with what waits.
     pub(super) fn start(&mut self, now: Instant, depth: usize) {
-        if let (Some(busy_since), Some(idle_since)) = (self.busy_since.replace(now), self.idle_since.take()) {
-            let idle = now.saturating_duration_since(idle_since).as_secs_f64();
-            let all = now.saturating_duration_since(busy_since).as_secs_f64();
+        let seconds_since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+        let idle = self.idle_since.take().map_or(0.0, seconds_since);
+        if let Some(all) = self.busy_since.replace(now).map(seconds_since) {
             self.idle += ALPHA * (idle / all.max(1e-9) - self.idle);
         }
         if self.started.is_some() {
