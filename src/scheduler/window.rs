@@ -8,8 +8,8 @@ use super::config::{AdaptiveWindow, WindowConfig};
 
 /// Share of idle starts with company from which on company is expected.
 const EXPECTED_COMPANY: f64 = 0.5;
-/// Share of the time that an engine has to be idle. One that seldom is has few idle starts to gain by; what it would measure
-/// in them changes more than they bring (`docs/scheduler.md`).
+/// Share of the time that an engine has to be idle to wait for company that is only expected. One that seldom is has few idle
+/// starts to gain by; what it would measure in them changes more than they bring (`docs/scheduler.md`).
 const LEAST_IDLE: f64 = 0.2;
 /// Weight of a new sample of either share.
 const ALPHA: f64 = 0.25;
@@ -174,10 +174,10 @@ impl Window {
     /// A window earns what company gains by not having to wait for the first step, and costs all who wait its length.
     fn earns(&self, waiting: Waiting) -> bool {
         let Some(first_step) = waiting.first_step else { return false };
-        let is_often_idle = self.idle >= LEAST_IDLE;
-        let is_expected = waiting.num_coming > 0 || (waiting.depth == 1 && self.company >= EXPECTED_COMPANY);
+        let may_have_company = || self.idle >= LEAST_IDLE && self.company >= EXPECTED_COMPANY;
+        let is_expected = waiting.num_coming > 0 || (waiting.depth == 1 && may_have_company());
         let cost = self.length().as_secs_f64() * waiting.depth as f64;
-        is_often_idle && is_expected && first_step.as_secs_f64() * EXPECTED_COMPANY > cost
+        is_expected && first_step.as_secs_f64() * EXPECTED_COMPANY > cost
     }
 
     fn ask_for(&mut self, tier: Tier, config: AdaptiveWindow) {

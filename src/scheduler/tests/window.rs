@@ -106,7 +106,7 @@ fn where_requests_come_in_bursts_the_first_learns_to_wait_for_the_others() {
 }
 
 #[test]
-fn an_engine_that_is_seldom_idle_waits_for_nobody() {
+fn an_engine_that_is_seldom_idle_waits_for_nobody_on_suspicion() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..adaptive() });
     let mut now = start();
     for id in 0..40 {
