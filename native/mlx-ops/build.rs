@@ -7,14 +7,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 7] = [
     "cpp/api.cpp",
     "cpp/attention.cpp",
+    "cpp/chain.cpp",
     "cpp/gemm.cpp",
     "cpp/kernels.cpp",
     "cpp/kv_store.cpp",
-    "cpp/linear.cpp",
-    "cpp/rows.cpp",
     "cpp/step.cpp",
 ];
 

@@ -2,23 +2,24 @@
 //
 // Owns nothing of its own but the last error of each thread. Its declarations are in src/ffi.rs.
 #include <exception>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "attention.h"
+#include "chain.h"
 #include "kv_store.h"
-#include "linear.h"
 #include "mlx/c/private/mlx.h"
-#include "rows.h"
 #include "step.h"
 
 namespace {
 
 using mlx_ops::KvStore;
+using ChainHandle = std::shared_ptr<const mlx_ops::Chain>;
 using StepHandle = std::shared_ptr<const mlx_ops::Step>;
 
-// Rust's slices, and a weight and a layer as Rust names them. Laid out as in src/ffi.rs.
+// Rust's slices. Laid out as in src/ffi.rs, as is a stage.
 template <typename Item>
 struct Slice {
   const Item* items;
@@ -29,17 +30,46 @@ struct Slice {
   }
 };
 
-struct PackedName {
-  mlx_array panels;
+// A stage as Rust names it. Which fields count depends on its kind.
+struct StageName {
+  enum Kind : uint32_t { kRmsNorm, kLinear, kAttention, kSwiglu, kKeep };
+
+  Kind kind;
+  // Of a norm; or of a linear layer, in panels.
+  mlx_array weight;
+  // Its context is null where there is none.
+  mlx_array bias;
   int32_t outputs;
   uint32_t version;
+  bool onto_kept;
+  int32_t layer;
+  // What a norm adds to the mean square, or what scores are multiplied by.
+  float number;
+  mlx_ops::KvShape shape;
 };
 
-struct LayerName {
-  const StepHandle* step;
-  int32_t index;
-  float scale;
-};
+mlx_ops::Stage stage_of(const StageName& name, mlx::core::Stream stream) {
+  const auto constant = [&](mlx_array values) { return mlx_ops::Constant(mlx_array_get_(values), stream); };
+  switch (name.kind) {
+    case StageName::kRmsNorm:
+      return mlx_ops::RmsNorm{constant(name.weight), name.number};
+    case StageName::kLinear: {
+      std::optional<mlx_ops::Constant> bias;
+      if (name.bias.ctx != nullptr) {
+        bias = constant(name.bias);
+      }
+      return mlx_ops::Linear{
+          constant(name.weight), std::move(bias), name.outputs, mlx_ops::multiply(name.version), name.onto_kept};
+    }
+    case StageName::kAttention:
+      return mlx_ops::Attention{name.layer, name.number, name.shape};
+    case StageName::kSwiglu:
+      return mlx_ops::Swiglu{};
+    case StageName::kKeep:
+      return mlx_ops::Keep{};
+  }
+  throw std::invalid_argument("[chain] there is no such stage");
+}
 
 thread_local std::string last_error;
 
@@ -66,48 +96,26 @@ const char* mlx_ops_last_error() {
   return last_error.c_str();
 }
 
-// `inputs` are x and the weight.
-int mlx_ops_rms_norm(mlx_array* out, const mlx_array* inputs, float eps, mlx_stream stream) {
+int mlx_ops_chain_new(ChainHandle** out, int32_t width, Slice<StageName> names, mlx_stream stream) {
   return guard([&] {
-    const mlx_ops::NormOf norm = {mlx_array_get_(inputs[1]), eps};
-    mlx_array_set_(*out, mlx_ops::rms_norm(mlx_array_get_(inputs[0]), norm, mlx_stream_get_(stream)));
-  });
-}
-
-// `inputs` are x, y and the weight; `out` has room for x + y and its norm.
-int mlx_ops_add_rms_norm(mlx_array* out, const mlx_array* inputs, float eps, mlx_stream stream) {
-  return guard([&] {
-    const mlx_ops::NormOf norm = {mlx_array_get_(inputs[2]), eps};
-    auto [sum, normed] = mlx_ops::add_rms_norm(
-        mlx_array_get_(inputs[0]), mlx_array_get_(inputs[1]), norm, mlx_stream_get_(stream));
-    mlx_array_set_(out[0], std::move(sum));
-    mlx_array_set_(out[1], std::move(normed));
-  });
-}
-
-int mlx_ops_swiglu(mlx_array* out, mlx_array gate_up, mlx_stream stream) {
-  return guard([&] { mlx_array_set_(*out, mlx_ops::swiglu(mlx_array_get_(gate_up), mlx_stream_get_(stream))); });
-}
-
-// `onto` may be null.
-int mlx_ops_linear(
-    mlx_array* out, mlx_array x, const PackedName* weight, const mlx_array* onto, mlx_stream stream) {
-  return guard([&] {
-    const mlx_ops::Packed packed = {mlx_array_get_(weight->panels), weight->outputs, weight->version};
-    std::optional<mlx::core::array> start;
-    if (onto != nullptr) {
-      start = mlx_array_get_(*onto);
+    std::vector<mlx_ops::Stage> stages;
+    for (const StageName& name : names.copy()) {
+      stages.push_back(stage_of(name, mlx_stream_get_(stream)));
     }
-    mlx_array_set_(*out, mlx_ops::linear(mlx_array_get_(x), packed, start, mlx_stream_get_(stream)));
+    *out = new ChainHandle(std::make_shared<mlx_ops::Chain>(width, std::move(stages)));
   });
 }
 
-int mlx_ops_ragged_attention(mlx_array* out, mlx_array qkv, const LayerName* layer, mlx_stream stream) {
+void mlx_ops_chain_free(ChainHandle* chain) {
+  delete chain;
+}
+
+// `step` may be null.
+int mlx_ops_chain_run(
+    mlx_array* out, const ChainHandle* chain, mlx_array x, const StepHandle* step, mlx_stream stream) {
   return guard([&] {
-    mlx_array_set_(
-        *out,
-        mlx_ops::ragged_attention(
-            mlx_array_get_(qkv), {*layer->step, layer->index, layer->scale}, mlx_stream_get_(stream)));
+    const StepHandle of = step == nullptr ? nullptr : *step;
+    mlx_array_set_(*out, mlx_ops::run(*chain, mlx_array_get_(x), of, mlx_stream_get_(stream)));
   });
 }
 

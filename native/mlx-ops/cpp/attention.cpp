@@ -5,25 +5,22 @@
 #include <mutex>
 
 #include "kernels.h"
-#include "primitive.h"
 
 namespace mlx_ops {
 
 namespace {
 
-using mlx::core::Stream;
-
 // One layer of one step, row by row, in the order the segments were named.
 class Pass {
  public:
-  Pass(const AttentionLayer& layer, const float* qkv, float* out, int num_heads)
-      : layer_(layer),
-        step_(*layer.step),
+  Pass(const Step& step, const AttentionLayer& layer, const float* qkv, float* out)
+      : step_(step),
+        layer_(layer),
         qkv_(qkv),
         out_(out),
-        num_heads_(num_heads),
-        num_kv_heads_(step_.shape.num_kv_heads),
-        dim_(step_.shape.head_dim),
+        num_heads_(layer.num_heads),
+        num_kv_heads_(step.shape.num_kv_heads),
+        dim_(step.shape.head_dim),
         rotated_(dim_) {}
 
   void run() {
@@ -86,8 +83,8 @@ class Pass {
     }
   }
 
-  const AttentionLayer& layer_;
   const Step& step_;
+  const AttentionLayer& layer_;
   const float* qkv_;
   float* out_;
   int num_heads_;
@@ -101,42 +98,10 @@ class Pass {
   std::vector<const float*> values_;
 };
 
-class RaggedAttention : public CpuPrimitive {
- public:
-  RaggedAttention(Stream stream, AttentionLayer layer) : CpuPrimitive(stream), layer_(std::move(layer)) {}
-
-  const char* name() const override {
-    return "ragged_attention";
-  }
-
-  void eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) override {
-    const int num_heads = outputs[0].shape(1) / layer_.step->shape.head_dim;
-    // The task holds the step, and through it the sequences: they may be dropped before it runs.
-    launch([layer = layer_, num_heads, out = allocate(outputs[0]), qkv = RowsOf(inputs[0])] {
-      std::vector<float> copy;
-      Pass(layer, qkv.dense(copy), out, num_heads).run();
-    });
-  }
-
- private:
-  AttentionLayer layer_;
-};
-
 } // namespace
 
-array ragged_attention(const array& qkv, AttentionLayer layer, Stream stream) {
-  constexpr const char* kName = "ragged_attention";
-  const KvShape& shape = layer.step->shape;
-  require_floats(qkv, kName);
-  require(qkv.ndim() == 2 && qkv.shape(0) == layer.step->num_rows, kName,
-          "the input must have one row for each row of the step");
-  require(layer.index >= 0 && layer.index < shape.num_layers, kName, "there is no such layer");
-  require(layer.scale > 0, kName, "the scale must be positive");
-  const int num_heads = qkv.shape(1) / shape.head_dim - 2 * shape.num_kv_heads;
-  require(qkv.shape(1) % shape.head_dim == 0 && num_heads >= 1 && num_heads % shape.num_kv_heads == 0, kName,
-          "a row must hold the query heads, a multiple of the key heads, then the key heads, then the value heads");
-  return array({qkv.shape(0), num_heads * shape.head_dim}, mlx::core::float32,
-               std::make_shared<RaggedAttention>(stream, std::move(layer)), {qkv});
+void attend(const Step& step, const AttentionLayer& layer, const float* qkv, float* out) {
+  Pass(step, layer, qkv, out).run();
 }
 
 } // namespace mlx_ops

@@ -29,6 +29,8 @@ struct KvShape {
   size_t block_floats() const {
     return 2 * static_cast<size_t>(num_kv_heads) * kBlockPositions * head_dim;
   }
+
+  bool operator==(const KvShape&) const = default;
 };
 
 using ByteCount = std::shared_ptr<std::atomic<size_t>>;

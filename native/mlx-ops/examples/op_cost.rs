@@ -1,4 +1,4 @@
-//! What an operation costs here and composed from MLX's own, side by side in one run.
+//! What a chain of one stage costs, and the same composed from MLX's own operations, side by side in one run.
 //!
 //! `cargo run --release -p mlx-ops --example op_cost`; set `LD_LIBRARY_PATH` to the folder with `OpenBLAS` first. Prints
 //! microseconds, the median of many evaluations; the last line is one JSON object.
@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use mlx_ops::{AttentionLayer, KvShape, KvStore, PackedWeight, Segment};
+use mlx_ops::{Chain, KvShape, KvStore, PackedWeight, Segment, Stage};
 use mlx_rs::error::Result;
 use mlx_rs::fast::{ScaledDotProductAttentionMask, rope, scaled_dot_product_attention};
 use mlx_rs::{Array, ops, random};
@@ -49,20 +49,18 @@ fn row_primitives(rows: i32, width: i32) -> Result<Vec<Cost>> {
     let weight = noise(&[width])?;
     let gate_up = noise(&[rows, 2 * width])?;
     let cost = |name: &str, fused, composed| (format!("{name} {rows}x{width}"), fused, composed);
+    let chain = |stage: Stage<'_>, width: i32| Chain::new(width.unsigned_abs() as usize, &[stage]);
+    let norm = chain(Stage::RmsNorm { weight: &weight, eps: 1e-5 }, width)?;
+    let swiglu = chain(Stage::Swiglu, 2 * width)?;
     Ok(vec![
         cost(
             "rms_norm",
-            side_by_side(&x, |x| mlx_ops::rms_norm(x, &weight, 1e-5))?,
+            side_by_side(&x, |x| norm.run(x, None))?,
             side_by_side(&x, |x| mlx_rs::fast::rms_norm(x, Some(&weight), 1e-5))?,
         ),
         cost(
-            "add + rms_norm",
-            side_by_side(&x, |x| Ok(mlx_ops::add_rms_norm(x, x, &weight, 1e-5)?.1))?,
-            side_by_side(&x, |x| mlx_rs::fast::rms_norm(&ops::add(x, x)?, Some(&weight), 1e-5))?,
-        ),
-        cost(
             "swiglu",
-            side_by_side(&gate_up, mlx_ops::swiglu)?,
+            side_by_side(&gate_up, |x| swiglu.run(x, None))?,
             side_by_side(&gate_up, |x| {
                 let halves = ops::split_equal(x, 2, 1)?;
                 ops::multiply(ops::multiply(&halves[0], ops::sigmoid(&halves[0])?)?, &halves[1])
@@ -78,10 +76,11 @@ fn attention(rows: i32, length: i32, heads: i32, dim: i32) -> Result<Cost> {
     let at = length.unsigned_abs() as usize;
     let segments: Vec<Segment> =
         (0..u64::from(rows.unsigned_abs())).map(|sequence| Segment { sequence, start: at, count: 1 }).collect();
-    let layer = AttentionLayer { index: 0, scale: (dim as f32).powf(-0.5) };
+    let scale = (dim as f32).powf(-0.5);
+    let layer = attention_layer(&store, &qkv, scale)?;
     let fused = median(|| {
         let step = store.step(&segments, &frequencies(dim))?;
-        step.attention(&qkv, layer)?.eval()
+        layer.run(&qkv, Some(&step))?.eval()
     })?;
 
     let (keys, values) = (noise(&[rows, heads, length, dim])?, noise(&[rows, heads, length, dim])?);
@@ -93,7 +92,7 @@ fn attention(rows: i32, length: i32, heads: i32, dim: i32) -> Result<Cost> {
         let keys = ops::concatenate(&[&keys, &key], 2)?;
         let values = ops::concatenate(&[&values, &next()?], 2)?;
         let no_mask = None::<ScaledDotProductAttentionMask<'_>>;
-        scaled_dot_product_attention(&query, &keys, &values, layer.scale, no_mask, None)?.eval()
+        scaled_dot_product_attention(&query, &keys, &values, scale, no_mask, None)?.eval()
     })?;
     Ok((format!("attention {rows} rows, {length} keys, {heads}x{dim}"), fused, composed))
 }
@@ -103,16 +102,17 @@ fn prefill(length: i32, heads: i32, dim: i32) -> Result<Cost> {
     let mut store = KvStore::new(shape(heads, dim))?;
     store.create(0)?;
     let qkv = noise(&[length, 3 * heads * dim])?;
-    let layer = AttentionLayer { index: 0, scale: (dim as f32).powf(-0.5) };
+    let scale = (dim as f32).powf(-0.5);
+    let layer = attention_layer(&store, &qkv, scale)?;
     let segment = Segment { sequence: 0, start: 0, count: length.unsigned_abs() as usize };
-    let fused = median(|| store.step(&[segment], &frequencies(dim))?.attention(&qkv, layer)?.eval())?;
+    let fused = median(|| layer.run(&qkv, Some(&store.step(&[segment], &frequencies(dim))?))?.eval())?;
     let composed = median(|| {
         let heads_first = |part: &Array| part.reshape(&[1, length, heads, dim])?.transpose_axes(&[0, 2, 1, 3]);
         let parts = ops::split_equal(&qkv, 3, 1)?;
         let query = rope(heads_first(&parts[0])?, dim, false, 10_000.0, 1.0, 0, None)?;
         let key = rope(heads_first(&parts[1])?, dim, false, 10_000.0, 1.0, 0, None)?;
         let mask = Some(ScaledDotProductAttentionMask::Causal);
-        scaled_dot_product_attention(&query, &key, heads_first(&parts[2])?, layer.scale, mask, None)?.eval()
+        scaled_dot_product_attention(&query, &key, heads_first(&parts[2])?, scale, mask, None)?.eval()
     })?;
     Ok((format!("attention prefill {length}, {heads}x{dim}"), fused, composed))
 }
@@ -122,7 +122,6 @@ fn linear(rows: i32, inputs: i32, outputs: i32) -> Result<Cost> {
     let x = noise(&[rows, inputs])?;
     let weights = (0..NUM_WEIGHTS).map(|_| noise(&[outputs, inputs])).collect::<Result<Vec<_>>>()?;
     let packed = weights.iter().map(PackedWeight::pack).collect::<Result<Vec<_>>>()?;
-    mlx_rs::transforms::eval(packed.iter().map(PackedWeight::panels))?;
     let each = |product: &dyn Fn(usize) -> Result<Array>| -> Result<f64> {
         let total = median(|| {
             let products = (0..NUM_WEIGHTS).map(product).collect::<Result<Vec<_>>>()?;
@@ -130,7 +129,11 @@ fn linear(rows: i32, inputs: i32, outputs: i32) -> Result<Cost> {
         })?;
         Ok(total / NUM_WEIGHTS as f64)
     };
-    let fused = each(&|at| packed[at].apply(&x, None))?;
+    let chains = packed.iter().map(|weight| {
+        Chain::new(inputs.unsigned_abs() as usize, &[Stage::Linear { weight, bias: None, onto_kept: false }])
+    });
+    let chains = chains.collect::<Result<Vec<_>>>()?;
+    let fused = each(&|at| chains[at].run(&x, None))?;
     let composed = each(&|at| ops::matmul(&x, weights[at].t()))?;
     Ok((format!("linear {rows} rows, {inputs} to {outputs}"), fused, composed))
 }
@@ -145,10 +148,16 @@ fn filled(rows: i32, length: i32, heads: i32, dim: i32) -> Result<KvStore> {
     for sequence in 0..u64::from(rows.unsigned_abs()) {
         store.create(sequence)?;
         let segment = Segment { sequence, start: 0, count: length.unsigned_abs() as usize };
-        let layer = AttentionLayer { index: 0, scale: 1.0 };
-        store.step(&[segment], &frequencies(dim))?.attention(&noise(&[length, 3 * heads * dim])?, layer)?.eval()?;
+        let qkv = noise(&[length, 3 * heads * dim])?;
+        let layer = attention_layer(&store, &qkv, 1.0)?;
+        layer.run(&qkv, Some(&store.step(&[segment], &frequencies(dim))?))?.eval()?;
     }
     Ok(store)
+}
+
+fn attention_layer(store: &KvStore, qkv: &Array, scale: f32) -> Result<Chain> {
+    let layer = Stage::Attention { layer: 0, scale, shape: store.shape() };
+    Chain::new(qkv.dim(1).unsigned_abs() as usize, &[layer])
 }
 
 fn frequencies(dim: i32) -> Vec<f32> {

@@ -17,10 +17,12 @@ pub(crate) struct Opaque<Kind> {
     kind: PhantomData<(Kind, PhantomPinned)>,
 }
 
+pub(crate) enum ChainKind {}
 pub(crate) enum StoreKind {}
 pub(crate) enum StepKind {}
 
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct RawShape {
     pub(crate) num_layers: i32,
     pub(crate) num_kv_heads: i32,
@@ -35,18 +37,27 @@ pub(crate) struct RawSegment {
     pub(crate) count: i32,
 }
 
+/// A stage of a chain; which fields count depends on its kind.
 #[repr(C)]
-pub(crate) struct RawLayer {
-    pub(crate) step: *const Opaque<StepKind>,
-    pub(crate) index: i32,
-    pub(crate) scale: f32,
-}
-
-#[repr(C)]
-pub(crate) struct RawPacked {
-    pub(crate) panels: mlx_array,
+pub(crate) struct RawStage {
+    pub(crate) kind: StageKind,
+    pub(crate) weight: mlx_array,
+    pub(crate) bias: mlx_array,
     pub(crate) outputs: i32,
     pub(crate) version: u32,
+    pub(crate) onto_kept: bool,
+    pub(crate) layer: i32,
+    pub(crate) number: f32,
+    pub(crate) shape: RawShape,
+}
+
+#[repr(u32)]
+pub(crate) enum StageKind {
+    RmsNorm,
+    Linear,
+    Attention,
+    Swiglu,
+    Keep,
 }
 
 /// A slice as C++ takes it: valid for the call only.
@@ -64,30 +75,18 @@ impl<Item> RawSlice<Item> {
 
 unsafe extern "C" {
     fn mlx_ops_last_error() -> *const c_char;
-    pub(crate) fn mlx_ops_rms_norm(
-        out: *mut mlx_array,
-        inputs: *const mlx_array,
-        eps: f32,
+    pub(crate) fn mlx_ops_chain_new(
+        out: *mut *mut Opaque<ChainKind>,
+        width: i32,
+        stages: RawSlice<RawStage>,
         stream: mlx_stream,
     ) -> c_int;
-    pub(crate) fn mlx_ops_add_rms_norm(
+    pub(crate) fn mlx_ops_chain_free(chain: *mut Opaque<ChainKind>);
+    pub(crate) fn mlx_ops_chain_run(
         out: *mut mlx_array,
-        inputs: *const mlx_array,
-        eps: f32,
-        stream: mlx_stream,
-    ) -> c_int;
-    pub(crate) fn mlx_ops_swiglu(out: *mut mlx_array, gate_up: mlx_array, stream: mlx_stream) -> c_int;
-    pub(crate) fn mlx_ops_linear(
-        out: *mut mlx_array,
+        chain: *const Opaque<ChainKind>,
         x: mlx_array,
-        weight: *const RawPacked,
-        onto: *const mlx_array,
-        stream: mlx_stream,
-    ) -> c_int;
-    pub(crate) fn mlx_ops_ragged_attention(
-        out: *mut mlx_array,
-        qkv: mlx_array,
-        layer: *const RawLayer,
+        step: *const Opaque<StepKind>,
         stream: mlx_stream,
     ) -> c_int;
     pub(crate) fn mlx_ops_kv_store_new(out: *mut *mut Opaque<StoreKind>, shape: *const RawShape) -> c_int;
@@ -116,16 +115,19 @@ pub(crate) fn check(status: c_int) -> Result<()> {
     Err(Exception::custom(message.to_string_lossy()))
 }
 
-/// Calls a function that makes `N` arrays on this thread's default stream.
+/// A handle of no array.
+pub(crate) fn no_array() -> mlx_array {
+    mlx_array { ctx: std::ptr::null_mut() }
+}
+
+/// Calls a function that makes an array on this thread's default stream.
 #[track_caller]
-pub(crate) fn make_arrays<const N: usize>(
-    call: impl FnOnce(*mut mlx_array, mlx_stream) -> c_int,
-) -> Result<[Array; N]> {
+pub(crate) fn make_array(call: impl FnOnce(*mut mlx_array, mlx_stream) -> c_int) -> Result<Array> {
     let stream = Stream::thread_local_or_default();
     // SAFETY: makes an empty handle, which owns nothing yet.
-    let mut handles = [unsafe { mlx_sys::mlx_array_new() }; N];
-    let status = call(handles.as_mut_ptr(), stream.as_ptr());
-    // SAFETY: nobody else owns the handles; one that the call did not set is still empty, and freeing that is allowed.
-    let arrays = handles.map(|handle| unsafe { Array::from_ptr(handle) });
-    check(status).map(|()| arrays)
+    let mut handle = unsafe { mlx_sys::mlx_array_new() };
+    let status = call(&raw mut handle, stream.as_ptr());
+    // SAFETY: nobody else owns the handle; one that the call did not set is still empty, and freeing that is allowed.
+    let array = unsafe { Array::from_ptr(handle) };
+    check(status).map(|()| array)
 }

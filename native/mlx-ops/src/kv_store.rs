@@ -24,7 +24,7 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    fn checked(self) -> Result<RawShape> {
+    pub(crate) fn checked(self) -> Result<RawShape> {
         if !self.head_dim.is_multiple_of(8) {
             return Err(Exception::custom(format!("head_dim is {}; it must be a multiple of 8", self.head_dim)));
         }
@@ -51,6 +51,7 @@ fn within(name: &str, value: usize, limit: i32) -> Result<i32> {
 #[derive(Debug)]
 pub struct KvStore {
     raw: NonNull<Opaque<StoreKind>>,
+    shape: KvShape,
 }
 
 // SAFETY: the C++ store belongs to no thread; what running steps share with it is guarded by a mutex for each sequence.
@@ -59,11 +60,17 @@ unsafe impl Send for KvStore {}
 impl KvStore {
     /// An empty store; an error names the size that is out of range.
     pub fn new(shape: KvShape) -> Result<Self> {
-        let shape = shape.checked()?;
+        let checked = shape.checked()?;
         let mut raw = std::ptr::null_mut();
         // SAFETY: both pointers are valid for the call.
-        ffi::check(unsafe { ffi::mlx_ops_kv_store_new(&raw mut raw, &raw const shape) })?;
-        NonNull::new(raw).map(|raw| Self { raw }).ok_or_else(|| Exception::custom("no store was made"))
+        ffi::check(unsafe { ffi::mlx_ops_kv_store_new(&raw mut raw, &raw const checked) })?;
+        NonNull::new(raw).map(|raw| Self { raw, shape }).ok_or_else(|| Exception::custom("no store was made"))
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub fn shape(&self) -> KvShape {
+        self.shape
     }
 
     /// Begins a sequence of no positions. An error if the name is taken.

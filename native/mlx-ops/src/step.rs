@@ -1,13 +1,12 @@
-//! One step's rows, and attention over them.
+//! One step's rows.
 //!
 //! Owns the safe form of a step. A step is made by a `KvStore`, which checks it; nothing about it can change after.
 
 use std::ptr::NonNull;
 
-use mlx_rs::Array;
 use mlx_rs::error::{Exception, Result};
 
-use crate::ffi::{self, Opaque, RawLayer, RawSegment, StepKind};
+use crate::ffi::{self, Opaque, RawSegment, StepKind};
 
 /// Consecutive rows of a step that are consecutive positions of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +28,6 @@ impl Segment {
     }
 }
 
-/// Which layer attends, and how.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionLayer {
-    /// Index of the layer, from 0.
-    pub index: usize,
-    /// Multiplies every score; usually `1 / sqrt(head_dim)`. Positive.
-    pub scale: f32,
-}
-
 /// The rows of one step: which sequence and position each belongs to.
 ///
 /// Keeps the sequences it names alive, dropped from the store or not.
@@ -52,24 +42,8 @@ impl Step {
         Self { raw }
     }
 
-    /// Rotates queries and keys by position, appends keys and values to the cache, and attends: in one operation.
-    ///
-    /// `qkv` is `[rows, (H + 2 * Hkv) * D]`, `f32`: all query heads, then all key heads, then all value heads, not yet
-    /// rotated. The result is `[rows, H * D]`. Each row sees its own sequence up to its own position. Query heads share
-    /// key heads in consecutive groups. Call it once for each layer; evaluate steps in the order they were made.
-    /// An error if the shape does not fit the step; evaluation fails if an earlier step was never evaluated.
-    #[track_caller]
-    pub fn attention(&self, qkv: &Array, layer: AttentionLayer) -> Result<Array> {
-        let index = i32::try_from(layer.index)
-            .map_err(|_| Exception::custom(format!("layer {} is out of range", layer.index)))?;
-        let layer = RawLayer { step: self.raw.as_ptr(), index, scale: layer.scale };
-        let make = |out, stream| {
-            // SAFETY: the handles are alive through the borrows; `out` has room for the one array that is made, which
-            // takes a share of the step.
-            unsafe { ffi::mlx_ops_ragged_attention(out, qkv.as_ptr(), &raw const layer, stream) }
-        };
-        let [attended] = ffi::make_arrays(make)?;
-        Ok(attended)
+    pub(crate) fn as_ptr(&self) -> *const Opaque<StepKind> {
+        self.raw.as_ptr()
     }
 }
 

@@ -4,11 +4,11 @@
 
 mod support;
 
-use mlx_ops::{AttentionLayer, KvShape, KvStore};
+use mlx_ops::{Chain, KvShape, KvStore, Stage};
 use mlx_rs::error::{Exception, Result};
+use mlx_rs::ops;
 use mlx_rs::transforms::async_eval;
-use mlx_rs::{Array, ops};
-use support::{Sizes, bits, rows};
+use support::{Sizes, bits, matrix, rows};
 
 const SIZES: Sizes = Sizes { num_heads: 4, num_kv_heads: 2, head_dim: 16 };
 
@@ -36,13 +36,12 @@ fn memory_grows_by_blocks_and_returns_when_the_sequence_is_dropped() -> Result<(
 #[test]
 fn an_array_yet_to_be_evaluated_outlives_its_sequence_and_its_store() -> Result<()> {
     let qkv = SIZES.qkv(3, 10);
-    let columns = i32::try_from(SIZES.columns()).expect("few columns");
     let mut store = SIZES.store(64)?;
     store.create(0)?;
-    let step = store.step(&[rows(0, 0, 10)], &SIZES.inverse_frequencies())?;
-    let pending = step.attention(&Array::from_slice(&qkv, &[10, columns]), SIZES.layer())?;
+    let (chain, step) = (SIZES.chain(&store)?, store.step(&[rows(0, 0, 10)], &SIZES.inverse_frequencies())?);
+    let pending = chain.run(&matrix(&qkv, 10), Some(&step))?;
     store.drop_sequence(0)?;
-    drop((step, store));
+    drop((chain, step, store));
     pending.eval()?;
 
     let mut other = SIZES.store(64)?;
@@ -88,15 +87,32 @@ fn inputs_that_do_not_fit_the_step_are_refused() -> Result<()> {
     assert!(store.step(&[rows(0, 0, 0)], &SIZES.inverse_frequencies()).is_err());
     let step = store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?;
     let columns = i32::try_from(SIZES.columns()).expect("few columns");
-    let layer = SIZES.layer();
-    for shape in [[3, columns], [2, columns + 1], [2, columns + 16], [2, 64]] {
-        assert!(step.attention(&ops::zeros::<f32>(&shape)?, layer).is_err(), "{shape:?}");
+    let chain = SIZES.chain(&store)?;
+    for shape in [[3, columns], [2, columns + 16]] {
+        assert!(chain.run(&ops::zeros::<f32>(&shape)?, Some(&step)).is_err(), "{shape:?}");
     }
     let fitting = ops::zeros::<f32>(&[2, columns])?;
-    assert!(step.attention(&ops::zeros::<i32>(&[2, columns])?, layer).is_err());
-    assert!(step.attention(&fitting, AttentionLayer { index: 1, ..layer }).is_err());
-    assert!(step.attention(&fitting, AttentionLayer { scale: f32::NAN, ..layer }).is_err());
-    step.attention(&fitting, layer)?.eval()
+    assert!(chain.run(&ops::zeros::<i32>(&[2, columns])?, Some(&step)).is_err());
+    assert!(chain.run(&fitting, None).is_err());
+    let of_another = SIZES.chain(&SIZES.store(21)?)?;
+    assert!(of_another.run(&fitting, Some(&step)).is_err());
+    chain.run(&fitting, Some(&step))?.eval()
+}
+
+#[test]
+fn attention_that_fits_no_row_is_refused() -> Result<()> {
+    let shape = SIZES.store(20)?.shape();
+    let refused = |width, layer, scale| Chain::new(width, &[Stage::Attention { layer, scale, shape }]).is_err();
+    assert!(!refused(SIZES.columns(), 0, 1.0));
+    for width in [SIZES.columns() + 1, SIZES.columns() + 16, 64] {
+        assert!(refused(width, 0, 1.0), "{width}");
+    }
+    assert!(refused(SIZES.columns(), 1, 1.0));
+    assert!(refused(SIZES.columns(), usize::MAX, 1.0));
+    for scale in [f32::NAN, 0.0, -1.0] {
+        assert!(refused(SIZES.columns(), 0, scale), "{scale}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -117,7 +133,7 @@ fn a_launched_step_that_failed_says_so_once_to_who_launches_it_or_waits_for_it()
     drop(store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?);
     let columns = i32::try_from(SIZES.columns()).expect("few columns");
     let step = store.step(&[rows(0, 2, 1)], &SIZES.inverse_frequencies())?;
-    let failing = step.attention(&ops::zeros::<f32>(&[1, columns])?, SIZES.layer())?;
+    let failing = SIZES.chain(&store)?.run(&ops::zeros::<f32>(&[1, columns])?, Some(&step))?;
     // It may have failed before launching it has returned.
     let failed = error(async_eval([&failing]).and_then(|()| failing.eval()));
     assert!(failed.contains("an earlier step was not evaluated"), "{failed}");

@@ -1,24 +1,22 @@
-//! The row primitives give what their definitions say, in any batch and from any memory layout.
+//! Norms and gates give what their definitions say, in any batch and from any memory layout.
 
 #![allow(clippy::cast_precision_loss)] // sizes in tests are small
 
 mod support;
 
-use mlx_ops::{add_rms_norm, rms_norm, swiglu};
+use mlx_ops::Stage;
 use mlx_rs::error::Result;
 use mlx_rs::{Array, ops};
-use support::{bits, distance, noise};
+use support::{bits, distance, matrix, noise, one, read};
 
 const EPS: f32 = 1e-5;
 
-fn matrix(values: &[f32], rows: i32) -> Array {
-    let columns = i32::try_from(values.len()).expect("few numbers") / rows;
-    Array::from_slice(values, &[rows, columns])
+fn rms_norm(x: &Array, weight: &Array) -> Result<Array> {
+    one(Stage::RmsNorm { weight, eps: EPS }, x)
 }
 
-fn read(array: &Array) -> Result<Vec<f32>> {
-    array.eval()?;
-    Ok(array.as_slice::<f32>().to_vec())
+fn swiglu(x: &Array) -> Result<Array> {
+    one(Stage::Swiglu, x)
 }
 
 fn norm_reference(x: &[f32], weight: &[f32]) -> Vec<f64> {
@@ -35,20 +33,9 @@ fn norm_reference(x: &[f32], weight: &[f32]) -> Vec<f64> {
 fn rms_norm_agrees_with_its_definition_at_any_width() -> Result<()> {
     for width in [1, 7, 8, 64, 515] {
         let (x, weight) = (noise(1, 3 * width), noise(2, width));
-        let out = read(&rms_norm(&matrix(&x, 3), &matrix(&weight, 1).reshape(&[-1])?, EPS)?)?;
+        let out = read(&rms_norm(&matrix(&x, 3), &matrix(&weight, 1).flatten(None, None)?)?)?;
         assert!(distance(&out, &norm_reference(&x, &weight)) < 1e-5, "width {width}");
     }
-    Ok(())
-}
-
-#[test]
-fn the_fused_residual_gives_the_bits_of_an_addition_and_a_norm() -> Result<()> {
-    let (x, y) = (matrix(&noise(1, 5 * 96), 5), matrix(&noise(2, 5 * 96), 5));
-    let weight = Array::from_slice(&noise(3, 96), &[96]);
-    let (sum, norm) = add_rms_norm(&x, &y, &weight, EPS)?;
-    let composed = ops::add(&x, &y)?;
-    assert_eq!(bits(&read(&sum)?), bits(&read(&composed)?));
-    assert_eq!(bits(&read(&norm)?), bits(&read(&rms_norm(&composed, &weight, EPS)?)?));
     Ok(())
 }
 
@@ -73,11 +60,11 @@ fn swiglu_agrees_with_its_definition_at_any_width_and_far_from_zero() -> Result<
 fn a_row_has_the_same_bits_alone_and_in_a_batch() -> Result<()> {
     let x = noise(5, 9 * 52);
     let weight = Array::from_slice(&noise(6, 52), &[52]);
-    let norms = read(&rms_norm(&matrix(&x, 9), &weight, EPS)?)?;
+    let norms = read(&rms_norm(&matrix(&x, 9), &weight)?)?;
     let gated = read(&swiglu(&matrix(&x, 9))?)?;
     for (i, row) in x.chunks(52).enumerate() {
         let row = matrix(row, 1);
-        assert_eq!(bits(&read(&rms_norm(&row, &weight, EPS)?)?), bits(&norms[i * 52..][..52]));
+        assert_eq!(bits(&read(&rms_norm(&row, &weight)?)?), bits(&norms[i * 52..][..52]));
         assert_eq!(bits(&read(&swiglu(&row)?)?), bits(&gated[i * 26..][..26]));
     }
     Ok(())
@@ -103,12 +90,12 @@ fn numbers_that_are_none_stay_none() -> Result<()> {
 fn inputs_that_do_not_fit_are_refused() -> Result<()> {
     let weight = ops::zeros::<f32>(&[8])?;
     let x = ops::zeros::<f32>(&[2, 8])?;
-    assert!(rms_norm(&x, &ops::zeros::<f32>(&[7])?, EPS).is_err());
-    assert!(rms_norm(&x, &ops::zeros::<f32>(&[1, 8])?, EPS).is_err());
-    assert!(rms_norm(&ops::zeros::<i32>(&[2, 8])?, &weight, EPS).is_err());
-    assert!(rms_norm(&Array::from_f32(1.0), &weight, EPS).is_err());
-    assert!(rms_norm(&ops::zeros::<f32>(&[0, 8])?, &weight, EPS).is_err());
-    assert!(add_rms_norm(&x, &ops::zeros::<f32>(&[1, 8])?, &weight, EPS).is_err());
+    assert!(rms_norm(&x, &ops::zeros::<f32>(&[7])?).is_err());
+    assert!(rms_norm(&x, &ops::zeros::<f32>(&[1, 8])?).is_err());
+    assert!(rms_norm(&ops::zeros::<i32>(&[2, 8])?, &weight).is_err());
+    assert!(rms_norm(&x, &ops::zeros::<i32>(&[8])?).is_err());
+    assert!(rms_norm(&ops::zeros::<f32>(&[8])?, &weight).is_err());
+    assert!(rms_norm(&ops::zeros::<f32>(&[0, 8])?, &weight).is_err());
     assert!(swiglu(&ops::zeros::<f32>(&[2, 7])?).is_err());
     Ok(())
 }

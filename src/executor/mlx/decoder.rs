@@ -1,14 +1,17 @@
 //! The transformer: embedding, layers, head, over one packed [n, hidden] matrix that holds the tokens of all rows of a
-//! step. Linear layers, norms and the MLP know nothing of rows or positions; only attention, passed in, does.
+//! step. Linear layers, norms and the MLP know nothing of rows or positions; only attention, passed in, does. Here it is
+//! made of MLX's operations, which every device runs; `chained` is the other version.
 
+use mlx_rs::fast::rms_norm;
 use mlx_rs::ops::indexing::take_axis;
+use mlx_rs::ops::{add, multiply, sigmoid, split_equal};
 use mlx_rs::{Array, Dtype};
 
-use super::attention::Attention;
+use super::attention::{Attention, Fused};
+use super::chained::Chained;
 use super::description::Description;
 use super::failure::Mlx;
 use super::inventory::{FINAL_NORM, layer_linears, layer_path};
-use super::kernels::Kernels;
 use super::linear::{Linear, Projection};
 use super::weights::Weights;
 use crate::error::Result;
@@ -16,12 +19,20 @@ use crate::error::Result;
 /// A loaded model. KV is not part of it: that is [`Attention`]'s.
 pub(super) struct Decoder {
     embedding: Linear,
+    body: Body,
+}
+
+enum Body {
+    Layers(Layers),
+    Chained(Chained),
+}
+
+struct Layers {
     layers: Vec<Layer>,
     norm: Array,
     /// `None`: the embedding.
     head: Option<Linear>,
     norm_eps: f32,
-    kernels: Kernels,
 }
 
 struct Layer {
@@ -35,47 +46,66 @@ struct Layer {
 
 impl Decoder {
     /// Loads every layer.
-    pub(super) fn load(model: &Description, weights: &mut Weights<'_>, kernels: Kernels) -> Result<Self> {
+    pub(super) fn load(model: &Description, weights: &mut Weights<'_>) -> Result<Self> {
         let (embedding, head) = weights.ends()?;
         let layers = (0..model.layers).map(|index| Layer::load(model, weights, index)).collect::<Result<_>>()?;
-        Ok(Self {
-            embedding,
-            layers,
-            norm: weights.vector(&format!("{FINAL_NORM}.weight"))?,
-            head,
-            norm_eps: model.norm_eps,
-            kernels,
-        })
+        let norm = weights.vector(&format!("{FINAL_NORM}.weight"))?;
+        Ok(Self { embedding, body: Body::Layers(Layers { layers, norm, head, norm_eps: model.norm_eps }) })
+    }
+
+    /// Loads every layer of a dense f32 model for the CPU.
+    pub(super) fn load_chained(model: &Description, weights: &mut Weights<'_>, attention: &Fused) -> Result<Self> {
+        let (embedding, chained) = Chained::load(model, weights, attention)?;
+        Ok(Self { embedding, body: Body::Chained(chained) })
     }
 
     /// Runs the layers over a step's tokens, [n] → [n, hidden], writing KV through `attention`. Every token must be
     /// below the vocabulary.
     pub(super) fn hidden(&self, tokens: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
-        let mut x = self.embedding.rows(tokens)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = self.layer(index, layer, &x, attention)?;
+        let x = self.embedding.rows(tokens)?;
+        match &self.body {
+            Body::Layers(layers) => layers.hidden(x, attention),
+            Body::Chained(chained) => chained.hidden(&x, attention),
         }
-        Ok(x)
     }
 
     /// Logits of the tokens at `picked` ([s] indices into the packed tokens; `None` is all of them), [s, vocab], f32.
     pub(super) fn logits(&self, hidden: &Array, picked: Option<&Array>) -> Mlx<Array> {
         let taken = picked.map(|picked| take_axis(hidden, picked, 0)).transpose()?;
-        let x = self.kernels.rms_norm(taken.as_ref().unwrap_or(hidden), &self.norm, self.norm_eps)?;
-        let logits = self.head.as_ref().unwrap_or(&self.embedding).apply(&x)?;
+        let hidden = taken.as_ref().unwrap_or(hidden);
+        match &self.body {
+            Body::Layers(layers) => layers.logits(hidden, &self.embedding),
+            Body::Chained(chained) => chained.logits(hidden),
+        }
+    }
+}
+
+impl Layers {
+    fn hidden(&self, mut x: Array, attention: &mut dyn Attention) -> Mlx<Array> {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let normed = rms_norm(&x, Some(&layer.attention_norm), self.norm_eps)?;
+            let attended = attention.attend(index, &layer.qkv.apply(&normed)?)?;
+            x = add(&x, layer.output.apply(&attended)?)?;
+            let normed = rms_norm(&x, Some(&layer.mlp_norm), self.norm_eps)?;
+            let gated = swiglu(&layer.gate_up.apply(&normed)?)?;
+            x = add(&x, layer.down.apply(&gated)?)?;
+        }
+        Ok(x)
+    }
+
+    fn logits(&self, hidden: &Array, embedding: &Linear) -> Mlx<Array> {
+        let x = rms_norm(hidden, Some(&self.norm), self.norm_eps)?;
+        let logits = self.head.as_ref().unwrap_or(embedding).apply(&x)?;
         // Argmax and sampling compare values: the cast is exact and keeps one path for all types.
         if logits.dtype() == Dtype::Float32 { Ok(logits) } else { logits.as_dtype(Dtype::Float32) }
     }
+}
 
-    fn layer(&self, index: usize, layer: &Layer, x: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
-        let kernels = self.kernels;
-        let normed = kernels.rms_norm(x, &layer.attention_norm, self.norm_eps)?;
-        let attended = attention.attend(index, &layer.qkv.apply(&normed)?)?;
-        let x = kernels.add_linear(x, &layer.output, &attended)?;
-        let normed = kernels.rms_norm(&x, &layer.mlp_norm, self.norm_eps)?;
-        let gated = kernels.swiglu(&layer.gate_up.apply(&normed)?)?;
-        kernels.add_linear(&x, &layer.down, &gated)
-    }
+/// `silu(gate) · up` of [n, 2 · width] whose left half is the gate.
+fn swiglu(gate_up: &Array) -> Mlx<Array> {
+    let halves = split_equal(gate_up, 2, -1)?;
+    let (gate, up) = (&halves[0], &halves[1]);
+    multiply(multiply(gate, sigmoid(gate)?)?, up)
 }
 
 impl Layer {

@@ -1,7 +1,6 @@
-//! Linear layers and the embedding, dense, packed or quantized, as they lie on the device. Where they come from is
+//! Linear layers and the embedding, dense or quantized, as they lie on the device. Where they come from is
 //! `weights`.
 
-use mlx_ops::PackedWeight;
 use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
 use mlx_rs::{Array, Dtype};
@@ -18,15 +17,13 @@ pub(super) struct Linear {
     blocks: Option<Blocks>,
 }
 
-/// [outputs, inputs], in one of several forms.
+/// [outputs, inputs], in one of two forms.
 enum Weight {
     Dense {
         weight: Array,
         /// The same memory seen as [inputs, outputs]: a view made once, not once a step.
         transposed: Array,
     },
-    /// For products by `mlx-ops`, in which a row's result is the same in any company: CPU, f32. Cannot be an embedding.
-    Packed(PackedWeight),
     Quantized(Quantized),
 }
 
@@ -59,14 +56,6 @@ impl Linear {
         Self { weight: Weight::Quantized(weight), bias, blocks: None }
     }
 
-    /// The same with a packed weight, if it is a dense one.
-    pub(super) fn packed(self) -> Mlx<Self> {
-        match &self.weight {
-            Weight::Dense { weight, .. } => Ok(Self { weight: Weight::Packed(PackedWeight::pack(weight)?), ..self }),
-            Weight::Packed(_) | Weight::Quantized(_) => Ok(self),
-        }
-    }
-
     /// Makes a row's result the same in any company.
     pub(super) fn in_blocks(self, blocks: Blocks) -> Self {
         Self { blocks: Some(blocks), ..self }
@@ -77,48 +66,31 @@ impl Linear {
         Blocks::measure([shape.inputs, shape.outputs], dtype, |x| self.weight.product(x))
     }
 
-    /// What MLX chooses kernels by, besides the number of rows; `None` if they are not its own.
-    pub(super) fn kernel_shape(&self) -> Option<KernelShape> {
+    /// What MLX chooses kernels by, besides the number of rows.
+    pub(super) fn kernel_shape(&self) -> KernelShape {
         match &self.weight {
-            Weight::Dense { weight, .. } => {
-                Some(KernelShape { inputs: weight.dim(1), outputs: weight.dim(0), format: None })
-            }
-            Weight::Packed(_) => None,
-            Weight::Quantized(weight) => Some(KernelShape {
+            Weight::Dense { weight, .. } => KernelShape { inputs: weight.dim(1), outputs: weight.dim(0), format: None },
+            Weight::Quantized(weight) => KernelShape {
                 inputs: weight.scales.dim(1) * weight.group_size,
                 outputs: weight.scales.dim(0),
                 format: Some(weight.format()),
-            }),
+            },
         }
     }
 
     /// [n, inputs] → [n, outputs]
     pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
-        self.product_and(x, self.bias.as_ref())
-    }
-
-    /// `residual + apply(x)`, as one operation where there is one. That may round once where two operations round twice,
-    /// so it is for element types whose rounding does not show.
-    pub(super) fn apply_onto(&self, x: &Array, residual: &Array) -> Mlx<Array> {
-        match &self.bias {
-            None => self.product_and(x, Some(residual)),
-            Some(_) => add(residual, self.apply(x)?),
+        match (&self.weight, &self.blocks, &self.bias) {
+            (Weight::Dense { transposed, .. }, None, Some(bias)) => addmm(bias, x, transposed, 1.0, 1.0),
+            (_, _, Some(bias)) => add(self.product(x)?, bias),
+            (_, _, None) => self.product(x),
         }
     }
 
-    /// The product and what is added to it.
-    fn product_and(&self, x: &Array, addend: Option<&Array>) -> Mlx<Array> {
-        let product = || match &self.blocks {
+    fn product(&self, x: &Array) -> Mlx<Array> {
+        match &self.blocks {
             None => self.weight.product(x),
             Some(blocks) => blocks.apply(x, |x| self.weight.product(x)),
-        };
-        match (&self.weight, addend) {
-            (Weight::Packed(weight), _) => weight.apply(x, addend),
-            (_, None) => product(),
-            (Weight::Dense { transposed, .. }, Some(addend)) if self.blocks.is_none() => {
-                addmm(addend, x, transposed, 1.0, 1.0)
-            }
-            (_, Some(addend)) => add(product()?, addend),
         }
     }
 
@@ -126,8 +98,15 @@ impl Linear {
     pub(super) fn rows(&self, indices: &Array) -> Mlx<Array> {
         match &self.weight {
             Weight::Dense { weight, .. } => take_axis(weight, indices, 0),
-            Weight::Packed(_) => Err("rows of a packed weight".into()),
             Weight::Quantized(weight) => weight.rows(indices),
+        }
+    }
+
+    /// The parts of a dense one.
+    pub(super) fn into_dense(self) -> Option<(Array, Option<Array>)> {
+        match self.weight {
+            Weight::Dense { weight, .. } => Some((weight, self.bias)),
+            Weight::Quantized(_) => None,
         }
     }
 
@@ -135,7 +114,6 @@ impl Linear {
     pub(super) fn arrays(&self) -> Vec<&Array> {
         let mut arrays = match &self.weight {
             Weight::Dense { weight, transposed } => vec![weight, transposed],
-            Weight::Packed(weight) => vec![weight.panels()],
             Weight::Quantized(weight) => vec![&weight.codes, &weight.scales, &weight.offsets],
         };
         arrays.extend(&self.bias);
@@ -145,14 +123,14 @@ impl Linear {
     pub(super) fn as_dense(&self) -> Option<&Array> {
         match &self.weight {
             Weight::Dense { weight, .. } => Some(weight),
-            Weight::Packed(_) | Weight::Quantized(_) => None,
+            Weight::Quantized(_) => None,
         }
     }
 
     pub(super) fn as_quantized(&self) -> Option<&Quantized> {
         match &self.weight {
             Weight::Quantized(weight) => Some(weight),
-            Weight::Dense { .. } | Weight::Packed(_) => None,
+            Weight::Dense { .. } => None,
         }
     }
 
@@ -175,7 +153,6 @@ impl Weight {
     fn product(&self, x: &Array) -> Mlx<Array> {
         match self {
             Self::Dense { transposed, .. } => matmul(x, transposed),
-            Self::Packed(weight) => weight.apply(x, None),
             Self::Quantized(Quantized { codes, scales, offsets, bits, group_size }) => {
                 quantized_matmul(x, codes, scales, offsets, true, *group_size, *bits)
             }

@@ -2,13 +2,14 @@
 //! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
 //!
 //! In reading order: `description` (what a model is), `inventory` (which tensors that takes), `weights` and `linear`
-//! (tensors on the device), `blocks` (the same bits in any company), `decoder` (the transformer), `attention` (KV), `sampler`, `sequences` (checking plans),
-//! `feed` (a step's tokens), `executor`.
+//! (tensors on the device), `blocks` (the same bits in any company), `decoder` (the transformer) and `chained` (the same
+//! as two operations), `attention` (KV), `sampler`, `sequences` (checking plans), `feed` (a step's tokens), `executor`.
 
 mod adjust;
 mod attention;
 mod blas;
 mod blocks;
+mod chained;
 mod config;
 mod decoder;
 mod description;
@@ -16,7 +17,6 @@ mod executor;
 mod failure;
 mod feed;
 mod inventory;
-mod kernels;
 mod linear;
 mod logprobs;
 mod mask;
@@ -35,10 +35,9 @@ pub use self::executor::MlxExecutor;
 use self::decoder::Decoder;
 use self::description::Description;
 use self::failure::device_error;
-use self::kernels::Kernels;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
-use self::weights::{Products, Weights};
+use self::weights::Weights;
 use super::{Backend, Executor, KvUnit, Limits};
 use crate::error::Result;
 use crate::hub::ModelFolder;
@@ -98,15 +97,18 @@ impl MlxBackend {
         let weights = Weights::open(model, folder)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
-        let fusable = on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
-        let fused = fusable && self.attention == AttentionKind::Auto;
-        let kernels = if fused { Kernels::Fused } else { Kernels::Composed };
-        let mut weights = weights.with_products(Products { packed: fused, in_blocks: self.is_deterministic });
-        let decoder = Decoder::load(model, &mut weights, kernels)?;
-        let attention: Box<dyn attention::Attention> = if fused {
-            Box::new(attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?)
+        let is_fused =
+            self.attention == AttentionKind::Auto && on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
+        let mut weights = weights.in_blocks(self.is_deterministic);
+        let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
+            let attention = attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?;
+            let decoder = match &model.quantization {
+                None => Decoder::load_chained(model, &mut weights, &attention)?,
+                Some(_) => Decoder::load(model, &mut weights)?,
+            };
+            (decoder, Box::new(attention))
         } else {
-            Box::new(attention::Composed::new(model, dtype))
+            (Decoder::load(model, &mut weights)?, Box::new(attention::Composed::new(model, dtype)))
         };
         #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
         let limits = Limits {

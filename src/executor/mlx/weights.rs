@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use mlx_ops::PackedWeight;
 use mlx_rs::ops::concatenate;
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, Stream, with_stream};
 
 use super::blocks::Blocks;
+use super::chained::Packed;
 use super::description::{Affine, Description};
 use super::failure::{Mlx, bad_model, device_error};
 use super::inventory::{EMBEDDING, HEAD, LinearShape, layer_path, quantization_of};
@@ -22,18 +24,10 @@ pub(super) struct Weights<'a> {
     folder: &'a ModelFolder,
     arrays: HashMap<String, Array>,
     dtype: Dtype,
-    products: Products,
-    /// What was measured.
+    /// Whether the products of MLX are carried out so that a row's result is the same in any company.
+    in_blocks: bool,
+    /// What was measured of them.
     blocks: HashMap<KernelShape, Blocks>,
-}
-
-/// How the products of linear layers are carried out.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Products {
-    /// Those of dense layers by `mlx-ops`: CPU, f32.
-    pub(super) packed: bool,
-    /// Those of MLX so that a row's result is the same in any company.
-    pub(super) in_blocks: bool,
 }
 
 impl<'a> Weights<'a> {
@@ -48,16 +42,16 @@ impl<'a> Weights<'a> {
             arrays.extend(loaded);
         }
         let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
-        let (dtype, products, blocks) = (Dtype::Float32, Products::default(), HashMap::new());
-        let mut weights = Self { model, folder, arrays, dtype, products, blocks };
+        let mut weights =
+            Self { model, folder, arrays, dtype: Dtype::Float32, in_blocks: false, blocks: HashMap::new() };
         weights.check_shapes()?;
         weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
         Ok(weights)
     }
 
-    /// Makes every layer carry out its product so.
-    pub(super) fn with_products(self, products: Products) -> Self {
-        Self { products, ..self }
+    /// Makes every layer carry out its product so that a row's result is the same in any company.
+    pub(super) fn in_blocks(self, in_blocks: bool) -> Self {
+        Self { in_blocks, ..self }
     }
 
     /// The element type of the model.
@@ -80,28 +74,50 @@ impl<'a> Weights<'a> {
 
     /// The embedding, and the head unless that is the embedding itself.
     pub(super) fn ends(&mut self) -> Result<(Linear, Option<Linear>)> {
-        let embedding = self.lazy_linear(EMBEDDING, false)?;
-        if !self.model.tied {
-            evaluated("loading weights", embedding.arrays())?;
-            return Ok((embedding, Some(self.linear(HEAD, false)?)));
+        if self.model.tied {
+            return Ok((self.linear(EMBEDDING, false)?, None));
         }
-        match embedding.as_dense() {
-            Some(weight) if self.products.packed => {
-                let head =
-                    Linear::dense(weight.clone(), None).map_err(|error| device_error("loading weights", error))?;
-                let head = self.finish(head)?;
-                Ok((embedding, Some(head)))
+        let embedding = self.lazy_linear(EMBEDDING, false)?;
+        evaluated("loading weights", embedding.arrays())?;
+        Ok((embedding, Some(self.linear(HEAD, false)?)))
+    }
+
+    /// The embedding and the head of a dense model.
+    pub(super) fn packed_ends(&mut self) -> Result<(Linear, Packed)> {
+        let embedding = self.lazy_linear(EMBEDDING, false)?;
+        evaluated("loading weights", embedding.arrays())?;
+        let head = match embedding.as_dense() {
+            Some(weight) if self.model.tied => {
+                pack(weight.clone(), None).map_err(|error| device_error("loading weights", error))?
             }
-            _ => Ok((self.finish(embedding)?, None)),
+            _ => self.packed(HEAD, false)?,
+        };
+        Ok((embedding, head))
+    }
+
+    /// A linear layer of a dense model, for a chain.
+    pub(super) fn packed(&mut self, path: &str, bias: bool) -> Result<Packed> {
+        let linear = self.lazy_linear(path, bias)?;
+        packed(linear)
+    }
+
+    /// Linear layers of decoder layer `index` of a dense model that share their input, for a chain.
+    pub(super) fn packed_projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Packed> {
+        match self.lazy_projection(index, parts)? {
+            Projection::One(linear) => packed(linear),
+            Projection::Apart(_) => Err(not_dense()),
         }
     }
 
     /// Linear layers of decoder layer `index` that share their input, as one where their formats allow it.
     pub(super) fn projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Projection> {
+        self.lazy_projection(index, parts)?.map(|linear| self.finish(linear))
+    }
+
+    fn lazy_projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Projection> {
         let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
-        let fused = fuse(linears).map_err(|error| device_error("fusing projections", error))?;
-        fused.map(|linear| self.finish(linear))
+        fuse(linears).map_err(|error| device_error("fusing projections", error))
     }
 
     /// Gives a layer the form in which it is used, and evaluates it.
@@ -112,18 +128,16 @@ impl<'a> Weights<'a> {
     }
 
     fn shape(&mut self, linear: Linear) -> Mlx<Linear> {
-        let linear = if self.products.packed { linear.packed()? } else { linear };
-        match linear.kernel_shape() {
-            Some(shape) if self.products.in_blocks => {
-                let blocks = match self.blocks.entry(shape) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(shape, self.dtype)?),
-                };
-                let blocks = blocks.clone();
-                Ok(linear.in_blocks(blocks))
-            }
-            _ => Ok(linear),
+        if !self.in_blocks {
+            return Ok(linear);
         }
+        let shape = linear.kernel_shape();
+        let blocks = match self.blocks.entry(shape) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(shape, self.dtype)?),
+        };
+        let blocks = blocks.clone();
+        Ok(linear.in_blocks(blocks))
     }
 
     fn lazy_linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
@@ -177,6 +191,24 @@ fn missing(name: &str) -> crate::error::Error {
 
 fn evaluated<'a>(what: &str, arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     eval(arrays).map_err(|error| device_error(what, error))
+}
+
+fn packed(linear: Linear) -> Result<Packed> {
+    let (weight, bias) = linear.into_dense().ok_or_else(not_dense)?;
+    pack(weight, bias).map_err(|error| device_error("loading weights", error))
+}
+
+/// Evaluated at once, so that the weight as it was does not wait in memory beside it.
+fn pack(weight: Array, bias: Option<Array>) -> Mlx<Packed> {
+    let packed = PackedWeight::pack(&weight)?;
+    drop(weight);
+    packed.panels().eval()?;
+    Ok(Packed { weight: packed, bias })
+}
+
+/// Only dense models are brought into chains.
+fn not_dense() -> crate::error::Error {
+    bad_model("a weight is quantized that was to be dense".to_owned())
 }
 
 /// One projection out of several: rows of outputs one below the other. Layers of different formats stay apart.

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
 
-use mlx_ops::{AttentionLayer, KvShape, KvStore, Segment};
+use mlx_ops::{Chain, KvShape, KvStore, Segment, Stage};
 use mlx_rs::Array;
 use mlx_rs::error::Result;
 
@@ -31,8 +31,13 @@ impl Sizes {
         (0..self.head_dim / 2).map(|i| 10_000f32.powf(-2.0 * i as f32 / dim)).collect()
     }
 
-    pub fn layer(&self) -> AttentionLayer {
-        AttentionLayer { index: 0, scale: (self.head_dim as f32).powf(-0.5) }
+    /// The layer, as what rows of a step run through.
+    pub fn stage(&self, store: &KvStore) -> Stage<'static> {
+        Stage::Attention { layer: 0, scale: (self.head_dim as f32).powf(-0.5), shape: store.shape() }
+    }
+
+    pub fn chain(&self, store: &KvStore) -> Result<Chain> {
+        Chain::new(self.columns(), &[self.stage(store)])
     }
 
     /// Queries, keys and values of `rows` positions, told apart by `seed`.
@@ -42,12 +47,8 @@ impl Sizes {
 
     /// The rows of one step through the layer. `qkv` has all segments' rows, in order.
     pub fn attend(&self, store: &mut KvStore, segments: &[Segment], qkv: &[f32]) -> Result<Vec<f32>> {
-        let rows = i32::try_from(qkv.len() / self.columns()).expect("few rows");
-        let columns = i32::try_from(self.columns()).expect("few columns");
         let step = store.step(segments, &self.inverse_frequencies())?;
-        let out = step.attention(&Array::from_slice(qkv, &[rows, columns]), self.layer())?;
-        out.eval()?;
-        Ok(out.as_slice::<f32>().to_vec())
+        read(&self.chain(store)?.run(&matrix(qkv, qkv.len() / self.columns()), Some(&step))?)
     }
 
     /// What a whole sequence must yield, row by row.
@@ -88,6 +89,23 @@ impl Sizes {
         }
         out
     }
+}
+
+/// What a single stage makes of some rows.
+#[track_caller]
+pub fn one(stage: Stage<'_>, x: &Array) -> Result<Array> {
+    let width = usize::try_from(x.dim(-1)).expect("a width");
+    Chain::new(width, &[stage])?.run(x, None)
+}
+
+pub fn matrix(values: &[f32], rows: usize) -> Array {
+    let size = |n: usize| i32::try_from(n).expect("few numbers");
+    Array::from_slice(values, &[size(rows), size(values.len() / rows)])
+}
+
+pub fn read(array: &Array) -> Result<Vec<f32>> {
+    array.eval()?;
+    Ok(array.as_slice::<f32>().to_vec())
 }
 
 /// One segment.

@@ -1,9 +1,9 @@
-//! Attention as one operation a layer for all rows of a step, over KV that `mlx-ops` keeps: CPU, f32. No padding, no
-//! mask, and each row's result is the same to the bit in any batch.
+//! Attention as one operation a layer for all rows of a step, or as a part of one for all layers, over KV that `mlx-ops`
+//! keeps: CPU, f32. No padding, no mask, and each row's result is the same to the bit in any batch.
 
 use std::collections::HashSet;
 
-use mlx_ops::{AttentionLayer, KvShape, KvStore, Segment, Step};
+use mlx_ops::{Chain, KvShape, KvStore, Segment, Stage, Step};
 use mlx_rs::Array;
 
 use super::super::description::Description;
@@ -18,11 +18,13 @@ pub(in super::super) struct Fused {
     store: KvStore,
     inverse_frequencies: Vec<f32>,
     scale: f32,
+    /// Each layer as an operation of its own.
+    layers: Vec<Chain>,
     /// Sequences the store knows: it takes a name once.
     created: HashSet<SequenceId>,
     step: Option<Step>,
-    /// What the last layer returned. Once that of a launched step is there, so is the KV of all steps up to it.
-    attended: Option<Array>,
+    /// What the last layer of the last step gave. Once that is there, so is the KV of all steps up to it.
+    last: Option<Array>,
 }
 
 /// Whether the operation has a version for this model.
@@ -40,6 +42,9 @@ impl Fused {
             head_dim: model.head_dim as usize,
             max_positions: model.context_length as usize,
         };
+        let scale = (1.0 / f64::from(model.head_dim).sqrt()) as f32;
+        let width = ((model.heads + 2 * model.kv_heads) * model.head_dim) as usize;
+        let layer = |layer| Chain::new(width, &[Stage::Attention { layer, scale, shape }]);
         Ok(Self {
             shape,
             store: KvStore::new(shape)?,
@@ -47,11 +52,22 @@ impl Fused {
                 .iter()
                 .map(|period| (1.0 / period) as f32)
                 .collect(),
-            scale: (1.0 / f64::from(model.head_dim).sqrt()) as f32,
+            scale,
+            layers: (0..shape.num_layers).map(layer).collect::<Mlx<_>>()?,
             created: HashSet::new(),
             step: None,
-            attended: None,
+            last: None,
         })
+    }
+
+    /// A layer's attention as a part of a chain.
+    pub(in super::super) fn stage(&self, layer: usize) -> Stage<'static> {
+        Stage::Attention { layer, scale: self.scale, shape: self.shape }
+    }
+
+    /// Runs a chain on the rows of the present step.
+    fn run_step(&self, chain: &Chain, x: &Array) -> Mlx<Array> {
+        chain.run(x, Some(self.step.as_ref().ok_or("attention outside a step")?))
     }
 }
 
@@ -64,7 +80,7 @@ impl Attention for Fused {
 
     fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
         // Its KV may still be on the way.
-        self.attended.as_ref().map(Array::eval).transpose()?;
+        self.last.as_ref().map(Array::eval).transpose()?;
         self.store.drop_sequence(to.0)?;
         self.store.fork(from.0, to.0, num_positions.unsigned_abs() as usize)
     }
@@ -74,7 +90,7 @@ impl Attention for Fused {
     }
 
     fn reset(&mut self) -> Mlx<()> {
-        (self.step, self.attended) = (None, None);
+        (self.step, self.last) = (None, None);
         self.created.clear();
         self.store = KvStore::new(self.shape)?;
         Ok(())
@@ -94,14 +110,19 @@ impl Attention for Fused {
     }
 
     fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array> {
-        let step = self.step.as_ref().ok_or("attention outside a step")?;
-        let attended = step.attention(qkv, AttentionLayer { index: layer, scale: self.scale })?;
-        self.attended = Some(attended.clone());
+        let attended = self.run_step(self.layers.get(layer).ok_or("attention over an unknown layer")?, qkv)?;
+        self.last = Some(attended.clone());
         Ok(attended)
+    }
+
+    fn run(&mut self, layers: &Chain, x: &Array) -> Mlx<Array> {
+        let hidden = self.run_step(layers, x)?;
+        self.last = Some(hidden.clone());
+        Ok(hidden)
     }
 
     fn finish(&mut self) -> Vec<Array> {
         self.step = None;
-        self.attended.iter().cloned().collect()
+        self.last.iter().cloned().collect()
     }
 }

@@ -8,6 +8,7 @@ mod rope;
 pub(super) use composed::Composed;
 pub(super) use fused::{Fused, can_fuse};
 
+use mlx_ops::Chain;
 use mlx_rs::Array;
 
 use super::failure::Mlx;
@@ -53,6 +54,12 @@ pub(super) trait Attention {
     /// Rotates queries and keys, appends keys and values, attends causally: [n, (heads + 2 · kv heads) · head dim] →
     /// [n, heads · head dim]. Called once a layer, in order.
     fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array>;
+
+    /// Runs the packed rows through all layers at once, [n, hidden] → [n, hidden], instead of calling
+    /// [`attend`](Self::attend) in each. Only for chains that were made for this attention.
+    fn run(&mut self, _layers: &Chain, _x: &Array) -> Mlx<Array> {
+        Err("this attention is not part of a chain".into())
+    }
 
     /// All layers have been called. What to evaluate beside the drawn tokens, so that the step's KV is there.
     fn finish(&mut self) -> Vec<Array>;

@@ -1,14 +1,10 @@
-//! Linear layers whose weight lies as a product reads it.
+//! Weights of linear layers that lie as a product reads them.
 //!
-//! Owns the safe form, and putting a weight into panels. Shapes are checked in C++, where the arrays are.
-
-use std::ptr;
+//! Owns putting a weight into panels. What is done with it is a stage of a chain.
 
 use mlx_rs::Array;
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::ops::pad;
-
-use crate::ffi::{self, RawPacked};
 
 /// Outputs that lie side by side in a panel; `kPanel` in C++.
 const PANEL: i32 = 16;
@@ -40,33 +36,25 @@ impl PackedWeight {
         Ok(Self { panels, outputs, version: 0 })
     }
 
-    /// `x · weightᵀ`, `[N, inputs]` → `[N, outputs]`; added to `onto`, `[N, outputs]` or `[outputs]`, if there is one.
-    ///
-    /// All `f32`. An error if the shapes or types differ from that.
-    #[track_caller]
-    pub fn apply(&self, x: &Array, onto: Option<&Array>) -> Result<Array> {
-        let weight = RawPacked { panels: self.panels.as_ptr(), outputs: self.outputs, version: self.version };
-        let onto = onto.map(Array::as_ptr);
-        let onto = onto.as_ref().map_or(ptr::null(), ptr::from_ref);
-        let make = |out, stream| {
-            // SAFETY: the handles are alive through the borrows; `out` has room for the one array that is made.
-            unsafe { ffi::mlx_ops_linear(out, x.as_ptr(), &raw const weight, onto, stream) }
-        };
-        let [product] = ffi::make_arrays(make)?;
-        Ok(product)
-    }
-
     /// What lies on the device.
     #[must_use]
     pub fn panels(&self) -> &Array {
         &self.panels
     }
 
-    /// The same with a version of the product for an older processor: 0 is the one for this processor. [`Self::apply`]
-    /// fails where there is none.
+    /// The same with a version of the product for an older processor: 0 is the one for this processor. A chain refuses
+    /// one that there is not.
     #[doc(hidden)]
     #[must_use]
     pub fn with_version(self, version: u32) -> Self {
         Self { version, ..self }
+    }
+
+    pub(crate) fn num_outputs(&self) -> i32 {
+        self.outputs
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 }

@@ -1,0 +1,268 @@
+// See chain.h.
+#include "chain.h"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "attention.h"
+#include "kernels.h"
+#include "mlx/allocator.h"
+#include "mlx/backend/cpu/encoder.h"
+#include "mlx/ops.h"
+#include "mlx/primitives.h"
+#include "rows_of.h"
+
+namespace mlx_ops {
+
+namespace {
+
+using mlx::core::array;
+using mlx::core::Stream;
+
+// Throws what a caller may act on.
+void require(bool holds, const char* expected) {
+  if (!holds) {
+    throw std::invalid_argument("[chain] " + std::string(expected));
+  }
+}
+
+void require_floats(const array& x) {
+  require(x.dtype() == mlx::core::float32, "arrays must be float32");
+}
+
+// Follows the width of a row through the stages.
+struct Fit {
+  int width;
+  // Of the rows that are kept; 0 while there are none.
+  int kept = 0;
+  // Whether the rows are the ones that are kept, in the same place.
+  bool is_kept = false;
+
+  void operator()(const RmsNorm& norm) {
+    require(norm.weight.shape() == mlx::core::Shape{width}, "the weight of a norm must be as long as a row");
+    is_kept = false;
+  }
+
+  void operator()(const Linear& linear) {
+    const auto& panels = linear.panels.shape();
+    require(panels.size() == 3 && panels[2] == kPanel, "the weight of a linear layer must be packed");
+    require(panels[1] == width, "a row must have the weight's number of inputs");
+    require(linear.outputs >= 1 && panels[0] == (linear.outputs - 1) / kPanel + 1,
+            "a weight must have a panel for every output");
+    require(!linear.bias || linear.bias->shape() == mlx::core::Shape{linear.outputs},
+            "a bias must have a number for every output");
+    require(linear.multiply != nullptr, "this processor has no such version of the product");
+    width = linear.outputs;
+    if (linear.onto_kept) {
+      require(kept == width && !is_kept, "a result can be added only to rows of its width that were kept before");
+      kept = 0;
+    }
+    is_kept = false;
+  }
+
+  void operator()(const Attention& attention) {
+    const KvShape& shape = attention.shape;
+    require(attention.layer >= 0 && attention.layer < shape.num_layers, "there is no such layer");
+    require(attention.scale > 0, "the scale must be positive");
+    const int num_heads = width / shape.head_dim - 2 * shape.num_kv_heads;
+    require(width % shape.head_dim == 0 && num_heads >= 1 && num_heads % shape.num_kv_heads == 0,
+            "a row must hold the query heads, a multiple of the key heads, then the key heads, then the value heads");
+    width = num_heads * shape.head_dim;
+    is_kept = false;
+  }
+
+  void operator()(const Swiglu&) {
+    require(width % 2 == 0, "a row that is gated must have an even number of columns");
+    width /= 2;
+    is_kept = false;
+  }
+
+  void operator()(const Keep&) {
+    require(kept == 0, "rows are kept already");
+    kept = width;
+    is_kept = true;
+  }
+};
+
+// The rows of one run, on their way through the stages: at first where the caller has them, then in one of three places.
+// Those that are kept lie in another one, so that there is always a place for what the next stage makes.
+class Passage {
+ public:
+  Passage(const float* x, int rows, int width, const Step* step, int widest)
+      : rows_(x), num_rows_(rows), width_(width), step_(step), room_(static_cast<size_t>(rows) * widest) {}
+
+  void operator()(const RmsNorm& norm) {
+    const int place = free_place();
+    const Norm values = {norm.weight.data(), width_, norm.eps};
+    for (size_t at = 0; at < size(); at += width_) {
+      rms_norm_row(in(place) + at, rows_ + at, values);
+    }
+    move_to(place, width_);
+  }
+
+  void operator()(const Linear& linear) {
+    const int place = linear.onto_kept ? std::exchange(kept_, kNowhere) : free_place();
+    float* out = in(place);
+    const Product product = {out, rows_, linear.panels.data(), num_rows_, width_, linear.outputs};
+    move_to(place, linear.outputs);
+    if (!linear.onto_kept) {
+      std::fill_n(out, size(), 0.0f);
+    }
+    if (linear.bias) {
+      for (size_t at = 0; at < size(); at += width_) {
+        add_row(out + at, out + at, linear.bias->data(), width_);
+      }
+    }
+    linear.multiply(product);
+  }
+
+  void operator()(const Attention& attention) {
+    const int place = free_place();
+    const int num_heads = width_ / attention.shape.head_dim - 2 * attention.shape.num_kv_heads;
+    attend(*step_, {attention.layer, attention.scale, num_heads}, rows_, in(place));
+    move_to(place, num_heads * attention.shape.head_dim);
+  }
+
+  void operator()(const Swiglu&) {
+    const int place = free_place();
+    const int half = width_ / 2;
+    for (int row = 0; row < num_rows_; row++) {
+      swiglu_row(in(place) + static_cast<size_t>(row) * half, rows_ + static_cast<size_t>(row) * width_, half);
+    }
+    move_to(place, half);
+  }
+
+  void operator()(const Keep&) {
+    if (place_ == kNowhere) {
+      // The caller's: they are not to be written to.
+      const int place = free_place();
+      std::copy_n(rows_, size(), in(place));
+      move_to(place, width_);
+    }
+    kept_ = place_;
+  }
+
+  void copy_to(float* out) const {
+    std::copy_n(rows_, size(), out);
+  }
+
+ private:
+  static constexpr int kNowhere = -1;
+
+  size_t size() const {
+    return static_cast<size_t>(num_rows_) * width_;
+  }
+
+  int free_place() const {
+    int place = 0;
+    while (place == place_ || place == kept_) {
+      place++;
+    }
+    return place;
+  }
+
+  // Room for the widest rows. Not filled: what is never written to takes no memory.
+  float* in(int place) {
+    auto& floats = places_[place];
+    if (!floats) {
+      floats.reset(new float[room_]);
+    }
+    return floats.get();
+  }
+
+  void move_to(int place, int width) {
+    place_ = place;
+    rows_ = in(place);
+    width_ = width;
+  }
+
+  const float* rows_;
+  int num_rows_;
+  int width_;
+  const Step* step_;
+  size_t room_;
+  std::array<std::unique_ptr<float[]>, 3> places_;
+  int place_ = kNowhere;
+  int kept_ = kNowhere;
+};
+
+// A chain's place in the graph.
+class Run : public mlx::core::Primitive {
+ public:
+  Run(Stream stream, std::shared_ptr<const Chain> chain, std::shared_ptr<const Step> step)
+      : Primitive(stream), chain_(std::move(chain)), step_(std::move(step)) {}
+
+  const char* name() const override {
+    return "chain";
+  }
+
+  // The task holds the chain and the step, and through that the sequences: they may be dropped before it runs. What it
+  // throws becomes the error of the evaluation.
+  void eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) override {
+    outputs[0].set_data(mlx::core::allocator::malloc(outputs[0].nbytes()));
+    mlx::core::cpu::get_command_encoder(stream()).dispatch(
+        [chain = chain_, step = step_, x = RowsOf(inputs[0]), rows = inputs[0].shape(0),
+         out = outputs[0].data<float>()] {
+          std::vector<float> copy;
+          chain->run(x.dense(copy), rows, step.get(), out);
+        });
+  }
+
+  void eval_gpu(const std::vector<array>&, std::vector<array>&) override {
+    throw std::runtime_error("[chain] there is no GPU implementation");
+  }
+
+ private:
+  std::shared_ptr<const Chain> chain_;
+  std::shared_ptr<const Step> step_;
+};
+
+} // namespace
+
+Constant::Constant(const array& values, Stream stream) : values_(mlx::core::contiguous(values, false, stream)) {
+  require_floats(values);
+  values_.eval();
+}
+
+Chain::Chain(int width, std::vector<Stage> stages) : width_(width), widest_(width), stages_(std::move(stages)) {
+  require(width >= 1, "a row must have numbers");
+  require(!stages_.empty(), "there must be a stage");
+  Fit fit = {width};
+  for (const Stage& stage : stages_) {
+    std::visit(fit, stage);
+    widest_ = std::max(widest_, fit.width);
+  }
+  result_width_ = fit.width;
+}
+
+void Chain::check(int rows, const Step* step) const {
+  for (const Stage& stage : stages_) {
+    if (const auto* attention = std::get_if<Attention>(&stage)) {
+      require(step != nullptr && step->num_rows == rows, "there must be a row for each row of the step");
+      require(step->shape == attention->shape, "the step must be of a store of the sizes that the chain is for");
+    }
+  }
+}
+
+void Chain::run(const float* x, int rows, const Step* step, float* out) const {
+  Passage passage(x, rows, width_, step, widest_);
+  for (const Stage& stage : stages_) {
+    std::visit(passage, stage);
+  }
+  passage.copy_to(out);
+}
+
+array run(std::shared_ptr<const Chain> chain, const array& x, std::shared_ptr<const Step> step, Stream stream) {
+  require_floats(x);
+  require(x.ndim() == 2 && x.shape(0) >= 1 && x.shape(1) == chain->width(),
+          "the input must have rows of the width that the chain is for");
+  chain->check(x.shape(0), step.get());
+  mlx::core::Shape shape = {x.shape(0), chain->result_width()};
+  auto node = std::make_shared<Run>(stream, std::move(chain), std::move(step));
+  return array(std::move(shape), mlx::core::float32, std::move(node), {x});
+}
+
+} // namespace mlx_ops
