@@ -16,7 +16,7 @@ use mlx_serving::executor::mlx::MlxBackend;
 use mlx_serving::executor::{Backend, Executor};
 use mlx_serving::hub;
 use mlx_serving::request::{SequenceId, TokenId};
-use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
+use mlx_serving::scheduler::plan::{Admission, Feed, Overlap, Plan, Row};
 
 #[derive(Deserialize)]
 struct Job {
@@ -72,8 +72,13 @@ impl BareLoop {
         let mut first_ms = 0.0;
         let mut num_submitted = 0;
         for num_collected in 0..job.num_tokens {
-            // One step ahead where the device takes it, as the engine does: not behind the one that reads the prompts.
-            let ahead = usize::from(num_collected > 0 && self.device.limits().overlaps);
+            // One step ahead where the device takes it, as the engine does: behind the one that reads the prompts only if
+            // it takes it at once.
+            let ahead = match self.device.limits().overlap {
+                Overlap::None => 0,
+                Overlap::Bounded => usize::from(num_collected > 0),
+                Overlap::Whole => 1,
+            };
             while num_submitted < job.num_tokens.min(num_collected + 1 + ahead) {
                 let plan = self.plan(&admissions, num_submitted);
                 self.device.submit(&plan)?;

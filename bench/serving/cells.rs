@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mlx_serving::executor::sim::Profile;
+use mlx_serving::scheduler::plan::Overlap;
 
 use super::policy::Policy;
 use super::simulation::{Host, Setup};
@@ -151,12 +152,12 @@ fn little_memory(base: Setup) -> Vec<Cell> {
 
 /// Sixteen users on an engine that takes longer after each step than ours, with and without a step ahead.
 fn overlap(base: Setup) -> Vec<Cell> {
-    let at = |(host_ms, overlaps): (u64, bool)| {
+    let at = |(host_ms, overlap): (u64, Overlap)| {
         let host = Host { fixed: Duration::from_millis(host_ms), per_row: Duration::ZERO };
-        let profile = Profile { overlaps, ..base.profile };
+        let profile = Profile { overlap, ..base.profile };
         let setup = Setup { profile, arrivals: Arrivals::Users(16), span: base.span / 12, host, ..base };
-        let ahead = if overlaps { "decode-ahead" } else { "no decode-ahead" };
+        let ahead = if overlap == Overlap::None { "no decode-ahead" } else { "decode-ahead" };
         Cell { workload: "overlap", load: 16.0, variant: Some(format!("{host_ms} ms of host, {ahead}")), setup, run: 0 }
     };
-    [0, 1, 2, 4].into_iter().flat_map(|ms| [(ms, true), (ms, false)]).map(at).collect()
+    [0, 1, 2, 4].into_iter().flat_map(|ms| [(ms, Overlap::Bounded), (ms, Overlap::None)]).map(at).collect()
 }

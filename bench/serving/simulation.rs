@@ -182,7 +182,7 @@ impl Simulation {
 
     /// An error of the scheduler's is when to ask it again.
     fn fill_pipeline(&mut self, plan: &mut Plan) -> Result<Option<Instant>> {
-        while self.scheduler.may_plan(self.device.limits().overlaps) {
+        while self.scheduler.may_plan(self.device.limits().overlap) {
             let now = self.clock.now();
             match self.scheduler.next(now, self.traffic.num_coming(), plan) {
                 Decision::Run => {

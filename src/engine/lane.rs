@@ -82,9 +82,9 @@ impl Lane {
     pub(super) fn new(model: Model, config: scheduler::Config, around: Surroundings) -> Self {
         Self {
             scheduler: Scheduler::new(config),
+            pace: Pace::new(Arc::clone(&around.clock), model.executor.limits().overlap),
             model,
             rows: Rows::default(),
-            pace: Pace::new(Arc::clone(&around.clock)),
             around,
             marked: Vec::new(),
             watched: Vec::new(),
@@ -189,7 +189,10 @@ impl Lane {
 
     pub(super) fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
         let mut drawn = std::mem::take(&mut self.drawn);
-        self.scheduler.commit(output, took, &mut drawn);
+        let ran = self.scheduler.commit(output, took, &mut drawn);
+        if ran.num_rows > 0 {
+            self.around.stats.step(ran.num_rows, ran.num_prompt_tokens);
+        }
         self.tell_progress(output.step, &drawn, now);
         for drawn in drawn.drain(..) {
             let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::scheduler::plan::Overlap;
 
 /// Stop-watch of a lane.
 pub(super) struct Pace {
     clock: Arc<dyn Clock>,
+    overlap: Overlap,
     /// The steps in flight, oldest first.
     submitted: VecDeque<Submitted>,
     collected: Option<Instant>,
     /// When the device ran out of steps with work left.
     idle_since: Option<Instant>,
-    /// Processor time of the thread when the engine had it last.
-    resumed: Duration,
+    /// Processor time of the thread when the engine went on; nothing while the executor has it.
+    resumed: Option<Duration>,
     /// Processor time of this turn that was the engine's own.
     own: Duration,
     /// Whether this turn ran a step.
@@ -45,13 +47,14 @@ pub struct Totals {
 }
 
 impl Pace {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, overlap: Overlap) -> Self {
         Self {
             clock,
+            overlap,
             submitted: VecDeque::new(),
             collected: None,
             idle_since: None,
-            resumed: Duration::ZERO,
+            resumed: None,
             own: Duration::ZERO,
             has_stepped: false,
             totals: Totals::default(),
@@ -60,16 +63,22 @@ impl Pace {
 
     /// A turn begins.
     pub(super) fn begin(&mut self) {
-        self.resumed = self.clock.thread_time();
         self.own = Duration::ZERO;
         self.has_stepped = false;
+        self.resumed = None;
+        self.resume();
     }
 
-    /// Lets the executor submit a step.
-    pub(super) fn submit<T>(&mut self, submit: impl FnOnce() -> T) -> T {
+    /// The engine goes on, after the executor. Looking at the clock costs something: it is done once in between.
+    pub(super) fn resume(&mut self) {
+        self.resumed.get_or_insert_with(|| self.clock.thread_time());
+    }
+
+    /// Lets the executor submit a step. One that computes nothing, `has_rows` false, is not what a device stood still for.
+    pub(super) fn submit<T>(&mut self, has_rows: bool, submit: impl FnOnce() -> T) -> T {
         let before = self.clock.now();
         self.submitted.push_back(Submitted { at: before, is_ahead: !self.submitted.is_empty() });
-        if let Some(since) = self.idle_since.take() {
+        if let Some(since) = self.idle_since.take_if(|_| has_rows) {
             let idle = before.saturating_duration_since(since);
             self.totals.idle += idle;
             self.totals.longest_idle = self.totals.longest_idle.max(idle);
@@ -80,17 +89,19 @@ impl Pace {
     /// Lets the executor collect the oldest step. Returns what it gave, and the time that the device had for the step
     /// alone, where that can be told: since it was submitted, or since the step before was collected.
     ///
-    /// Submitting a step ahead may have waited for the device, and the step before is collected that much later than it
-    /// was ready. Between two steps that were both followed by one this cancels out.
+    /// Where submitting a step ahead may wait for the device, the step before is collected that much later than it was
+    /// ready. Between two steps that were both followed by one this cancels out.
     pub(super) fn collect<T>(&mut self, collect: impl FnOnce() -> T) -> (T, Option<Duration>) {
         let output = self.lend(collect);
+        self.resume();
         let now = self.clock.now();
         self.has_stepped = true;
         let before = self.collected.replace(now);
         let step = self.submitted.pop_front();
         let is_followed = !self.submitted.is_empty();
         self.idle_since = (!is_followed).then_some(now);
-        let began = step.filter(|step| step.is_ahead == is_followed).map(|step| Some(step.at).max(before));
+        let is_known = |step: &Submitted| self.overlap != Overlap::Bounded || step.is_ahead == is_followed;
+        let began = step.filter(is_known).map(|step| Some(step.at).max(before));
         (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }
 
@@ -102,7 +113,8 @@ impl Pace {
         }
         if self.has_stepped {
             self.totals.steps += 1;
-            self.totals.engine += self.own + self.since_resumed();
+            self.pause();
+            self.totals.engine += self.own;
         }
     }
 
@@ -114,13 +126,13 @@ impl Pace {
 
     /// Lets the executor have the thread; what it takes is not the engine's.
     fn lend<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        self.own += self.since_resumed();
-        let done = work();
-        self.resumed = self.clock.thread_time();
-        done
+        self.pause();
+        work()
     }
 
-    fn since_resumed(&self) -> Duration {
-        self.clock.thread_time().saturating_sub(self.resumed)
+    fn pause(&mut self) {
+        if let Some(resumed) = self.resumed.take() {
+            self.own += self.clock.thread_time().saturating_sub(resumed);
+        }
     }
 }

@@ -35,7 +35,8 @@ impl Lane {
     }
 
     fn fill_pipeline(&mut self) -> Result<Need> {
-        while self.scheduler.may_plan(self.model.executor.limits().overlaps) {
+        while self.scheduler.may_plan(self.model.executor.limits().overlap) {
+            self.pace.resume();
             let now = self.around.clock.now();
             // A request that is sent at this moment may be missed; it joins at the next step.
             let num_coming = self.model.coming.load(Ordering::Relaxed);
@@ -66,12 +67,8 @@ impl Lane {
                 row.start(now);
             }
         }
-        self.pace.submit(|| self.model.executor.submit(plan))?;
+        self.pace.submit(!plan.rows.is_empty(), || self.model.executor.submit(plan))?;
         self.watched.iter_mut().for_each(|watch| watch.planned(plan));
-        if !plan.rows.is_empty() {
-            let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
-            self.around.stats.step(plan.rows.len(), plan.num_tokens() - num_decoded);
-        }
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ pub use guided::Guided;
 
 use crate::error::Result;
 use crate::hub::ModelFolder;
-use crate::scheduler::plan::{Plan, StepOutput};
+use crate::scheduler::plan::{Overlap, Plan, StepOutput};
 
 /// What the scheduler must know of a loaded model and its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Limits {
     pub context_length: usize,
     /// Token ids are below this; it is the number of embedding rows.
     pub vocab_size: usize,
-    /// Whether it takes a step while another one runs.
-    pub overlaps: bool,
+    /// What it takes while it runs a step.
+    pub overlap: Overlap,
     /// Bytes of weights that stay resident.
     pub weight_bytes: u64,
     /// What sequences take of its memory.

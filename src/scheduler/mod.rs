@@ -34,7 +34,7 @@ pub use window::{Reason, Tier};
 pub use wish::Wish;
 
 use kv::KvBudget;
-use plan::{Plan, StepOutput};
+use plan::{Overlap, Plan, StepOutput};
 use prefill::Prefill;
 use queue::Queue;
 use sequence::Sequence;
@@ -68,6 +68,15 @@ pub struct Drawn {
     pub finish: Option<FinishReason>,
     /// Set where its guide lets nothing follow. One that failed is left for the caller to remove.
     pub verdict: Option<Verdict>,
+}
+
+/// What a step was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepSize {
+    /// Sequences that it fed.
+    pub num_rows: usize,
+    /// Prompt tokens of these.
+    pub num_prompt_tokens: usize,
 }
 
 /// Why a sequence was taken out without having finished.
@@ -150,13 +159,20 @@ impl Scheduler {
         self.queue.push(sequence, charge as u64, now);
     }
 
-    /// Whether a step is to be planned before those in flight are committed. One step ahead of another, where the device
-    /// `overlaps` with the host and both are sure to decode only: submitting can wait for the device, since MLX bounds what
-    /// is queued, so that a step with a prompt would keep the tokens of the one before, and take its time for its own.
-    pub fn may_plan(&self, overlaps: bool) -> bool {
-        match self.in_flight.front() {
-            None => true,
-            Some(step) => overlaps && self.in_flight.len() == 1 && step.num_prompt_tokens == 0 && !self.may_read(),
+    /// Whether a step is to be planned before those in flight are committed: one ahead of another, where the device
+    /// overlaps with the host.
+    ///
+    /// Where submitting may wait for the device, only if both are sure to decode only: a step with a prompt would keep the
+    /// tokens of the one before, and take its time for its own. Where it does not, also behind a prompt and, beside rows
+    /// that decode, ahead of the next part of one; chunks are small there, so that who comes meanwhile waits no longer
+    /// than for a few tokens.
+    pub fn may_plan(&self, overlap: Overlap) -> bool {
+        match (self.in_flight.front(), overlap) {
+            (None, _) => true,
+            (Some(_), _) if self.in_flight.len() > 1 => false,
+            (Some(_), Overlap::None) => false,
+            (Some(step), Overlap::Bounded) => step.num_prompt_tokens == 0 && !self.may_read(),
+            (Some(_), Overlap::Whole) => self.running.iter().any(Sequence::decodes_next) || !self.may_read(),
         }
     }
 
@@ -185,9 +201,11 @@ impl Scheduler {
 
     /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device had
     /// for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight are
-    /// dropped.
-    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<Drawn>) {
+    /// dropped. Says how large the step was.
+    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<Drawn>) -> StepSize {
+        let mut size = StepSize::default();
         if let Some(step) = self.in_flight.pop_front() {
+            size = StepSize { num_rows: step.rows.len(), num_prompt_tokens: step.num_prompt_tokens };
             if let Some(took) = took {
                 self.learn(&step, took);
             }
@@ -204,6 +222,7 @@ impl Scheduler {
             let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
             drawn.extend(self.take(index, token, closed.map(|(_, verdict)| *verdict), output.step));
         }
+        size
     }
 
     /// Takes a sequence out that has come to its end, by a token or by its text, and learns from it. Says whether it was

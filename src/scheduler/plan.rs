@@ -132,6 +132,18 @@ impl Plan {
     }
 }
 
+/// What a device takes while it runs a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// Nothing.
+    None,
+    /// The next step, of which it queues only a part: whoever submits it is kept, maybe for longer than the step that runs
+    /// takes.
+    Bounded,
+    /// The next step, at once.
+    Whole,
+}
+
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepOutput {

@@ -29,8 +29,7 @@ impl Scheduler {
     /// Gives each prompt its share of the step. The one that came first is sure of a quarter, so that it comes to its end;
     /// the rest goes to those that are nearest to theirs, since that brings most first tokens soonest.
     fn share_budget(&mut self, ceiling: usize) {
-        let wanting = |sequence: &&super::Sequence| sequence.wants_step();
-        let num_decoding = self.running.iter().filter(wanting).filter(|sequence| !sequence.is_prefilling()).count();
+        let num_decoding = self.running.iter().filter(|sequence| sequence.decodes_next()).count();
         self.prefilling.clear();
         for (index, sequence) in self.running.iter_mut().enumerate() {
             sequence.share = 0;

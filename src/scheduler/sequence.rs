@@ -180,6 +180,11 @@ impl Sequence {
         !self.is_parked() && (self.is_prefilling() || self.num_drawn_total() < self.stop.max_tokens)
     }
 
+    /// Whether the next step feeds it a token that it drew.
+    pub(super) fn decodes_next(&self) -> bool {
+        self.wants_step() && !self.is_prefilling()
+    }
+
     /// The next row, which is then counted as fed: its share of prompt tokens, or the token drawn last.
     pub(super) fn advance(&mut self) -> Row {
         let start = self.num_fed;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mlx_serving::engine::{Config, Draft, Prompt};
 use mlx_serving::executor::sim::Profile;
 use mlx_serving::request::Sharing;
+use mlx_serving::scheduler::plan::Overlap;
 
 use super::support::{Caller, draft};
 
@@ -23,7 +24,7 @@ const DEVICE: Profile = Profile {
     context_length: 256,
     kv_bytes_per_position: 0,
     weight_bytes: 0,
-    overlaps: false,
+    overlap: Overlap::None,
 };
 
 fn of(tenant: &str, secret: u32) -> Draft {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use mlx_serving::executor::sim::Profile;
+use mlx_serving::scheduler::plan::Overlap;
 
 use crate::bench::policy::Policy;
 use crate::bench::simulation::{Host, Report, Setup, simulate};
@@ -41,17 +42,20 @@ fn without_batches_no_two_requests_share_a_step() {
 
 #[test]
 fn what_the_engine_takes_after_a_step_is_hidden_behind_the_step_that_was_submitted_ahead() {
-    let seconds = |overlaps, host_ms| {
-        let profile = Profile { overlaps, ..setup().profile };
+    let seconds = |overlap, host_ms| {
+        let profile = Profile { overlap, ..setup().profile };
         let host = Host { fixed: Duration::from_millis(host_ms), per_row: Duration::ZERO };
         let lengths = Lengths::Fixed { prompt: 32, answer: 500 };
         run(Setup { profile, host, lengths, arrivals: Arrivals::Users(1), span: Duration::from_secs(1), ..setup() })
             .served
             .seconds
     };
-    let bare = seconds(false, 0);
-    assert!((seconds(false, 4) - bare - 500.0 * 0.004).abs() < 0.01, "without it, every step is followed by 4 ms");
-    assert!(seconds(true, 4) - bare < 0.01, "with it, only the last");
+    let bare = seconds(Overlap::None, 0);
+    assert!(
+        (seconds(Overlap::None, 4) - bare - 500.0 * 0.004).abs() < 0.01,
+        "without it, every step is followed by 4 ms"
+    );
+    assert!(seconds(Overlap::Bounded, 4) - bare < 0.01, "with it, only the last");
 }
 
 #[test]

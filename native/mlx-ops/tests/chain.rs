@@ -94,12 +94,12 @@ fn a_row_has_the_same_bits_whatever_it_runs_with_and_where_the_chain_is_cut() ->
     let segments: Vec<_> = (0..8).map(|id| rows(id, 0, 1)).collect();
     let step = together.step(&segments, &SIZES.inverse_frequencies())?;
     let expected = read(&whole.run(&matrix(&x, 8), Some(&step))?)?;
-    for (id, row) in (0..8).zip(x.chunks(HIDDEN)) {
+    for (id, (row, expected)) in (0..).zip(x.chunks(HIDDEN).zip(expected.chunks(HIDDEN))) {
         let mut alone = store()?;
         let step = alone.step(&[rows(id, 0, 1)], &SIZES.inverse_frequencies())?;
         let middle = halves[0].run(&matrix(row, 1), Some(&step))?;
         let found = read(&halves[1].run(&middle, None)?)?;
-        assert_eq!(bits(&found), bits(&expected[id as usize * HIDDEN..][..HIDDEN]));
+        assert_eq!(bits(&found), bits(expected));
     }
     Ok(())
 }

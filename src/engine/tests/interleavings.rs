@@ -12,6 +12,7 @@ use crate::answers::{ReaderId, Settings};
 use crate::engine::command::Command;
 use crate::error::Code;
 use crate::request::{FinishReason, RequestId, Served, TokenId};
+use crate::scheduler::plan::Overlap;
 
 use super::stage::{Ask, STEP, Stage, ask};
 
@@ -65,7 +66,7 @@ struct Expected {
 /// The rules, and the engine that is held to them.
 struct Life {
     stage: Stage,
-    overlaps: bool,
+    overlap: Overlap,
     running: Vec<Generation>,
     kept: HashMap<Topic, (Instant, RequestId)>,
     expected: HashMap<ReaderId, Expected>,
@@ -76,10 +77,10 @@ struct Life {
 }
 
 impl Life {
-    fn new(overlaps: bool) -> Self {
+    fn new(overlap: Overlap) -> Self {
         Self {
-            stage: Stage::overlapping(overlaps),
-            overlaps,
+            stage: Stage::overlapping(overlap),
+            overlap,
             running: Vec::new(),
             kept: HashMap::new(),
             expected: HashMap::new(),
@@ -200,7 +201,7 @@ impl Life {
             if let Some(code) = given.error() {
                 assert_eq!(code, Code::Timeout, "nothing else can go wrong here");
                 // Time that passes while a step is in flight makes the device look slow: too slow to begin in time.
-                let seemed_hopeless = self.overlaps && given.whole.1.is_empty();
+                let seemed_hopeless = self.overlap != Overlap::None && given.whole.1.is_empty();
                 assert!(expected.deadline.is_some_and(|at| at <= self.stage.now() || seemed_hopeless), "it had time");
                 self.leave(reader);
                 continue;
@@ -287,10 +288,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_in_whatever_order_everybody_is_told_what_the_rules_say(
-        overlaps in any::<bool>(),
+        overlap in prop::sample::select(vec![Overlap::None, Overlap::Bounded, Overlap::Whole]),
         events in prop::collection::vec(events(), 1..24),
     ) {
-        let mut life = Life::new(overlaps);
+        let mut life = Life::new(overlap);
         for event in events {
             life.happen(event);
         }

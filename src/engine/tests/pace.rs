@@ -1,18 +1,49 @@
-//! What a step took, as far as it can be told from when its host came to look.
+//! What a step took, as far as it can be told from when its host came to look, and what the host itself took.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, ManualClock};
 use crate::engine::pace::Pace;
+use crate::scheduler::plan::Overlap;
 
-/// A device whose steps take 10 ms, and a host that is kept for 6 ms where it submits a step behind another one.
+/// A device whose steps take 10 ms, and a host that is kept for 6 ms where it submits a step behind another one and the
+/// device does not take it at once.
 struct Bench {
-    clock: Arc<ManualClock>,
+    clock: Arc<Worked>,
     pace: Pace,
+    kept: Duration,
     /// When the device will have done everything.
     ready_at: Duration,
     origin: Instant,
+}
+
+/// A clock by which the thread has worked for as long as it was told.
+#[derive(Default)]
+struct Worked {
+    time: ManualClock,
+    worked_ms: AtomicU64,
+}
+
+impl Worked {
+    fn work(&self, ms: u64) {
+        self.worked_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Worked {
+    fn now(&self) -> Instant {
+        self.time.now()
+    }
+
+    fn sleep_until(&self, until: Instant) {
+        self.time.sleep_until(until);
+    }
+
+    fn thread_time(&self) -> Duration {
+        ms(self.worked_ms.load(Ordering::Relaxed))
+    }
 }
 
 const fn ms(millis: u64) -> Duration {
@@ -20,20 +51,27 @@ const fn ms(millis: u64) -> Duration {
 }
 
 impl Bench {
-    fn new() -> Self {
-        let clock = Arc::new(ManualClock::default());
+    fn new(overlap: Overlap) -> Self {
+        let clock = Arc::new(Worked::default());
         let origin = clock.now();
-        Self { pace: Pace::new(Arc::clone(&clock) as Arc<dyn Clock>), clock, ready_at: Duration::ZERO, origin }
+        let pace = Pace::new(Arc::clone(&clock) as Arc<dyn Clock>, overlap);
+        let kept = if overlap == Overlap::Bounded { ms(6) } else { ms(0) };
+        Self { pace, clock, kept, ready_at: Duration::ZERO, origin }
     }
 
     fn now(&self) -> Duration {
         self.clock.now() - self.origin
     }
 
+    fn pass(&self, time: Duration) {
+        self.clock.time.advance(time);
+    }
+
     fn submit(&mut self) {
-        let (clock, begins_at) = (Arc::clone(&self.clock), self.ready_at.max(self.now()));
-        let kept_until = self.origin + begins_at + if begins_at > self.now() { ms(6) } else { ms(0) };
-        self.pace.submit(|| clock.sleep_until(kept_until));
+        let (clock, now, begins_at) = (Arc::clone(&self.clock), self.now(), self.ready_at.max(self.now()));
+        let kept_until = if begins_at > now && !self.kept.is_zero() { begins_at + self.kept } else { now };
+        let kept_until = self.origin + kept_until;
+        self.pace.submit(true, || clock.sleep_until(kept_until));
         self.ready_at = begins_at + ms(10);
     }
 
@@ -43,13 +81,27 @@ impl Bench {
         let ready_at = self.origin + self.ready_at.saturating_sub(behind);
         self.pace.collect(|| clock.sleep_until(ready_at)).1
     }
+
+    /// Five steps in a row, each submitted ahead of the one before.
+    fn five(&mut self) -> Vec<Option<Duration>> {
+        self.submit();
+        let mut took = Vec::new();
+        for _ in 0..4 {
+            self.submit();
+            took.push(self.collect(2));
+        }
+        took.push(self.collect(1));
+        assert_eq!(self.now(), ms(50), "the device never stood still");
+        assert_eq!(self.pace.totals.idle, ms(0));
+        took
+    }
 }
 
 #[test]
 fn a_step_that_is_alone_took_the_time_since_it_was_submitted() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Overlap::Bounded);
     for pause in [0, 5] {
-        bench.clock.advance(ms(pause));
+        bench.pass(ms(pause));
         bench.submit();
         assert_eq!(bench.collect(1), Some(ms(10)));
     }
@@ -57,16 +109,47 @@ fn a_step_that_is_alone_took_the_time_since_it_was_submitted() {
 }
 
 #[test]
-fn in_a_row_of_steps_the_first_and_the_last_cannot_be_told_and_the_others_are_right() {
-    let mut bench = Bench::new();
-    bench.submit();
-    let mut took = Vec::new();
-    for _ in 0..4 {
-        bench.submit();
-        took.push(bench.collect(2));
-    }
-    took.push(bench.collect(1));
+fn where_the_host_is_kept_the_first_and_the_last_of_a_row_of_steps_cannot_be_told_and_the_others_are_right() {
+    let took = Bench::new(Overlap::Bounded).five();
     assert_eq!(took, [None, Some(ms(10)), Some(ms(10)), Some(ms(10)), None]);
-    assert_eq!(bench.now(), ms(50), "the device never stood still");
+}
+
+#[test]
+fn where_it_is_not_each_of_a_row_of_steps_is_right() {
+    assert_eq!(Bench::new(Overlap::Whole).five(), [Some(ms(10)); 5]);
+}
+
+#[test]
+fn a_device_with_nothing_to_compute_does_not_stand_still() {
+    let mut bench = Bench::new(Overlap::Whole);
+    bench.submit();
+    bench.collect(1);
+    bench.pass(ms(3));
+    bench.pace.submit(false, || ());
+    bench.collect(1);
+    bench.pace.end(false);
+    bench.pass(ms(50));
+    bench.submit();
     assert_eq!(bench.pace.totals.idle, ms(0));
+}
+
+#[test]
+fn what_the_executor_takes_of_the_thread_is_not_the_engines() {
+    let mut bench = Bench::new(Overlap::Whole);
+    let clock = Arc::clone(&bench.clock);
+    let engine = |ms| clock.work(ms);
+    let executor = |ms: u64| clock.work(100 * ms);
+    for turn in 1..=3 {
+        engine(1_000); // Between turns there are commands.
+        bench.pace.begin();
+        engine(1);
+        bench.pace.submit(true, || executor(1));
+        bench.pace.resume();
+        engine(2);
+        bench.pace.submit(true, || executor(2));
+        bench.pace.collect(|| executor(4));
+        engine(4);
+        bench.pace.end(true);
+        assert_eq!((bench.pace.totals.engine, bench.pace.totals.steps), (ms(7 * turn), turn));
+    }
 }

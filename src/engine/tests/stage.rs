@@ -16,6 +16,7 @@ use crate::error::{Code, Error};
 use crate::executor::sim::{Fault, Profile, Script, SimBackend};
 use crate::hub::{self, ModelFolder};
 use crate::request::{Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
+use crate::scheduler::plan::Overlap;
 use crate::scheduler::{self, WindowConfig};
 use crate::text::ModelText;
 
@@ -38,7 +39,7 @@ const PROFILE: Profile = Profile {
     context_length: 4_096,
     kv_bytes_per_position: 0,
     weight_bytes: 0,
-    overlaps: false,
+    overlap: Overlap::None,
 };
 
 static FOLDER: LazyLock<(ModelFolder, Arc<ModelText>)> = LazyLock::new(|| {
@@ -119,9 +120,9 @@ impl Stage {
         Self::on(PROFILE, settings, window, faults)
     }
 
-    /// With a device that takes a step while another one runs, or does not.
-    pub(super) fn overlapping(overlaps: bool) -> Self {
-        Self::on(Profile { overlaps, ..PROFILE }, Settings::default(), 256, Vec::new())
+    /// With a device that takes so much while it runs a step.
+    pub(super) fn overlapping(overlap: Overlap) -> Self {
+        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), 256, Vec::new())
     }
 
     fn on(profile: Profile, settings: Settings, window: usize, faults: Vec<Fault>) -> Self {

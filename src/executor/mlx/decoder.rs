@@ -23,11 +23,12 @@ pub(super) struct Decoder {
 }
 
 enum Body {
-    Layers(Layers),
+    Plain(Plain),
     Chained(Chained),
 }
 
-struct Layers {
+/// Made of MLX's operations.
+struct Plain {
     layers: Vec<Layer>,
     norm: Array,
     /// `None`: the embedding.
@@ -50,7 +51,7 @@ impl Decoder {
         let (embedding, head) = weights.ends()?;
         let layers = (0..model.layers).map(|index| Layer::load(model, weights, index)).collect::<Result<_>>()?;
         let norm = weights.vector(&format!("{FINAL_NORM}.weight"))?;
-        Ok(Self { embedding, body: Body::Layers(Layers { layers, norm, head, norm_eps: model.norm_eps }) })
+        Ok(Self { embedding, body: Body::Plain(Plain { layers, norm, head, norm_eps: model.norm_eps }) })
     }
 
     /// Loads every layer of a dense f32 model for the CPU.
@@ -59,12 +60,17 @@ impl Decoder {
         Ok(Self { embedding, body: Body::Chained(chained) })
     }
 
+    /// Whether a step is few operations, so that MLX queues it whole while another one runs.
+    pub(super) fn is_chained(&self) -> bool {
+        matches!(self.body, Body::Chained(_))
+    }
+
     /// Runs the layers over a step's tokens, [n] → [n, hidden], writing KV through `attention`. Every token must be
     /// below the vocabulary.
     pub(super) fn hidden(&self, tokens: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
         let x = self.embedding.rows(tokens)?;
         match &self.body {
-            Body::Layers(layers) => layers.hidden(x, attention),
+            Body::Plain(plain) => plain.hidden(x, attention),
             Body::Chained(chained) => chained.hidden(&x, attention),
         }
     }
@@ -74,13 +80,13 @@ impl Decoder {
         let taken = picked.map(|picked| take_axis(hidden, picked, 0)).transpose()?;
         let hidden = taken.as_ref().unwrap_or(hidden);
         match &self.body {
-            Body::Layers(layers) => layers.logits(hidden, &self.embedding),
+            Body::Plain(plain) => plain.logits(hidden, &self.embedding),
             Body::Chained(chained) => chained.logits(hidden),
         }
     }
 }
 
-impl Layers {
+impl Plain {
     fn hidden(&self, mut x: Array, attention: &mut dyn Attention) -> Mlx<Array> {
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&x, Some(&layer.attention_norm), self.norm_eps)?;

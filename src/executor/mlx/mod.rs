@@ -41,6 +41,7 @@ use self::weights::Weights;
 use super::{Backend, Executor, KvUnit, Limits};
 use crate::error::Result;
 use crate::hub::ModelFolder;
+use crate::scheduler::plan::Overlap;
 
 /// Which of the two implementations of attention runs.
 #[doc(hidden)]
@@ -114,7 +115,7 @@ impl MlxBackend {
         let limits = Limits {
             context_length: model.context_length as usize,
             vocab_size: model.vocab as usize,
-            overlaps: true,
+            overlap: if decoder.is_chained() { Overlap::Whole } else { Overlap::Bounded },
             weight_bytes: folder.weight_bytes,
             device: name_of(on_cpu, self.is_deterministic),
             kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },

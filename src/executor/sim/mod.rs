@@ -132,7 +132,7 @@ impl Executor for SimExecutor {
         Limits {
             context_length: self.profile.context_length,
             vocab_size: self.vocab_size,
-            overlaps: self.profile.overlaps,
+            overlap: self.profile.overlap,
             weight_bytes: self.profile.weight_bytes,
             device: self.profile.name,
             kv: KvUnit { bytes_per_position: self.profile.kv_bytes_per_position, block: KV_BLOCK },

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::scheduler::plan::Overlap;
+
 /// How long steps take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
@@ -23,8 +25,8 @@ pub struct Profile {
     pub kv_bytes_per_position: u64,
     /// Bytes the weights would take.
     pub weight_bytes: u64,
-    /// Whether host and device overlap.
-    pub overlaps: bool,
+    /// What it takes while it runs a step.
+    pub overlap: Overlap,
 }
 
 /// Every profile, in the order listed to users.
@@ -40,7 +42,7 @@ pub const PROFILES: &[Profile] = &[
         context_length: 8_192,
         kv_bytes_per_position: 114_688, // 28 layers, 8 heads of 128, 16 bit
         weight_bytes: 1_810_000_000,
-        overlaps: true,
+        overlap: Overlap::Bounded,
     },
     // Derived, not measured. Decode: 4.5 GB of weights at 400 GB/s take 11.3 ms, and the 3B model above reaches 71 % of
     // that bound. Staircase: 4-bit products of 5120 x 17408, measured on the same chip at 1, 4, 8, 10 to 32 and 33 rows.
@@ -55,7 +57,7 @@ pub const PROFILES: &[Profile] = &[
         context_length: 32_768,
         kv_bytes_per_position: 131_072, // 32 layers, 8 heads of 128, 16 bit
         weight_bytes: 4_520_000_000,
-        overlaps: true,
+        overlap: Overlap::Bounded,
     },
     // A device that costs nothing: what remains is the engine itself.
     Profile {
@@ -67,7 +69,7 @@ pub const PROFILES: &[Profile] = &[
         context_length: 8_192,
         kv_bytes_per_position: 1_024,
         weight_bytes: 0,
-        overlaps: false,
+        overlap: Overlap::None,
     },
 ];
 

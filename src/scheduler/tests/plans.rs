@@ -1,6 +1,5 @@
 use super::*;
 use crate::guide::{Unable, Verdict};
-use crate::scheduler::plan::Row;
 
 #[test]
 fn an_empty_scheduler_is_idle() {
@@ -101,28 +100,49 @@ fn max_tokens_ends_a_sequence_with_length() {
 }
 
 #[test]
-fn one_step_is_planned_ahead_where_both_are_sure_to_decode_only() {
+fn where_submitting_may_wait_one_step_is_planned_ahead_if_both_are_sure_to_decode_only() {
+    let may_plan = |scheduler: &Scheduler| scheduler.may_plan(Overlap::Bounded);
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(6, 9), start());
     for is_last_chunk in [false, true] {
         let reads = plan(&mut scheduler);
         assert_eq!(reads.rows[0].sample, is_last_chunk);
-        assert!(!scheduler.may_plan(true), "its token would wait for the step behind it, and be measured with it");
+        assert!(!may_plan(&scheduler), "its token would wait for the step behind it, and be measured with it");
         commit(&mut scheduler, &answer(&reads, 1));
     }
     let decodes = plan(&mut scheduler);
-    assert!(scheduler.may_plan(true) && !scheduler.may_plan(false));
+    assert!(may_plan(&scheduler) && !scheduler.may_plan(Overlap::None));
     let ahead = plan(&mut scheduler);
-    assert!(!scheduler.may_plan(true), "two are enough");
+    assert!(!may_plan(&scheduler), "two are enough");
     commit(&mut scheduler, &answer(&decodes, 1));
-    assert!(scheduler.may_plan(true));
+    assert!(may_plan(&scheduler));
     scheduler.add(seq(2), request(3, 9), start());
-    assert!(!scheduler.may_plan(true), "one who waits reads its prompt in the next step");
+    assert!(!may_plan(&scheduler), "one who waits reads its prompt in the next step");
     commit(&mut scheduler, &answer(&ahead, 1));
     step(&mut scheduler);
     scheduler.add(seq(3), request(3, 9), start());
     plan(&mut scheduler);
-    assert!(scheduler.may_plan(true), "who waits finds no place before one of the two has ended");
+    assert!(may_plan(&scheduler), "who waits finds no place before one of the two has ended");
+}
+
+#[test]
+fn where_it_does_not_wait_one_step_is_planned_ahead_of_everything_but_a_prompt_that_is_read_alone() {
+    let may_plan = |scheduler: &Scheduler| scheduler.may_plan(Overlap::Whole);
+    let mut scheduler = Scheduler::new(config());
+    scheduler.add(seq(1), request(6, 9), start());
+    let first = plan(&mut scheduler);
+    assert!(!may_plan(&scheduler), "nobody decodes, and who comes meanwhile is to join the next chunk");
+    commit(&mut scheduler, &answer(&first, 1));
+    let last = plan(&mut scheduler);
+    assert!(last.rows[0].sample && may_plan(&scheduler), "its first token is drawn");
+    let decodes = plan(&mut scheduler);
+    assert_eq!(decodes.rows[0].feed, Feed::Sampled);
+    assert!(!may_plan(&scheduler), "two are enough");
+    commit(&mut scheduler, &answer(&last, 1));
+    scheduler.add(seq(2), request(3, 9), start());
+    assert!(may_plan(&scheduler), "somebody decodes beside the prompt");
+    let reads = plan(&mut scheduler);
+    assert_eq!((ids(&reads), reads.admit.len()), (vec![1, 2], 1));
 }
 
 #[test]

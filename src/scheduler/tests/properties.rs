@@ -69,15 +69,21 @@ impl Device {
 }
 
 /// Does everything, then drains; whatever was added must end or have been removed, and nothing be left on the device.
-fn run(config: Config, acts: Vec<Act>) {
+fn run(config: Config, overlap: Overlap, acts: Vec<Act>) {
     let mut scheduler = Scheduler::new(config);
     let (mut device, mut added, mut now) = (Device::default(), 0, start());
     let mut launched = VecDeque::new();
     let mut step = |scheduler: &mut Scheduler, now: Instant, ends: u8| {
-        while scheduler.may_plan(true) {
+        while scheduler.may_plan(overlap) {
             let is_ahead = !launched.is_empty();
             let (Decision::Run, plan) = decide_at(scheduler, now) else { break };
-            assert!(!is_ahead || plan.rows.iter().all(|row| row.feed == Feed::Sampled), "a prompt ahead of tokens");
+            let decodes = |row: &Row| row.feed == Feed::Sampled;
+            let may_be_ahead = match overlap {
+                Overlap::None => false,
+                Overlap::Bounded => plan.rows.iter().all(decodes),
+                Overlap::Whole => plan.rows.is_empty() || plan.rows.iter().any(decodes),
+            };
+            assert!(!is_ahead || may_be_ahead, "{overlap:?}: {plan:?} was planned ahead");
             device.take(&plan, &config);
             launched.push_back(plan);
         }
@@ -108,6 +114,10 @@ fn run(config: Config, acts: Vec<Act>) {
     assert!(device.sequences.is_empty(), "every KV is dropped");
 }
 
+fn overlap() -> impl Strategy<Value = Overlap> {
+    prop::sample::select(vec![Overlap::None, Overlap::Bounded, Overlap::Whole])
+}
+
 fn tuned() -> Config {
     Config { width: WidthConfig::default(), prefill_chunk: 24, ..config() }
 }
@@ -118,17 +128,17 @@ fn with_little_memory() -> Config {
 
 proptest! {
     #[test]
-    fn plans_are_always_what_an_executor_relies_on(acts in prop::collection::vec(act(), 0..120)) {
-        run(config(), acts);
+    fn plans_are_always_what_an_executor_relies_on(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+        run(config(), overlap, acts);
     }
 
     #[test]
-    fn also_where_the_width_moves(acts in prop::collection::vec(act(), 0..120)) {
-        run(tuned(), acts);
+    fn also_where_the_width_moves(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+        run(tuned(), overlap, acts);
     }
 
     #[test]
-    fn also_where_memory_is_short(acts in prop::collection::vec(act(), 0..120)) {
-        run(with_little_memory(), acts);
+    fn also_where_memory_is_short(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+        run(with_little_memory(), overlap, acts);
     }
 }
