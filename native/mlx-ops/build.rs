@@ -7,13 +7,14 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "cpp/api.cpp",
     "cpp/attention.cpp",
     "cpp/chain.cpp",
     "cpp/gemm.cpp",
     "cpp/kernels.cpp",
     "cpp/kv_store.cpp",
+    "cpp/packed.cpp",
     "cpp/step.cpp",
 ];
 

@@ -11,12 +11,14 @@
 #include "chain.h"
 #include "kv_store.h"
 #include "mlx/c/private/mlx.h"
+#include "packed.h"
 #include "step.h"
 
 namespace {
 
 using mlx_ops::KvStore;
 using ChainHandle = std::shared_ptr<const mlx_ops::Chain>;
+using PackedHandle = std::shared_ptr<const mlx_ops::PackedWeight>;
 using StepHandle = std::shared_ptr<const mlx_ops::Step>;
 
 // Rust's slices. Laid out as in src/ffi.rs, as is a stage.
@@ -35,11 +37,12 @@ struct StageName {
   enum Kind : uint32_t { kRmsNorm, kLinear, kAttention, kSwiglu, kKeep };
 
   Kind kind;
-  // Of a norm; or of a linear layer, in panels.
+  // Of a norm.
   mlx_array weight;
+  // Of a linear layer.
+  const PackedHandle* packed;
   // Its context is null where there is none.
   mlx_array bias;
-  int32_t outputs;
   uint32_t version;
   bool onto_kept;
   int32_t layer;
@@ -58,8 +61,7 @@ mlx_ops::Stage stage_of(const StageName& name, mlx::core::Stream stream) {
       if (name.bias.ctx != nullptr) {
         bias = constant(name.bias);
       }
-      return mlx_ops::Linear{
-          constant(name.weight), std::move(bias), name.outputs, mlx_ops::multiply(name.version), name.onto_kept};
+      return mlx_ops::Linear{*name.packed, std::move(bias), mlx_ops::multiply(name.version), name.onto_kept};
     }
     case StageName::kAttention:
       return mlx_ops::Attention{name.layer, name.number, name.shape};
@@ -94,6 +96,14 @@ extern "C" {
 // Valid until the next failure on this thread.
 const char* mlx_ops_last_error() {
   return last_error.c_str();
+}
+
+int mlx_ops_pack(PackedHandle** out, mlx_array weight, mlx_stream stream) {
+  return guard([&] { *out = new PackedHandle(mlx_ops::pack(mlx_array_get_(weight), mlx_stream_get_(stream))); });
+}
+
+void mlx_ops_packed_free(PackedHandle* packed) {
+  delete packed;
 }
 
 int mlx_ops_chain_new(ChainHandle** out, int32_t width, Slice<StageName> names, mlx_stream stream) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "attention.h"
+#include "floats.h"
 #include "kernels.h"
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
@@ -47,15 +48,11 @@ struct Fit {
   }
 
   void operator()(const Linear& linear) {
-    const auto& panels = linear.panels.shape();
-    require(panels.size() == 3 && panels[2] == kPanel, "the weight of a linear layer must be packed");
-    require(panels[1] == width, "a row must have the weight's number of inputs");
-    require(linear.outputs >= 1 && panels[0] == (linear.outputs - 1) / kPanel + 1,
-            "a weight must have a panel for every output");
-    require(!linear.bias || linear.bias->shape() == mlx::core::Shape{linear.outputs},
+    require(linear.weight->inputs == width, "a row must have the weight's number of inputs");
+    width = linear.weight->outputs;
+    require(!linear.bias || linear.bias->shape() == mlx::core::Shape{width},
             "a bias must have a number for every output");
     require(linear.multiply != nullptr, "this processor has no such version of the product");
-    width = linear.outputs;
     if (linear.onto_kept) {
       require(kept == width && !is_kept, "a result can be added only to rows of its width that were kept before");
       kept = 0;
@@ -106,8 +103,9 @@ class Passage {
   void operator()(const Linear& linear) {
     const int place = linear.onto_kept ? std::exchange(kept_, kNowhere) : free_place();
     float* out = in(place);
-    const Product product = {out, rows_, linear.panels.data(), num_rows_, width_, linear.outputs};
-    move_to(place, linear.outputs);
+    const PackedWeight& weight = *linear.weight;
+    const Product product = {out, rows_, weight.panels.get(), num_rows_, width_, weight.outputs};
+    move_to(place, weight.outputs);
     if (!linear.onto_kept) {
       std::fill_n(out, size(), 0.0f);
     }
@@ -164,11 +162,11 @@ class Passage {
     return place;
   }
 
-  // Room for the widest rows. Not filled: what is never written to takes no memory.
+  // Room for the widest rows.
   float* in(int place) {
-    auto& floats = places_[place];
+    Floats& floats = places_[place];
     if (!floats) {
-      floats.reset(new float[room_]);
+      floats = allocate_floats(room_);
     }
     return floats.get();
   }
@@ -184,7 +182,7 @@ class Passage {
   int width_;
   const Step* step_;
   size_t room_;
-  std::array<std::unique_ptr<float[]>, 3> places_;
+  std::array<Floats, 3> places_;
   int place_ = kNowhere;
   int kept_ = kNowhere;
 };

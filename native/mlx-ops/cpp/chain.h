@@ -12,6 +12,7 @@
 #include "gemm.h"
 #include "mlx/array.h"
 #include "mlx/stream.h"
+#include "packed.h"
 #include "step.h"
 
 namespace mlx_ops {
@@ -39,12 +40,11 @@ struct RmsNorm {
   float eps;
 };
 
-// Each row times a weight [outputs, inputs] that lies in panels, plus the bias. With `onto_kept` the result is added to
+// Each row times a weight [outputs, inputs], plus the bias. With `onto_kept` the result is added to
 // the rows that were kept, which are gone then.
 struct Linear {
-  Constant panels; // [outputs / kPanel, rounded up, inputs, kPanel]
+  std::shared_ptr<const PackedWeight> weight;
   std::optional<Constant> bias; // [outputs]
-  int outputs;
   Multiply multiply;
   bool onto_kept;
 };

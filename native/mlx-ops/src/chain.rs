@@ -107,9 +107,8 @@ impl RawStage {
                 Self { weight: weight.as_ptr(), number: eps, ..Self::empty(StageKind::RmsNorm) }
             }
             Stage::Linear { weight, bias, onto_kept } => Self {
-                weight: weight.panels().as_ptr(),
+                packed: weight.as_ptr(),
                 bias: bias.map_or_else(ffi::no_array, Array::as_ptr),
-                outputs: weight.num_outputs(),
                 version: weight.version(),
                 onto_kept,
                 ..Self::empty(StageKind::Linear)
@@ -129,8 +128,8 @@ impl RawStage {
         Self {
             kind,
             weight: ffi::no_array(),
+            packed: std::ptr::null(),
             bias: ffi::no_array(),
-            outputs: 0,
             version: 0,
             onto_kept: false,
             layer: 0,

@@ -18,6 +18,7 @@ pub(crate) struct Opaque<Kind> {
 }
 
 pub(crate) enum ChainKind {}
+pub(crate) enum PackedKind {}
 pub(crate) enum StoreKind {}
 pub(crate) enum StepKind {}
 
@@ -42,8 +43,8 @@ pub(crate) struct RawSegment {
 pub(crate) struct RawStage {
     pub(crate) kind: StageKind,
     pub(crate) weight: mlx_array,
+    pub(crate) packed: *const Opaque<PackedKind>,
     pub(crate) bias: mlx_array,
-    pub(crate) outputs: i32,
     pub(crate) version: u32,
     pub(crate) onto_kept: bool,
     pub(crate) layer: i32,
@@ -75,6 +76,8 @@ impl<Item> RawSlice<Item> {
 
 unsafe extern "C" {
     fn mlx_ops_last_error() -> *const c_char;
+    pub(crate) fn mlx_ops_pack(out: *mut *mut Opaque<PackedKind>, weight: mlx_array, stream: mlx_stream) -> c_int;
+    pub(crate) fn mlx_ops_packed_free(packed: *mut Opaque<PackedKind>);
     pub(crate) fn mlx_ops_chain_new(
         out: *mut *mut Opaque<ChainKind>,
         width: i32,

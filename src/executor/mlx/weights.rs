@@ -87,9 +87,7 @@ impl<'a> Weights<'a> {
         let embedding = self.lazy_linear(EMBEDDING, false)?;
         evaluated("loading weights", embedding.arrays())?;
         let head = match embedding.as_dense() {
-            Some(weight) if self.model.tied => {
-                pack(weight.clone(), None).map_err(|error| device_error("loading weights", error))?
-            }
+            Some(weight) if self.model.tied => pack(weight, None)?,
             _ => self.packed(HEAD, false)?,
         };
         Ok((embedding, head))
@@ -195,15 +193,12 @@ fn evaluated<'a>(what: &str, arrays: impl IntoIterator<Item = &'a Array>) -> Res
 
 fn packed(linear: Linear) -> Result<Packed> {
     let (weight, bias) = linear.into_dense().ok_or_else(not_dense)?;
-    pack(weight, bias).map_err(|error| device_error("loading weights", error))
+    pack(&weight, bias)
 }
 
-/// Evaluated at once, so that the weight as it was does not wait in memory beside it.
-fn pack(weight: Array, bias: Option<Array>) -> Mlx<Packed> {
-    let packed = PackedWeight::pack(&weight)?;
-    drop(weight);
-    packed.panels().eval()?;
-    Ok(Packed { weight: packed, bias })
+fn pack(weight: &Array, bias: Option<Array>) -> Result<Packed> {
+    let weight = PackedWeight::pack(weight).map_err(|error| device_error("loading weights", error))?;
+    Ok(Packed { weight, bias })
 }
 
 /// Only dense models are brought into chains.
