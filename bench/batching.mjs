@@ -88,6 +88,7 @@ function costsOf(pairs) {
   return {
     engineMicrosPerStep: (1_000 * sum(b => b.scheduling.engineMs)) / sum(b => b.scheduling.steps),
     deviceIdleShare: sum(b => b.scheduling.deviceIdleMs) / sum(b => b.totalMs),
+    longestDeviceIdleMs: Math.max(...pairs.map(({ b }) => b.scheduling.longestDeviceIdleMs)),
     batchLimit: pairs.at(-1).b.scheduling.batchLimit,
   }
 }
@@ -122,6 +123,10 @@ function goalsOf(cells) {
     ...cells.map(({ model, rows, deviceIdleShare }) =>
       atMost(`${model}, ${rows} at once: device idle with work waiting, %`, 1, 100 * deviceIdleShare),
     ),
+    ...crowded.map(({ model }) => {
+      const longest = cells.filter(cell => cell.model === model).map(cell => cell.longestDeviceIdleMs)
+      return atMost(`${model}: the longest such time, ms`, 0.5, Math.max(...longest))
+    }),
   ]
 }
 

@@ -22,11 +22,13 @@ await engine.dispose()
 
 /** What the engine says of its own work in this job. */
 function since(before) {
-  const { steps, engineMs, deviceIdleMs, batchLimit } = engine.stats().models[0]
+  const { steps, engineMs, deviceIdleMs, longestDeviceIdleMs, batchLimit } = engine.stats().models[0]
   return {
     steps: steps - before.steps,
     engineMs: engineMs - before.engineMs,
     deviceIdleMs: deviceIdleMs - before.deviceIdleMs,
+    // Of this job and those before it.
+    longestDeviceIdleMs,
     batchLimit,
   }
 }

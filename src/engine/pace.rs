@@ -105,10 +105,10 @@ impl Pace {
         (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }
 
-    /// Everything of the turn is done. Where the lane does not go on at once, the device stands still because there is
-    /// nothing for it.
-    pub(super) fn end(&mut self, goes_on: bool) {
-        if !goes_on {
+    /// Everything of the turn is done. Without work that the lane goes on with at once, the device stands still because there
+    /// is nothing for it.
+    pub(super) fn end(&mut self, has_work: bool) {
+        if !has_work {
             self.idle_since = None;
         }
         if self.has_stepped {

@@ -18,7 +18,7 @@ impl Lane {
             Need::Turn
         });
         self.deliver();
-        self.pace.end(need == Need::Turn);
+        self.pace.end(need == Need::Turn && !self.scheduler.is_empty());
         need
     }
 

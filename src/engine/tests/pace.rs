@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::answers::Settings;
 use crate::clock::{Clock, ManualClock};
 use crate::engine::pace::Pace;
 use crate::scheduler::plan::Overlap;
+
+use super::stage::{Stage, ask};
 
 /// A device whose steps take 10 ms, and a host that is kept for 6 ms where it submits a step behind another one and the
 /// device does not take it at once.
@@ -131,6 +134,24 @@ fn a_device_with_nothing_to_compute_does_not_stand_still() {
     bench.pass(ms(50));
     bench.submit();
     assert_eq!(bench.pace.totals.idle, ms(0));
+}
+
+#[test]
+fn it_does_not_stand_still_while_nobody_wants_anything() {
+    let mut stage = Stage::new(Settings::OFF);
+    let idle = |stage: &Stage| stage.around.stats.models()[0].1.totals.idle;
+    let first = stage.submit(ask(1));
+    while stage.given.get(&first).is_none_or(|given| given.end.is_none()) {
+        stage.turn();
+    }
+    // The thread is kept from its core, and meanwhile somebody comes.
+    stage.clock.advance(ms(7));
+    let second = stage.submit(ask(2));
+    stage.turns(2);
+    assert_eq!(idle(&stage), ms(0));
+    stage.clock.advance(ms(5));
+    stage.answer(second);
+    assert_eq!(idle(&stage), ms(5), "here there was work");
 }
 
 #[test]
