@@ -31,6 +31,16 @@ pub(crate) struct Cell {
     pub(crate) run: u64,
 }
 
+impl Cell {
+    fn new(workload: &'static str, load: f64, setup: Setup) -> Self {
+        Self { workload, load, variant: None, setup, run: 0 }
+    }
+
+    fn varied(self, variant: String) -> Self {
+        Self { variant: Some(variant), ..self }
+    }
+}
+
 /// The devices, each with loads in requests a second that go up to what it can serve.
 const DEVICES: [(&str, [f64; 6]); 2] = [
     ("m3-max/llama-3.2-3b-4bit", [0.1, 0.5, 1.0, 1.5, 2.0, 2.5]),
@@ -93,7 +103,7 @@ fn of_device(profile: Profile, loads: &[f64], span: Duration) -> Vec<Cell> {
     cells.extend([1, 4, 16].map(|users| {
         let arrivals = Arrivals::Users(users);
         let setup = Setup { arrivals, lengths: SAMPLE, span: REAL_TIME, ..base };
-        Cell { workload: "real time", load: users as f64, variant: None, setup, run: 0 }
+        Cell::new("real time", users as f64, setup)
     }));
     cells
 }
@@ -105,7 +115,7 @@ fn long_enough(load: f64, span: Duration) -> Duration {
 }
 
 fn compared(workload: &'static str, load: f64, setup: Setup) -> Vec<Cell> {
-    let cell = |policy| Cell { workload, load, variant: None, setup: Setup { policy, ..setup }, run: 0 };
+    let cell = |policy| Cell::new(workload, load, Setup { policy, ..setup });
     Policy::COMPARED.map(cell).to_vec()
 }
 
@@ -134,7 +144,7 @@ fn presets(loads: &[f64], base: Setup) -> Vec<Cell> {
     let at = |&load: &f64| {
         policies.map(|policy| {
             let setup = Setup { policy, arrivals: Arrivals::Poisson(load), ..base };
-            Cell { workload: "presets", load, variant: None, setup, run: 0 }
+            Cell::new("presets", load, setup)
         })
     };
     loads.iter().flat_map(at).collect()
@@ -145,7 +155,7 @@ fn little_memory(base: Setup) -> Vec<Cell> {
     let at = |mebibytes: u64| {
         let kv_bytes = Some(mebibytes << 20);
         let setup = Setup { arrivals: Arrivals::Users(32), span: base.span / 4, kv_bytes, ..base };
-        Cell { workload: "little memory", load: 32.0, variant: Some(format!("{mebibytes} MiB of KV")), setup, run: 0 }
+        Cell::new("little memory", 32.0, setup).varied(format!("{mebibytes} MiB of KV"))
     };
     [1_024, 512, 256].map(at).to_vec()
 }
@@ -157,7 +167,7 @@ fn overlap(base: Setup) -> Vec<Cell> {
         let profile = Profile { overlap, ..base.profile };
         let setup = Setup { profile, arrivals: Arrivals::Users(16), span: base.span / 12, host, ..base };
         let ahead = if overlap == Overlap::None { "no decode-ahead" } else { "decode-ahead" };
-        Cell { workload: "overlap", load: 16.0, variant: Some(format!("{host_ms} ms of host, {ahead}")), setup, run: 0 }
+        Cell::new("overlap", 16.0, setup).varied(format!("{host_ms} ms of host, {ahead}"))
     };
     [0, 1, 2, 4].into_iter().flat_map(|ms| [(ms, Overlap::Bounded), (ms, Overlap::None)]).map(at).collect()
 }

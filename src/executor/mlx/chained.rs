@@ -5,9 +5,10 @@ use mlx_ops::{Chain, PackedWeight, Stage};
 use mlx_rs::Array;
 
 use super::attention::{Attention, Fused};
+use super::decoder::Layer;
 use super::description::Description;
 use super::failure::{Mlx, device_error};
-use super::inventory::{FINAL_NORM, layer_linears, layer_path};
+use super::inventory::FINAL_NORM;
 use super::linear::Linear;
 use super::weights::Weights;
 use crate::error::Result;
@@ -30,20 +31,11 @@ impl Packed {
     }
 }
 
-struct Layer {
-    attention_norm: Array,
-    qkv: Packed,
-    output: Packed,
-    mlp_norm: Array,
-    gate_up: Packed,
-    down: Packed,
-}
-
 impl Chained {
     /// Loads every layer, and the embedding, whose rows are what the layers begin with.
     pub(super) fn load(model: &Description, weights: &mut Weights<'_>, attention: &Fused) -> Result<(Linear, Self)> {
         let (embedding, head) = weights.packed_ends()?;
-        let layers = (0..model.layers).map(|index| Layer::load(model, weights, index)).collect::<Result<Vec<_>>>()?;
+        let layers = Layer::load_all(model, weights, Weights::packed, Weights::packed_projection)?;
         let norm = weights.vector(&format!("{FINAL_NORM}.weight"))?;
         let eps = model.norm_eps;
         let stages: Vec<_> =
@@ -68,20 +60,7 @@ impl Chained {
     }
 }
 
-impl Layer {
-    fn load(model: &Description, weights: &mut Weights<'_>, index: i32) -> Result<Self> {
-        let [q, k, v, output, gate, up, down] = layer_linears(model);
-        let path = |name| layer_path(index, name);
-        Ok(Self {
-            attention_norm: weights.vector(&path("input_layernorm.weight"))?,
-            qkv: weights.packed_projection(index, &[q, k, v])?,
-            output: weights.packed(&path(output.name), output.bias)?,
-            mlp_norm: weights.vector(&path("post_attention_layernorm.weight"))?,
-            gate_up: weights.packed_projection(index, &[gate, up])?,
-            down: weights.packed(&path(down.name), down.bias)?,
-        })
-    }
-
+impl Layer<Packed, Packed> {
     fn stages<'a>(&'a self, eps: f32, attention: Stage<'a>) -> [Stage<'a>; 10] {
         [
             Stage::Keep,

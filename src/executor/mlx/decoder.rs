@@ -11,7 +11,7 @@ use super::attention::{Attention, Fused};
 use super::chained::Chained;
 use super::description::Description;
 use super::failure::Mlx;
-use super::inventory::{FINAL_NORM, layer_linears, layer_path};
+use super::inventory::{FINAL_NORM, LinearShape, layer_linears, layer_path};
 use super::linear::{Linear, Projection};
 use super::weights::Weights;
 use crate::error::Result;
@@ -29,27 +29,28 @@ enum Body {
 
 /// Made of MLX's operations.
 struct Plain {
-    layers: Vec<Layer>,
+    layers: Vec<Layer<Linear, Projection>>,
     norm: Array,
     /// `None`: the embedding.
     head: Option<Linear>,
     norm_eps: f32,
 }
 
-struct Layer {
-    attention_norm: Array,
-    qkv: Projection,
-    output: Linear,
-    mlp_norm: Array,
-    gate_up: Projection,
-    down: Linear,
+/// What a layer is made of: `L` is a linear layer, `P` several that share their input.
+pub(super) struct Layer<L, P> {
+    pub(super) attention_norm: Array,
+    pub(super) qkv: P,
+    pub(super) output: L,
+    pub(super) mlp_norm: Array,
+    pub(super) gate_up: P,
+    pub(super) down: L,
 }
 
 impl Decoder {
     /// Loads every layer.
     pub(super) fn load(model: &Description, weights: &mut Weights<'_>) -> Result<Self> {
         let (embedding, head) = weights.ends()?;
-        let layers = (0..model.layers).map(|index| Layer::load(model, weights, index)).collect::<Result<_>>()?;
+        let layers = Layer::load_all(model, weights, Weights::linear, Weights::projection)?;
         let norm = weights.vector(&format!("{FINAL_NORM}.weight"))?;
         Ok(Self { embedding, body: Body::Plain(Plain { layers, norm, head, norm_eps: model.norm_eps }) })
     }
@@ -114,17 +115,26 @@ fn swiglu(gate_up: &Array) -> Mlx<Array> {
     multiply(multiply(gate, sigmoid(gate)?)?, up)
 }
 
-impl Layer {
-    fn load(model: &Description, weights: &mut Weights<'_>, index: i32) -> Result<Self> {
+impl<L, P> Layer<L, P> {
+    /// Every layer of a model, in order; the two functions load what is told by its path, or by its layer and parts.
+    pub(super) fn load_all<'a>(
+        model: &Description,
+        weights: &mut Weights<'a>,
+        linear: impl Fn(&mut Weights<'a>, &str, bool) -> Result<L>,
+        projection: impl Fn(&mut Weights<'a>, i32, &[LinearShape]) -> Result<P>,
+    ) -> Result<Vec<Self>> {
         let [q, k, v, output, gate, up, down] = layer_linears(model);
-        let path = |name| layer_path(index, name);
-        Ok(Self {
-            attention_norm: weights.vector(&path("input_layernorm.weight"))?,
-            qkv: weights.projection(index, &[q, k, v])?,
-            output: weights.linear(&path(output.name), output.bias)?,
-            mlp_norm: weights.vector(&path("post_attention_layernorm.weight"))?,
-            gate_up: weights.projection(index, &[gate, up])?,
-            down: weights.linear(&path(down.name), down.bias)?,
-        })
+        let load = |index| {
+            let path = |name| layer_path(index, name);
+            Ok(Self {
+                attention_norm: weights.vector(&path("input_layernorm.weight"))?,
+                qkv: projection(weights, index, &[q, k, v])?,
+                output: linear(weights, &path(output.name), output.bias)?,
+                mlp_norm: weights.vector(&path("post_attention_layernorm.weight"))?,
+                gate_up: projection(weights, index, &[gate, up])?,
+                down: linear(weights, &path(down.name), down.bias)?,
+            })
+        };
+        (0..model.layers).map(load).collect()
     }
 }
