@@ -167,13 +167,13 @@ impl Scheduler {
     /// that decode, ahead of the next part of one; chunks are small there, so that who comes meanwhile waits no longer
     /// than for a few tokens.
     pub fn may_plan(&self, overlap: Overlap) -> bool {
-        match (self.in_flight.front(), overlap) {
-            (None, _) => true,
-            (Some(_), _) if self.in_flight.len() > 1 => false,
-            (Some(_), Overlap::None) => false,
-            (Some(step), Overlap::Bounded) => step.num_prompt_tokens == 0 && !self.may_read(),
-            (Some(_), Overlap::Whole) => self.running.iter().any(Sequence::decodes_next) || !self.may_read(),
-        }
+        let Some(step) = self.in_flight.front() else { return true };
+        let may_follow = || match overlap {
+            Overlap::None => false,
+            Overlap::Bounded => step.num_prompt_tokens == 0 && !self.may_read(),
+            Overlap::Whole => self.running.iter().any(Sequence::decodes_next) || !self.may_read(),
+        };
+        self.in_flight.len() == 1 && may_follow()
     }
 
     /// Decides what to do now; a plan to be run is written to `plan`, whatever was there before. `num_coming` requests

@@ -34,6 +34,11 @@ void require_floats(const array& x) {
   require(x.dtype() == mlx::core::float32, "arrays must be float32");
 }
 
+// Query heads of a row of that width.
+int num_heads_of(const Attention& attention, int width) {
+  return width / attention.shape.head_dim - 2 * attention.shape.num_kv_heads;
+}
+
 // Follows the width of a row through the stages.
 struct Fit {
   int width;
@@ -44,7 +49,6 @@ struct Fit {
 
   void operator()(const RmsNorm& norm) {
     require(norm.weight.shape() == mlx::core::Shape{width}, "the weight of a norm must be as long as a row");
-    is_kept = false;
   }
 
   void operator()(const Linear& linear) {
@@ -57,30 +61,26 @@ struct Fit {
       require(kept == width && !is_kept, "a result can be added only to rows of its width that were kept before");
       kept = 0;
     }
-    is_kept = false;
   }
 
   void operator()(const Attention& attention) {
     const KvShape& shape = attention.shape;
     require(attention.layer >= 0 && attention.layer < shape.num_layers, "there is no such layer");
     require(attention.scale > 0, "the scale must be positive");
-    const int num_heads = width / shape.head_dim - 2 * shape.num_kv_heads;
+    const int num_heads = num_heads_of(attention, width);
     require(width % shape.head_dim == 0 && num_heads >= 1 && num_heads % shape.num_kv_heads == 0,
             "a row must hold the query heads, a multiple of the key heads, then the key heads, then the value heads");
     width = num_heads * shape.head_dim;
-    is_kept = false;
   }
 
   void operator()(const Swiglu&) {
     require(width % 2 == 0, "a row that is gated must have an even number of columns");
     width /= 2;
-    is_kept = false;
   }
 
   void operator()(const Keep&) {
     require(kept == 0, "rows are kept already");
     kept = width;
-    is_kept = true;
   }
 };
 
@@ -119,7 +119,7 @@ class Passage {
 
   void operator()(const Attention& attention) {
     const int place = free_place();
-    const int num_heads = width_ / attention.shape.head_dim - 2 * attention.shape.num_kv_heads;
+    const int num_heads = num_heads_of(attention, width_);
     attend(*step_, {attention.layer, attention.scale, num_heads}, rows_, in(place));
     move_to(place, num_heads * attention.shape.head_dim);
   }
@@ -231,6 +231,7 @@ Chain::Chain(int width, std::vector<Stage> stages) : width_(width), widest_(widt
   Fit fit = {width};
   for (const Stage& stage : stages_) {
     std::visit(fit, stage);
+    fit.is_kept = std::holds_alternative<Keep>(stage);
     widest_ = std::max(widest_, fit.width);
   }
   result_width_ = fit.width;

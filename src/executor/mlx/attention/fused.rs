@@ -14,7 +14,6 @@ use crate::request::SequenceId;
 
 /// See the module.
 pub(in super::super) struct Fused {
-    shape: KvShape,
     store: KvStore,
     inverse_frequencies: Vec<f32>,
     scale: f32,
@@ -42,27 +41,26 @@ impl Fused {
             head_dim: model.head_dim as usize,
             max_positions: model.context_length as usize,
         };
-        let scale = (1.0 / f64::from(model.head_dim).sqrt()) as f32;
-        let width = ((model.heads + 2 * model.kv_heads) * model.head_dim) as usize;
-        let layer = |layer| Chain::new(width, &[Stage::Attention { layer, scale, shape }]);
-        Ok(Self {
-            shape,
+        let fused = Self {
             store: KvStore::new(shape)?,
             inverse_frequencies: periods(&model.rope, model.head_dim)
                 .iter()
                 .map(|period| (1.0 / period) as f32)
                 .collect(),
-            scale,
-            layers: (0..shape.num_layers).map(layer).collect::<Mlx<_>>()?,
+            scale: (1.0 / f64::from(model.head_dim).sqrt()) as f32,
+            layers: Vec::new(),
             created: HashSet::new(),
             step: None,
             last: None,
-        })
+        };
+        let width = ((model.heads + 2 * model.kv_heads) * model.head_dim) as usize;
+        let layers = (0..shape.num_layers).map(|layer| Chain::new(width, &[fused.stage(layer)]));
+        Ok(Self { layers: layers.collect::<Mlx<_>>()?, ..fused })
     }
 
     /// A layer's attention as a part of a chain.
     pub(in super::super) fn stage(&self, layer: usize) -> Stage<'static> {
-        Stage::Attention { layer, scale: self.scale, shape: self.shape }
+        Stage::Attention { layer, scale: self.scale, shape: self.store.shape() }
     }
 
     /// Runs a chain on the rows of the present step.
@@ -92,7 +90,7 @@ impl Attention for Fused {
     fn reset(&mut self) -> Mlx<()> {
         (self.step, self.last) = (None, None);
         self.created.clear();
-        self.store = KvStore::new(self.shape)?;
+        self.store = KvStore::new(self.store.shape())?;
         Ok(())
     }
 
