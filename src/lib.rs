@@ -30,7 +30,8 @@
 //! # What is absent
 //! * No unbounded queue or channel. No timer decides a batch. No polling: an idle engine uses no CPU.
 //! * No device array leaves the engine thread. No integer reaches a device index unchecked.
-//! * No `unsafe` but where an exit hook or a library's own switch leaves no other way; each place says why it is sound.
+//! * No `unsafe` but where an exit hook, or what a library has in C alone, leaves no other way; each place says why it is
+//!   sound.
 //! * No panic crosses into Node; no error ends requests that were not part of what failed.
 
 #![deny(unsafe_code)]

@@ -321,7 +321,7 @@ impl Engine {
         self.send_behind_accepted(Command::Shutdown(at, Reply::new(ended)));
     }
 
-    /// Ends the engine thread within the step it is in, and waits for it. For a process that is exiting.
+    /// Ends the engine thread, and waits for it and for the steps that were submitted. For a process that is exiting.
     pub fn stop(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.send(Command::Stop);

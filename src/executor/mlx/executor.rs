@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mlx_rs::transforms::async_eval;
-use mlx_rs::{Array, Stream, memory, with_stream};
+use mlx_rs::{Array, memory, with_stream};
 
 use super::adjust::{Adjustment, adjust};
 use super::attention::{Attention, Span};
@@ -16,6 +16,7 @@ use super::logprobs::{Asking, Unread};
 use super::mask::Masks;
 use super::sampler::{Draw, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
+use super::streams::Streams;
 use crate::error::Result;
 use crate::executor::{Executor, Guided, Limits};
 use crate::request::{SequenceId, TokenId};
@@ -33,7 +34,7 @@ pub struct MlxExecutor {
     pub(super) sequences: Sequences,
     pub(super) launched: VecDeque<Launched>,
     pub(super) limits: Limits,
-    pub(super) stream: Stream,
+    pub(super) streams: Streams,
     pub(super) steps: u64,
 }
 
@@ -120,7 +121,7 @@ impl Executor for MlxExecutor {
         let launched = if plan.rows.is_empty() {
             Launched { step: plan.step, sequences: Vec::new(), outcome: None, waiting: None, rest: Vec::new() }
         } else {
-            let stream = self.stream.clone();
+            let stream = self.streams.steps.clone();
             with_stream(&stream, || self.launch(plan))?
         };
         self.launched.push_back(launched);
@@ -133,7 +134,7 @@ impl Executor for MlxExecutor {
 
     fn collect(&mut self) -> Result<StepOutput> {
         let mut launched = self.launched.pop_front().ok_or_else(|| bad_plan("no launched step is left to collect"))?;
-        let read = with_stream(&self.stream, || {
+        let read = with_stream(&self.streams.steps, || {
             launched.wait()?;
             launched.outcome.take().map(Outcome::read).transpose()
         });
@@ -155,7 +156,7 @@ impl Executor for MlxExecutor {
     fn reset(&mut self) -> Result<()> {
         for launched in self.launched.drain(..) {
             // How it ends is nobody's business any more; left alone, it would be that of the next step.
-            drop(with_stream(&self.stream, || launched.wait()));
+            drop(with_stream(&self.streams.steps, || launched.wait()));
         }
         self.sequences.clear();
         self.attention.reset().map_err(|error| device_error("dropping all sequences", error))
@@ -208,7 +209,7 @@ impl MlxExecutor {
     fn draw_waiting(&mut self) -> Result<()> {
         let Some(next) = self.launched.front_mut() else { return Ok(()) };
         let (step, Some(Waiting { logits, rows })) = (next.step, next.waiting.take()) else { return Ok(()) };
-        let stream = self.stream.clone();
+        let stream = self.streams.steps.clone();
         let outcome = with_stream(&stream, || {
             let outcome = self.draw(&logits, &rows)?;
             start(outcome.arrays()).map(|()| outcome)
@@ -322,7 +323,7 @@ impl MlxExecutor {
         let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
         self.sequences.check(plan, bounds)?;
         self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
-        let stream = self.stream.clone();
+        let stream = self.streams.steps.clone();
         with_stream(&stream, || {
             let fed = feed::tokens(plan, &self.sequences)?;
             let logits = self.forward(&fed, &spans(plan)).map_err(|error| device_error("running a step", error))?;

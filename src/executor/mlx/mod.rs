@@ -1,9 +1,10 @@
 //! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. Everything in it
 //! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
 //!
-//! In reading order: `description` (what a model is), `inventory` (which tensors that takes), `weights` and `linear`
-//! (tensors on the device), `blocks` (the same bits in any company), `decoder` (the transformer) and `chained` (the same
-//! as two operations), `attention` (KV), `sampler`, `sequences` (checking plans), `feed` (a step's tokens), `executor`.
+//! In reading order: `streams` (where work runs, and the wait for its end), `description` (what a model is), `inventory`
+//! (which tensors that takes), `weights` and `linear` (tensors on the device), `blocks` (the same bits in any company),
+//! `decoder` (the transformer) and `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences`
+//! (checking plans), `feed` (a step's tokens), `executor`.
 
 mod adjust;
 mod attention;
@@ -22,13 +23,14 @@ mod logprobs;
 mod mask;
 mod sampler;
 mod sequences;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 use std::collections::VecDeque;
 
-use mlx_rs::{Device, DeviceType, Dtype, Stream, with_stream};
+use mlx_rs::{DeviceType, Dtype, with_stream};
 
 pub use self::executor::MlxExecutor;
 
@@ -37,6 +39,7 @@ use self::description::Description;
 use self::failure::device_error;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
+use self::streams::Streams;
 use self::weights::Weights;
 use super::{Backend, Executor, KvUnit, Limits};
 use crate::error::Result;
@@ -86,16 +89,19 @@ impl MlxBackend {
     pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
         let model = Description::read(&folder.config)?;
         inventory::check(&model, folder)?;
-        let device = Device::try_default().map_err(|error| device_error("finding a device", error))?;
-        let kind = device.get_type().map_err(|error| device_error("finding a device", error))?;
+        let (streams, kind) = Streams::open()?;
         blas::use_one_thread();
-        let stream = Stream::try_default_on_device(&device).map_err(|error| device_error("finding a device", error))?;
-        with_stream(&stream.clone(), || self.load(&model, folder, (stream, kind)))
+        with_stream(&streams.steps.clone(), || self.load(&model, folder, streams, kind))
     }
 
-    fn load(&self, model: &Description, folder: &ModelFolder, device: (Stream, DeviceType)) -> Result<MlxExecutor> {
-        let (stream, kind) = device;
-        let weights = Weights::open(model, folder)?;
+    fn load(
+        &self,
+        model: &Description,
+        folder: &ModelFolder,
+        streams: Streams,
+        kind: DeviceType,
+    ) -> Result<MlxExecutor> {
+        let weights = Weights::open(model, folder, &streams.files)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
         let is_fused =
@@ -127,7 +133,7 @@ impl MlxBackend {
             sequences: Sequences::default(),
             launched: VecDeque::new(),
             limits,
-            stream,
+            streams,
             steps: 0,
         })
     }

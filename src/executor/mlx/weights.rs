@@ -32,11 +32,10 @@ pub(super) struct Weights<'a> {
 
 impl<'a> Weights<'a> {
     /// Opens the weight files. The element type of the embedding is the model's; other float tensors are cast to it.
-    pub(super) fn open(model: &'a Description, folder: &'a ModelFolder) -> Result<Self> {
+    pub(super) fn open(model: &'a Description, folder: &'a ModelFolder, files: &Stream) -> Result<Self> {
         let mut arrays = HashMap::new();
         for path in &folder.weight_files {
-            // MLX reads files with the CPU only.
-            let loaded = with_stream(&Stream::cpu(), || Array::load_safetensors(path)).map_err(|error| {
+            let loaded = with_stream(files, || Array::load_safetensors(path)).map_err(|error| {
                 bad_model(format!("weight file {} cannot be read: {error}", path.display())).with_source(error)
             })?;
             arrays.extend(loaded);
