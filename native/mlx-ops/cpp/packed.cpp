@@ -18,7 +18,7 @@ std::shared_ptr<const PackedWeight> pack(const mlx::core::array& weight, mlx::co
   const float* from = whole.data<float>();
   const int outputs = weight.shape(0), inputs = weight.shape(1);
   const size_t num_panels = (outputs - 1) / kPanel + 1;
-  Floats panels = allocate_floats(num_panels * inputs * kPanel);
+  Floats panels = allocate_lasting_floats(num_panels * inputs * kPanel);
   float* to = panels.get();
   for (size_t panel = 0; panel < num_panels; panel++) {
     for (int input = 0; input < inputs; input++) {

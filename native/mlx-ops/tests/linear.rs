@@ -9,9 +9,9 @@ use mlx_rs::error::Result;
 use mlx_rs::{Array, ops};
 use support::{bits, distance, matrix, noise, one, read};
 
-/// Smaller than a tile, whole tiles, and more of everything: rows, inputs and outputs.
-const SIZES: [[usize; 3]; 7] =
-    [[1, 1, 1], [1, 64, 192], [3, 7, 15], [6, 96, 17], [8, 512, 48], [33, 515, 101], [300, 1030, 50]];
+/// Rows, inputs and outputs: smaller than a tile, whole tiles, more of everything, and a weight of more than a huge page.
+const SIZES: [[usize; 3]; 8] =
+    [[1, 1, 1], [1, 64, 192], [3, 7, 15], [6, 96, 17], [8, 512, 48], [33, 515, 101], [300, 1030, 50], [2, 515, 1100]];
 
 fn apply(weight: &PackedWeight, x: &Array) -> Result<Array> {
     one(Stage::Linear { weight, bias: None, onto_kept: false }, x)
