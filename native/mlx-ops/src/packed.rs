@@ -12,7 +12,7 @@ use crate::ffi::{self, Opaque, PackedKind};
 /// A weight in panels of 16 outputs each, in which a product reads it from front to back.
 ///
 /// A BLAS copies the weight into such an order at every product. With few rows, as where tokens are decoded, that costs
-/// more than the multiplication; with a hundred and more a BLAS is the faster one. The bits of a row do not depend on the
+/// more than the multiplication; with hundreds of rows there is no difference. The bits of a row do not depend on the
 /// others.
 #[derive(Debug)]
 pub struct PackedWeight {
