@@ -115,6 +115,7 @@ impl NativeEngine {
                 let settings = &resolved.settings;
                 let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
                 let engine = Engine::start(config, backend::open(backend, settings.scheduler.deterministic), wake)?;
+                exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
                 slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;
                 Ok(resolved.values.into_iter().map(NativeSetting::from).collect())

@@ -66,7 +66,12 @@ pub struct MlxBackend {
 
 impl MlxBackend {
     /// A backend. Touches no device before a model is opened.
+    ///
+    /// What MLX sets up at its first use is torn down at exit. On the CPU that includes its allocator, which is therefore used
+    /// here: whoever registers from now on to stop the engine at exit comes before. On Metal it stays.
     pub fn new() -> Result<Self> {
+        #[cfg(not(target_os = "macos"))]
+        mlx_rs::memory::active_memory().map_err(|error| device_error("preparing memory", error))?;
         Ok(Self::default())
     }
 
