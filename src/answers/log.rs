@@ -106,16 +106,23 @@ impl AnswerLog {
         &self.origin
     }
 
-    /// Appends what a step brought. Text may lag behind tokens: it ends at character borders. Log-probabilities are the
-    /// token's own and then those of the most probable ones, as many as the log was made for.
+    /// Appends a token with its text.
     pub fn append(&self, token: TokenId, text: &str, logprobs: &[TokenLogprob]) {
+        self.write(token, logprobs, |out| out.push_str(text));
+    }
+
+    /// Appends what a step brought; `write` puts the text behind what is there. Text may lag behind tokens: it ends at character
+    /// borders. Log-probabilities are the token's own and then those of the most probable ones, as many as the log was made
+    /// for.
+    pub fn write<T>(&self, token: TokenId, logprobs: &[TokenLogprob], write: impl FnOnce(&mut String) -> T) -> T {
         debug_assert_eq!(logprobs.len(), self.logprobs_per_token(), "each token has as many");
         let mut state = self.lock();
-        state.text.push_str(text);
+        let said = write(&mut state.text);
         state.logprobs.extend_from_slice(logprobs);
         state.tokens.push(token);
         let end = state.text.len();
         state.text_ends.push(end);
+        said
     }
 
     /// Ends the answer with the text that was held back. Only the first end counts.
@@ -223,7 +230,7 @@ impl AnswerLog {
         per_token(self.num_logprobs)
     }
 
-    /// Nothing that holds this lock can panic half-way, so a poisoned one is still sound.
+    /// A poisoned one is still sound: who panics while a token's text is written leaves part of it, and an answer that fails.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,10 +1,11 @@
 //! The readers of all answers, and the one wake a step that tells their thread to drain. Owns cursors, credit and the
 //! list of readers with something to read; who is generating what is the engine's business.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
+
+use rustc_hash::FxHashMap;
 
 use crate::error::Error;
 use crate::request::{Progress, Served, Summary, TokenId};
@@ -87,7 +88,7 @@ struct Reader {
 
 #[derive(Debug, Default)]
 struct Registry {
-    readers: HashMap<ReaderId, Reader>,
+    readers: FxHashMap<ReaderId, Reader>,
     marked: Vec<ReaderId>,
     next_id: u32,
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Readers, Stamps};
 use crate::error::Error;
 use crate::guide::Verdict;
@@ -17,7 +19,7 @@ use super::permit::Permit;
 /// Dropping a row returns its permit. Readers that join bring none: they cost no place, only a cursor.
 pub(super) struct Row {
     pub(super) log: Arc<AnswerLog>,
-    pub(super) readers: Vec<Follower>,
+    pub(super) readers: SmallVec<[Follower; 1]>,
     /// What others must ask for to share it, and the clearing after which they may not any more.
     pub(super) claim: Option<(Claim, u64)>,
     text: TextStream,
@@ -29,8 +31,6 @@ pub(super) struct Row {
     /// Its readers cannot be behind before it has this many tokens.
     check_backlog_at: usize,
     seed: u64,
-    /// Text of the present token; kept to spare an allocation a token.
-    piece: String,
 }
 
 /// A reader of a row.
@@ -45,7 +45,7 @@ impl Row {
         let wish = Wish::of(&submission.request);
         Self {
             log: submission.log,
-            readers: vec![Follower { reader: submission.reader, wish }],
+            readers: smallvec![Follower { reader: submission.reader, wish }],
             claim: submission.claim.map(|claim| (claim, epoch)),
             text,
             _permit: submission.permit,
@@ -55,7 +55,6 @@ impl Row {
             num_output_tokens: 0,
             check_backlog_at: 0,
             seed: submission.request.sampling.seed,
-            piece: String::new(),
         }
     }
 
@@ -95,11 +94,9 @@ impl Row {
         let is_end = finish == Some(FinishReason::Stop) && verdict != Some(Verdict::Complete);
         self.stamps.first_token.get_or_insert(now);
         self.stamps.last_token = Some(now);
-        self.piece.clear();
-        let state = if is_end { StreamState::Open } else { self.text.push(token, &mut self.piece) };
-        self.log.append(token, &self.piece, logprobs);
         self.num_output_tokens += 1;
-        state
+        let text = &mut self.text;
+        self.log.write(token, logprobs, |out| if is_end { StreamState::Open } else { text.push(token, out) })
     }
 
     /// Whether every reader is behind. Asked of the readers, who share a lock, only when it can be so.

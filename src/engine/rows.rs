@@ -5,6 +5,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
+
 use crate::answers::{Claim, Key, ReaderId};
 use crate::request::SequenceId;
 
@@ -12,8 +14,8 @@ use super::row::{Follower, Row};
 
 #[derive(Default)]
 pub(super) struct Rows {
-    by_id: HashMap<SequenceId, Row>,
-    sequences: HashMap<ReaderId, SequenceId>,
+    by_id: FxHashMap<SequenceId, Row>,
+    sequences: FxHashMap<ReaderId, SequenceId>,
     /// The newest row of each key.
     joinable: HashMap<Key, SequenceId>,
     deadlines: BTreeSet<(Instant, ReaderId)>,

@@ -1,11 +1,11 @@
 //! What is known on the host of each sequence, and whether a plan fits it. A plan is checked as a whole before anything
 //! is changed: MLX checks no index, so nothing unchecked may reach it.
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mlx_rs::Array;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::adjust::Adjustment;
 use super::attention::Span;
@@ -47,7 +47,7 @@ struct Said {
     /// Since admission.
     tokens: Vec<TokenId>,
     /// Since the answer began.
-    times: HashMap<TokenId, u32>,
+    times: FxHashMap<TokenId, u32>,
 }
 
 /// Where a sequence's last drawn token is.
@@ -66,7 +66,7 @@ pub(super) enum Drawn {
 /// All sequences the executor holds.
 #[derive(Default)]
 pub(super) struct Sequences {
-    by_id: HashMap<SequenceId, Sequence>,
+    by_id: FxHashMap<SequenceId, Sequence>,
 }
 
 /// What bounds the numbers in a plan.
@@ -114,8 +114,8 @@ impl Sequences {
 
     /// Checks every number of the plan against what is held. Changes nothing.
     pub(super) fn check(&self, plan: &Plan, bounds: Bounds) -> Result<()> {
-        let released: HashSet<SequenceId> = plan.release.iter().copied().collect();
-        let mut admitted = HashMap::new();
+        let released: FxHashSet<SequenceId> = plan.release.iter().copied().collect();
+        let mut admitted = FxHashMap::default();
         for admission in &plan.admit {
             let id = admission.sequence;
             check_admission(admission, bounds)?;
@@ -127,7 +127,7 @@ impl Sequences {
                 check_prefix(prefix, admission, held(prefix.of))?;
             }
         }
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         for row in &plan.rows {
             let id = row.sequence;
             if !seen.insert(id) {

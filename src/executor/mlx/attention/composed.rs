@@ -1,12 +1,11 @@
 //! Attention out of MLX's operations. KV of a sequence is two arrays a layer, [1, kv heads, capacity, head dim], grown
 //! in steps and written in place; each row attends over its own, so there is no padding and no mask but the causal.
 
-use std::collections::HashMap;
-
 use mlx_rs::fast::{ScaledDotProductAttentionMask, rope_dynamic, scaled_dot_product_attention};
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
 use mlx_rs::ops::{concatenate, zeros_dtype};
 use mlx_rs::{Array, Dtype};
+use rustc_hash::FxHashMap;
 
 use super::super::description::{Description, RopeScaling};
 use super::super::failure::Mlx;
@@ -25,7 +24,7 @@ pub(in super::super) struct Composed {
     layers: usize,
     dtype: Dtype,
     rotation: Rotation,
-    sequences: HashMap<SequenceId, Kv>,
+    sequences: FxHashMap<SequenceId, Kv>,
     step: Step,
 }
 
@@ -70,7 +69,7 @@ impl Composed {
             layers: model.layers as usize,
             dtype,
             rotation: Rotation::new(model),
-            sequences: HashMap::new(),
+            sequences: FxHashMap::default(),
             step: Step::default(),
         }
     }
