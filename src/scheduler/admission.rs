@@ -126,7 +126,7 @@ impl Scheduler {
         self.release.push(id);
         if !self.running[index].is_parked() {
             let sequence = self.running.remove(index);
-            self.queue.give_back(sequence, now);
+            self.queue.push(sequence, now);
         }
     }
 }

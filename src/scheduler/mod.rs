@@ -152,11 +152,11 @@ impl Scheduler {
     /// Adds a request to the queue. `id` must be new.
     pub fn add(&mut self, id: SequenceId, request: Request, now: Instant) {
         self.window.arrived(now);
-        let sequence = Sequence::new(id, request, now);
+        let mut sequence = Sequence::new(id, request, now);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of counts")]
         let expected = if self.answer_tokens > 0.0 { self.answer_tokens as usize } else { usize::MAX };
-        let charge = sequence.num_known() + sequence.num_left().min(expected);
-        self.queue.push(sequence, charge as u64, now);
+        sequence.charge = (sequence.num_known() + sequence.num_left().min(expected)) as u64;
+        self.queue.push(sequence, now);
     }
 
     /// Whether a step is to be planned before those in flight are committed: one ahead of another, where the device
@@ -268,7 +268,7 @@ impl Scheduler {
         let was_parked = self.running[index].parked_at.take().is_some();
         if was_parked && !self.running[index].is_on_device() {
             let sequence = self.running.remove(index);
-            self.queue.give_back(sequence, now);
+            self.queue.push(sequence, now);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who waits, and who is next. Three classes of priority; within each, tenants take turns by what they were given
+//! Who waits, and who is next. Three classes of priority; within each, tenants get equal shares of what is served
 //! (self-clocked fair queueing: Golestani, 1994), and a request that has waited long enough rises by one class. Whatever
 //! arrives after a request, it is served after finitely many others.
 
@@ -6,27 +6,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::request::SequenceId;
+use crate::request::{Priority, SequenceId};
 
 use super::sequence::Sequence;
 use super::wish::Wish;
 
-/// Virtual time, in tokens.
+/// Virtual time, in tokens: how many each tenant with somebody waiting was given, had all been served at once.
 pub(super) type Tag = u64;
-
-/// Place among those of a class.
-type Place = (Tag, SequenceId);
 
 #[derive(Debug)]
 pub(super) struct Queue {
     ageing: Duration,
+    /// Everybody who waits, with the class it is in.
+    waiting: HashMap<SequenceId, (usize, Sequence)>,
     classes: [Class; 3],
-    /// Where a waiting sequence is.
-    index: HashMap<SequenceId, (usize, Place)>,
     deadlines: BTreeSet<(Instant, SequenceId)>,
-    /// Those who have somebody waiting.
-    tenants: HashMap<Option<Arc<str>>, Tenant>,
-    virtual_time: Tag,
+    /// Those that were asked for urgently.
+    num_urgent: usize,
     /// Since when there is somebody.
     since: Option<Instant>,
 }
@@ -34,41 +30,47 @@ pub(super) struct Queue {
 /// Those of one priority, risen ones included.
 #[derive(Debug, Default)]
 struct Class {
-    waiting: BTreeMap<Place, Sequence>,
+    /// Those who have somebody waiting.
+    tenants: HashMap<Option<Arc<str>>, Line>,
+    /// The first of each tenant, by when its service would end.
+    heads: BTreeSet<(Tag, SequenceId)>,
     /// When each of them rises.
     rises: BTreeSet<(Instant, SequenceId)>,
+    /// When the service of who was taken out last would have ended.
+    virtual_time: Tag,
 }
 
-#[derive(Debug, Default)]
-struct Tenant {
-    /// When its next sequence is due.
-    due: Tag,
-    num_waiting: usize,
+/// Those of one tenant. Only the first has a turn: who leaves from behind it has cost its tenant nothing.
+#[derive(Debug)]
+struct Line {
+    /// With what each is to be charged, in the order of arrival.
+    waiting: BTreeMap<(Instant, SequenceId), Tag>,
+    /// When the service of the first one would begin.
+    begins: Tag,
 }
 
 impl Queue {
     pub(super) fn new(ageing: Duration) -> Self {
         Self {
             ageing,
+            waiting: HashMap::new(),
             classes: Default::default(),
-            index: HashMap::new(),
             deadlines: BTreeSet::new(),
-            tenants: HashMap::new(),
-            virtual_time: 0,
+            num_urgent: 0,
             since: None,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.index.len()
+        self.waiting.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.waiting.is_empty()
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = SequenceId> {
-        self.index.keys().copied()
+        self.waiting.keys().copied()
     }
 
     /// Since when there has been somebody.
@@ -76,26 +78,25 @@ impl Queue {
         self.since
     }
 
-    /// Adds a sequence behind those of its tenant, who is charged with what it is expected to take.
-    pub(super) fn push(&mut self, mut sequence: Sequence, charge: Tag, now: Instant) {
-        let due = self.tenants.get(&sequence.tenant).map_or(0, |tenant| tenant.due);
-        sequence.tag = due.max(self.virtual_time);
-        sequence.charge = charge.max(1);
-        self.insert(sequence, now);
+    /// Adds a sequence. One that was taken out by [`pop`](Self::pop) and is given back has been charged: it keeps its turn.
+    pub(super) fn push(&mut self, sequence: Sequence, now: Instant) {
+        let id = sequence.id;
+        self.since.get_or_insert(now);
+        self.num_urgent += usize::from(sequence.priority == Priority::Urgent);
+        self.deadlines.extend(sequence.deadline.map(|at| (at, id)));
+        let class = self.class_at(&sequence, now);
+        self.classes[class].rises.extend((class > 0).then(|| (self.rises_at(&sequence, class), id)));
+        self.classes[class].edit(&sequence.tenant, |line| {
+            line.waiting.insert((sequence.arrived, id), sequence.charge);
+        });
+        self.waiting.insert(id, (class, sequence));
     }
 
-    /// Gives back a sequence that was taken out. It keeps its turn.
-    pub(super) fn give_back(&mut self, sequence: Sequence, now: Instant) {
-        self.insert(sequence, now);
-    }
-
-    /// Changes what is wanted of a sequence. It keeps its turn among those of the class it comes to be in.
+    /// Changes what is wanted of a sequence. It keeps its turn among those of its tenant in the class it comes to be in.
     pub(super) fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
-        let since = self.since;
-        if let Some(mut sequence) = self.remove(id) {
+        if let Some(mut sequence) = self.extract(id) {
             sequence.revise(wish);
-            self.insert(sequence, now);
-            self.since = since;
+            self.push(sequence, now);
         }
     }
 
@@ -104,39 +105,42 @@ impl Queue {
         for class in 1..self.classes.len() {
             while let Some(&(at, id)) = self.classes[class].rises.first()
                 && at <= now
+                && let Some(sequence) = self.extract(id)
             {
-                self.rise(id, now);
+                self.push(sequence, now);
             }
         }
     }
 
     /// Who is next.
     pub(super) fn peek(&self) -> Option<&Sequence> {
-        self.classes.iter().find_map(|class| class.waiting.first_key_value()).map(|(_, sequence)| sequence)
+        let (_, id) = self.classes.iter().find_map(|class| class.heads.first())?;
+        self.waiting.get(id).map(|(_, sequence)| sequence)
     }
 
-    /// Whether somebody is urgent, from the beginning or by age.
+    /// Whether somebody was asked for urgently. Who has risen that far has waited long, and can wait for company.
     pub(super) fn has_urgent(&self) -> bool {
-        !self.classes[0].waiting.is_empty()
+        self.num_urgent > 0
     }
 
-    /// Takes out who is next.
+    /// Takes out who is next, with whom its tenant is charged.
     pub(super) fn pop(&mut self) -> Option<Sequence> {
-        let sequence = self.peek().map(|next| next.id).and_then(|id| self.remove(id))?;
-        self.virtual_time = self.virtual_time.max(sequence.tag + sequence.charge);
-        Some(sequence)
+        let class = self.classes.iter_mut().find(|class| !class.heads.is_empty())?;
+        let &(ends, id) = class.heads.first()?;
+        class.virtual_time = class.virtual_time.max(ends);
+        let (_, sequence) = self.waiting.get_mut(&id)?;
+        sequence.charge = 0;
+        class.edit(&sequence.tenant, Line::charge_first);
+        self.remove(id)
     }
 
     /// Takes a sequence out, wherever it is.
     pub(super) fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
-        let (class, place) = self.index.remove(&id)?;
-        let sequence = self.classes[class].waiting.remove(&place)?;
-        self.classes[class].rises.remove(&(self.rises_at(&sequence, class), id));
-        if let Some(deadline) = sequence.deadline {
-            self.deadlines.remove(&(deadline, id));
+        let sequence = self.extract(id);
+        if self.waiting.is_empty() {
+            self.since = None;
         }
-        self.leave(&sequence);
-        Some(sequence)
+        sequence
     }
 
     /// The earliest deadline of those who wait.
@@ -144,34 +148,24 @@ impl Queue {
         self.deadlines.first().copied()
     }
 
-    fn insert(&mut self, sequence: Sequence, now: Instant) {
-        let id = sequence.id;
-        let tenant = self.tenants.entry(sequence.tenant.clone()).or_default();
-        tenant.due = tenant.due.max(sequence.tag + sequence.charge);
-        tenant.num_waiting += 1;
-        self.since.get_or_insert(now);
-        self.deadlines.extend(sequence.deadline.map(|at| (at, id)));
-        self.place(sequence, now);
+    /// Takes a sequence out, perhaps to be put in again.
+    fn extract(&mut self, id: SequenceId) -> Option<Sequence> {
+        let (class, sequence) = self.waiting.remove(&id)?;
+        self.num_urgent -= usize::from(sequence.priority == Priority::Urgent);
+        self.classes[class].rises.remove(&(self.rises_at(&sequence, class), id));
+        self.classes[class].edit(&sequence.tenant, |line| {
+            line.waiting.remove(&(sequence.arrived, id));
+        });
+        if let Some(deadline) = sequence.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        Some(sequence)
     }
 
-    /// Puts a sequence into the class that its priority and its age give it.
-    fn place(&mut self, sequence: Sequence, now: Instant) {
-        let mut class = sequence.priority as usize;
-        while class > 0 && self.rises_at(&sequence, class) <= now {
-            class -= 1;
-        }
-        let place = (sequence.tag, sequence.id);
-        self.index.insert(sequence.id, (class, place));
-        self.classes[class].rises.insert((self.rises_at(&sequence, class), sequence.id));
-        self.classes[class].waiting.insert(place, sequence);
-    }
-
-    fn rise(&mut self, id: SequenceId, now: Instant) {
-        let Some((class, place)) = self.index.remove(&id) else { return };
-        if let Some(sequence) = self.classes[class].waiting.remove(&place) {
-            self.classes[class].rises.remove(&(self.rises_at(&sequence, class), id));
-            self.place(sequence, now);
-        }
+    /// The class that its priority and its age give a sequence.
+    fn class_at(&self, sequence: &Sequence, now: Instant) -> usize {
+        let stays = |class: &usize| *class == 0 || self.rises_at(sequence, *class) > now;
+        (0..=sequence.priority as usize).rev().find(stays).unwrap_or(0)
     }
 
     /// When a sequence leaves a class for the next higher one.
@@ -180,17 +174,36 @@ impl Queue {
         let wait = self.ageing.saturating_mul(num_rises);
         sequence.arrived.checked_add(wait).unwrap_or(sequence.arrived + Duration::from_secs(u64::from(u32::MAX)))
     }
+}
 
-    fn leave(&mut self, sequence: &Sequence) {
-        if let Some(tenant) = self.tenants.get_mut(&sequence.tenant) {
-            tenant.num_waiting -= 1;
-            // What it was given is in the virtual time; who leaves unserved is not charged.
-            if tenant.num_waiting == 0 {
-                self.tenants.remove(&sequence.tenant);
-            }
+impl Class {
+    /// Changes the line of a tenant, whose first one has its turn afterwards. Who had nobody waiting begins now.
+    fn edit(&mut self, tenant: &Option<Arc<str>>, change: impl FnOnce(&mut Line)) {
+        let begins = self.virtual_time;
+        let line = self.tenants.entry(tenant.clone()).or_insert_with(|| Line { waiting: BTreeMap::new(), begins });
+        let before = line.head();
+        change(line);
+        let head = line.head();
+        if head.is_none() {
+            self.tenants.remove(tenant);
         }
-        if self.index.is_empty() {
-            self.since = None;
+        if let Some(before) = before.filter(|_| before != head) {
+            self.heads.remove(&before);
+        }
+        self.heads.extend(head);
+    }
+}
+
+impl Line {
+    /// The first one, and when its service would end.
+    fn head(&self) -> Option<(Tag, SequenceId)> {
+        self.waiting.first_key_value().map(|(&(_, id), charge)| (self.begins + charge, id))
+    }
+
+    /// Charges for the first one: who comes after it begins where it ends.
+    fn charge_first(&mut self) {
+        if let Some(mut first) = self.waiting.first_entry() {
+            self.begins += std::mem::take(first.get_mut());
         }
     }
 }

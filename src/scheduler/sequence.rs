@@ -23,9 +23,7 @@ pub(super) struct Sequence {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) tenant: Option<Arc<str>>,
-    /// Its turn among those of its class, given by the queue.
-    pub(super) tag: Tag,
-    /// What its tenant was charged.
+    /// What its tenant is to be charged when it is let in; nothing once that was done.
     pub(super) charge: Tag,
     /// Prompt tokens that the next step may feed; set anew for each plan.
     pub(super) share: usize,
@@ -63,7 +61,6 @@ impl Sequence {
             deadline: request.deadline,
             priority: request.priority,
             tenant: request.tenant.clone(),
-            tag: 0,
             charge: 0,
             share: 0,
             since_step: 0,

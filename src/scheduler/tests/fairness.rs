@@ -87,7 +87,7 @@ fn a_tenant_with_long_requests_gets_fewer_of_them() {
 
 #[test]
 fn a_late_tenant_gets_its_share_from_now_on_and_nothing_for_the_past() {
-    let mut scheduler = Scheduler::new(with_rows(1));
+    let mut scheduler = Scheduler::new(Config { ageing: Duration::MAX, ..with_rows(1) });
     (0..20).for_each(|id| scheduler.add(seq(id), by("early"), start()));
     for _ in 0..8 {
         let plan = plan(&mut scheduler);
@@ -95,6 +95,63 @@ fn a_late_tenant_gets_its_share_from_now_on_and_nothing_for_the_past() {
     }
     (20..26).for_each(|id| scheduler.add(seq(id), by("late"), start()));
     assert_eq!(serve(&mut scheduler, start())[..8], [8, 20, 9, 21, 10, 22, 11, 23]);
+}
+
+/// Serves the next one, without any time passing.
+fn serve_one(scheduler: &mut Scheduler) -> u64 {
+    let plan = plan(scheduler);
+    commit(scheduler, &answer(&plan, END));
+    plan.rows[0].sequence.0
+}
+
+#[test]
+fn tenants_who_always_have_somebody_waiting_get_as_many_tokens_each_whatever_they_ask_for() {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 1_000, ..with_rows(1) });
+    let kinds = [("few and long", 999, 2), ("many and short", 9, 10)];
+    let (mut next, mut given, mut owners) = (0, [0, 0], HashMap::new());
+    let mut ask = |scheduler: &mut Scheduler, owners: &mut HashMap<u64, usize>, kind: usize| {
+        let (tenant, prompt, _) = kinds[kind];
+        scheduler.add(seq(next), Request { tenant: Some(tenant.into()), ..request(prompt, 1) }, start());
+        owners.insert(next, kind);
+        next += 1;
+    };
+    (0..2).for_each(|kind| (0..kinds[kind].2).for_each(|_| ask(&mut scheduler, &mut owners, kind)));
+    for _ in 0..3_000 {
+        let kind = owners[&serve_one(&mut scheduler)];
+        given[kind] += kinds[kind].1 + 1;
+        ask(&mut scheduler, &mut owners, kind);
+    }
+    assert!(given[0].abs_diff(given[1]) <= 1_000, "{given:?} tokens");
+}
+
+#[test]
+fn a_long_request_of_somebody_else_puts_nobody_behind_who_comes_after_it() {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 1_000, ..with_rows(1) });
+    (0..50).for_each(|id| scheduler.add(seq(id), by("many"), start()));
+    scheduler.add(seq(50), Request { tenant: Some("long".into()), ..request(999, 1) }, start());
+    assert_eq!([(); 2].map(|()| serve_one(&mut scheduler)), [0, 1]);
+    scheduler.add(seq(51), by("late"), start());
+    assert_eq!([(); 3].map(|()| serve_one(&mut scheduler)), [2, 51, 3]);
+}
+
+#[test]
+fn what_a_tenant_asks_for_at_another_priority_does_not_count_before_it_is_served() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    let of = |priority, tenant| Request { priority, ..by(tenant) };
+    (0..50).for_each(|id| scheduler.add(seq(id), of(Priority::Background, "patient"), start()));
+    (50..60).for_each(|id| scheduler.add(seq(id), of(Priority::Default, "other"), start()));
+    scheduler.add(seq(60), of(Priority::Default, "patient"), start());
+    assert_eq!([(); 3].map(|()| serve_one(&mut scheduler)), [50, 60, 51]);
+}
+
+#[test]
+fn what_a_tenant_takes_back_costs_it_nothing() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    (0..50).for_each(|id| scheduler.add(seq(id), by("fickle"), start()));
+    (50..60).for_each(|id| scheduler.add(seq(id), by("steady"), start()));
+    (0..49).for_each(|id| assert!(scheduler.remove(seq(id))));
+    scheduler.add(seq(60), by("fickle"), start());
+    assert_eq!([(); 4].map(|()| serve_one(&mut scheduler)), [49, 50, 51, 60]);
 }
 
 #[test]

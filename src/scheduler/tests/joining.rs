@@ -60,6 +60,14 @@ fn whoever_is_urgent_is_not_held() {
 }
 
 #[test]
+fn those_who_have_waited_for_long_are_held_like_all_others() {
+    let mut scheduler = saturated(STEP * 40);
+    scheduler.ends_per_step = 0.5;
+    scheduler.remove(seq(100));
+    assert!(plan_at(&mut scheduler, after(60_000)).admit.is_empty(), "by now all of them have risen");
+}
+
+#[test]
 fn nobody_is_held_where_there_is_a_place_for_everybody() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
     scheduler.add(seq(1), request(1, 9), start());
