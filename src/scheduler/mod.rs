@@ -284,7 +284,10 @@ impl Scheduler {
             self.queue.remove(id);
             expired.push((id, Expiry::Deadline));
         }
-        while let Some(id) = self.queue.peek().filter(|next| self.is_hopeless(next, now)).map(|next| next.id) {
+        // Where nobody runs it costs nobody anything to try, and teaches what prompts cost by now.
+        let is_busy = self.active().next().is_some();
+        let next_hopeless = |it: &Self| it.queue.peek().filter(|next| it.is_hopeless(next, now)).map(|next| next.id);
+        while is_busy && let Some(id) = next_hopeless(self) {
             self.queue.remove(id);
             expired.push((id, Expiry::Hopeless));
         }

@@ -161,10 +161,23 @@ fn a_request_that_cannot_be_in_time_any_more_is_refused_before_it_runs() {
     let first = plan(&mut scheduler);
     commit_after(&mut scheduler, &answer(&first, END), Duration::from_millis(400));
     let deadline = |ms| Some(after(ms));
-    scheduler.add(seq(2), Request { deadline: deadline(100), ..request(4, 1) }, start());
-    scheduler.add(seq(3), Request { deadline: deadline(1_000), ..request(4, 1) }, start());
-    assert_eq!(expire(&mut scheduler, start()), [(seq(2), Expiry::Hopeless)]);
-    assert_eq!(ids(&plan(&mut scheduler)), [3]);
+    scheduler.add(seq(2), Request { deadline: deadline(1_000), ..request(4, 9) }, start());
+    plan(&mut scheduler);
+    scheduler.add(seq(3), Request { deadline: deadline(100), ..request(4, 1) }, start());
+    scheduler.add(seq(4), Request { deadline: deadline(1_000), ..request(4, 1) }, start());
+    assert_eq!(expire(&mut scheduler, start()), [(seq(3), Expiry::Hopeless)]);
+    assert_eq!(scheduler.load(), Load { num_queued: 1, num_running: 1, num_parked: 0 });
+}
+
+#[test]
+fn where_nothing_runs_a_request_is_tried_however_long_the_last_one_took() {
+    let mut scheduler = Scheduler::new(with_rows(1));
+    scheduler.add(seq(1), request(4, 1), start());
+    let slow = plan(&mut scheduler);
+    commit_after(&mut scheduler, &answer(&slow, END), Duration::from_secs(5));
+    scheduler.add(seq(2), Request { deadline: Some(after(1_000)), ..request(4, 1) }, start());
+    assert_eq!(expire(&mut scheduler, start()), []);
+    assert_eq!(ids(&plan(&mut scheduler)), [2]);
 }
 
 #[derive(Debug, Clone)]
