@@ -217,8 +217,7 @@ impl Lane {
         } else {
             self.marked.extend(row.readers.iter().map(|follower| follower.reader));
             // A row whose readers are all behind gives its place to others until one has caught up.
-            if row.is_out_of_credit(&self.around.readers) {
-                self.scheduler.park(drawn.sequence, now);
+            if row.is_out_of_credit(&self.around.readers) && self.scheduler.park(drawn.sequence, now) {
                 self.around.stats.park();
             }
         }

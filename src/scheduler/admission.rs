@@ -6,7 +6,7 @@ use crate::request::SequenceId;
 
 use super::status::AdmissionRecord;
 use super::window::{Reason, Waiting};
-use super::{RESIDENT_PER_ROW, Scheduler, Sequence};
+use super::{PARKED_PER_ROW, Scheduler, Sequence};
 
 impl Scheduler {
     /// Admits whom it can. An error is the end of the window for which an idle engine waits.
@@ -43,9 +43,7 @@ impl Scheduler {
 
     /// Sequences that may be let in.
     fn num_free(&self) -> usize {
-        let limit = self.width.limit();
-        let num_resident = (limit * RESIDENT_PER_ROW).saturating_sub(self.running.len());
-        limit.saturating_sub(self.active().count()).min(num_resident)
+        self.width.limit().saturating_sub(self.active().count())
     }
 
     fn let_in(&mut self, now: Instant, num_free: usize, reason: Reason, is_idle: bool) {
@@ -92,26 +90,29 @@ impl Scheduler {
     }
 
     /// Who holds KV, or will with the next step: parked ones only as long as it was not taken from them.
-    fn holders(&self) -> impl Iterator<Item = &Sequence> {
+    pub(super) fn holders(&self) -> impl Iterator<Item = &Sequence> {
         self.running.iter().filter(|sequence| !sequence.is_parked() || sequence.is_on_device())
     }
 
     /// Positions that all of them hold.
-    fn positions_held(&self) -> usize {
+    pub(super) fn positions_held(&self) -> usize {
         self.holders().map(|sequence| self.kv.held(sequence)).sum()
     }
 
     /// Takes KV back until what runs fits: first from the parked, then from the least urgent, of these from the one that
-    /// came last. They are computed again later; the one that came first always goes on.
+    /// came last. They are computed again later; of the most urgent the one that came first always goes on.
     pub(super) fn make_room(&mut self, now: Instant) {
         while let Some(victim) = self.victim() {
             self.preempt(victim, now);
         }
     }
 
-    /// Who gives memory back next; nobody while everything fits, or when only one holds any.
+    /// Who gives memory back next; nobody while everything fits, or when only one holds any. The parked give some back also
+    /// where there are too many of them: others run meanwhile.
     fn victim(&self) -> Option<SequenceId> {
-        if self.kv.fits(self.positions_held()) || self.holders().count() <= 1 {
+        let num_parked = self.holders().filter(|sequence| sequence.is_parked()).count();
+        let is_crowded = num_parked > self.config.width.ceiling() * PARKED_PER_ROW;
+        if !is_crowded && (self.kv.fits(self.positions_held()) || self.holders().count() <= 1) {
             return None;
         }
         self.holders()

@@ -41,8 +41,8 @@ use sequence::Sequence;
 use width::Width;
 use window::Window;
 
-/// Sequences that may be resident at a time, in multiples of the batch limit: parked ones give their row away.
-const RESIDENT_PER_ROW: usize = 4;
+/// Parked sequences that may hold KV at a time, for each row of the widest batch: they gave their rows away.
+const PARKED_PER_ROW: usize = 3;
 /// Weight of a new sample of how many sequences end in a step, and of how many tokens they had.
 const ENDS_ALPHA: f64 = 0.05;
 
@@ -255,11 +255,12 @@ impl Scheduler {
         }
     }
 
-    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory.
-    pub fn park(&mut self, id: SequenceId, now: Instant) {
-        if let Some(sequence) = self.running_mut(id) {
-            sequence.parked_at.get_or_insert(now);
-        }
+    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory. Says whether
+    /// that is new: a step that was planned before may bring another token of it.
+    pub fn park(&mut self, id: SequenceId, now: Instant) -> bool {
+        let Some(sequence) = self.running_mut(id).filter(|sequence| !sequence.is_parked()) else { return false };
+        sequence.parked_at = Some(now);
+        true
     }
 
     /// Lets a parked sequence run again. One whose KV was taken meanwhile waits for its turn.

@@ -2,6 +2,7 @@
 
 mod interleavings;
 mod pace;
+mod parking;
 mod progress;
 mod sharing;
 mod stage;

@@ -121,8 +121,8 @@ impl Stage {
     }
 
     /// With a device that takes so much while it runs a step.
-    pub(super) fn overlapping(overlap: Overlap) -> Self {
-        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), 256, Vec::new())
+    pub(super) fn overlapping(overlap: Overlap, window: usize) -> Self {
+        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), window, Vec::new())
     }
 
     fn on(profile: Profile, settings: Settings, window: usize, faults: Vec<Fault>) -> Self {

@@ -194,15 +194,25 @@ fn a_parked_sequence_gives_its_row_away_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn parked_sequences_cannot_pile_up_without_bound() {
+fn parked_sequences_keep_nobody_from_running_and_only_so_many_of_them_keep_their_kv() {
     let mut scheduler = Scheduler::new(with_rows(1));
     for id in 0..10 {
         scheduler.add(seq(id), request(1, 9), start());
     }
     while let (Decision::Run, plan) = decide_at(&mut scheduler, start()) {
-        plan.rows.iter().for_each(|row| scheduler.park(row.sequence, start()));
+        commit(&mut scheduler, &answer(&plan, 1));
+        assert!(plan.rows.iter().all(|row| scheduler.park(row.sequence, start())));
+        assert!(scheduler.holders().count() <= 4);
     }
-    assert_eq!(scheduler.load(), Load { num_queued: 6, num_running: 4, num_parked: 4 });
+    assert_eq!(scheduler.load(), Load { num_queued: 0, num_running: 10, num_parked: 10 });
+    (0..10).for_each(|id| scheduler.unpark(seq(id), start()));
+    let mut num_drawn = [1; 10];
+    while let (Decision::Run, plan) = decide_at(&mut scheduler, start()) {
+        for drawn in commit(&mut scheduler, &answer(&plan, 1)) {
+            num_drawn[usize::try_from(drawn.sequence.0).expect("few")] += 1;
+        }
+    }
+    assert_eq!(num_drawn, [9; 10], "and all of them come to their end");
 }
 
 #[test]

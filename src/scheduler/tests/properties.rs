@@ -101,7 +101,9 @@ fn run(config: Config, overlap: Overlap, acts: Vec<Act>) {
             }
             Act::Step { ends } => drop(step(&mut scheduler, now, ends)),
             Act::Remove(id) => drop(scheduler.remove(seq(id))),
-            Act::Park(id) => scheduler.park(seq(id), now),
+            Act::Park(id) => {
+                scheduler.park(seq(id), now);
+            }
             Act::Unpark(id) => scheduler.unpark(seq(id), now),
         }
     }
