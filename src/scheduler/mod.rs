@@ -123,6 +123,9 @@ struct InFlight {
     num_decoding: usize,
     num_prompt_tokens: usize,
     rows: Vec<SequenceId>,
+    /// What is held with it: sequences, and positions in whole blocks.
+    num_holders: usize,
+    num_positions: usize,
 }
 
 impl Scheduler {
@@ -306,13 +309,16 @@ impl Scheduler {
     }
 
     /// The device ran out of memory and lost everything. Everyone starts again, and fewer hold KV at a time; returned is
-    /// a sequence that had all the memory for itself, and needs more.
+    /// a sequence that had all the memory for itself, and needs more. What was held counts, also by who has gone since.
     pub fn recover_memory(&mut self) -> Option<SequenceId> {
         self.release.clear();
-        self.in_flight.clear();
+        let held = self.in_flight.drain(..).max_by_key(|step| step.num_positions);
+        if let Some(step) = &held {
+            self.kv.shrink_below(step.num_positions);
+        }
+        let was_alone = held.is_some_and(|step| step.num_holders <= 1);
         let resident = || self.running.iter().filter(|sequence| sequence.is_on_device());
-        self.kv.shrink_below(resident().map(|sequence| self.kv.held(sequence)).sum());
-        let alone = (resident().count() <= 1).then(|| resident().next().map(|sequence| sequence.id)).flatten();
+        let alone = resident().next().map(|sequence| sequence.id).filter(|_| was_alone);
         self.running.iter_mut().for_each(Sequence::restart);
         self.running.retain(|sequence| Some(sequence.id) != alone);
         alone

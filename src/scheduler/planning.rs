@@ -61,7 +61,8 @@ impl Scheduler {
         let mut rows = self.spare.pop().unwrap_or_default();
         rows.extend(plan.rows.iter().map(|row| row.sequence));
         let num_prompt_tokens = plan.num_tokens() - num_decoding;
-        self.in_flight.push_back(InFlight { num_decoding, num_prompt_tokens, rows });
+        let (num_holders, num_positions) = (self.holders().count(), self.positions_held());
+        self.in_flight.push_back(InFlight { num_decoding, num_prompt_tokens, rows, num_holders, num_positions });
     }
 
     pub(super) fn recycle(&mut self, mut step: InFlight) {

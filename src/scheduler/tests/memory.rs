@@ -110,3 +110,28 @@ fn only_who_had_the_device_to_itself_fails_for_lack_of_memory() {
     assert_eq!(scheduler.recover_memory(), Some(seq(1)));
     assert!(scheduler.is_empty());
 }
+
+#[test]
+fn a_device_that_had_no_memory_for_one_that_has_gone_since_has_some_for_others() {
+    let mut scheduler = Scheduler::new(with_blocks(100, 8));
+    scheduler.add(seq(1), request(60, 50), start());
+    step(&mut scheduler);
+    plan(&mut scheduler);
+    scheduler.remove(seq(1));
+    assert_eq!(scheduler.recover_memory(), None);
+    (2..=4).for_each(|id| scheduler.add(seq(id), request(1, 5), start()));
+    assert_eq!(ids(&plan(&mut scheduler)), [2, 3], "three of the four blocks, and each may come to need another");
+}
+
+#[test]
+fn who_is_left_over_from_several_does_not_fail_for_what_they_held_together() {
+    let mut scheduler = Scheduler::new(with_blocks(100, 8));
+    scheduler.add(seq(1), request(60, 5), start());
+    scheduler.add(seq(2), request(1, 5), start());
+    plan(&mut scheduler);
+    scheduler.remove(seq(1));
+    assert_eq!(scheduler.recover_memory(), None);
+    assert_eq!(ids(&plan(&mut scheduler)), [2]);
+    (3..=5).for_each(|id| scheduler.add(seq(id), request(1, 5), start()));
+    assert_eq!(ids(&plan(&mut scheduler)), [2, 3], "four of the five blocks, and each may come to need another");
+}
