@@ -1,11 +1,15 @@
 // What an answer must be: enforced token by token, beside answers that are free, in streams and in answers that are kept.
 
-import type { GenerateParams, GenerateResult, GeneratorItem, Structured } from 'mlx-serving'
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { GenerateParams, GenerateResult, GeneratorItem, Message, Structured } from 'mlx-serving'
 import { GuidanceError, InvalidParamsError } from 'mlx-serving'
-import { describe, expect, test } from 'vitest'
-import { failure, type Ready, read, sharing, simulated, withMlx } from './support.js'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { failure, type Ready, ROOT, read, sharing, simulated, withMlx } from './support.js'
 
 const PROMPT = 'What is 12 + 7?'
+const CHAT: Message[] = [{ role: 'user', content: PROMPT }]
 const HOT = { temperature: 1.2, seed: 5, maxTokens: 200 }
 const PERSON = {
   type: 'object',
@@ -99,6 +103,29 @@ describe.each([
     expect(exact).toMatchObject({ finishReason: 'stop', parsed: whole.parsed })
   })
 })
+
+test('an answer is what was asked for where the template has begun to think', async () => {
+  const { engine } = await withMlx()
+  const model = await engine.loadModel(await thinking())
+  const ask = (structured: Structured) => engine.generate({ model, messages: CHAT, ...HOT, structured })
+  expect((await ask({ schema: PERSON })).parsed).toMatchObject({ age: expect.any(Number) })
+  expect(await ask({ choices: ['odd', 'even'] })).toMatchObject({ text: expect.stringMatching(/^(odd|even)$/) })
+  expect((await ask({ regex: '[a-f]{5}' })).text).toHaveLength(5)
+})
+
+/** The demo model with a template that opens its reasoning. */
+async function thinking(): Promise<string> {
+  const demo = path.join(ROOT, 'models', 'demo')
+  const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
+  onTestFinished(() => rm(dir, { recursive: true }))
+  const own = 'tokenizer_config.json'
+  const files = (await readdir(demo)).filter(name => name !== own)
+  await Promise.all(files.map(name => symlink(path.join(demo, name), path.join(dir, name))))
+  const config = JSON.parse(await readFile(path.join(demo, own), 'utf8'))
+  config.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}{# </think> #}"
+  await writeFile(path.join(dir, own), JSON.stringify(config))
+  return dir
+}
 
 test('guided and free answers of one batch are what they are alone', async () => {
   const ready = await withMlx({ scheduler: { deterministic: true } })

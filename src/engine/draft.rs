@@ -152,6 +152,8 @@ impl ModelRules {
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
         let guide = self.guide(&draft, speech.as_ref())?;
+        // What an answer must be is all of it: nothing in it is reasoning, or a call.
+        let speech = speech.filter(|_| draft.structured.is_none());
         let stop = StopRules {
             max_tokens,
             end_tokens: self.end_tokens(&draft)?,
