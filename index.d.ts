@@ -622,7 +622,11 @@ export interface SamplingOptions {
    * @default false
    */
   includeStop?: boolean
-  /** Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. @default [] */
+  /**
+   * Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. At most 4,096.
+   *
+   * @default []
+   */
   stopTokenIds?: number[] | Uint32Array
   /** The model's own end-of-turn tokens do not end the answer. @default false */
   ignoreEos?: boolean

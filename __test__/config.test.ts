@@ -15,6 +15,8 @@ test.each<[string, unknown, string?]>([
   ['an array', []],
   ['an array as a group', { scheduler: [] }, 'scheduler'],
   ['an array as a group of a group', { scheduler: { autoTune: [4] } }, 'scheduler.autoTune'],
+  ['a map', new Map([['preset', 'latency']])],
+  ['a map as a group', { scheduler: new Map([['batchSize', 4]]) }, 'scheduler'],
   ['a misspelt key', { schedular: {} }, 'schedular'],
   ['a misspelt key without a value', { schedular: undefined }, 'schedular'],
   ['a misspelt key of a group', { scheduler: { batchsize: 4 } }, 'scheduler.batchsize'],

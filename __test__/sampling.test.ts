@@ -160,6 +160,7 @@ test.each([
   ['logitBias.5', { logitBias: { 5: '1' } }],
   ['logitBias', { logitBias: { 4294967295: 1 } }],
   ['logitBias', { logitBias: Object.fromEntries(Array.from({ length: 4097 }, (_, id) => [id, 1])) }],
+  ['logitBias', { logitBias: new Map([[5, 1]]) }],
   ['stopTokenIds[0]', { stopTokenIds: [-1] }],
   ['stopTokenIds', { stopTokenIds: [4294967295] }],
   ['ignoreEos', { ignoreEos: 1 }],
@@ -170,4 +171,12 @@ test.each([
   const error = await failure(engine.generate({ model, prompt: PROMPT, maxTokens: 40, ...params } as GenerateParams))
   expect(error).toBeInstanceOf(InvalidParamsError)
   expect(error.param).toBe(param)
+})
+
+test('more stop tokens than anybody needs are refused: each costs a little in every step', async () => {
+  const { engine, model } = await simulated()
+  const ask = (count: number) =>
+    engine.generate({ model, prompt: PROMPT, stopTokenIds: new Uint32Array(count).fill(3) })
+  await ask(4096)
+  expect(await failure(ask(4097))).toMatchObject({ param: 'stopTokenIds', limit: 4096, requested: 4097 })
 })

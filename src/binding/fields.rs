@@ -33,6 +33,9 @@ impl From<napi::Error> for Refusal {
 /// Numbers up to here survive the way through JavaScript unchanged.
 pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// The longest list. Its elements are read while JavaScript waits.
+const MAX_ELEMENTS: u32 = 1 << 20;
+
 pub(super) type Read<T> = Result<T, Refusal>;
 
 /// A property: its name, and its value if it has one.
@@ -117,8 +120,8 @@ impl<'env> Fields<'env> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let path = self.path(name);
         let mut items = Vec::new();
-        for (index, item) in elements(self.code, &path, value)?.into_iter().enumerate() {
-            items.push(string(self.code, &format!("{path}[{index}]"), item)?);
+        for (index, item) in elements(self.code, &path, value)?.enumerate() {
+            items.push(string(self.code, &format!("{path}[{index}]"), item?)?);
         }
         Ok(Some(items))
     }
@@ -171,9 +174,28 @@ pub(super) fn properties<'env>(object: &Object<'env>) -> Read<Vec<(String, Unkno
 fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Object<'env>>> {
     match value.get_type()? {
         ValueType::Undefined | ValueType::Null => Ok(None),
-        ValueType::Object if !is_array(&value)? => Ok(Some(Object::from_unknown(value)?)),
+        ValueType::Object if !is_array(&value)? => {
+            let object = Object::from_unknown(value)?;
+            if !is_plain(&object)? && own_keys(&object)?.is_empty() {
+                return Err(
+                    wrong(code, name, "must be an object with these names, not one of a class without any").into()
+                );
+            }
+            Ok(Some(object))
+        }
         _ => Err(wrong(code, name, &format!("must be an object, not {}", kind(&value)?)).into()),
     }
+}
+
+/// Whether an object is a literal one: its prototype is the root of all objects, or there is none. A date, a map or an
+/// object of a class would cross without what it is about.
+pub(super) fn is_plain(object: &Object<'_>) -> Read<bool> {
+    let prototype: Unknown<'_> = object.get_prototype_unchecked()?;
+    if prototype.get_type()? != ValueType::Object {
+        return Ok(true);
+    }
+    let above: Unknown<'_> = Object::from_unknown(prototype)?.get_prototype_unchecked()?;
+    Ok(above.get_type()? == ValueType::Null)
 }
 
 /// Names of own, enumerable properties. Symbols say nothing to this library, and what a prototype has was not asked for.
@@ -196,14 +218,22 @@ pub(super) fn whole(number: f64) -> Option<u64> {
     ((0.0..=MAX_SAFE_INTEGER as f64).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
-/// The elements of a list.
-pub(super) fn elements<'env>(code: Code, path: &str, value: Unknown<'env>) -> Read<Vec<Unknown<'env>>> {
+/// The elements of a list, each read when it is asked for: a list can be long and hold nothing.
+pub(super) fn elements<'env>(
+    code: Code,
+    path: &str,
+    value: Unknown<'env>,
+) -> Read<impl ExactSizeIterator<Item = Read<Unknown<'env>>> + use<'env>> {
     if !is_array(&value)? {
         return Err(wrong(code, path, &format!("must be an array, not {}", kind(&value)?)).into());
     }
     let array = Object::from_unknown(value)?;
     let length = array.get_array_length()?;
-    (0..length).map(|index| array.get_element::<Unknown<'env>>(index).map_err(Refusal::from)).collect()
+    if length > MAX_ELEMENTS {
+        let message = format!("has {length} elements; at most {MAX_ELEMENTS} are allowed");
+        return Err(wrong(code, path, &message).with_limit(f64::from(MAX_ELEMENTS), f64::from(length)).into());
+    }
+    Ok((0..length as usize).map(move |index| Ok(array.get_element(u32::try_from(index).unwrap_or(u32::MAX))?)))
 }
 
 /// A text.

@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::Code;
 
-use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, kind, properties, wrong};
+use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, is_plain, kind, properties, wrong};
 
 /// Messages add a few levels, and `tojson` of a template takes 64.
 const MAX_DEPTH: usize = 48;
@@ -91,8 +91,8 @@ impl JsonReader {
         if Object::from_unknown(value)?.get_array_length()? as usize > MAX_VALUES {
             return Err(self.too_large(path));
         }
-        let items = elements(self.code, &path.to_string(), value)?.into_iter().enumerate();
-        let items = items.map(|(index, item)| self.value(&Path::Index(path, index), item, depth + 1));
+        let items = elements(self.code, &path.to_string(), value)?.enumerate();
+        let items = items.map(|(index, item)| self.value(&Path::Index(path, index), item?, depth + 1));
         items.collect::<Read<_>>().map(Value::Array)
     }
 
@@ -127,17 +127,6 @@ impl JsonReader {
     fn wrong(&self, path: &Path<'_>, message: &str) -> Refusal {
         wrong(self.code, &path.to_string(), message).into()
     }
-}
-
-/// Whether an object is a literal one: its prototype is the root of all objects, or there is none. A date, a map or an
-/// object of a class would cross without what it is about.
-fn is_plain(object: &Object<'_>) -> Read<bool> {
-    let prototype: Unknown<'_> = object.get_prototype_unchecked()?;
-    if prototype.get_type()? != ValueType::Object {
-        return Ok(true);
-    }
-    let above: Unknown<'_> = Object::from_unknown(prototype)?.get_prototype_unchecked()?;
-    Ok(above.get_type()? == ValueType::Null)
 }
 
 /// The object that a text is the JSON of. The parser has a limit of depth of its own; a template's is lower.

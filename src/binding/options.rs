@@ -165,8 +165,8 @@ fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
 }
 
 fn read_faults(value: Unknown<'_>) -> Read<Vec<Fault>> {
-    let items = elements(CODE, "backend.faults", value)?.into_iter().enumerate();
-    items.map(|(index, item)| read_fault(&format!("backend.faults[{index}]"), item)).collect()
+    let items = elements(CODE, "backend.faults", value)?.enumerate();
+    items.map(|(index, item)| read_fault(&format!("backend.faults[{index}]"), item?)).collect()
 }
 
 fn read_fault(path: &str, value: Unknown<'_>) -> Read<Fault> {

@@ -22,6 +22,8 @@ const CODE: Code = Code::InvalidParams;
 const MAX_BIAS: f64 = 100.0;
 /// Far more than anybody needs; each costs a little in every step.
 const MAX_BIASES: usize = 4096;
+/// The same.
+const MAX_STOP_TOKENS: usize = 4096;
 
 /// Each is a row of its own; more than the widest batch would wait for each other.
 const MAX_CHOICES: u64 = 128;
@@ -45,8 +47,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
     let frequency_penalty = fields.number("frequencyPenalty", -2.0..=2.0)?;
     let logit_bias = fields.value("logitBias")?.map_or(Ok(Vec::new()), read_logit_bias)?;
     let logprobs = fields.integer("logprobs", 0..=u64::from(MAX_LOGPROBS))?;
-    let stop_tokens =
-        fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), |ids| prompt::read_tokens("stopTokenIds", ids))?;
+    let stop_tokens = fields.value("stopTokenIds")?.map_or(Ok(Vec::new()), read_stop_tokens)?;
     let ignore_eos = fields.switch("ignoreEos")?.unwrap_or(false);
     let min_tokens = fields.integer("minTokens", 0..=MAX_SAFE_INTEGER)?.unwrap_or(0);
     let seed = fields.integer("seed", 0..=MAX_SAFE_INTEGER)?;
@@ -114,6 +115,16 @@ fn read_logit_bias(value: Unknown<'_>) -> Read<Vec<(u32, f32)>> {
         0..=MAX_BIASES => Ok(biases),
         more => Err(wrong(CODE, "logitBias", "must name at most 4096 tokens")
             .with_limit(MAX_BIASES as f64, more as f64)
+            .into()),
+    }
+}
+
+fn read_stop_tokens(value: Unknown<'_>) -> Read<Vec<u32>> {
+    let tokens = prompt::read_tokens("stopTokenIds", value)?;
+    match tokens.len() {
+        0..=MAX_STOP_TOKENS => Ok(tokens),
+        more => Err(wrong(CODE, "stopTokenIds", "must name at most 4096 tokens")
+            .with_limit(MAX_STOP_TOKENS as f64, more as f64)
             .into()),
     }
 }

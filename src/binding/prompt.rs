@@ -126,7 +126,8 @@ pub(super) fn read_tokens(path: &str, value: Unknown<'_>) -> Read<Vec<u32>> {
         return Ok(Uint32Array::from_unknown(value).map_err(not_u32)?.to_vec());
     }
     let mut tokens = Vec::new();
-    for (index, item) in elements(CODE, path, value)?.into_iter().enumerate() {
+    for (index, item) in elements(CODE, path, value)?.enumerate() {
+        let item = item?;
         let number = if item.get_type()? == ValueType::Number { f64::from_unknown(item)? } else { f64::NAN };
         let token = whole(number).and_then(|number| u32::try_from(number).ok());
         let not_an_id = || wrong(CODE, &format!("{path}[{index}]"), "must be a token id: a whole number from 0");
@@ -151,9 +152,9 @@ fn read_variables(path: &str, value: Unknown<'_>) -> Read<Map<String, Value>> {
 fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
     let mut reader = JsonReader::new(CODE);
     let mut tools = Vec::new();
-    for (index, item) in elements(CODE, "tools", value)?.into_iter().enumerate() {
+    for (index, item) in elements(CODE, "tools", value)?.enumerate() {
         let path = format!("tools[{index}]");
-        let tool = reader.object(&path, item)?;
+        let tool = reader.object(&path, item?)?;
         if tool["type"] != "function" {
             return Err(wrong(CODE, &format!("{path}.type"), "must be 'function'").into());
         }
@@ -191,12 +192,11 @@ fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<V
 
 fn read_messages(value: Unknown<'_>) -> Read<Vec<Message>> {
     let items = elements(CODE, "messages", value)?;
-    if items.is_empty() {
+    if items.len() == 0 {
         return Err(wrong(CODE, "messages", "must have at least one message").into());
     }
     let mut reader = JsonReader::new(CODE);
-    let read = |(index, item)| read_message(&mut reader, &format!("messages[{index}]"), item);
-    items.into_iter().enumerate().map(read).collect()
+    items.enumerate().map(|(index, item)| read_message(&mut reader, &format!("messages[{index}]"), item?)).collect()
 }
 
 fn read_message(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Read<Message> {
@@ -226,8 +226,8 @@ fn read_content(path: &str, value: Unknown<'_>) -> Read<Content> {
     if !is_array(&value)? {
         return string(CODE, path, value).map(Content::Text);
     }
-    let parts = elements(CODE, path, value)?.into_iter().enumerate();
-    parts.map(|(index, part)| read_part(&format!("{path}[{index}]"), part)).collect::<Read<_>>().map(Content::Parts)
+    let parts = elements(CODE, path, value)?.enumerate();
+    parts.map(|(index, part)| read_part(&format!("{path}[{index}]"), part?)).collect::<Read<_>>().map(Content::Parts)
 }
 
 fn read_part(path: &str, value: Unknown<'_>) -> Read<String> {
@@ -242,8 +242,8 @@ fn read_part(path: &str, value: Unknown<'_>) -> Read<String> {
 }
 
 fn read_calls(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Read<Vec<Value>> {
-    let calls = elements(CODE, path, value)?.into_iter().enumerate();
-    calls.map(|(index, call)| read_call(reader, &format!("{path}[{index}]"), call)).collect()
+    let calls = elements(CODE, path, value)?.enumerate();
+    calls.map(|(index, call)| read_call(reader, &format!("{path}[{index}]"), call?)).collect()
 }
 
 /// A call of a function, as templates know it.

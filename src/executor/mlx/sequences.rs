@@ -220,9 +220,9 @@ impl Sequence {
         if position >= self.num_prompt + self.min_tokens {
             return self.logit_bias.to_vec();
         }
-        let withheld = self.end_tokens.iter().map(|token| (*token, f32::NEG_INFINITY));
-        let others = self.logit_bias.iter().copied().filter(|(token, _)| !self.end_tokens.contains(token));
-        withheld.chain(others).collect()
+        let ends: FxHashSet<_> = self.end_tokens.iter().copied().collect();
+        let others = self.logit_bias.iter().copied().filter(|(token, _)| !ends.contains(token));
+        ends.iter().map(|token| (*token, f32::NEG_INFINITY)).chain(others).collect()
     }
 
     fn check_row(&self, row: &Row) -> Result<()> {
