@@ -8,6 +8,7 @@ import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
 import { saidOf, spokenOf } from './speech'
+import { setImmediate } from './timers'
 
 /** What is new in an answer. */
 export type Piece = Omit<GenerateChunk, 'index'>

@@ -1,6 +1,8 @@
 // Holds the process open, and in memory whoever waits, while there is unfinished work; never otherwise. The addon's
 // wake does neither: a process with an idle engine exits by itself, an engine that nobody refers to can be collected.
 
+import { clearInterval, setInterval } from './timers'
+
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** Those with unfinished work. Being in here is what keeps them from being collected. */
