@@ -363,7 +363,7 @@ export interface Engine extends AsyncDisposable {
   /**
    * The text of token ids, special tokens left out.
    *
-   * @throws {@link InvalidParamsError} an id is not in the vocabulary
+   * @throws {@link InvalidParamsError} an id is not in the vocabulary, or there are too many
    */
   detokenize(params: DetokenizeParams): Promise<string>
   /**
@@ -972,6 +972,7 @@ export interface TokenizeParams {
 /** @see {@link Engine.detokenize} */
 export interface DetokenizeParams {
   model: ModelHandle | string
+  /** At most 4194304. */
   tokens: number[] | Uint32Array
 }
 

@@ -1,5 +1,6 @@
 // tokenize, detokenize and applyChatTemplate.
 
+import { runInNewContext } from 'node:vm'
 import { InvalidParamsError, ModelError } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { failure, simulated } from './support.js'
@@ -14,6 +15,36 @@ test.each(['', 'Hello', 'What is 12 + 7?', 'Ünïcödé 🙂 日本', '  spaces\
     expect(await engine.detokenize({ model: 'demo', tokens: [...tokens] })).toBe(text)
   },
 )
+
+test('token ids of another realm, as in Jest, are token ids', async () => {
+  const { engine, model } = await simulated()
+  const tokens = await engine.tokenize({ model, text: 'Hello' })
+  const [typed, list] = runInNewContext('[Uint32Array.from(tokens), Array.from(tokens)]', { tokens })
+  expect(typed).not.toBeInstanceOf(Uint32Array)
+  for (const foreign of [typed, list]) expect(await engine.detokenize({ model, tokens: foreign })).toBe('Hello')
+})
+
+test.each([2 ** 22 + 1, 2 ** 32 - 1])('a list of %i token ids is refused before it is looked at', async length => {
+  const { engine, model } = await simulated()
+  const error = await failure(engine.detokenize({ model, tokens: new Array(length) }))
+  expect(error).toBeInstanceOf(InvalidParamsError)
+  expect(error).toMatchObject({ param: 'tokens', limit: 2 ** 22, requested: length })
+})
+
+const thrown = new Error('thrown by the caller')
+const hostile = () => {
+  throw thrown
+}
+
+test.each<[string, number[]]>([
+  ['a getter', Object.defineProperty([1], 0, { get: hostile })],
+  ['a proxy that cannot be read', new Proxy([1], { get: hostile })],
+])('what %s in a list of token ids throws is the cause', async (_, tokens) => {
+  const { engine, model } = await simulated()
+  const error = await failure(engine.detokenize({ model, tokens }))
+  expect(error).toBeInstanceOf(InvalidParamsError)
+  expect(error).toMatchObject({ param: 'tokens', cause: thrown })
+})
 
 test('a chat template renders every turn', async () => {
   const { engine, model } = await simulated()
@@ -30,6 +61,8 @@ test('a chat template renders every turn', async () => {
 
 test('what is wrong is said by name', async () => {
   const { engine, model } = await simulated()
+  const { proxy, revoke } = Proxy.revocable([], {})
+  revoke()
   const bad: [string, () => Promise<unknown>][] = [
     ['text', () => engine.tokenize({ model, text: 4 as never })],
     ['texts', () => engine.tokenize({ model, texts: 'a' } as never)],
@@ -42,6 +75,10 @@ test('what is wrong is said by name', async () => {
     ['tokens', () => engine.detokenize({ model, tokens: [Number.NaN] })],
     ['tokens', () => engine.detokenize({ model, tokens: [2 ** 32] })],
     ['tokens', () => engine.detokenize({ model, tokens: [2 ** 32 - 1] })],
+    ['tokens', () => engine.detokenize({ model, tokens: proxy })],
+    ['tokens', () => engine.detokenize({ model, tokens: [proxy as never] })],
+    ['text', () => engine.tokenize({ model, text: proxy as never })],
+    ['tokens', () => engine.detokenize({ model, tokens: new Array(2 ** 20) })],
     ['messages', () => engine.applyChatTemplate({ model, messages: 'a' as never })],
     ['messages', () => engine.applyChatTemplate({ model, messages: [] })],
   ]

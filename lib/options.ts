@@ -1,7 +1,11 @@
 // Reads the objects that callers pass, each property once: a getter may throw, and a proxy may answer differently the
 // second time. What the values mean is validated in Rust, apart from what only JavaScript knows.
 
-import { invalid } from './errors'
+import { types } from 'node:util'
+import { errorOf, invalid } from './errors'
+
+/** Token ids in one call: beyond it, reading them would hold up everything else in this process. */
+const MAX_TOKENS = 2 ** 22
 
 /** A caller's object, read. It has no prototype, so that nothing inherited is taken for an option. */
 export type Properties = Record<string, unknown>
@@ -10,14 +14,18 @@ export type Properties = Record<string, unknown>
 export function read(value: unknown, name: string): Properties {
   const properties: Properties = Object.create(null)
   if (isAbsent(value)) return properties
-  const isObject = typeof value === 'object' && !reading(name, () => Array.isArray(value))
-  if (!isObject) throw invalid(name, 'must be an object')
+  if (typeof value !== 'object' || isArray(value, name)) throw invalid(name, 'must be an object')
   return reading(name, () => Object.assign(properties, value))
 }
 
 /** Whether an option was not given. */
 export function isAbsent(value: unknown): value is null | undefined {
   return value === null || value === undefined
+}
+
+/** Whether it is an array, or stands for one; a proxy that was revoked does not tell. */
+export function isArray(value: unknown, name: string): value is unknown[] {
+  return reading(name, () => Array.isArray(value))
 }
 
 /** Runs what reads a caller's object, synchronously; what its getters or traps throw becomes a cause. */
@@ -52,19 +60,27 @@ export function readMs(value: unknown, name: string, absent: number): number {
   throw invalid(name, `must be a number of milliseconds, not ${show(value)}`)
 }
 
-/** Token ids of a vocabulary of that size, as the addon takes them. */
+/** Token ids of a vocabulary of that size, as the addon takes them. They may come from another realm, as in Jest. */
 export function readTokens(value: unknown, name: string, vocabSize: number): Uint32Array {
-  if (!Array.isArray(value) && !(value instanceof Uint32Array)) {
+  if (!types.isUint32Array(value) && !isArray(value, name)) {
     throw invalid(name, 'must be an array of token ids or a Uint32Array')
   }
-  const tokens = new Uint32Array(value.length)
+  const tokens = new Uint32Array(readLength(value, name))
   for (let i = 0; i < tokens.length; i++) {
-    const id: unknown = value[i]
+    const id = reading(name, () => value[i])
     const isId = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize
     if (!isId) throw invalid(name, `must hold token ids, whole numbers below ${vocabSize}; at ${i} is ${show(id)}`)
     tokens[i] = id
   }
   return tokens
+}
+
+/** How long a list of token ids is. Of a proxy it may be anything. */
+function readLength(value: ArrayLike<unknown>, name: string): number {
+  const length = reading(name, () => Number(value.length))
+  if (length >= 0 && length <= MAX_TOKENS) return length
+  const message = `\`${name}\` has ${length} entries; at most ${MAX_TOKENS} are allowed`
+  throw errorOf('InvalidParams', message, { param: name, limit: MAX_TOKENS, requested: length })
 }
 
 /** A string param. */
@@ -78,5 +94,6 @@ export function show(value: unknown): string {
   if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number')
     return `${value}`
   if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : 'a string'
+  if (types.isProxy(value)) return 'a proxy'
   return Array.isArray(value) ? 'an array' : `of type ${typeof value}`
 }
