@@ -1,5 +1,6 @@
 // onProgress: how far the prompt has been read, before the answer. How often is tested in Rust, with a clock that stands still.
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { GenerateOptions, PromptProgress } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
 import { expect, test } from 'vitest'
@@ -106,6 +107,16 @@ test('it may cancel the generation it tells of', async () => {
   const onProgress = () => abort.abort(new Error('enough'))
   const { generation } = begin(await simulated(M3_MAX, CHUNKED), { onProgress, signal: abort.signal })
   expect((await failure(generation)).message).toBe('enough')
+})
+
+test('it is told in the async context of its own call, not in that of the engine or of another', async () => {
+  const storage = new AsyncLocalStorage<string>()
+  const ready = await storage.run('engine', () => simulated(M3_MAX, CHUNKED))
+  const seen: Record<string, Set<unknown>> = { first: new Set(), second: new Set() }
+  const run = (name: string) =>
+    storage.run(name, () => begin(ready, { onProgress: () => void seen[name].add(storage.getStore()) }).generation)
+  await Promise.all([run('first'), run('second')])
+  expect(seen).toEqual({ first: new Set(['first']), second: new Set(['second']) })
 })
 
 test.each([true, 'x', 1, {}])('%j instead of a function is refused by name', async onProgress => {

@@ -1,7 +1,8 @@
 // What `generate` returns, and how it starts: params and options are read, the request is handed over, and the signal
 // is wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
 
-import type { GenerateChunk, GenerateOptions, GenerateResult, Generation } from '../index'
+import { AsyncResource } from 'node:async_hooks'
+import type { GenerateChunk, GenerateOptions, GenerateResult, Generation, PromptProgress } from '../index'
 import { Answer, type Source } from './answer'
 import { Choices } from './choices'
 import { invalid } from './errors'
@@ -56,15 +57,19 @@ function obey(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
   else answer.onEnd(watch(signal, abort))
 }
 
-/** What a caller's function throws is the end of its own generation, and of nothing else. */
+/**
+ * What a caller's function throws is the end of its own generation, and of nothing else. It runs in the async context
+ * of the call: that of the engine, which wakes it, is whoever's created the engine.
+ */
 function tell(source: Source, first: Answer, onProgress: OnProgress): void {
-  first.onProgress(progress => {
+  const told = (progress: PromptProgress) => {
     try {
       onProgress(progress)
     } catch (error) {
       source.abandon(error)
     }
-  })
+  }
+  first.onProgress(AsyncResource.bind(told))
 }
 
 function readOnAbort(value: unknown): OnAbort {
