@@ -2,7 +2,7 @@
 
 import { CancelledError, type GenerateParams, InvalidParamsError, OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, INSTANT, longAnswer, M3_MAX, sharing, simulated, until, withMlx } from './support.js'
+import { failure, INSTANT, longAnswer, M3_MAX, type Ready, sharing, simulated, until, withMlx } from './support.js'
 
 const DRAWN = { prompt: 'Tell me about the sea.', temperature: 2, ignoreEos: true, seed: 5, maxTokens: 30 }
 /** The largest seed; the next one is 0. */
@@ -124,6 +124,54 @@ describe('read', () => {
     expect(failed.map(outcome => outcome.reason.message)).toEqual(['enough'])
     expect((await chunks.next()).done).toBe(true)
     await until(() => engine.stats().running === 0)
+  })
+
+  /** One piece of three answers was read; those of the others are there. */
+  async function begun({ engine, model }: Ready, signal?: AbortSignal) {
+    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, signal && { signal })
+    const chunks = generation[Symbol.asyncIterator]()
+    expect(await chunks.next()).toMatchObject({ value: { index: 0 } })
+    await until(() => engine.stats().generatedTokens > 12)
+    return { chunks, dispose: () => generation[Symbol.asyncDispose](), failed: () => failure(generation) }
+  }
+
+  test('what was not read before an abort does not come', async () => {
+    const controller = new AbortController()
+    const { chunks } = await begun(await simulated(M3_MAX), controller.signal)
+    controller.abort(new Error('enough'))
+    expect((await failure(chunks.next())).message).toBe('enough')
+    expect(await chunks.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('what was not read before it was disposed of does not come', async () => {
+    const { chunks, dispose } = await begun(await simulated(M3_MAX))
+    await dispose()
+    expect(await failure(chunks.next())).toBeInstanceOf(CancelledError)
+    expect(await chunks.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('after return there is nothing, not even an error that nobody saw', async () => {
+    const controller = new AbortController()
+    // The third waits for a place: it is asked for its first piece when it ends.
+    const narrow = { scheduler: { batchSize: 2, autoTune: { enabled: false } } }
+    const { chunks } = await begun(await simulated(M3_MAX, narrow), controller.signal)
+    controller.abort(new Error('enough'))
+    await new Promise(setImmediate)
+    await chunks.return?.()
+    expect(await chunks.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('what came before an error of the engine can be read, also where it is awaited', async () => {
+    const faulty = { backend: { simulated: M3_MAX, faults: [{ step: 10, kind: 'submit' as const }] } }
+    const { chunks, dispose, failed } = await begun(await simulated(M3_MAX, faulty))
+    expect(await failed()).toMatchObject({ code: 'BackendError' })
+    await dispose()
+    expect(await chunks.next()).toMatchObject({ value: { index: 1 } })
+    expect(await chunks.next()).toMatchObject({ value: { index: 2 } })
+    const rest = (async () => {
+      while (!(await chunks.next()).done);
+    })()
+    expect(await failure(rest)).toMatchObject({ code: 'BackendError' })
   })
 })
 

@@ -35,6 +35,9 @@ export interface Waiter<T> {
 
 export const DONE: Step = { done: true, value: undefined }
 
+/** How what nobody wants any more ends. */
+export const left = () => errorOf('Cancelled', 'the generation was left before its end')
+
 export class Answer implements Source, Sink {
   /** Which of the answers to a request. */
   readonly #index: number
@@ -125,9 +128,13 @@ export class Answer implements Source, Sink {
     if (this.#outcome === undefined) this.#reader?.cancel()
   }
 
+  get hasEnded(): boolean {
+    return this.#outcome !== undefined
+  }
+
   /** Whether it has ended and everything was read. */
   get isRead(): boolean {
-    return this.#outcome !== undefined && this.#chunks.length === 0
+    return this.hasEnded && this.#chunks.length === 0
   }
 
   close(): Step {
@@ -138,7 +145,7 @@ export class Answer implements Source, Sink {
   }
 
   leave(): void {
-    this.abandon(errorOf('Cancelled', 'the generation was left before its end'))
+    this.abandon(left())
   }
 
   #open(): void {

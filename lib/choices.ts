@@ -2,7 +2,7 @@
 // ordinary answer. An error of one is the error of all.
 
 import type { GenerateResult } from '../index'
-import { type Answer, DONE, type Source, type Step, type Waiter } from './answer'
+import { type Answer, DONE, left, type Source, type Step, type Waiter } from './answer'
 
 export class Choices implements Source {
   readonly #answers: readonly Answer[]
@@ -43,7 +43,9 @@ export class Choices implements Source {
   }
 
   abandon(error: unknown): void {
-    for (const answer of this.#answers) answer.abandon(error)
+    if (this.#answers.every(answer => answer.hasEnded)) return
+    this.#ready.length = 0
+    this.#fail(error)
   }
 
   cancel(): void {
@@ -52,6 +54,7 @@ export class Choices implements Source {
 
   close(): Step {
     this.#ready.length = 0
+    this.#failure = undefined
     this.#open.clear()
     for (const answer of this.#answers) answer.close()
     this.#settleReads()
@@ -59,7 +62,7 @@ export class Choices implements Source {
   }
 
   leave(): void {
-    for (const answer of this.#answers) answer.leave()
+    this.abandon(left())
   }
 
   async #whole(): Promise<GenerateResult> {
@@ -67,7 +70,7 @@ export class Choices implements Source {
       const choices = await Promise.all(this.#answers.map(answer => answer.promise()))
       return { ...choices[0], choices }
     } catch (error) {
-      this.abandon(error)
+      this.#endAll(error)
       throw error
     }
   }
@@ -96,14 +99,19 @@ export class Choices implements Source {
     else if (this.#reads.length > 0) this.#ask()
   }
 
+  /** What is ready can still be read. */
   #fail(error: unknown): void {
     if (this.#open.size === 0) return
     this.#open.clear()
-    this.abandon(error)
+    this.#endAll(error)
     const read = this.#reads.shift()
     if (read === undefined) this.#failure = { error }
     else read.reject(error)
     this.#settleReads()
+  }
+
+  #endAll(error: unknown): void {
+    for (const answer of this.#answers) answer.abandon(error)
   }
 
   #throwOnce(error: unknown): Promise<Step> {
