@@ -182,6 +182,13 @@ describe('objects that misbehave', () => {
     expect(error.cause).toBe(thrown)
   })
 
+  test('a revoked proxy is refused by name, as a param and as an option', async () => {
+    const structured = await failure(generate({ model, prompt: 'a', structured: revoked.proxy }))
+    expect(structured).toMatchObject({ code: 'InvalidParams', param: 'structured', cause: expect.any(TypeError) })
+    const onAbort = await failure(generate({ model, prompt: 'a' }, { onAbort: revoked.proxy }))
+    expect(onAbort).toMatchObject({ code: 'InvalidParams', param: 'options.onAbort' })
+  })
+
   test('a property is read once', async () => {
     let reads = 0
     const params = {

@@ -2,13 +2,13 @@
 // end. What it means is the addon's to check.
 
 import type { GenerateResult } from '../index'
-import { isAbsent, type Properties, read } from './options'
+import { isAbsent, isArray, type Properties, read } from './options'
 
 /** Whether params ask for JSON. The caller's object is replaced by what was read of it. */
 export function readsAsJson(params: Properties): boolean {
   const { structured } = params
   // What is no object is refused by the addon, which knows what it should be.
-  if (typeof structured !== 'object' || isAbsent(structured) || Array.isArray(structured)) return false
+  if (typeof structured !== 'object' || isAbsent(structured) || isArray(structured, 'structured')) return false
   const fields = read(structured, 'structured')
   params.structured = fields
   return !isAbsent(fields.schema)
