@@ -78,6 +78,18 @@ test('without a reason of its own, an abort is an AbortError', async () => {
   expect((await failure(generation)).name).toBe('AbortError')
 })
 
+test.each([null, 0, '', 'gone'])('the reason %j is what it rejects with, as any other', async reason => {
+  const { engine, model } = await simulated(M3_MAX)
+  const controller = new AbortController()
+  const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
+  const chunks = generation[Symbol.asyncIterator]()
+  controller.abort(reason)
+  expect(await failure(generation)).toBe(reason)
+  expect(await failure(chunks.next())).toBe(reason)
+  const late = engine.generate({ model, prompt: 'Hello' }, { signal: controller.signal })
+  expect(await failure(late)).toBe(reason)
+})
+
 test('a loop that is aborted throws the reason, at once and once', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()

@@ -58,7 +58,7 @@ export function readSignal(value: unknown): AbortSignal | undefined {
   return signal
 }
 
-/** Why `signal` aborted: what promise and iterator reject with. */
-export function reasonOf(signal: AbortSignal): unknown {
-  return signal.reason ?? new DOMException('This operation was aborted', 'AbortError')
+/** Why `signal` aborted: what promise and iterator reject with. Signals that are not Node's may know no reasons. */
+export function reasonOf({ reason }: AbortSignal): unknown {
+  return reason === undefined ? new DOMException('This operation was aborted', 'AbortError') : reason
 }
