@@ -1,5 +1,6 @@
 // The public types of mlx-serving: the truth that lib/ implements and `__test__/types.test-d.ts` holds it to.
-// Only what works is declared: an option that is not here is rejected at run time as well.
+// Only what works is declared: an option that is not here is rejected at run time as well. Nothing that is passed is
+// changed, and `undefined` in it means absent.
 
 /**
  * Starts an engine: one thread of its own that runs models and batches whatever is asked of it.
@@ -30,7 +31,7 @@ export interface EngineOptions {
    *
    * @default 'balanced'
    */
-  preset?: 'latency' | 'balanced' | 'throughput'
+  preset?: 'latency' | 'balanced' | 'throughput' | undefined
   /**
    * What runs the models: MLX, or a simulated device. A simulated device computes nothing: it answers with
    * deterministic text at the speed of the named profile, so that code which uses this library can be tested on any
@@ -39,11 +40,11 @@ export interface EngineOptions {
    *
    * @default 'mlx'
    */
-  backend?: 'mlx' | SimulatedBackend
-  scheduler?: SchedulerOptions
-  memory?: MemoryOptions
-  streaming?: StreamingOptions
-  cache?: CacheOptions
+  backend?: 'mlx' | SimulatedBackend | undefined
+  scheduler?: SchedulerOptions | undefined
+  memory?: MemoryOptions | undefined
+  streaming?: StreamingOptions | undefined
+  cache?: CacheOptions | undefined
 }
 
 /** A device that only takes its time. */
@@ -53,7 +54,7 @@ export interface SimulatedBackend {
    */
   simulated: string
   /** What goes wrong, to see that the code around it copes. @default [] */
-  faults?: SimulatedFault[]
+  faults?: readonly SimulatedFault[] | undefined
 }
 
 /** A failure of a simulated device. But for `'memory'` it ends the generations of that step with {@link BackendError}. */
@@ -71,97 +72,97 @@ export interface SimulatedFault {
 /** How generations share the device. */
 export interface SchedulerOptions {
   /** Whether generations share steps. Off, they run one at a time: the baseline to measure against. @default true */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /** How long an idle engine waits for company, while the adaptive window is off. From 0.5 to 5. @default 1 */
-  windowMs?: number
+  windowMs?: number | undefined
   /** Generations decoded together in one step of the model; with auto-tune, to begin with. From 1 to 64. @default 4 */
-  batchSize?: number
+  batchSize?: number | undefined
   /**
    * How long a step may take: auto-tune chooses no batch with longer steps if a smaller one is there. From 50 to 500.
    *
    * @default 100
    */
-  p99ThresholdMs?: number
+  p99ThresholdMs?: number | undefined
   /** Whether a request that finds the engine idle and nobody waiting runs at once, without a window. @default true */
-  fastPath?: boolean
-  adaptiveWindow?: AdaptiveWindowOptions
-  autoTune?: AutoTuneOptions
+  fastPath?: boolean | undefined
+  adaptiveWindow?: AdaptiveWindowOptions | undefined
+  autoTune?: AutoTuneOptions | undefined
   /**
    * Generations pending at once, waiting and running. One more is refused with {@link OverloadedError}. From 1 to
    * 1000000.
    *
    * @default 1024
    */
-  maxQueue?: number
+  maxQueue?: number | undefined
   /**
    * Prompt tokens of all pending generations. Beyond it {@link OverloadedError} refuses all but a lone one. From 1 to
    * 1099511627776.
    *
    * @default 4194304
    */
-  maxQueueTokens?: number
+  maxQueueTokens?: number | undefined
   /** Prompt tokens of one step while no stream is running. From 1 to 65536. @default 512 */
-  prefillChunkTokens?: number
+  prefillChunkTokens?: number | undefined
   /**
    * A step that also reads prompts takes at most so many times a step without, if chunks can help. From 1 to 100.
    *
    * @default 2
    */
-  interTokenStretch?: number
+  interTokenStretch?: number | undefined
   /**
    * After so long in the queue a request rises by one priority class, so that none waits for ever. From 1 to 3600000.
    *
    * @default 5000
    */
-  ageingMs?: number
+  ageingMs?: number | undefined
   /**
    * Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no
    * cost; elsewhere it costs most where few generations run.
    *
    * @default false
    */
-  deterministic?: boolean
+  deterministic?: boolean | undefined
 }
 
 /** A window in which an idle engine waits for company, and which follows the depth of the queue. */
 export interface AdaptiveWindowOptions {
   /** Whether the window follows the depth of the queue, and opens only if arrivals cluster. @default true */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /** The window at a depth of 1 or less; at most `mediumMs`. From 0.5 to 2. @default 0.75 */
-  lowMs?: number
+  lowMs?: number | undefined
   /** The window at a depth in between; at most `highMs`. From 0.75 to 3. @default 1 */
-  mediumMs?: number
+  mediumMs?: number | undefined
   /** The window at a depth of more than 5. From 1 to 5. @default 2 */
-  highMs?: number
+  highMs?: number | undefined
   /** Samples of the depth in a row that must ask for another window before it changes. From 1 to 10. @default 3 */
-  hysteresis?: number
+  hysteresis?: number | undefined
   /** Weight of a new sample in the average of the depth. From 0.1 to 0.9. @default 0.5 */
-  emaAlpha?: number
+  emaAlpha?: number | undefined
 }
 
 /** A size of batches that follows the measured time of steps. */
 export interface AutoTuneOptions {
   /** Whether the size of batches follows the measured time of steps, from `batchSize` on. @default true */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /** The smallest batch it may choose; at most `maxBatch`. From 1 to 8. @default 2 */
-  minBatch?: number
+  minBatch?: number | undefined
   /**
    * The largest batch it may choose, or `batchSize` if that is more. From 10 to 32, rows cost the same on Apple GPUs. From 4
    * to 64.
    *
    * @default 32
    */
-  maxBatch?: number
+  maxBatch?: number | undefined
   /** Weight of a new sample in the average of step times. From 0.1 to 0.9. @default 0.3 */
-  emaAlpha?: number
+  emaAlpha?: number | undefined
   /** Steps between two changes. From 5 to 20. @default 10 */
-  interval?: number
+  interval?: number | undefined
 }
 
 /** What may be used of the device's memory. */
 export interface MemoryOptions {
   /** Memory for a model's KV caches; without it, what the device has to spare. From 1 to 9007199254740991. */
-  kvBytes?: number
+  kvBytes?: number | undefined
 }
 
 /** How far a stream may run ahead of the code that reads it. */
@@ -172,14 +173,14 @@ export interface StreamingOptions {
    *
    * @default 256
    */
-  bufferTokens?: number
+  bufferTokens?: number | undefined
   /**
    * How long a parked generation waits for its reader before it ends with {@link SlowConsumerError}. From 1 to
    * 9007199254740991.
    *
    * @default 60000
    */
-  parkTimeoutMs?: number
+  parkTimeoutMs?: number | undefined
 }
 
 /**
@@ -207,9 +208,9 @@ export interface ConfigValue {
  * `SamplingOptions.cache` decides for a single request.
  */
 export interface CacheOptions {
-  coalescing?: CoalescingOptions
-  dedup?: DedupOptions
-  promptCache?: PromptCacheOptions
+  coalescing?: CoalescingOptions | undefined
+  dedup?: DedupOptions | undefined
+  promptCache?: PromptCacheOptions | undefined
 }
 
 /** While an answer is being computed. */
@@ -219,13 +220,13 @@ export interface CoalescingOptions {
    *
    * @default true
    */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /**
    * Readers of one generation; the one after them starts another, which can be joined in turn. From 1 to 1000000.
    *
    * @default 10000
    */
-  maxSubscribers?: number
+  maxSubscribers?: number | undefined
 }
 
 /** Shortly after an answer was computed. */
@@ -235,20 +236,20 @@ export interface DedupOptions {
    *
    * @default true
    */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /**
    * How long after its end an answer counts as one that has just ended. From 1 to 604800000.
    *
    * @default 1000
    */
-  ttlMs?: number
+  ttlMs?: number | undefined
   /**
    * Answers that are kept for that time alone, because they are not reproducible or there is no prompt cache. The oldest
    * goes first. From 1 to 1000000.
    *
    * @default 1000
    */
-  maxEntries?: number
+  maxEntries?: number | undefined
 }
 
 /** For long after an answer was computed, if computing it again would give the same. */
@@ -258,31 +259,31 @@ export interface PromptCacheOptions {
    *
    * @default true
    */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /**
    * How long after its end an answer may be given again. From 1 to 604800000.
    *
    * @default 300000
    */
-  ttlMs?: number
+  ttlMs?: number | undefined
   /**
    * Answers kept. From 1 to 1000000.
    *
    * @default 10000
    */
-  maxEntries?: number
+  maxEntries?: number | undefined
   /**
    * Tokens of all answers that are kept. From 1 to 1099511627776.
    *
    * @default 1000000
    */
-  maxTokens?: number
+  maxTokens?: number | undefined
   /**
    * Bytes of all answers that are kept, also of those kept for the time of `dedup` alone. From 1 to 1099511627776.
    *
    * @default 104857600
    */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /**
    * A file in which the answers are kept between two lives of the process, readable by its owner alone. It is read by
    * {@link createEngine}, and written when the engine shuts down and some seconds after a change. A file that cannot be
@@ -290,7 +291,7 @@ export interface PromptCacheOptions {
    *
    * @default none: answers are kept in memory alone
    */
-  path?: string
+  path?: string | undefined
 }
 
 /** What an engine keeps of its answers. */
@@ -400,13 +401,13 @@ export interface Engine extends AsyncDisposable {
 /** What to load. */
 export interface LoadModelOptions {
   /** A model folder in Hugging Face layout. @default the demo model of the package */
-  path?: string
+  path?: string | undefined
 }
 
 /** How to stop. */
 export interface ShutdownOptions {
   /** Milliseconds running generations have to end. @default 30000 */
-  drainMs?: number
+  drainMs?: number | undefined
 }
 
 /** A model of one engine. */
@@ -434,13 +435,13 @@ export type GenerateParams = PromptParams | MessagesParams
 
 /** Continue a text, or exactly these token ids; no chat template is applied. */
 export interface PromptParams extends SamplingOptions {
-  prompt: string | { tokens: number[] | Uint32Array } | PromptTemplate
+  prompt: string | { tokens: readonly number[] | Uint32Array } | PromptTemplate
   messages?: undefined
 }
 
 /** Answer a conversation, rendered with the model's chat template. */
 export interface MessagesParams extends SamplingOptions, ChatOptions {
-  messages: Message[]
+  messages: readonly Message[]
   prompt?: undefined
 }
 
@@ -457,8 +458,8 @@ export interface MessagesParams extends SamplingOptions, ChatOptions {
  */
 export interface PromptTemplate {
   template: string
-  /** At most 64, with 65536 values, 4 MiB of text and 48 levels altogether. @default {} */
-  variables?: { [name: string]: Json | undefined }
+  /** JSON values by name: at most 64, with 65536 values, 4 MiB of text and 48 levels altogether. @default {} */
+  variables?: object | undefined
 }
 
 /** What a chat template may be told beside the messages. */
@@ -469,7 +470,7 @@ export interface ChatOptions {
    *
    * @throws {@link InvalidParamsError} the chat template has no place for them
    */
-  tools?: Tool[]
+  tools?: readonly Tool[] | undefined
   /**
    * Whether the answer calls `tools`. `'auto'`: the model decides. `'none'`: it does not, and is not shown them either, so
    * that they cost no tokens. `'required'`: it calls at least one, and says nothing else. `{ name }`: it calls this one, once.
@@ -486,7 +487,7 @@ export interface ChatOptions {
    * that can be enforced
    * @throws {@link GuidanceError} `parameters` of a tool say something that cannot be enforced
    */
-  toolChoice?: 'auto' | 'none' | 'required' | { name: string }
+  toolChoice?: 'auto' | 'none' | 'required' | { name: string } | undefined
   /**
    * The answer goes on where the last message ends, instead of beginning a turn: write the beginning of an answer as an
    * assistant's message, and the model writes the rest. The prompt ends with that text; if the template trims messages,
@@ -496,7 +497,7 @@ export interface ChatOptions {
    *
    * @throws {@link InvalidParamsError} the last message has no text, or the template does not show it as it is
    */
-  continueFinalMessage?: boolean
+  continueFinalMessage?: boolean | undefined
   /**
    * Switches of the model's chat template, by its own names, such as `{ enable_thinking: false }`. Special tokens can be
    * replaced too. Limited as {@link PromptTemplate.variables}.
@@ -505,7 +506,7 @@ export interface ChatOptions {
    *
    * @throws {@link InvalidParamsError} the template never reads a variable of that name
    */
-  templateVariables?: { [name: string]: Json | undefined }
+  templateVariables?: object | undefined
 }
 
 /** A value that JSON can express. */
@@ -517,12 +518,12 @@ export interface Tool {
   function: {
     name: string
     /** What it does, for the model to read. */
-    description?: string
+    description?: string | undefined
     /** A JSON schema of its arguments. */
-    parameters?: { readonly [key: string]: Json | undefined }
-    [key: string]: Json | undefined
+    parameters?: object | undefined
+    [key: string]: unknown
   }
-  [key: string]: Json | undefined
+  [key: string]: unknown
 }
 
 /** What both kinds of params have in common. */
@@ -534,54 +535,54 @@ export interface SamplingOptions {
    *
    * @default 512, or what the context leaves room for
    */
-  maxTokens?: number
+  maxTokens?: number | undefined
   /**
    * How freely tokens are drawn. 0 takes the most probable token each time, so that the answer is reproducible.
    *
    * @default the model's `generation_config.json`, else 0
    */
-  temperature?: number
+  temperature?: number | undefined
   /**
    * Draws from the smallest set of tokens whose probabilities add up to this, from above 0 to 1. Without effect at
    * temperature 0.
    *
    * @default the model's `generation_config.json`, else 1
    */
-  topP?: number
+  topP?: number | undefined
   /**
    * Draws from this many of the most probable tokens; 0 from all. Tokens as probable as the last one are kept with it.
    * Like `topP` and `minP` it is judged before the temperature is applied. Without effect at temperature 0.
    *
    * @default the model's `generation_config.json`, else 0
    */
-  topK?: number
+  topK?: number | undefined
   /**
    * Draws from tokens that are at least this times as probable as the most probable one, from 0 to 1. Without effect at
    * temperature 0.
    *
    * @default the model's `generation_config.json`, else 0
    */
-  minP?: number
+  minP?: number | undefined
   /**
    * Makes tokens less likely that appeared recently, in the prompt or the answer: their logits are divided by this where
    * positive and multiplied where negative. From 0.01 to 10; below 1 it makes them more likely.
    *
    * @default the model's `generation_config.json`, else 1
    */
-  repetitionPenalty?: number
+  repetitionPenalty?: number | undefined
   /** How many of the last tokens count as recent. @default 20 */
-  repetitionContextTokens?: number
+  repetitionContextTokens?: number | undefined
   /** Taken from the logit of every token that the answer has so far, from -2 to 2. @default 0 */
-  presencePenalty?: number
+  presencePenalty?: number | undefined
   /** The same for each time the answer has it, from -2 to 2. @default 0 */
-  frequencyPenalty?: number
+  frequencyPenalty?: number | undefined
   /**
    * Added to the logits of tokens, by token id, from -100 to 100 each: -100 all but forbids a token, 100 all but forces
    * it. At most 4096 tokens.
    *
    * @default {}
    */
-  logitBias?: Record<number, number>
+  logitBias?: Record<number, number> | undefined
   /**
    * How sure the model is: with each token its log-probability, and those of so many of the most probable tokens, from 0
    * to 20. They are the model's own: as it gives them, before biases, penalties, temperature and cuts. Computed only where
@@ -589,13 +590,13 @@ export interface SamplingOptions {
    *
    * @default none
    */
-  logprobs?: number
+  logprobs?: number | undefined
   /**
    * Makes a drawn answer reproducible: it depends on prompt, params and seed alone, not on what else is running.
    *
    * @default a random one; it is in the result
    */
-  seed?: number
+  seed?: number | undefined
   /**
    * So many answers to the same prompt, drawn with seeds that count up from {@link SamplingOptions.seed}. The prompt is read
    * once, and each answer is what it would be alone with its own seed. Chunks tell whose they are by their `index`; the
@@ -603,7 +604,7 @@ export interface SamplingOptions {
    *
    * @default 1
    */
-  n?: number
+  n?: number | undefined
   /**
    * What the answer must be. No token is drawn that would lead away from it, so that an answer which is not cut short by
    * `maxTokens` is what was asked for. It ends where nothing may follow; where it is complete but more may follow, an
@@ -612,26 +613,26 @@ export interface SamplingOptions {
    *
    * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
    */
-  structured?: Structured
+  structured?: Structured | undefined
   /** Any of these texts ends the answer; nothing after it is in the answer. @default [] */
-  stopSequences?: string[]
+  stopSequences?: readonly string[] | undefined
   /**
    * The stop sequence that ended the answer is part of its text. It changes nothing about `stopTokenIds` and the model's
    * own end-of-turn tokens: those have no text of their own, and are in `tokens` either way.
    *
    * @default false
    */
-  includeStop?: boolean
+  includeStop?: boolean | undefined
   /**
    * Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. At most 4,096.
    *
    * @default []
    */
-  stopTokenIds?: number[] | Uint32Array
+  stopTokenIds?: readonly number[] | Uint32Array | undefined
   /** The model's own end-of-turn tokens do not end the answer. @default false */
-  ignoreEos?: boolean
+  ignoreEos?: boolean | undefined
   /** No token that would end the answer is drawn before it has this many; stop sequences may. @default 0 */
-  minTokens?: number
+  minTokens?: number | undefined
   /**
    * Whether this request may have the answer of an identical one, and others the answer of this one. `'auto'`: where
    * computing it again would give the same, which is at temperature 0 or with a `seed`. `'force'`: also where another
@@ -639,7 +640,7 @@ export interface SamplingOptions {
    *
    * @default 'auto'
    */
-  cache?: 'auto' | 'off' | 'force'
+  cache?: 'auto' | 'off' | 'force' | undefined
   /**
    * Whose answers may be shared: only requests with the same salt do, and requests without one are among themselves. An
    * answer that is there comes sooner than one that is computed, so whoever may share can find out what others asked.
@@ -647,7 +648,7 @@ export interface SamplingOptions {
    *
    * @default the `tenant` of the options, if there is one
    */
-  cacheSalt?: string
+  cacheSalt?: string | undefined
 }
 
 /** What an answer must be: exactly one of these. docs/structured.md says more. */
@@ -656,13 +657,13 @@ export interface Structured {
    * JSON that is valid against this JSON schema (2020-12, and older drafts as far as they say the same); `parsed` of the
    * result is its value. At most 256 KiB, 65536 values and 48 levels. A keyword that cannot be enforced is an error.
    */
-  schema?: { readonly [keyword: string]: Json | undefined }
+  schema?: object | undefined
   /** A text that this regular expression matches from its beginning to its end. At most 16 KiB. */
-  regex?: string
+  regex?: string | undefined
   /** A text of the language that this grammar describes, in llguidance's dialect of Lark. At most 256 KiB. */
-  grammar?: string
+  grammar?: string | undefined
   /** One of these texts, none of them empty. At most 4096 with 64 KiB together. */
-  choices?: readonly string[]
+  choices?: readonly string[] | undefined
 }
 
 /** One turn of a conversation. */
@@ -673,25 +674,25 @@ export interface Message {
    * What is said. A message with `toolCalls` may have none. Parts reach the template one by one if it knows parts, and
    * joined otherwise.
    */
-  content?: string | TextPart[]
+  content?: string | readonly TextPart[] | undefined
   /** What the model thought before it said that; `reasoning_content` and `thinking` to templates. */
-  reasoning?: string
+  reasoning?: string | undefined
   /** Who speaks, for templates that use it. */
-  name?: string
+  name?: string | undefined
   /** Functions that this message calls. */
-  toolCalls?: readonly ToolCall[]
+  toolCalls?: readonly ToolCall[] | undefined
   /** The `id` of the call whose result this message is. */
-  toolCallId?: string
+  toolCallId?: string | undefined
 }
 
 /** A call of a function, as part of a conversation. */
 export interface ToolCall {
-  id?: string
-  type?: 'function'
+  id?: string | undefined
+  type?: 'function' | undefined
   function: {
     name: string
     /** An object, or the JSON text of one. */
-    arguments: string | { readonly [key: string]: Json | undefined }
+    arguments: string | object
   }
 }
 
@@ -737,14 +738,14 @@ export interface GenerateOptions {
    * Ends the generation, wherever it is: queued, reading its prompt, or decoding. Promise and iterator reject at once
    * with the signal's reason, unless `onAbort` says otherwise.
    */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}. A generation that
    * waits ends so as soon as reading its prompt alone would take longer.
    *
    * @default none
    */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /**
    * Who goes first where not all can. `'urgent'` goes before all others, `'background'` only when nobody else waits, and
    * is the first to give its memory back. Whoever has waited for `scheduler.ageingMs` rises by one class, so that nobody
@@ -752,21 +753,21 @@ export interface GenerateOptions {
    *
    * @default 'default'
    */
-  priority?: 'urgent' | 'default' | 'background'
+  priority?: 'urgent' | 'default' | 'background' | undefined
   /**
    * On whose behalf. Tenants with requests of the same priority get equal shares, in tokens, where not all can be served
    * at once, however many requests one of them makes. At most 256 bytes.
    *
    * @default requests without a tenant share as one
    */
-  tenant?: string
+  tenant?: string | undefined
   /**
    * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends,
    * and the result has finish reason `'cancelled'`.
    *
    * @default 'throw'
    */
-  onAbort?: 'throw' | 'stop'
+  onAbort?: 'throw' | 'stop' | undefined
   /**
    * Called while the prompt is read: after each part of it, but at most 20 times a second, and once it is read, always and
    * before the first piece of the answer. Not called while the request waits, nor after its end. A request that joins one
@@ -778,13 +779,13 @@ export interface GenerateOptions {
    * @example
    * onProgress: ({ processedTokens, totalTokens }) => bar.update(processedTokens / totalTokens)
    */
-  onProgress?: (progress: PromptProgress) => void
+  onProgress?: ((progress: PromptProgress) => void) | undefined
   /**
    * A name for this request, from 1 to 256 bytes. It is in the result, and in the results of those who share its answer.
    *
    * @default one that no other request has
    */
-  id?: string
+  id?: string | undefined
 }
 
 /** How far a prompt has been read. @see {@link GenerateOptions.onProgress} */
@@ -973,13 +974,13 @@ export interface TokenizeParams {
 export interface DetokenizeParams {
   model: ModelHandle | string
   /** At most 4194304. */
-  tokens: number[] | Uint32Array
+  tokens: readonly number[] | Uint32Array
 }
 
 /** @see {@link Engine.applyChatTemplate} */
 export interface ChatTemplateParams extends ChatOptions {
   model: ModelHandle | string
-  messages: Message[]
+  messages: readonly Message[]
 }
 
 /** What an engine has done since it started, and what it is doing. */
@@ -1145,10 +1146,10 @@ export declare class MlxServingError extends Error {
 
 /** What an error may say beside its message. */
 export interface ErrorDetails {
-  param?: string
-  limit?: number
-  requested?: number
-  retryAfterMs?: number
+  param?: string | undefined
+  limit?: number | undefined
+  requested?: number | undefined
+  retryAfterMs?: number | undefined
   cause?: unknown
 }
 

@@ -31,6 +31,15 @@ test('every class is an Error with its own name', () => {
   }
 })
 
+test('an error that is made by hand has no field for what is undefined', () => {
+  const error = new esm.OverloadedError('Overloaded', 'full', { param: undefined, limit: 4, cause: undefined })
+  expect(Object.entries(error)).toEqual([
+    ['code', 'Overloaded'],
+    ['limit', 4],
+  ])
+  expect('cause' in error).toBe(false)
+})
+
 test('an error has the fields that say something, and no others', async () => {
   const { engine, model } = await simulated()
   const error = await failure(engine.generate({ model, prompt: '' }))

@@ -1,7 +1,14 @@
 // Holds lib/ to index.d.ts, and index.d.ts to what its users write. The compiler is the test: types.test.ts runs it.
 
 import type * as declared from '../index'
-import type { Engine, GenerateChunk, GenerateResult, ModelHandle } from '../index'
+import {
+  createEngine,
+  type Engine,
+  type GenerateChunk,
+  type GenerateResult,
+  MlxServingError,
+  type ModelHandle,
+} from '../index'
 import type * as built from '../lib/index'
 
 type Extends<A, B> = [A] extends [B] ? true : false
@@ -44,6 +51,55 @@ export async function items(): Promise<string> {
   return text
 }
 
+/** What zod makes of a schema, and what json-schema's types call one. */
+interface JsonSchema {
+  [keyword: string]: unknown
+  type?: 'object'
+  properties?: Record<string, JsonSchema | boolean>
+}
+interface JsonSchema7 {
+  $ref?: string
+  items?: JsonSchema7 | boolean | JsonSchema7[]
+}
+interface Place {
+  city: string
+  near?: Place
+}
+declare const schema: JsonSchema
+declare const schema7: JsonSchema7
+declare const place: Place
+
+export async function takesSchemasOfOthers(): Promise<Place | undefined> {
+  await engine.generate({ model, prompt: 'a', structured: { schema: schema7 } })
+  await engine.generate({ model, prompt: { template: '{{ place.city }}', variables: { place } } })
+  const tools = [{ type: 'function' as const, strict: true, function: { name: 'go', parameters: schema } }]
+  const calls = [{ function: { name: 'go', arguments: place } }]
+  const messages = [{ role: 'assistant', toolCalls: calls }]
+  const { parsed } = await engine.generate<Place>({ model, messages, tools, structured: { schema } })
+  return parsed
+}
+
+export function takesWhatIsReadonly(): void {
+  const lists = { stopSequences: ['a'], stopTokenIds: [1], structured: { choices: ['a'] } } as const
+  const messages = [{ role: 'user', content: [{ type: 'text', text: 'a' }] }] as const
+  const tools = [{ type: 'function', function: { name: 'go', parameters: { required: ['city'] } } }] as const
+  engine.generate({ model, messages, tools, ...lists })
+  engine.generate({ model, prompt: { tokens: [1] } as const })
+  engine.applyChatTemplate({ model, messages, tools })
+  engine.detokenize({ model, tokens: [1] as const })
+}
+
+export async function takesUndefinedForAbsent(signal?: AbortSignal, maxTokens?: number, path?: string): Promise<void> {
+  const { text, reasoning, toolCalls } = await engine.generate({ model, prompt: 'a', maxTokens }, { signal })
+  const said = { role: 'assistant', content: text, reasoning, toolCalls, name: undefined }
+  engine.generate({ model, messages: [said], tools: undefined, structured: undefined })
+  engine.loadModel({ path })
+  engine.shutdown({ drainMs: undefined })
+  engine.cache.configure({ dedup: undefined, promptCache: { path } })
+  createEngine({ preset: undefined, scheduler: { batchSize: maxTokens, autoTune: undefined } })
+  new MlxServingError('Overloaded', 'full', { param: path, limit: maxTokens })
+}
+
 export function isRejected(): void {
   // @ts-expect-error: exactly one of prompt and messages
   engine.generate({ model, prompt: 'a', messages: [] })
@@ -51,6 +107,12 @@ export function isRejected(): void {
   engine.generate({ model })
   // @ts-expect-error: an option that is not there
   engine.generate({ model, prompt: 'a', beams: 4 })
+  // @ts-expect-error: a schema is an object
+  engine.generate({ model, prompt: 'a', structured: { schema: 'object' } })
+  // @ts-expect-error: parameters are an object
+  engine.generate({ model, messages: [], tools: [{ type: 'function', function: { name: 'go', parameters: true } }] })
+  // @ts-expect-error: undefined is no model
+  engine.generate({ model: undefined, prompt: 'a' })
   // @ts-expect-error: a handle is the engine's to make
   model.state = 'unloaded'
 }

@@ -15,7 +15,7 @@ export class MlxServingError extends Error {
     const { cause, ...fields } = details
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
-    Object.assign(this, fields)
+    Object.assign(this, present(fields))
   }
 }
 
@@ -87,7 +87,7 @@ export function fromNative(error: NativeError): MlxServingError {
     (inner, text) => new Error(text, inner && { cause: inner }),
     undefined,
   )
-  return errorOf(code as ErrorCode, message, { ...present(fields), cause })
+  return errorOf(code as ErrorCode, message, { ...fields, cause })
 }
 
 /** Whether an answer of the addon is an error: errors are the only ones with a code. */
@@ -101,7 +101,7 @@ export function unwrap<T>(answer: T | NativeError): T {
   return answer
 }
 
-/** Absent fields may cross as `undefined` or `null`; an error has only those that say something. */
-function present(fields: Omit<NativeError, 'code' | 'message' | 'causes'>): ErrorDetails {
+/** Absent fields may be `undefined`, or `null` where they crossed; an error has only those that say something. */
+function present(fields: ErrorDetails): ErrorDetails {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null))
 }

@@ -10,10 +10,14 @@ const types = () => read('index.d.ts')
 
 const FIELD = /(?: {2}\/\*\*((?:(?!\*\/).)*)\*\/\n)? {2}(\w+)\??: (.*?)\n/gs
 
-/** The fields of an interface, then those of the interfaces they may be: name with dots, type, default, first words. */
+/**
+ * The fields of an interface, then those of the interfaces they may be: name with dots, type, default, first words. That
+ * one may be undefined says nothing: all of them may be left out.
+ */
 export function fieldsOf(name, prefix = '') {
   const body = found(new RegExp(`^export interface ${name} \\{\n(.*?)^\\}`, 'ms').exec(types()), `interface ${name}`)
-  return [...body.matchAll(FIELD)].flatMap(([, comment, field, type]) => {
+  return [...body.matchAll(FIELD)].flatMap(([, comment, field, declared]) => {
+    const type = declared.replace(/ \| undefined$/, '')
     const nested = type.split(' | ').filter(part => new RegExp(`^export interface ${part} \\{`, 'm').test(types()))
     const own = nested.includes(type) ? [] : [{ name: `${prefix}${field}`, type, ...documentation(comment) }]
     return [...own, ...nested.flatMap(part => fieldsOf(part, `${prefix}${field}.`))]
