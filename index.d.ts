@@ -349,7 +349,7 @@ export interface Engine extends AsyncDisposable {
   generate<T = unknown>(params: GenerateParams, options?: GenerateOptions): Generation<T>
   /**
    * The same as {@link Engine.generate} for code that wants one item for each token. The work starts with the first
-   * `next()`, and leaving the loop ends it.
+   * `next()`, and leaving the loop ends it. `return()` and `throw()` do so at once, also where a `next()` is pending.
    */
   createGenerator<T = unknown>(
     params: GenerateParams,

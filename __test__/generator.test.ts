@@ -34,6 +34,61 @@ test('leaving the loop ends the work', async () => {
   await until(() => engine.stats().cancelled === 1)
 })
 
+/** A generator that waits in the queue for its first token, behind a long answer. */
+async function queued() {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const first = engine.generate({ ...(await longAnswer(100)), model })
+  await until(() => engine.stats().running === 1)
+  const items = engine.createGenerator({ model, prompt: 'Hello' })
+  const pending = [items.next(), items.next()]
+  await until(() => engine.stats().queued === 1)
+  const isFreed = () => engine.stats().running === 1 && engine.stats().queued === 0
+  return { items, pending, isFreed, end: () => first.cancel() }
+}
+
+const DONE = { done: true, value: undefined }
+
+test('return ends one that waits for its first token at once, and the reads that wait', async () => {
+  const { items, pending, isFreed, end } = await queued()
+  expect(await items.return()).toEqual(DONE)
+  expect(await Promise.all(pending)).toEqual([DONE, DONE])
+  await until(isFreed)
+  expect(await items.next()).toEqual(DONE)
+  end()
+})
+
+test('throw does so too, and rejects with what it was given', async () => {
+  const { items, pending, isFreed, end } = await queued()
+  const mine = new Error('mine')
+  expect(await failure(items.throw(mine))).toBe(mine)
+  expect(await Promise.all(pending)).toEqual([DONE, DONE])
+  await until(isFreed)
+  end()
+})
+
+test('it can be disposed of', async () => {
+  const { items, pending, isFreed, end } = await queued()
+  await items[Symbol.asyncDispose]()
+  expect(await Promise.all(pending)).toEqual([DONE, DONE])
+  await until(isFreed)
+  end()
+})
+
+test('it is an async generator in all that code can ask of it', async () => {
+  const { engine, model } = await simulated()
+  const create = () => engine.createGenerator({ model, prompt: 'Hello', maxTokens: 4 })
+  const items = create()
+  expect(items[Symbol.asyncIterator]()).toBe(items)
+  expect(`${items}`).toBe('[object AsyncGenerator]')
+  const thrown = new Error('before its start')
+  expect(await failure(items.throw(thrown))).toBe(thrown)
+  expect(await items.next()).toEqual(DONE)
+  const all = create()
+  const steps = await Promise.all(Array.from({ length: 8 }, () => all.next()))
+  const types = steps.map(({ done, value }) => (done ? 'done' : value.type))
+  expect(types).toEqual(['token', 'token', 'token', 'token', 'metadata', 'done', 'done', 'done'])
+})
+
 test('it throws what the generation fails with', async () => {
   const { engine, model } = await simulated()
   expect(await failure(engine.createGenerator({ model, prompt: '' }).next())).toMatchObject({ code: 'InvalidParams' })

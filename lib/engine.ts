@@ -23,7 +23,7 @@ import type {
 import { errorOf, type MlxServingError, unwrap } from './errors'
 import { stopAtExit } from './exit'
 import { AnswerGeneration, answerTo, type Host } from './generation'
-import { itemsOf } from './generator'
+import { Items } from './generator'
 import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
 import { Models } from './models'
@@ -77,7 +77,7 @@ class NodeEngine implements Engine, Host {
     params: GenerateParams,
     options?: GenerateOptions,
   ): AsyncGenerator<GeneratorItem<T>, void, undefined> {
-    const items: AsyncGenerator<GeneratorItem, void, undefined> = itemsOf(() => answerTo(this, params, options))
+    const items: AsyncGenerator<GeneratorItem, void, undefined> = new Items(() => answerTo(this, params, options))
     return items as AsyncGenerator<GeneratorItem<T>, void, undefined>
   }
 
