@@ -820,9 +820,15 @@ export interface Generation<T = unknown> extends AsyncDisposable {
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<GenerateChunk, void, undefined>
   /**
-   * The chunks as a web stream that takes one chunk at a time, when it is read. Cancelling it ends the work.
+   * The chunks as a web stream that takes one chunk at a time, when it is read. Cancelling it ends the work. The body of
+   * a response is made of bytes: two transforms make them.
    *
    * @throws {@link InvalidParamsError} it is being read already
+   *
+   * @example
+   * const texts = new TransformStream({ transform: ({ text }, controller) => controller.enqueue(text) })
+   * const body = generation.toReadableStream().pipeThrough(texts).pipeThrough(new TextEncoderStream())
+   * return new Response(body)
    */
   toReadableStream(): ReadableStream<GenerateChunk>
   /** Ends it and keeps what there is: finish reason `'cancelled'`. Without effect on one that has ended. */
@@ -880,7 +886,10 @@ export interface GenerateResult<T = unknown> {
   readonly parsed?: T
   /** What was wrong with the answer, in sentences for people: calls that are malformed. Absent where nothing was. */
   readonly warnings?: readonly string[]
-  /** The token ids of the answer, an end-of-turn token included. */
+  /**
+   * The token ids of the answer, an end-of-turn token included. `JSON.stringify` writes a typed array as an object:
+   * give it `[...tokens]`.
+   */
   readonly tokens: Uint32Array
   /** One for each of `tokens`, where they were asked for. */
   readonly logprobs?: readonly TokenLogprob[]

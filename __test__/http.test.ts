@@ -1,0 +1,37 @@
+// An answer over HTTP, as README.md and examples/http.mjs have it: a body is made of bytes, and closing it ends the work.
+
+import { execFile } from 'node:child_process'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import type { Generation } from 'mlx-serving'
+import { expect, test } from 'vitest'
+import { longAnswer, M3_MAX, ROOT, simulated, until, withMlx } from './support.js'
+
+function bodyOf(generation: Generation): ReadableStream<Uint8Array> {
+  const texts = new TransformStream({ transform: ({ text }, controller) => controller.enqueue(text) })
+  return generation.toReadableStream().pipeThrough(texts).pipeThrough(new TextEncoderStream())
+}
+
+test('a response has the text of the answer', async () => {
+  const { engine, model } = await withMlx()
+  const generation = engine.generate({ model, messages: [{ role: 'user', content: 'Say it: größe 日本 🙂' }] })
+  expect(await new Response(bodyOf(generation)).text()).toBe((await generation).text)
+})
+
+test('a client that goes away ends the work', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const { body } = new Response(bodyOf(engine.generate({ ...(await longAnswer(100)), model })))
+  const reader = body?.getReader()
+  await reader?.read()
+  await reader?.cancel()
+  await until(() => engine.stats().cancelled === 1)
+})
+
+test('the example answers in events that are JSON', async () => {
+  const run = promisify(execFile)(process.execPath, [path.join(ROOT, 'examples', 'http.mjs'), 'What is 30 + 4?'])
+  const { stdout, stderr } = await run
+  expect(stderr).toBe('')
+  const events = stdout.trimEnd().split('\n\n')
+  expect(events.every(event => event.startsWith('data: '))).toBe(true)
+  expect(events.map(event => JSON.parse(event.slice('data: '.length)).text).join('')).toContain('34')
+})
