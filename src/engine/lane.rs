@@ -69,7 +69,8 @@ pub(super) struct Lane {
     /// Readers whose answers grew or ended since the last delivery.
     pub(super) marked: Vec<ReaderId>,
     pub(super) watched: Vec<Watch>,
-    last_end: Option<Instant>,
+    /// Since when an end is waited for: the last one, or the first row of a lane that had none.
+    end_awaited_since: Instant,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
     /// The three below are kept to spare allocations a step.
@@ -83,12 +84,12 @@ impl Lane {
         Self {
             scheduler: Scheduler::new(config),
             pace: Pace::new(Arc::clone(&around.clock), model.executor.limits().overlap),
+            end_awaited_since: around.clock.now(),
             model,
             rows: Rows::default(),
             around,
             marked: Vec::new(),
             watched: Vec::new(),
-            last_end: None,
             unloading: Vec::new(),
             plan: Plan::default(),
             drawn: Vec::new(),
@@ -101,10 +102,13 @@ impl Lane {
         let (id, request) = (submission.sequence, submission.request.clone());
         let StopRules { stop_sequences, include_stop, .. } = &request.stop;
         let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
-        let reader = submission.reader;
+        let (reader, now) = (submission.reader, self.around.clock.now());
+        if self.rows.is_empty() {
+            self.end_awaited_since = now;
+        }
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
         self.watch(id, reader);
-        self.scheduler.add(id, request, self.around.clock.now());
+        self.scheduler.add(id, request, now);
     }
 
     /// Ends the answer of a reader with what there is so far.
@@ -247,9 +251,8 @@ impl Lane {
             {
                 self.around.answers.keep(claim, *epoch, row.log, now);
             }
-            if let Some(before) = self.last_end.replace(now) {
-                self.around.stats.end_interval(now.saturating_duration_since(before));
-            }
+            let before = std::mem::replace(&mut self.end_awaited_since, now);
+            self.around.stats.end_interval(now.saturating_duration_since(before));
         }
     }
 

@@ -151,7 +151,7 @@ impl Stats {
         lock(&self.models).remove(&model);
     }
 
-    /// Notes the time between two ends; its moving average says when a place becomes free.
+    /// Notes how long an end was waited for; the moving average says when a place becomes free.
     pub(super) fn end_interval(&self, interval: Duration) {
         let sample = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
         let before = self.end_interval_us.load(Ordering::Relaxed);

@@ -1,0 +1,51 @@
+//! What those who are refused are told of when to come again.
+
+use std::time::Duration;
+
+use crate::answers::{ReaderId, Settings};
+
+use super::stage::{Ask, STEP, Stage, ask};
+
+const NIGHT: Duration = Duration::from_hours(8);
+
+/// How the last row of a lane goes.
+type Way = fn(&mut Stage, ReaderId);
+
+fn retry_after(stage: &Stage) -> Duration {
+    stage.around.stats.retry_after(1)
+}
+
+/// The interval that ran on through the night stood for hundreds of ends.
+#[test]
+fn the_time_in_which_nobody_asked_counts_for_nothing_however_the_last_one_went() {
+    let ways: [(&str, Way); 4] = [
+        ("ended", |_, _| ()),
+        ("cancelled", Stage::cancel),
+        ("released", Stage::release),
+        ("expired", |stage, _| stage.clock.advance(STEP * 5)),
+    ];
+    for (way, go) in ways {
+        let mut stage = Stage::new(Settings::OFF);
+        let first = stage.submit(ask(1));
+        stage.answer(first);
+        let timeout = (way == "expired").then_some(STEP * 5);
+        let last = stage.submit(Ask { timeout, ..ask(2) });
+        stage.turns(2);
+        go(&mut stage, last);
+        stage.play();
+        stage.clock.advance(NIGHT);
+        let next = stage.submit(ask(1));
+        stage.answer(next);
+        assert!(retry_after(&stage) < Duration::from_millis(100), "{way}: {:?}", retry_after(&stage));
+    }
+}
+
+#[test]
+fn an_end_takes_as_long_as_the_first_answer_of_an_idle_engine_did() {
+    let mut stage = Stage::new(Settings::OFF);
+    stage.clock.advance(NIGHT);
+    let began = stage.now();
+    let lone = stage.submit(ask(3));
+    stage.answer(lone);
+    assert_eq!(retry_after(&stage), (stage.now() - began).max(Duration::from_millis(10)));
+}
