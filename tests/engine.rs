@@ -5,6 +5,7 @@ mod engine {
     mod ends;
     mod failures;
     mod guided;
+    mod overload;
     mod probe;
     mod speech;
     mod support;

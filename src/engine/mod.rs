@@ -141,11 +141,11 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_all_on(tickets, prepared));
-        if let Err(error) = queued {
+        if let Err(refused) = queued {
             for reader in readers {
                 self.release(reader);
             }
-            return Err(error);
+            return Err(refused.error);
         }
         Ok(readers)
     }
@@ -277,11 +277,8 @@ impl Engine {
             Ok(rules) => rules,
             Err(error) => return reply.send(Err(error)),
         };
-        let reply = Arc::new(Mutex::new(Some(reply)));
-        let on_text_thread = Arc::clone(&reply);
-        let queued = self.text.run(move || job(&rules.text), move |result| give(&on_text_thread, result));
-        if let Err(error) = queued {
-            give(&reply, Err(error));
+        if let Err(refused) = self.text.run(move || job(&rules.text), move |result| reply.send(result)) {
+            (refused.done)(Err(refused.error));
         }
     }
 
@@ -361,18 +358,7 @@ impl Engine {
     /// Sends a command after every request accepted so far, some of which may still be on the text thread.
     fn send_behind_accepted(self: &Arc<Self>, command: Command) {
         let engine = Arc::clone(self);
-        let command = Arc::new(Mutex::new(Some(command)));
-        let on_text_thread = Arc::clone(&command);
-        let queued = self.text.run(|| Ok(()), move |_| engine.send_once(&on_text_thread));
-        if queued.is_err() {
-            self.send_once(&command);
-        }
-    }
-
-    fn send_once(&self, command: &Mutex<Option<Command>>) {
-        if let Some(command) = lock(command).take() {
-            self.send(command);
-        }
+        self.text.run_behind(move || engine.send(command));
     }
 
     /// The channel has room for what pending requests usually cause; a full one only delays the caller by a step. When
@@ -383,12 +369,5 @@ impl Engine {
                 self.end(submission.reader, &submission.log, Err(closed()));
             }
         }
-    }
-}
-
-/// Gives a reply that two threads may come to give.
-fn give<T>(reply: &Mutex<Option<Reply<T>>>, result: Result<T>) {
-    if let Some(reply) = lock(reply).take() {
-        reply.send(result);
     }
 }

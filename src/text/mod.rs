@@ -31,4 +31,4 @@ pub use model::ModelText;
 pub use speech::{Call, CallDelta, Said, Speech, Splitter, Spoken};
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 pub use stream::{StreamState, TextStream};
-pub use worker::{MAX_STUCK_JOBS, TextThread};
+pub use worker::{MAX_STUCK_JOBS, Refused, TextThread};

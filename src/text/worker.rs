@@ -24,6 +24,14 @@ pub const MAX_STUCK_JOBS: usize = 4;
 const STACK_BYTES: usize = 512 << 20;
 const WATCHDOG_STACK_BYTES: usize = 1 << 20;
 
+/// Work that was not taken.
+pub struct Refused<D> {
+    /// Why.
+    pub error: Error,
+    /// What was to be told of it; it was not called.
+    pub done: D,
+}
+
 /// Runs slow or untrusted text work away from its caller, in the order in which it was handed over.
 ///
 /// Dropping it waits for the running job (at most its budget); those in the queue are answered with `EngineClosed`.
@@ -63,29 +71,45 @@ impl TextThread {
 
     /// Runs `job` on the text thread. `done` is called exactly once if this returns `Ok`, on the text thread or the
     /// watchdog's: with the job's result, or with `TokenizerError` where it panicked or exceeded the budget, or with
-    /// `EngineClosed`. If this returns an error, `done` is not called.
+    /// `EngineClosed`. If this returns an error, `done` comes back with it.
     ///
     /// `Overloaded` where the queue is full; `TokenizerError` where [`MAX_STUCK_JOBS`] jobs did not come to an end.
-    pub fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static, D: FnOnce(Result<T>) + Send + 'static>(
         &self,
         job: impl FnOnce() -> Result<T> + Send + 'static,
-        done: impl FnOnce(Result<T>) + Send + 'static,
-    ) -> Result<()> {
-        let mut state = self.shared.lock();
+        done: D,
+    ) -> Result<(), Refused<D>> {
+        let state = self.shared.lock();
         if state.worker.is_none() {
-            return Err(too_many_stuck());
+            return Err(Refused { error: too_many_stuck(), done });
         }
         let (capacity, waiting) = (self.shared.capacity, state.queue.len());
         if waiting >= capacity {
             let message = format!("{waiting} texts wait to be tokenized; at most {capacity} may");
-            return Err(Error::new(Code::Overloaded, message).with_limit(capacity as f64, waiting as f64 + 1.0));
+            let error = Error::new(Code::Overloaded, message).with_limit(capacity as f64, waiting as f64 + 1.0);
+            return Err(Refused { error, done });
         }
-        state.queue.push_back(Job::new(job, done));
+        self.push(state, Job::new(job, done));
+        Ok(())
+    }
+
+    /// Calls `done` behind every job in the queue, also behind a full one: for what must not overtake them, and is rare.
+    /// Where too many jobs are stuck none waits, and it is called at once, on this thread.
+    pub fn run_behind(&self, done: impl FnOnce() + Send + 'static) {
+        let state = self.shared.lock();
+        if state.worker.is_none() {
+            drop(state);
+            return done();
+        }
+        self.push(state, Job::new(|| Ok(()), move |_| done()));
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, job: Job) {
+        state.queue.push_back(job);
         if std::mem::take(&mut state.is_worker_asleep) {
             drop(state);
             self.shared.work.notify_one();
         }
-        Ok(())
     }
 }
 
@@ -114,6 +138,12 @@ impl Drop for TextThread {
         if let Some(worker) = worker {
             quietly(|| drop(worker.join()));
         }
+    }
+}
+
+impl<D> fmt::Debug for Refused<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
-use crate::text::{MAX_STUCK_JOBS, TextThread};
+use crate::text::{MAX_STUCK_JOBS, Refused, TextThread};
 
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(20);
@@ -49,7 +49,7 @@ impl Gated {
 
 fn outcome(thread: &TextThread, job: impl FnOnce() -> Result<u32> + Send + 'static) -> Result<u32> {
     let (tell, told) = channel();
-    thread.run(job, move |result| tell.send(result).unwrap())?;
+    thread.run(job, move |result| tell.send(result).unwrap()).map_err(|refused| refused.error)?;
     told.recv_timeout(LONG).unwrap()
 }
 
@@ -100,15 +100,34 @@ fn full_queue_refuses_and_says_its_size() {
     let waiting = [Gated::start(&thread), Gated::start(&thread)];
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let refused = thread.run(|| Ok(()), move |_| counted.store(1, Ordering::SeqCst)).unwrap_err();
-    assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
+    let Refused { error, done } = thread.run(|| Ok(()), move |_| counted.store(1, Ordering::SeqCst)).unwrap_err();
+    assert_eq!((error.code(), error.limit(), error.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
     assert_eq!(calls.load(Ordering::SeqCst), 0, "what was not accepted is not answered");
+    done(Err(error));
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "but by its caller");
     running.open();
     for mut job in waiting {
         job.begun.recv().unwrap();
         assert!(thread.run(|| Ok(()), |_| ()).is_ok(), "there is room again");
         job.open();
     }
+}
+
+#[test]
+fn whoever_goes_behind_all_has_room_in_a_full_queue_and_overtakes_nobody() {
+    let thread = thread(2, LONG);
+    let mut running = Gated::running(&thread);
+    let (tell, told) = channel();
+    for number in 0..2 {
+        let tell = tell.clone();
+        thread.run(move || Ok(number), move |result| tell.send(result.unwrap()).unwrap()).unwrap();
+    }
+    for number in 2..4 {
+        let tell = tell.clone();
+        thread.run_behind(move || tell.send(number).unwrap());
+    }
+    running.open();
+    assert_eq!(told.iter().take(4).collect::<Vec<i32>>(), [0, 1, 2, 3]);
 }
 
 #[test]
@@ -141,7 +160,10 @@ fn too_many_stuck_jobs_close_the_door_until_one_ends() {
     }
     assert_eq!(queued.outcome.recv().unwrap().unwrap_err().code(), Code::TokenizerError);
     let refused = thread.run(|| Ok(()), |_| ()).unwrap_err();
-    assert_eq!(refused.code(), Code::TokenizerError);
+    assert_eq!(refused.error.code(), Code::TokenizerError);
+    let (tell, told) = channel();
+    thread.run_behind(move || tell.send(()).unwrap());
+    told.try_recv().expect("there is nobody to go behind");
     stuck[0].open();
     let deadline = Instant::now() + LONG;
     while thread.run(|| Ok(()), |_| ()).is_err() {
