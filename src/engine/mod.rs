@@ -145,8 +145,9 @@ impl Engine {
             for reader in readers {
                 self.release(reader);
             }
-            return Err(refused.error);
+            return Err(self.refused_text(refused.error));
         }
+        self.around.stats.accepted(readers.len());
         Ok(readers)
     }
 
@@ -169,7 +170,6 @@ impl Engine {
             let log = Arc::new(AnswerLog::new(RequestId(id.into())).with_logprobs(draft.logprobs));
             let reader = self.around.readers.add(Arc::clone(&log), self.around.clock.now());
             self.requests.add(reader);
-            self.around.stats.accepted();
             let coming = Coming::announce(&rules.coming);
             Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
         };
@@ -278,7 +278,7 @@ impl Engine {
             Err(error) => return reply.send(Err(error)),
         };
         if let Err(refused) = self.text.run(move || job(&rules.text), move |result| reply.send(result)) {
-            (refused.done)(Err(refused.error));
+            (refused.done)(Err(self.refused_text(refused.error)));
         }
     }
 
@@ -343,6 +343,11 @@ impl Engine {
         Error::new(Code::Overloaded, message)
             .with_limit(limit as f64, (self.permits.num_taken() + num_more) as f64)
             .with_retry_after(self.around.stats.retry_after(self.permits.num_refused()))
+    }
+
+    /// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
+    fn refused_text(&self, error: Error) -> Error {
+        if error.code() == Code::Overloaded { error.with_retry_after(self.around.stats.retry_after(0)) } else { error }
     }
 
     /// A prompt counts towards the pending tokens from the moment it is known.

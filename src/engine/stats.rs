@@ -108,8 +108,8 @@ pub struct Snapshot {
 }
 
 impl Stats {
-    pub(super) fn accepted(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn accepted(&self, num_requests: usize) {
+        self.requests.fetch_add(num_requests as u64, Ordering::Relaxed);
     }
 
     pub(super) fn step(&self, num_rows: usize, num_prompt_tokens: usize) {

@@ -1,10 +1,11 @@
-//! What was accepted is kept, however little may wait.
+//! What is refused leaves nothing behind, and what was accepted is kept, however little may wait.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use mlx_serving::engine::{Config, Reply};
-use mlx_serving::error::Result;
+use mlx_serving::engine::{Config, Draft, Reply, Snapshot};
+use mlx_serving::error::{Code, Result};
+use mlx_serving::text::MAX_STUCK_JOBS;
 
 use super::support::{Caller, SLOW, draft, wait};
 
@@ -26,6 +27,10 @@ fn hold(caller: &Caller, reply: impl FnOnce(Result<()>) + Send + 'static) -> Sen
     gate
 }
 
+fn has_ended(stats: Snapshot) -> bool {
+    stats.requests == stats.completed + stats.cancelled + stats.failed
+}
+
 /// Shutdown went first where there was no room behind them.
 #[test]
 fn shutdown_waits_for_accepted_requests_however_few_texts_may_wait() {
@@ -42,4 +47,57 @@ fn shutdown_waits_for_accepted_requests_however_few_texts_may_wait() {
             caller.answer(reader).end.expect("ended").expect("well");
         }
     }
+}
+
+/// It was refused without a hint, and counted as a request that never ends.
+#[test]
+fn a_request_that_finds_texts_waiting_is_told_when_to_come_back_and_leaves_nothing_behind() {
+    let caller = Caller::with(&with_queue(2), "instant", Vec::new());
+    let gate = hold(&caller, drop);
+    let tokenized: Vec<_> = (0..2)
+        .map(|_| {
+            let (tell, told) = channel();
+            let reply = Reply::new(move |result| tell.send(result).expect("somebody waits for it"));
+            caller.engine.with_text(caller.model, |text| text.encode("one two"), reply);
+            told
+        })
+        .collect();
+    let both = Draft { num_choices: 2, ..draft("Hello", 5) };
+    let refused = caller.engine.submit(caller.model, both.clone()).expect_err("no room");
+    assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
+    assert!(refused.retry_after().expect("says when") > Duration::ZERO);
+    let refused = wait(|reply| caller.engine.with_text(caller.model, |_| Ok(()), reply)).expect_err("no room");
+    assert!(refused.code() == Code::Overloaded && refused.retry_after().is_some());
+    assert!(has_ended(caller.engine.stats()), "what was refused is not pending");
+    drop(gate);
+    for told in tokenized {
+        assert!(told.recv().expect("a reply").is_ok());
+    }
+    for reader in caller.engine.submit(caller.model, both).expect("all permits came back") {
+        assert!(caller.answer(reader).end.expect("ended").is_ok());
+    }
+    assert_eq!(caller.engine.stats().requests, 2);
+    assert!(has_ended(caller.engine.stats()));
+}
+
+/// It was counted as a request that never ends.
+#[test]
+fn a_request_that_finds_too_many_stuck_texts_leaves_nothing_behind() {
+    let config = Config { text_budget: Duration::from_millis(20), ..with_queue(1) };
+    let caller = Caller::with(&config, "instant", Vec::new());
+    let gates: Vec<_> = (0..MAX_STUCK_JOBS)
+        .map(|_| {
+            let (tell, told) = channel();
+            let gate = hold(&caller, move |result| tell.send(result).expect("somebody waits for it"));
+            assert_eq!(told.recv().expect("a reply").expect_err("stuck").code(), Code::TokenizerError);
+            gate
+        })
+        .collect();
+    for _ in 0..2 {
+        let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("nobody reads it");
+        assert_eq!(refused.code(), Code::TokenizerError, "and the permit came back");
+    }
+    assert!(has_ended(caller.engine.stats()), "what was refused is not pending");
+    wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down all the same");
+    drop(gates);
 }

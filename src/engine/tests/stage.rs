@@ -194,7 +194,7 @@ impl Stage {
         }
         let permit = self.permits.try_take().expect("a permit");
         let sequence = SequenceId(number);
-        self.around.stats.accepted();
+        self.around.stats.accepted(1);
         (reader, Submission { model: MODEL, sequence, reader, request, claim, log, permit })
     }
 
