@@ -600,7 +600,8 @@ export interface SamplingOptions {
   /**
    * So many answers to the same prompt, drawn with seeds that count up from {@link SamplingOptions.seed}. The prompt is read
    * once, and each answer is what it would be alone with its own seed. Chunks tell whose they are by their `index`; the
-   * result has them all as `choices`. Each counts as a request against `scheduler.maxQueue`. From 1 to 128.
+   * result has them all as `choices`. Each counts as a request against `scheduler.maxQueue`, and their prompt once against
+   * `scheduler.maxQueueTokens`. From 1 to 128.
    *
    * @default 1
    */

@@ -158,8 +158,7 @@ impl Engine {
             let message = format!("is {count}, but this engine accepts {limit} answers at a time");
             return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
         }
-        let permits: Option<_> = (0..count).map(|_| self.permits.try_take()).collect();
-        permits.ok_or_else(|| self.overloaded(count))
+        self.permits.try_take(count).ok_or_else(|| self.overloaded(count))
     }
 
     fn tickets(&self, model: ModelKey, rules: &ModelRules, draft: &Draft, permits: Vec<Permit>) -> Vec<Ticket> {
@@ -213,12 +212,12 @@ impl Engine {
         }
     }
 
-    fn serve_or_submit(&self, mut ticket: Ticket, request: Request, claim: Option<Claim>) {
+    fn serve_or_submit(&self, ticket: Ticket, request: Request, claim: Option<Claim>) {
         let is_late = || request.deadline.is_some_and(|at| at <= self.around.clock.now());
         if claim.is_some_and(|claim| !is_late() && self.around.serve(ticket.reader, &claim)) {
             return;
         }
-        match self.extend(&mut ticket.permit, &request) {
+        match self.extend(&ticket.permit, &request) {
             Ok(()) => self.send(Command::Submit(Box::new(ticket.with(request, claim)))),
             Err(error) => self.end(ticket.reader, &ticket.log, Err(error)),
         }
@@ -351,7 +350,7 @@ impl Engine {
     }
 
     /// A prompt counts towards the pending tokens from the moment it is known.
-    fn extend(&self, permit: &mut Permit, request: &Request) -> Result<()> {
+    fn extend(&self, permit: &Permit, request: &Request) -> Result<()> {
         let Err(pending) = permit.extend(request.prompt.len()) else { return Ok(()) };
         let limit = self.permits.token_limit();
         let message = format!("{pending} prompt tokens would be pending, this engine accepts {limit}");

@@ -1,8 +1,8 @@
 //! The bound on pending requests and on their prompt tokens. A request owns its permit from acceptance to its end,
-//! wherever it is meanwhile.
+//! wherever it is meanwhile. Answers to one prompt have a permit each, and share the room of the prompt.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How much may be pending.
 #[derive(Debug)]
@@ -17,9 +17,14 @@ pub(super) struct Permits {
 
 /// The right to be pending; returned on drop.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(super) struct Permit(Arc<Room>);
+
+/// What a prompt takes of the pending tokens; returned with the last permit that shares it.
+#[derive(Debug)]
+struct Room {
     permits: Arc<Permits>,
-    num_tokens: usize,
+    /// Absent until the first of its answers is to be computed.
+    num_tokens: OnceLock<usize>,
 }
 
 impl Permits {
@@ -28,14 +33,15 @@ impl Permits {
         Arc::new(Self { limit, token_limit, num_taken, num_tokens, num_refused })
     }
 
-    /// A permit, unless all are taken.
-    pub(super) fn try_take(self: &Arc<Self>) -> Option<Permit> {
-        if !raise(&self.num_taken, 1, |taken| taken < self.limit) {
+    /// Permits for so many answers to one prompt, unless too many are taken.
+    pub(super) fn try_take(self: &Arc<Self>, count: usize) -> Option<Vec<Permit>> {
+        if !raise(&self.num_taken, count, |taken| taken.saturating_add(count) <= self.limit) {
             self.num_refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.num_refused.store(0, Ordering::Relaxed);
-        Some(Permit { permits: Arc::clone(self), num_tokens: 0 })
+        let room = Arc::new(Room { permits: Arc::clone(self), num_tokens: OnceLock::new() });
+        Some((0..count).map(|_| Permit(Arc::clone(&room))).collect())
     }
 
     pub(super) fn num_taken(&self) -> usize {
@@ -57,16 +63,17 @@ impl Permits {
 }
 
 impl Permit {
-    /// Extends the permit to the tokens of the prompt. A prompt is refused where others have taken the room; one that is
-    /// alone always has it. Says how many tokens are pending with it where it is refused.
-    pub(super) fn extend(&mut self, num_tokens: usize) -> Result<(), usize> {
-        let Permits { token_limit, num_tokens: pending, .. } = &*self.permits;
-        if raise(pending, num_tokens, |before| before == 0 || before.saturating_add(num_tokens) <= *token_limit) {
-            self.num_tokens = num_tokens;
-            Ok(())
-        } else {
-            Err(pending.load(Ordering::Relaxed).saturating_add(num_tokens))
+    /// Extends the permit to the tokens of the prompt, for all who share its room: one thread does that for them, one after
+    /// another. A prompt is refused where others have taken the room; one that is alone always has it. Says how many tokens
+    /// are pending with it where it is refused.
+    pub(super) fn extend(&self, num_tokens: usize) -> Result<(), usize> {
+        let Room { permits, num_tokens: held } = &*self.0;
+        let may = |pending: usize| pending == 0 || pending.saturating_add(num_tokens) <= permits.token_limit;
+        if held.get().is_none() && !raise(&permits.num_tokens, num_tokens, may) {
+            return Err(permits.num_tokens.load(Ordering::Relaxed).saturating_add(num_tokens));
         }
+        held.get_or_init(|| num_tokens);
+        Ok(())
     }
 }
 
@@ -78,7 +85,13 @@ fn raise(counter: &AtomicUsize, by: usize, may: impl Fn(usize) -> bool) -> bool 
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.permits.num_taken.fetch_sub(1, Ordering::AcqRel);
-        self.permits.num_tokens.fetch_sub(self.num_tokens, Ordering::AcqRel);
+        self.0.permits.num_taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let num_tokens = self.num_tokens.take().unwrap_or_default();
+        self.permits.num_tokens.fetch_sub(num_tokens, Ordering::AcqRel);
     }
 }

@@ -101,3 +101,24 @@ fn a_request_that_finds_too_many_stuck_texts_leaves_nothing_behind() {
     wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down all the same");
     drop(gates);
 }
+
+/// Each choice was charged with it: the second one was refused on an idle engine, every time.
+#[test]
+fn the_prompt_of_many_choices_counts_once_and_for_as_long_as_one_of_them_is_pending() {
+    let config = Config { max_pending_tokens: 150, ..Config::default() };
+    let caller = Caller::with(&config, SLOW, Vec::new());
+    let long = |num_choices, max_tokens| Draft { num_choices, ..draft(&"word ".repeat(20), max_tokens) };
+    let submit = |draft| caller.engine.submit(caller.model, draft).expect("accepted");
+    for reader in submit(long(16, 5)) {
+        caller.answer(reader).end.expect("ended").expect("there is room");
+    }
+    let readers = submit(long(2, 60));
+    caller.engine.stream(readers[1]);
+    caller.tokens(readers[1], 1);
+    caller.engine.release(readers[0]);
+    caller.when(|stats| stats.cancelled == 1);
+    let refused = caller.ask(long(1, 5)).end.expect("ended").expect_err("the other one is still there");
+    assert_eq!((refused.code(), refused.limit()), (Code::Overloaded, Some(150.0)));
+    caller.answer(readers[1]).end.expect("ended").expect("well");
+    caller.ask(long(1, 5)).end.expect("ended").expect("the room is free again");
+}

@@ -192,7 +192,7 @@ impl Stage {
         if ask.wants_progress {
             self.around.readers.want_progress(reader);
         }
-        let permit = self.permits.try_take().expect("a permit");
+        let permit = self.permits.try_take(1).expect("a permit").remove(0);
         let sequence = SequenceId(number);
         self.around.stats.accepted(1);
         (reader, Submission { model: MODEL, sequence, reader, request, claim, log, permit })
