@@ -2,7 +2,6 @@
 //! there is nothing to do. Has no thread and no channel, so that a simulation can drive it with a hand-moved clock.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::answers::{Fingerprint, ReaderId};
@@ -12,6 +11,7 @@ use crate::scheduler;
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
 use super::config::Config;
+use super::guarded::guarded;
 use super::lane::{Lane, Model, Need, Surroundings};
 
 pub(super) struct Core {
@@ -99,8 +99,7 @@ impl Core {
     /// A panic while a model is opened is that model's failure, nobody else's.
     fn load(&mut self, loading: Loading) {
         let Loading { key, folder, text, files, coming, reply } = loading;
-        let opened = catch_unwind(AssertUnwindSafe(|| self.backend.open(&folder)))
-            .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, panic_message(&*panic))))
+        let opened = guarded(Code::ModelLoadError, || self.backend.open(&folder))
             .and_then(|executor| check_limits(executor.limits()).map(|limits| (executor, limits)));
         match opened {
             Ok((executor, limits)) => {
@@ -157,10 +156,11 @@ impl Core {
     }
 }
 
-/// A panic in a turn is a device failure of that lane; the others never hear of it.
+/// A panic in a turn is that lane's alone; the others never hear of it. Nobody knows how far its account had come, so every
+/// row of it ends, and the device begins anew.
 fn guarded_turn(lane: &mut Lane) -> Need {
-    catch_unwind(AssertUnwindSafe(|| lane.turn())).unwrap_or_else(|panic| {
-        let error = Error::new(Code::BackendError, panic_message(&*panic));
+    guarded(Code::BackendError, || Ok(lane.turn())).unwrap_or_else(|error| {
+        lane.fail_all(&error);
         lane.recover(&error);
         lane.deliver();
         Need::Turn
@@ -174,9 +174,4 @@ fn check_limits(limits: Limits) -> Result<Limits> {
         return Err(Error::new(Code::ModelLoadError, "the model has no context or no vocabulary"));
     }
     Ok(limits)
-}
-
-pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the engine panicked: {}", text.unwrap_or("no message"))
 }

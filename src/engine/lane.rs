@@ -16,6 +16,7 @@ use crate::scheduler::{self, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
 
 use super::command::{Reply, Submission};
+use super::guarded::guarded;
 use super::pace::Pace;
 use super::progress::Watch;
 use super::row::Row;
@@ -243,8 +244,10 @@ impl Lane {
 
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
         let now = self.around.clock.now();
-        if let Some(mut row) = self.rows.remove(id) {
-            let end = row.finish(reason, now);
+        // It goes once it has its end: where that fails, it is found among the rows.
+        if let Some(end) = self.rows.get_mut(id).map(|row| row.finish(reason, now))
+            && let Some(row) = self.rows.remove(id)
+        {
             self.ended(&row, &end);
             if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
                 && finished.finish_reason != FinishReason::Cancelled
@@ -280,14 +283,15 @@ impl Lane {
         }
         self.pace.reset();
         self.around.stats.recovery();
-        if let Err(broken) = self.model.executor.reset() {
+        if let Err(broken) = guarded(Code::BackendError, || self.model.executor.reset()) {
             self.fail_all(&broken);
         }
     }
 
-    /// Ends every row with an error.
+    /// Ends every row with an error, those as well that the scheduler does not have any more.
     pub(super) fn fail_all(&mut self, error: &Error) {
-        for id in self.scheduler.clear() {
+        self.scheduler.clear();
+        for id in self.rows.ids() {
             self.fail(id, error.clone());
         }
     }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Builder;
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::hub;
 use crate::lock::lock;
 use crate::text::ModelText;
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
 use super::draft::ModelRules;
-use super::{Engine, ModelInfo, core};
+use super::guarded::guarded;
+use super::{Engine, ModelInfo};
 
 /// A model whose folder was read, on its way to the engine thread.
 struct ReadModel {
@@ -36,14 +37,12 @@ impl Engine {
 
     fn read_model(&self, path: &Path) -> Result<ReadModel> {
         self.check_open()?;
-        let read = || -> Result<_> {
+        guarded(Code::ModelLoadError, || {
             let folder = hub::open_folder(path)?;
             let text = Arc::new(ModelText::open(&folder)?);
             let files = hub::fingerprint(&folder)?;
             Ok(ReadModel { folder, text, files })
-        };
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-            .unwrap_or_else(|panic| Err(Error::new(Code::ModelLoadError, core::panic_message(&*panic))))
+        })
     }
 
     fn open_model(self: Arc<Self>, read: ReadModel, reply: Reply<ModelInfo>) {

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod core;
 mod draft;
+mod guarded;
 mod lane;
 mod listeners;
 mod loading;

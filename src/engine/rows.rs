@@ -92,6 +92,13 @@ impl Rows {
         self.by_id.get_mut(&id)
     }
 
+    /// Of all rows, the first one first.
+    pub(super) fn ids(&self) -> Vec<SequenceId> {
+        let mut ids: Vec<_> = self.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// The row a reader reads.
     pub(super) fn of_reader(&self, reader: ReaderId) -> Option<SequenceId> {
         self.sequences.get(&reader).copied()

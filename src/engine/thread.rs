@@ -1,7 +1,6 @@
 //! The engine thread: a named OS thread that owns the [`Core`] and with it every device array. It parks itself on the
 //! command channel with the deadline the core gives, so that an idle engine uses no CPU and no timer decides a batch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -15,7 +14,8 @@ use crate::executor::Backend;
 
 use super::command::Command;
 use super::config::Config;
-use super::core::{Core, Next, panic_message};
+use super::core::{Core, Next};
+use super::guarded::guarded;
 use super::lane::Surroundings;
 
 /// Room for commands is allocated at the start. Senders beyond it wait for the engine thread's next look, which comes
@@ -59,7 +59,7 @@ pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) ->
     let (returned, ended) = (commands.clone(), Arc::clone(&has_ended));
     let body = move || {
         let obituary = Obituary { readers: Arc::clone(&around.readers), commands: commands.clone(), has_ended: ended };
-        match open_guarded(open) {
+        match guarded(Code::BackendError, open) {
             Ok(backend) => {
                 started.send(Ok(())).ok();
                 run(&mut Core::new(&config, backend, around), &commands);
@@ -76,11 +76,6 @@ pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) ->
         .recv()
         .unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
     Ok((Line { sender, returned, has_ended }, thread))
-}
-
-fn open_guarded(open: OpenBackend) -> Result<Box<dyn Backend>> {
-    catch_unwind(AssertUnwindSafe(open))
-        .unwrap_or_else(|panic| Err(Error::new(Code::BackendError, panic_message(&*panic))))
 }
 
 fn run(core: &mut Core, commands: &Receiver<Command>) {

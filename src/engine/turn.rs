@@ -1,12 +1,13 @@
-//! One turn of a lane: expire, decide, do, account, deliver.
+//! One turn of a lane: expire, decide, do, account, deliver. A panic of what drives the device is a failure of the device.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::scheduler::Decision;
 use crate::scheduler::plan::Feed;
 
+use super::guarded::guarded;
 use super::lane::{Lane, Need};
 
 impl Lane {
@@ -28,7 +29,7 @@ impl Lane {
         if self.scheduler.num_in_flight() == 0 {
             return Ok(need);
         }
-        let (output, took) = self.pace.collect(|| self.model.executor.collect());
+        let (output, took) = self.pace.collect(|| guarded(Code::BackendError, || self.model.executor.collect()));
         let now = self.around.clock.now();
         self.account(&output?, took, now);
         Ok(Need::Turn)
@@ -67,7 +68,8 @@ impl Lane {
                 row.start(now);
             }
         }
-        self.pace.submit(!plan.rows.is_empty(), || self.model.executor.submit(plan))?;
+        let submit = || guarded(Code::BackendError, || self.model.executor.submit(plan));
+        self.pace.submit(!plan.rows.is_empty(), submit)?;
         self.watched.iter_mut().for_each(|watch| watch.planned(plan));
         Ok(())
     }

@@ -324,12 +324,10 @@ impl Scheduler {
         alone
     }
 
-    /// Takes everything out, at the end of a model's or the engine's life.
-    pub fn clear(&mut self) -> Vec<SequenceId> {
-        let ids = self.running.iter().map(|sequence| sequence.id).chain(self.queue.ids()).collect();
+    /// Takes everything out.
+    pub fn clear(&mut self) {
         self.release.extend(self.running.drain(..).map(|sequence| sequence.id));
         self.queue = Queue::new(self.config.ageing);
-        ids
     }
 
     /// Steps that were planned and not committed.

@@ -69,10 +69,6 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = SequenceId> {
-        self.waiting.keys().copied()
-    }
-
     /// Since when there has been somebody.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since

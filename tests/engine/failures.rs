@@ -1,8 +1,13 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mlx_serving::clock::{Clock, RealClock};
 use mlx_serving::engine::{Config, Draft, Engine, Prompt};
 use mlx_serving::error::{Code, Error};
-use mlx_serving::executor::sim::{Fault, FaultKind};
+use mlx_serving::executor::sim::{Fault, FaultKind, Profile};
 
-use super::support::{Caller, SLOW, draft, wait, with_rows};
+use super::support::{Caller, SLOW, draft, model_folder, simulated_by, wait, with_rows};
 
 #[test]
 fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
@@ -33,6 +38,38 @@ fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
         assert_eq!(caller.ask(draft("question 2", 9)).whole, healthy, "{kind:?}: the next request runs");
         assert_eq!(caller.engine.stats().recoveries, 1);
     }
+}
+
+/// Real time, until a device has waited for so many steps; then it panics once.
+struct Alarm(AtomicU64);
+
+impl Clock for Alarm {
+    fn now(&self) -> Instant {
+        RealClock.now()
+    }
+
+    fn sleep_until(&self, until: Instant) {
+        assert!(self.0.fetch_sub(1, Ordering::SeqCst) > 0, "the device was told to panic");
+        RealClock.sleep_until(until);
+    }
+
+    fn thread_time(&self) -> Duration {
+        RealClock.thread_time()
+    }
+}
+
+#[test]
+fn a_device_that_panics_while_its_tokens_are_read_fails_that_step_and_no_other() {
+    let profile = Profile::named("instant").expect("a listed profile");
+    let backend = simulated_by(Arc::new(Alarm(AtomicU64::new(4))), profile, Vec::new());
+    let caller = Caller::open(&with_rows(1), backend, model_folder());
+    let readers = [caller.submit(draft("question 0", 9)), caller.submit(draft("question 1", 9))];
+    let [first, second] = readers.map(|reader| caller.answer(reader).end.expect("ended"));
+    let error = first.expect_err("its step was lost");
+    assert_eq!(error.code(), Code::BackendError);
+    assert!(error.message().contains("told to panic"), "{error}");
+    second.expect("it waited");
+    assert_eq!(caller.engine.stats().recoveries, 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use mlx_serving::answers::{End, ReaderId};
-use mlx_serving::clock::RealClock;
+use mlx_serving::clock::{Clock, RealClock};
 use mlx_serving::engine::{Config, Draft, Engine, Heard, ModelKey, OpenBackend, Prompt, Reply, Snapshot};
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
@@ -52,6 +52,11 @@ pub(super) fn model_folder() -> PathBuf {
 
 /// A backend of simulated devices that know a real tokenizer's vocabulary.
 pub(super) fn simulated(profile: Profile, faults: Vec<Fault>) -> OpenBackend {
+    simulated_by(Arc::new(RealClock), profile, faults)
+}
+
+/// The same with devices whose time is another clock's.
+pub(super) fn simulated_by(clock: Arc<dyn Clock>, profile: Profile, faults: Vec<Fault>) -> OpenBackend {
     Box::new(move || {
         let vocabulary = Box::new(|folder: &_| {
             let text = ModelText::open(folder)?;
@@ -61,7 +66,7 @@ pub(super) fn simulated(profile: Profile, faults: Vec<Fault>) -> OpenBackend {
             let script = Script::new(sentences, text.end_tokens()[0]).expect("there are words");
             Ok((script, text.vocab_size()))
         });
-        let backend = SimBackend::new(profile, Arc::new(RealClock), vocabulary).with_faults(faults);
+        let backend = SimBackend::new(profile, clock, vocabulary).with_faults(faults);
         Ok(Box::new(backend) as Box<dyn Backend>)
     })
 }

@@ -3,6 +3,7 @@
 mod interleavings;
 mod overload;
 mod pace;
+mod panics;
 mod parking;
 mod progress;
 mod sharing;

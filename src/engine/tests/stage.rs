@@ -1,7 +1,10 @@
 //! Requests that come to the engine thread in an order that the test chooses.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -96,10 +99,55 @@ pub(super) struct Given {
     pub(super) whole: (String, Vec<TokenId>),
 }
 
+/// The engine's own clock; the device looks at the one that is moved. Panics when it was asked so many times.
+pub(super) struct Alarm {
+    clock: Arc<ManualClock>,
+    num_left: AtomicU64,
+}
+
+impl Alarm {
+    const OFF: u64 = u64::MAX;
+
+    /// Lets it panic once, after it told the time so many times more.
+    pub(super) fn set(&self, num_left: u64) {
+        self.num_left.store(num_left, Ordering::SeqCst);
+    }
+
+    /// Sets it off. Says whether it had panicked.
+    pub(super) fn take(&self) -> bool {
+        self.num_left.swap(Self::OFF, Ordering::SeqCst) == Self::OFF
+    }
+
+    /// Without the hook, whose words would be many.
+    fn count(&self) {
+        let left = |left: u64| if left == Self::OFF { None } else { Some(left.wrapping_sub(1)) };
+        if self.num_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) == Ok(0) {
+            resume_unwind(Box::new("the alarm"));
+        }
+    }
+}
+
+impl Clock for Alarm {
+    fn now(&self) -> Instant {
+        self.count();
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, until: Instant) {
+        self.clock.sleep_until(until);
+    }
+
+    fn thread_time(&self) -> Duration {
+        self.count();
+        self.clock.thread_time()
+    }
+}
+
 pub(super) struct Stage {
     pub(super) core: Core,
     pub(super) around: Surroundings,
     pub(super) clock: Arc<ManualClock>,
+    pub(super) alarm: Arc<Alarm>,
     pub(super) given: HashMap<ReaderId, Given>,
     permits: Arc<Permits>,
     fingerprint: Fingerprint,
@@ -127,8 +175,9 @@ impl Stage {
 
     fn on(profile: Profile, settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
         let clock = Arc::new(ManualClock::default());
+        let alarm = Arc::new(Alarm { clock: Arc::clone(&clock), num_left: AtomicU64::new(Alarm::OFF) });
         let around = Surroundings {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&alarm) as Arc<dyn Clock>,
             readers: Arc::new(Readers::new(window, Box::new(|| ()))),
             answers: Arc::new(Answers::new(settings)),
             stats: Arc::default(),
@@ -154,7 +203,7 @@ impl Stage {
         })));
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
         let permits = Permits::new(1_000_000, 1_000_000);
-        Self { core, around, clock, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
+        Self { core, around, clock, alarm, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -243,8 +292,16 @@ impl Stage {
         self.given[&reader].clone()
     }
 
-    pub(super) fn unload(&mut self) {
-        self.core.take(Command::Unload(MODEL, Reply::new(|_| ())));
+    /// Gives what the reply will be.
+    pub(super) fn unload(&mut self) -> Receiver<Result<(), Error>> {
+        let (tell, told) = channel();
+        self.core.take(Command::Unload(MODEL, Reply::new(move |result| drop(tell.send(result)))));
+        told
+    }
+
+    /// Requests that have not ended.
+    pub(super) fn num_pending(&self) -> usize {
+        self.permits.num_taken()
     }
 
     pub(super) fn drain(&mut self) {
