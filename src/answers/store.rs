@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -61,8 +61,9 @@ pub(super) struct Size {
 pub(super) struct Store {
     pub(super) settings: Settings,
     cache: Cache<Key, Arc<Entry>>,
-    /// Keys of the answers that are kept for the dedup window alone, oldest first.
-    recent: Mutex<VecDeque<Key>>,
+    /// The answers that are kept for the dedup window alone, oldest first. One that was replaced is not among them; one
+    /// that has expired or was driven out may be.
+    recent: Mutex<VecDeque<(Key, Weak<Entry>)>>,
     totals: Arc<Totals>,
 }
 
@@ -102,9 +103,10 @@ impl Store {
             return;
         }
         self.totals.add(&entry);
-        self.cache.insert(key, entry);
-        if !is_kept_long {
-            self.keep_recent(key);
+        if is_kept_long {
+            self.cache.insert(key, entry);
+        } else {
+            self.keep_recent(key, entry);
         }
         // Now, not some time later: the budgets hold after every answer.
         self.cache.run_pending_tasks();
@@ -128,13 +130,28 @@ impl Store {
         self.totals.read()
     }
 
-    fn keep_recent(&self, key: Key) {
+    fn keep_recent(&self, key: Key, entry: Arc<Entry>) {
         let mut recent = lock(&self.recent);
-        recent.push_back(key);
-        while recent.len() > self.settings.dedup.max_entries {
-            recent.pop_front().inspect(|oldest| self.cache.invalidate(oldest));
+        if let Some(replaced) = self.cache.get(&key) {
+            // Mostly of a generation that ran beside this one: it is found near the end.
+            let place = recent.iter().rposition(|(_, noted)| is_of(noted, &replaced));
+            place.and_then(|place| recent.remove(place));
+        }
+        recent.push_back((key, Arc::downgrade(&entry)));
+        self.cache.insert(key, entry);
+        if recent.len() > self.settings.dedup.max_entries
+            && let Some((oldest, noted)) = recent.pop_front()
+            // What came after one that expired has a place of its own.
+            && self.cache.get(&oldest).is_some_and(|entry| is_of(&noted, &entry))
+        {
+            self.cache.invalidate(&oldest);
         }
     }
+}
+
+/// Whether that entry was noted, and not another one of its key.
+fn is_of(noted: &Weak<Entry>, entry: &Arc<Entry>) -> bool {
+    std::ptr::eq(noted.as_ptr(), Arc::as_ptr(entry))
 }
 
 impl Totals {

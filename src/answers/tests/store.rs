@@ -158,6 +158,37 @@ fn answers_for_the_dedup_window_alone_have_their_own_limit() {
 }
 
 #[test]
+fn an_answer_for_the_dedup_window_alone_outlives_its_own_repetition() {
+    let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
+    let kept = kept(settings);
+    for time in 1..=7 {
+        kept.keep(drawn(1), 1);
+        assert_eq!(kept.way(drawn(1)), Some(Way::Dedup), "kept {time} times");
+    }
+}
+
+#[test]
+fn an_answer_that_is_computed_often_takes_one_place_of_the_dedup_window() {
+    let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
+    let kept = kept(settings);
+    kept.keep(drawn(1), 1);
+    (0..7).for_each(|_| kept.keep(drawn(2), 1));
+    assert_eq!((kept.way(drawn(1)), kept.way(drawn(2))), (Some(Way::Dedup), Some(Way::Dedup)));
+}
+
+#[test]
+fn an_answer_that_expired_does_not_take_along_the_one_that_came_after_it() {
+    let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
+    let mut kept = kept(settings);
+    let now = kept.now;
+    kept.now = now.checked_sub(SECOND * 2).expect("the machine runs for longer");
+    kept.keep(drawn(1), 1);
+    kept.now = now;
+    (1..=5).for_each(|prompt| kept.keep(drawn(prompt), 1));
+    assert_eq!(kept.num_found((1..=5).map(drawn)), 5);
+}
+
+#[test]
 fn memory_comes_back_after_a_hundred_thousand_answers() {
     let kept = kept(Settings::default());
     for prompt in 0..100_000 {
