@@ -75,7 +75,9 @@ fn only_what_is_reproducible_and_in_its_time_is_kept_for_the_next_process() {
     let now = Instant::now();
     process.keep(1, now);
     process.keep(2, now.checked_sub(Duration::from_mins(6)).expect("the machine runs for longer"));
-    process.answers.keep(&drawn(3), 0, Arc::new(log("first")), now);
+    let anew = log("first");
+    anew.close("", Ok(finished()));
+    process.answers.keep(&drawn(3), process.answers.epoch(), Arc::new(anew), now);
     process.saving.finish();
     let next = begin(&path);
     assert_eq!((next.way(1).is_some(), next.way(2)), (true, None));
