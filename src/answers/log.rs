@@ -134,10 +134,10 @@ impl AnswerLog {
         }
     }
 
-    /// A log of what there is so far, ended: for a reader that leaves while others go on reading.
+    /// A log of what there is so far: for readers that leave while others go on reading, with ends of their own.
     #[must_use]
-    pub fn cut(&self, end: Close) -> Self {
-        let state = State { end: Some(end), ..self.lock().clone() };
+    pub fn so_far(&self) -> Self {
+        let state = self.lock().clone();
         Self { origin: self.origin.clone(), num_logprobs: self.num_logprobs, state: Mutex::new(state) }
     }
 

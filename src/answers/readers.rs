@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::error::Error;
 use crate::request::{Progress, Served, Summary, TokenId};
 
-use super::log::{AnswerLog, Cursor, Logprobs};
+use super::log::{AnswerLog, Close, Cursor, Logprobs};
 use super::summary::{Sharer, summarize};
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 
@@ -40,7 +40,7 @@ pub struct Delivery {
     pub logprobs: Logprobs,
     /// How far the prompt of the answer has been read, where that is new and the reader wants to know. Comes before tokens.
     pub progress: Option<Progress>,
-    /// Set once, when the answer has ended and all of it was delivered; the reader is gone then.
+    /// Set once, when the answer has ended for the reader and all of it was delivered; the reader is gone then.
     pub end: Option<(End, Arc<AnswerLog>)>,
 }
 
@@ -74,6 +74,8 @@ enum News {
 #[derive(Debug)]
 struct Reader {
     log: Arc<AnswerLog>,
+    /// Set where the answer ended for it alone.
+    end: Option<Close>,
     sharer: Sharer,
     cursor: Cursor,
     /// Whether it wants text as it comes; else only the end.
@@ -116,6 +118,7 @@ impl Readers {
         let reader = Reader {
             sharer: Sharer::alone(log.origin().clone(), submitted_at),
             log,
+            end: None,
             cursor: Cursor::default(),
             streams: false,
             progress: News::Unwanted,
@@ -168,10 +171,10 @@ impl Readers {
         }
     }
 
-    /// Ends the answer for one reader; `log` holds what it may still read, and its end.
-    pub fn cut(&self, id: ReaderId, log: AnswerLog) {
+    /// Ends the answer for one reader; `log` holds what it may still read.
+    pub fn cut(&self, id: ReaderId, log: Arc<AnswerLog>, end: Close) {
         if let Some(reader) = self.lock().readers.get_mut(&id) {
-            reader.log = Arc::new(log);
+            (reader.log, reader.end) = (log, Some(end));
         }
     }
 
@@ -283,7 +286,7 @@ impl Registry {
     fn mark(&mut self, id: ReaderId) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let has_news = matches!(reader.progress, News::Of(_));
-        if !reader.is_marked && (reader.streams || has_news || reader.log.has_ended()) {
+        if !reader.is_marked && (reader.streams || has_news || reader.has_ended()) {
             reader.is_marked = true;
             self.marked.push(id);
         }
@@ -297,7 +300,7 @@ impl Registry {
             out.push(Delivery { progress: Some(progress), ..Delivery::of(id) });
         }
         // The end is read first: an answer that ends in between is delivered whole by the mark that its end causes.
-        let end = reader.log.end();
+        let end = reader.end();
         loop {
             let (tokens_before, bytes_before) = (tokens.len(), text.len());
             if !reader.streams {
@@ -317,6 +320,14 @@ impl Registry {
 }
 
 impl Reader {
+    fn has_ended(&self) -> bool {
+        self.end.is_some() || self.log.has_ended()
+    }
+
+    fn end(&self) -> Option<Close> {
+        self.end.clone().or_else(|| self.log.end())
+    }
+
     fn num_unconsumed(&self) -> usize {
         self.log.num_tokens().saturating_sub(self.num_consumed)
     }

@@ -148,10 +148,9 @@ impl Lane {
 
     /// One reader has left a row that others go on reading, and is told its own end.
     fn part(&mut self, id: SequenceId, reader: ReaderId, end: Close) {
-        let Some(row) = self.rows.get(id) else { return };
-        self.scheduler.revise(id, row.wish(), self.around.clock.now());
+        let Some(row) = self.rows.get_mut(id) else { return };
         self.around.stats.ended(&end, 1);
-        self.around.readers.cut(reader, row.log.cut(end));
+        self.around.readers.cut(reader, row.so_far(), end);
         self.marked.push(reader);
     }
 
@@ -233,6 +232,10 @@ impl Lane {
         let now = self.around.clock.now();
         while let Some(reader) = self.rows.expired(now) {
             self.dismiss(reader, expiry_error(Expiry::Deadline));
+        }
+        // Before anything is decided, and once for all who left together.
+        while let Some((id, row)) = self.rows.reconsider() {
+            self.scheduler.revise(id, row.wish(), now);
         }
         let mut expired = std::mem::take(&mut self.expired);
         self.scheduler.expire(now, &mut expired);

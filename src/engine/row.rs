@@ -20,6 +20,10 @@ use super::permit::Permit;
 pub(super) struct Row {
     pub(super) log: Arc<AnswerLog>,
     pub(super) readers: SmallVec<[Follower; 1]>,
+    /// What they want together with those who left since it was [looked at](Self::reconsider).
+    wish: Wish,
+    /// What the log says, where somebody left since it said something new.
+    so_far: Option<Arc<AnswerLog>>,
     /// What others must ask for to share it, and the clearing after which they may not any more.
     pub(super) claim: Option<(Claim, u64)>,
     text: TextStream,
@@ -46,6 +50,8 @@ impl Row {
         Self {
             log: submission.log,
             readers: smallvec![Follower { reader: submission.reader, wish }],
+            wish,
+            so_far: None,
             claim: submission.claim.map(|claim| (claim, epoch)),
             text,
             _permit: submission.permit,
@@ -95,6 +101,7 @@ impl Row {
         self.stamps.first_token.get_or_insert(now);
         self.stamps.last_token = Some(now);
         self.num_output_tokens += 1;
+        self.so_far = None;
         let text = &mut self.text;
         self.log.write(token, logprobs, |out| if is_end { StreamState::Open } else { text.push(token, out) })
     }
@@ -116,19 +123,29 @@ impl Row {
     /// Adds a reader.
     pub(super) fn join(&mut self, follower: Follower) {
         self.readers.push(follower);
+        self.wish = self.wish.and(follower.wish);
     }
 
-    /// Takes a reader out; it was there.
-    pub(super) fn leave(&mut self, reader: ReaderId) -> Option<Follower> {
-        let index = self.readers.iter().position(|follower| follower.reader == reader)?;
+    /// Takes a reader out; the last one takes its place.
+    pub(super) fn leave(&mut self, index: usize) -> Follower {
         // The one that kept up may have been the one that left.
         self.check_backlog_at = 0;
-        Some(self.readers.swap_remove(index))
+        self.readers.swap_remove(index)
     }
 
     /// What its readers want together.
     pub(super) fn wish(&self) -> Wish {
-        self.readers.iter().map(|follower| follower.wish).reduce(Wish::and).unwrap_or_default()
+        self.wish
+    }
+
+    /// Leaves out of that who has left. Looks at every reader: done once for many who left together.
+    pub(super) fn reconsider(&mut self) {
+        self.wish = self.readers.iter().map(|follower| follower.wish).reduce(Wish::and).unwrap_or_default();
+    }
+
+    /// What it says so far, for a reader that leaves while others go on. All who leave before it says more share that.
+    pub(super) fn so_far(&mut self) -> Arc<AnswerLog> {
+        Arc::clone(self.so_far.get_or_insert_with(|| Arc::new(self.log.so_far())))
     }
 
     /// Ends the answer well. Text that was held back is delivered; it may complete a stop sequence, which then is why.

@@ -15,10 +15,19 @@ use super::row::{Follower, Row};
 #[derive(Default)]
 pub(super) struct Rows {
     by_id: FxHashMap<SequenceId, Row>,
-    sequences: FxHashMap<ReaderId, SequenceId>,
+    places: FxHashMap<ReaderId, Place>,
     /// The newest row of each key.
     joinable: HashMap<Key, SequenceId>,
     deadlines: BTreeSet<(Instant, ReaderId)>,
+    /// Rows whose wish is still that of readers who left, too.
+    left: BTreeSet<SequenceId>,
+}
+
+/// Which row a reader reads, and where it stands among its readers.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    sequence: SequenceId,
+    index: usize,
 }
 
 /// What a reader leaves behind.
@@ -36,7 +45,7 @@ impl Rows {
         if let Some((claim, _)) = &row.claim {
             self.joinable.insert(claim.key, id);
         }
-        row.readers.iter().for_each(|&follower| self.note(id, follower));
+        row.readers.iter().enumerate().for_each(|(index, &follower)| self.note(id, index, follower));
         self.by_id.insert(id, row);
     }
 
@@ -50,10 +59,8 @@ impl Rows {
 
     /// Adds a reader to a row; gives the row.
     pub(super) fn join(&mut self, id: SequenceId, follower: Follower) -> Option<&mut Row> {
-        if !self.by_id.contains_key(&id) {
-            return None;
-        }
-        self.note(id, follower);
+        let index = self.by_id.get(&id)?.readers.len();
+        self.note(id, index, follower);
         let row = self.by_id.get_mut(&id)?;
         row.join(follower);
         Some(row)
@@ -61,21 +68,33 @@ impl Rows {
 
     /// Takes a reader out of the row it reads, unless it is the only one there.
     pub(super) fn leave(&mut self, reader: ReaderId) -> Option<Left> {
-        let id = self.of_reader(reader)?;
+        let Place { sequence: id, index } = *self.places.get(&reader)?;
         let row = self.by_id.get_mut(&id)?;
         if row.readers.len() == 1 {
             return Some(Left::Alone(id));
         }
-        if let Some(follower) = row.leave(reader) {
-            self.forget(follower);
+        let follower = row.leave(index);
+        if let Some(place) = row.readers.get(index).and_then(|moved| self.places.get_mut(&moved.reader)) {
+            place.index = index;
         }
+        self.forget(follower);
+        self.left.insert(id);
         Some(Left::Others(id))
+    }
+
+    /// A row that somebody has left to others, with the wish of those. Gives each such row once.
+    pub(super) fn reconsider(&mut self) -> Option<(SequenceId, &Row)> {
+        let id = self.left.pop_first()?;
+        let row = self.by_id.get_mut(&id)?;
+        row.reconsider();
+        Some((id, row))
     }
 
     /// Takes a row out, with all that leads to it.
     pub(super) fn remove(&mut self, id: SequenceId) -> Option<Row> {
         let row = self.by_id.remove(&id)?;
         row.readers.iter().for_each(|&follower| self.forget(follower));
+        self.left.remove(&id);
         if let Some((claim, _)) = &row.claim
             && self.joinable.get(&claim.key) == Some(&id)
         {
@@ -101,7 +120,7 @@ impl Rows {
 
     /// The row a reader reads.
     pub(super) fn of_reader(&self, reader: ReaderId) -> Option<SequenceId> {
-        self.sequences.get(&reader).copied()
+        self.places.get(&reader).map(|place| place.sequence)
     }
 
     /// A reader whose deadline has passed.
@@ -117,13 +136,13 @@ impl Rows {
         self.by_id.is_empty()
     }
 
-    fn note(&mut self, id: SequenceId, follower: Follower) {
-        self.sequences.insert(follower.reader, id);
+    fn note(&mut self, sequence: SequenceId, index: usize, follower: Follower) {
+        self.places.insert(follower.reader, Place { sequence, index });
         self.deadlines.extend(follower.wish.deadline.map(|at| (at, follower.reader)));
     }
 
     fn forget(&mut self, Follower { reader, wish }: Follower) {
-        self.sequences.remove(&reader);
+        self.places.remove(&reader);
         if let Some(at) = wish.deadline {
             self.deadlines.remove(&(at, reader));
         }

@@ -93,7 +93,7 @@ fn one_that_is_cut_off_keeps_what_it_could_read_and_the_others_go_on() {
     readers.stream(leaves);
     first.append(1, "a", &[]);
     first.append(2, "b", &[]);
-    readers.cut(leaves, first.cut(Ok(finished())));
+    readers.cut(leaves, Arc::new(first.so_far()), Ok(finished()));
     first.append(3, "c", &[]);
     readers.mark([leaves, stays]);
     let (_, text, end) = drained(&readers);
@@ -120,7 +120,7 @@ fn log_probabilities_come_with_their_tokens_in_every_piece_and_whole_at_the_end(
     let all: Vec<_> = (0..40).flat_map(odds).collect();
     assert_eq!(pieces.by_ref().flat_map(|piece| piece.values.clone()).collect::<Vec<_>>(), all);
     assert_eq!(first.logprobs(), Logprobs { per_token: 2, values: all.clone() });
-    assert_eq!(first.cut(Ok(finished())).logprobs().values, all);
+    assert_eq!(first.so_far().logprobs().values, all);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::request::{FinishReason, RequestId, Served, Sharing};
 use super::stage::{Ask, NUM_TOKENS, STEP, Stage, ask};
 
 /// A prompt whose answer is as long as it may be.
-fn long() -> Ask {
+pub(super) fn long() -> Ask {
     let is_long = |prompt: &u32| {
         let mut stage = Stage::new(Settings::OFF);
         let reader = stage.submit(ask(*prompt));

@@ -97,6 +97,8 @@ pub(super) struct Given {
     pub(super) progress: Vec<Progress>,
     /// The whole answer, as its end reports it.
     pub(super) whole: (String, Vec<TokenId>),
+    /// Where that is said.
+    pub(super) log: Option<Arc<AnswerLog>>,
 }
 
 /// The engine's own clock; the device looks at the one that is moved. Panics when it was asked so many times.
@@ -320,6 +322,7 @@ impl Stage {
             byte_at += delivery.num_bytes;
             if let Some((end, log)) = delivery.end {
                 given.whole = (log.text(), log.tokens());
+                given.log = Some(log);
                 given.end = Some(end.map_err(|error: Error| error.code()));
             }
         }
