@@ -82,7 +82,7 @@ impl Queue {
         self.deadlines.extend(sequence.deadline.map(|at| (at, id)));
         let class = self.class_at(&sequence, now);
         self.classes[class].rises.extend((class > 0).then(|| (self.rises_at(&sequence, class), id)));
-        self.classes[class].edit(&sequence.tenant, |line| {
+        self.classes[class].edit(sequence.tenant.as_ref(), |line| {
             line.waiting.insert((sequence.arrived, id), sequence.charge);
         });
         self.waiting.insert(id, (class, sequence));
@@ -126,7 +126,7 @@ impl Queue {
         class.virtual_time = class.virtual_time.max(ends);
         let (_, sequence) = self.waiting.get_mut(&id)?;
         sequence.charge = 0;
-        class.edit(&sequence.tenant, Line::charge_first);
+        class.edit(sequence.tenant.as_ref(), Line::charge_first);
         self.remove(id)
     }
 
@@ -149,7 +149,7 @@ impl Queue {
         let (class, sequence) = self.waiting.remove(&id)?;
         self.num_urgent -= usize::from(sequence.priority == Priority::Urgent);
         self.classes[class].rises.remove(&(self.rises_at(&sequence, class), id));
-        self.classes[class].edit(&sequence.tenant, |line| {
+        self.classes[class].edit(sequence.tenant.as_ref(), |line| {
             line.waiting.remove(&(sequence.arrived, id));
         });
         if let Some(deadline) = sequence.deadline {
@@ -174,14 +174,14 @@ impl Queue {
 
 impl Class {
     /// Changes the line of a tenant, whose first one has its turn afterwards. Who had nobody waiting begins now.
-    fn edit(&mut self, tenant: &Option<Arc<str>>, change: impl FnOnce(&mut Line)) {
-        let begins = self.virtual_time;
+    fn edit(&mut self, tenant: Option<&Arc<str>>, change: impl FnOnce(&mut Line)) {
+        let (tenant, begins) = (tenant.cloned(), self.virtual_time);
         let line = self.tenants.entry(tenant.clone()).or_insert_with(|| Line { waiting: BTreeMap::new(), begins });
         let before = line.head();
         change(line);
         let head = line.head();
         if head.is_none() {
-            self.tenants.remove(tenant);
+            self.tenants.remove(&tenant);
         }
         if let Some(before) = before.filter(|_| before != head) {
             self.heads.remove(&before);

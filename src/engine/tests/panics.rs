@@ -23,7 +23,7 @@ fn wherever_the_engine_panics_everybody_is_told_an_end_and_the_model_is_as_befor
     let truth = PROMPTS.map(alone);
     for overlap in [Overlap::None, Overlap::Bounded, Overlap::Whole] {
         let has_panicked = (0..).map(|moment| {
-            let mut stage = Stage::overlapping(overlap);
+            let mut stage = Stage::overlapping(overlap, 256);
             let readers = PROMPTS.map(|prompt| (stage.stream(ask(prompt)), stage.submit(ask(prompt))));
             stage.alarm.set(moment);
             stage.play();
