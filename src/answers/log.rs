@@ -2,6 +2,7 @@
 //! ended. Bounded by the request's `max_tokens`. Knows no readers: what a reader is told of the end is made in `readers`.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::request::{FinishReason, RequestId, TokenId, TokenLogprob};
 
-use super::sync::{Mutex, MutexGuard};
+use super::sync::{AtomicBool, Mutex, MutexGuard};
 
 /// When things happened to a generation; what never happened, or in another process, is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +51,8 @@ pub struct AnswerLog {
     /// The most probable tokens that are told with each one; nothing of that where absent.
     num_logprobs: Option<u8>,
     state: Mutex<State>,
+    /// Set once the state has an end: asked for every reader with every token, which waits for nobody.
+    has_ended: AtomicBool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -92,7 +95,7 @@ pub(super) struct Cursor {
 impl AnswerLog {
     /// The log of an answer that is computed for this request.
     pub fn new(origin: RequestId) -> Self {
-        Self { origin, num_logprobs: None, state: Mutex::default() }
+        Self::of(origin, None, State::default())
     }
 
     /// The same with log-probabilities: with each token come its own and those of so many of the most probable ones.
@@ -131,6 +134,7 @@ impl AnswerLog {
         if state.end.is_none() {
             state.text.push_str(rest);
             state.end = Some(end);
+            self.has_ended.store(true, Ordering::Release);
         }
     }
 
@@ -138,7 +142,7 @@ impl AnswerLog {
     #[must_use]
     pub fn so_far(&self) -> Self {
         let state = self.lock().clone();
-        Self { origin: self.origin.clone(), num_logprobs: self.num_logprobs, state: Mutex::new(state) }
+        Self::of(self.origin.clone(), self.num_logprobs, state)
     }
 
     /// An answer that was given before, from what [`parts`](Self::parts) gave; nothing where they do not fit each other.
@@ -149,7 +153,7 @@ impl AnswerLog {
             && text_ends.iter().all(|&end| text.is_char_boundary(end))
             && logprobs.len() == tokens.len() * per_token(num_logprobs);
         let state = State { tokens, text, text_ends, logprobs, end: Some(Ok(finished)) };
-        fits.then(|| Self { origin, num_logprobs, state: Mutex::new(state) })
+        fits.then(|| Self::of(origin, num_logprobs, state))
     }
 
     /// Everything it says.
@@ -165,7 +169,7 @@ impl AnswerLog {
 
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        self.lock().end.is_some()
+        self.has_ended.load(Ordering::Acquire)
     }
 
     /// Tokens appended so far.
@@ -224,6 +228,11 @@ impl AnswerLog {
         let values = &state.logprobs[before.tokens * per_token..cursor.tokens * per_token];
         let has_moved = (before.tokens, before.text) != (cursor.tokens, cursor.text);
         has_moved.then(|| Logprobs { per_token, values: values.to_vec() })
+    }
+
+    fn of(origin: RequestId, num_logprobs: Option<u8>, state: State) -> Self {
+        let has_ended = AtomicBool::new(state.end.is_some());
+        Self { origin, num_logprobs, state: Mutex::new(state), has_ended }
     }
 
     fn logprobs_per_token(&self) -> usize {

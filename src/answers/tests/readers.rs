@@ -1,6 +1,7 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::answers::{AnswerLog, Backlog, ReaderId, Readers};
 use crate::error::{Code, Error};
@@ -126,6 +127,25 @@ fn a_reader_that_only_awaits_is_never_behind() {
     let (log, id) = desk.add();
     (0..9).for_each(|_| desk.step(&log, id, "a"));
     assert_eq!(desk.readers.backlog([id].into_iter()), Backlog::Room(1));
+}
+
+#[test]
+fn marking_a_reader_that_only_awaits_does_not_wait_for_whoever_writes() {
+    let Desk { readers, .. } = desk(8);
+    let log = Arc::new(log("first"));
+    let id = readers.add(Arc::clone(&log), Instant::now());
+    let (marked, marking) = mpsc::channel();
+    let write = |_: &mut String| {
+        let mark = move || {
+            readers.mark([id]);
+            marked.send(()).ok();
+        };
+        let thread = thread::spawn(mark);
+        (marking.recv_timeout(Duration::from_secs(10)), thread)
+    };
+    let (is_marked, thread) = log.write(7, &[], write);
+    thread.join().expect("ends");
+    assert_eq!(is_marked, Ok(()), "it was marked meanwhile");
 }
 
 #[test]
