@@ -1,7 +1,7 @@
 // The prompt cache in a file: answers outlive the engine that computed them, and nothing in the place of the file keeps
 // an engine from starting.
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createEngine, type EngineOptions, type GenerateResult } from 'mlx-serving'
@@ -68,7 +68,38 @@ test('a foreign file is set aside, with a warning', async () => {
   expect((await ask(path)).result.served).toBe('cached')
 })
 
-test('a file that cannot be written is said at the end, and harms nothing', async () => {
+test('what was set aside before stays', async () => {
+  const path = file()
+  for (const notes of ['my notes', 'others']) {
+    writeFileSync(path, notes)
+    await ask(path)
+  }
+  expect(readFileSync(`${path}.set-aside`, 'utf8')).toBe('my notes')
+  expect(readFileSync(`${path}.set-aside-2`, 'utf8')).toBe('others')
+})
+
+test('a folder is refused, and left as it is', async () => {
+  const folder = file()
+  mkdirSync(folder)
+  const options = { backend: { simulated: INSTANT }, cache: { promptCache: { path: folder } } }
+  expect(await failure(createEngine(options))).toMatchObject({ code: 'ConfigError', param: 'cache.promptCache.path' })
+  expect(readdirSync(path.dirname(folder))).toEqual(['answers'])
+  expect(statSync(folder).isDirectory()).toBe(true)
+})
+
+test('a file that cannot be written is said at once', async () => {
+  const warnings: string[] = []
+  const listen = (warning: Error) => warnings.push(warning.message)
+  process.on('warning', listen)
+  const path = `${file()}/answers`
+  const engine = await createEngine({ backend: { simulated: INSTANT }, cache: { promptCache: { path } } })
+  await new Promise(setImmediate)
+  process.off('warning', listen)
+  expect(warnings).toEqual([expect.stringContaining('could not be written')])
+  await engine.dispose()
+})
+
+test('a file that cannot be written is said once, and harms nothing', async () => {
   const nowhere = path.join(file(), 'answers')
   const { result, warnings } = await ask(nowhere)
   expect(result.served).toBe('computed')

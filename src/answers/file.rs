@@ -1,6 +1,7 @@
 //! Answers in a file, between two lives of a process. The file has a mark with its version, a checksum and a list of
 //! answers, and is only ever replaced as a whole: what is there is complete. It is readable by its owner alone. What
-//! cannot be read is set aside and never a reason not to start; whoever can write the file can write answers.
+//! holds something else is set aside and never a reason not to start, but only a file is ever touched; whoever can write the
+//! file can write answers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Code, Error, Result};
 use crate::hub::read_file;
 use crate::request::{FinishReason, RequestId};
 
@@ -20,6 +22,7 @@ use super::store::Entry;
 
 /// The last byte is the version of the format.
 const MARK: &[u8; 8] = b"mlxansw\x02";
+const PARAM: &str = "cache.promptCache.path";
 const CHECKSUM_BYTES: usize = blake3::OUT_LEN;
 /// Far more than the largest prompt cache that fits a machine.
 const MAX_FILE_BYTES: u64 = 64 << 30;
@@ -48,31 +51,49 @@ pub(super) enum Found {
     Foreign(String),
 }
 
-/// Reads the answers in a file. What is no such file is renamed, so that it is neither lost nor in the way.
-pub(super) fn load(path: &Path) -> Found {
+/// Reads the answers in a file. A file of another kind is renamed, so that it is neither lost nor in the way.
+///
+/// `ConfigError` where there is something else than a file, as a folder or a device: that is no place for one.
+pub(super) fn load(path: &Path) -> Result<Found> {
     if path.symlink_metadata().is_err() {
-        return Found::Nothing;
+        return Ok(Found::Nothing);
+    }
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let message = format!("`{PARAM}` must name a file, and {} is none", path.display());
+        return Err(Error::new(Code::ConfigError, message).with_param(PARAM));
     }
     let problem = match read_file(path, MAX_FILE_BYTES) {
         Ok(bytes) => match decode(&bytes) {
-            Some(answers) => return Found::Answers(answers),
+            Some(answers) => return Ok(Found::Answers(answers)),
             None => "holds no answers of this version, or is damaged".to_owned(),
         },
         Err(error) => error.message().to_owned(),
     };
-    let aside = with_suffix(path, ".set-aside");
+    let aside = free_name(path);
     let done = match fs::rename(path, &aside) {
         Ok(()) => format!("it is now {}", aside.display()),
         Err(error) => format!("it could not be renamed: {error}"),
     };
-    Found::Foreign(format!("the prompt cache starts empty: {} {problem}; {done}", path.display()))
+    Ok(Found::Foreign(format!("the prompt cache starts empty: {} {problem}; {done}", path.display())))
+}
+
+/// A name for a file that is set aside; those of earlier ones are taken.
+fn free_name(path: &Path) -> PathBuf {
+    let names = (2..).map(|number| with_suffix(path, &format!(".set-aside-{number}")));
+    let mut names = std::iter::once(with_suffix(path, ".set-aside")).chain(names);
+    names.find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| path.to_owned())
+}
+
+/// Whether a file can be written there, told without touching what is there.
+pub(super) fn check(path: &Path) -> io::Result<()> {
+    let temporary = temporary(path);
+    write(&temporary, &[])?;
+    fs::remove_file(&temporary)
 }
 
 /// Replaces the file by one with these answers; until that is complete and on the disk, the old one stays.
 pub(super) fn save(path: &Path, answers: &[(Key, Arc<Entry>)]) -> io::Result<()> {
-    let temporary = with_suffix(path, &format!(".{}.tmp", std::process::id()));
-    // One that a process of the same number left behind is nobody's.
-    fs::remove_file(&temporary).ok();
+    let temporary = temporary(path);
     let written = write(&temporary, &encode(answers)?).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         fs::remove_file(&temporary).ok();
@@ -83,7 +104,14 @@ pub(super) fn save(path: &Path, answers: &[(Key, Arc<Entry>)]) -> io::Result<()>
     File::open(folder)?.sync_all()
 }
 
+/// What is to become the file.
+fn temporary(path: &Path) -> PathBuf {
+    with_suffix(path, &format!(".{}.tmp", std::process::id()))
+}
+
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // One that a process of the same number left behind is nobody's.
+    fs::remove_file(path).ok();
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -1,6 +1,7 @@
 //! Writes the prompt cache to its file: some time after it changed, and at the end. A thread of its own does it, which
 //! sleeps while nothing changes: writing waits for a disk, and nothing else does.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
@@ -26,16 +27,20 @@ pub struct Saving {
 impl Saving {
     /// Takes up the answers in a file, if there are any, and writes it from now on.
     ///
-    /// `BackendError` where the system gives no thread.
+    /// `ConfigError` where there is something else than a file, `BackendError` where the system gives no thread.
     pub fn start(answers: &Arc<Answers>, path: PathBuf) -> Result<Self> {
         let warnings = Arc::new(Mutex::new(Vec::new()));
-        match file::load(&path) {
+        match file::load(&path)? {
             Found::Nothing => {}
             Found::Answers(found) => answers.restore(found),
             Found::Foreign(warning) => lock(&warnings).push(warning),
         }
         let (close, closed) = bounded(0);
-        let writer = Writer { answers: Arc::clone(answers), path, warnings: Arc::clone(&warnings) };
+        let checked = file::check(&path);
+        let mut writer =
+            Writer { answers: Arc::clone(answers), path, warnings: Arc::clone(&warnings), said: String::new() };
+        // Who has mistaken the folder learns it now, not when the answers are lost.
+        writer.say(checked);
         let changes = answers.watch();
         let thread =
             Builder::new().name("mlx-serving-save".into()).spawn(move || writer.run(&changes, &closed)).map_err(
@@ -63,10 +68,12 @@ struct Writer {
     answers: Arc<Answers>,
     path: PathBuf,
     warnings: Arc<Mutex<Vec<String>>>,
+    /// The last thing that was wrong. It is said once, however often it happens.
+    said: String,
 }
 
 impl Writer {
-    fn run(&self, changes: &Receiver<()>, closed: &Receiver<()>) {
+    fn run(&mut self, changes: &Receiver<()>, closed: &Receiver<()>) {
         loop {
             crossbeam_channel::select! {
                 recv(changes) -> _ => {}
@@ -82,17 +89,18 @@ impl Writer {
         }
     }
 
-    fn save_if(&self, has_changed: bool) {
-        if !has_changed {
-            return;
+    fn save_if(&mut self, has_changed: bool) {
+        if has_changed {
+            self.say(file::save(&self.path, &self.answers.reproducible()));
         }
-        if let Err(error) = file::save(&self.path, &self.answers.reproducible()) {
-            let warning = format!("the prompt cache could not be written to {}: {error}", self.path.display());
-            let mut warnings = lock(&self.warnings);
-            // Said once, however often it happens.
-            if warnings.last() != Some(&warning) {
-                warnings.push(warning);
-            }
+    }
+
+    fn say(&mut self, written: io::Result<()>) {
+        let Err(error) = written else { return };
+        let warning = format!("the prompt cache could not be written to {}: {error}", self.path.display());
+        if self.said != warning {
+            self.said.clone_from(&warning);
+            lock(&self.warnings).push(warning);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::answers::{Answers, Logprobs, PromptCache, Saving, Settings, Way};
+use crate::error::Code;
 use crate::request::FinishReason;
 
 use super::store::{drawn, greedy};
@@ -142,6 +143,7 @@ fn a_damaged_or_foreign_file_is_set_aside_whole_with_a_warning() {
         assert_eq!(process.answers.counts().num_entries, 0);
         let aside = path.with_extension("set-aside");
         assert_eq!(fs::read(&aside).expect("set aside"), bytes);
+        fs::remove_file(&aside).expect("it is there");
         let warnings = process.saving.take_warnings();
         assert!(warnings.len() == 1 && warnings[0].contains("set-aside"), "{warnings:?}");
         assert!(process.saving.take_warnings().is_empty(), "told once");
@@ -174,14 +176,23 @@ fn a_file_whose_sum_is_right_but_whose_answers_contradict_themselves_is_set_asid
 }
 
 #[test]
-fn a_folder_in_the_place_of_the_file_is_no_reason_not_to_start() {
+fn what_was_set_aside_before_stays() {
     let (_folder, path) = file();
+    for notes in ["first", "second", "third"] {
+        fs::write(&path, notes).expect("written");
+        begin(&path).saving.finish();
+    }
+    let kept = ["set-aside", "set-aside-2", "set-aside-3"].map(|name| fs::read(path.with_extension(name)).expect(name));
+    assert_eq!(kept, [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]);
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_file_is_refused_and_left_alone() {
+    let (folder, path) = file();
     fs::create_dir(&path).expect("a folder");
-    let process = begin(&path);
-    assert_eq!(process.saving.take_warnings().len(), 1);
-    process.keep(1, Instant::now());
-    process.saving.finish();
-    assert!(begin(&path).way(1).is_some(), "the folder was set aside");
+    let refused = Saving::start(&Arc::new(Answers::new(Settings::default())), path.clone()).err().expect("refused");
+    assert_eq!((refused.code(), refused.param()), (Code::ConfigError, Some("cache.promptCache.path")));
+    assert!(path.is_dir() && fs::read_dir(folder.path()).expect("a folder").count() == 1);
 }
 
 #[test]
@@ -189,9 +200,10 @@ fn a_place_where_nothing_can_be_written_is_said_and_the_old_file_stays() {
     let (_folder, path) = file();
     let nowhere = path.join("no/such/folder/answers");
     let process = begin(&nowhere);
-    process.keep(1, Instant::now());
-    process.saving.finish();
     let warnings = process.saving.take_warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("could not be written"), "{warnings:?}");
+    process.keep(1, Instant::now());
+    process.saving.finish();
+    assert!(process.saving.take_warnings().is_empty(), "told once");
     assert!(process.way(1).is_some(), "in memory it is there");
 }
