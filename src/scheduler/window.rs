@@ -10,7 +10,7 @@ use super::config::{AdaptiveWindow, WindowConfig};
 const EXPECTED_COMPANY: f64 = 0.5;
 /// Share of the time that an engine has to be idle to wait for company that is only expected. One that seldom is has few idle
 /// starts to gain by; what it would measure in them changes more than they bring (`docs/scheduler.md`).
-const LEAST_IDLE: f64 = 0.2;
+const LEAST_IDLE: f64 = 0.5;
 /// Weight of a new sample of either share.
 const ALPHA: f64 = 0.25;
 
@@ -74,8 +74,9 @@ pub(super) struct Window {
     company: f64,
     /// When the engine last became busy, until it is known whether company came.
     started: Option<Instant>,
-    /// Moving share of the time that the engine was idle.
+    /// Moving averages of how long the engine is idle before it becomes busy, and of how long it is until it does so again.
     idle: f64,
+    all: f64,
     /// When it last became busy, and when idle after that.
     busy_since: Option<Instant>,
     idle_since: Option<Instant>,
@@ -92,7 +93,8 @@ impl Window {
             asked: None,
             company: 0.0,
             started: None,
-            idle: 1.0,
+            idle: 0.0,
+            all: 0.0,
             busy_since: None,
             idle_since: None,
             num_switches: 0,
@@ -149,7 +151,8 @@ impl Window {
         let seconds_since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
         let idle = self.idle_since.take().map_or(0.0, seconds_since);
         if let Some(all) = self.busy_since.replace(now).map(seconds_since) {
-            self.idle += ALPHA * (idle / all.max(1e-9) - self.idle);
+            self.idle += ALPHA * (idle - self.idle);
+            self.all += ALPHA * (all - self.all);
         }
         if self.started.is_some() {
             self.settle_company(0.0);
@@ -174,7 +177,7 @@ impl Window {
     /// A window earns what company gains by not having to wait for the first step, and costs all who wait its length.
     fn earns(&self, waiting: Waiting) -> bool {
         let Some(first_step) = waiting.first_step else { return false };
-        let may_have_company = || self.idle >= LEAST_IDLE && self.company >= EXPECTED_COMPANY;
+        let may_have_company = || self.idle >= LEAST_IDLE * self.all && self.company >= EXPECTED_COMPANY;
         let is_expected = waiting.num_coming > 0 || (waiting.depth == 1 && may_have_company());
         let cost = self.length().as_secs_f64() * waiting.depth as f64;
         is_expected && first_step.as_secs_f64() * EXPECTED_COMPANY > cost
