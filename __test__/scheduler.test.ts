@@ -92,12 +92,15 @@ describe('who goes first', () => {
 })
 
 describe('limits', () => {
-  test('a deadline that is nearer than reading the prompt takes ends the wait at once', async () => {
+  test('where others run, a deadline that is nearer than reading the prompt takes ends the wait at once', async () => {
     const { engine, model } = await simulated(M3_MAX)
     await engine.generate({ model, prompt: 'Hello', maxTokens: 1 })
+    const other = engine.generate({ ...(await longAnswer(40)), model })
+    await until(() => engine.stats().running === 1)
     const error = await failure(engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { timeoutMs: 40 }))
     expect(error).toBeInstanceOf(TimeoutError)
     expect(error.message).toMatch(/reading the prompt/)
+    expect((await other).text).not.toBe('')
   })
 
   test('more prompt tokens than may wait are refused with a time after which to come again', async () => {
