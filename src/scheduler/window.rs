@@ -133,12 +133,13 @@ impl Window {
             return Ok(Reason::Full);
         }
         let is_alone = waiting.depth == 1;
-        let until = waiting.since + self.length();
-        if until <= now {
-            return Ok(if self.length().is_zero() { without_window(is_alone) } else { Reason::Window });
-        }
+        // Asked first: who is looked at late has not waited for anybody.
         let is_worth_it = if self.config.adaptive.is_some() { self.earns(waiting) } else { !is_alone };
-        if self.config.fast_path && !is_worth_it { Ok(without_window(is_alone)) } else { Err(until) }
+        if self.length().is_zero() || (self.config.fast_path && !is_worth_it) {
+            return Ok(without_window(is_alone));
+        }
+        let until = waiting.since + self.length();
+        if until <= now { Ok(Reason::Window) } else { Err(until) }
     }
 
     /// There is nothing to do.

@@ -106,6 +106,14 @@ fn where_requests_come_in_bursts_the_first_learns_to_wait_for_the_others() {
 }
 
 #[test]
+fn who_is_looked_at_late_has_not_waited_for_company() {
+    let mut scheduler = Scheduler::new(adaptive());
+    scheduler.add(seq(1), request(1, 1), start());
+    plan_at(&mut scheduler, after(500));
+    assert_eq!(reasons(&mut scheduler), [Reason::FastPath]);
+}
+
+#[test]
 fn an_engine_that_is_seldom_idle_waits_for_nobody_on_suspicion() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..adaptive() });
     let mut now = start();
