@@ -94,12 +94,15 @@ describe('who goes first', () => {
 describe('limits', () => {
   test('where others run, a deadline that is nearer than reading the prompt takes ends the wait at once', async () => {
     const { engine, model } = await simulated(M3_MAX)
-    await engine.generate({ model, prompt: 'Hello', maxTokens: 1 })
-    const other = engine.generate({ ...(await longAnswer(40)), model })
-    await until(() => engine.stats().running === 1)
-    const error = await failure(engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { timeoutMs: 40 }))
+    const long = { model, prompt: { tokens: new Array(2000).fill(5) }, maxTokens: 1 }
+    // Takes 1.3 s, which is known from then on.
+    await engine.generate(long)
+    const other = engine.generate({ model, prompt: 'Hello', ignoreEos: true, maxTokens: 4000 })
+    await until(() => engine.stats().generatedTokens > 1)
+    const error = await failure(engine.generate(long, { timeoutMs: 500 }))
     expect(error).toBeInstanceOf(TimeoutError)
     expect(error.message).toMatch(/reading the prompt/)
+    other.cancel()
     expect((await other).text).not.toBe('')
   })
 
