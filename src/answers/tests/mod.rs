@@ -12,7 +12,7 @@ mod store;
 mod threads;
 
 use super::{AnswerLog, Finished, Stamps};
-use crate::request::{FinishReason, RequestId, TokenId, TokenLogprob};
+use crate::request::{FinishReason, RequestId};
 
 fn finished() -> Finished {
     let (finish_reason, stamps) = (FinishReason::Stop, Stamps::default());
@@ -21,9 +21,4 @@ fn finished() -> Finished {
 
 fn log(origin: &str) -> AnswerLog {
     AnswerLog::new(RequestId(origin.into()))
-}
-
-/// What is told with a token by a log that was made for one of the most probable ones.
-fn odds(token: TokenId) -> [TokenLogprob; 2] {
-    [(token, -1.5), (token + 1, -0.25)].map(|(token, logprob)| TokenLogprob { token, logprob })
 }

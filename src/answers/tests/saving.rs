@@ -10,8 +10,8 @@ use crate::answers::{Answers, Logprobs, PromptCache, Saving, Settings, Way};
 use crate::error::Code;
 use crate::request::FinishReason;
 
-use super::store::{drawn, greedy};
-use super::{finished, log, odds};
+use super::store::{drawn, greedy, odds};
+use super::{finished, log};
 
 /// The answers of a process, kept in a file.
 struct Process {

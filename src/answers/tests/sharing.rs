@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::answers::{AnswerLog, End, Finished, Logprobs, ReaderId, Readers, Stamps};
 use crate::request::{RequestId, Served, Summary};
 
-use super::{finished, log, odds};
+use super::store::odds;
+use super::{finished, log};
 
 fn readers() -> Readers {
     Readers::new(8, Box::new(|| ()))

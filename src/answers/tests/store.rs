@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::answers::{Answers, Claim, Dedup, Fingerprint, LayerCounts, PromptCache, Settings, Terms, Way};
-use crate::request::{Request, SamplingParams, Sharing};
+use crate::request::{Request, SamplingParams, Sharing, TokenId, TokenLogprob};
 
-use super::{finished, log, odds};
+use super::{finished, log};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,6 +41,11 @@ pub(super) fn greedy(prompt: u32) -> Claim {
 
 pub(super) fn drawn(prompt: u32) -> Claim {
     claim_of(model("a"), prompt, SamplingParams { temperature: 1.0, ..SamplingParams::GREEDY })
+}
+
+/// What is told with a token by a log that was made for one of the most probable ones.
+pub(super) fn odds(token: TokenId) -> [TokenLogprob; 2] {
+    [(token, -1.5), (token + 1, -0.25)].map(|(token, logprob)| TokenLogprob { token, logprob })
 }
 
 impl Kept {
