@@ -168,7 +168,7 @@ export interface MemoryOptions {
 /** How far a stream may run ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
-   * Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps. From 2 to
+   * Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps. From 3 to
    * 65536.
    *
    * @default 256

@@ -29,13 +29,14 @@ test('a parked stream has at most bufferTokens waiting', async () => {
   const { engine, model } = await simulated(SLOW, { streaming: STREAMING })
   const generation = engine.generate({ ...(await longAnswer(60)), model })
   const chunks = generation[Symbol.asyncIterator]()
-  await chunks.next()
+  const first = await chunks.next()
   await until(() => engine.stats().parked === 1)
-  expect(engine.stats().generatedTokens).toBeLessThanOrEqual(2 * STREAMING.bufferTokens)
+  const numRead = first.done ? 0 : first.value.tokens.length
+  expect(engine.stats().generatedTokens - numRead).toBeLessThanOrEqual(STREAMING.bufferTokens)
   await chunks.return?.()
 })
 
-test.each([2, 3, 7, 64])('a buffer of %i tokens delivers everything', async bufferTokens => {
+test.each([3, 4, 7, 64])('a buffer of %i tokens delivers everything', async bufferTokens => {
   const { engine, model } = await simulated(undefined, { streaming: { bufferTokens } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)

@@ -203,11 +203,12 @@ impl Readers {
         }
     }
 
-    /// Whether every one of these readers of an answer is behind. One that only awaits never is, but may begin to stream.
-    pub fn backlog(&self, ids: impl Iterator<Item = ReaderId> + Clone) -> Backlog {
+    /// Whether every one of these readers of an answer is behind, with so many tokens that are under way. One that only awaits
+    /// never is, but may begin to stream.
+    pub fn backlog(&self, ids: impl Iterator<Item = ReaderId> + Clone, num_under_way: usize) -> Backlog {
         let mut registry = self.lock();
         let room = |reader: &Reader| {
-            let num_ahead = if reader.streams { reader.num_unconsumed() } else { 0 };
+            let num_ahead = if reader.streams { reader.num_unconsumed() + num_under_way } else { 0 };
             self.window.saturating_sub(num_ahead)
         };
         let most = ids.clone().filter_map(|id| registry.readers.get(&id)).map(room).max();

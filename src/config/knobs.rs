@@ -81,7 +81,7 @@ pub const KNOBS: &[Knob] = &[
         .text("Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no cost; elsewhere it costs most where few generations run."),
     Knob::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
         .text("Memory for a model's KV caches; without it, what the device has to spare."),
-    Knob::integer("streaming.bufferTokens", 256, 2..=65_536, |s| &mut s.streaming.buffer_tokens).text(
+    Knob::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens).text(
         "Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps.",
     ),
     Knob::millis("streaming.parkTimeoutMs", 60_000.0, 1.0..=MAX_SAFE_INTEGER as f64, |s| &mut s.streaming.park_timeout)

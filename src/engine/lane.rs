@@ -221,7 +221,8 @@ impl Lane {
         } else {
             self.marked.extend(row.readers.iter().map(|follower| follower.reader));
             // A row whose readers are all behind gives its place to others until one has caught up.
-            if row.is_out_of_credit(&self.around.readers) && self.scheduler.park(drawn.sequence, now) {
+            let num_under_way = || self.scheduler.num_under_way(drawn.sequence);
+            if row.is_out_of_credit(&self.around.readers, num_under_way) && self.scheduler.park(drawn.sequence, now) {
                 self.around.stats.park();
             }
         }

@@ -106,15 +106,17 @@ impl Row {
         self.log.write(token, logprobs, |out| if is_end { StreamState::Open } else { text.push(token, out) })
     }
 
-    /// Whether every reader is behind. Asked of the readers, who share a lock, only when it can be so.
-    pub(super) fn is_out_of_credit(&mut self, readers: &Readers) -> bool {
+    /// Whether every reader is behind, with the tokens that are under way. Asked of the readers, who share a lock, only when it
+    /// can be so.
+    pub(super) fn is_out_of_credit(&mut self, readers: &Readers, num_under_way: impl FnOnce() -> usize) -> bool {
         if self.num_output_tokens < self.check_backlog_at {
             return false;
         }
-        match readers.backlog(self.readers.iter().map(|follower| follower.reader)) {
+        match readers.backlog(self.readers.iter().map(|follower| follower.reader), num_under_way()) {
             Backlog::Exceeded => true,
             Backlog::Room(room) => {
-                self.check_backlog_at = self.num_output_tokens + room;
+                // By then one more may be under way.
+                self.check_backlog_at = self.num_output_tokens + (room - 1).max(1);
                 false
             }
         }

@@ -259,6 +259,11 @@ impl Scheduler {
         }
     }
 
+    /// Tokens of a sequence that planned steps draw and that were not read.
+    pub fn num_under_way(&self, id: SequenceId) -> usize {
+        self.running.iter().find(|sequence| sequence.id == id).map_or(0, Sequence::num_under_way)
+    }
+
     /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory. Says whether
     /// that is new: a step that was planned before may bring another token of it.
     pub fn park(&mut self, id: SequenceId, now: Instant) -> bool {

@@ -220,6 +220,11 @@ impl Sequence {
         self.num_read_before + self.read.len()
     }
 
+    /// Tokens drawn by steps that were submitted, and not read.
+    pub(super) fn num_under_way(&self) -> usize {
+        self.num_drawn.saturating_sub(self.read.len())
+    }
+
     fn num_drawn_total(&self) -> usize {
         self.num_read_before + self.num_drawn
     }

@@ -71,12 +71,13 @@ fn a_reader_that_does_not_consume_is_parked_and_goes_on_with_credit() {
     let caller = Caller::with(&Config { buffer_tokens: 8, ..Config::default() }, SLOW, Vec::new());
     let whole = caller.ask(draft("Hello", 60));
     let reader = caller.stream(draft("Hello", 60));
+    caller.tokens(reader, 8);
     caller.when(|stats| stats.parked == 1);
-    // A step was planned ahead: its token comes as well.
-    caller.tokens(reader, 9);
+    caller.drain();
+    assert_eq!(caller.so_far(reader).tokens.len(), 8, "the window bounds what is made ahead");
     assert_eq!(caller.ask(draft("Other", 20)).end.expect("ended").expect("well").usage.output_tokens, 20);
     caller.drain();
-    assert_eq!(caller.so_far(reader).tokens.len(), 9, "the window bounds what is made ahead");
+    assert_eq!(caller.so_far(reader).tokens.len(), 8, "also with what was under way");
     let mut consumed = 0;
     let resumed = loop {
         let given = caller.so_far(reader);

@@ -167,7 +167,8 @@ fn one_who_catches_up_while_it_is_found_to_be_behind_is_let_go_on() {
         desk.readers.stream(reader);
         (0..8).for_each(|token| answer.append(token, "a", &[]));
         let readers = Arc::clone(&desk.readers);
-        let engine = thread::spawn(move || readers.backlog([reader].into_iter()) == crate::answers::Backlog::Exceeded);
+        let engine =
+            thread::spawn(move || readers.backlog([reader].into_iter(), 0) == crate::answers::Backlog::Exceeded);
         let must_tell = desk.readers.credit(reader, 8);
         let is_parked = engine.join().expect("ends");
         assert_eq!(is_parked, must_tell, "a row that is parked is unparked, and no other");
