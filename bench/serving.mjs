@@ -27,11 +27,14 @@ await main(async () => {
   progress('a sample in real time')
   // Loaded only now: the package was built by this script.
   const { sampleRealTime } = await import('./serving/real_time.mjs')
+  const { sampleOverload } = await import('./serving/overload.mjs')
   const sample = await sampleRealTime(cells)
-  const goals = goalsOf(runs, sample)
-  printReport(runs, sample, goals)
+  progress('ten times as much as fits, in real time')
+  const overload = await sampleOverload()
+  const goals = goalsOf(runs, sample, overload)
+  printReport(runs, sample, overload, goals)
   if (values.plots) writePlots(cells)
-  console.log(JSON.stringify({ date: new Date().toISOString(), node: process.version, goals, sample, runs }))
+  console.log(JSON.stringify({ date: new Date().toISOString(), node: process.version, goals, sample, overload, runs }))
 })
 
 /** Every simulated cell, in order, repeated runs among them. */

@@ -8,14 +8,14 @@ const DEVICES = { '3B': 'm3-max/llama-3.2-3b-4bit', '8B': 'm3-max/llama-3.1-8b-4
 const WINDOWED = ['poisson', 'bursty', 'ramp', 'short and long prompts', 'users']
 
 /** The goals that the runs of all cells decide. */
-export function goalsOf(runs, sample) {
+export function goalsOf(runs, sample, overload) {
   const ofDevices = Object.entries(DEVICES).flatMap(([name, profile]) => {
     const own = runs.filter(cell => cell.profile === profile)
     return [...questionGoals(own), ...crowdGoals(own), ...windowGoals(own)].map(({ what, ...goal }) => {
       return { what: `${name}: ${what}`, ...goal }
     })
   })
-  return [...ofDevices, ...sampleGoals(sample)]
+  return [...ofDevices, ...sampleGoals(sample), ...overloadGoals(overload)]
 }
 
 /** The cell of a workload, load and policy, in a run of it. */
@@ -81,6 +81,15 @@ function sampleGoals(sample) {
     goal(`real time, ${users} users: tok/s by the simulated`, rate.real / rate.simulated, near, '0.95 to 1.05'),
     goal(`real time, ${users} users: mean TTFT by the simulated`, ttft.real / ttft.simulated, near, '0.95 to 1.05'),
   ])
+}
+
+function overloadGoals({ numFailed, refusalMs, goodput, recoveryMs }) {
+  return [
+    goal('10 x of what fits: a refusal takes, ms p99', refusalMs.p99, value => value <= 1, '≤ 1'),
+    goal('10 x of what fits: ends that are neither answers nor Overloaded', numFailed, value => value === 0, '0'),
+    goal('10 x of what fits: good answers by those at 1 x', goodput[1], value => value >= 0.9, '≥ 0.9'),
+    goal('10 x of what fits: as before after, ms', recoveryMs[1], value => value <= 5_000, '≤ 5000'),
+  ]
 }
 
 const goal = (what, value, isMet, bound) => ({ what, bound, value, verdict: isMet(value) ? 'met' : 'missed' })

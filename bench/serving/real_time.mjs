@@ -4,7 +4,7 @@
 import { createEngine } from '../../dist/index.mjs'
 import { generator } from '../prompts.mjs'
 
-const PROFILE = 'm3-max/llama-3.2-3b-4bit'
+export const PROFILE = 'm3-max/llama-3.2-3b-4bit'
 const PROMPT_TOKENS = 32
 /** Answers from so many tokens on, and below so many. */
 const ANSWER_TOKENS = [25, 75]
@@ -55,7 +55,7 @@ async function closedLoop(prompts, numUsers) {
 const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length
 
 /** Prompts to which the simulated model has enough to say, found on a device that takes no time. */
-async function longPrompts() {
+export async function longPrompts() {
   const engine = await createEngine({ backend: { simulated: 'instant' } })
   const model = await engine.loadModel()
   const found = []

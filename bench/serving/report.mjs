@@ -2,11 +2,11 @@
 // the sample in real time, the goals with their verdicts.
 
 import { bold, green, red } from '../../tools/build/terminal.mjs'
-import { table } from '../report.mjs'
+import { range, table } from '../report.mjs'
 import { quartiles } from '../statistics.mjs'
 import { find } from './goals.mjs'
 
-export function printReport(runs, sample, goals) {
+export function printReport(runs, sample, overload, goals) {
   const cells = runs.filter(({ run }) => run === 0)
   for (const profile of new Set(cells.map(cell => cell.profile))) {
     const own = cells.filter(cell => cell.profile === profile)
@@ -19,6 +19,8 @@ export function printReport(runs, sample, goals) {
   table(cells.filter(({ workload, policy }) => workload === 'bursty' && policy === 'default').map(burstRow(runs)))
   console.log(`\n${bold('Real time, through JavaScript, against the simulation')}`)
   table(sample.map(sampleRow))
+  console.log(`\n${bold('Ten times as much as fits, in real time')}`)
+  table([overloadRow(overload)])
   console.log(`\n${bold('Goals')}`)
   table(goals.map(goalRow))
 }
@@ -67,6 +69,16 @@ const sampleRow = ({ users, rate, ttft }) => ({
   simulated: rate.simulated.toFixed(1),
   'mean TTFT ms': ttft.real.toFixed(1),
   'simulated ': ttft.simulated.toFixed(1),
+})
+
+const overloadRow = ({ capacity, numAsked, numRefused, numFailed, refusalMs, goodput, recoveryMs }) => ({
+  'fits, a second': capacity.toFixed(1),
+  asked: numAsked.join(', '),
+  refused: numRefused.join(', '),
+  failed: numFailed,
+  'refusal ms p50/99': `${refusalMs.p50.toFixed(3)} / ${refusalMs.p99.toFixed(3)}`,
+  'good answers by those at 1 x': range(goodput),
+  'as before after, ms': range(recoveryMs),
 })
 
 const goalRow = ({ what, bound, value, verdict }) => ({
