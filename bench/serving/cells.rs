@@ -55,7 +55,7 @@ const USERS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 100];
 const QUESTION: Lengths = Lengths::Fixed { prompt: 32, answer: 50 };
 
 /// The sample in real time: `real_time.mjs` does the same.
-const SAMPLE: Lengths = Lengths::Between { prompt: 32, answers: (25, 75) };
+const SAMPLE: Lengths = Lengths::InTurn { prompt: 32, answers: (25, 75) };
 const REAL_TIME: Duration = Duration::from_secs(10);
 
 /// Every cell, in the order of the report.

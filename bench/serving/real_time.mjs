@@ -2,7 +2,6 @@
 // device with the operating system's clock. Shows that what the simulation leaves out does not matter.
 
 import { createEngine } from '../../dist/index.mjs'
-import { generator } from '../prompts.mjs'
 
 export const PROFILE = 'm3-max/llama-3.2-3b-4bit'
 const PROMPT_TOKENS = 32
@@ -30,17 +29,15 @@ export async function sampleRealTime(cells) {
 async function closedLoop(prompts, numUsers) {
   const engine = await createEngine({ backend: { simulated: PROFILE } })
   const model = await engine.loadModel()
-  const random = generator(1)
-  const [from, below] = ANSWER_TOKENS
   const ttftMs = []
   let numTokens = 0
   const begin = performance.now()
   const user = async number => {
     // Users come one after another, as in the simulation.
     await new Promise(resolve => setTimeout(resolve, (1000 * number) / numUsers))
-    for (let turn = 0; performance.now() - begin < 1000 * SECONDS; turn++) {
+    for (let turn = 0; performance.now() - begin < 1_000 * SECONDS; turn++) {
       const prompt = prompts[(number + turn * numUsers) % prompts.length]
-      const maxTokens = from + random(below - from)
+      const maxTokens = lengthOf(number, turn)
       const { timings, usage } = await engine.generate({ model, prompt, maxTokens, temperature: 0, cache: 'off' })
       ttftMs.push(timings.ttftMs)
       numTokens += usage.outputTokens
@@ -50,6 +47,12 @@ async function closedLoop(prompts, numUsers) {
   const seconds = (performance.now() - begin) / 1000
   await engine.dispose()
   return { ttftMs, tokensPerSecond: numTokens / seconds }
+}
+
+/** What `traffic.rs` makes of a user's n-th request. */
+function lengthOf(user, turn) {
+  const [from, below] = ANSWER_TOKENS
+  return from + ((17 * user + 29 * turn) % (below - from))
 }
 
 const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length

@@ -41,8 +41,8 @@ pub(crate) enum Lengths {
     ShortAndLong,
     /// Always the same.
     Fixed { prompt: usize, answer: usize },
-    /// Answers from so many tokens on, and below so many.
-    Between { prompt: usize, answers: (usize, usize) },
+    /// Answers from so many tokens on, and below so many, in an order that `real_time.mjs` knows as well.
+    InTurn { prompt: usize, answers: (usize, usize) },
 }
 
 /// One request.
@@ -55,13 +55,21 @@ pub(crate) struct Job {
     pub(crate) due: Duration,
 }
 
+/// Who sends requests.
+#[derive(Debug)]
+struct User {
+    number: usize,
+    num_sent: usize,
+    random: Random,
+}
+
 /// The requests of a run, in the order in which they become ready for the engine.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     lengths: Lengths,
     /// Users that send again once they are answered, until then.
     again_until: Option<Duration>,
-    randoms: Vec<Random>,
+    users: Vec<User>,
     agenda: BTreeMap<(Duration, u64), Job>,
     num_planned: u64,
     /// Sent, and being turned into tokens: with the moment when that is done.
@@ -77,12 +85,14 @@ impl Traffic {
             _ => (NUM_USERS, None),
         };
         // A stream of numbers for each user: what it asks next does not depend on who is answered first.
-        let randoms =
-            (0..num_users as u64).map(|user| Random::new(seed ^ (user + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93)));
+        let new_user = |number: usize| {
+            let random = Random::new(seed ^ (number as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
+            User { number, num_sent: 0, random }
+        };
         let mut traffic = Self {
             lengths,
             again_until,
-            randoms: randoms.collect(),
+            users: (0..num_users).map(new_user).collect(),
             agenda: BTreeMap::new(),
             num_planned: 0,
             coming: VecDeque::new(),
@@ -121,7 +131,7 @@ impl Traffic {
     }
 
     fn plan(&mut self, user: usize, due: Duration) {
-        let (num_prompt, num_answer) = self.lengths.draw(&mut self.randoms[user]);
+        let (num_prompt, num_answer) = self.lengths.draw(&mut self.users[user]);
         self.agenda.insert((due, self.num_planned), Job { user, num_prompt, num_answer, due });
         self.num_planned += 1;
     }
@@ -138,14 +148,18 @@ impl Traffic {
 
 impl Lengths {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to counts")]
-    fn draw(self, random: &mut Random) -> (usize, usize) {
+    fn draw(self, user: &mut User) -> (usize, usize) {
+        let User { number, num_sent, random } = user;
+        let turn = std::mem::replace(num_sent, *num_sent + 1);
         let prompt = random.log_normal(161.0, 1.2).clamp(4.0, 2_048.0) as usize;
         let answer = random.log_normal(338.0, 0.9).clamp(4.0, 1_024.0) as usize;
         match self {
             Self::Chat => (prompt, answer),
             Self::ShortAndLong => (if random.below(10) == 0 { 4_096 } else { 32 }, answer),
             Self::Fixed { prompt, answer } => (prompt, answer),
-            Self::Between { prompt, answers: (from, below) } => (prompt, from + random.below(below - from)),
+            Self::InTurn { prompt, answers: (from, below) } => {
+                (prompt, from + (17 * *number + 29 * turn) % (below - from))
+            }
         }
     }
 }
