@@ -5,7 +5,8 @@ export const median = values => quantile(values, 0.5)
 /** `[first quartile, median, third quartile]`. */
 export const quartiles = values => [0.25, 0.5, 0.75].map(share => quantile(values, share))
 
-function quantile(values, share) {
+/** What such a share of the values lies below. */
+export function quantile(values, share) {
   const sorted = [...values].sort((one, other) => one - other)
   const place = share * (sorted.length - 1)
   const below = sorted[Math.floor(place)]

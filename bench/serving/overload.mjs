@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createEngine, OverloadedError } from '../../dist/index.mjs'
-import { quartiles } from '../statistics.mjs'
+import { median, quantile, quartiles } from '../statistics.mjs'
 import { longPrompts, PROFILE } from './real_time.mjs'
 
 /** One row for each place of the widest batch, and half as many that wait. */
@@ -107,13 +107,13 @@ async function recovery(ask, aloneMs) {
 }
 
 function summary(capacity, pairs) {
-  const refusals = pairs.flatMap(({ floods }) => floods.refusalMs).sort((one, other) => one - other)
+  const refusals = pairs.flatMap(({ floods }) => floods.refusalMs)
   return {
     capacity,
     numAsked: pairs.map(({ floods }) => floods.numAsked),
     numRefused: pairs.map(({ floods }) => floods.refusalMs.length),
     numFailed: pairs.flatMap(({ fits, floods }) => [...fits.others, ...floods.others]).length,
-    refusalMs: { p50: refusals[Math.floor(0.5 * refusals.length)], p99: refusals[Math.floor(0.99 * refusals.length)] },
+    refusalMs: { p50: median(refusals), p99: quantile(refusals, 0.99) },
     goodput: quartiles(pairs.map(({ fits, floods }) => floods.numGood / fits.numGood)),
     recoveryMs: quartiles(pairs.map(({ recoveryMs }) => recoveryMs)),
   }
