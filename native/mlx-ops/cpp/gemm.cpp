@@ -11,10 +11,13 @@ namespace mlx_ops {
 
 namespace {
 
-// Inputs that are worked through before the next panel's turn: the part of a tile's panels that stays in the cache.
-constexpr int kDepth = 512;
-// Tiles, one below the other, that meet a panel before the next one is fetched.
-constexpr int kTiles = 16;
+// Rows that meet a panel before the next one is fetched, and inputs that are worked through before the next panel's turn:
+// so many of the rows' numbers stay in the second cache.
+constexpr int kBlockRows = 128;
+constexpr int kBlockInputs = 512;
+// Inputs after which the next tile below has its turn with the same panels. Few enough that all but the first tile find
+// them in the first cache, and while they do, the processor fetches what comes after.
+constexpr int kTurn = 64;
 
 // One register of a processor.
 template <int kWidth>
@@ -31,11 +34,18 @@ struct Part {
   size_t x_stride;
   const float* panels;
   size_t panel_stride;
+  // What is read next of the same panels, or of those after them.
+  const float* next;
   int rows;
   int depth;
 };
 
-template <int kWidth, int kRows, int kPanels>
+MLX_OPS_INLINE int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+
+// With `kAhead` another panel is fetched meanwhile; past the last one that does nothing.
+template <int kWidth, int kRows, int kPanels, bool kAhead>
 MLX_OPS_INLINE void multiply_tile(const Part& part) {
   using Register = typename Floats<kWidth>::Register;
   using Loose = typename Floats<kWidth>::Loose;
@@ -49,6 +59,9 @@ MLX_OPS_INLINE void multiply_tile(const Part& part) {
   }
   const float* panels = part.panels;
   for (int input = 0; input < part.depth; input++, panels += kPanel) {
+    if constexpr (kAhead) {
+      __builtin_prefetch(part.next + input * kPanel);
+    }
     Register weights[kPerRow];
     for (int i = 0; i < kPerRow; i++) {
       const float* panel = panels + i / kPerPanel * part.panel_stride;
@@ -67,32 +80,56 @@ MLX_OPS_INLINE void multiply_tile(const Part& part) {
   }
 }
 
-// A tile of fewer than `kLimit` rows.
-template <int kWidth, int kLimit, int kPanels>
-MLX_OPS_INLINE void multiply_few(const Part& part) {
-  if constexpr (kLimit > 1) {
-    if (part.rows == kLimit - 1) {
-      return multiply_tile<kWidth, kLimit - 1, kPanels>(part);
+// A tile of `rows` rows, at most `kMost`.
+template <int kWidth, int kMost, int kPanels, bool kAhead>
+MLX_OPS_INLINE void multiply_tile_of(int rows, const Part& part) {
+  if constexpr (kMost > 0) {
+    if (rows == kMost) {
+      return multiply_tile<kWidth, kMost, kPanels, kAhead>(part);
     }
-    multiply_few<kWidth, kLimit - 1, kPanels>(part);
+    multiply_tile_of<kWidth, kMost - 1, kPanels, kAhead>(rows, part);
+  }
+}
+
+// One turn: tiles one below the other, as few as there can be, and of about as many rows each. The last ones fetch what the
+// next turn reads, a panel each: a processor waits for few lines at a time, and all at once they would hold up one tile.
+template <int kWidth, int kRows, int kPanels>
+MLX_OPS_INLINE void multiply_tiles(Part part) {
+  const float* next = part.next;
+  for (int left = (part.rows - 1) / kRows + 1; left > 0; left--) {
+    const int rows = (part.rows - 1) / left + 1;
+    if (left <= kPanels) {
+      part.next = next + (left - 1) * part.panel_stride;
+      multiply_tile_of<kWidth, kRows, kPanels, true>(rows, part);
+    } else {
+      multiply_tile_of<kWidth, kRows, kPanels, false>(rows, part);
+    }
+    part.x += rows * part.x_stride;
+    part.out += rows * part.out_stride;
+    part.rows -= rows;
   }
 }
 
 // Any number of rows with `kPanels` panels.
 template <int kWidth, int kRows, int kPanels>
 MLX_OPS_INLINE void multiply_rows(Part part) {
-  for (; part.rows >= kRows; part.rows -= kRows) {
-    multiply_tile<kWidth, kRows, kPanels>(part);
-    part.x += kRows * part.x_stride;
-    part.out += kRows * part.out_stride;
+  if (part.rows <= kRows) {
+    return multiply_tile_of<kWidth, kRows, kPanels, false>(part.rows, part);
   }
-  multiply_few<kWidth, kRows, kPanels>(part);
+  const float* next_panels = part.panels + kPanels * part.panel_stride;
+  for (int left = part.depth; left > 0; left -= kTurn) {
+    part.depth = smaller(left, kTurn);
+    part.next = left > kTurn ? part.panels + kTurn * kPanel : next_panels;
+    multiply_tiles<kWidth, kRows, kPanels>(part);
+    part.x += kTurn;
+    part.panels += kTurn * kPanel;
+  }
 }
 
 // A panel of which only the first `num_outputs` count.
 template <int kWidth, int kRows>
 MLX_OPS_INLINE void multiply_edge(const Part& part, int num_outputs) {
-  float sums[kRows * kTiles * kPanel] = {};
+  float sums[kBlockRows * kPanel] = {};
   for (int row = 0; row < part.rows; row++) {
     for (int i = 0; i < num_outputs; i++) {
       sums[row * kPanel + i] = part.out[row * part.out_stride + i];
@@ -130,16 +167,12 @@ MLX_OPS_INLINE void multiply_panels(Part part, int num_outputs) {
   }
 }
 
-MLX_OPS_INLINE int smaller(int a, int b) {
-  return a < b ? a : b;
-}
-
 // A product in tiles of up to `kRows` rows and `kPanels` panels.
 template <int kWidth, int kRows, int kPanels>
 MLX_OPS_INLINE void multiply_all(const Product& product) {
   const size_t inputs = product.inputs, outputs = product.outputs;
-  for (int row = 0; row < product.rows; row += kRows * kTiles) {
-    for (int input = 0; input < product.inputs; input += kDepth) {
+  for (int row = 0; row < product.rows; row += kBlockRows) {
+    for (int input = 0; input < product.inputs; input += kBlockInputs) {
       const Part part = {
           .out = product.out + row * outputs,
           .out_stride = outputs,
@@ -147,8 +180,9 @@ MLX_OPS_INLINE void multiply_all(const Product& product) {
           .x_stride = inputs,
           .panels = product.panels + static_cast<size_t>(input) * kPanel,
           .panel_stride = inputs * kPanel,
-          .rows = smaller(product.rows - row, kRows * kTiles),
-          .depth = smaller(product.inputs - input, kDepth),
+          .next = nullptr,
+          .rows = smaller(product.rows - row, kBlockRows),
+          .depth = smaller(product.inputs - input, kBlockInputs),
       };
       multiply_panels<kWidth, kRows, kPanels>(part, product.outputs);
     }
@@ -161,7 +195,7 @@ void multiply_anywhere(const Product& product) {
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 __attribute__((target("arch=x86-64-v3"))) void multiply_v3(const Product& product) {
-  multiply_all<8, 6, 1>(product);
+  multiply_all<8, 3, 2>(product);
 }
 
 __attribute__((target("arch=x86-64-v4"))) void multiply_v4(const Product& product) {
