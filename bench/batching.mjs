@@ -1,6 +1,7 @@
 // `npm run bench:batching`: what batching brings on a real model, what it costs the engine, and what reproducibility costs.
 // The same engine at 1 to 32 concurrent prompts, with and without deterministic products; the cost of decisions at 256
-// running and 10,000 waiting; the cost of doing nothing. Progress goes to stderr; the last line of stdout is JSON.
+// running and 10,000 waiting; of the engine's cost a step, how much is its own work and how much a wake by itself; the cost
+// of doing nothing. Progress goes to stderr; the last line of stdout is JSON.
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
@@ -11,7 +12,7 @@ import { bold } from '../tools/build/terminal.mjs'
 import { atMost, goal } from './goals.mjs'
 import { startSide } from './job.mjs'
 import { measure } from './measure.mjs'
-import { modelFolder } from './models.mjs'
+import { DEMO, modelFolder } from './models.mjs'
 import { progress } from './progress.mjs'
 import { environment, python } from './python.mjs'
 import { printGoals, range, table } from './report.mjs'
@@ -36,33 +37,64 @@ await main(async () => {
   const cells = []
   for (const model of values.models.split(','))
     cells.push(...(await measureModel(model, interpreter, Number(values.pairs))))
+  const alone = await measureAlone(Number(values.pairs))
   progress('decisions')
   const decisions = await runBench('decisions')
+  progress('a wake alone')
+  const bareWake = await runBench('bare_wake')
   progress(`nothing, for ${values.idle} s`)
   const idle = JSON.parse(await quiet(process.execPath, [at('bench', 'idle.mjs'), values.idle]))
   for (const model of new Set(cells.map(cell => cell.model))) {
     console.log(`\n${bold(model)}: medians [quartiles] of interleaved runs`)
     table(cells.filter(cell => cell.model === model).map(row))
   }
+  const own = alone.map(
+    ({ tokensPerStep, engineMicrosPerStep }) => `${engineMicrosPerStep.toFixed(1)} at ${tokensPerStep.toFixed(1)} rows`,
+  )
+  console.log(`\nEngine, µs a step, where nobody sleeps: ${own.join(', ')}.`)
+  console.log(
+    `A thread that sleeps, wakes another and looks at the time: at least ${bareWake.step.toFixed(1)} µs a step.`,
+  )
   const goals = [...goalsOf(cells), ...overallGoals(decisions, idle)]
   printGoals(goals)
-  console.log(JSON.stringify({ date: new Date().toISOString(), cells, decisions, idle, goals }))
+  console.log(JSON.stringify({ date: new Date().toISOString(), cells, alone, decisions, bareWake, idle, goals }))
 })
 
 async function measureModel(model, interpreter, pairs) {
-  const { promptsFor } = await import('./prompts.mjs')
   const folder = await modelFolder(model, interpreter)
+  const rounds = await measureSides(SIDES, { model, folder, rows: ROWS, pairs, title: model })
+  return ROWS.map(rows => cellOf(model, rows, rounds.get(rows), rounds.get(1)))
+}
+
+/**
+ * The engine's own time a step over a device that takes no time: nobody sleeps, and caches keep what is needed. Answers that
+ * take none end before all have begun, so the rows that a step had are counted.
+ */
+async function measureAlone(pairs) {
+  const rows = Object.keys(MOST_MICROS_PER_STEP).map(Number)
+  const sides = { b: { backend: { simulated: 'instant' } } }
+  const title = 'a device that takes no time'
+  const rounds = await measureSides(sides, { model: 'demo', folder: DEMO, rows, pairs, title })
+  return [...rounds.values()].map(rounds => {
+    const { engineMicrosPerStep } = costsOf(rounds)
+    const numSteps = rounds.reduce((sum, { b }) => sum + b.scheduling.steps, 0)
+    const numTokens = rounds.reduce((sum, { b }) => sum + b.answers.flat().length, 0)
+    return { tokensPerStep: numTokens / numSteps, engineMicrosPerStep }
+  })
+}
+
+/** Sides by letter, with the options that their engines are made with. */
+async function measureSides(options, { model, folder, rows, pairs, title }) {
+  const { promptsFor } = await import('./prompts.mjs')
   const take = await promptsFor(model)
   const sides = {}
-  for (const [letter, options] of Object.entries(SIDES)) {
-    const args = [at('bench', 'engine_side.mjs'), folder, JSON.stringify(options)]
+  for (const [letter, its] of Object.entries(options)) {
+    const args = [at('bench', 'engine_side.mjs'), folder, JSON.stringify(its)]
     sides[letter] = await startSide(process.execPath, args, environment)
   }
-  const onRound = round => progress(`${model}: round ${round}${round === 0 ? ', to warm up' : ''}`)
+  const onRound = round => progress(`${title}: round ${round}${round === 0 ? ', to warm up' : ''}`)
   try {
-    const rounds = await measure(sides, { rows: ROWS, minRounds: pairs, take, onRound })
-    const alone = rounds.get(1)
-    return ROWS.map(rows => cellOf(model, rows, rounds.get(rows), alone))
+    return await measure(sides, { rows, minRounds: pairs, take, onRound })
   } finally {
     await closeSides(sides)
   }
