@@ -15,7 +15,8 @@ use mlx_rs::{Array, Dtype};
 use super::failure::Mlx;
 use super::sampler::indices;
 
-/// Rows of the product with which others have to agree: as many as a batch comes to have.
+/// Rows of the product with which others have to agree: as many as a batch comes to have, or half as many and so on where
+/// such a product does not agree with itself, as those of `OpenBLAS` for AVX2, whose kernel takes the last rows by themselves.
 const ROWS: i32 = 32;
 /// The smallest and the largest ones that are tried.
 const FEWEST_ROWS: i32 = 4;
@@ -38,20 +39,24 @@ impl Blocks {
     ) -> Mlx<Self> {
         let most = MOST_ROWS.min(MOST_RESULTS / outputs).max(ROWS);
         let x = normal::<f32>(&[most, inputs], None, None, &key(0)?)?.as_dtype(dtype)?;
-        let expected = Self(vec![ROWS]).apply(&x, &product)?;
-        let agrees = |rows: i32| {
-            let tried = ROWS.max(rows);
+        let agree = |rows: i32, others: i32| {
+            let tried = rows.max(others);
+            let x = x.try_index(..tried)?;
             // Back to front, so that each row has another place.
             let turned: Vec<_> = (0..tried.unsigned_abs() as usize).rev().collect();
             let turn = |x: &Array| take_axis(x, indices(&turned), 0);
-            let found = turn(&Self(vec![rows]).apply(&turn(&x)?, &product)?)?;
-            found.eq_values(expected.try_index(..tried)?)
+            let found = turn(&Self(vec![others]).apply(&turn(&x)?, &product)?)?;
+            found.eq_values(Self(vec![rows]).apply(&x, &product)?)
         };
-        let larger = successors(Some(2 * ROWS), |rows| Some(2 * rows)).take_while(|rows| *rows <= most);
-        let smaller = successors(Some(ROWS / 2), |rows| Some(rows / 2)).take_while(|rows| *rows >= FEWEST_ROWS);
-        let mut sizes = vec![ROWS];
-        sizes.extend(while_true(larger, agrees)?);
-        sizes.extend(while_true(smaller, agrees)?);
+        let mut first = ROWS;
+        while first > 1 && !agree(first, first)? {
+            first /= 2;
+        }
+        let larger = successors(Some(2 * first), |rows| Some(2 * rows)).take_while(|rows| *rows <= most);
+        let smaller = successors(Some(first / 2), |rows| Some(rows / 2)).take_while(|rows| *rows >= FEWEST_ROWS);
+        let mut sizes = vec![first];
+        sizes.extend(while_true(larger, |rows| agree(first, rows))?);
+        sizes.extend(while_true(smaller, |rows| agree(first, rows))?);
         sizes.sort_unstable();
         Ok(Self(sizes))
     }

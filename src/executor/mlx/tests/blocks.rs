@@ -29,13 +29,21 @@ fn shapes_are_taken_as_far_as_they_agree_in_both_directions() {
     assert_eq!(measured(|rows| rows == 64 || rows == 16), Blocks(vec![32]));
 }
 
-#[test]
-fn a_product_that_depends_on_a_rows_place_agrees_with_nothing() {
+/// A product in which a row's result differs from that of another place where `kind` of the two differs.
+fn measured_by_place(kind: fn(i32) -> i32) -> Blocks {
     let by_place = |x: &Array| {
-        let places: Vec<f32> = (0..x.dim(0)).map(|row| if row < 16 { 0.0 } else { 1.0 }).collect();
-        add(x, Array::from_slice(&places, &[x.dim(0), 1]))
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let kinds: Vec<_> = (0..x.dim(0)).map(|row| kind(row) as f32).collect();
+        add(x, Array::from_slice(&kinds, &[x.dim(0), 1]))
     };
-    assert_eq!(Blocks::measure([8, 8], Dtype::Float32, by_place).expect("a measurement"), Blocks(vec![32]));
+    Blocks::measure([8, 8], Dtype::Float32, by_place).expect("a measurement")
+}
+
+#[test]
+fn a_product_in_which_a_place_counts_is_made_smaller_until_none_does() {
+    assert_eq!(measured_by_place(|row| row / 16), Blocks(vec![4, 8, 16]));
+    assert_eq!(measured_by_place(|row| row / 12), Blocks(vec![4, 8]));
+    assert_eq!(measured_by_place(|row| row), Blocks(vec![1]));
 }
 
 #[test]
