@@ -75,12 +75,7 @@ async function measureAlone(pairs) {
   const sides = { b: { backend: { simulated: 'instant' } } }
   const title = 'a device that takes no time'
   const rounds = await measureSides(sides, { model: 'demo', folder: DEMO, rows, pairs, title })
-  return [...rounds.values()].map(rounds => {
-    const { engineMicrosPerStep } = costsOf(rounds)
-    const numSteps = rounds.reduce((sum, { b }) => sum + b.scheduling.steps, 0)
-    const numTokens = rounds.reduce((sum, { b }) => sum + b.answers.flat().length, 0)
-    return { tokensPerStep: numTokens / numSteps, engineMicrosPerStep }
-  })
+  return [...rounds.values()].map(costsOf)
 }
 
 /** Sides by letter, with the options that their engines are made with. */
@@ -114,11 +109,13 @@ function cellOf(model, rows, pairs, alone) {
   }
 }
 
-/** The engine thread's own time a step, and the share of time in which the device waited for it. */
+/** The engine thread's own time a step, what a step brought, and the share of time in which the device waited for it. */
 function costsOf(pairs) {
   const sum = of => pairs.reduce((total, { b }) => total + of(b), 0)
+  const numSteps = sum(b => b.scheduling.steps)
   return {
-    engineMicrosPerStep: (1_000 * sum(b => b.scheduling.engineMs)) / sum(b => b.scheduling.steps),
+    tokensPerStep: sum(b => b.answers.flat().length) / numSteps,
+    engineMicrosPerStep: (1_000 * sum(b => b.scheduling.engineMs)) / numSteps,
     deviceIdleShare: sum(b => b.scheduling.deviceIdleMs) / sum(b => b.totalMs),
     longestDeviceIdleMs: Math.max(...pairs.map(({ b }) => b.scheduling.longestDeviceIdleMs)),
     batchLimit: pairs.at(-1).b.scheduling.batchLimit,
