@@ -91,7 +91,7 @@ impl Plain {
     fn hidden(&self, mut x: Array, attention: &mut dyn Attention) -> Mlx<Array> {
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&x, Some(&layer.attention_norm), self.norm_eps)?;
-            let attended = attention.attend(index, &layer.qkv.apply(&normed)?)?;
+            let attended = attention.attend(index, &layer.qkv.apply(&normed)?, None)?;
             x = add(&x, layer.output.apply(&attended)?)?;
             let normed = rms_norm(&x, Some(&layer.mlp_norm), self.norm_eps)?;
             let gated = swiglu(&layer.gate_up.apply(&normed)?)?;
@@ -121,10 +121,10 @@ impl<L, P> Layer<L, P> {
         model: &Description,
         weights: &mut Weights<'a>,
         linear: impl Fn(&mut Weights<'a>, &str, bool) -> Result<L>,
-        projection: impl Fn(&mut Weights<'a>, i32, &[LinearShape]) -> Result<P>,
+        projection: impl Fn(&mut Weights<'a>, usize, &[LinearShape]) -> Result<P>,
     ) -> Result<Vec<Self>> {
-        let [q, k, v, output, gate, up, down] = layer_linears(model);
         let load = |index| {
+            let [q, k, v, output, gate, up, down] = layer_linears(model, index);
             let path = |name| layer_path(index, name);
             Ok(Self {
                 attention_norm: weights.vector(&path("input_layernorm.weight"))?,
@@ -135,6 +135,6 @@ impl<L, P> Layer<L, P> {
                 down: linear(weights, &path(down.name), down.bias)?,
             })
         };
-        (0..model.layers).map(load).collect()
+        (0..model.attention.len()).map(load).collect()
     }
 }

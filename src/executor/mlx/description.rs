@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::config::Fields;
 use super::failure::bad_model;
+use super::spec::{AttentionSpec, Rope, RopeScaling};
 use crate::error::{Code, Error, Result};
 
 /// The values of `model_type` in `config.json` that can be run.
@@ -16,18 +17,13 @@ pub(super) const KNOWN_MODEL_TYPES: [&str; 2] = ["llama", "mistral"];
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Description {
     pub(super) hidden: i32,
-    pub(super) layers: i32,
-    /// Query heads; a multiple of `kv_heads`.
-    pub(super) heads: i32,
-    pub(super) kv_heads: i32,
-    /// Even.
-    pub(super) head_dim: i32,
+    /// What each layer's attention is.
+    pub(super) attention: Vec<AttentionSpec>,
     /// Width of the MLP.
     pub(super) intermediate: i32,
     /// Rows of the embedding and of the head.
     pub(super) vocab: i32,
     pub(super) norm_eps: f32,
-    pub(super) rope: Rope,
     /// The head is the embedding.
     pub(super) tied: bool,
     /// Biases of the q, k, v and o projections.
@@ -37,32 +33,6 @@ pub(super) struct Description {
     /// Positions for which this description is exact.
     pub(super) context_length: i32,
     pub(super) quantization: Option<Quantization>,
-}
-
-/// Rotary position embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rope {
-    pub(super) base: f64,
-    pub(super) scaling: RopeScaling,
-    /// Rotates neighbouring pairs; otherwise first half with second half.
-    pub(super) traditional: bool,
-}
-
-/// How positions beyond the trained ones are reached.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum RopeScaling {
-    None,
-    /// Positions are divided by the factor.
-    Linear {
-        factor: f64,
-    },
-    /// Llama 3's: low frequencies are divided by the factor, high ones kept, those between blended.
-    Llama3 {
-        factor: f64,
-        low: f64,
-        high: f64,
-        original: f64,
-    },
 }
 
 /// Which linear layers are quantized, and how, as `config.json` says it.
@@ -97,16 +67,25 @@ impl Description {
         let kv_heads = fields.optional_int("num_key_value_heads", 1..=1 << 12)?.unwrap_or(heads);
         let head_dim = fields.optional_int("head_dim", 2..=1 << 10)?.unwrap_or(hidden / heads);
         check_heads(heads, kv_heads, head_dim)?;
-        Ok(Self {
-            hidden,
-            layers: fields.int("num_hidden_layers", 1..=1 << 10)?,
+        #[allow(clippy::cast_sign_loss)] // at least 1
+        let layers = fields.int("num_hidden_layers", 1..=1 << 10)? as usize;
+        let attention = AttentionSpec {
             heads,
             kv_heads,
             head_dim,
+            #[allow(clippy::cast_possible_truncation)] // the device computes in f32
+            scale: (1.0 / f64::from(head_dim).sqrt()) as f32,
+            softcap: None,
+            window: None,
+            rope: read_rope(fields)?,
+            qk_norm: None,
+        };
+        Ok(Self {
+            hidden,
+            attention: vec![attention; layers],
             intermediate: fields.int("intermediate_size", 1..=1 << 20)?,
             vocab: fields.int("vocab_size", 1..=1 << 24)?,
             norm_eps: norm_eps(fields)?,
-            rope: read_rope(fields)?,
             tied: fields.flag("tie_word_embeddings", true)?,
             attention_bias: fields.flag("attention_bias", false)?,
             mlp_bias: fields.flag("mlp_bias", false)?,

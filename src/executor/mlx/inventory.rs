@@ -28,13 +28,14 @@ pub(super) const HEAD: &str = "lm_head";
 pub(super) const FINAL_NORM: &str = "model.norm";
 
 /// The path of something inside decoder layer `index`.
-pub(super) fn layer_path(index: i32, name: &str) -> String {
+pub(super) fn layer_path(index: usize, name: &str) -> String {
     format!("model.layers.{index}.{name}")
 }
 
-/// The linear layers of a decoder layer: q, k, v, o, gate, up, down.
-pub(super) fn layer_linears(model: &Description) -> [LinearShape; 7] {
-    let (queries, values) = (model.heads * model.head_dim, model.kv_heads * model.head_dim);
+/// The linear layers of decoder layer `index`: q, k, v, o, gate, up, down.
+pub(super) fn layer_linears(model: &Description, index: usize) -> [LinearShape; 7] {
+    let spec = &model.attention[index];
+    let (queries, values) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
     let attention = |name, outputs, inputs| LinearShape { name, outputs, inputs, bias: model.attention_bias };
     let mlp = |name, outputs, inputs| LinearShape { name, outputs, inputs, bias: model.mlp_bias };
     [
@@ -66,8 +67,8 @@ pub(super) fn check(model: &Description, folder: &ModelFolder) -> Result<()> {
     };
     let embedding = LinearShape { name: "", outputs: model.vocab, inputs: model.hidden, bias: false };
     linear(&mut inventory, EMBEDDING.to_owned(), embedding)?;
-    for index in 0..model.layers {
-        for shape in layer_linears(model) {
+    for index in 0..model.attention.len() {
+        for shape in layer_linears(model, index) {
             linear(&mut inventory, layer_path(index, shape.name), shape)?;
         }
         for name in ["input_layernorm", "post_attention_layernorm"] {

@@ -23,6 +23,7 @@ mod logprobs;
 mod mask;
 mod sampler;
 mod sequences;
+mod spec;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -109,18 +110,21 @@ impl MlxBackend {
         let weights = Weights::open(model, folder, &streams.files)?;
         let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
-        let is_fused =
-            self.attention == AttentionKind::Auto && on_cpu && dtype == Dtype::Float32 && attention::can_fuse(model);
+        let is_fused = self.attention == AttentionKind::Auto
+            && on_cpu
+            && dtype == Dtype::Float32
+            && attention::can_fuse(&model.attention);
         let mut weights = weights.in_blocks(self.is_deterministic);
         let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
-            let attention = attention::Fused::new(model).map_err(|error| device_error("preparing attention", error))?;
+            let attention = attention::Fused::new(&model.attention, model.context_length)
+                .map_err(|error| device_error("preparing attention", error))?;
             let decoder = match &model.quantization {
                 None => Decoder::load_chained(model, &mut weights, &attention)?,
                 Some(_) => Decoder::load(model, &mut weights)?,
             };
             (decoder, Box::new(attention))
         } else {
-            (Decoder::load(model, &mut weights)?, Box::new(attention::Composed::new(model, dtype)))
+            (Decoder::load(model, &mut weights)?, Box::new(attention::Composed::new(&model.attention, dtype)))
         };
         #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
         let limits = Limits {
@@ -157,7 +161,7 @@ fn name_of(on_cpu: bool, is_deterministic: bool) -> &'static str {
 /// Keys and values of all layers.
 #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
 fn kv_bytes_per_position(model: &Description, dtype: Dtype) -> u64 {
-    let numbers = 2 * model.layers as u64 * model.kv_heads as u64 * model.head_dim as u64;
+    let numbers: u64 = model.attention.iter().map(|spec| 2 * spec.kv_heads as u64 * spec.head_dim as u64).sum();
     numbers * if dtype == Dtype::Float32 { 4 } else { 2 }
 }
 

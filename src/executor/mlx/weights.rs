@@ -99,7 +99,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Linear layers of decoder layer `index` of a dense model that share their input, for a chain.
-    pub(super) fn packed_projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Packed> {
+    pub(super) fn packed_projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Packed> {
         match self.lazy_projection(index, parts)? {
             Projection::One(linear) => packed(linear),
             Projection::Apart(_) => Err(not_dense()),
@@ -107,11 +107,11 @@ impl<'a> Weights<'a> {
     }
 
     /// Linear layers of decoder layer `index` that share their input, as one where their formats allow it.
-    pub(super) fn projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Projection> {
+    pub(super) fn projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Projection> {
         self.lazy_projection(index, parts)?.map(|linear| self.finish(linear))
     }
 
-    fn lazy_projection(&mut self, index: i32, parts: &[LinearShape]) -> Result<Projection> {
+    fn lazy_projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Projection> {
         let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
         fuse(linears).map_err(|error| device_error("fusing projections", error))

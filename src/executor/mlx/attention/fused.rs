@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use mlx_ops::{Chain, KvShape, KvStore, Segment, Stage, Step};
 use mlx_rs::Array;
 
-use super::super::description::Description;
 use super::super::failure::Mlx;
+use super::super::spec::AttentionSpec;
 use super::rope::periods;
-use super::{Attention, Span};
+use super::{Attention, QkNorm, Span};
 use crate::request::SequenceId;
 
 /// See the module.
@@ -26,34 +26,39 @@ pub(in super::super) struct Fused {
     last: Option<Array>,
 }
 
-/// Whether the operation has a version for this model.
-pub(in super::super) fn can_fuse(model: &Description) -> bool {
-    !model.rope.traditional && model.head_dim % 8 == 0
+/// Whether the operation has a version for these layers: all alike, and plain causal attention.
+pub(in super::super) fn can_fuse(layers: &[AttentionSpec]) -> bool {
+    let is_plain = |spec: &AttentionSpec| {
+        let AttentionSpec { head_dim, softcap, window, rope, qk_norm, .. } = spec;
+        softcap.is_none() && window.is_none() && qk_norm.is_none() && !rope.traditional && head_dim % 8 == 0
+    };
+    layers.first().is_some_and(|first| is_plain(first) && layers.iter().all(|spec| spec == first))
 }
 
 impl Fused {
-    /// An empty store for a model that [`can_fuse`].
+    /// An empty store for layers that [`can_fuse`].
     #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)] // dimensions are positive; the device has f32
-    pub(in super::super) fn new(model: &Description) -> Mlx<Self> {
+    pub(in super::super) fn new(layers: &[AttentionSpec], max_positions: i32) -> Mlx<Self> {
+        let spec = layers.first().ok_or("attention without layers")?;
         let shape = KvShape {
-            num_layers: model.layers as usize,
-            num_kv_heads: model.kv_heads as usize,
-            head_dim: model.head_dim as usize,
-            max_positions: model.context_length as usize,
+            num_layers: layers.len(),
+            num_kv_heads: spec.kv_heads as usize,
+            head_dim: spec.head_dim as usize,
+            max_positions: max_positions as usize,
         };
         let fused = Self {
             store: KvStore::new(shape)?,
-            inverse_frequencies: periods(&model.rope, model.head_dim)
+            inverse_frequencies: periods(&spec.rope, spec.head_dim)
                 .iter()
                 .map(|period| (1.0 / period) as f32)
                 .collect(),
-            scale: (1.0 / f64::from(model.head_dim).sqrt()) as f32,
+            scale: spec.scale,
             layers: Vec::new(),
             created: HashSet::new(),
             step: None,
             last: None,
         };
-        let width = ((model.heads + 2 * model.kv_heads) * model.head_dim) as usize;
+        let width = spec.packed_width() as usize;
         let layers = (0..shape.num_layers).map(|layer| Chain::new(width, &[fused.stage(layer)]));
         Ok(Self { layers: layers.collect::<Mlx<_>>()?, ..fused })
     }
@@ -107,7 +112,7 @@ impl Attention for Fused {
         Ok(())
     }
 
-    fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array> {
+    fn attend(&mut self, layer: usize, qkv: &Array, _norms: Option<&QkNorm>) -> Mlx<Array> {
         let attended = self.run_step(self.layers.get(layer).ok_or("attention over an unknown layer")?, qkv)?;
         self.last = Some(attended.clone());
         Ok(attended)

@@ -31,6 +31,12 @@ pub(super) struct Span {
     pub(super) sampled: bool,
 }
 
+/// Weights of the RMS norms over each head of queries and keys, [head dim] each.
+pub(super) struct QkNorm {
+    pub(super) queries: Array,
+    pub(super) keys: Array,
+}
+
 /// Physical KV of all sequences, and the operation over it. Callers have checked every span against what is held.
 pub(super) trait Attention {
     /// A sequence appears; it never holds more than `max_positions`.
@@ -51,9 +57,10 @@ pub(super) trait Attention {
     /// A step begins: `spans` follow each other in the packed matrix without gaps.
     fn begin(&mut self, spans: &[Span]) -> Mlx<()>;
 
-    /// Rotates queries and keys, appends keys and values, attends causally: [n, (heads + 2 · kv heads) · head dim] →
-    /// [n, heads · head dim]. Called once a layer, in order.
-    fn attend(&mut self, layer: usize, qkv: &Array) -> Mlx<Array>;
+    /// Normalizes and rotates queries and keys, appends keys and values, attends causally, as the layer's spec says:
+    /// [n, (heads + 2 · kv heads) · head dim] → [n, heads · head dim]. `norms` are there where the spec has `qk_norm`.
+    /// Called once a layer, in order.
+    fn attend(&mut self, layer: usize, qkv: &Array, norms: Option<&QkNorm>) -> Mlx<Array>;
 
     /// Runs the packed rows through all layers at once, [n, hidden] → [n, hidden], instead of calling
     /// [`attend`](Self::attend) in each. Only for chains that were made for this attention.

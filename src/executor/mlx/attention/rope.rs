@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::super::description::{Rope, RopeScaling};
+use super::super::spec::{Rope, RopeScaling};
 
 /// The wavelength of each rotated pair, over 2π: position / period is the angle. `head_dim / 2` values.
 pub(super) fn periods(rope: &Rope, head_dim: i32) -> Vec<f64> {
