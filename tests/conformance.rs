@@ -13,6 +13,7 @@ mod conformance {
     mod bad_plans;
     mod deterministic;
     mod guided;
+    mod heads;
     mod logprobs;
     mod sampling;
 }

@@ -24,7 +24,7 @@ def write_model(case, path):
         config = weights.quantize(model, config, case.quantization)
     tensors = dict(tree_flatten(model.parameters()))
     if case.with_leftovers:
-        tensors.update(weights.leftovers(case.full_config(), case.seed))
+        tensors.update(weights.leftovers(case.full_config(), case.seed, tensors["model.embed_tokens.weight"]))
     model_folder.write_config(path, config)
     model_folder.write_weights(path, tensors, case.num_shards)
     model_folder.write_numbered_tokenizer(path, config["vocab_size"])

@@ -81,13 +81,13 @@ def quantize(model, config, quantization):
     return config
 
 
-def leftovers(config, seed):
-    """Tensors of older exports that mlx-lm drops on load: rotary tables, and a head although the head is tied."""
+def leftovers(config, seed, embedding):
+    """Tensors of older exports that mlx-lm drops on load: rotary tables, and a copy of the embedding as the head."""
     random = np.random.default_rng([seed, 1])
     head_dim = config["hidden_size"] // config["num_attention_heads"]
     rows = {
         f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": (head_dim // 2,)
         for layer in range(config["num_hidden_layers"])
     }
-    rows["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
-    return {name: mx.array(random.standard_normal(shape, dtype=np.float32)) for name, shape in rows.items()}
+    tables = {name: mx.array(random.standard_normal(shape, dtype=np.float32)) for name, shape in rows.items()}
+    return {**tables, "lm_head.weight": embedding}

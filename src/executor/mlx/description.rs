@@ -24,7 +24,8 @@ pub(super) struct Description {
     /// Rows of the embedding and of the head.
     pub(super) vocab: i32,
     pub(super) norm_eps: f32,
-    /// The head is the embedding.
+    /// The head is the embedding. `config.json` says so by default; a head among the tensors overrules it, see
+    /// `inventory`.
     pub(super) tied: bool,
     /// Biases of the q, k, v and o projections.
     pub(super) attention_bias: bool,

@@ -57,6 +57,12 @@ pub(super) fn quantization_of(model: &Description, folder: &ModelFolder, path: &
     quantization.of(path).filter(|_| folder.tensors.contains_key(&format!("{path}.scales")))
 }
 
+/// Gives the model a head of its own where the folder stores one, whatever `config.json` says: a missing
+/// `tie_word_embeddings` means `true` to mlx-lm and `false` to transformers, and a stored head is the one that was trained.
+pub(super) fn untie_stored_head(model: &mut Description, folder: &ModelFolder) {
+    model.tied &= !folder.tensors.contains_key(&format!("{HEAD}.weight"));
+}
+
 /// Checks that the folder holds what the description needs, in the right shapes, and nothing that would be ignored
 /// although it might matter.
 pub(super) fn check(model: &Description, folder: &ModelFolder) -> Result<()> {
@@ -79,7 +85,7 @@ pub(super) fn check(model: &Description, folder: &ModelFolder) -> Result<()> {
     if !model.tied {
         linear(&mut inventory, HEAD.to_owned(), embedding)?;
     }
-    inventory.nothing_left(model.tied)
+    inventory.nothing_left()
 }
 
 struct Inventory<'a> {
@@ -131,10 +137,10 @@ impl Inventory<'_> {
         Ok(())
     }
 
-    /// A tensor nobody asks for means that the description misses a part of the model, two kinds excepted: rotary
-    /// frequencies, which are recomputed, and a head stored beside the embedding it equals.
-    fn nothing_left(&self, tied: bool) -> Result<()> {
-        let harmless = |name: &str| name.contains("rotary_emb.inv_freq") || (tied && name.starts_with("lm_head."));
+    /// An unused tensor means that the description misses a part of the model. Rotary frequencies are the exception: they
+    /// are computed from `config.json`.
+    fn nothing_left(&self) -> Result<()> {
+        let harmless = |name: &str| name.contains("rotary_emb.inv_freq");
         let mut left = self.tensors.keys().filter(|name| !self.claimed.contains(*name) && !harmless(name));
         match left.next() {
             None => Ok(()),

@@ -134,6 +134,17 @@ impl Linear {
         }
     }
 
+    /// Whether both hold the same values in the same format.
+    pub(super) fn equals(&self, other: &Self) -> Mlx<bool> {
+        let (ours, others) = (self.arrays(), other.arrays());
+        let formats = [self, other].map(|linear| linear.as_quantized().map(Quantized::format));
+        let mut is_same = ours.len() == others.len() && formats[0] == formats[1];
+        for (array, other) in ours.iter().zip(others) {
+            is_same = is_same && array.eq_exact(other)?;
+        }
+        Ok(is_same)
+    }
+
     pub(super) fn bias(&self) -> Option<&Array> {
         self.bias.as_ref()
     }

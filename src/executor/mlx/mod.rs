@@ -93,7 +93,8 @@ impl MlxBackend {
     /// Opens a model as the type it is, for tests that look inside.
     #[doc(hidden)]
     pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
-        let model = Description::read(&folder.config)?;
+        let mut model = Description::read(&folder.config)?;
+        inventory::untie_stored_head(&mut model, folder);
         inventory::check(&model, folder)?;
         let (streams, kind) = Streams::open()?;
         blas::use_one_thread();

@@ -71,14 +71,19 @@ impl<'a> Weights<'a> {
         self.finish(linear)
     }
 
-    /// The embedding, and the head unless that is the embedding itself.
+    /// The embedding, and the head unless the embedding serves as the head. A stored head that equals the embedding takes
+    /// no memory of its own.
     pub(super) fn ends(&mut self) -> Result<(Linear, Option<Linear>)> {
         if self.model.tied {
             return Ok((self.linear(EMBEDDING, false)?, None));
         }
         let embedding = self.lazy_linear(EMBEDDING, false)?;
         evaluated("loading weights", embedding.arrays())?;
-        Ok((embedding, Some(self.linear(HEAD, false)?)))
+        let head = self.lazy_linear(HEAD, false)?;
+        if head.equals(&embedding).map_err(|error| device_error("comparing the head with the embedding", error))? {
+            return Ok((self.finish(embedding)?, None));
+        }
+        Ok((embedding, Some(self.finish(head)?)))
     }
 
     /// The embedding and the head of a dense model.

@@ -2,5 +2,6 @@
 
 mod adjust;
 mod blocks;
+mod linear;
 mod logprobs;
 mod sampler;

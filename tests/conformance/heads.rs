@@ -1,0 +1,62 @@
+//! The head of a model: a tensor of its own where the folder stores one, else the embedding.
+
+use mlx_serving::error::Code;
+use mlx_serving::executor::mlx::{AttentionKind, MlxBackend};
+use mlx_serving::hub::ModelFolder;
+use mlx_serving::request::SamplingParams;
+use serde_json::Value;
+
+use super::driver::generate;
+use super::folders::{expected, folder};
+
+fn says_tied(mut folder: ModelFolder, value: Option<bool>) -> ModelFolder {
+    folder.config["tie_word_embeddings"] = value.map_or(Value::Null, Value::Bool);
+    folder
+}
+
+#[test]
+fn a_stored_head_is_used_also_where_config_json_says_nothing_of_it_or_calls_it_tied() {
+    // Dense, dense in a quantized model, quantized.
+    for case in ["base", "q-mixed", "q8-g32"] {
+        for (said, kind) in [None, Some(true)].into_iter().zip([AttentionKind::Auto, AttentionKind::Composed]) {
+            let backend = MlxBackend::new().expect("a backend").with_attention(kind);
+            let mut executor = { backend }.open_mlx(&says_tied(folder(case), said)).expect("a model");
+            let expected = &expected(case)[1];
+            let tokens = generate(&mut executor, &expected.prompt, SamplingParams::GREEDY);
+            assert_eq!(tokens, expected.tokens, "{case}, tie_word_embeddings is {said:?}");
+        }
+    }
+}
+
+#[test]
+fn the_embedding_serves_as_the_head_where_none_is_stored_and_config_json_says_nothing() {
+    let case = "rope-linear";
+    let mut backend = MlxBackend::new().expect("a backend");
+    let mut executor = backend.open_mlx(&says_tied(folder(case), None)).expect("a model");
+    let expected = &expected(case)[1];
+    assert_eq!(generate(&mut executor, &expected.prompt, SamplingParams::GREEDY), expected.tokens);
+}
+
+#[test]
+fn a_stored_head_that_does_not_fit_is_an_error_that_names_it() {
+    let refused = |change: fn(&mut ModelFolder)| {
+        let mut folder = says_tied(folder("base"), Some(true));
+        change(&mut folder);
+        let error = MlxBackend::new().expect("a backend").open_mlx(&folder).map(drop).expect_err("a bad head");
+        assert_eq!(error.code(), Code::ModelLoadError);
+        assert!(error.message().contains("lm_head"), "{error}");
+    };
+    refused(|folder| folder.tensors.get_mut("lm_head.weight").expect("a head").shape[0] += 8);
+    refused(|folder| {
+        let header = folder.tensors["model.norm.weight"].clone();
+        folder.tensors.insert("lm_head.bias".to_owned(), header);
+    });
+    refused(|folder| {
+        let header = folder.tensors.remove("lm_head.weight").expect("a head");
+        folder.tensors.insert("lm_head.scales".to_owned(), header);
+    });
+    let mut folder = says_tied(folder("base"), Some(false));
+    folder.tensors.remove("lm_head.weight");
+    let error = MlxBackend::new().expect("a backend").open_mlx(&folder).map(drop).expect_err("no head");
+    assert!(error.message().contains("lm_head.weight"), "{error}");
+}
