@@ -42,6 +42,12 @@ export interface EngineOptions {
    */
   backend?: 'mlx' | SimulatedBackend | undefined
   scheduler?: SchedulerOptions | undefined
+  /**
+   * What models are computed in. `'auto'` is float32 on a CPU, where half precision and quantized weights are slow; quantized
+   * weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as `'model'` is
+   * everywhere. @default 'auto'
+   */
+  precision?: 'auto' | 'model' | undefined
   memory?: MemoryOptions | undefined
   streaming?: StreamingOptions | undefined
   cache?: CacheOptions | undefined
@@ -192,15 +198,17 @@ export type EngineConfig = { readonly [name: string]: ConfigValue }
 /** What one option is set to. */
 export interface ConfigValue {
   /** The effective value; absent where nobody said anything and there is no default. Durations are milliseconds. */
-  readonly value?: boolean | number
-  /** Who said it: of those who did, the last in this order. */
+  readonly value?: boolean | number | string
+  /** The strongest source that set the value; each overrides those before it in this order. */
   readonly source: 'default' | 'preset' | 'environment' | 'option'
   /** The environment variable that sets it, where there is one. */
   readonly variable?: string
-  /** The smallest number it takes; absent for a switch. */
+  /** The smallest number it takes; absent for a switch or a name. */
   readonly min?: number
-  /** The largest number it takes; absent for a switch. */
+  /** The largest number it takes; absent for a switch or a name. */
   readonly max?: number
+  /** The names it takes; absent for a switch or a number. */
+  readonly names?: readonly string[]
 }
 
 /**
@@ -424,8 +432,12 @@ export interface ModelHandle {
   readonly vocabSize: number
   /** How its weights are packed; absent when they are plain floats. */
   readonly quantization?: { readonly bits: number; readonly groupSize: number }
-  /** Memory its weights take. */
+  /** Memory its weights take, in bytes. */
   readonly bytes: number
+  /**
+   * What it is computed in. On a CPU that is `'float32'` unless `precision` is `'model'`; a simulated device computes nothing.
+   */
+  readonly computeType: 'float32' | 'float16' | 'bfloat16' | 'simulated'
   /** `'unloaded'` once it was unloaded or its engine shut down. */
   readonly state: 'loaded' | 'unloaded'
 }

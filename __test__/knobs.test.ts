@@ -34,7 +34,7 @@ function nested(values: [string, unknown][]): EngineOptions {
   return options
 }
 
-const isSwitch = ({ min }: ConfigValue) => min === undefined
+const isNumber = ({ min }: ConfigValue) => min !== undefined
 
 /** Just outside its range: what is below and above it at the least step that each number of this size has. */
 function outside({ min = 0, max = 0 }: ConfigValue): [number, number] {
@@ -42,8 +42,9 @@ function outside({ min = 0, max = 0 }: ConfigValue): [number, number] {
 }
 
 /** A value that is not the default, and fits the defaults of all others. */
-function another(name: string, { value, min, max }: ConfigValue): boolean | number | undefined {
+function another(name: string, { value, min, max, names }: ConfigValue): boolean | number | string | undefined {
   const isLower = /\.(lowMs|mediumMs|minBatch)$/.test(name)
+  if (names !== undefined) return names.find(other => other !== value)
   return typeof value === 'boolean' ? !value : isLower ? min : max
 }
 
@@ -56,7 +57,7 @@ async function refused(name: string, options: EngineOptions): Promise<void> {
 
 test('an option out of range or of another type is refused by its name', async () => {
   for (const [name, knob] of Object.entries(await configOf())) {
-    const numbers = isSwitch(knob) ? [0, 1] : [...outside(knob), 0, -1, 1e300, true, false]
+    const numbers = !isNumber(knob) ? [0, 1] : [...outside(knob), 0, -1, 1e300, true, false]
     const others = [Number.NaN, Number.POSITIVE_INFINITY, '', 'on', '1', [], [1], {}, 1n, Symbol('1'), () => 1]
     for (const value of [...numbers, ...others]) await refused(name, nested([[name, value]]))
   }
@@ -65,7 +66,7 @@ test('an option out of range or of another type is refused by its name', async (
 test('a variable out of range or not understood is refused by its name', async () => {
   for (const knob of Object.values(await configOf())) {
     if (knob.variable === undefined) continue
-    const others = isSwitch(knob) ? ['2', 'yes', 'onn'] : [...outside(knob).map(String), '0', '-1', 'on', '1e1', '0x5']
+    const others = !isNumber(knob) ? ['2', 'yes', 'onn'] : [...outside(knob).map(String), '0', '-1', 'on', '1e1', '0x5']
     for (const text of [...others, '', ' ', 'NaN', 'Infinity', '9'.repeat(400)]) {
       vi.stubEnv(knob.variable, text)
       await refused(knob.variable, {})
@@ -121,6 +122,7 @@ test('the variables keep their names, defaults and ranges', async () => {
     ['MLX_AUTO_TUNE_MAX_BATCH', 32, 4, 64],
     ['MLX_AUTO_TUNE_EMA_ALPHA', 0.3, 0.1, 0.9],
     ['MLX_AUTO_TUNE_INTERVAL', 10, 5, 20],
+    ['MLX_SERVING_PRECISION', 'auto', undefined, undefined],
     ['MLX_REQUEST_COALESCING_ENABLED', true, undefined, undefined],
     ['MLX_REQUEST_DEDUP_ENABLED', true, undefined, undefined],
     ['MLX_REQUEST_DEDUP_TTL_MS', 1000, 1, 604_800_000],

@@ -36,6 +36,18 @@ test('one model has one handle, however it is spelled and whoever asks', async (
   expect(engine.listModels()).toEqual([model])
 })
 
+test('a handle says what its model is computed in', async () => {
+  const half = path.join(ROOT, 'tools', 'conformance', 'fixtures', 'walk-byte-level')
+  const computeTypes: string[] = []
+  for (const precision of ['auto', 'model'] as const) {
+    const { engine, model } = await withMlx({ precision })
+    computeTypes.push(model.computeType, (await engine.loadModel(half)).computeType)
+  }
+  const onCpu = process.platform === 'darwin' ? 'float16' : 'float32'
+  expect(computeTypes).toEqual(['float32', onCpu, 'float32', 'float16'])
+  expect((await simulated()).model.computeType).toBe('simulated')
+})
+
 test('concurrent loads of one model load it once', async () => {
   const { engine, model } = await simulated()
   await engine.unloadModel(model)

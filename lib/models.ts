@@ -15,6 +15,7 @@ class Model implements ModelHandle {
   readonly vocabSize: number
   declare readonly quantization?: { readonly bits: number; readonly groupSize: number }
   readonly bytes: number
+  readonly computeType: ModelHandle['computeType']
   state: ModelHandle['state'] = 'loaded'
 
   constructor(info: NativeModelInfo) {
@@ -25,6 +26,7 @@ class Model implements ModelHandle {
     this.vocabSize = info.vocabSize
     if (info.quantization) this.quantization = info.quantization
     this.bytes = info.bytes
+    this.computeType = info.computeType
   }
 }
 

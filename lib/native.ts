@@ -1,7 +1,7 @@
 // What the addon exports, as lib/ sees it. The addon never throws what it means: an error is a returned `NativeError`,
 // which lib/errors.ts turns into a class. Not part of the public API.
 
-import type { ConfigValue, EngineStats, ModelStats } from '../index'
+import type { ConfigValue, EngineStats, ModelHandle, ModelStats } from '../index'
 
 /** An error as it crosses from Rust: plain data with a stable code. */
 export interface NativeError {
@@ -24,6 +24,7 @@ export interface NativeModelInfo {
   contextLength: number
   vocabSize: number
   bytes: number
+  computeType: ModelHandle['computeType']
   quantization?: { bits: number; groupSize: number }
 }
 
@@ -116,13 +117,15 @@ export interface NativeKnob {
   name: string
   variable?: string
   isSwitch: boolean
+  /** Of names, all of them. */
+  names?: string[]
   /** Of numbers, both included. */
   min?: number
   max?: number
-  default?: boolean | number
+  default?: boolean | number | string
   /** Under the preset of that name, where it differs. */
-  latency?: boolean | number
-  throughput?: boolean | number
+  latency?: boolean | number | string
+  throughput?: boolean | number | string
   text: string
 }
 

@@ -15,5 +15,6 @@ mod conformance {
     mod guided;
     mod heads;
     mod logprobs;
+    mod precision;
     mod sampling;
 }

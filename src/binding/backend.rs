@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::RealClock;
+use crate::config::Settings;
 use crate::engine::OpenBackend;
 use crate::error::{Code, Error, Result};
 use crate::executor::Backend;
@@ -27,10 +28,11 @@ const SENTENCES: [&str; 8] = [
 /// What closes something in JSON, where an answer is to be that.
 const CLOSING: [&str; 3] = ["\"", "}", "]"];
 
-/// How the chosen backend is opened, on the engine thread. A simulated device is reproducible anyhow.
-pub(super) fn open(choice: BackendChoice, is_deterministic: bool) -> OpenBackend {
+/// How the chosen backend is opened, on the engine thread. `memory_bytes` is what the process may use. A simulated device
+/// is always reproducible.
+pub(super) fn open(choice: BackendChoice, settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
     match choice {
-        BackendChoice::Mlx => open_mlx(is_deterministic),
+        BackendChoice::Mlx => open_mlx(settings, memory_bytes),
         BackendChoice::Simulated { profile, faults } => Box::new(move || {
             let backend = SimBackend::new(profile, Arc::new(RealClock), Box::new(vocabulary)).with_faults(faults);
             Ok(Box::new(backend) as Box<dyn Backend>)
@@ -39,15 +41,17 @@ pub(super) fn open(choice: BackendChoice, is_deterministic: bool) -> OpenBackend
 }
 
 #[cfg(feature = "mlx")]
-fn open_mlx(is_deterministic: bool) -> OpenBackend {
+fn open_mlx(settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
+    let (is_deterministic, precision) = (settings.scheduler.deterministic, settings.precision);
     Box::new(move || {
-        let backend = crate::executor::mlx::MlxBackend::new()?.deterministic(is_deterministic);
+        let backend = crate::executor::mlx::MlxBackend::new()?;
+        let backend = backend.deterministic(is_deterministic).precision(precision, memory_bytes);
         Ok(Box::new(backend) as Box<dyn Backend>)
     })
 }
 
 #[cfg(not(feature = "mlx"))]
-fn open_mlx(_is_deterministic: bool) -> OpenBackend {
+fn open_mlx(_settings: &Settings, _memory_bytes: Option<u64>) -> OpenBackend {
     Box::new(|| Err(Error::new(Code::ConfigError, "this build has no MLX").with_param("backend")))
 }
 

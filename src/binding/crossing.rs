@@ -78,6 +78,8 @@ pub struct NativeModelInfo {
     pub vocab_size: f64,
     /// Bytes of its weights.
     pub bytes: f64,
+    /// Element type of its activations.
+    pub compute_type: String,
     /// Where the weights are quantized.
     pub quantization: Option<NativeQuantization>,
 }
@@ -93,6 +95,7 @@ impl From<ModelInfo> for NativeModelInfo {
             context_length: info.limits.context_length as f64,
             vocab_size: info.limits.vocab_size as f64,
             bytes: info.limits.weight_bytes as f64,
+            compute_type: info.limits.compute_type.into(),
             quantization: info.quantization.map(|(bits, group_size)| NativeQuantization { bits, group_size }),
         }
     }

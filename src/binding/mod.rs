@@ -113,8 +113,9 @@ impl NativeEngine {
             });
             spawn("mlx-serving-start", reply, move || {
                 let settings = &resolved.settings;
-                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
-                let engine = Engine::start(config, backend::open(backend, settings.scheduler.deterministic), wake)?;
+                let memory_bytes = whole(memory_bytes);
+                let config = Config { memory_bytes, ..Config::from(settings) };
+                let engine = Engine::start(config, backend::open(backend, settings, memory_bytes), wake)?;
                 exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
                 slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;

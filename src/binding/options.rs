@@ -14,6 +14,8 @@ use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, Refusal, elements, entries, kind, string, unknown, wrong};
 
 const CODE: Code = Code::ConfigError;
+/// Longer names are shown by their beginning.
+const MAX_SHOWN: usize = 40;
 /// The options that are not in the table.
 const BESIDES: [&str; 2] = ["preset", "backend"];
 
@@ -129,6 +131,11 @@ fn read_value(knob: &Knob, value: Unknown<'_>) -> Read<Value> {
     match value.get_type()? {
         ValueType::Boolean => Ok(Value::Switch(bool::from_unknown(value)?)),
         ValueType::Number => Ok(Value::Number(f64::from_unknown(value)?)),
+        ValueType::String if !knob.names().is_empty() => {
+            let text = string(CODE, knob.path, value)?;
+            let shown: String = text.chars().take(MAX_SHOWN).collect();
+            knob.name(&text).ok_or_else(|| knob.refuse_other(knob.path, &format!("'{shown}'")).into())
+        }
         _ => Err(knob.refuse_other(knob.path, kind(&value)?).into()),
     }
 }

@@ -1,12 +1,12 @@
 //! The table of knobs and the effective settings as plain objects. The shapes are those of `lib/native.ts`.
 
-use napi::bindgen_prelude::Either;
+use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
 use crate::config::{Effective, Kind, Knob, Preset, Value};
 
-/// A switch or a number, as JavaScript has them.
-type NativeValue = Either<bool, f64>;
+/// A switch, a number or a name, as JavaScript has them.
+type NativeValue = Either3<bool, f64, String>;
 
 /// What one knob is set to.
 #[napi(object)]
@@ -23,6 +23,8 @@ pub struct NativeSetting {
     pub min: Option<f64>,
     /// The largest number it takes.
     pub max: Option<f64>,
+    /// The names it takes, where it takes names.
+    pub names: Option<Vec<String>>,
 }
 
 impl From<Effective> for NativeSetting {
@@ -34,6 +36,7 @@ impl From<Effective> for NativeSetting {
             variable: knob.variable.map(Into::into),
             min: knob.range().map(|range| range.min),
             max: knob.range().map(|range| range.max),
+            names: names(knob),
         }
     }
 }
@@ -45,8 +48,10 @@ pub struct NativeKnob {
     pub name: String,
     /// Its name in the environment.
     pub variable: Option<String>,
-    /// Whether it is a switch; otherwise it is a number.
+    /// Whether it is a switch; otherwise it is a number, or a name.
     pub is_switch: bool,
+    /// The names it takes, where it takes names.
+    pub names: Option<Vec<String>>,
     /// The smallest number it takes.
     pub min: Option<f64>,
     /// The largest number it takes.
@@ -67,6 +72,7 @@ impl From<&Knob> for NativeKnob {
             name: knob.path.into(),
             variable: knob.variable.map(Into::into),
             is_switch: matches!(knob.kind, Kind::Switch(_)),
+            names: names(knob),
             min: knob.range().map(|range| range.min),
             max: knob.range().map(|range| range.max),
             default: knob.default.map(cross),
@@ -77,9 +83,15 @@ impl From<&Knob> for NativeKnob {
     }
 }
 
+fn names(knob: &Knob) -> Option<Vec<String>> {
+    let names = knob.names();
+    (!names.is_empty()).then(|| names.iter().map(|name| (*name).to_owned()).collect())
+}
+
 fn cross(value: Value) -> NativeValue {
     match value {
-        Value::Switch(on) => Either::A(on),
-        Value::Number(number) => Either::B(number),
+        Value::Switch(on) => Either3::A(on),
+        Value::Number(number) => Either3::B(number),
+        Value::Name(name) => Either3::C(name.into()),
     }
 }

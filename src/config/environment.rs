@@ -23,6 +23,7 @@ fn parse(knob: &Knob, text: &str) -> Option<Value> {
     let text = text.trim();
     match knob.kind {
         Kind::Switch(_) => switch(text).map(Value::Switch),
+        Kind::Precision(_) => knob.name(&text.to_ascii_lowercase()),
         _ => decimal(text).map(Value::Number),
     }
 }
@@ -46,6 +47,7 @@ fn refuse(knob: &Knob, text: &str) -> Error {
     let name = knob.variable.unwrap_or(knob.path);
     let allowed = match knob.kind {
         Kind::Switch(_) => "on, off, true, false, 1 or 0".into(),
+        Kind::Precision(_) => knob.allowed(),
         _ => format!("{}, in decimal digits", knob.allowed()),
     };
     wrong(name, &format!("must be {allowed}, not {}", quoted(text)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Code, Error};
 
 use super::Preset;
-use super::settings::Settings;
+use super::settings::{Precision, Settings};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Knob {
 pub enum Value {
     Switch(bool),
     Number(f64),
+    Name(&'static str),
 }
 
 /// Where a knob's value is in the settings.
@@ -50,6 +51,8 @@ pub enum Kind {
     Number(Range, Field<f64>),
     /// A duration, written in milliseconds.
     Millis(Range, Field<Duration>),
+    /// One of [`Precision::NAMES`].
+    Precision(Field<Precision>),
 }
 
 /// Numbers from `min` to `max`, both included.
@@ -111,6 +114,10 @@ impl Knob {
         Self::new(path, Kind::Millis(Range::of(&range), field), Some(Value::Number(default)))
     }
 
+    pub(super) const fn precision(path: &'static str, default: &'static str, field: Field<Precision>) -> Self {
+        Self::new(path, Kind::Precision(field), Some(Value::Name(default)))
+    }
+
     const fn new(path: &'static str, kind: Kind, default: Option<Value>) -> Self {
         Self { path, variable: None, kind, default, text: "", latency: None, throughput: None }
     }
@@ -144,10 +151,18 @@ impl Knob {
         }
     }
 
-    /// The numbers it takes; none for a switch.
+    /// The names it takes; none for a switch or a number.
+    pub fn names(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Precision(_) => &Precision::NAMES,
+            _ => &[],
+        }
+    }
+
+    /// The numbers it takes; none for a switch or a name.
     pub fn range(&self) -> Option<Range> {
         match self.kind {
-            Kind::Switch(_) => None,
+            Kind::Switch(_) | Kind::Precision(_) => None,
             Kind::Integer(range, _) | Kind::Bytes(range, _) | Kind::Number(range, _) | Kind::Millis(range, _) => {
                 Some(range)
             }
@@ -159,6 +174,10 @@ impl Knob {
     pub(super) fn store(&self, value: Value, settings: &mut Settings) -> bool {
         match (self.kind, value) {
             (Kind::Switch(field), Value::Switch(on)) => *field(settings) = on,
+            (Kind::Precision(field), Value::Name(name)) => match Precision::named(name) {
+                Some(precision) => *field(settings) = precision,
+                None => return false,
+            },
             (kind, Value::Number(number)) if self.range().is_some_and(|range| range.contains(number)) => match kind {
                 Kind::Integer(_, field) if number.fract() == 0.0 => *field(settings) = number as usize,
                 Kind::Bytes(_, field) if number.fract() == 0.0 => *field(settings) = Some(number as u64),
@@ -175,6 +194,7 @@ impl Knob {
     pub fn allowed(&self) -> String {
         let what = match self.kind {
             Kind::Switch(_) => return "true or false".into(),
+            Kind::Precision(_) => return Precision::NAMES.map(|name| format!("'{name}'")).join(" or "),
             Kind::Integer(..) => "a whole number",
             Kind::Bytes(..) => "a whole number of bytes",
             Kind::Number(..) => "a number",
@@ -193,7 +213,12 @@ impl Knob {
         }
     }
 
-    /// The error about an option that is neither a switch nor a number; `found` says what it is.
+    /// The value that a text names, where this knob takes names.
+    pub fn name(&self, text: &str) -> Option<Value> {
+        self.names().iter().find(|name| **name == text).copied().map(Value::Name)
+    }
+
+    /// The error about an option of a type that this knob does not take; `found` says what it is.
     pub fn refuse_other(&self, name: &str, found: &str) -> Error {
         wrong(name, &format!("must be {}, not {found}", self.allowed()))
     }
@@ -203,6 +228,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch(on) => write!(f, "{on}"),
+            Self::Name(name) => write!(f, "'{name}'"),
             // As JavaScript shows it: hundreds of digits would say less.
             Self::Number(number) if *number != 0.0 && !(1e-6..1e21).contains(&number.abs()) => write!(f, "{number:e}"),
             Self::Number(number) => write!(f, "{number}"),

@@ -79,6 +79,9 @@ pub const KNOBS: &[Knob] = &[
         .text("After so long in the queue a request rises by one priority class, so that none waits for ever."),
     Knob::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
         .text("Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no cost; elsewhere it costs most where few generations run."),
+    Knob::precision("precision", "auto", |s| &mut s.precision)
+        .variable("MLX_SERVING_PRECISION")
+        .text("What models are computed in. 'auto' is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as 'model' is everywhere."),
     Knob::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
         .text("Memory for a model's KV caches; without it, what the device has to spare."),
     Knob::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens).text(

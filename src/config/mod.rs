@@ -18,5 +18,5 @@ pub use knobs::{KNOBS, Member, find, names_in};
 pub use preset::Preset;
 pub use resolve::{Effective, Resolved, Source};
 pub use settings::{
-    AdaptiveWindow, AutoTune, Cache, Coalescing, Dedup, Memory, PromptCache, Scheduler, Settings, Streaming,
+    AdaptiveWindow, AutoTune, Cache, Coalescing, Dedup, Memory, Precision, PromptCache, Scheduler, Settings, Streaming,
 };

@@ -138,7 +138,7 @@ impl Effective {
     fn number(&self) -> Option<f64> {
         match self.value? {
             Value::Number(number) => Some(number),
-            Value::Switch(_) => None,
+            Value::Switch(_) | Value::Name(_) => None,
         }
     }
 

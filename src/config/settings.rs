@@ -8,10 +8,35 @@ use super::knobs::KNOBS;
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "what a field means is in the table")]
 pub struct Settings {
+    pub precision: Precision,
     pub scheduler: Scheduler,
     pub memory: Memory,
     pub streaming: Streaming,
     pub cache: Cache,
+}
+
+/// What models are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// What the device computes fastest: float32 on a CPU, the model's own type on a GPU.
+    #[default]
+    Auto,
+    /// The element type that the model is stored in.
+    Model,
+}
+
+impl Precision {
+    /// Its names as an option.
+    pub const NAMES: [&str; 2] = ["auto", "model"];
+
+    /// The one called so.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "model" => Some(Self::Model),
+            _ => None,
+        }
+    }
 }
 
 /// How requests share the device. Made by [`Settings`]; on its own it is blank.
@@ -127,7 +152,7 @@ impl Default for Cache {
 impl Default for Settings {
     fn default() -> Self {
         let (scheduler, memory, streaming) = Default::default();
-        let mut settings = Self { scheduler, memory, streaming, cache: Cache::OFF };
+        let mut settings = Self { precision: Precision::default(), scheduler, memory, streaming, cache: Cache::OFF };
         for knob in KNOBS {
             let is_stored = knob.default.is_none_or(|value| knob.store(value, &mut settings));
             debug_assert!(is_stored, "{}: the default is not one of its values", knob.path);

@@ -29,7 +29,8 @@ pub struct Config {
 
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
-        let Settings { scheduler, memory, streaming, cache } = settings;
+        // Precision concerns the backend alone.
+        let Settings { precision: _, scheduler, memory, streaming, cache } = settings;
         Self {
             scheduler: scheduler::Config {
                 park_timeout: streaming.park_timeout,

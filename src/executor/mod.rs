@@ -28,8 +28,10 @@ pub struct Limits {
     pub weight_bytes: u64,
     /// What sequences take of its memory.
     pub kv: KvUnit,
-    /// What computes, and how. An answer that is kept is not given for the same request to another device.
+    /// What computes, and how. Cached answers are given only to requests of the same device.
     pub device: &'static str,
+    /// Element type of activations and KV: `float32`, `float16` or `bfloat16`; `simulated` where nothing is computed.
+    pub compute_type: &'static str,
 }
 
 /// What the KV of a sequence takes.

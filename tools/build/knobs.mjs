@@ -8,10 +8,13 @@ import { platform } from './repository.mjs'
 export const knobs = () => createRequire(import.meta.url)(join(platform().folder, 'mlx-serving.node')).knobs()
 
 /** A knob as index.d.ts has to declare it: name, type, default, and what it does with the range it takes. */
-export function declarationOf({ name, isSwitch, default: standard, min, max, text }) {
-  const type = isSwitch ? 'boolean' : 'number'
-  return { name, type, standard: shown(standard), text: isSwitch ? text : `${text} From ${min} to ${max}.` }
+export function declarationOf({ name, isSwitch, names, default: standard, min, max, text }) {
+  const type = names ? names.map(quoted).join(' | ') : isSwitch ? 'boolean' : 'number'
+  const isNumber = !names && !isSwitch
+  return { name, type, standard: shown(standard), text: isNumber ? `${text} From ${min} to ${max}.` : text }
 }
 
-/** A value, if there is one. */
-export const shown = value => (value === undefined ? '' : String(value))
+const quoted = name => `'${name}'`
+
+/** A value as it is written in code, if there is one. */
+export const shown = value => (value === undefined ? '' : typeof value === 'string' ? quoted(value) : String(value))

@@ -31,6 +31,10 @@ fn said(resolved: &Resolved, path: &str) -> (Option<Value>, Source) {
 /// A value of the knob that is neither its default nor in contradiction with other knobs.
 fn another(knob: &Knob) -> Value {
     match (knob.range(), knob.default) {
+        (None, Some(Value::Name(default))) => {
+            let other = knob.names().iter().find(|name| **name != default);
+            Value::Name(other.expect("more than one name"))
+        }
         (None, default) => Value::Switch(default == Some(Value::Switch(false))),
         (Some(range), _) if knob.path == "scheduler.adaptiveWindow.lowMs" => Value::Number(range.min),
         (Some(range), _) if knob.path == "scheduler.adaptiveWindow.mediumMs" => Value::Number(range.min),
@@ -107,7 +111,7 @@ fn every_knob_has_a_field_of_its_own_and_every_field_a_knob() {
 
 #[test]
 fn paths_lead_to_knobs_and_groups() {
-    assert_eq!(names_in(""), ["scheduler", "memory", "streaming", "cache"]);
+    assert_eq!(names_in(""), ["scheduler", "precision", "memory", "streaming", "cache"]);
     assert_eq!(names_in("scheduler.autoTune"), ["enabled", "minBatch", "maxBatch", "emaAlpha", "interval"]);
     assert!(
         matches!(find("scheduler.autoTune", "interval"), Some(Member::Knob(knob)) if knob.path.ends_with(".interval"))

@@ -18,6 +18,7 @@ fn written(value: Value) -> String {
     match value {
         Value::Switch(on) => if on { "on" } else { "off" }.into(),
         Value::Number(number) => number.to_string(),
+        Value::Name(name) => name.into(),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! In reading order: `streams` (where work runs, and the wait for its end), `description` (what a model is), `inventory`
 //! (which tensors that takes), `weights` and `linear` (tensors on the device), `blocks` (the same bits in any company),
-//! `decoder` (the transformer) and `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences`
+//! `precision` (what is computed in), `decoder` (the transformer) and `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences`
 //! (checking plans), `feed` (a step's tokens), `executor`.
 
 mod adjust;
@@ -21,6 +21,7 @@ mod inventory;
 mod linear;
 mod logprobs;
 mod mask;
+mod precision;
 mod sampler;
 mod sequences;
 mod spec;
@@ -38,11 +39,13 @@ pub use self::executor::MlxExecutor;
 use self::decoder::Decoder;
 use self::description::Description;
 use self::failure::device_error;
+use self::precision::Compute;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
 use self::streams::Streams;
 use self::weights::Weights;
 use super::{Backend, Executor, KvUnit, Limits};
+use crate::config::Precision;
 use crate::error::Result;
 use crate::hub::ModelFolder;
 use crate::scheduler::plan::Overlap;
@@ -63,17 +66,19 @@ pub enum AttentionKind {
 pub struct MlxBackend {
     attention: AttentionKind,
     is_deterministic: bool,
+    precision: Precision,
+    memory_bytes: Option<u64>,
 }
 
 impl MlxBackend {
-    /// A backend. Touches no device before a model is opened.
+    /// A backend that computes in each model's own precision. Touches no device before a model is opened.
     ///
     /// What MLX sets up at its first use is torn down at exit. On the CPU that includes its allocator, which is therefore used
     /// here: whoever registers from now on to stop the engine at exit comes before. On Metal it stays.
     pub fn new() -> Result<Self> {
         #[cfg(not(target_os = "macos"))]
         mlx_rs::memory::active_memory().map_err(|error| device_error("preparing memory", error))?;
-        Ok(Self::default())
+        Ok(Self::default().precision(Precision::Model, None))
     }
 
     /// Carries out every product of weights in shapes that give a row the same bits, so that its result does not depend
@@ -81,6 +86,13 @@ impl MlxBackend {
     #[must_use]
     pub fn deterministic(self, is_deterministic: bool) -> Self {
         Self { is_deterministic, ..self }
+    }
+
+    /// What models are computed in. `memory_bytes` is what the process may use: a CPU dequantizes weights only if they
+    /// take at most half of it then.
+    #[must_use]
+    pub fn precision(self, precision: Precision, memory_bytes: Option<u64>) -> Self {
+        Self { precision, memory_bytes, ..self }
     }
 
     /// Chooses the attention, so that tests can run on one device what another one runs.
@@ -108,9 +120,11 @@ impl MlxBackend {
         streams: Streams,
         kind: DeviceType,
     ) -> Result<MlxExecutor> {
-        let weights = Weights::open(model, folder, &streams.files)?;
-        let dtype = weights.dtype();
         let on_cpu = matches!(kind, DeviceType::Cpu);
+        let dense_bytes = precision::dense_bytes(model, folder);
+        let compute = Compute::choose(self.precision, on_cpu, dense_bytes, self.memory_bytes);
+        let weights = Weights::open(model, folder, &streams.files, compute)?;
+        let dtype = weights.dtype();
         let is_fused = self.attention == AttentionKind::Auto
             && on_cpu
             && dtype == Dtype::Float32
@@ -119,9 +133,10 @@ impl MlxBackend {
         let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
             let attention = attention::Fused::new(&model.attention, model.context_length)
                 .map_err(|error| device_error("preparing attention", error))?;
-            let decoder = match &model.quantization {
-                None => Decoder::load_chained(model, &mut weights, &attention)?,
-                Some(_) => Decoder::load(model, &mut weights)?,
+            let decoder = if model.quantization.is_none() || compute == Compute::Dense {
+                Decoder::load_chained(model, &mut weights, &attention)?
+            } else {
+                Decoder::load(model, &mut weights)?
             };
             (decoder, Box::new(attention))
         } else {
@@ -132,8 +147,9 @@ impl MlxBackend {
             context_length: model.context_length as usize,
             vocab_size: model.vocab as usize,
             overlap: if decoder.is_chained() { Overlap::Whole } else { Overlap::Bounded },
-            weight_bytes: folder.weight_bytes,
-            device: name_of(on_cpu, self.is_deterministic),
+            weight_bytes: compute.weight_bytes(model, folder),
+            device: name_of(on_cpu, self.is_deterministic, compute),
+            compute_type: precision::name_of(dtype),
             kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
         };
         Ok(MlxExecutor {
@@ -150,12 +166,16 @@ impl MlxBackend {
 }
 
 /// Results may differ in the last bit between these, and with them answers.
-fn name_of(on_cpu: bool, is_deterministic: bool) -> &'static str {
-    match (on_cpu, is_deterministic) {
-        (true, false) => "mlx, CPU",
-        (true, true) => "mlx, CPU, deterministic",
-        (false, false) => "mlx, GPU",
-        (false, true) => "mlx, GPU, deterministic",
+fn name_of(on_cpu: bool, is_deterministic: bool, compute: Compute) -> &'static str {
+    match (on_cpu, is_deterministic, compute) {
+        (true, false, Compute::AsStored) => "mlx, CPU, as stored",
+        (true, false, Compute::Float32) => "mlx, CPU, float32, quantized",
+        (true, false, Compute::Dense) => "mlx, CPU",
+        (true, true, Compute::AsStored) => "mlx, CPU, as stored, deterministic",
+        (true, true, Compute::Float32) => "mlx, CPU, float32, quantized, deterministic",
+        (true, true, Compute::Dense) => "mlx, CPU, deterministic",
+        (false, false, _) => "mlx, GPU",
+        (false, true, _) => "mlx, GPU, deterministic",
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use mlx_ops::PackedWeight;
-use mlx_rs::ops::concatenate;
+use mlx_rs::ops::{concatenate, dequantize};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, Stream, with_stream};
 
@@ -15,6 +15,7 @@ use super::description::{Affine, Description};
 use super::failure::{Mlx, bad_model, device_error};
 use super::inventory::{EMBEDDING, HEAD, LinearShape, layer_path, quantization_of};
 use super::linear::{KernelShape, Linear, Projection, Quantized};
+use super::precision::Compute;
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
@@ -23,7 +24,10 @@ pub(super) struct Weights<'a> {
     model: &'a Description,
     folder: &'a ModelFolder,
     arrays: HashMap<String, Array>,
+    /// The element type of activations; float tensors are cast to it.
     dtype: Dtype,
+    /// Quantized weights are dequantized while they are loaded.
+    dequantizes: bool,
     /// Whether the products of MLX are carried out so that a row's result is the same in any company.
     in_blocks: bool,
     /// What was measured of them.
@@ -31,8 +35,13 @@ pub(super) struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// Opens the weight files. The element type of the embedding is the model's; other float tensors are cast to it.
-    pub(super) fn open(model: &'a Description, folder: &'a ModelFolder, files: &Stream) -> Result<Self> {
+    /// Opens the weight files. The element type of the embedding is the model's own.
+    pub(super) fn open(
+        model: &'a Description,
+        folder: &'a ModelFolder,
+        files: &Stream,
+        compute: Compute,
+    ) -> Result<Self> {
         let mut arrays = HashMap::new();
         for path in &folder.weight_files {
             let loaded = with_stream(files, || Array::load_safetensors(path)).map_err(|error| {
@@ -41,10 +50,19 @@ impl<'a> Weights<'a> {
             arrays.extend(loaded);
         }
         let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
-        let mut weights =
-            Self { model, folder, arrays, dtype: Dtype::Float32, in_blocks: false, blocks: HashMap::new() };
+        let mut weights = Self {
+            model,
+            folder,
+            arrays,
+            dtype: Dtype::Float32,
+            dequantizes: compute == Compute::Dense,
+            in_blocks: false,
+            blocks: HashMap::new(),
+        };
         weights.check_shapes()?;
-        weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
+        if compute == Compute::AsStored {
+            weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
+        }
         Ok(weights)
     }
 
@@ -53,7 +71,7 @@ impl<'a> Weights<'a> {
         Self { in_blocks, ..self }
     }
 
-    /// The element type of the model.
+    /// The element type of activations.
     pub(super) fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -151,6 +169,11 @@ impl<'a> Weights<'a> {
                 let codes = self.take(&format!("{path}.weight"))?;
                 let scales = self.floats(&format!("{path}.scales"))?;
                 let offsets = self.floats(&format!("{path}.biases"))?;
+                if self.dequantizes {
+                    return dequantize(&codes, &scales, &offsets, group_size, bits)
+                        .and_then(|weight| Linear::dense(weight, bias))
+                        .map_err(|error| device_error("dequantizing weights", error));
+                }
                 Ok(Linear::quantized(Quantized { codes, scales, offsets, bits, group_size }, bias))
             }
         }

@@ -135,6 +135,7 @@ impl Executor for SimExecutor {
             overlap: self.profile.overlap,
             weight_bytes: self.profile.weight_bytes,
             device: self.profile.name,
+            compute_type: "simulated",
             kv: KvUnit { bytes_per_position: self.profile.kv_bytes_per_position, block: KV_BLOCK },
         }
     }

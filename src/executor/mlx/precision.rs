@@ -1,0 +1,74 @@
+//! Decides what a model is computed in. CPUs have no arithmetic for half precision and none for quantized weights that is
+//! worth the name: a quantized model with half-precision scales runs hundreds of times slower there than the same model in
+//! float32. So on a CPU models are computed in float32, and quantized weights are dequantized if there is memory for it.
+
+use mlx_rs::Dtype;
+use safetensors::Dtype as Stored;
+
+use super::description::Description;
+use super::inventory::quantization_of;
+use crate::config::Precision;
+use crate::hub::ModelFolder;
+
+/// How the weights of a model are brought onto the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compute {
+    /// In the model's own element type; quantized weights stay quantized.
+    AsStored,
+    /// In float32; quantized weights stay quantized, their scales become float32.
+    Float32,
+    /// In float32, with every quantized weight dequantized.
+    Dense,
+}
+
+impl Compute {
+    /// What `precision` means for this folder. `memory_bytes` is what the process may use; dequantized weights may take half of it.
+    pub(super) fn choose(precision: Precision, on_cpu: bool, dense_bytes: u64, memory_bytes: Option<u64>) -> Self {
+        match precision {
+            Precision::Model => Self::AsStored,
+            Precision::Auto if !on_cpu => Self::AsStored,
+            Precision::Auto if memory_bytes.is_none_or(|memory| dense_bytes <= memory / 2) => Self::Dense,
+            Precision::Auto => Self::Float32,
+        }
+    }
+
+    /// Bytes of the weights on the device.
+    pub(super) fn weight_bytes(self, model: &Description, folder: &ModelFolder) -> u64 {
+        match self {
+            Self::AsStored => folder.weight_bytes,
+            Self::Dense => dense_bytes(model, folder),
+            Self::Float32 => folder.tensors.values().map(|tensor| size(tensor.dtype) * count(&tensor.shape)).sum(),
+        }
+    }
+}
+
+/// Bytes of all weights in float32, with quantized ones dequantized.
+pub(super) fn dense_bytes(model: &Description, folder: &ModelFolder) -> u64 {
+    let numbers = folder.tensors.iter().map(|(name, tensor)| match name.rsplit_once('.') {
+        Some((path, "weight")) => match quantization_of(model, folder, path) {
+            Some(affine) => count(&tensor.shape) * 32 / u64::from(affine.bits.unsigned_abs()),
+            None => count(&tensor.shape),
+        },
+        Some((path, "scales" | "biases")) if quantization_of(model, folder, path).is_some() => 0,
+        _ => count(&tensor.shape),
+    });
+    numbers.fold(0, |sum, numbers| sum.saturating_add(numbers.saturating_mul(4)))
+}
+
+/// Bytes of an element once floats are float32: codes of quantized weights stay as they are.
+fn size(stored: Stored) -> u64 {
+    if stored == Stored::F64 { 8 } else { 4 }
+}
+
+fn count(shape: &[usize]) -> u64 {
+    shape.iter().fold(1, |product, len| product.saturating_mul(*len as u64))
+}
+
+/// The name of an element type of activations.
+pub(super) fn name_of(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::Float16 => "float16",
+        Dtype::Bfloat16 => "bfloat16",
+        _ => "float32",
+    }
+}
