@@ -15,8 +15,8 @@
 //!
 //! # The life of a request
 //! 1. `binding` turns JavaScript options into a draft; anything unknown or out of range is an error with a code.
-//! 2. [`engine::Engine::submit`] takes a permit (none left: `Overloaded`) and hands the draft to the text thread.
-//! 3. The text thread renders the chat template and tokenizes, within a time budget, and passes a [`request::Request`] on.
+//! 2. [`engine::Engine::submit`] takes a permit (none left: `Overloaded`) and hands the draft to the text pool.
+//! 3. A text thread renders the chat template and tokenizes, within a time budget, and passes a [`request::Request`] on.
 //! 4. An answer that is kept is given at once; a request for what is running joins it. The engine thread adds
 //!    others to the model's scheduler: at once on an idle engine, at a step border of a running one.
 //! 5. `scheduler.next(now)` plans a step from measured step times: rows to decode, prompt chunks, sequences to drop.

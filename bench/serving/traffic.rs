@@ -14,7 +14,7 @@ pub(crate) const BURST: f64 = 8.0;
 const BURST_GAP: Duration = Duration::from_micros(100);
 /// In the closed loop, users come one after another within this time.
 const USERS_COME_WITHIN: Duration = Duration::from_secs(1);
-/// What the text thread takes for a prompt, one prompt at a time: 22 µs were measured for eight words.
+/// What a text thread takes for a prompt, one prompt at a time: 22 µs were measured for eight words.
 const TEXT_BASE: Duration = Duration::from_micros(14);
 const TEXT_PER_TOKEN: Duration = Duration::from_micros(1);
 

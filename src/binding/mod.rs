@@ -31,6 +31,7 @@ use crate::config::{Effective, KNOBS, Settings, Source};
 use crate::engine::{Config, Engine, ModelKey, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
+use crate::text::Load;
 
 use crossing::{NativeError, NativeModelInfo, Packed};
 use fields::Refusal;
@@ -213,14 +214,15 @@ impl NativeEngine {
     /// Token ids of a text.
     #[napi(catch_unwind)]
     pub fn tokenize<'env>(&self, env: &'env Env, model: u32, text: String) -> napi::Result<Object<'env>> {
-        self.text_job(env, model, move |model| model.encode(&text).map(Uint32Array::from))
+        let load = Load::text(None, text.len());
+        self.text_job(env, model, load, move |model| model.encode(&text).map(Uint32Array::from))
     }
 
     /// Text of token ids.
     #[napi(catch_unwind)]
     pub fn detokenize<'env>(&self, env: &'env Env, model: u32, tokens: &[u32]) -> napi::Result<Object<'env>> {
         let tokens = tokens.to_vec();
-        self.text_job(env, model, move |model| model.decode(&tokens))
+        self.text_job(env, model, Load::default(), move |model| model.decode(&tokens))
     }
 
     /// A conversation as the model's chat template renders it.
@@ -233,10 +235,12 @@ impl NativeEngine {
     ) -> napi::Result<Object<'env>> {
         let chat = match prompt::read_chat(params) {
             Ok(chat) => chat,
-            Err(Refusal::Invalid(error)) => return self.text_job::<String>(env, model, move |_| Err(error)),
+            Err(Refusal::Invalid(error)) => {
+                return self.text_job::<String>(env, model, Load::default(), move |_| Err(error));
+            }
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
-        self.text_job(env, model, move |model| model.render(&chat))
+        self.text_job(env, model, Load::text(None, chat.num_bytes()), move |model| model.render(&chat))
     }
 
     /// Counters since the start.
@@ -310,12 +314,13 @@ impl NativeEngine {
         &self,
         env: &'env Env,
         model: u32,
+        load: Load,
         job: impl FnOnce(&crate::text::ModelText) -> Result<T> + Send + 'static,
     ) -> napi::Result<Object<'env>> {
         let engine = self.engine();
         promise(env, move |reply| {
             match engine {
-                Ok(engine) => engine.with_text(ModelKey(model), job, reply),
+                Ok(engine) => engine.with_text(ModelKey(model), load, job, reply),
                 Err(error) => reply.send(Err(error)),
             }
             Ok(())

@@ -1,5 +1,5 @@
 //! From the params and options of `generate` to a [`Draft`]. Types and ranges are checked here; what depends on the model
-//! is checked on the text thread.
+//! is checked on a text thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

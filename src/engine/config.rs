@@ -21,7 +21,9 @@ pub struct Config {
     pub max_pending_tokens: usize,
     /// Tokens a stream may run ahead of its consumer before its row is parked.
     pub buffer_tokens: usize,
-    /// How long the text of one request may keep the text thread.
+    /// How long processing the text of one request may hold up those behind it; then they overtake it.
+    pub text_patience: Duration,
+    /// How long it may take.
     pub text_budget: Duration,
     /// Which answers are shared.
     pub answers: config::Cache,
@@ -41,6 +43,7 @@ impl From<&Settings> for Config {
             max_pending: scheduler.max_queue,
             max_pending_tokens: scheduler.max_queue_tokens,
             buffer_tokens: streaming.buffer_tokens,
+            text_patience: Duration::from_millis(100),
             text_budget: Duration::from_secs(5),
             answers: *cache,
         }

@@ -1,5 +1,5 @@
 //! From what a caller wrote to a [`Request`]: the prompt becomes tokens, defaults are filled in, and every number that
-//! could reach a device index is checked against the model. Runs on the text thread.
+//! could reach a device index is checked against the model. Runs on a thread for text.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::executor::Limits;
 use crate::guide::Guide;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Chat, ModelText, PromptTemplate, Speech, Structured};
+use crate::text::{Chat, Load, ModelText, PromptTemplate, Speech, Structured, ToolChoice};
 
 use super::command::Opened;
 
@@ -94,6 +94,37 @@ pub struct Draft {
     pub id: Option<String>,
     /// Whether it is to be told how far its prompt has been read.
     pub wants_progress: bool,
+}
+
+impl Draft {
+    /// What preparing it asks of the threads for text.
+    pub(super) fn load(&self) -> Load {
+        let has_template = matches!(self.prompt, Prompt::Template(_));
+        let must_call = matches!(&self.prompt, Prompt::Chat(chat) if chat.choice != ToolChoice::Auto);
+        let is_guided = self.structured.is_some() || must_call;
+        Load {
+            tenant: self.tenant.clone(),
+            num_bytes: self.prompt.num_bytes(),
+            is_program: has_template || is_guided,
+            late: match (has_template, is_guided) {
+                (true, _) => Code::InvalidParams,
+                (false, true) => Code::GuidanceError,
+                (false, false) => Code::TokenizerError,
+            },
+        }
+    }
+}
+
+impl Prompt {
+    /// Bytes of its texts.
+    fn num_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(_) => 0,
+            Self::Template(template) => template.num_bytes(),
+            Self::Chat(chat) => chat.num_bytes(),
+        }
+    }
 }
 
 /// A request that is ready to run, and what it may share.

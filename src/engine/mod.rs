@@ -38,7 +38,7 @@ use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
 use crate::lock::lock;
 use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
-use crate::text::{ModelText, TextThread};
+use crate::text::{Load, ModelText, PoolLimits, TextPool};
 
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
@@ -82,7 +82,7 @@ pub struct Engine {
     thread: Mutex<Option<JoinHandle<()>>>,
     around: Surroundings,
     permits: Arc<Permits>,
-    text: Arc<TextThread>,
+    text: Arc<TextPool>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
     requests: Requests,
     listeners: Listeners,
@@ -105,7 +105,9 @@ impl Engine {
             answers: Arc::new(Answers::new(config.answers)),
             stats: Arc::default(),
         };
-        let text = Arc::new(TextThread::start("mlx-serving-text", config.max_pending, config.text_budget)?);
+        let limits =
+            PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
+        let text = Arc::new(TextPool::start("mlx-serving-text", limits)?);
         let (line, thread) = thread::start(&config, open, around.clone())?;
         Ok(Arc::new(Self {
             line,
@@ -141,7 +143,11 @@ impl Engine {
             self.around.readers.want_progress(*first);
         }
         let engine = Arc::clone(self);
-        let queued = self.text.run(move || rules.apply(draft), move |prepared| engine.pass_all_on(tickets, prepared));
+        let queued = self.text.run(
+            draft.load(),
+            move || rules.apply(draft),
+            move |prepared| engine.pass_all_on(tickets, prepared),
+        );
         if let Err(refused) = queued {
             for reader in readers {
                 self.release(reader);
@@ -191,7 +197,7 @@ impl Engine {
         }
     }
 
-    /// What comes off the text thread is answered from what is kept, or goes to the engine thread, or ends right here.
+    /// A request whose prompt is ready is answered from what is kept, or goes to the engine thread, or ends right here.
     fn pass_on(&self, ticket: Ticket, Prepared { request, claim, speech }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
@@ -270,6 +276,7 @@ impl Engine {
     pub fn with_text<T: Send + 'static>(
         &self,
         model: ModelKey,
+        load: Load,
         job: impl FnOnce(&ModelText) -> Result<T> + Send + 'static,
         reply: Reply<T>,
     ) {
@@ -277,7 +284,7 @@ impl Engine {
             Ok(rules) => rules,
             Err(error) => return reply.send(Err(error)),
         };
-        if let Err(refused) = self.text.run(move || job(&rules.text), move |result| reply.send(result)) {
+        if let Err(refused) = self.text.run(load, move || job(&rules.text), move |result| reply.send(result)) {
             (refused.done)(Err(self.refused_text(refused.error)));
         }
     }
@@ -347,7 +354,10 @@ impl Engine {
 
     /// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
     fn refused_text(&self, error: Error) -> Error {
-        if error.code() == Code::Overloaded { error.with_retry_after(self.around.stats.retry_after(0)) } else { error }
+        if error.code() != Code::Overloaded || error.retry_after().is_some() {
+            return error;
+        }
+        error.with_retry_after(self.around.stats.retry_after(0))
     }
 
     /// A prompt counts towards the pending tokens from the moment it is known.
@@ -360,7 +370,7 @@ impl Engine {
             .with_retry_after(self.around.stats.retry_after(1)))
     }
 
-    /// Sends a command after every request accepted so far, some of which may still be on the text thread.
+    /// Sends a command after every request accepted so far, the texts of some of which may still be processed.
     fn send_behind_accepted(self: &Arc<Self>, command: Command) {
         let engine = Arc::clone(self);
         self.text.run_behind(move || engine.send(command));

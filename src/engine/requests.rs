@@ -1,5 +1,5 @@
 //! How far each request is, from acceptance until its reader has been told its end. Orders what a caller does (cancel,
-//! leave) against the request's way through the text thread, so that neither can overtake the other.
+//! leave) against the request's way through the text pool, so that neither can overtake the other.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

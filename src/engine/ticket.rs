@@ -1,4 +1,4 @@
-//! A request that was accepted, on its way through the text thread.
+//! A request that was accepted, on its way through the text pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

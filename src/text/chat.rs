@@ -122,7 +122,7 @@ impl Chat {
     }
 
     /// Bytes that printing everything once takes, roughly.
-    pub(super) fn len(&self) -> usize {
+    pub fn num_bytes(&self) -> usize {
         let messages: usize = self.messages.iter().map(Message::len).sum();
         messages + self.tools.iter().flatten().map(len_of).sum::<usize>() + len_of_all(&self.variables)
     }
@@ -202,4 +202,11 @@ pub struct PromptTemplate {
     pub source: String,
     /// What it may name, besides the model's special tokens.
     pub variables: Map<String, Value>,
+}
+
+impl PromptTemplate {
+    /// Bytes of the template, and those that printing its variables once takes, roughly.
+    pub fn num_bytes(&self) -> usize {
+        self.source.len() + len_of_all(&self.variables)
+    }
 }

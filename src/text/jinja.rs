@@ -9,7 +9,7 @@ use super::date::{self, Clock};
 use super::{filters, python};
 
 /// Instructions a template may spend: real ones need about a hundred a message. An instruction can nest a value one level
-/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see the text thread's.
+/// deeper, and dropping or printing a nested value recurses, so this also bounds the stack: see the text threads'.
 const FUEL: u64 = 500_000;
 
 /// An environment without templates.

@@ -1,10 +1,11 @@
 //! Everything about tokens and text of a model: tokenizer, chat template, incremental detokenizer, stop sequences, what
-//! answers say besides text, and the guarded thread on which the slow parts run. Does not know what a request, a row or a
+//! answers say besides text, and the guarded threads on which the slow parts run. Does not know what a request, a row or a
 //! device is. A tokenizer and a template are programs from a stranger: here they meet limits, and a panic of theirs
 //! becomes an error.
 
 mod assemble;
 mod chat;
+mod crew;
 mod date;
 mod filters;
 mod growth;
@@ -20,15 +21,18 @@ mod speech;
 mod stops;
 mod stream;
 mod template;
+mod turns;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 pub use chat::{Chat, Content, Message, PromptTemplate, ToolChoice};
+pub use crew::{MAX_STUCK_JOBS, PoolLimits};
 pub use guide::Structured;
 pub use model::ModelText;
 pub use speech::{Call, CallDelta, Said, Speech, Splitter, Spoken};
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 pub use stream::{StreamState, TextStream};
-pub use worker::{MAX_STUCK_JOBS, Refused, TextThread};
+pub use turns::Load;
+pub use worker::{Refused, TextPool};

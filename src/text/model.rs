@@ -1,6 +1,6 @@
 //! A model's texts: opens its tokenizer and chat template once, and is then shared by all who turn text into tokens or
 //! back. The tokenizers crate can panic on what a model brings (a regex that runs too long, say); nothing of that passes
-//! this file. It can also be slow: callers use the text thread.
+//! this file. It can also be slow: callers use the text pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ impl ModelText {
         Ok(out)
     }
 
-    /// The string a chat becomes, ending where the model's answer begins. Call it on a [`super::TextThread`]: a hostile
+    /// The string a chat becomes, ending where the model's answer begins. Call it on a [`super::TextPool`]: a hostile
     /// template can need more stack than other threads have.
     ///
     /// `InvalidParams` where the model has no template, or its template refuses the messages, knows nothing of a variable
@@ -98,7 +98,7 @@ impl ModelText {
         }
     }
 
-    /// The text a caller's own template becomes. Call it on a [`super::TextThread`], as [`Self::render`].
+    /// The text a caller's own template becomes. Call it on a [`super::TextPool`], as [`Self::render`].
     ///
     /// `InvalidParams` where the template cannot be compiled, fails, exceeds its budget or does not read a variable.
     pub fn render_prompt(&self, prompt: &PromptTemplate) -> Result<String> {
@@ -108,7 +108,7 @@ impl ModelText {
         })
     }
 
-    /// Compiles what an answer must be. Call it on a [`super::TextThread`]: a large grammar takes its time, and the first
+    /// Compiles what an answer must be. Call it on a [`super::TextPool`]: a large grammar takes its time, and the first
     /// one of a model some tenths of a second more.
     ///
     /// `GuidanceError` where it is too large, broken, or says something that cannot be enforced.
@@ -117,7 +117,7 @@ impl ModelText {
     }
 
     /// Compiles the calls that an answer to a chat must make, if it must; `speech` is how the answer is read. Call it on a
-    /// [`super::TextThread`], as [`Self::guide`].
+    /// [`super::TextPool`], as [`Self::guide`].
     ///
     /// `InvalidParams` where this model's calls cannot be enforced, `GuidanceError` where the schema of a tool cannot.
     pub fn call_guide(&self, chat: &Chat, speech: Option<&Speech>) -> Result<Option<Guide>> {

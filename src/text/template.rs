@@ -66,10 +66,10 @@ impl Template {
             return Err(Error::invalid("tools", "are nothing that this model's chat template knows of"));
         }
         if !chat.continues_final {
-            return self.write(chat.variables(self.has_parts), chat.len());
+            return self.write(chat.variables(self.has_parts), chat.num_bytes());
         }
         let (tagged, plain) = prefill::tagged(chat)?;
-        prefill::cut(self.write(tagged.variables(self.has_parts), tagged.len())?, &plain)
+        prefill::cut(self.write(tagged.variables(self.has_parts), tagged.num_bytes())?, &plain)
     }
 
     /// A text from a caller's variables.

@@ -1,24 +1,24 @@
-//! A named thread for text jobs, guarded: a job that panics or does not end harms neither the caller nor the next job.
-//! Owns the queue, the worker and the watchdog; knows nothing of what jobs do.
+//! Threads for text jobs, guarded: a job that is slow, panics or does not end harms neither its caller nor other jobs.
+//! Owns the threads and the watchdog; knows nothing of what jobs do. Which job begins when is `turns` and `crew`.
 //!
-//! Three parties meet under one lock. The *caller* queues. The *worker* takes one job after another. The *watchdog*
-//! sleeps while nothing runs; once the worker got busy it wakes at the earliest moment at which a job can have exceeded
-//! its budget, so a stream of short jobs costs it one wake per budget. A job over budget is answered, and its thread is
-//! left behind: threads cannot be ended from outside. Another takes its place.
+//! One thread leads: it takes one job after another, so short jobs begin and end in the order in which they came. A job
+//! that takes longer than its patience, and every long text from its beginning, goes on beside: another thread leads, and
+//! this one ends with its job. The watchdog sleeps while nothing runs; a stream of short jobs costs it ten wakes a second.
+//! A job over budget is answered, and its thread is left behind: threads cannot be ended from outside.
 
-use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::crew::{Crew, PoolLimits, Running};
+use super::turns::{Job, Load};
 use crate::error::{Code, Error, Result};
 use crate::lock::lock;
 
-/// With this many jobs that did not end, none is accepted until one of them does.
-pub const MAX_STUCK_JOBS: usize = 4;
+pub(super) use super::turns::panic_message;
+
 /// A hostile template can nest a value as deep as it has instructions, and printing it takes some 420 to 840 bytes of
 /// stack a level. Only address space: memory is taken when it is touched, and given back with the thread.
 const STACK_BYTES: usize = 512 << 20;
@@ -28,115 +28,95 @@ const WATCHDOG_STACK_BYTES: usize = 1 << 20;
 pub struct Refused<D> {
     /// Why.
     pub error: Error,
-    /// What was to be told of it; it was not called.
+    /// What was to be called with its outcome; it was not called.
     pub done: D,
 }
 
-/// Runs slow or untrusted text work away from its caller, in the order in which it was handed over.
+/// Runs slow or untrusted text work away from its caller.
 ///
-/// Dropping it waits for the running job (at most its budget); those in the queue are answered with `EngineClosed`.
-pub struct TextThread {
+/// Dropping it waits for the running jobs (at most their budget); those that wait are answered with `EngineClosed`.
+pub struct TextPool {
     shared: Arc<Shared>,
     watchdog: Option<JoinHandle<()>>,
 }
 
-impl TextThread {
-    /// Starts the thread. `name` is what debuggers show, `queue` how many jobs may wait, `budget` how long one may run.
+impl TextPool {
+    /// Starts the pool. `name` is what debuggers show.
     ///
     /// `BackendError` where the system gives no thread.
-    pub fn start(name: &str, queue: usize, budget: Duration) -> Result<Self> {
-        let state = State {
-            queue: VecDeque::new(),
-            running: None,
-            worker: None,
-            num_stuck: 0,
-            num_started: 0,
-            is_worker_asleep: false,
-            is_watching: false,
-            is_closed: false,
-        };
+    pub fn start(name: &str, limits: PoolLimits) -> Result<Self> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
-            capacity: queue,
-            budget,
-            state: Mutex::new(state),
+            crew: Mutex::new(Crew::new(limits)),
             work: Condvar::new(),
             watch: Condvar::new(),
         });
-        start_worker(&shared, &mut shared.lock())?;
+        start_lead(&shared, &mut shared.lock())?;
         let watched = Arc::clone(&shared);
         let watchdog = spawn(format!("{name}-watch"), WATCHDOG_STACK_BYTES, move || watch(&watched))?;
         Ok(Self { shared, watchdog: Some(watchdog) })
     }
 
-    /// Runs `job` on the text thread. `done` is called exactly once if this returns `Ok`, on the text thread or the
-    /// watchdog's: with the job's result, or with `TokenizerError` where it panicked or exceeded the budget, or with
-    /// `EngineClosed`. If this returns an error, `done` comes back with it.
+    /// Runs `job` on a thread of the pool. `done` is called exactly once if this returns `Ok`, on that thread or the
+    /// watchdog's: with the job's result, with `TokenizerError` where it panicked, with [`Load::late`] where it exceeded
+    /// the budget, with `Overloaded` where other jobs keep it from beginning, or with `EngineClosed`. If this returns an
+    /// error, `done` comes back with it.
     ///
-    /// `Overloaded` where the queue is full; `TokenizerError` where [`MAX_STUCK_JOBS`] jobs did not come to an end.
+    /// `Overloaded` where too much waits, or too many jobs ([`super::MAX_STUCK_JOBS`]) did not come to an end.
     pub fn run<T: Send + 'static, D: FnOnce(Result<T>) + Send + 'static>(
         &self,
+        load: Load,
         job: impl FnOnce() -> Result<T> + Send + 'static,
         done: D,
     ) -> Result<(), Refused<D>> {
-        let state = self.shared.lock();
-        if state.worker.is_none() {
-            return Err(Refused { error: too_many_stuck(), done });
-        }
-        let (capacity, waiting) = (self.shared.capacity, state.queue.len());
-        if waiting >= capacity {
-            let message = format!("{waiting} texts wait to be tokenized; at most {capacity} may");
-            let error = Error::new(Code::Overloaded, message).with_limit(capacity as f64, waiting as f64 + 1.0);
+        let mut crew = self.shared.lock();
+        if let Some(error) = crew.refusal(&load) {
             return Err(Refused { error, done });
         }
-        self.push(state, Job::new(job, done));
+        let number = crew.accept();
+        crew.turns.push(Job::new(number, load, job, done));
+        self.shared.wake_lead(crew);
         Ok(())
     }
 
-    /// Calls `done` behind every job in the queue, also behind a full one: for what must not overtake them, and is rare.
-    /// Where too many jobs are stuck none waits, and it is called at once, on this thread.
+    /// Calls `done` once all jobs that were accepted before are answered; there is always room for it. For what must not
+    /// overtake them, and is rare. Where too many jobs are stuck it is called at once, on this thread.
     pub fn run_behind(&self, done: impl FnOnce() + Send + 'static) {
-        let state = self.shared.lock();
-        if state.worker.is_none() {
-            drop(state);
+        let mut crew = self.shared.lock();
+        if crew.lead.is_none() {
+            drop(crew);
             return done();
         }
-        self.push(state, Job::new(|| Ok(()), move |_| done()));
-    }
-
-    fn push(&self, mut state: MutexGuard<'_, State>, job: Job) {
-        state.queue.push_back(job);
-        if std::mem::take(&mut state.is_worker_asleep) {
-            drop(state);
-            self.shared.work.notify_one();
-        }
+        let number = crew.accept();
+        crew.push_behind(Job::new(number, Load::default(), || Ok(()), move |_| done()));
+        self.shared.wake_lead(crew);
     }
 }
 
-impl Drop for TextThread {
+impl Drop for TextPool {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.is_closed = true;
-        let queued = std::mem::take(&mut state.queue);
+        let mut crew = self.shared.lock();
+        crew.is_closed = true;
+        let (queued, behind) = crew.take_all();
         let is_own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
         // The last owner may be a job or its `done`: a thread cannot wait for itself.
-        let is_inside = state.worker.as_ref().is_some_and(is_own) || self.watchdog.as_ref().is_some_and(is_own);
-        drop(state);
+        let is_inside = crew.runs_here() || [&crew.lead, &self.watchdog].into_iter().flatten().any(is_own);
+        drop(crew);
         self.shared.work.notify_all();
         self.shared.watch.notify_all();
-        for job in queued {
+        for job in queued.into_iter().chain(behind) {
             quietly(|| (job.fail)(Error::new(Code::EngineClosed, "the engine was closed before the text's turn came")));
         }
         if is_inside {
             return;
         }
-        // The watchdog ends once nothing runs or what runs has been left behind; then a worker that is left will end.
+        // The watchdog ends once nothing runs or what runs has been left behind; then a thread that leads will end.
         if let Some(watchdog) = self.watchdog.take() {
             quietly(|| drop(watchdog.join()));
         }
-        let worker = self.shared.lock().worker.take();
-        if let Some(worker) = worker {
-            quietly(|| drop(worker.join()));
+        let lead = self.shared.lock().lead.take();
+        if let Some(lead) = lead {
+            quietly(|| drop(lead.join()));
         }
     }
 }
@@ -147,175 +127,140 @@ impl<D> fmt::Debug for Refused<D> {
     }
 }
 
-impl fmt::Debug for TextThread {
+impl fmt::Debug for TextPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TextThread").field("name", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("TextPool").field("name", &self.shared.name).finish_non_exhaustive()
     }
-}
-
-/// What a panic said, if it said it in words.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message")
 }
 
 struct Shared {
     name: String,
-    capacity: usize,
-    budget: Duration,
-    state: Mutex<State>,
-    /// Wakes the worker.
+    crew: Mutex<Crew>,
+    /// Wakes the thread that leads.
     work: Condvar,
     /// Wakes the watchdog.
     watch: Condvar,
 }
 
-struct State {
-    queue: VecDeque<Job>,
-    running: Option<Running>,
-    /// The thread that takes jobs, or none while too many are stuck.
-    worker: Option<JoinHandle<()>>,
-    num_stuck: usize,
-    /// Workers ever started; the newest one is the one that takes jobs.
-    num_started: u64,
-    is_worker_asleep: bool,
-    /// Whether the watchdog has a time at which it looks; if not, it must be told when a job begins.
-    is_watching: bool,
-    is_closed: bool,
-}
-
-struct Running {
-    since: Instant,
-    fail: Box<dyn FnOnce(Error) + Send>,
-}
-
-/// A job with its caller's `done`, which goes to whoever comes first: the end of the job or its failure.
-struct Job {
-    run: Box<dyn FnOnce() + Send>,
-    fail: Box<dyn FnOnce(Error) + Send>,
-}
-
-impl Job {
-    fn new<T: Send + 'static>(
-        job: impl FnOnce() -> Result<T> + Send + 'static,
-        done: impl FnOnce(Result<T>) + Send + 'static,
-    ) -> Self {
-        let for_end = Arc::new(Mutex::new(Some(done)));
-        let for_failure = Arc::clone(&for_end);
-        let run = move || {
-            let result = catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
-                let message = format!("the text could not be processed: panic: {}", panic_message(panic.as_ref()));
-                Err(Error::new(Code::TokenizerError, message))
-            });
-            if let Some(done) = lock(&for_end).take() {
-                done(result);
-            }
-        };
-        let fail = move |error| {
-            let done = lock(&for_failure).take();
-            if let Some(done) = done {
-                done(Err(error));
-            }
-        };
-        Self { run: Box::new(run), fail: Box::new(fail) }
-    }
-}
-
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    fn lock(&self) -> MutexGuard<'_, Crew> {
+        lock(&self.crew)
+    }
+
+    fn wake_lead(&self, mut crew: MutexGuard<'_, Crew>) {
+        if std::mem::take(&mut crew.is_lead_asleep) {
+            drop(crew);
+            self.work.notify_one();
+        }
     }
 }
 
-fn start_worker(shared: &Arc<Shared>, state: &mut State) -> Result<()> {
-    state.num_started += 1;
-    let number = state.num_started;
+fn start_lead(shared: &Arc<Shared>, crew: &mut Crew) -> Result<()> {
+    let number = crew.num_started + 1;
     let owned = Arc::clone(shared);
-    state.worker = Some(spawn(shared.name.clone(), STACK_BYTES, move || work(&owned, number))?);
+    let thread = spawn(shared.name.clone(), STACK_BYTES, move || work(&owned, number))?;
+    // The new thread waits for the lock that is held here.
+    crew.num_started = number;
+    crew.is_lead_asleep = false;
+    crew.lead = Some(thread);
     Ok(())
 }
 
-fn work(shared: &Shared, number: u64) {
-    let mut state = shared.lock();
-    loop {
-        let Some(job) = state.queue.pop_front() else {
-            if state.is_closed {
+/// The life of a thread: it leads until its job takes too long, and ends with that job.
+fn work(shared: &Arc<Shared>, number: u64) {
+    let mut crew = shared.lock();
+    while crew.num_started == number {
+        let Some(job) = crew.next() else {
+            if crew.is_closed {
                 return;
             }
-            state.is_worker_asleep = true;
-            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            crew.is_lead_asleep = true;
+            crew = shared.work.wait(crew).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
-        state.is_worker_asleep = false;
-        state.running = Some(Running { since: Instant::now(), fail: job.fail });
-        let must_tell = !std::mem::replace(&mut state.is_watching, true);
-        drop(state);
-        if must_tell {
+        crew.is_lead_asleep = false;
+        let (is_heavy, is_long) = (job.load.is_heavy(), job.load.is_long());
+        let run = crew.begin(number, job);
+        if is_long {
+            step_aside(shared, &mut crew, number);
+        }
+        let must_wake = crew.must_wake_watchdog();
+        drop(crew);
+        if must_wake {
             shared.watch.notify_one();
         }
-        quietly(job.run);
-        state = shared.lock();
-        if state.num_started != number {
-            return come_back(shared, state);
-        }
-        let finished = state.running.take();
-        if state.is_closed {
-            shared.watch.notify_one();
-        }
-        drop(state);
-        drop(finished);
-        state = shared.lock();
+        quietly(run);
+        crew = ended(shared, number, is_heavy);
     }
 }
 
-/// A job that was given up did end after all. Its thread goes; if it was one too many, there is room for a worker again.
-fn come_back(shared: &Shared, mut state: MutexGuard<'_, State>) {
-    state.num_stuck -= 1;
-    drop(state);
-    shared.watch.notify_one();
+/// A job ended: others may begin now.
+fn ended(shared: &Shared, number: u64, is_heavy: bool) -> MutexGuard<'_, Crew> {
+    let mut crew = shared.lock();
+    let ended = crew.end(number, is_heavy);
+    if crew.is_closed || crew.num_started != number {
+        shared.watch.notify_one();
+    }
+    shared.wake_lead(crew);
+    drop(ended);
+    shared.lock()
+}
+
+/// Leaves the lead to another thread, if one can be had.
+fn step_aside(shared: &Arc<Shared>, crew: &mut Crew, number: u64) {
+    if crew.may_step_aside(number) && start_lead(shared, crew).is_ok() {
+        crew.stepped_aside(number);
+    }
 }
 
 fn watch(shared: &Arc<Shared>) {
-    let mut state = shared.lock();
+    let mut crew = shared.lock();
     loop {
-        if state.worker.is_none() && state.num_stuck < MAX_STUCK_JOBS && !state.is_closed {
+        if crew.lead.is_none() && crew.may_lead() {
             // Without a thread to be had, the next job that comes back, or the next look, tries again.
-            drop(start_worker(shared, &mut state));
+            drop(start_lead(shared, &mut crew));
         }
-        let Some(since) = state.running.as_ref().map(|running| running.since) else {
-            if state.is_closed {
-                return;
-            }
-            state.is_watching = false;
-            state = shared.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(late) = crew.take_late(now) {
+            crew = abandon(shared, crew, late);
             continue;
-        };
-        let left = shared.budget.saturating_sub(since.elapsed());
-        if left.is_zero() {
-            state = abandon(shared, state);
-        } else {
-            state = shared.watch.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        if let Some(number) = crew.slow_lead(now) {
+            step_aside(shared, &mut crew, number);
+        }
+        crew.looks_at = crew.next_look(now);
+        crew = match crew.looks_at {
+            None if crew.is_closed => return,
+            None => shared.watch.wait(crew).unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let wait = at.saturating_duration_since(now);
+                shared.watch.wait_timeout(crew, wait).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
     }
 }
 
-/// Leaves the worker to its job and answers for it.
-fn abandon<'a>(shared: &'a Arc<Shared>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-    let running = state.running.take();
-    // Forgetting the handle lets the thread go its own way; the new number tells it so when it comes back.
-    state.worker = None;
-    state.num_started += 1;
-    state.num_stuck += 1;
-    let is_replaced = state.num_stuck < MAX_STUCK_JOBS && !state.is_closed && start_worker(shared, &mut state).is_ok();
-    let refused = if is_replaced { VecDeque::new() } else { std::mem::take(&mut state.queue) };
-    drop(state);
-    let message = format!("the text took longer than {} ms to process", shared.budget.as_millis());
-    if let Some(running) = running {
-        quietly(|| (running.fail)(Error::new(Code::TokenizerError, message)));
+/// Answers for a job that is left to its thread, and for those that cannot begin because of it.
+fn abandon<'a>(shared: &'a Arc<Shared>, mut crew: MutexGuard<'a, Crew>, late: Running) -> MutexGuard<'a, Crew> {
+    if crew.lead.is_none() && crew.may_lead() {
+        drop(start_lead(shared, &mut crew));
     }
+    let (refused, behind) = crew.take_hopeless();
+    let (too_late, busy) = (crew.too_late(&late.load), crew.busy());
+    drop(crew);
+    let mut answered = vec![late.number()];
+    quietly(|| (late.fail)(too_late));
     for job in refused {
-        quietly(|| (job.fail)(too_many_stuck()));
+        answered.push(job.number);
+        quietly(|| (job.fail)(busy.clone()));
     }
+    for job in behind {
+        answered.push(job.number);
+        quietly(job.run);
+    }
+    let mut crew = shared.lock();
+    answered.into_iter().for_each(|number| crew.answered(number));
+    shared.wake_lead(crew);
     shared.lock()
 }
 
@@ -327,12 +272,7 @@ fn spawn(name: String, stack: usize, body: impl FnOnce() + Send + 'static) -> Re
         .map_err(|error| Error::new(Code::BackendError, "the system gives no thread for text").with_source(error))
 }
 
-/// Runs a caller's code; a panic in it is none of ours, and must not end a thread that others need.
+/// Runs a caller's code; a panic in it must not end a thread that others need.
 fn quietly(work: impl FnOnce()) {
     drop(catch_unwind(AssertUnwindSafe(work)));
-}
-
-fn too_many_stuck() -> Error {
-    let message = format!("{MAX_STUCK_JOBS} texts are being processed without an end in sight; no more are accepted");
-    Error::new(Code::TokenizerError, message)
 }

@@ -10,7 +10,7 @@ fn one_row() -> Caller {
     Caller::with(&with_rows(1), SLOW, Vec::new())
 }
 
-/// Waits until every request has ended, those included that nobody reads and that are still on the text thread.
+/// Waits until every request has ended, those included that nobody reads and that are still in the text pool.
 fn idle(caller: &Caller) {
     caller.when(|stats| stats.completed + stats.cancelled + stats.failed == stats.requests);
 }

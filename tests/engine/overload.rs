@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use mlx_serving::engine::{Config, Draft, Reply, Snapshot};
 use mlx_serving::error::{Code, Result};
-use mlx_serving::text::MAX_STUCK_JOBS;
+use mlx_serving::text::{Load, MAX_STUCK_JOBS};
 
 use super::support::{Caller, SLOW, draft, wait};
 
 fn with_queue(max_pending: usize) -> Config {
-    Config { max_pending, ..Config::default() }
+    // Texts wait behind one that is held for as long as the test wants.
+    Config {
+        max_pending,
+        text_patience: Duration::from_mins(1),
+        text_budget: Duration::from_mins(1),
+        ..Config::default()
+    }
 }
 
-/// Keeps the text thread busy until the gate is dropped; `reply` is told what became of it.
+/// Keeps the thread that processes texts in order until the gate is dropped; `reply` is told what became of it.
 fn hold(caller: &Caller, reply: impl FnOnce(Result<()>) + Send + 'static) -> Sender<()> {
     let (gate, closed) = channel::<()>();
     let (signal, begun) = channel();
@@ -22,7 +28,7 @@ fn hold(caller: &Caller, reply: impl FnOnce(Result<()>) + Send + 'static) -> Sen
         closed.recv().ok();
         Ok(())
     };
-    caller.engine.with_text(caller.model, job, Reply::new(reply));
+    caller.engine.with_text(caller.model, Load::default(), job, Reply::new(reply));
     begun.recv().expect("it begins");
     gate
 }
@@ -58,7 +64,7 @@ fn a_request_that_finds_texts_waiting_is_told_when_to_come_back_and_leaves_nothi
         .map(|_| {
             let (tell, told) = channel();
             let reply = Reply::new(move |result| tell.send(result).expect("somebody waits for it"));
-            caller.engine.with_text(caller.model, |text| text.encode("one two"), reply);
+            caller.engine.with_text(caller.model, Load::default(), |text| text.encode("one two"), reply);
             told
         })
         .collect();
@@ -66,7 +72,8 @@ fn a_request_that_finds_texts_waiting_is_told_when_to_come_back_and_leaves_nothi
     let refused = caller.engine.submit(caller.model, both.clone()).expect_err("no room");
     assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
     assert!(refused.retry_after().expect("says when") > Duration::ZERO);
-    let refused = wait(|reply| caller.engine.with_text(caller.model, |_| Ok(()), reply)).expect_err("no room");
+    let refused =
+        wait(|reply| caller.engine.with_text(caller.model, Load::default(), |_| Ok(()), reply)).expect_err("no room");
     assert!(refused.code() == Code::Overloaded && refused.retry_after().is_some());
     assert!(has_ended(caller.engine.stats()), "what was refused is not pending");
     drop(gate);
@@ -95,7 +102,8 @@ fn a_request_that_finds_too_many_stuck_texts_leaves_nothing_behind() {
         .collect();
     for _ in 0..2 {
         let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("nobody reads it");
-        assert_eq!(refused.code(), Code::TokenizerError, "and the permit came back");
+        assert_eq!(refused.code(), Code::Overloaded, "{refused}: and the permit came back");
+        assert!(refused.retry_after().is_some());
     }
     assert!(has_ended(caller.engine.stats()), "what was refused is not pending");
     wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down all the same");

@@ -1,4 +1,4 @@
-//! Every order in which the engine thread, the text thread and the draining thread can meet at a few answers, taken one
+//! Every order in which the engine thread, a text thread and the draining thread can meet at a few answers, taken one
 //! after another by loom: nothing is lost, nothing comes twice, and whoever must be woken is.
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! that would not be enforced, `vocabulary` tells llguidance what each token contributes, `grammar` follows an answer.
 //!
 //! What callers ask for is a program from a stranger: its size has limits here, and llguidance counts what it spends.
-//! Call it on a [`super::TextThread`].
+//! Call it on a [`super::TextPool`].
 
 mod grammar;
 mod schema;

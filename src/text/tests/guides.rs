@@ -11,7 +11,7 @@ use crate::error::{Code, Error};
 use crate::guide::{Allowed, Guide, Unable};
 use crate::hub::open_folder;
 use crate::request::TokenId;
-use crate::text::{Structured, TextThread};
+use crate::text::{Load, Structured};
 
 fn demo() -> Arc<ModelText> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
@@ -274,7 +274,7 @@ fn what_is_just_within_the_limits_can_be_followed() {
     }
 }
 
-/// What must end, one way or another, before the text thread gives it up, as what an answer follows must before the next
+/// What must end, one way or another, before the text pool gives it up, as what an answer follows must before the next
 /// step: sizes that multiply, states that explode, references in circles, sentences that can be read in many ways.
 fn hostile() -> Vec<Structured> {
     let ten = |inner: String| format!("({inner}){{10}}");
@@ -308,13 +308,14 @@ fn hostile() -> Vec<Structured> {
 }
 
 #[test]
-fn hostile_demands_end_on_the_text_thread_and_their_answers_anywhere() {
-    let thread = TextThread::start("guides", 64, Duration::from_mins(1)).unwrap();
+fn hostile_demands_end_on_a_text_thread_and_their_answers_anywhere() {
+    let thread = super::worker::pool(64, Duration::from_mins(1));
     let model = demo();
     for structured in hostile() {
         let (sender, receiver) = channel();
         let (asked, compiler) = (structured.clone(), Arc::clone(&model));
-        thread.run(move || compiler.guide(&asked), move |guide| drop(sender.send(guide))).unwrap();
+        let compile = move || compiler.guide(&asked);
+        thread.run(Load::default(), compile, move |guide| drop(sender.send(guide))).unwrap();
         match receiver.recv().unwrap() {
             Err(error) => assert_eq!(error.code(), Code::GuidanceError, "{structured:?}: {error}"),
             // On a thread with the stack that threads have.

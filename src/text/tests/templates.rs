@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{byte_level, model_folder, open_files};
 use crate::error::{Code, Error, Result};
-use crate::text::{Chat, Content, Message, ModelText, TextThread};
+use crate::text::{Chat, Content, Load, Message, ModelText};
 
 fn with_config(tokenizer_config: Value, files: &[(&str, &[u8])]) -> Result<ModelText> {
     let tokenizer = byte_level().to_string();
@@ -209,12 +209,12 @@ fn value_nested_without_end_is_stopped() {
         format!("{shared}{{{{ ns.x | tojson }}}}"),
         format!("{shared}{{{{ ns.x }}}}"),
     ];
-    let thread = TextThread::start("text-test", 1, Duration::from_mins(1)).unwrap();
+    let thread = super::worker::pool(1, Duration::from_mins(1));
     for template in templates {
         let (tell, told) = std::sync::mpsc::channel();
         let shown = template.clone();
         let job = move || with_config(json!({"chat_template": template}), &[])?.render(&chat());
-        thread.run(job, move |result| tell.send(result).unwrap()).unwrap();
+        thread.run(Load::default(), job, move |result| tell.send(result).unwrap()).unwrap();
         assert_eq!(told.recv().unwrap().unwrap_err().code(), Code::TokenizerError, "{shown}");
     }
 }

@@ -1,4 +1,4 @@
-//! The text thread, with jobs that wait for a channel instead of for time.
+//! The text pool, with jobs that wait for a channel instead of for time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +6,32 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
-use crate::text::{MAX_STUCK_JOBS, Refused, TextThread};
+use crate::text::{Load, MAX_STUCK_JOBS, PoolLimits, Refused, TextPool};
 
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(20);
 
-fn thread(queue: usize, budget: Duration) -> TextThread {
-    TextThread::start("text-test", queue, budget).unwrap()
+/// Jobs run in order until they are over budget.
+pub(super) fn pool(queue: usize, budget: Duration) -> TextPool {
+    TextPool::start("text-test", PoolLimits { queue, patience: budget, budget }).unwrap()
+}
+
+/// Jobs hold up those behind them for a short time only.
+fn hasty(queue: usize) -> TextPool {
+    TextPool::start("text-test", PoolLimits { queue, patience: SHORT, budget: LONG }).unwrap()
+}
+
+/// A program of a tenant.
+fn program(tenant: &str) -> Load {
+    Load { tenant: Some(tenant.into()), is_program: true, late: Code::GuidanceError, ..Load::default() }
+}
+
+fn of(tenant: &str) -> Load {
+    Load::text(Some(tenant.into()), 0)
+}
+
+fn long() -> Load {
+    Load::text(None, 1 << 20)
 }
 
 /// A job that runs until its gate is dropped, and the outcome its caller is told.
@@ -23,7 +42,11 @@ struct Gated {
 }
 
 impl Gated {
-    fn start(thread: &TextThread) -> Self {
+    fn start(pool: &TextPool) -> Self {
+        Self::with(pool, Load::default())
+    }
+
+    fn with(pool: &TextPool, load: Load) -> Self {
         let (gate, closed) = channel::<()>();
         let (signal, begun) = channel();
         let (tell, outcome) = channel();
@@ -32,12 +55,12 @@ impl Gated {
             assert!(closed.recv().is_err(), "a gate opens by being dropped");
             Ok(1)
         };
-        thread.run(job, move |result| tell.send(result).unwrap()).unwrap();
+        pool.run(load, job, move |result| tell.send(result).unwrap()).unwrap();
         Self { gate: Some(gate), begun, outcome }
     }
 
-    fn running(thread: &TextThread) -> Self {
-        let job = Self::start(thread);
+    fn running(pool: &TextPool) -> Self {
+        let job = Self::start(pool);
         job.begun.recv().unwrap();
         job
     }
@@ -47,31 +70,31 @@ impl Gated {
     }
 }
 
-fn outcome(thread: &TextThread, job: impl FnOnce() -> Result<u32> + Send + 'static) -> Result<u32> {
+fn outcome(pool: &TextPool, job: impl FnOnce() -> Result<u32> + Send + 'static) -> Result<u32> {
     let (tell, told) = channel();
-    thread.run(job, move |result| tell.send(result).unwrap()).map_err(|refused| refused.error)?;
+    pool.run(Load::default(), job, move |result| tell.send(result).unwrap()).map_err(|refused| refused.error)?;
     told.recv_timeout(LONG).unwrap()
 }
 
 #[test]
 fn job_runs_elsewhere_and_its_result_is_told() {
-    let thread = thread(4, LONG);
+    let pool = pool(4, LONG);
     let (tell, told) = channel();
     let job = || Ok(std::thread::current().name().map(str::to_owned));
-    thread.run(job, move |name| tell.send(name).unwrap()).unwrap();
+    pool.run(Load::default(), job, move |name| tell.send(name).unwrap()).unwrap();
     assert_eq!(told.recv().unwrap().unwrap().as_deref(), Some("text-test"));
-    let failed = outcome(&thread, || Err(Error::new(Code::InvalidParams, "told as it is")));
+    let failed = outcome(&pool, || Err(Error::new(Code::InvalidParams, "told as it is")));
     assert_eq!(failed.unwrap_err().code(), Code::InvalidParams);
 }
 
 #[test]
 fn jobs_run_one_at_a_time_in_the_order_they_came() {
-    let thread = thread(100, LONG);
-    let mut first = Gated::running(&thread);
+    let pool = pool(100, LONG);
+    let mut first = Gated::running(&pool);
     let (tell, told) = channel();
     for number in 0..100 {
         let tell = tell.clone();
-        thread.run(move || Ok(number), move |result| tell.send(result.unwrap()).unwrap()).unwrap();
+        pool.run(Load::default(), move || Ok(number), move |result| tell.send(result.unwrap()).unwrap()).unwrap();
     }
     first.open();
     assert_eq!(told.iter().take(100).collect::<Vec<i32>>(), (0..100).collect::<Vec<_>>());
@@ -79,28 +102,29 @@ fn jobs_run_one_at_a_time_in_the_order_they_came() {
 
 #[test]
 fn panic_in_a_job_is_an_error_of_that_job_alone() {
-    let thread = thread(4, LONG);
-    let error = outcome(&thread, || panic!("out of {}", "order")).unwrap_err();
+    let pool = pool(4, LONG);
+    let error = outcome(&pool, || panic!("out of {}", "order")).unwrap_err();
     assert_eq!(error.code(), Code::TokenizerError);
     assert!(error.message().contains("out of order"), "{error}");
-    assert_eq!(outcome(&thread, || Ok(7)).unwrap(), 7);
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
 }
 
 #[test]
 fn panic_in_done_does_not_end_the_thread() {
-    let thread = thread(4, LONG);
-    thread.run(|| Ok(()), |_| panic!("the caller's own")).unwrap();
-    assert_eq!(outcome(&thread, || Ok(7)).unwrap(), 7);
+    let pool = pool(4, LONG);
+    pool.run(Load::default(), || Ok(()), |_| panic!("the caller's own")).unwrap();
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
 }
 
 #[test]
 fn full_queue_refuses_and_says_its_size() {
-    let thread = thread(2, LONG);
-    let mut running = Gated::running(&thread);
-    let waiting = [Gated::start(&thread), Gated::start(&thread)];
+    let pool = pool(2, LONG);
+    let mut running = Gated::running(&pool);
+    let waiting = [Gated::start(&pool), Gated::start(&pool)];
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let Refused { error, done } = thread.run(|| Ok(()), move |_| counted.store(1, Ordering::SeqCst)).unwrap_err();
+    let Refused { error, done } =
+        pool.run(Load::default(), || Ok(()), move |_| counted.store(1, Ordering::SeqCst)).unwrap_err();
     assert_eq!((error.code(), error.limit(), error.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
     assert_eq!(calls.load(Ordering::SeqCst), 0, "what was not accepted is not answered");
     done(Err(error));
@@ -108,23 +132,23 @@ fn full_queue_refuses_and_says_its_size() {
     running.open();
     for mut job in waiting {
         job.begun.recv().unwrap();
-        assert!(thread.run(|| Ok(()), |_| ()).is_ok(), "there is room again");
+        assert!(pool.run(Load::default(), || Ok(()), |_| ()).is_ok(), "there is room again");
         job.open();
     }
 }
 
 #[test]
 fn whoever_goes_behind_all_has_room_in_a_full_queue_and_overtakes_nobody() {
-    let thread = thread(2, LONG);
-    let mut running = Gated::running(&thread);
+    let pool = pool(2, LONG);
+    let mut running = Gated::running(&pool);
     let (tell, told) = channel();
     for number in 0..2 {
         let tell = tell.clone();
-        thread.run(move || Ok(number), move |result| tell.send(result.unwrap()).unwrap()).unwrap();
+        pool.run(Load::default(), move || Ok(number), move |result| tell.send(result.unwrap()).unwrap()).unwrap();
     }
     for number in 2..4 {
         let tell = tell.clone();
-        thread.run_behind(move || tell.send(number).unwrap());
+        pool.run_behind(move || tell.send(number).unwrap());
     }
     running.open();
     assert_eq!(told.iter().take(4).collect::<Vec<i32>>(), [0, 1, 2, 3]);
@@ -132,62 +156,173 @@ fn whoever_goes_behind_all_has_room_in_a_full_queue_and_overtakes_nobody() {
 
 #[test]
 fn job_over_budget_is_answered_and_later_ones_go_on() {
-    let thread = thread(4, SHORT);
-    let mut stuck = Gated::running(&thread);
+    let pool = pool(4, SHORT);
+    let mut stuck = Gated::running(&pool);
     let error = stuck.outcome.recv().unwrap().unwrap_err();
     assert_eq!(error.code(), Code::TokenizerError);
     assert!(error.message().contains("20 ms"), "{error}");
-    assert_eq!(outcome(&thread, || Ok(7)).unwrap(), 7, "another thread took over");
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7, "another thread took over");
     stuck.open();
     assert!(stuck.outcome.recv().is_err(), "and its late result is told to nobody");
 }
 
 #[test]
 fn jobs_queued_behind_a_stuck_one_are_done() {
-    let thread = thread(4, SHORT);
-    let stuck = Gated::start(&thread);
-    assert_eq!(outcome(&thread, || Ok(7)).unwrap(), 7);
+    let pool = pool(4, SHORT);
+    let stuck = Gated::start(&pool);
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
     assert_eq!(stuck.outcome.recv().unwrap().unwrap_err().code(), Code::TokenizerError);
 }
 
 #[test]
 fn too_many_stuck_jobs_close_the_door_until_one_ends() {
-    let thread = thread(8, SHORT);
-    let mut stuck: Vec<_> = (0..MAX_STUCK_JOBS).map(|_| Gated::start(&thread)).collect();
-    let queued = Gated::start(&thread);
+    let pool = pool(8, SHORT);
+    let mut stuck: Vec<_> = (0..MAX_STUCK_JOBS).map(|_| Gated::start(&pool)).collect();
+    let queued = Gated::start(&pool);
     for job in &stuck {
         assert_eq!(job.outcome.recv().unwrap().unwrap_err().code(), Code::TokenizerError);
     }
-    assert_eq!(queued.outcome.recv().unwrap().unwrap_err().code(), Code::TokenizerError);
-    let refused = thread.run(|| Ok(()), |_| ()).unwrap_err();
-    assert_eq!(refused.error.code(), Code::TokenizerError);
+    assert_eq!(queued.outcome.recv().unwrap().unwrap_err().code(), Code::Overloaded);
+    let error = pool.run(Load::default(), || Ok(()), |_| ()).unwrap_err().error;
+    assert_eq!((error.code(), error.retry_after()), (Code::Overloaded, Some(SHORT)));
+    assert!(error.message().contains("busy") && error.message().contains("not at fault"), "{error}");
     let (tell, told) = channel();
-    thread.run_behind(move || tell.send(()).unwrap());
+    pool.run_behind(move || tell.send(()).unwrap());
     told.try_recv().expect("there is nobody to go behind");
     stuck[0].open();
+    eventually(|| pool.run(Load::default(), || Ok(()), |_| ()).is_ok());
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
+}
+
+#[test]
+fn stuck_programs_close_the_door_for_programs_alone() {
+    let pool = pool(8, SHORT);
+    let mut stuck: Vec<_> = (0..MAX_STUCK_JOBS).map(|_| Gated::with(&pool, program("a"))).collect();
+    for job in &stuck {
+        assert_eq!(
+            job.outcome.recv().unwrap().unwrap_err().code(),
+            Code::GuidanceError,
+            "the code that the load names"
+        );
+    }
+    let refused = pool.run(program("b"), || Ok(()), |_| ()).unwrap_err();
+    assert_eq!(refused.error.code(), Code::Overloaded);
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
+    stuck[0].open();
+    eventually(|| pool.run(program("b"), || Ok(()), |_| ()).is_ok());
+}
+
+/// Five long prompts kept every other request waiting until the last of them was tokenized.
+#[test]
+fn long_text_holds_up_no_other() {
+    let pool = pool(8, LONG);
+    let mut texts = [Gated::with(&pool, long()), Gated::with(&pool, long()), Gated::with(&pool, long())];
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
+    texts.iter().take(2).for_each(|text| text.begun.recv().unwrap());
+    assert!(texts[2].begun.try_recv().is_err(), "two at a time are a tenant's share");
+    texts[0].open();
+    texts[2].begun.recv().unwrap();
+    for mut text in texts {
+        text.open();
+        assert_eq!(text.outcome.recv().unwrap().unwrap(), 1);
+    }
+}
+
+#[test]
+fn slow_job_is_overtaken_and_ends_all_the_same() {
+    let pool = hasty(8);
+    let mut slow = [Gated::running(&pool), Gated::start(&pool)];
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
+    for job in &mut slow {
+        job.open();
+        assert_eq!(job.outcome.recv().unwrap().unwrap(), 1);
+    }
+    assert_eq!(outcome(&pool, || Ok(8)).unwrap(), 8);
+}
+
+#[test]
+fn slow_programs_of_one_tenant_leave_a_place_to_another() {
+    let pool = hasty(8);
+    let mut of_a: Vec<_> = (0..3).map(|_| Gated::with(&pool, program("a"))).collect();
+    let mut of_b = [Gated::with(&pool, program("b")), Gated::with(&pool, program("b"))];
+    of_b[0].begun.recv().unwrap();
+    of_a.iter().take(2).for_each(|job| job.begun.recv().unwrap());
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7, "light ones pass those that wait for a place");
+    assert!(of_a[2].begun.try_recv().is_err() && of_b[1].begun.try_recv().is_err(), "all places are taken");
+    of_a[0].open();
+    // A place is free, and its tenant had the most turns.
+    of_b[1].begun.recv().unwrap();
+    of_b.iter_mut().chain(&mut of_a).for_each(Gated::open);
+    for job in of_a.iter().chain(&of_b) {
+        assert_eq!(job.outcome.recv_timeout(LONG).unwrap().unwrap(), 1);
+    }
+}
+
+#[test]
+fn tenants_take_turns() {
+    let pool = pool(100, LONG);
+    let mut first = Gated::running(&pool);
+    let (tell, told) = channel();
+    for (tenant, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)] {
+        let tell = tell.clone();
+        pool.run(of(tenant), move || Ok(number), move |result| tell.send(result.unwrap()).unwrap()).unwrap();
+    }
+    first.open();
+    assert_eq!(told.iter().take(6).collect::<Vec<i32>>(), [1, 4, 6, 2, 5, 3]);
+}
+
+#[test]
+fn what_goes_behind_accepted_jobs_waits_for_those_that_were_overtaken() {
+    let pool = hasty(8);
+    let mut slow = Gated::running(&pool);
+    let (tell, told) = channel();
+    for number in 1..3 {
+        let tell = tell.clone();
+        pool.run_behind(move || tell.send(number).unwrap());
+    }
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7, "later jobs do not wait with them");
+    assert!(told.try_recv().is_err(), "an earlier job runs");
+    let later = Gated::running(&pool);
+    slow.open();
+    assert_eq!(told.iter().take(2).collect::<Vec<i32>>(), [1, 2], "and they are not behind later ones");
+    drop(later);
+}
+
+#[test]
+fn texts_beyond_the_memory_for_them_are_refused_and_one_alone_is_not() {
+    let pool = pool(8, LONG);
+    let mut huge = Gated::with(&pool, Load::text(None, 300 << 20));
+    huge.begun.recv().unwrap();
+    let error = pool.run(Load::text(None, 1 << 20), || Ok(()), |_| ()).unwrap_err().error;
+    assert_eq!((error.code(), error.limit()), (Code::Overloaded, Some(f64::from(256 << 20))));
+    huge.open();
+    assert_eq!(huge.outcome.recv().unwrap().unwrap(), 1);
+    eventually(|| pool.run(Load::text(None, 1 << 20), || Ok(()), |_| ()).is_ok());
+}
+
+fn eventually(mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
-    while thread.run(|| Ok(()), |_| ()).is_err() {
-        assert!(Instant::now() < deadline, "a job that ended made no room");
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came");
         std::thread::yield_now();
     }
-    assert_eq!(outcome(&thread, || Ok(7)).unwrap(), 7);
 }
 
 #[test]
 fn short_jobs_are_not_mistaken_for_one_long_one() {
-    let thread = thread(1, SHORT);
+    let pool = pool(1, SHORT);
     let end = Instant::now() + SHORT * 5;
     while Instant::now() < end {
-        assert_eq!(outcome(&thread, || Ok(7)).unwrap(), 7);
+        assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
     }
 }
 
 #[test]
 fn drop_answers_the_queue_and_waits_for_what_runs() {
-    let thread = thread(4, LONG);
-    let mut running = Gated::running(&thread);
-    let queued = [Gated::start(&thread), Gated::start(&thread)];
-    let dropper = std::thread::spawn(move || drop(thread));
+    let pool = pool(4, LONG);
+    let mut running = Gated::running(&pool);
+    let queued = [Gated::start(&pool), Gated::start(&pool)];
+    let dropper = std::thread::spawn(move || drop(pool));
     for job in queued {
         assert_eq!(job.outcome.recv().unwrap().unwrap_err().code(), Code::EngineClosed);
     }
@@ -199,25 +334,40 @@ fn drop_answers_the_queue_and_waits_for_what_runs() {
 
 #[test]
 fn drop_does_not_wait_for_a_stuck_job() {
-    let thread = thread(4, SHORT);
-    let stuck = Gated::running(&thread);
-    let stuck_too = Gated::start(&thread);
+    let pool = pool(4, SHORT);
+    let stuck = Gated::running(&pool);
+    let stuck_too = Gated::start(&pool);
     assert_eq!(stuck.outcome.recv().unwrap().unwrap_err().code(), Code::TokenizerError);
     stuck_too.begun.recv().unwrap();
-    drop(thread);
+    drop(pool);
     assert_eq!(stuck_too.outcome.recv().unwrap().unwrap_err().code(), Code::TokenizerError);
 }
 
 #[test]
 fn drop_from_within_a_job_does_not_wait_for_itself() {
-    let thread = Arc::new(thread(4, LONG));
-    let (give, given) = channel::<Arc<TextThread>>();
+    let pool = Arc::new(pool(4, LONG));
+    let (give, given) = channel::<Arc<TextPool>>();
     let (tell, told) = channel();
     let job = move || {
         drop(given.recv());
         Ok(())
     };
-    thread.run(job, move |_| tell.send(()).unwrap()).unwrap();
-    give.send(thread).unwrap();
+    pool.run(Load::default(), job, move |_| tell.send(()).unwrap()).unwrap();
+    give.send(pool).unwrap();
+    told.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn drop_from_within_a_job_that_was_overtaken_does_not_wait_for_itself() {
+    let pool = Arc::new(pool(4, LONG));
+    let (give, given) = channel::<Arc<TextPool>>();
+    let (tell, told) = channel();
+    let job = move || {
+        drop(given.recv());
+        Ok(())
+    };
+    pool.run(long(), job, move |_| tell.send(()).unwrap()).unwrap();
+    assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7);
+    give.send(pool).unwrap();
     told.recv_timeout(LONG).unwrap();
 }
