@@ -45,7 +45,7 @@ use draft::{ModelRules, Prepared};
 use lane::Surroundings;
 use listeners::Listeners;
 use permit::{Permit, Permits};
-use requests::{Ready, Requests};
+use requests::{Ready, Requests, Wanted};
 use thread::Line;
 use ticket::{Coming, Ticket};
 
@@ -201,14 +201,14 @@ impl Engine {
     fn pass_on(&self, ticket: Ticket, Prepared { request, claim, speech }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
-        let pass_on = || {
-            if let Some(speech) = speech {
-                self.listeners.add(reader, speech, Arc::clone(&log.origin().0));
+        match self.requests.ready(reader) {
+            Ready::PassOn => {
+                if let Some(speech) = speech {
+                    self.listeners.add(reader, speech, Arc::clone(&log.origin().0));
+                }
+                self.serve_or_submit(ticket, request, claim);
+                self.follow_up(reader);
             }
-            self.serve_or_submit(ticket, request, claim);
-        };
-        match self.requests.ready(reader, pass_on) {
-            Ready::PassedOn => {}
             Ready::Cancelled => {
                 let stamps = Stamps { ended: Some(self.around.clock.now()), ..Stamps::default() };
                 let finish_reason = FinishReason::Cancelled;
@@ -216,6 +216,18 @@ impl Engine {
                 self.end(reader, &log, Ok(finished));
             }
             Ready::Abandoned => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
+        }
+    }
+
+    /// What the caller wanted while the request was passed on goes behind it.
+    fn follow_up(&self, reader: ReaderId) {
+        match self.requests.passed_on(reader) {
+            Some(Wanted::Cancel) => self.send(Command::Cancel(reader)),
+            Some(Wanted::Abandon) => {
+                self.listeners.remove(reader);
+                self.send(Command::Abandon(reader));
+            }
+            None => {}
         }
     }
 
@@ -252,13 +264,17 @@ impl Engine {
 
     /// Ends the answer with what there is.
     pub fn cancel(&self, reader: ReaderId) {
-        self.requests.cancel(reader, || self.send(Command::Cancel(reader)));
+        if self.requests.cancel(reader) {
+            self.send(Command::Cancel(reader));
+        }
     }
 
     /// Nobody reads: nothing more is delivered and the work ends within a step.
     pub fn release(&self, reader: ReaderId) {
         self.around.readers.remove(reader);
-        self.requests.remove(reader, || self.send(Command::Abandon(reader)));
+        if self.requests.leave(reader) {
+            self.send(Command::Abandon(reader));
+        }
         self.listeners.remove(reader);
     }
 
@@ -267,7 +283,7 @@ impl Engine {
         let mut raw = String::new();
         let deliveries = self.around.readers.drain(tokens, &mut raw);
         for delivery in deliveries.iter().filter(|delivery| delivery.end.is_some()) {
-            self.requests.remove(delivery.reader, || ());
+            self.requests.ended(delivery.reader);
         }
         self.listeners.hear(deliveries, &raw, text)
     }

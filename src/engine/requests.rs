@@ -1,5 +1,8 @@
-//! How far each request is, from acceptance until its reader has been told its end. Orders what a caller does (cancel,
-//! leave) against the request's way through the text pool, so that neither can overtake the other.
+//! How far each request is, from acceptance until its reader has the end. Orders what a caller does (cancel, leave)
+//! against the request's way through the text pool, so that neither overtakes the other.
+//!
+//! The lock is held for a look at the map alone. Passing a request on may wait for room in the engine thread's channel,
+//! and the JavaScript thread takes this lock.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,15 +18,26 @@ pub(super) struct Requests(Mutex<HashMap<ReaderId, Stage>>);
 enum Stage {
     /// Its prompt is being prepared.
     Preparing { is_cancelled: bool },
+    /// A text thread is handing it over. What the caller wanted meanwhile follows it.
+    Passing { wanted: Option<Wanted> },
     /// The engine thread has it, or an answer was found.
     PassedOn,
 }
 
-/// What is to become of a request whose prompt is ready.
+/// What a caller wants of a request that the engine thread has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Its answer ends with what there is.
+    Cancel,
+    /// Its reader left.
+    Abandon,
+}
+
+/// What becomes of a request whose prompt is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ready {
-    /// It was passed on.
-    PassedOn,
+    /// It is passed on; [`Requests::passed_on`] follows.
+    PassOn,
     /// The caller asked for its end meanwhile.
     Cancelled,
     /// The caller left meanwhile.
@@ -35,34 +49,56 @@ impl Requests {
         lock(&self.0).insert(reader, Stage::Preparing { is_cancelled: false });
     }
 
-    /// The prompt is ready: calls `pass_on` unless the caller does not want it any more. The lock is held meanwhile, so a
-    /// later cancel follows the submission on its way to the engine thread.
-    pub(super) fn ready(&self, reader: ReaderId, pass_on: impl FnOnce()) -> Ready {
-        let mut requests = lock(&self.0);
-        match requests.get_mut(&reader) {
+    /// The prompt is ready: says whether the request is passed on.
+    pub(super) fn ready(&self, reader: ReaderId) -> Ready {
+        match lock(&self.0).get_mut(&reader) {
             None => Ready::Abandoned,
             Some(Stage::Preparing { is_cancelled: true }) => Ready::Cancelled,
             Some(stage) => {
-                *stage = Stage::PassedOn;
-                pass_on();
-                Ready::PassedOn
+                *stage = Stage::Passing { wanted: None };
+                Ready::PassOn
             }
         }
     }
 
-    /// The caller wants the end: calls `tell` if the engine thread has the request, else notes it.
-    pub(super) fn cancel(&self, reader: ReaderId, tell: impl FnOnce()) {
-        match lock(&self.0).get_mut(&reader) {
-            Some(Stage::PassedOn) => tell(),
-            Some(Stage::Preparing { is_cancelled }) => *is_cancelled = true,
-            None => {}
+    /// The request was passed on. Gives what its caller wanted meanwhile: it is sent behind the request.
+    pub(super) fn passed_on(&self, reader: ReaderId) -> Option<Wanted> {
+        let mut requests = lock(&self.0);
+        match requests.get_mut(&reader)? {
+            Stage::Passing { wanted: Some(Wanted::Abandon) } => {
+                requests.remove(&reader);
+                Some(Wanted::Abandon)
+            }
+            stage => match std::mem::replace(stage, Stage::PassedOn) {
+                Stage::Passing { wanted } => wanted,
+                Stage::Preparing { .. } | Stage::PassedOn => None,
+            },
         }
     }
 
-    /// Forgets a reader; calls `tell` if the engine thread has its request.
-    pub(super) fn remove(&self, reader: ReaderId, tell: impl FnOnce()) {
-        if let Some(Stage::PassedOn) = lock(&self.0).remove(&reader) {
-            tell();
+    /// The caller wants the end. Says whether the engine thread is to be asked for it now.
+    pub(super) fn cancel(&self, reader: ReaderId) -> bool {
+        match lock(&self.0).get_mut(&reader) {
+            Some(Stage::PassedOn) => return true,
+            Some(Stage::Passing { wanted }) => _ = wanted.get_or_insert(Wanted::Cancel),
+            Some(Stage::Preparing { is_cancelled }) => *is_cancelled = true,
+            None => {}
         }
+        false
+    }
+
+    /// The caller left. Says whether the engine thread is to be asked for the end now.
+    pub(super) fn leave(&self, reader: ReaderId) -> bool {
+        let mut requests = lock(&self.0);
+        if let Some(Stage::Passing { wanted }) = requests.get_mut(&reader) {
+            *wanted = Some(Wanted::Abandon);
+            return false;
+        }
+        requests.remove(&reader) == Some(Stage::PassedOn)
+    }
+
+    /// The reader has the end.
+    pub(super) fn ended(&self, reader: ReaderId) {
+        lock(&self.0).remove(&reader);
     }
 }

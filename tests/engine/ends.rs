@@ -1,10 +1,14 @@
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use mlx_serving::engine::{Config, Draft};
+use mlx_serving::engine::{Config, Draft, Engine};
 use mlx_serving::error::Code;
+use mlx_serving::executor::sim::Profile;
 use mlx_serving::request::FinishReason;
 
-use super::support::{Caller, SLOW, draft, wait, with_rows};
+use super::support::{Caller, SLOW, draft, model_folder, simulated, wait, with_rows};
 
 fn one_row() -> Caller {
     Caller::with(&with_rows(1), SLOW, Vec::new())
@@ -39,6 +43,57 @@ fn a_request_can_be_cancelled_right_after_it_was_made_and_while_it_waits() {
         assert_eq!((summary.finish_reason, summary.usage.output_tokens), (FinishReason::Cancelled, 0));
     }
     assert_eq!(caller.answer(running).tokens.len(), 60, "the running one is not touched");
+}
+
+/// The text thread held a lock while it waited for room in the channel, and callers waited with it for the device.
+#[test]
+fn a_caller_cancels_leaves_and_drains_while_the_engine_thread_takes_no_commands() {
+    let config = Config { max_pending: 3, ..Config::default() };
+    let gate = Arc::new(Mutex::new(()));
+    let (at_gate, arrivals) = channel();
+    let behind_gate = Arc::clone(&gate);
+    let wake = Box::new(move || {
+        at_gate.send(()).ok();
+        drop(behind_gate.lock());
+    });
+    let backend = simulated(Profile::named("instant").expect("a listed profile"), Vec::new());
+    let engine = Engine::start(config, backend, wake).expect("the engine starts");
+    let model = wait(|reply| engine.load(model_folder(), reply)).expect("the model loads").key;
+
+    let closed = gate.lock().expect("not poisoned");
+    let submit = |max_tokens| engine.submit(model, draft("Hello", max_tokens)).expect("accepted")[0];
+    let first = submit(1);
+    arrivals.recv().expect("the engine thread stands at the gate");
+    // Room for four commands of each pending request, and 64 more.
+    (0..4 * 3 + 64).for_each(|_| engine.cancel(first));
+    let (cancelled, abandoned) = (submit(60), submit(60));
+    thread::sleep(Duration::from_millis(100));
+    let (tell, told) = channel();
+    let caller = Arc::clone(&engine);
+    let calls = thread::spawn(move || {
+        caller.cancel(cancelled);
+        caller.release(abandoned);
+        let (mut tokens, mut text) = (Vec::new(), String::new());
+        tell.send(caller.drain(&mut tokens, &mut text).len()).ok();
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("the calls return"), 1, "the end of the first");
+
+    drop(closed);
+    calls.join().expect("no panic");
+    let give_up = Instant::now() + Duration::from_mins(1);
+    let end = loop {
+        let heard = engine.drain(&mut Vec::new(), &mut String::new());
+        if let Some((end, _)) = heard.into_iter().find_map(|heard| heard.delivery.end) {
+            break end;
+        }
+        assert!(Instant::now() < give_up, "the cancelled one ends");
+        thread::yield_now();
+    };
+    assert_eq!(end.expect("well").finish_reason, FinishReason::Cancelled);
+    while engine.stats().cancelled < 2 {
+        assert!(Instant::now() < give_up, "the abandoned one ends");
+        thread::yield_now();
+    }
 }
 
 #[test]
