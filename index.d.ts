@@ -6,7 +6,8 @@
  * Starts an engine: one thread of its own that runs models and batches whatever is asked of it.
  *
  * One engine serves any number of models and concurrent generations; a process rarely needs a second one. Nothing
- * native is loaded before this call. An engine that is never shut down does not keep the process alive.
+ * native is loaded before this call. An engine keeps the process alive only while a call is awaited: a generation, the
+ * next chunk of a stream, a load, a shutdown.
  *
  * @throws {@link UnsupportedPlatformError} there is no addon for this platform, or it could not be loaded
  * @throws {@link ConfigError} an option is unknown or out of range, or an environment variable of this package is
@@ -344,8 +345,8 @@ export interface Engine extends AsyncDisposable {
   /**
    * Generates an answer. The work starts with the call; what comes back can be awaited, iterated, or both.
    *
-   * Never throws: whatever is wrong rejects the promise and the iterator. A generation that nobody awaits or reads
-   * fails silently.
+   * Never throws: whatever is wrong rejects the promise and the iterator. A generation that is neither awaited nor read
+   * fails silently. Once it and its iterators have been garbage-collected, its work ends, unless it was awaited.
    *
    * @example
    * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
@@ -753,8 +754,9 @@ export interface GenerateOptions {
    */
   signal?: AbortSignal | undefined
   /**
-   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}. A generation that
-   * waits ends so as soon as reading its prompt alone would take longer.
+   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}. Promise and iterator
+   * reject when the time is over; the work ends with the step that runs then. A generation that waits ends so as soon as
+   * reading its prompt alone would take longer.
    *
    * @default none
    */

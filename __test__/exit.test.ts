@@ -44,6 +44,20 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'done\n' })
   })
 
+  test('a stream that is not read any more does not hold it, one that is awaited does', async () => {
+    const script = `${start}
+      const long = { ...params, maxTokens: 400, ignoreEos: true }
+      const [begun, asked] = [engine.generate(long)[Symbol.asyncIterator](), engine.generate({ ...long, n: 2 })]
+      await begun.next()
+      await asked[Symbol.asyncIterator]().next()
+      process.exitCode = 9
+      await engine.generate({ ...params, maxTokens: 60 })
+      console.log('the script is over')`
+    const began = performance.now()
+    expect(await inNode(script)).toEqual({ ...clean, code: 9, stdout: 'the script is over\n' })
+    expect(performance.now() - began).toBeLessThan(10_000)
+  })
+
   test('process.exit in mid-stream exits with its code', async () => {
     const script = `${start}
       keepBusy(4)

@@ -122,3 +122,57 @@ test('memory does not grow with the number of generations', async () => {
     console.log(used() - before < 2 ** 20)`
   expect((await inNode(script, 'module', ['--expose-gc'])).stdout).toBe('true\n')
 })
+
+/** Collects what can be collected, and lets the engine follow. */
+const FORGET = `
+  const { setTimeout: pause } = await import('node:timers/promises')
+  const forget = async () => { for (let n = 0; n < 5; n++) { gc(); await pause(30) } }
+  const open = () => { const { running, queued } = engine.stats(); return running + queued }
+  const params = { model, prompt: 'Once', maxTokens: 2000, ignoreEos: true }`
+
+const FORGOTTEN = {
+  'a generation that was never read': 'engine.generate(params)',
+  'an iterator that was begun': 'await engine.generate(params)[Symbol.asyncIterator]().next()',
+  'a loop over several answers that never went on':
+    'await engine.generate({ ...params, n: 3 })[Symbol.asyncIterator]().next()',
+  'a generator that was begun': 'await engine.createGenerator(params).next()',
+  'a web stream that was begun': 'await engine.generate(params).toReadableStream().getReader().read()',
+  'a generation that its own callback refers to':
+    'const own = engine.generate(params, { onProgress: () => own.cancel }); await own[Symbol.asyncIterator]().next()',
+}
+
+test.each(Object.entries(FORGOTTEN))('%s and forgotten is ended, and its place is free', async (_, begin) => {
+  const script = `
+    import { createEngine } from 'mlx-serving'
+    const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxQueue: 3 } })
+    const model = await engine.loadModel()
+    ${FORGET}
+    await (async () => { ${begin} })()
+    const { requests, cancelled } = engine.stats()
+    await forget()
+    console.log(requests - cancelled > 0, open(), engine.stats().cancelled === requests)
+    console.log((await engine.generate({ ...params, maxTokens: 2, n: 3 })).choices.length)`
+  expect(await inNode(script, 'module', ['--expose-gc'])).toEqual({
+    code: 0,
+    signal: null,
+    stdout: 'true 0 true\n3\n',
+    stderr: '',
+  })
+})
+
+test('what is awaited is not forgotten: a promise, a pending read, an iterator alone', async () => {
+  const script = `
+    import { createEngine } from 'mlx-serving'
+    const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' } })
+    const model = await engine.loadModel()
+    ${FORGET}
+    const short = { ...params, maxTokens: 30 }
+    const awaited = engine.generate(short).then(({ tokens }) => tokens.length)
+    const pending = engine.generate(short)[Symbol.asyncIterator]().next().then(({ value }) => value.tokens.length)
+    const iterator = engine.generate({ ...short, n: 2 })[Symbol.asyncIterator]()
+    await forget()
+    let num = 0
+    for await (const { tokens } of iterator) num += tokens.length
+    console.log(await awaited, (await pending) > 0, num)`
+  expect((await inNode(script, 'module', ['--expose-gc'])).stdout).toBe('30 true 60\n')
+})

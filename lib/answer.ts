@@ -5,6 +5,7 @@
 import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf } from './errors'
 import type { Piece, Reader, Sink } from './hub'
+import { type Hold, NO_HOLD } from './keepalive'
 import { saidIn } from './speech'
 import { withParsed } from './structured'
 
@@ -13,10 +14,11 @@ type Outcome = { result: GenerateResult } | { error: unknown }
 
 /** What a generation reads: one answer, or several as one. */
 export interface Source {
+  readonly hasEnded: boolean
   /** The whole; the same promise each time. */
   promise(): Promise<GenerateResult>
   next(): Promise<Step>
-  /** What to do at the end. */
+  /** What to do at the end. The callback does not throw. */
   onEnd(callback: () => void): void
   /** Ends at once, from this side: what was not read is dropped. Without effect on what has ended. */
   abandon(error: unknown): void
@@ -24,8 +26,10 @@ export interface Source {
   cancel(): void
   /** Its reader left: nothing more is read, and what still runs is not wanted. */
   close(): Step
-  /** Nobody wants it any more. Without effect on what has ended. */
+  /** It is not wanted any more. Without effect on what has ended. */
   leave(): void
+  /** No further call can come. What is awaited already goes on; else the work ends. */
+  drop(): void
 }
 
 export interface Waiter<T> {
@@ -35,7 +39,7 @@ export interface Waiter<T> {
 
 export const DONE: Step = { done: true, value: undefined }
 
-/** How what nobody wants any more ends. */
+/** How an answer ends that is not wanted any more. */
 export const left = () => errorOf('Cancelled', 'the generation was left before its end')
 
 export class Answer implements Source, Sink {
@@ -43,7 +47,9 @@ export class Answer implements Source, Sink {
   readonly #index: number
   #reader: Reader | undefined
   #outcome: Outcome | undefined
-  #onEnd: (() => void) | undefined
+  /** Held while the promise or a read is pending. */
+  readonly #hold: Hold
+  readonly #onEnd: (() => void)[] = []
   #isJson = false
   #onProgress: ((progress: PromptProgress) => void) | undefined
   /** The whole answer, for those who await it. */
@@ -57,11 +63,13 @@ export class Answer implements Source, Sink {
   #delivered = false
   /** The reader has seen the end, or left. */
   #closed = false
+  #isDropped = false
 
   /** `reader` is where it comes from; without one it can only be abandoned. */
-  constructor(index = 0, reader?: Reader) {
+  constructor(index = 0, reader?: Reader, hold = NO_HOLD) {
     this.#index = index
     this.#reader = reader
+    this.#hold = hold
   }
 
   /** Its text is JSON, and its result has the value. */
@@ -70,7 +78,7 @@ export class Answer implements Source, Sink {
   }
 
   onEnd(callback: () => void): void {
-    this.#onEnd = callback
+    this.#onEnd.push(callback)
   }
 
   /** What to do while its prompt is read. The callback does not throw. */
@@ -79,12 +87,16 @@ export class Answer implements Source, Sink {
   }
 
   progress(progress: PromptProgress): void {
-    this.#onProgress?.(progress)
+    const onProgress = this.#onProgress
+    // The last report. What the callback refers to, often its own generation, can be collected from here on.
+    if (progress.processedTokens >= progress.totalTokens) this.#onProgress = undefined
+    onProgress?.(progress)
   }
 
   promise(): Promise<GenerateResult> {
     this.#promise ??= new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
+      this.#hold.begin()
       this.#settlePromise()
     })
     return this.#promise
@@ -96,14 +108,22 @@ export class Answer implements Source, Sink {
     const chunk = this.#chunks.shift()
     if (chunk !== undefined) return Promise.resolve(this.#deliver(chunk))
     if (this.#outcome !== undefined) return this.#last(this.#outcome)
-    return new Promise((resolve, reject) => this.#reads.push({ resolve, reject }))
+    return new Promise((resolve, reject) => {
+      this.#hold.begin()
+      this.#reads.push({ resolve, reject })
+    })
   }
 
   push(piece: Piece): void {
     const chunk = { index: this.#index, ...piece }
     const read = this.#reads.shift()
-    if (read === undefined) this.#chunks.push(chunk)
-    else read.resolve(this.#deliver(chunk))
+    if (read === undefined) {
+      this.#chunks.push(chunk)
+    } else {
+      this.#hold.end()
+      read.resolve(this.#deliver(chunk))
+      this.#leaveUnlessAwaited()
+    }
   }
 
   end(result: GenerateResult): void {
@@ -122,6 +142,13 @@ export class Answer implements Source, Sink {
     this.#chunks.length = 0
     this.#reader?.release()
     this.#finish({ error })
+  }
+
+  /** Its time is over: what was delivered can still be read. The engine, which has the same deadline, ends the work. */
+  expire(): void {
+    if (this.#outcome !== undefined) return
+    this.#reader?.ignore()
+    this.fail(errorOf('Timeout', 'the deadline passed before the answer was complete'))
   }
 
   cancel(): void {
@@ -148,6 +175,15 @@ export class Answer implements Source, Sink {
     this.abandon(left())
   }
 
+  drop(): void {
+    this.#isDropped = true
+    this.#leaveUnlessAwaited()
+  }
+
+  #leaveUnlessAwaited(): void {
+    if (this.#isDropped && this.#promise === undefined && this.#reads.length === 0) this.leave()
+  }
+
   #open(): void {
     this.#opened = true
     if (this.#outcome === undefined) this.#reader?.open()
@@ -168,19 +204,23 @@ export class Answer implements Source, Sink {
   #finish(outcome: Outcome): void {
     if (this.#outcome !== undefined) return
     this.#outcome = outcome
-    this.#onEnd?.()
     this.#settlePromise()
-    for (const read of this.#reads.splice(0)) this.#last(outcome).then(read.resolve, read.reject)
+    for (const read of this.#reads.splice(0)) {
+      this.#hold.end()
+      this.#last(outcome).then(read.resolve, read.reject)
+    }
     this.#reader = undefined
-    this.#onEnd = undefined
+    for (const callback of this.#onEnd.splice(0)) callback()
   }
 
   #settlePromise(): void {
     const outcome = this.#outcome
-    if (outcome === undefined) return
-    if ('result' in outcome) this.#settle?.resolve(outcome.result)
-    else this.#settle?.reject(outcome.error)
+    const settle = this.#settle
+    if (outcome === undefined || settle === undefined) return
     this.#settle = undefined
+    this.#hold.end()
+    if ('result' in outcome) settle.resolve(outcome.result)
+    else settle.reject(outcome.error)
   }
 
   /** The end as its reader sees it: an error is thrown once. */

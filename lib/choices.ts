@@ -3,6 +3,7 @@
 
 import type { GenerateResult } from '../index'
 import { type Answer, DONE, left, type Source, type Step, type Waiter } from './answer'
+import type { Hold } from './keepalive'
 
 export class Choices implements Source {
   readonly #answers: readonly Answer[]
@@ -15,10 +16,14 @@ export class Choices implements Source {
   readonly #ready: Step[] = []
   readonly #reads: Waiter<Step>[] = []
   #failure: { error: unknown } | undefined
+  /** Held while the promise or a read is pending. The answers hold nothing themselves. */
+  readonly #hold: Hold
+  #isDropped = false
 
-  constructor(answers: readonly Answer[]) {
+  constructor(answers: readonly Answer[], hold: Hold) {
     this.#answers = answers
     this.#open = new Set(answers)
+    this.#hold = hold
   }
 
   onEnd(callback: () => void): void {
@@ -37,13 +42,18 @@ export class Choices implements Source {
     if (this.#failure !== undefined) return this.#throwOnce(this.#failure.error)
     if (this.#open.size === 0) return Promise.resolve(DONE)
     return new Promise((resolve, reject) => {
+      this.#hold.begin()
       this.#reads.push({ resolve, reject })
       this.#ask()
     })
   }
 
+  get hasEnded(): boolean {
+    return this.#answers.every(answer => answer.hasEnded)
+  }
+
   abandon(error: unknown): void {
-    if (this.#answers.every(answer => answer.hasEnded)) return
+    if (this.hasEnded) return
     this.#ready.length = 0
     this.#fail(error)
   }
@@ -65,13 +75,25 @@ export class Choices implements Source {
     this.abandon(left())
   }
 
+  drop(): void {
+    this.#isDropped = true
+    this.#leaveUnlessAwaited()
+  }
+
+  #leaveUnlessAwaited(): void {
+    if (this.#isDropped && this.#promise === undefined && this.#reads.length === 0) this.leave()
+  }
+
   async #whole(): Promise<GenerateResult> {
+    this.#hold.begin()
     try {
       const choices = await Promise.all(this.#answers.map(answer => answer.promise()))
       return { ...choices[0], choices }
     } catch (error) {
       this.#endAll(error)
       throw error
+    } finally {
+      this.#hold.end()
     }
   }
 
@@ -91,12 +113,20 @@ export class Choices implements Source {
     if (!this.#open.has(answer)) return
     if (step.done) this.#open.delete(answer)
     else {
-      const read = this.#reads.shift()
+      const read = this.#takeRead()
       if (read === undefined) this.#ready.push(step)
       else read.resolve(step)
     }
     if (this.#open.size === 0) this.#settleReads()
     else if (this.#reads.length > 0) this.#ask()
+    else this.#leaveUnlessAwaited()
+  }
+
+  /** The read that has waited longest. */
+  #takeRead(): Waiter<Step> | undefined {
+    const read = this.#reads.shift()
+    if (read !== undefined) this.#hold.end()
+    return read
   }
 
   /** What is ready can still be read. */
@@ -104,7 +134,7 @@ export class Choices implements Source {
     if (this.#open.size === 0) return
     this.#open.clear()
     this.#endAll(error)
-    const read = this.#reads.shift()
+    const read = this.#takeRead()
     if (read === undefined) this.#failure = { error }
     else read.reject(error)
     this.#settleReads()
@@ -121,6 +151,6 @@ export class Choices implements Source {
 
   /** Nothing more comes. */
   #settleReads(): void {
-    for (const read of this.#reads.splice(0)) read.resolve(DONE)
+    for (let read = this.#takeRead(); read !== undefined; read = this.#takeRead()) read.resolve(DONE)
   }
 }

@@ -6,10 +6,12 @@ import type { GenerateChunk, GenerateOptions, GenerateResult, Generation, Prompt
 import { Answer, type Source } from './answer'
 import { Choices } from './choices'
 import { invalid } from './errors'
+import { Handle } from './handle'
 import type { Hub } from './hub'
 import { isAbsent, read, show, take } from './options'
 import { readSignal, reasonOf, watch } from './signals'
 import { readsAsJson } from './structured'
+import { clearTimeout, LONGEST_TIMER_MS, setTimeout } from './timers'
 
 /** What a generation needs of its engine. */
 export interface Host {
@@ -41,13 +43,35 @@ function start(host: Host, params: unknown, options: unknown): Source {
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
   const isJson = readsAsJson(forModel)
   const draft = { model, params: forModel, options: forRun }
-  const answers = host.hub.submit(draft, (reader, index) => new Answer(index, reader))
-  if (isJson) for (const answer of answers) answer.parse()
-  const source = answers.length === 1 ? answers[0] : new Choices(answers)
-  // The addon has taken it, so it is a function.
-  if (!isAbsent(forRun.onProgress)) tell(source, answers[0], forRun.onProgress as OnProgress)
-  if (signal !== undefined) obey(source, signal, onAbort)
+  const { keepAlive } = host.hub
+  const answers = host.hub.submit(
+    draft,
+    (reader, index, count) => new Answer(index, reader, count === 1 ? keepAlive : undefined),
+  )
+  const source = answers.length === 1 ? answers[0] : new Choices(answers, keepAlive)
+  try {
+    if (isJson) for (const answer of answers) answer.parse()
+    // The addon has accepted both, so these are what they should be.
+    if (!isAbsent(forRun.onProgress)) tell(source, answers[0], forRun.onProgress as OnProgress)
+    if (!isAbsent(forRun.timeoutMs)) expire(source, answers, forRun.timeoutMs as number)
+    if (signal !== undefined) obey(source, signal, onAbort)
+  } catch (error) {
+    source.abandon(error)
+  }
   return source
+}
+
+/**
+ * The engine has the same deadline, and looks at it between steps: a step can be long. The caller need not wait for that.
+ */
+function expire(source: Source, answers: readonly Answer[], timeoutMs: number): void {
+  // A longer one is left to the engine.
+  if (timeoutMs > LONGEST_TIMER_MS) return
+  const timer = setTimeout(() => {
+    for (const answer of answers) answer.expire()
+  }, Math.ceil(timeoutMs))
+  timer.unref()
+  source.onEnd(() => clearTimeout(timer))
 }
 
 function obey(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
@@ -80,11 +104,11 @@ function readOnAbort(value: unknown): OnAbort {
 
 /** The public face of an answer: awaitable, and readable once. */
 export class AnswerGeneration implements Generation {
-  readonly #answer: Source
+  readonly #handle: Handle
   #isRead = false
 
-  constructor(answer: Source) {
-    this.#answer = answer
+  constructor(source: Source) {
+    this.#handle = new Handle(source)
   }
 
   // biome-ignore lint/suspicious/noThenProperty: being awaitable is what it is for
@@ -92,21 +116,21 @@ export class AnswerGeneration implements Generation {
     onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
     onrejected?: ((error: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    return this.#answer.promise().then(onfulfilled, onrejected)
+    return this.#handle.source.promise().then(onfulfilled, onrejected)
   }
 
   catch<B = never>(onrejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<GenerateResult | B> {
-    return this.#answer.promise().catch(onrejected)
+    return this.#handle.source.promise().catch(onrejected)
   }
 
   finally(onfinally?: (() => void) | null): Promise<GenerateResult> {
-    return this.#answer.promise().finally(onfinally)
+    return this.#handle.source.promise().finally(onfinally)
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<GenerateChunk, void, undefined> {
     if (this.#isRead) throw invalid('generation', 'can be read once; it is being read already')
     this.#isRead = true
-    return new Chunks(this.#answer)
+    return new Chunks(this.#handle)
   }
 
   toReadableStream(): ReadableStream<GenerateChunk> {
@@ -127,11 +151,11 @@ export class AnswerGeneration implements Generation {
   }
 
   cancel(): void {
-    this.#answer.cancel()
+    this.#handle.source.cancel()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#answer.leave()
+    this.#handle.source.leave()
   }
 
   get [Symbol.toStringTag](): string {
@@ -139,20 +163,20 @@ export class AnswerGeneration implements Generation {
   }
 }
 
-/** The one who reads an answer. */
+/** Reads an answer. */
 class Chunks implements AsyncIterableIterator<GenerateChunk, void, undefined> {
-  readonly #answer: Source
+  readonly #handle: Handle
 
-  constructor(answer: Source) {
-    this.#answer = answer
+  constructor(handle: Handle) {
+    this.#handle = handle
   }
 
   next(): Promise<IteratorResult<GenerateChunk, void>> {
-    return this.#answer.next()
+    return this.#handle.source.next()
   }
 
   async return(): Promise<IteratorResult<GenerateChunk, void>> {
-    return this.#answer.close()
+    return this.#handle.source.close()
   }
 
   [Symbol.asyncIterator](): this {

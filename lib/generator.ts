@@ -4,13 +4,14 @@
 import type { GeneratorItem, TokenLogprob } from '../index'
 import { Answer, type Source } from './answer'
 import { invalid } from './errors'
+import { Handle } from './handle'
 
 type Step = IteratorResult<GeneratorItem, void>
 
 /** Leaving early ends the work at once: a generator of the language would first wait for the reads that are pending. */
 export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
   readonly #items: AsyncGenerator<GeneratorItem, void, undefined>
-  #answer: Answer | undefined
+  #handle: Handle | undefined
   #isLeft = false
 
   constructor(start: () => Source) {
@@ -46,12 +47,12 @@ export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
   /** What reads are pending find the end. */
   #leave(): void {
     this.#isLeft = true
-    this.#answer?.close()
+    this.#handle?.source.close()
   }
 
   async *#itemsOf(start: () => Source): AsyncGenerator<GeneratorItem, void, undefined> {
     const answer = alone(start())
-    this.#answer = answer
+    this.#handle = new Handle(answer)
     let tokenId = 0
     try {
       for (;;) {

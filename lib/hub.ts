@@ -28,6 +28,9 @@ export interface Draft {
   options: object
 }
 
+/** Makes the sink of one of a number of answers. */
+export type SinkOf<S extends Sink> = (reader: Reader, index: number, count: number) => S
+
 export class Hub {
   readonly native: NativeEngine
   readonly keepAlive = new KeepAlive(this)
@@ -49,13 +52,12 @@ export class Hub {
     this.#portion = Math.ceil(bufferTokens / 2)
   }
 
-  /** Hands a request over, and makes a sink for each of its answers. They hear nothing before this returns. */
-  submit<S extends Sink>({ model, params, options }: Draft, sinkOf: (reader: Reader, index: number) => S): S[] {
+  /** Hands a request over, and makes a sink for each of its answers. Nothing is delivered before this returns. */
+  submit<S extends Sink>({ model, params, options }: Draft, sinkOf: SinkOf<S>): S[] {
     const ids = unwrap(reading('params', () => this.native.submit(model, params, options)))
     return ids.map((id, index) => {
-      const sink = sinkOf(new Reader(this, id, this.#portion), index)
+      const sink = sinkOf(new Reader(this, id, this.#portion), index, ids.length)
       this.#sinks.set(id, sink)
-      this.keepAlive.begin()
       return sink
     })
   }
@@ -86,49 +88,75 @@ export class Hub {
 
   /** Ends every answer that is still open. */
   failAll(error: unknown): void {
-    for (const id of [...this.#sinks.keys()]) this.#take(id)?.fail(error)
+    for (const id of [...this.#sinks.keys()]) this.#end(id, sink => sink.fail(error))
   }
 
-  /** Nobody wants this answer any more. */
-  forget(id: number): void {
-    if (this.#take(id) !== undefined) this.native.release(id)
+  /** Delivers nothing more to this answer. Says whether there was an end still to come. */
+  forget(id: number): boolean {
+    return this.#sinks.delete(id)
   }
 
   #dispatch({ spans, tokens, text, said, ended, progress = NOTHING, logprobs }: Drained): void {
-    for (let told = 0; told < progress.length; told += 4) {
-      const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(told, told + 4)
-      this.#sinks.get(reader)?.progress({ processedTokens, totalTokens, cachedTokens })
+    for (let at = 0; at < progress.length; at += 4) {
+      const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(at, at + 4)
+      this.#give(reader, sink => sink.progress({ processedTokens, totalTokens, cachedTokens }))
     }
     const odds = logprobs && new Logprobs(logprobs)
     let token = 0
     let unit = 0
     let next = 0
     for (let span = 0; span < spans.length; span += 3) {
-      const tokenEnd = token + spans[span + 1]
-      const unitEnd = unit + spans[span + 2]
-      const besides = said[next]?.span === span / 3 && saidOf(said[next++])
-      // slice copies: a chunk that is kept must not keep everybody's tokens.
+      const [tokenStart, unitStart] = [token, unit]
+      token += spans[span + 1]
+      unit += spans[span + 2]
+      const [tokenEnd, unitEnd] = [token, unit]
+      const besides = said[next]?.span === span / 3 ? said[next++] : undefined
       const asked = odds?.take(spans[span + 1])
-      const piece = { text: text.slice(unit, unitEnd), tokens: tokens.slice(token, tokenEnd) }
-      this.#sinks.get(spans[span])?.push({ ...piece, ...(asked && { logprobs: asked }), ...besides })
-      token = tokenEnd
-      unit = unitEnd
+      this.#give(spans[span], sink => {
+        // slice copies: a chunk that is kept must not keep the tokens of all answers.
+        const piece = { text: text.slice(unitStart, unitEnd), tokens: tokens.slice(tokenStart, tokenEnd) }
+        sink.push({ ...piece, ...(asked && { logprobs: asked }), ...(besides && saidOf(besides)) })
+      })
     }
     for (const { reader, error, result } of ended) {
-      const sink = this.#take(reader)
-      if (error || !result) sink?.fail(fromNative(error ?? NO_END))
-      else sink?.end(resultOf(result))
+      this.#end(reader, sink => {
+        if (error || !result) sink.fail(fromNative(error ?? NO_END))
+        else sink.end(resultOf(result))
+      })
     }
   }
 
-  /** The sink of an answer that ends here. */
-  #take(id: number): Sink | undefined {
+  /** Hands something to an answer. What is thrown there ends this answer alone. */
+  #give(id: number, give: (sink: Sink) => void): void {
     const sink = this.#sinks.get(id)
-    if (sink === undefined) return undefined
-    this.#sinks.delete(id)
-    this.keepAlive.end()
-    return sink
+    if (sink === undefined) return
+    try {
+      give(sink)
+    } catch (cause) {
+      this.forget(id)
+      this.native.release(id)
+      fail(sink, cause)
+    }
   }
+
+  /** Ends an answer. */
+  #end(id: number, end: (sink: Sink) => void): void {
+    const sink = this.#sinks.get(id)
+    if (sink === undefined) return
+    this.forget(id)
+    try {
+      end(sink)
+    } catch (cause) {
+      fail(sink, cause)
+    }
+  }
+}
+
+/** An answer that cannot take its own failure is left as it is: the others go on. */
+function fail(sink: Sink, cause: unknown): void {
+  try {
+    sink.fail(errorOf('BackendError', 'the answer could not be delivered', { cause }))
+  } catch {}
 }
 
 /** One answer, as its consumer addresses it. */
@@ -162,8 +190,13 @@ export class Reader {
     this.#hub.native.cancel(this.#id)
   }
 
-  /** The answer is not wanted any more. */
+  /** The answer is not wanted any more: its work ends. */
   release(): void {
+    if (this.#hub.forget(this.#id)) this.#hub.native.release(this.#id)
+  }
+
+  /** Delivers nothing more; the engine ends the work by itself. */
+  ignore(): void {
     this.#hub.forget(this.#id)
   }
 }

@@ -1,16 +1,20 @@
-// Holds the process open, and in memory whoever waits, while there is unfinished work; never otherwise. The addon's
-// wake does neither: a process with an idle engine exits by itself, an engine that nobody refers to can be collected.
+// Holds the process open, and the engine in memory, while a caller waits for something; never otherwise. The addon's
+// wake does neither: a process with an idle engine exits by itself, an engine without references can be collected.
 
-import { clearInterval, setInterval } from './timers'
+import { clearInterval, LONGEST_TIMER_MS, setInterval } from './timers'
 
-const LONGEST_TIMER_MS = 2 ** 31 - 1
-
-/** Those with unfinished work. Being in here is what keeps them from being collected. */
+/** The engines that a caller waits for. Being in here keeps them from being collected. */
 const busy = new Set<object>()
 let timer: NodeJS.Timeout | undefined
 
-/** Counts the unfinished work of one owner. */
-export class KeepAlive {
+/** Something that is held while a caller waits. */
+export interface Hold {
+  begin(): void
+  end(): void
+}
+
+/** Counts the calls that wait for one engine. */
+export class KeepAlive implements Hold {
   readonly #owner: object
   #count = 0
 
@@ -42,3 +46,6 @@ export class KeepAlive {
     }
   }
 }
+
+/** Holds nothing: another source waits for it. */
+export const NO_HOLD: Hold = { begin() {}, end() {} }

@@ -20,8 +20,12 @@ class Watchers {
 
   remove(callback: () => void): void {
     if (!this.#callbacks.delete(callback) || this.#callbacks.size > 0) return
-    this.#signal.removeEventListener('abort', this)
     watched.delete(this.#signal)
+    try {
+      this.#signal.removeEventListener('abort', this)
+    } catch {
+      // A signal may be any object of that shape. An answer that has ended does not fail by it.
+    }
   }
 
   handleEvent(): void {

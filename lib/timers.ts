@@ -3,4 +3,7 @@
 
 import timers from 'node:timers'
 
-export const { setImmediate, setInterval, clearInterval } = timers
+export const { setImmediate, setInterval, clearInterval, setTimeout, clearTimeout } = timers
+
+/** Node lets a longer timer end at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1

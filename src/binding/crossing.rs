@@ -10,7 +10,7 @@ use napi_derive::napi;
 
 use crate::answers::{AnswerLog, Logprobs, ReaderId};
 use crate::engine::{Heard, ModelInfo};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::request::{Progress, RequestId, Summary};
 use crate::text::{Call, CallDelta, Said, Spoken};
 
@@ -185,9 +185,11 @@ pub(super) fn pack<'env>(env: &'env Env, heard: &[Heard], text: &str) -> napi::R
             let mut object = Object::new(env)?;
             object.set_named_property("reader", delivery.reader.0)?;
             match end {
-                Ok(summary) => {
-                    object.set_named_property("result", pack_result(env, summary, log, spoken.as_ref())?)?;
-                }
+                Ok(summary) => match pack_result(env, summary, log, spoken.as_ref()) {
+                    Ok(result) => object.set_named_property("result", result)?,
+                    // A text can be longer than a string of JavaScript may be. The other answers are delivered.
+                    Err(error) => object.set_named_property("error", NativeError::from(&cannot_cross(&error)))?,
+                },
                 Err(error) => object.set_named_property("error", NativeError::from(error))?,
             }
             packed.ended.push(object);
@@ -273,6 +275,10 @@ fn pack_result<'env>(
         result.set_named_property(name, number)?;
     }
     Ok(result)
+}
+
+fn cannot_cross(error: &napi::Error) -> Error {
+    Error::new(Code::BackendError, format!("the answer cannot be handed to JavaScript: {}", error.reason))
 }
 
 /// What was not said is absent.

@@ -1,0 +1,107 @@
+// One delivery carries what is new for all answers. What goes wrong with one of them is the end of that one alone.
+
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import type { GenerateChunk, GenerateResult } from 'mlx-serving'
+import { expect, onTestFinished, test } from 'vitest'
+import { longAnswer, M3_MAX, ROOT, simulated } from './support.js'
+
+const inside = createRequire(path.join(ROOT, 'dist', 'index.js'))
+
+/** Takes an answer, and throws where it is told to. */
+class Sink {
+  text = ''
+  end_: GenerateResult | undefined
+  error: Error | undefined
+
+  constructor(readonly throws: 'progress' | 'push' | 'end' | 'fail' | 'nothing') {}
+
+  progress() {
+    this.#throw('progress')
+  }
+
+  push({ text }: GenerateChunk) {
+    this.text += text
+    this.#throw('push')
+  }
+
+  end(result: GenerateResult) {
+    this.#throw('end')
+    this.end_ = result
+  }
+
+  fail(error: Error) {
+    this.error = error
+    this.#throw('fail')
+  }
+
+  #throw(at: string) {
+    if (this.throws === at) throw new Error(`thrown at ${at}`)
+  }
+}
+
+async function hubWithModel() {
+  const { Hub } = inside('./hub.js')
+  const hub = new Hub(inside('./load.js').loadAddon())
+  onTestFinished(() => hub.native.shutdown(0))
+  const options = { backend: { simulated: M3_MAX }, scheduler: { batchSize: 8 } }
+  await hub.native.start(options, {}, 2 ** 33)
+  hub.begin(64)
+  const { key } = await hub.native.loadModel({ path: inside('./load.js').demoModel() })
+  return { hub, model: key as number }
+}
+
+test('an answer that cannot be delivered fails alone, wherever it throws', async () => {
+  const { hub, model } = await hubWithModel()
+  const params = { prompt: 'Hello', maxTokens: 12, ignoreEos: true }
+  const sinks = (['push', 'end', 'nothing', 'progress', 'fail', 'nothing'] as const).map((throws, seed) => {
+    const sinkOf = (reader: { open(): void }) => {
+      reader.open()
+      return new Sink(throws)
+    }
+    const options = { onProgress() {} }
+    const drafted = { model, params: { ...params, seed, ...(throws === 'fail' && { prompt: '' }) }, options }
+    return hub.submit(drafted, sinkOf)[0] as Sink
+  })
+  await expect.poll(() => sinks.every(sink => sink.end_ ?? sink.error)).toBe(true)
+  for (const sink of sinks) {
+    if (sink.throws === 'nothing') {
+      expect(sink.end_?.tokens.length).toBe(12)
+      expect(sink.text).toBe(sink.end_?.text)
+    } else {
+      expect(sink.error).toMatchObject({ code: 'BackendError', cause: { message: `thrown at ${sink.throws}` } })
+    }
+  }
+  // The work of those that failed on the way has ended.
+  await expect.poll(() => hub.native.stats().running).toBe(0)
+  expect(hub.native.stats().cancelled).toBe(2)
+})
+
+test('a signal that throws when it is left harms neither its own generation nor others', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
+  const signal = {
+    aborted: false,
+    addEventListener() {},
+    removeEventListener() {
+      throw new Error('a signal of another kind')
+    },
+  }
+  const all = [engine.generate(params, { signal: signal as never }), engine.generate(params)]
+  const [first, second] = await Promise.all(all)
+  expect(first.text).toBe(second.text)
+})
+
+test('a signal that cannot be listened to ends its generation, and leaves nothing running', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const signal = {
+    aborted: false,
+    addEventListener() {
+      throw new Error('not today')
+    },
+    removeEventListener() {},
+  }
+  const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: signal as never })
+  await expect(generation).rejects.toThrow('not today')
+  await expect.poll(() => engine.stats().cancelled).toBe(1)
+})
