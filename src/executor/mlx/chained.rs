@@ -5,11 +5,10 @@ use mlx_ops::{Chain, PackedWeight, Stage};
 use mlx_rs::Array;
 
 use super::attention::{Attention, Fused};
-use super::decoder::Layer;
-use super::description::Description;
-use super::failure::{Mlx, device_error};
-use super::inventory::FINAL_NORM;
+use super::failure::{Mlx, bad_model, device_error};
 use super::linear::Linear;
+use super::norm::Norm;
+use super::spec::{Activation, HeadSpec, LayerSpec, MlpSpec, ModelSpec, Norms, Residual};
 use super::weights::Weights;
 use crate::error::Result;
 
@@ -31,21 +30,41 @@ impl Packed {
     }
 }
 
+/// A layer in the form in which a chain takes it.
+struct Layer {
+    attention_norm: Norm,
+    qkv: Packed,
+    output: Packed,
+    mlp_norm: Norm,
+    gate_up: Packed,
+    down: Packed,
+}
+
+/// Whether a chain has a stage for everything in this model, its attention and the form of its weights aside.
+pub(super) fn can_chain(model: &ModelSpec) -> bool {
+    let has_stages = |layer: &LayerSpec| {
+        let is_swiglu = matches!(&layer.mlp, MlpSpec::Dense(mlp) if mlp.activation == Activation::Silu);
+        is_swiglu && layer.norms == Norms::Pre && layer.residual == Residual::default()
+    };
+    let HeadSpec { is_tied: _, divisor, softcap } = model.head;
+    divisor.is_none() && softcap.is_none() && model.layers.iter().all(has_stages)
+}
+
 impl Chained {
-    /// Loads every layer, and the embedding, whose rows are what the layers begin with.
-    pub(super) fn load(model: &Description, weights: &mut Weights<'_>, attention: &Fused) -> Result<(Linear, Self)> {
+    /// Loads every layer, and the embedding, whose rows are what the layers begin with. For models that [`can_chain`].
+    pub(super) fn load(model: &ModelSpec, weights: &mut Weights<'_>, attention: &Fused) -> Result<(Linear, Self)> {
         let (embedding, head) = weights.packed_ends()?;
-        let layers = Layer::load_all(model, weights, Weights::packed, Weights::packed_projection)?;
-        let norm = weights.vector(&format!("{FINAL_NORM}.weight"))?;
-        let eps = model.norm_eps;
+        let layers = (0..model.layers.len()).map(|index| Layer::load(model, index, weights));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let norm = weights.norm(model.names.final_norm)?;
         let stages: Vec<_> =
-            layers.iter().enumerate().flat_map(|(index, layer)| layer.stages(eps, attention.stage(index))).collect();
+            layers.iter().enumerate().flat_map(|(index, layer)| layer.stages(attention.stage(index))).collect();
         let chain = |stages: &[Stage<'_>]| {
             let chain = Chain::new(model.hidden.unsigned_abs() as usize, stages);
             chain.map_err(|error| device_error("loading weights", error))
         };
         let layers = chain(&stages)?;
-        let head = chain(&[Stage::RmsNorm { weight: &norm, eps }, head.stage(false)])?;
+        let head = chain(&[norm.stage(), head.stage(false)])?;
         Ok((embedding, Self { layers, head }))
     }
 
@@ -60,19 +79,45 @@ impl Chained {
     }
 }
 
-impl Layer<Packed, Packed> {
-    fn stages<'a>(&'a self, eps: f32, attention: Stage<'a>) -> [Stage<'a>; 10] {
+impl Layer {
+    fn load(model: &ModelSpec, index: usize, weights: &mut Weights<'_>) -> Result<Self> {
+        let (layer, names) = (&model.layers[index], &model.names);
+        let MlpSpec::Dense(mlp) = &layer.mlp else { return Err(not_dense()) };
+        let [gate, up, down] = model.dense(mlp);
+        let output = model.attention_output(layer);
+        Ok(Self {
+            attention_norm: weights.norm(&names.layer(index, names.attention_norms[0]))?,
+            qkv: weights.packed_projection(index, &model.qkv(layer))?,
+            output: weights.packed(&names.layer(index, output.name), output.bias)?,
+            mlp_norm: weights.norm(&names.layer(index, names.mlp_norms[0]))?,
+            gate_up: weights.packed_projection(index, &[gate, up])?,
+            down: weights.packed(&names.layer(index, down.name), down.bias)?,
+        })
+    }
+
+    fn stages<'a>(&'a self, attention: Stage<'a>) -> [Stage<'a>; 10] {
         [
             Stage::Keep,
-            Stage::RmsNorm { weight: &self.attention_norm, eps },
+            self.attention_norm.stage(),
             self.qkv.stage(false),
             attention,
             self.output.stage(true),
             Stage::Keep,
-            Stage::RmsNorm { weight: &self.mlp_norm, eps },
+            self.mlp_norm.stage(),
             self.gate_up.stage(false),
             Stage::Swiglu,
             self.down.stage(true),
         ]
     }
+}
+
+impl Norm {
+    fn stage(&self) -> Stage<'_> {
+        Stage::RmsNorm { weight: &self.weight, eps: self.eps }
+    }
+}
+
+/// Only dense models are brought into chains.
+pub(super) fn not_dense() -> crate::error::Error {
+    bad_model("a weight is quantized, or a mixture, that was to be dense")
 }

@@ -1,63 +1,86 @@
-//! Reads numbers out of `config.json` with suspicion: each has a range, and whatever is outside it ends as an error that
-//! names the field. What the fields mean is said in `description`.
+//! Reads `config.json` with suspicion: each number has a range, and whatever is outside it ends as an error that names
+//! the field. Remembers which fields were read, so that one that changes what a model computes is not passed over.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::failure::bad_model;
-use crate::error::Result;
+use super::failure::{bad_model, unsupported};
+use crate::error::{Error, Result};
 
-/// An object of `config.json`, with the path that leads to it for messages.
-#[derive(Clone, Copy)]
+/// An object of `config.json`, with the path that leads to it.
+#[derive(Clone)]
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
-    path: &'a str,
+    path: Rc<str>,
+    /// Full names of the fields that were asked for.
+    read: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl<'a> Fields<'a> {
     /// The whole file.
     pub(super) fn new(config: &'a Value) -> Result<Self> {
         let object = config.as_object().ok_or_else(|| bad_model("config.json is not an object"))?;
-        Ok(Self { object, path: "" })
+        Ok(Self { object, path: "".into(), read: Rc::default() })
     }
 
-    /// A field that is absent or `null` is not there.
+    /// A field that is absent or `null` is not there. Counts as read.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
+        self.read.borrow_mut().insert(self.full(name));
         self.object.get(name).filter(|value| !value.is_null())
     }
 
+    /// Fields that change nothing here.
+    pub(super) fn ignore(&self, names: &[&str]) {
+        self.read.borrow_mut().extend(names.iter().map(|name| self.full(name)));
+    }
+
     /// An object inside this one.
-    pub(super) fn object(&self, name: &'a str) -> Result<Option<Fields<'a>>> {
+    pub(super) fn object(&self, name: &str) -> Result<Option<Self>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let object = value.as_object().ok_or_else(|| self.wrong(name, value, "an object"))?;
-        Ok(Some(Fields { object, path: name }))
+        Ok(Some(Self { object, path: self.full(name).into(), read: Rc::clone(&self.read) }))
     }
 
     /// All fields, in the file's order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
         self.object.iter()
     }
 
     /// A whole number that must be there.
     pub(super) fn int(&self, name: &str, range: RangeInclusive<i32>) -> Result<i32> {
-        match self.optional_int(name, range)? {
-            Some(number) => Ok(number),
-            None => Err(bad_model(format!("config.json has no `{}`", self.full(name)))),
-        }
+        self.optional_int(name, range)?.ok_or_else(|| self.missing(name))
     }
 
     /// A whole number that may be absent.
     pub(super) fn optional_int(&self, name: &str, range: RangeInclusive<i32>) -> Result<Option<i32>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = value.as_i64().or_else(|| whole(value)).and_then(|number| i32::try_from(number).ok());
-        match number.filter(|number| range.contains(number)) {
+        match whole(value).filter(|number| range.contains(number)) {
             Some(number) => Ok(Some(number)),
             None => Err(self.wrong(name, value, &format!("a whole number from {} to {}", range.start(), range.end()))),
         }
     }
 
-    /// A number that may be absent. Computed in f64, returned as the f32 the device uses.
+    /// Whole numbers; none if the field is absent.
+    pub(super) fn ints(&self, name: &str, range: RangeInclusive<i32>) -> Result<Vec<i32>> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let number = |value: &Value| whole(value).filter(|number| range.contains(number));
+        let numbers = value.as_array().and_then(|list| list.iter().map(number).collect());
+        numbers.ok_or_else(|| {
+            let allowed = format!("a list of whole numbers from {} to {}", range.start(), range.end());
+            self.wrong(name, value, &allowed)
+        })
+    }
+
+    /// A number that must be there.
+    pub(super) fn float(&self, name: &str, range: RangeInclusive<f64>) -> Result<f64> {
+        self.optional_float(name, range)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A number that may be absent.
     pub(super) fn optional_float(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match value.as_f64().filter(|number| range.contains(number)) {
@@ -78,22 +101,66 @@ impl<'a> Fields<'a> {
         value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a string"))
     }
 
-    fn full(&self, name: &str) -> String {
+    /// Texts that may be absent.
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<&'a str>>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<_>>());
+        texts.map(Some).ok_or_else(|| self.wrong(name, value, "a list of strings"))
+    }
+
+    /// Refuses fields that have a value, were not read, and of whose names `matters` is true.
+    pub(super) fn refuse_unread(&self, matters: impl Fn(&str) -> bool) -> Result<()> {
+        let read = self.read.borrow();
+        let mut unread =
+            self.iter().filter(|(name, value)| !read.contains(&self.full(name)) && !is_neutral(value) && matters(name));
+        match unread.next() {
+            None => Ok(()),
+            Some((name, value)) => {
+                Err(unsupported(&self.full(name), format!("is {}, which is not understood", shown(value))))
+            }
+        }
+    }
+
+    /// The name of a field as messages give it.
+    pub(super) fn full(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    fn wrong(&self, name: &str, value: &Value, allowed: &str) -> crate::error::Error {
-        // A hostile file may put megabytes where a number belongs.
-        let shown: String = value.to_string().chars().take(80).collect();
-        bad_model(format!("config.json: `{}` is {shown}, expected {allowed}", self.full(name)))
+    /// The error of a field that has the wrong value.
+    pub(super) fn wrong(&self, name: &str, value: &Value, allowed: &str) -> Error {
+        bad_model(format!("config.json: `{}` is {}, expected {allowed}", self.full(name), shown(value)))
             .with_param(self.full(name))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        bad_model(format!("config.json has no `{}`", self.full(name))).with_param(self.full(name))
     }
 }
 
+/// Says that something is not there or not used.
+fn is_neutral(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is_on) => !is_on,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(object) => object.is_empty(),
+    }
+}
+
+/// A hostile file may put megabytes where a number belongs.
+fn shown(value: &Value) -> String {
+    value.to_string().chars().take(80).collect()
+}
+
 /// Some exporters write whole numbers as `4096.0`.
-fn whole(value: &Value) -> Option<i64> {
+fn whole(value: &Value) -> Option<i32> {
+    if let Some(number) = value.as_i64() {
+        return i32::try_from(number).ok();
+    }
     let number = value.as_f64()?;
-    // Within ±2^53 the conversion is exact.
+    // Within ±2^31 the conversion is exact.
     #[allow(clippy::cast_possible_truncation)]
-    (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
+    (number.fract() == 0.0 && number.abs() < 2_147_483_648.0).then_some(number as i32)
 }

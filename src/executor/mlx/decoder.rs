@@ -2,23 +2,24 @@
 //! step. Linear layers, norms and the MLP know nothing of rows or positions; only attention, passed in, does. Here it is
 //! made of MLX's operations, which every device runs; `chained` is the other version.
 
-use mlx_rs::fast::rms_norm;
 use mlx_rs::ops::indexing::take_axis;
-use mlx_rs::ops::{add, multiply, sigmoid, split_equal};
+use mlx_rs::ops::{divide, multiply, tanh};
 use mlx_rs::{Array, Dtype};
 
 use super::attention::{Attention, Fused};
 use super::chained::Chained;
-use super::description::Description;
 use super::failure::Mlx;
-use super::inventory::{FINAL_NORM, LinearShape, layer_linears, layer_path};
-use super::linear::{Linear, Projection};
+use super::layer::Layer;
+use super::linear::Linear;
+use super::norm::Norm;
+use super::spec::{HeadSpec, ModelSpec};
 use super::weights::Weights;
 use crate::error::Result;
 
 /// A loaded model. KV is not part of it: that is [`Attention`]'s.
 pub(super) struct Decoder {
     embedding: Linear,
+    embedding_scale: Option<f32>,
     body: Body,
 }
 
@@ -29,36 +30,27 @@ enum Body {
 
 /// Made of MLX's operations.
 struct Plain {
-    layers: Vec<Layer<Linear, Projection>>,
-    norm: Array,
+    layers: Vec<Layer>,
+    norm: Norm,
     /// `None`: the embedding.
     head: Option<Linear>,
-    norm_eps: f32,
-}
-
-/// What a layer is made of: `L` is a linear layer, `P` several that share their input.
-pub(super) struct Layer<L, P> {
-    pub(super) attention_norm: Array,
-    pub(super) qkv: P,
-    pub(super) output: L,
-    pub(super) mlp_norm: Array,
-    pub(super) gate_up: P,
-    pub(super) down: L,
+    head_spec: HeadSpec,
 }
 
 impl Decoder {
     /// Loads every layer.
-    pub(super) fn load(model: &Description, weights: &mut Weights<'_>) -> Result<Self> {
+    pub(super) fn load(model: &ModelSpec, weights: &mut Weights<'_>) -> Result<Self> {
         let (embedding, head) = weights.ends()?;
-        let layers = Layer::load_all(model, weights, Weights::linear, Weights::projection)?;
-        let norm = weights.vector(&format!("{FINAL_NORM}.weight"))?;
-        Ok(Self { embedding, body: Body::Plain(Plain { layers, norm, head, norm_eps: model.norm_eps }) })
+        let layers = (0..model.layers.len()).map(|index| weights.layer(index)).collect::<Result<_>>()?;
+        let norm = weights.norm(model.names.final_norm)?;
+        let body = Body::Plain(Plain { layers, norm, head, head_spec: model.head });
+        Ok(Self { embedding, embedding_scale: model.embedding_scale, body })
     }
 
-    /// Loads every layer of a dense f32 model for the CPU.
-    pub(super) fn load_chained(model: &Description, weights: &mut Weights<'_>, attention: &Fused) -> Result<Self> {
+    /// Loads every layer of a dense f32 model for the CPU that [`Chained`] can run.
+    pub(super) fn load_chained(model: &ModelSpec, weights: &mut Weights<'_>, attention: &Fused) -> Result<Self> {
         let (embedding, chained) = Chained::load(model, weights, attention)?;
-        Ok(Self { embedding, body: Body::Chained(chained) })
+        Ok(Self { embedding, embedding_scale: model.embedding_scale, body: Body::Chained(chained) })
     }
 
     /// Whether a step is few operations, so that MLX queues it whole while another one runs.
@@ -69,7 +61,10 @@ impl Decoder {
     /// Runs the layers over a step's tokens, [n] → [n, hidden], writing KV through `attention`. Every token must be
     /// below the vocabulary.
     pub(super) fn hidden(&self, tokens: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
-        let x = self.embedding.rows(tokens)?;
+        let mut x = self.embedding.rows(tokens)?;
+        if let Some(scale) = self.embedding_scale {
+            x = multiply(&x, number(scale, &x)?)?;
+        }
         match &self.body {
             Body::Plain(plain) => plain.hidden(x, attention),
             Body::Chained(chained) => chained.hidden(&x, attention),
@@ -88,53 +83,26 @@ impl Decoder {
 }
 
 impl Plain {
-    fn hidden(&self, mut x: Array, attention: &mut dyn Attention) -> Mlx<Array> {
-        for (index, layer) in self.layers.iter().enumerate() {
-            let normed = rms_norm(&x, Some(&layer.attention_norm), self.norm_eps)?;
-            let attended = attention.attend(index, &layer.qkv.apply(&normed)?, None)?;
-            x = add(&x, layer.output.apply(&attended)?)?;
-            let normed = rms_norm(&x, Some(&layer.mlp_norm), self.norm_eps)?;
-            let gated = swiglu(&layer.gate_up.apply(&normed)?)?;
-            x = add(&x, layer.down.apply(&gated)?)?;
-        }
-        Ok(x)
+    fn hidden(&self, x: Array, attention: &mut dyn Attention) -> Mlx<Array> {
+        self.layers.iter().enumerate().try_fold(x, |x, (index, layer)| layer.apply(index, &x, attention))
     }
 
     fn logits(&self, hidden: &Array, embedding: &Linear) -> Mlx<Array> {
-        let x = rms_norm(hidden, Some(&self.norm), self.norm_eps)?;
-        let logits = self.head.as_ref().unwrap_or(embedding).apply(&x)?;
+        let x = self.norm.apply(hidden)?;
+        let mut logits = self.head.as_ref().unwrap_or(embedding).apply(&x)?;
+        if let Some(divisor) = self.head_spec.divisor {
+            logits = divide(&logits, number(divisor, &logits)?)?;
+        }
+        if let Some(softcap) = self.head_spec.softcap {
+            let softcap = number(softcap, &logits)?;
+            logits = multiply(tanh(divide(&logits, &softcap)?)?, &softcap)?;
+        }
         // Argmax and sampling compare values: the cast is exact and keeps one path for all types.
         if logits.dtype() == Dtype::Float32 { Ok(logits) } else { logits.as_dtype(Dtype::Float32) }
     }
 }
 
-/// `silu(gate) · up` of [n, 2 · width] whose left half is the gate.
-fn swiglu(gate_up: &Array) -> Mlx<Array> {
-    let halves = split_equal(gate_up, 2, -1)?;
-    let (gate, up) = (&halves[0], &halves[1]);
-    multiply(multiply(gate, sigmoid(gate)?)?, up)
-}
-
-impl<L, P> Layer<L, P> {
-    /// Every layer of a model, in order; the two functions load what is told by its path, or by its layer and parts.
-    pub(super) fn load_all<'a>(
-        model: &Description,
-        weights: &mut Weights<'a>,
-        linear: impl Fn(&mut Weights<'a>, &str, bool) -> Result<L>,
-        projection: impl Fn(&mut Weights<'a>, usize, &[LinearShape]) -> Result<P>,
-    ) -> Result<Vec<Self>> {
-        let load = |index| {
-            let [q, k, v, output, gate, up, down] = layer_linears(model, index);
-            let path = |name| layer_path(index, name);
-            Ok(Self {
-                attention_norm: weights.vector(&path("input_layernorm.weight"))?,
-                qkv: projection(weights, index, &[q, k, v])?,
-                output: linear(weights, &path(output.name), output.bias)?,
-                mlp_norm: weights.vector(&path("post_attention_layernorm.weight"))?,
-                gate_up: projection(weights, index, &[gate, up])?,
-                down: linear(weights, &path(down.name), down.bias)?,
-            })
-        };
-        (0..model.attention.len()).map(load).collect()
-    }
+/// A number of the type of `like`: one of another type would change that of the result.
+fn number(value: f32, like: &Array) -> Mlx<Array> {
+    Array::from_f32(value).as_dtype(like.dtype())
 }

@@ -37,3 +37,8 @@ pub(super) fn bad_plan(message: impl std::fmt::Display) -> Error {
 pub(super) fn bad_model(message: impl Into<String>) -> Error {
     Error::new(Code::ModelLoadError, message)
 }
+
+/// A model that asks, in field `field` of `config.json`, for what the decoder does not compute.
+pub(super) fn unsupported(field: &str, message: impl std::fmt::Display) -> Error {
+    Error::new(Code::UnsupportedModel, format!("config.json: `{field}`: {message}")).with_param(field)
+}

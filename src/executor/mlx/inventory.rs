@@ -1,106 +1,109 @@
-//! Which tensors a description needs, under which names and in which shapes, and whether a model folder has exactly
-//! them. Looks at headers only: nothing is loaded before everything is known to fit.
+//! Whether a model folder has exactly the tensors that a spec needs, in the right shapes and types. Looks at headers
+//! only: nothing is loaded before everything is known to fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use safetensors::Dtype;
 
-use super::description::{Affine, Description};
 use super::failure::bad_model;
+use super::quantization::Affine;
+use super::spec::{LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
+use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::hub::{ModelFolder, TensorHeader};
 
-/// A linear layer, before it is loaded.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LinearShape {
-    /// Its name inside a decoder layer.
-    pub(super) name: &'static str,
-    pub(super) outputs: i32,
-    pub(super) inputs: i32,
-    pub(super) bias: bool,
-}
-
-/// Path of the token embedding.
-pub(super) const EMBEDDING: &str = "model.embed_tokens";
-/// Path of the head, where it is not the embedding.
-pub(super) const HEAD: &str = "lm_head";
-/// Path of the last norm.
-pub(super) const FINAL_NORM: &str = "model.norm";
-
-/// The path of something inside decoder layer `index`.
-pub(super) fn layer_path(index: usize, name: &str) -> String {
-    format!("model.layers.{index}.{name}")
-}
-
-/// The linear layers of decoder layer `index`: q, k, v, o, gate, up, down.
-pub(super) fn layer_linears(model: &Description, index: usize) -> [LinearShape; 7] {
-    let spec = &model.attention[index];
-    let (queries, values) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-    let attention = |name, outputs, inputs| LinearShape { name, outputs, inputs, bias: model.attention_bias };
-    let mlp = |name, outputs, inputs| LinearShape { name, outputs, inputs, bias: model.mlp_bias };
-    [
-        attention("self_attn.q_proj", queries, model.hidden),
-        attention("self_attn.k_proj", values, model.hidden),
-        attention("self_attn.v_proj", values, model.hidden),
-        attention("self_attn.o_proj", model.hidden, queries),
-        mlp("mlp.gate_proj", model.intermediate, model.hidden),
-        mlp("mlp.up_proj", model.intermediate, model.hidden),
-        mlp("mlp.down_proj", model.hidden, model.intermediate),
-    ]
-}
-
-/// How the linear layer or embedding at `path` is quantized in this folder.
-///
-/// The scales decide where `config.json` does not speak of the layer: exporters leave layers out that do not fit.
-pub(super) fn quantization_of(model: &Description, folder: &ModelFolder, path: &str) -> Option<Affine> {
-    let quantization = model.quantization.as_ref()?;
-    quantization.of(path).filter(|_| folder.tensors.contains_key(&format!("{path}.scales")))
-}
-
 /// Gives the model a head of its own where the folder stores one, whatever `config.json` says: a missing
 /// `tie_word_embeddings` means `true` to mlx-lm and `false` to transformers, and a stored head is the one that was trained.
-pub(super) fn untie_stored_head(model: &mut Description, folder: &ModelFolder) {
-    model.tied &= !folder.tensors.contains_key(&format!("{HEAD}.weight"));
+pub(super) fn untie_stored_head(model: &mut ModelSpec, folder: &ModelFolder) {
+    model.head.is_tied &= !folder.tensors.contains_key(&format!("{}.weight", model.names.head));
 }
 
-/// Checks that the folder holds what the description needs, in the right shapes, and nothing that would be ignored
-/// although it might matter.
-pub(super) fn check(model: &Description, folder: &ModelFolder) -> Result<()> {
-    let mut inventory = Inventory { tensors: &folder.tensors, claimed: BTreeSet::new() };
-    let linear = |inventory: &mut Inventory<'_>, path: String, shape: LinearShape| {
-        let quantization = quantization_of(model, folder, &path);
-        inventory.linear(&path, shape, quantization)
-    };
-    let embedding = LinearShape { name: "", outputs: model.vocab, inputs: model.hidden, bias: false };
-    linear(&mut inventory, EMBEDDING.to_owned(), embedding)?;
-    for index in 0..model.attention.len() {
-        for shape in layer_linears(model, index) {
-            linear(&mut inventory, layer_path(index, shape.name), shape)?;
-        }
-        for name in ["input_layernorm", "post_attention_layernorm"] {
-            inventory.vector(&format!("{}.weight", layer_path(index, name)), model.hidden)?;
+/// Checks that the folder holds what the spec needs, and nothing that would be ignored although it might matter.
+pub(super) fn check(model: &ModelSpec, folder: &ModelFolder) -> Result<()> {
+    let mut inventory = Inventory { model, folder, tensors: &folder.tensors, claimed: BTreeSet::new() };
+    inventory.linear(model.names.embedding, model.embedding(), &[])?;
+    for (index, layer) in model.layers.iter().enumerate() {
+        inventory.attention(index, layer)?;
+        inventory.norms(index, layer)?;
+        match &layer.mlp {
+            MlpSpec::Dense(mlp) => inventory.layer_linears(index, &model.dense(mlp))?,
+            MlpSpec::Moe(moe) => inventory.experts(index, moe)?,
         }
     }
-    inventory.vector(&format!("{FINAL_NORM}.weight"), model.hidden)?;
-    if !model.tied {
-        linear(&mut inventory, HEAD.to_owned(), embedding)?;
+    inventory.vector(&format!("{}.weight", model.names.final_norm), model.hidden)?;
+    if !model.head.is_tied {
+        inventory.linear(model.names.head, model.embedding(), &[])?;
     }
     inventory.nothing_left()
 }
 
 struct Inventory<'a> {
+    model: &'a ModelSpec,
+    folder: &'a ModelFolder,
     tensors: &'a BTreeMap<String, TensorHeader>,
     claimed: BTreeSet<String>,
 }
 
 impl Inventory<'_> {
-    fn linear(&mut self, path: &str, shape: LinearShape, quantization: Option<Affine>) -> Result<()> {
-        let LinearShape { outputs, inputs, bias, .. } = shape;
-        if bias {
-            self.vector(&format!("{path}.bias"), outputs)?;
+    fn attention(&mut self, index: usize, layer: &LayerSpec) -> Result<()> {
+        self.layer_linears(index, &self.model.qkv(layer))?;
+        self.layer_linears(index, &[self.model.attention_output(layer)])?;
+        if layer.attention.qk_norm.is_some() {
+            for name in self.model.names.qk_norm {
+                self.vector(&format!("{}.weight", self.model.names.layer(index, name)), layer.attention.head_dim)?;
+            }
         }
-        let Some(Affine { bits, group_size }) = quantization else {
-            return self.floats(format!("{path}.weight"), &[outputs, inputs]);
+        Ok(())
+    }
+
+    fn norms(&mut self, index: usize, layer: &LayerSpec) -> Result<()> {
+        let names = &self.model.names;
+        let num_each = match layer.norms {
+            Norms::Pre => 1,
+            Norms::Sandwich => 2,
+        };
+        for name in names.attention_norms[..num_each].iter().chain(&names.mlp_norms[..num_each]) {
+            self.vector(&format!("{}.weight", names.layer(index, name)), self.model.hidden)?;
+        }
+        Ok(())
+    }
+
+    fn layer_linears(&mut self, index: usize, shapes: &[LinearShape]) -> Result<()> {
+        let mut shapes = shapes.iter();
+        shapes.try_for_each(|shape| self.linear(&self.model.names.layer(index, shape.name), *shape, &[]))
+    }
+
+    fn experts(&mut self, index: usize, moe: &MoeSpec) -> Result<()> {
+        let model = self.model;
+        self.layer_linears(index, &[model.router(moe)])?;
+        for shape in model.expert(moe) {
+            if !model.has_single_experts(self.folder, index) {
+                let path = model.names.layer(index, &format!("{}.{}", model.names.stacked_experts, shape.name));
+                self.linear(&path, shape, &[moe.experts])?;
+                continue;
+            }
+            let path = |expert| format!("{}.{}", model.single_expert(index, expert), shape.name);
+            let first = model.quantization_of(self.folder, &path(0));
+            for expert in 0..moe.experts {
+                if model.quantization_of(self.folder, &path(expert)) != first {
+                    let message = format!("`{}` and `{}` are quantized differently", path(0), path(expert));
+                    return Err(bad_model(message));
+                }
+                self.linear(&path(expert), shape, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A linear layer, or several stacked along the axes `stacked`.
+    fn linear(&mut self, path: &str, shape: LinearShape, stacked: &[i32]) -> Result<()> {
+        let LinearShape { outputs, inputs, bias, .. } = shape;
+        let full = |inputs| [stacked, &[outputs, inputs]].concat();
+        if bias {
+            self.floats(format!("{path}.bias"), &[stacked, &[outputs]].concat())?;
+        }
+        let Some(Affine { bits, group_size }) = self.model.quantization_of(self.folder, path) else {
+            return self.floats(format!("{path}.weight"), &full(inputs));
         };
         if inputs % group_size != 0 {
             return Err(bad_model(format!(
@@ -108,9 +111,9 @@ impl Inventory<'_> {
             )));
         }
         // Whole groups of 32 values: `inputs * bits` is a multiple of 32.
-        self.claim(format!("{path}.weight"), &[outputs, inputs / 32 * bits], &[Dtype::U32])?;
-        self.floats(format!("{path}.scales"), &[outputs, inputs / group_size])?;
-        self.floats(format!("{path}.biases"), &[outputs, inputs / group_size])
+        self.claim(format!("{path}.weight"), &full(inputs / 32 * bits), &[Dtype::U32])?;
+        self.floats(format!("{path}.scales"), &full(inputs / group_size))?;
+        self.floats(format!("{path}.biases"), &full(inputs / group_size))
     }
 
     fn vector(&mut self, name: &str, len: i32) -> Result<()> {
@@ -137,8 +140,8 @@ impl Inventory<'_> {
         Ok(())
     }
 
-    /// An unused tensor means that the description misses a part of the model. Rotary frequencies are the exception: they
-    /// are computed from `config.json`.
+    /// An unused tensor means that the spec misses a part of the model. Rotary frequencies are the exception: they are
+    /// computed from `config.json`.
     fn nothing_left(&self) -> Result<()> {
         let harmless = |name: &str| name.contains("rotary_emb.inv_freq");
         let mut left = self.tensors.keys().filter(|name| !self.claimed.contains(*name) && !harmless(name));

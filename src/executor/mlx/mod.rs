@@ -1,10 +1,11 @@
 //! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. Everything in it
 //! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
 //!
-//! In reading order: `streams` (where work runs, and the wait for its end), `description` (what a model is), `inventory`
-//! (which tensors that takes), `weights` and `linear` (tensors on the device), `blocks` (the same bits in any company),
-//! `precision` (what is computed in), `decoder` (the transformer) and `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences`
-//! (checking plans), `feed` (a step's tokens), `executor`.
+//! In reading order: `streams` (where work runs, and the wait for its end), `spec` (what a model is), `families` (how it is
+//! read from `config.json`), `tensors` and `inventory` (which tensors that takes), `precision` (what is computed in),
+//! `weights`, `linear` and `moe` (tensors on the device), `blocks` (the same bits in any company), `decoder` and `layer` (the
+//! transformer), `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences` (checking plans), `feed` (a
+//! step's tokens), `executor`.
 
 mod adjust;
 mod attention;
@@ -13,19 +14,25 @@ mod blocks;
 mod chained;
 mod config;
 mod decoder;
-mod description;
 mod executor;
 mod failure;
+mod families;
 mod feed;
 mod inventory;
+mod layer;
 mod linear;
 mod logprobs;
 mod mask;
+mod mlp;
+mod moe;
+mod norm;
 mod precision;
+mod quantization;
 mod sampler;
 mod sequences;
 mod spec;
 mod streams;
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -37,11 +44,11 @@ use mlx_rs::{DeviceType, Dtype, with_stream};
 pub use self::executor::MlxExecutor;
 
 use self::decoder::Decoder;
-use self::description::Description;
 use self::failure::device_error;
 use self::precision::Compute;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
+use self::spec::ModelSpec;
 use self::streams::Streams;
 use self::weights::Weights;
 use super::{Backend, Executor, KvUnit, Limits};
@@ -105,7 +112,7 @@ impl MlxBackend {
     /// Opens a model as the type it is, for tests that look inside.
     #[doc(hidden)]
     pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
-        let mut model = Description::read(&folder.config)?;
+        let mut model = families::read(&folder.config)?;
         inventory::untie_stored_head(&mut model, folder);
         inventory::check(&model, folder)?;
         let (streams, kind) = Streams::open()?;
@@ -113,34 +120,28 @@ impl MlxBackend {
         with_stream(&streams.steps.clone(), || self.load(&model, folder, streams, kind))
     }
 
-    fn load(
-        &self,
-        model: &Description,
-        folder: &ModelFolder,
-        streams: Streams,
-        kind: DeviceType,
-    ) -> Result<MlxExecutor> {
+    fn load(&self, model: &ModelSpec, folder: &ModelFolder, streams: Streams, kind: DeviceType) -> Result<MlxExecutor> {
         let on_cpu = matches!(kind, DeviceType::Cpu);
         let dense_bytes = precision::dense_bytes(model, folder);
         let compute = Compute::choose(self.precision, on_cpu, dense_bytes, self.memory_bytes);
         let weights = Weights::open(model, folder, &streams.files, compute)?;
         let dtype = weights.dtype();
-        let is_fused = self.attention == AttentionKind::Auto
-            && on_cpu
-            && dtype == Dtype::Float32
-            && attention::can_fuse(&model.attention);
+        let specs = model.attention();
+        let is_f32_on_cpu = on_cpu && dtype == Dtype::Float32;
+        let is_fused = self.attention == AttentionKind::Auto && is_f32_on_cpu && attention::can_fuse(&specs);
         let mut weights = weights.in_blocks(self.is_deterministic);
         let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
-            let attention = attention::Fused::new(&model.attention, model.context_length)
+            let attention = attention::Fused::new(&specs, model.context_length)
                 .map_err(|error| device_error("preparing attention", error))?;
-            let decoder = if model.quantization.is_none() || compute == Compute::Dense {
+            let is_dense = model.quantization.is_none() || compute == Compute::Dense;
+            let decoder = if is_dense && chained::can_chain(model) {
                 Decoder::load_chained(model, &mut weights, &attention)?
             } else {
                 Decoder::load(model, &mut weights)?
             };
             (decoder, Box::new(attention))
         } else {
-            (Decoder::load(model, &mut weights)?, Box::new(attention::Composed::new(&model.attention, dtype)))
+            (Decoder::load(model, &mut weights)?, Box::new(attention::Composed::new(&specs, dtype)))
         };
         #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
         let limits = Limits {
@@ -181,8 +182,9 @@ fn name_of(on_cpu: bool, is_deterministic: bool, compute: Compute) -> &'static s
 
 /// Keys and values of all layers.
 #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
-fn kv_bytes_per_position(model: &Description, dtype: Dtype) -> u64 {
-    let numbers: u64 = model.attention.iter().map(|spec| 2 * spec.kv_heads as u64 * spec.head_dim as u64).sum();
+fn kv_bytes_per_position(model: &ModelSpec, dtype: Dtype) -> u64 {
+    let layers = model.layers.iter().map(|layer| &layer.attention);
+    let numbers: u64 = layers.map(|spec| 2 * spec.kv_heads as u64 * spec.head_dim as u64).sum();
     numbers * if dtype == Dtype::Float32 { 4 } else { 2 }
 }
 

@@ -5,8 +5,7 @@
 use mlx_rs::Dtype;
 use safetensors::Dtype as Stored;
 
-use super::description::Description;
-use super::inventory::quantization_of;
+use super::spec::ModelSpec;
 use crate::config::Precision;
 use crate::hub::ModelFolder;
 
@@ -33,7 +32,7 @@ impl Compute {
     }
 
     /// Bytes of the weights on the device.
-    pub(super) fn weight_bytes(self, model: &Description, folder: &ModelFolder) -> u64 {
+    pub(super) fn weight_bytes(self, model: &ModelSpec, folder: &ModelFolder) -> u64 {
         match self {
             Self::AsStored => folder.weight_bytes,
             Self::Dense => dense_bytes(model, folder),
@@ -43,13 +42,13 @@ impl Compute {
 }
 
 /// Bytes of all weights in float32, with quantized ones dequantized.
-pub(super) fn dense_bytes(model: &Description, folder: &ModelFolder) -> u64 {
+pub(super) fn dense_bytes(model: &ModelSpec, folder: &ModelFolder) -> u64 {
     let numbers = folder.tensors.iter().map(|(name, tensor)| match name.rsplit_once('.') {
-        Some((path, "weight")) => match quantization_of(model, folder, path) {
+        Some((path, "weight")) => match model.quantization_of(folder, path) {
             Some(affine) => count(&tensor.shape) * 32 / u64::from(affine.bits.unsigned_abs()),
             None => count(&tensor.shape),
         },
-        Some((path, "scales" | "biases")) if quantization_of(model, folder, path).is_some() => 0,
+        Some((path, "scales" | "biases")) if model.quantization_of(folder, path).is_some() => 0,
         _ => count(&tensor.shape),
     });
     numbers.fold(0, |sum, numbers| sum.saturating_add(numbers.saturating_mul(4)))

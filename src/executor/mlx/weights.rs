@@ -5,23 +5,29 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use mlx_ops::PackedWeight;
-use mlx_rs::ops::{concatenate, dequantize};
+use mlx_rs::ops::{add, concatenate, dequantize, stack as stack_axis};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, Stream, with_stream};
 
+use super::attention::QkNorm;
 use super::blocks::Blocks;
-use super::chained::Packed;
-use super::description::{Affine, Description};
+use super::chained::{Packed, not_dense};
 use super::failure::{Mlx, bad_model, device_error};
-use super::inventory::{EMBEDDING, HEAD, LinearShape, layer_path, quantization_of};
+use super::layer::{Around, Layer};
 use super::linear::{KernelShape, Linear, Projection, Quantized};
+use super::mlp::{Dense, Mlp};
+use super::moe::{Experts, Moe};
+use super::norm::Norm;
 use super::precision::Compute;
+use super::quantization::Affine;
+use super::spec::{LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
+use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
 /// The tensors of a folder, on their way into layers. Lazy: bytes are read when a layer is evaluated.
 pub(super) struct Weights<'a> {
-    model: &'a Description,
+    model: &'a ModelSpec,
     folder: &'a ModelFolder,
     arrays: HashMap<String, Array>,
     /// The element type of activations; float tensors are cast to it.
@@ -37,7 +43,7 @@ pub(super) struct Weights<'a> {
 impl<'a> Weights<'a> {
     /// Opens the weight files. The element type of the embedding is the model's own.
     pub(super) fn open(
-        model: &'a Description,
+        model: &'a ModelSpec,
         folder: &'a ModelFolder,
         files: &Stream,
         compute: Compute,
@@ -49,7 +55,8 @@ impl<'a> Weights<'a> {
             })?;
             arrays.extend(loaded);
         }
-        let suffix = if quantization_of(model, folder, EMBEDDING).is_some() { "scales" } else { "weight" };
+        let embedding = model.names.embedding;
+        let suffix = if model.quantization_of(folder, embedding).is_some() { "scales" } else { "weight" };
         let mut weights = Self {
             model,
             folder,
@@ -61,7 +68,7 @@ impl<'a> Weights<'a> {
         };
         weights.check_shapes()?;
         if compute == Compute::AsStored {
-            weights.dtype = weights.peek(&format!("{EMBEDDING}.{suffix}"))?.dtype();
+            weights.dtype = weights.peek(&format!("{embedding}.{suffix}"))?.dtype();
         }
         Ok(weights)
     }
@@ -76,11 +83,105 @@ impl<'a> Weights<'a> {
         self.dtype
     }
 
-    /// A vector, such as the weight of a norm.
-    pub(super) fn vector(&mut self, name: &str) -> Result<Array> {
-        let array = self.floats(name)?;
-        evaluated("loading weights", [&array])?;
-        Ok(array)
+    /// Decoder layer `index`.
+    pub(super) fn layer(&mut self, index: usize) -> Result<Layer> {
+        let model = self.model;
+        let (spec, names) = (&model.layers[index], &model.names);
+        let output = model.attention_output(spec);
+        Ok(Layer {
+            attention_norms: self.norms_around(index, spec, names.attention_norms)?,
+            qkv: self.projection(index, &model.qkv(spec))?,
+            qk_norm: spec.attention.qk_norm.map(|_| self.qk_norm(index)).transpose()?,
+            output: self.linear(&names.layer(index, output.name), output.bias)?,
+            mlp_norms: self.norms_around(index, spec, names.mlp_norms)?,
+            mlp: self.mlp(index, &spec.mlp)?,
+            residual: spec.residual,
+        })
+    }
+
+    fn norms_around(&mut self, index: usize, spec: &LayerSpec, names: [&str; 2]) -> Result<Around> {
+        let [before, after] = names.map(|name| self.model.names.layer(index, name));
+        let has_after = spec.norms == Norms::Sandwich;
+        Ok(Around { before: self.norm(&before)?, after: has_after.then(|| self.norm(&after)).transpose()? })
+    }
+
+    fn qk_norm(&mut self, index: usize) -> Result<QkNorm> {
+        let [queries, keys] = self.model.names.qk_norm.map(|name| self.model.names.layer(index, name));
+        Ok(QkNorm { queries: self.norm(&queries)?.weight, keys: self.norm(&keys)?.weight })
+    }
+
+    fn mlp(&mut self, index: usize, spec: &MlpSpec) -> Result<Mlp> {
+        match spec {
+            MlpSpec::Moe(spec) => Ok(Mlp::Moe(self.moe(index, *spec)?)),
+            MlpSpec::Dense(spec) => {
+                let [gate, up, down] = self.model.dense(spec);
+                let gate_up = self.projection(index, &[gate, up])?;
+                let down = self.linear(&self.model.names.layer(index, down.name), down.bias)?;
+                Ok(Mlp::Dense(Dense { gate_up, down, activation: spec.activation }))
+            }
+        }
+    }
+
+    fn moe(&mut self, index: usize, spec: MoeSpec) -> Result<Moe> {
+        let router = self.linear(&self.model.names.layer(index, self.model.router(&spec).name), false)?;
+        let [gate, up, down] = self.model.expert(&spec);
+        let [gate, up] = [self.experts(index, &spec, gate.name)?, self.experts(index, &spec, up.name)?];
+        let gate_up = Experts::side_by_side(gate, up).map_err(|error| device_error("fusing projections", error))?;
+        evaluated("loading weights", gate_up.arrays())?;
+        let down = self.experts(index, &spec, down.name)?;
+        evaluated("loading weights", down.arrays())?;
+        Ok(Moe { spec, router, gate_up, down, is_never_sorted: self.in_blocks })
+    }
+
+    /// The same linear layer of all experts of layer `index`. Lazy.
+    fn experts(&mut self, index: usize, spec: &MoeSpec, name: &str) -> Result<Experts> {
+        let names = &self.model.names;
+        let paths = if self.model.has_single_experts(self.folder, index) {
+            (0..spec.experts).map(|expert| format!("{}.{name}", self.model.single_expert(index, expert))).collect()
+        } else {
+            vec![names.layer(index, &format!("{}.{name}", names.stacked_experts))]
+        };
+        let [codes, scales, offsets] = ["weight", "scales", "biases"];
+        let Some(Affine { bits, group_size }) = self.model.quantization_of(self.folder, &paths[0]) else {
+            let matrices = self.stacked(&paths, codes, Self::floats)?;
+            return Experts::dense(&matrices).map_err(|error| device_error("loading weights", error));
+        };
+        let codes = self.stacked(&paths, codes, Self::take)?;
+        let scales = self.stacked(&paths, scales, Self::floats)?;
+        let offsets = self.stacked(&paths, offsets, Self::floats)?;
+        if self.dequantizes {
+            return dequantize(&codes, &scales, &offsets, group_size, bits)
+                .and_then(|matrices| Experts::dense(&matrices))
+                .map_err(|error| device_error("dequantizing weights", error));
+        }
+        Ok(Experts::Quantized(Quantized { codes, scales, offsets, bits, group_size }))
+    }
+
+    /// One tensor, or several one upon the other.
+    fn stacked(
+        &mut self,
+        paths: &[String],
+        suffix: &str,
+        load: impl Fn(&mut Self, &str) -> Result<Array>,
+    ) -> Result<Array> {
+        let mut arrays =
+            paths.iter().map(|path| load(self, &format!("{path}.{suffix}"))).collect::<Result<Vec<_>>>()?;
+        match arrays.len() {
+            1 if arrays[0].ndim() == 3 => Ok(arrays.remove(0)),
+            _ => stack_axis(&arrays, 0).map_err(|error| device_error("loading weights", error)),
+        }
+    }
+
+    /// A norm.
+    pub(super) fn norm(&mut self, path: &str) -> Result<Norm> {
+        let mut weight = self.floats(&format!("{path}.weight"))?;
+        if self.model.norm.adds_one {
+            let one = Array::from_f32(1.0).as_dtype(weight.dtype());
+            let factors = one.and_then(|one| add(one, &weight));
+            weight = factors.map_err(|error| device_error("loading weights", error))?;
+        }
+        evaluated("loading weights", [&weight])?;
+        Ok(Norm { weight, eps: self.model.norm.eps })
     }
 
     /// A linear layer, evaluated.
@@ -92,12 +193,12 @@ impl<'a> Weights<'a> {
     /// The embedding, and the head unless the embedding serves as the head. A stored head that equals the embedding takes
     /// no memory of its own.
     pub(super) fn ends(&mut self) -> Result<(Linear, Option<Linear>)> {
-        if self.model.tied {
-            return Ok((self.linear(EMBEDDING, false)?, None));
+        if self.model.head.is_tied {
+            return Ok((self.linear(self.model.names.embedding, false)?, None));
         }
-        let embedding = self.lazy_linear(EMBEDDING, false)?;
+        let embedding = self.lazy_linear(self.model.names.embedding, false)?;
         evaluated("loading weights", embedding.arrays())?;
-        let head = self.lazy_linear(HEAD, false)?;
+        let head = self.lazy_linear(self.model.names.head, false)?;
         if head.equals(&embedding).map_err(|error| device_error("comparing the head with the embedding", error))? {
             return Ok((self.finish(embedding)?, None));
         }
@@ -106,11 +207,11 @@ impl<'a> Weights<'a> {
 
     /// The embedding and the head of a dense model.
     pub(super) fn packed_ends(&mut self) -> Result<(Linear, Packed)> {
-        let embedding = self.lazy_linear(EMBEDDING, false)?;
+        let embedding = self.lazy_linear(self.model.names.embedding, false)?;
         evaluated("loading weights", embedding.arrays())?;
         let head = match embedding.as_dense() {
-            Some(weight) if self.model.tied => pack(weight, None)?,
-            _ => self.packed(HEAD, false)?,
+            Some(weight) if self.model.head.is_tied => pack(weight, None)?,
+            _ => self.packed(self.model.names.head, false)?,
         };
         Ok((embedding, head))
     }
@@ -135,7 +236,7 @@ impl<'a> Weights<'a> {
     }
 
     fn lazy_projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Projection> {
-        let linears = parts.iter().map(|part| self.lazy_linear(&layer_path(index, part.name), part.bias));
+        let linears = parts.iter().map(|part| self.lazy_linear(&self.model.names.layer(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
         fuse(linears).map_err(|error| device_error("fusing projections", error))
     }
@@ -162,7 +263,7 @@ impl<'a> Weights<'a> {
 
     fn lazy_linear(&mut self, path: &str, bias: bool) -> Result<Linear> {
         let bias = if bias { Some(self.floats(&format!("{path}.bias"))?) } else { None };
-        match quantization_of(self.model, self.folder, path) {
+        match self.model.quantization_of(self.folder, path) {
             None => Linear::dense(self.floats(&format!("{path}.weight"))?, bias)
                 .map_err(|error| device_error("loading weights", error)),
             Some(Affine { bits, group_size }) => {
@@ -226,11 +327,6 @@ fn packed(linear: Linear) -> Result<Packed> {
 fn pack(weight: &Array, bias: Option<Array>) -> Result<Packed> {
     let weight = PackedWeight::pack(weight).map_err(|error| device_error("loading weights", error))?;
     Ok(Packed { weight, bias })
-}
-
-/// Only dense models are brought into chains.
-fn not_dense() -> crate::error::Error {
-    bad_model("a weight is quantized that was to be dense".to_owned())
 }
 
 /// One projection out of several: rows of outputs one below the other. Layers of different formats stay apart.

@@ -1,0 +1,116 @@
+//! The families of models that can be run. Each is a file that reads its `config.json` into a [`ModelSpec`] and names its
+//! tensors; adding one means adding that file, a line to [`FAMILIES`] and its fixtures. In `dims` is what families share.
+
+mod dims;
+mod gemma2;
+mod gemma3_text;
+mod granite;
+mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+mod qwen3_moe;
+mod rope;
+mod window;
+
+use serde_json::Value;
+
+use super::config::Fields;
+use super::failure::{bad_model, unsupported};
+use super::spec::ModelSpec;
+use crate::error::Result;
+
+/// How the `config.json` of a family is read.
+type Read = fn(&Fields<'_>) -> Result<ModelSpec>;
+
+/// By `model_type`.
+const FAMILIES: [(&str, Read); 8] = [
+    ("gemma2", gemma2::read),
+    ("gemma3_text", gemma3_text::read),
+    ("granite", granite::read),
+    ("llama", llama::read),
+    ("mistral", mistral::read),
+    ("qwen2", qwen2::read),
+    ("qwen3", qwen3::read),
+    ("qwen3_moe", qwen3_moe::read),
+];
+
+/// A field whose name contains one of these changes what a model computes.
+const COMPUTED: [&str; 35] = [
+    "_act",
+    "activation",
+    "attention",
+    "attn",
+    "bias",
+    "chunk",
+    "clip",
+    "compress",
+    "conv",
+    "embed",
+    "expert",
+    "gate",
+    "head",
+    "hyper",
+    "layer",
+    "lora",
+    "mamba",
+    "mlp",
+    "moe",
+    "multiplier",
+    "norm",
+    "parallel",
+    "position",
+    "quant",
+    "query",
+    "rank",
+    "residual",
+    "rope",
+    "rotary",
+    "scal",
+    "sink",
+    "softcap",
+    "sparse",
+    "ssm",
+    "window",
+];
+
+/// Of these, those that do not: how a model was trained, or which implementation of the same runs it.
+const NOT_COMPUTED: [&str; 8] =
+    ["dropout", "_coef", "_eps", "epsilon", "implementation", "initializer", "quantization_config", "router_logits"];
+
+/// Reads `config.json`. What it asks for beyond what its family computes is an error that names the field.
+pub(super) fn read(config: &Value) -> Result<ModelSpec> {
+    let fields = Fields::new(config)?;
+    let mut model = family(&fields)?(&fields)?;
+    fields.refuse_unread(changes_computation)?;
+    within_windows(&mut model);
+    Ok(model)
+}
+
+fn family(fields: &Fields<'_>) -> Result<Read> {
+    let known = FAMILIES.map(|(model_type, _)| model_type).join(", ");
+    let Some(model_type) = fields.text("model_type")? else {
+        return Err(
+            bad_model(format!("config.json has no `model_type`; known types: {known}")).with_param("model_type")
+        );
+    };
+    let found = FAMILIES.iter().find(|(known, _)| *known == model_type);
+    found.map(|(_, read)| *read).ok_or_else(|| {
+        let shown: String = model_type.chars().take(80).collect();
+        unsupported("model_type", format!("models of type `{shown}` cannot be run; known types: {known}"))
+    })
+}
+
+fn changes_computation(name: &str) -> bool {
+    let any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    !name.starts_with('_') && any(&COMPUTED) && !any(&NOT_COMPUTED)
+}
+
+/// Attention keeps all positions of a sequence and masks none of them, which is exact up to the narrowest window.
+fn within_windows(model: &mut ModelSpec) {
+    let windows = model.layers.iter().filter_map(|layer| layer.attention.window);
+    model.context_length = windows.chain([model.context_length]).min().unwrap_or(model.context_length);
+    for layer in &mut model.layers {
+        layer.attention.window = None;
+    }
+}

@@ -1,0 +1,19 @@
+//! Root-mean-square norms, as they lie on the device.
+
+use mlx_rs::Array;
+use mlx_rs::fast::rms_norm;
+
+use super::failure::Mlx;
+
+/// A norm over the last axis.
+pub(super) struct Norm {
+    /// Its factors: the weight, plus one where the spec says so.
+    pub(super) weight: Array,
+    pub(super) eps: f32,
+}
+
+impl Norm {
+    pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
+        rms_norm(x, Some(&self.weight), self.eps)
+    }
+}

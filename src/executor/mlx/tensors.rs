@@ -1,0 +1,136 @@
+//! Which tensors a model consists of: their names, which a family chooses, and the shapes that follow from its spec.
+
+use super::quantization::Affine;
+use super::spec::{DenseSpec, LayerSpec, ModelSpec, MoeSpec};
+use crate::hub::ModelFolder;
+
+/// What tensors are called. Those of a layer follow its path; a linear layer's are `NAME.weight` and `NAME.bias`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) embedding: &'static str,
+    /// The head, where it is not the embedding.
+    pub(super) head: &'static str,
+    pub(super) final_norm: &'static str,
+    /// What the index of a layer follows.
+    pub(super) layers: &'static str,
+    pub(super) qkv: [&'static str; 3],
+    pub(super) attention_output: &'static str,
+    /// Norms of queries and of keys.
+    pub(super) qk_norm: [&'static str; 2],
+    /// Norms before and after attention; the latter only in a sandwich.
+    pub(super) attention_norms: [&'static str; 2],
+    /// Norms before and after the MLP; the latter only in a sandwich.
+    pub(super) mlp_norms: [&'static str; 2],
+    /// Gate, up and down projection of a dense MLP; after the last dot, their names in an expert.
+    pub(super) mlp: [&'static str; 3],
+    /// What gives the probabilities of experts.
+    pub(super) router: &'static str,
+    /// All experts, stacked: `NAME.gate_proj` and so on.
+    pub(super) stacked_experts: &'static str,
+    /// Each expert by itself: `NAME.INDEX.gate_proj` and so on.
+    pub(super) single_experts: &'static str,
+}
+
+impl Names {
+    /// Those of Llama, which most families keep to.
+    pub(super) const LLAMA: Self = Self {
+        embedding: "model.embed_tokens",
+        head: "lm_head",
+        final_norm: "model.norm",
+        layers: "model.layers",
+        qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        attention_output: "self_attn.o_proj",
+        qk_norm: ["self_attn.q_norm", "self_attn.k_norm"],
+        attention_norms: ["input_layernorm", "no norm"],
+        mlp_norms: ["post_attention_layernorm", "no norm"],
+        mlp: ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"],
+        router: "mlp.gate",
+        stacked_experts: "mlp.switch_mlp",
+        single_experts: "mlp.experts",
+    };
+
+    /// The path of something inside decoder layer `index`.
+    pub(super) fn layer(&self, index: usize, name: &str) -> String {
+        format!("{}.{index}.{name}", self.layers)
+    }
+}
+
+/// A linear layer, before it is loaded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinearShape {
+    /// Its name inside a decoder layer, or inside an expert.
+    pub(super) name: &'static str,
+    pub(super) outputs: i32,
+    pub(super) inputs: i32,
+    pub(super) bias: bool,
+}
+
+impl ModelSpec {
+    /// The embedding; the head has the same shape.
+    pub(super) fn embedding(&self) -> LinearShape {
+        LinearShape { name: self.names.embedding, outputs: self.vocab, inputs: self.hidden, bias: false }
+    }
+
+    /// The q, k and v projections of a layer.
+    pub(super) fn qkv(&self, layer: &LayerSpec) -> [LinearShape; 3] {
+        let spec = &layer.attention;
+        let outputs = [spec.heads, spec.kv_heads, spec.kv_heads].map(|heads| heads * spec.head_dim);
+        let shape = |part: usize| LinearShape {
+            name: self.names.qkv[part],
+            outputs: outputs[part],
+            inputs: self.hidden,
+            bias: layer.qkv_bias,
+        };
+        [0, 1, 2].map(shape)
+    }
+
+    /// The o projection of a layer.
+    pub(super) fn attention_output(&self, layer: &LayerSpec) -> LinearShape {
+        let inputs = layer.attention.heads * layer.attention.head_dim;
+        let name = self.names.attention_output;
+        LinearShape { name, outputs: self.hidden, inputs, bias: layer.output_bias }
+    }
+
+    /// The gate, up and down projections of a dense MLP.
+    pub(super) fn dense(&self, mlp: &DenseSpec) -> [LinearShape; 3] {
+        self.gated(mlp.width, mlp.bias)
+    }
+
+    /// What gives the probabilities of experts.
+    pub(super) fn router(&self, moe: &MoeSpec) -> LinearShape {
+        LinearShape { name: self.names.router, outputs: moe.experts, inputs: self.hidden, bias: false }
+    }
+
+    /// The gate, up and down projections of one expert.
+    pub(super) fn expert(&self, moe: &MoeSpec) -> [LinearShape; 3] {
+        self.gated(moe.width, false).map(|shape| {
+            let name = shape.name.rsplit('.').next().unwrap_or(shape.name);
+            LinearShape { name, ..shape }
+        })
+    }
+
+    fn gated(&self, width: i32, bias: bool) -> [LinearShape; 3] {
+        let [gate, up, down] = self.names.mlp;
+        let inner = |name| LinearShape { name, outputs: width, inputs: self.hidden, bias };
+        [inner(gate), inner(up), LinearShape { name: down, outputs: self.hidden, inputs: width, bias }]
+    }
+
+    /// Whether the experts of layer `index` are stored one by one in this folder.
+    pub(super) fn has_single_experts(&self, folder: &ModelFolder, index: usize) -> bool {
+        let first = format!("{}.0.", self.names.layer(index, self.names.single_experts));
+        folder.tensors.range(first.clone()..).next().is_some_and(|(name, _)| name.starts_with(&first))
+    }
+
+    /// The path of expert `expert` of layer `index`, where experts are stored one by one.
+    pub(super) fn single_expert(&self, index: usize, expert: i32) -> String {
+        self.names.layer(index, &format!("{}.{expert}", self.names.single_experts))
+    }
+
+    /// How the linear layer or embedding at `path` is quantized in this folder.
+    ///
+    /// The scales decide where `config.json` does not speak of the layer: exporters leave layers out that do not fit.
+    pub(super) fn quantization_of(&self, folder: &ModelFolder, path: &str) -> Option<Affine> {
+        let quantization = self.quantization.as_ref()?;
+        quantization.of(path).filter(|_| folder.tensors.contains_key(&format!("{path}.scales")))
+    }
+}
