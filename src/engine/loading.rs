@@ -9,7 +9,7 @@ use std::thread::Builder;
 use crate::error::{Code, Result};
 use crate::hub;
 use crate::lock::lock;
-use crate::text::ModelText;
+use crate::text::{LOAD_STACK_BYTES, ModelText};
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
 use super::draft::ModelRules;
@@ -32,7 +32,8 @@ impl Engine {
             Err(error) => reply.send(Err(error)),
         };
         // A reply is given also when the thread cannot be started: it is dropped with the closure.
-        drop(Builder::new().name("mlx-serving-load".into()).spawn(load));
+        let thread = Builder::new().name("mlx-serving-load".into()).stack_size(LOAD_STACK_BYTES);
+        drop(thread.spawn(load));
     }
 
     fn read_model(&self, path: &Path) -> Result<ReadModel> {

@@ -15,7 +15,7 @@ const FUEL: u64 = 500_000;
 /// An environment without templates.
 pub(super) fn environment(clock: Clock) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_syntax(syntax()?);
     environment.set_fuel(Some(FUEL));
     // On by default in debug builds, where a failure would copy and print all variables.
     environment.set_debug(false);
@@ -26,6 +26,11 @@ pub(super) fn environment(clock: Clock) -> Result<Environment<'static>, Error> {
     environment.add_function("strftime_now", move |format: &str| date::at(clock(), format));
     filters::add_to(&mut environment);
     Ok(environment)
+}
+
+/// Tags as `transformers` reads them.
+pub(super) fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
 }
 
 /// What a template says about the messages it was given.

@@ -14,6 +14,7 @@ use super::chat::{Chat, Content, PromptTemplate};
 use super::date;
 use super::growth;
 use super::guide::{Guides, Structured};
+use super::nesting;
 use super::pieces::Pieces;
 use super::special::{end_tokens, special_tokens};
 use super::speech::{CALL_ENDS, Manner, Speech};
@@ -172,6 +173,7 @@ impl ModelText {
 }
 
 fn load_tokenizer(bytes: &[u8]) -> Result<(Tokenizer, Pieces)> {
+    nesting::check_tokenizer(bytes)?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| broken(error.as_ref()))?;
     // These are settings of some training run; here a prompt is neither cut nor filled up.
     tokenizer.with_truncation(None).map_err(|error| broken(error.as_ref()))?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::chat::{self, Chat, Variable};
 use super::date::Clock;
-use super::{jinja, prefill};
+use super::{jinja, nesting, prefill};
 use crate::error::{Code, Error, Result};
 
 /// What a template may add to what it was given.
@@ -51,6 +51,7 @@ impl Template {
         }
         let mut environment = jinja::environment(clock).map_err(|error| owner.failed(&error))?;
         let source = jinja::prepared(source);
+        nesting::check_template(&source).map_err(|problem| owner.broken(&problem))?;
         let compiled = environment.add_template_owned(NAME, source.clone());
         compiled.map_err(|error| owner.broken(&format!("is broken: {}", brief(&error))))?;
         let token = |(name, token): &(String, String)| (name.clone(), JinjaValue::from(token.as_str()));

@@ -8,6 +8,7 @@ mod dates;
 mod demo;
 mod guides;
 mod models;
+mod nesting;
 mod required;
 mod stops;
 mod streams;
