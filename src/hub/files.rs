@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::json;
+use super::state::FileState;
 use crate::error::{Code, Error, Result};
 
 /// An open regular file and its length in bytes.
@@ -29,21 +31,28 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
 
 /// All of a file of at most `limit` bytes. `ModelLoadError` names the file.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let (file, len) = open_regular(path)?;
+    let (mut file, len) = open_regular(path)?;
     if len > limit {
         let message = format!("has {len} bytes; at most {limit} are allowed");
         return Err(load_error(path, &message).with_limit(limit as f64, len as f64));
     }
+    let state = |file: &File| file.metadata().map(|found| FileState::from(&found));
+    let before = state(&file).map_err(|error| unreadable(path, error))?;
     let mut bytes = Vec::new();
     // A file can grow while it is read.
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
-    Ok(bytes)
+    file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
+    let after = state(&file).map_err(|error| unreadable(path, error))?;
+    if before == after && bytes.len() as u64 == after.len {
+        Ok(bytes)
+    } else {
+        Err(load_error(path, "changed while it was read"))
+    }
 }
 
-/// A JSON file of at most `limit` bytes whose top is an object.
+/// A JSON file of at most `limit` bytes whose top is an object. It may be JSON as Python writes it, see `json`.
 pub(crate) fn read_json(path: &Path, limit: u64) -> Result<Value> {
     let bytes = read_file(path, limit)?;
-    let value: Value = serde_json::from_slice(&bytes)
+    let value = json::parse(&bytes)
         .map_err(|error| load_error(path, &format!("is not valid JSON: {error}")).with_source(error))?;
     if value.is_object() { Ok(value) } else { Err(load_error(path, "is not a JSON object")) }
 }
@@ -53,7 +62,8 @@ pub(super) fn load_error(path: &Path, problem: &str) -> Error {
     Error::new(Code::ModelLoadError, format!("{} {problem}", path.display()))
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> Error {
+/// The error of a file that could not be read.
+pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
     let problem = match error.kind() {
         std::io::ErrorKind::NotFound => "does not exist".to_owned(),
         _ => format!("cannot be read: {error}"),

@@ -31,11 +31,13 @@ pub fn open_folder(path: &Path) -> Result<ModelFolder> {
         .ok_or_else(|| load_error(&config_path, "does not exist: a model folder needs it"))?;
     let generation_config = optional_json(&path.join("generation_config.json"), MAX_CONFIG_BYTES)?;
     let tokenizer_config = optional_json(&path.join("tokenizer_config.json"), MAX_TOKENIZER_CONFIG_BYTES)?;
+    let special_tokens_map = optional_json(&path.join("special_tokens_map.json"), MAX_CONFIG_BYTES)?;
     let Weights { tensors, files, bytes } = weights::read(&path)?;
     Ok(ModelFolder {
         config,
         generation_config: generation_config.unwrap_or_else(empty),
         tokenizer_config: tokenizer_config.unwrap_or_else(empty),
+        special_tokens_map: special_tokens_map.unwrap_or_else(empty),
         tensors,
         weight_files: files,
         weight_bytes: bytes,

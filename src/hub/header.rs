@@ -12,7 +12,8 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 
-use super::files::{load_error, open_regular};
+use super::files::{load_error, open_regular, unreadable};
+use super::state::FileState;
 use crate::error::Result;
 
 /// The limit of the format's own parsers.
@@ -21,9 +22,11 @@ const LENGTH_BYTES: usize = size_of::<u64>();
 /// More than any layer has; a longer shape only costs memory.
 const MAX_DIMENSIONS: usize = 16;
 
-/// The tensors of a file, in no particular order.
-pub(super) fn read_header(path: &Path) -> Result<Vec<(String, TensorInfo)>> {
-    let (mut file, file_len) = open_regular(path)?;
+/// The tensors of a file, in no particular order, and the state of the file before they were read.
+pub(super) fn read_header(path: &Path) -> Result<(Vec<(String, TensorInfo)>, FileState)> {
+    let (mut file, _) = open_regular(path)?;
+    let state = FileState::settled(&file).map_err(|error| unreadable(path, error))?;
+    let file_len = state.len;
     let mut length = [0; LENGTH_BYTES];
     file.read_exact(&mut length)
         .map_err(|error| load_error(path, "is too short to be a weight file").with_source(error))?;
@@ -39,7 +42,7 @@ pub(super) fn read_header(path: &Path) -> Result<Vec<(String, TensorInfo)>> {
         .map_err(|error| load_error(path, "cannot be read").with_source(error))?;
     let tensors = parse(&header).map_err(|problem| load_error(path, &format!("has a bad header: {problem}")))?;
     check(path, &tensors, data_len)?;
-    Ok(tensors)
+    Ok((tensors, state))
 }
 
 fn parse(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, serde_json::Error> {

@@ -5,6 +5,8 @@ mod files;
 mod fingerprint;
 mod folder;
 mod header;
+mod json;
+mod state;
 mod weights;
 
 #[cfg(test)]
@@ -15,8 +17,11 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::error::Result;
+
 pub use fingerprint::fingerprint;
 pub use folder::open_folder;
+pub use state::{FileState, WeightFile};
 
 pub(crate) use files::{read_file, read_json};
 
@@ -31,10 +36,12 @@ pub struct ModelFolder {
     pub generation_config: Value,
     /// `tokenizer_config.json`; an empty object where there is none.
     pub tokenizer_config: Value,
+    /// `special_tokens_map.json`; an empty object where there is none.
+    pub special_tokens_map: Value,
     /// Every tensor of all weight files, by name.
     pub tensors: BTreeMap<String, TensorHeader>,
-    /// The weight files, absolute, in name order.
-    pub weight_files: Vec<PathBuf>,
+    /// The weight files, in name order.
+    pub weight_files: Vec<WeightFile>,
     /// Bytes of all tensors.
     pub weight_bytes: u64,
 }
@@ -51,6 +58,11 @@ pub struct TensorHeader {
 }
 
 impl ModelFolder {
+    /// `ModelLoadError` naming a weight file whose content may have changed since the folder was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.weight_files.iter().try_for_each(WeightFile::check_unchanged)
+    }
+
     /// The architecture the model says it has.
     pub fn family(&self) -> String {
         self.config.get("model_type").and_then(Value::as_str).unwrap_or("unknown").to_owned()

@@ -16,7 +16,7 @@ use super::growth;
 use super::guide::{Guides, Structured};
 use super::nesting;
 use super::pieces::Pieces;
-use super::special::{end_tokens, special_tokens};
+use super::special::{end_tokens, named_tokens};
 use super::speech::{CALL_ENDS, Manner, Speech};
 use super::stream::{Mark, TextStream};
 use super::template::{Owner, Sources, Template, sources_of};
@@ -38,6 +38,8 @@ pub struct ModelText {
     templates: Result<Option<ChatTemplates>>,
     special_tokens: Vec<(String, String)>,
     end_tokens: Arc<[TokenId]>,
+    /// What the files say of end tokens that was ignored.
+    warnings: Vec<String>,
     manner: Manner,
     guides: Guides,
 }
@@ -52,16 +54,16 @@ impl ModelText {
         let path = folder.path.join("tokenizer.json");
         let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
         let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes)).map_err(|error| named(&path, &error))?;
-        let special_tokens = special_tokens(folder);
+        let find = |token: &str| tokenizer.token_to_id(token);
+        let special_tokens = named_tokens(folder, find);
         let templates = load_templates(folder, &special_tokens);
         let (default, with_tools) = sources(&templates);
-        let find = |token: &str| tokenizer.token_to_id(token);
         let named: Vec<_> = CALL_ENDS.into_iter().filter(|token| with_tools.contains(token)).collect();
-        let end_tokens = end_tokens(folder, pieces.len(), &named, find)?;
+        let (end_tokens, warnings) = end_tokens(folder, pieces.len(), &named, find)?;
         let manner = Manner::of(default, with_tools, |text| Mark::special(text, find(text)?, &pieces));
         let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true }));
         let tokenizer_path = path;
-        Ok(Self { tokenizer, tokenizer_path, pieces, templates, special_tokens, end_tokens, manner, guides })
+        Ok(Self { tokenizer, tokenizer_path, pieces, templates, special_tokens, end_tokens, warnings, manner, guides })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
@@ -130,6 +132,11 @@ impl ModelText {
     /// The tokens that end an answer; may be empty.
     pub fn end_tokens(&self) -> &Arc<[TokenId]> {
         &self.end_tokens
+    }
+
+    /// Statements of the model's files that were ignored; each names its file.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Ids the tokenizer can produce are below this.

@@ -1,6 +1,10 @@
-//! Special tokens by name and the tokens that end an answer, gathered from the three files in which models state them.
+//! Special tokens by name and the tokens that end an answer, gathered from the files in which models state them, with the
+//! precedence of `transformers`: `tokenizer_config.json`, `special_tokens_map.json`, then the defaults of the tokenizer's
+//! class.
 
-use std::collections::BTreeSet;
+mod classes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,13 +13,64 @@ use crate::error::{Code, Error, Result};
 use crate::hub::ModelFolder;
 use crate::request::TokenId;
 
-/// The names under which a chat template knows special tokens.
+/// The names that every tokenizer has.
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Objects of further names.
+const MORE: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
+const END: &str = "eos_token";
 
-/// The special tokens that `tokenizer_config.json` names, for chat templates.
-pub(super) fn special_tokens(folder: &ModelFolder) -> Vec<(String, String)> {
-    let text = |name: &str| content(&folder.tokenizer_config[name]).map(str::to_owned);
-    NAMES.iter().filter_map(|name| Some(((*name).to_owned(), text(name)?))).collect()
+/// The special tokens that a model's files name, for chat templates.
+///
+/// A class that no file states, but only the model's type suggests, gives only tokens that `find` knows.
+pub(super) fn named_tokens(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) -> Vec<(String, String)> {
+    let (config, map) = (&folder.tokenizer_config, &folder.special_tokens_map);
+    let mut tokens = class_defaults(folder, find);
+    // Folders that list added tokens in the configuration may keep an old map beside it; others are led by the map.
+    let files = if config["added_tokens_decoder"].is_object() { [map, config] } else { [config, map] };
+    for file in files {
+        for (name, token) in stated(file) {
+            match token {
+                Some(token) => tokens.insert(name.to_owned(), token.to_owned()),
+                None => tokens.remove(name),
+            };
+        }
+    }
+    tokens.into_iter().collect()
+}
+
+/// Every token that any of the files says ends an answer, and what of that was ignored.
+///
+/// `num_ids` is the size of the tokenizer's vocabulary; a model may have more rows than its tokenizer has tokens. `also`
+/// are tokens that end answers wherever they are known.
+pub(super) fn end_tokens(
+    folder: &ModelFolder,
+    num_ids: usize,
+    also: &[&str],
+    find: impl Fn(&str) -> Option<TokenId>,
+) -> Result<(Arc<[TokenId]>, Vec<String>)> {
+    let (stated, warnings) = stated_ids(folder, num_ids)?;
+    let defaults = class_defaults(folder, &find);
+    let in_files: Vec<_> = [&folder.tokenizer_config, &folder.special_tokens_map]
+        .map(|file| file.get(END))
+        .into_iter()
+        .flatten()
+        .collect();
+    let default = defaults.get(END).map(String::as_str).filter(|_| in_files.is_empty());
+    let named = in_files.into_iter().filter_map(content).chain(default).chain(also.iter().copied());
+    // A name that the tokenizer does not know can never be generated: nothing is lost without it.
+    let ends: BTreeSet<_> = stated.into_iter().chain(named.filter_map(find)).collect();
+    Ok((ends.into_iter().collect(), warnings))
+}
+
+/// The names and tokens of a file; `null` says that there is no such token.
+fn stated(file: &Value) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let top = file.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
+    let more = MORE.iter().filter_map(|name| file[name].as_object()).flatten();
+    top.chain(more).filter_map(|(name, token)| {
+        let text = content(token);
+        let is_none = token.is_null() && NAMES.contains(&name.as_str());
+        (text.is_some() || is_none).then_some((name.as_str(), text))
+    })
 }
 
 /// A token as text: a string, or the `content` of an object that also says how it was added.
@@ -23,39 +78,47 @@ fn content(token: &Value) -> Option<&str> {
     token.as_str().or_else(|| token["content"].as_str())
 }
 
-/// Every token that any of the files says ends an answer, in order.
-///
-/// `num_ids` is the size of the tokenizer's vocabulary; a model may have more rows than its tokenizer has tokens. `named`
-/// are tokens that end answers wherever they are known.
-pub(super) fn end_tokens(
-    folder: &ModelFolder,
-    num_ids: usize,
-    named: &[&str],
-    find: impl Fn(&str) -> Option<TokenId>,
-) -> Result<Arc<[TokenId]>> {
+/// What a tokenizer of the model's class has where no file says anything.
+fn class_defaults(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) -> BTreeMap<String, String> {
+    let class =
+        [&folder.tokenizer_config, &folder.config].into_iter().find_map(|file| file["tokenizer_class"].as_str());
+    let defaults = match class {
+        Some(class) => classes::defaults(class),
+        None => folder.config["model_type"].as_str().map_or(&[][..], classes::defaults_of_family),
+    };
+    let is_there = |token: &str| class.is_some() || find(token).is_some();
+    let tokens = defaults.iter().filter(|(_, token)| is_there(token));
+    tokens.map(|(name, token)| ((*name).to_owned(), (*token).to_owned())).collect()
+}
+
+/// The ids that files give as ends of an answer. Ids that no row of the model has can never be drawn: they are ignored.
+fn stated_ids(folder: &ModelFolder, num_ids: usize) -> Result<(Vec<TokenId>, Vec<String>)> {
     let text_config = &folder.config["text_config"];
     let rows = [&folder.config["vocab_size"], &text_config["vocab_size"]].into_iter().filter_map(Value::as_u64).max();
     let limit = rows.unwrap_or(0).max(num_ids as u64);
-    let stated = [
+    let files = [
         ("generation_config.json", &folder.generation_config["eos_token_id"]),
         ("config.json", &folder.config["eos_token_id"]),
         ("config.json", &text_config["eos_token_id"]),
     ];
-    let mut ends = BTreeSet::new();
-    for (file, value) in stated {
+    let (mut stated, mut warnings) = (Vec::new(), Vec::new());
+    for (file, value) in files {
         for id in ids(value) {
-            ends.insert(checked(id, limit).ok_or_else(|| {
-                let name = folder.path.join(file);
-                let message = format!("{}: `eos_token_id` has {id}; token ids are below {limit}", name.display());
-                Error::new(Code::ModelLoadError, message)
-            })?);
+            match id.as_u64().filter(|id| *id < limit).and_then(|id| TokenId::try_from(id).ok()) {
+                Some(id) => stated.push(id),
+                None if id.is_i64() || id.is_u64() => warnings.push(format!(
+                    "{file}: `eos_token_id` has {id}, which is no token of this model: token ids are below {limit}"
+                )),
+                None => {
+                    let shown: String = id.to_string().chars().take(80).collect();
+                    let message =
+                        format!("{}: `eos_token_id` has {shown}, expected token ids", folder.path.join(file).display());
+                    return Err(Error::new(Code::ModelLoadError, message));
+                }
+            }
         }
     }
-    // A name that the tokenizer does not know can never be generated: nothing is lost without it.
-    ends.extend(
-        content(&folder.tokenizer_config["eos_token"]).into_iter().chain(named.iter().copied()).filter_map(find),
-    );
-    Ok(ends.into_iter().collect())
+    Ok((stated, warnings))
 }
 
 /// The entries of a field that may be absent, null, one id or a list of them.
@@ -65,8 +128,4 @@ fn ids(value: &Value) -> &[Value] {
         Value::Array(ids) => ids,
         id => std::slice::from_ref(id),
     }
-}
-
-fn checked(id: &Value, limit: u64) -> Option<TokenId> {
-    id.as_u64().filter(|id| *id < limit).and_then(|id| TokenId::try_from(id).ok())
 }

@@ -1,8 +1,11 @@
 //! A model folder is data from a stranger: whatever its config or its tensors claim, opening it ends in an error.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use mlx_serving::error::{Code, Error};
 use mlx_serving::executor::mlx::MlxBackend;
-use mlx_serving::hub::ModelFolder;
+use mlx_serving::hub::{ModelFolder, open_folder};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -129,8 +132,31 @@ fn a_tensor_the_model_has_no_place_for_is_an_error() {
 #[test]
 fn a_weight_file_that_changed_after_validation_is_an_error() {
     let mut folder = folder("base");
-    folder.weight_files = vec!["/nonexistent/model.safetensors".into()];
-    assert_eq!(open(&folder).code(), Code::ModelLoadError);
+    folder.weight_files[0].path = "/nonexistent/model.safetensors".into();
+    let error = open(&folder);
+    assert_eq!(error.code(), Code::ModelLoadError);
+    assert!(error.message().contains("/nonexistent/model.safetensors"), "{error}");
     folder.weight_files = super::folders::folder("head-dim").weight_files;
     assert_eq!(open(&folder).code(), Code::ModelLoadError);
+}
+
+#[test]
+fn a_weight_file_that_is_cut_or_overwritten_after_validation_is_an_error_that_names_it() {
+    let cut = |file: &File| file.set_len(file.metadata().expect("a length").len() - 64).expect("to cut");
+    let overwrite = |file: &File| {
+        let len = file.metadata().expect("a length").len();
+        file.write_all_at(&[7; 64], len - 64).expect("to overwrite");
+    };
+    for change in [&cut as &dyn Fn(&File), &overwrite] {
+        let place = tempfile::tempdir().expect("a folder");
+        let from = folder("base");
+        for name in ["config.json", "model.safetensors"] {
+            std::fs::copy(from.path.join(name), place.path().join(name)).expect("a copy");
+        }
+        let folder = open_folder(place.path()).expect("a sound model folder");
+        change(&File::options().write(true).open(place.path().join("model.safetensors")).expect("the weights"));
+        let error = open(&folder);
+        assert_eq!(error.code(), Code::ModelLoadError);
+        assert!(error.message().contains("model.safetensors changed"), "{error}");
+    }
 }

@@ -3,6 +3,7 @@
 use mlx_rs::error::Exception;
 
 use crate::error::{Code, Error};
+use crate::hub::ModelFolder;
 
 /// The result of building or running device operations, inside this room.
 pub(super) type Mlx<T> = std::result::Result<T, Exception>;
@@ -26,6 +27,18 @@ pub(super) fn device_error(what: &str, exception: Exception) -> Error {
         Code::BackendError
     };
     Error::new(code, format!("{what} failed: {}", exception.what())).with_source(exception)
+}
+
+/// What MLX's reader of files says before its errors. It names no file.
+const READER: &str = "[read]";
+
+/// An error met while the weights of a folder were loaded; one of the file system says where.
+pub(super) fn unreadable_weights(folder: &ModelFolder, error: Error) -> Error {
+    if !error.message().contains(READER) {
+        return error;
+    }
+    bad_model(format!("the weight files in {} cannot be read: {}", folder.path.display(), error.message()))
+        .with_source(error)
 }
 
 /// A plan that contradicts what the executor holds: a defect of whoever wrote the plan, caught before the device sees it.

@@ -44,7 +44,7 @@ use mlx_rs::{DeviceType, Dtype, with_stream};
 pub use self::executor::MlxExecutor;
 
 use self::decoder::Decoder;
-use self::failure::device_error;
+use self::failure::{device_error, unreadable_weights};
 use self::precision::Compute;
 use self::sampler::Sampler;
 use self::sequences::Sequences;
@@ -117,7 +117,10 @@ impl MlxBackend {
         inventory::check(&model, folder)?;
         let (streams, kind) = Streams::open()?;
         blas::use_one_thread();
-        with_stream(&streams.steps.clone(), || self.load(&model, folder, streams, kind))
+        let opened = with_stream(&streams.steps.clone(), || self.load(&model, folder, streams, kind));
+        // Bytes were read until now. A file that changed in the meantime also explains an error better than the error does.
+        folder.check_unchanged()?;
+        opened.map_err(|error| unreadable_weights(folder, error))
     }
 
     fn load(&self, model: &ModelSpec, folder: &ModelFolder, streams: Streams, kind: DeviceType) -> Result<MlxExecutor> {

@@ -23,7 +23,7 @@ use super::quantization::Affine;
 use super::spec::{LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
 use super::tensors::LinearShape;
 use crate::error::Result;
-use crate::hub::ModelFolder;
+use crate::hub::{ModelFolder, WeightFile};
 
 /// The tensors of a folder, on their way into layers. Lazy: bytes are read when a layer is evaluated.
 pub(super) struct Weights<'a> {
@@ -49,9 +49,9 @@ impl<'a> Weights<'a> {
         compute: Compute,
     ) -> Result<Self> {
         let mut arrays = HashMap::new();
-        for path in &folder.weight_files {
+        for WeightFile { path, .. } in &folder.weight_files {
             let loaded = with_stream(files, || Array::load_safetensors(path)).map_err(|error| {
-                bad_model(format!("weight file {} cannot be read: {error}", path.display())).with_source(error)
+                bad_model(format!("weight file {} cannot be read: {}", path.display(), error.what())).with_source(error)
             })?;
             arrays.extend(loaded);
         }

@@ -14,6 +14,7 @@ fn folder() -> ModelFolder {
         config: serde_json::json!({}),
         generation_config: serde_json::json!({}),
         tokenizer_config: serde_json::json!({}),
+        special_tokens_map: serde_json::json!({}),
         tensors: BTreeMap::new(),
         weight_files: Vec::new(),
         weight_bytes: 0,

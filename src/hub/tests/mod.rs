@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
 
+mod changes;
 mod folders;
 mod headers;
+mod python;
 
 use std::path::Path;
 

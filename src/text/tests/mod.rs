@@ -10,6 +10,7 @@ mod guides;
 mod models;
 mod nesting;
 mod required;
+mod special;
 mod stops;
 mod streams;
 mod templates;
@@ -115,6 +116,7 @@ fn model_folder(config: Value, generation_config: Value, tokenizer_config: Value
         config,
         generation_config,
         tokenizer_config,
+        special_tokens_map: json!({}),
         tensors: BTreeMap::new(),
         weight_files: Vec::new(),
         weight_bytes: 0,

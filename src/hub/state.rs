@@ -1,0 +1,78 @@
+//! Tells whether a file still holds what it held. Its length and its times change with its content: the system sets the
+//! change time whenever the content changes, and no program can choose it.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::files::{load_error, unreadable};
+use crate::error::Result;
+
+/// Systems note times in steps of at most this length. Two changes within one step have the same time.
+const TIME_STEP: Duration = Duration::from_millis(10);
+
+/// What of a file changes when its content does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileState {
+    pub(super) len: u64,
+    /// Device and inode.
+    place: (u64, u64),
+    /// Seconds and nanoseconds since 1970.
+    pub(super) modified: (i64, i64),
+    /// Likewise.
+    pub(super) changed: (i64, i64),
+}
+
+/// A weight file, as it was when its header was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Its state at that time.
+    pub state: FileState,
+}
+
+impl FileState {
+    /// The state of an open file. A file that changed just now is looked at again a moment later, so that every change
+    /// from then on shows in its times.
+    pub(super) fn settled(file: &File) -> io::Result<Self> {
+        let state = Self::from(&file.metadata()?);
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(state.changed_at());
+        if age >= TIME_STEP {
+            return Ok(state);
+        }
+        sleep(TIME_STEP);
+        file.metadata().map(|metadata| Self::from(&metadata))
+    }
+
+    fn changed_at(&self) -> Duration {
+        let (seconds, nanos) = self.changed;
+        Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0))
+    }
+}
+
+impl From<&Metadata> for FileState {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            place: (metadata.dev(), metadata.ino()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl WeightFile {
+    /// `ModelLoadError` naming the file where its content may have changed since its header was read.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let metadata = self.path.metadata().map_err(|error| unreadable(&self.path, error))?;
+        if FileState::from(&metadata) == self.state {
+            return Ok(());
+        }
+        let problem = "changed while the model was loaded: load the model again once the file is complete";
+        Err(load_error(&self.path, problem))
+    }
+}
