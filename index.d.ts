@@ -439,6 +439,12 @@ export interface ModelHandle {
    * What it is computed in. On a CPU that is `'float32'` unless `precision` is `'model'`; a simulated device computes nothing.
    */
   readonly computeType: 'float32' | 'float16' | 'bfloat16' | 'simulated'
+  /**
+   * Statements of its files that were ignored, each with the file and what is expected there: a default of
+   * `generation_config.json` that no request may have, such as a temperature below 0, or an end token that is not in the
+   * vocabulary. Empty where there are none.
+   */
+  readonly warnings: readonly string[]
   /** `'unloaded'` once it was unloaded or its engine shut down. */
   readonly state: 'loaded' | 'unloaded'
 }

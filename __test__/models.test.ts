@@ -112,6 +112,28 @@ const config = async (changes: object) => {
   const demo = JSON.parse(await readFile(path.join(DEMO, 'config.json'), 'utf8'))
   return { 'config.json': JSON.stringify({ ...demo, ...changes }) }
 }
+test('what is ignored in the files of a model is among its warnings, and nothing else', async () => {
+  const { engine, model } = await withMlx()
+  expect(model.warnings).toEqual([])
+  const generation = { temperature: -1, top_p: 5, repetition_penalty: 0, top_k: 4, eos_token_id: [1, 128009] }
+  const folder = await altered({ 'generation_config.json': JSON.stringify(generation) })
+  const { warnings } = await engine.loadModel(folder)
+  const expected = [/temperature.*-1/, /top_p.*5/, /repetition_penalty.*0/, /eos_token_id.*128009/]
+  expect(warnings).toEqual(expected.map(pattern => expect.stringMatching(pattern)))
+  expect(warnings.every(warning => warning.startsWith('generation_config.json'))).toBe(true)
+})
+
+test('JSON as Python writes it is read', async () => {
+  const { engine } = await withMlx()
+  const { 'config.json': text } = await config({ time_step_limit: [0, 'INF'], scale: 'NAN' })
+  const python = text.replace('"INF"', 'Infinity').replace('"NAN"', 'NaN')
+  expect((await engine.loadModel(await altered({ 'config.json': python }))).state).toBe('loaded')
+  const needed = await failure(
+    engine.loadModel(await altered({ 'config.json': text.replace(/("hidden_size":)\d+/, '$1NaN') })),
+  )
+  expect(needed.message).toMatch(/hidden_size.*NaN/)
+})
+
 const weights = async (change: (bytes: Buffer) => Buffer) => ({
   'model.safetensors': change(await readFile(path.join(DEMO, 'model.safetensors'))),
 })

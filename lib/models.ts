@@ -16,6 +16,7 @@ class Model implements ModelHandle {
   declare readonly quantization?: { readonly bits: number; readonly groupSize: number }
   readonly bytes: number
   readonly computeType: ModelHandle['computeType']
+  readonly warnings: readonly string[]
   state: ModelHandle['state'] = 'loaded'
 
   constructor(info: NativeModelInfo) {
@@ -27,6 +28,7 @@ class Model implements ModelHandle {
     if (info.quantization) this.quantization = info.quantization
     this.bytes = info.bytes
     this.computeType = info.computeType
+    this.warnings = info.warnings
   }
 }
 

@@ -26,6 +26,7 @@ export interface NativeModelInfo {
   bytes: number
   computeType: ModelHandle['computeType']
   quantization?: { bits: number; groupSize: number }
+  warnings: string[]
 }
 
 /** The end of one answer. Exactly one of `error` and `result` is there. */

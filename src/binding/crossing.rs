@@ -82,6 +82,8 @@ pub struct NativeModelInfo {
     pub compute_type: String,
     /// Where the weights are quantized.
     pub quantization: Option<NativeQuantization>,
+    /// What was ignored in its files.
+    pub warnings: Vec<String>,
 }
 
 impl From<ModelInfo> for NativeModelInfo {
@@ -97,6 +99,7 @@ impl From<ModelInfo> for NativeModelInfo {
             bytes: info.limits.weight_bytes as f64,
             compute_type: info.limits.compute_type.into(),
             quantization: info.quantization.map(|(bits, group_size)| NativeQuantization { bits, group_size }),
+            warnings: info.warnings,
         }
     }
 }

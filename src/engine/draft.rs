@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
@@ -157,13 +155,12 @@ pub(super) struct ModelRules {
 impl ModelRules {
     pub(super) fn new(
         text: Arc<ModelText>,
-        generation_config: &Value,
+        defaults: SamplingParams,
         opened: Opened,
         coming: Arc<AtomicUsize>,
     ) -> Self {
         let Opened { limits: Limits { context_length, vocab_size, .. }, kv, fingerprint } = opened;
         let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
-        let defaults = default_sampling(generation_config);
         Self { text, fingerprint, context_length, vocab_size, end_tokens, kv, coming, defaults }
     }
 
@@ -324,18 +321,6 @@ fn random_seed() -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
 pub(crate) fn single(value: f64) -> f32 {
     value as f32
-}
-
-/// The model's own defaults where they are sane; greedy otherwise, as mlx-lm does.
-fn default_sampling(generation_config: &Value) -> SamplingParams {
-    let number = |key: &str| generation_config.get(key).and_then(Value::as_f64).map(single);
-    let samples = generation_config.get("do_sample").and_then(Value::as_bool).unwrap_or(false);
-    let temperature = number("temperature").filter(|t| samples && (0.0..=2.0).contains(t)).unwrap_or(0.0);
-    let top_p = number("top_p").filter(|p| *p > 0.0 && *p <= 1.0).unwrap_or(1.0);
-    let top_k = generation_config.get("top_k").and_then(Value::as_u64).and_then(|k| u32::try_from(k).ok()).unwrap_or(0);
-    let min_p = number("min_p").filter(|p| (0.0..=1.0).contains(p)).unwrap_or(0.0);
-    let repetition_penalty = number("repetition_penalty").filter(|p| (0.01..=10.0).contains(p)).unwrap_or(1.0);
-    SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, ..SamplingParams::GREEDY }
 }
 
 /// An answer cannot be longer than it may be.

@@ -12,6 +12,7 @@ use crate::lock::lock;
 use crate::text::{LOAD_STACK_BYTES, ModelText};
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
+use super::defaults;
 use super::draft::ModelRules;
 use super::guarded::guarded;
 use super::{Engine, ModelInfo};
@@ -50,15 +51,17 @@ impl Engine {
         let ReadModel { folder, text, files } = read;
         let key = ModelKey(self.next_model.fetch_add(1, Ordering::Relaxed));
         let (path, family, quantization) = (folder.path.clone(), folder.family(), folder.quantization());
-        let (generation_config, rules_text) = (folder.generation_config.clone(), Arc::clone(&text));
+        let (sampling, ignored) = defaults::read(&folder.generation_config);
+        let warnings = [ignored.as_slice(), text.warnings()].concat();
+        let rules_text = Arc::clone(&text);
         let engine = Arc::clone(&self);
         let coming = Arc::new(AtomicUsize::new(0));
         let of_lane = Arc::clone(&coming);
         let opened = Reply::new(move |opened: Result<Opened>| {
             reply.send(opened.map(|opened| {
-                let rules = ModelRules::new(rules_text, &generation_config, opened, coming);
+                let rules = ModelRules::new(rules_text, sampling, opened, coming);
                 lock(&engine.models).insert(key, Arc::new(rules));
-                ModelInfo { key, path, family, limits: opened.limits, quantization }
+                ModelInfo { key, path, family, limits: opened.limits, quantization, warnings }
             }));
         });
         let loading = Loading { key, folder, text, files, coming: of_lane, reply: opened };

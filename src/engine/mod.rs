@@ -4,6 +4,7 @@
 mod command;
 mod config;
 mod core;
+mod defaults;
 mod draft;
 mod guarded;
 mod lane;
@@ -72,6 +73,8 @@ pub struct ModelInfo {
     pub limits: Limits,
     /// Bits and group size, where the weights are quantized.
     pub quantization: Option<(u32, u32)>,
+    /// Statements of the model's files that were ignored; each names its file.
+    pub warnings: Vec<String>,
 }
 
 /// An LLM engine: load models, submit requests, drain answers.

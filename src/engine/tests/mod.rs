@@ -1,6 +1,7 @@
 //! The engine thread's state on a stage: no threads, a clock that is moved by hand, a device that takes virtual time.
 
 mod crowd;
+mod defaults;
 mod interleavings;
 mod overload;
 mod pace;

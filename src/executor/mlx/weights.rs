@@ -51,7 +51,7 @@ impl<'a> Weights<'a> {
         let mut arrays = HashMap::new();
         for WeightFile { path, .. } in &folder.weight_files {
             let loaded = with_stream(files, || Array::load_safetensors(path)).map_err(|error| {
-                bad_model(format!("weight file {} cannot be read: {}", path.display(), error.what())).with_source(error)
+                bad_model(format!("weight file {} cannot be read: {error}", path.display())).with_source(error)
             })?;
             arrays.extend(loaded);
         }
