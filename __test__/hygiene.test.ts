@@ -123,6 +123,49 @@ test('memory does not grow with the number of generations', async () => {
   expect((await inNode(script, 'module', ['--expose-gc'])).stdout).toBe('true\n')
 })
 
+test('an engine that was shut down leaves nothing open in its process, whatever it did', async () => {
+  const script = `
+    import { createHook } from 'node:async_hooks'
+    const open = new Map()
+    createHook({ init: (id, type) => open.set(id, type), destroy: id => open.delete(id) }).enable()
+    const ours = () => [...open.values()].filter(type => type.startsWith('napi'))
+    const { createEngine } = await import('mlx-serving')
+    const engine = await createEngine({ backend: { simulated: 'instant' } })
+    const model = await engine.loadModel()
+    const params = { model, prompt: 'Hello', maxTokens: 8 }
+    await engine.generate(params, { timeoutMs: 60_000, signal: new AbortController().signal })
+    for await (const _ of engine.generate(params)) break
+    await engine.tokenize({ model, text: 'Hello' })
+    console.log(ours().length > 0)
+    await engine.shutdown()
+    await createEngine({ backend: 'none' }).catch(error => console.log(error.code))
+    const { setTimeout: pause } = await import('node:timers/promises')
+    await pause(50)
+    console.log(ours().length, process.getActiveResourcesInfo().filter(type => !/Pipe|TTY/.test(type)).length)`
+  expect(await inNode(script)).toEqual({ code: 0, signal: null, stdout: 'true\nConfigError\n0 0\n', stderr: '' })
+})
+
+test('engines that come and go leave neither threads nor memory behind', { timeout: 120_000 }, async () => {
+  const script = `
+    import { existsSync, readFileSync } from 'node:fs'
+    import { createEngine } from 'mlx-serving'
+    const some = async count => {
+      for (let n = 0; n < count; n++) {
+        const engine = await createEngine()
+        const model = await engine.loadModel()
+        await engine.generate({ model, prompt: 'Once', maxTokens: 4 })
+        await engine.dispose()
+      }
+      gc()
+      const threads = existsSync('/proc') ? Number(/Threads:\\s+(\\d+)/.exec(readFileSync('/proc/self/status'))[1]) : 0
+      return { threads, mb: process.memoryUsage.rss() / 2 ** 20 }
+    }
+    const before = await some(40)
+    const after = await some(40)
+    console.log(after.threads - before.threads < 5, after.mb - before.mb < 0.2 * 40)`
+  expect(await inNode(script, 'module', ['--expose-gc'])).toMatchObject({ code: 0, stdout: 'true true\n' })
+})
+
 /** Collects what can be collected, and lets the engine follow. */
 const FORGET = `
   const { setTimeout: pause } = await import('node:timers/promises')

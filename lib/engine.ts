@@ -44,7 +44,7 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
     return new NodeEngine(hub, forget, config)
   } catch (error) {
     forget()
-    hub.native.stop()
+    hub.native.close()
     throw error
   }
 }
@@ -166,6 +166,7 @@ class NodeEngine implements Engine, Host {
       warn(this.hub)
       this.#models.close()
       this.#forget()
+      this.hub.native.close()
     }
   }
 

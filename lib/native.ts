@@ -166,8 +166,10 @@ export interface NativeEngine {
   takeWarnings(): string[]
   /** New work is refused at once; running work may end within `drainMs`, then it is cancelled. Idempotent. */
   shutdown(drainMs: number): Promise<NativeError | undefined>
-  /** Stops and joins the engine thread within a step; for a process that is exiting. Idempotent. */
+  /** Stops the engine within a step, and waits for that; for a process that is exiting. Idempotent. */
   stop(): void
+  /** Lets go of everything, once it was shut down or did not start: `wake` is not called any more. Idempotent. */
+  close(): void
 }
 
 export interface NativeAddon {

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mlx_rs::memory::active_memory;
+use mlx_rs::memory::{active_memory, cache_memory};
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend};
 use mlx_serving::hub::open_folder;
@@ -39,6 +39,7 @@ fn a_model_that_is_dropped_in_mid_step_leaves_nobody_at_work() {
             }
             drop(executor);
             assert_eq!(active_memory().expect("the memory in use"), before, "{attention:?}: a step is under way");
+            assert_eq!(cache_memory().expect("the memory kept"), 0, "{attention:?}: what was dropped is given back");
         }
     }
 }

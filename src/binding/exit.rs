@@ -7,14 +7,12 @@
 //! 3. `exit()` with neither, as from native code or once somebody has taken the listener away: libc's `atexit`, the last
 //!    resort.
 
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use napi::Env;
 
-use crate::engine::Engine;
+use super::slot::Slot;
 use crate::lock::lock;
-
-type Slot = OnceLock<Arc<Engine>>;
 
 /// Engines of all environments of this process.
 static LIVE: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
@@ -43,7 +41,7 @@ extern "C" fn stop_all() {
 }
 
 fn stop(slot: &Weak<Slot>) {
-    let engine = slot.upgrade().and_then(|slot| slot.get().cloned());
+    let engine = slot.upgrade().and_then(|slot| slot.get());
     if let Some(engine) = engine {
         // Nothing may unwind out of a C callback; a panic here would only mean that the thread is gone already.
         drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.stop())));

@@ -16,14 +16,14 @@ mod options;
 mod params;
 mod prompt;
 mod settings;
+mod slot;
 mod structured;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use napi::Env;
 use napi::bindgen_prelude::{Either, Function, JsObjectValue, Object, Uint32Array, Uint32ArraySlice, Unknown};
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::answers::ReaderId;
@@ -39,10 +39,7 @@ use fields::whole;
 use figures::NativeStats;
 use options::Options;
 use settings::{NativeKnob, NativeSetting};
-
-/// Wakes JavaScript. Weak: an idle engine does not keep the process alive. A queue of one is enough, since a wake that
-/// was not delivered yet drains whatever comes meanwhile.
-type WakeFunction = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
+use slot::{Slot, Waker};
 
 /// What a promise or call yields: a value, or an error as data.
 type Outcome<T> = Either<T, NativeError>;
@@ -68,8 +65,8 @@ pub fn knobs() -> Vec<NativeKnob> {
 /// One engine, as JavaScript holds it.
 #[napi]
 pub struct NativeEngine {
-    wake: Arc<WakeFunction>,
-    engine: Arc<OnceLock<Arc<Engine>>>,
+    waker: Arc<Waker>,
+    engine: Arc<Slot>,
 }
 
 #[napi]
@@ -77,13 +74,7 @@ impl NativeEngine {
     /// Remembers whom to wake; starts nothing.
     #[napi(constructor, catch_unwind)]
     pub fn new(wake: Function<'_, (), ()>) -> napi::Result<Self> {
-        let wake = wake
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .max_queue_size::<1>()
-            .build()?;
-        Ok(Self { wake: Arc::new(wake), engine: Arc::default() })
+        Ok(Self { waker: Arc::new(Waker::new(&wake)?), engine: Arc::default() })
     }
 
     /// Starts the engine thread; the promise waits for its handshake and resolves with the effective settings.
@@ -97,7 +88,7 @@ impl NativeEngine {
         memory_bytes: f64,
     ) -> napi::Result<Object<'env>> {
         exit::stop_at_exit(*env, &self.engine)?;
-        let wake = Arc::clone(&self.wake);
+        let waker = Arc::clone(&self.waker);
         let slot = Arc::clone(&self.engine);
         promise(env, move |reply: Reply<Vec<NativeSetting>>| {
             let Options { resolved, cache_path, backend } = match options::read(options, environment) {
@@ -108,10 +99,7 @@ impl NativeEngine {
                 }
                 Err(Refusal::Thrown(thrown)) => return Err(thrown),
             };
-            let wake = Box::new(move || {
-                // A refused call means that a wake is queued already, or that nobody is left to wake.
-                let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
-            });
+            let wake = Box::new(move || waker.wake());
             spawn("mlx-serving-start", reply, move || {
                 let settings = &resolved.settings;
                 let memory_bytes = whole(memory_bytes);
@@ -119,7 +107,7 @@ impl NativeEngine {
                 let engine = Engine::start(config, backend::open(backend, settings, memory_bytes), wake)?;
                 exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
-                slot.set(engine).map_err(|_| Error::new(Code::ConfigError, "the engine was started before"))?;
+                slot.set(engine)?;
                 Ok(resolved.values.into_iter().map(NativeSetting::from).collect())
             });
             Ok(())
@@ -282,7 +270,7 @@ impl NativeEngine {
     /// Refuses new work; what runs may end within `drain_ms`.
     #[napi(catch_unwind)]
     pub fn shutdown<'env>(&self, env: &'env Env, drain_ms: f64) -> napi::Result<Object<'env>> {
-        let engine = self.engine.get().cloned();
+        let engine = self.engine.get();
         promise(env, move |reply: Reply<()>| {
             let drain = Duration::try_from_secs_f64(drain_ms / 1e3).unwrap_or(Duration::ZERO);
             match engine {
@@ -299,14 +287,28 @@ impl NativeEngine {
         self.with_engine(|engine| engine.stop());
     }
 
+    /// Lets go of everything an engine holds, once it was shut down or did not start. Nothing wakes JavaScript any more.
+    #[napi(catch_unwind)]
+    pub fn close(&self) {
+        self.waker.release();
+        if let Some(engine) = self.engine.close() {
+            // Its threads for text may still be busy, and are waited for.
+            let end = move || {
+                engine.stop();
+                drop(engine);
+                Ok(())
+            };
+            spawn("mlx-serving-end", Reply::new(|_| ()), end);
+        }
+    }
+
     fn engine(&self) -> Result<Arc<Engine>> {
-        let missing = || Error::new(Code::EngineClosed, "the engine was not started");
-        self.engine.get().cloned().ok_or_else(missing)
+        self.engine.get().ok_or_else(|| Error::new(Code::EngineClosed, "the engine is not running"))
     }
 
     fn with_engine(&self, act: impl FnOnce(&Arc<Engine>)) {
         if let Some(engine) = self.engine.get() {
-            act(engine);
+            act(&engine);
         }
     }
 

@@ -19,6 +19,7 @@ mod rows;
 mod sharing;
 mod stats;
 mod thread;
+mod threads;
 mod ticket;
 mod turn;
 
@@ -30,7 +31,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::answers::{AnswerLog, Answers, Claim, Close, Finished, ReaderId, Readers, Saving, Stamps, Wake};
@@ -48,6 +48,7 @@ use listeners::Listeners;
 use permit::{Permit, Permits};
 use requests::{Ready, Requests, Wanted};
 use thread::Line;
+use threads::Work;
 use ticket::{Coming, Ticket};
 
 pub use command::{ModelKey, Reply};
@@ -82,7 +83,7 @@ pub struct ModelInfo {
 /// Cheap to share behind an `Arc`. Dropping the last handle ends the engine thread.
 pub struct Engine {
     line: Line,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Work,
     around: Surroundings,
     permits: Arc<Permits>,
     text: Arc<TextPool>,
@@ -114,7 +115,7 @@ impl Engine {
         let (line, thread) = thread::start(&config, open, around.clone())?;
         Ok(Arc::new(Self {
             line,
-            thread: Mutex::new(Some(thread)),
+            thread,
             around,
             permits: Permits::new(config.max_pending, config.max_pending_tokens),
             text,
@@ -348,9 +349,7 @@ impl Engine {
     pub fn stop(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.send(Command::Stop);
-        if let Some(thread) = lock(&self.thread).take() {
-            thread.join().ok();
-        }
+        self.thread.wait();
         self.saving.get().inspect(|saving| saving.finish());
     }
 

@@ -1,9 +1,9 @@
-//! The engine thread: a named OS thread that owns the [`Core`] and with it every device array. It parks itself on the
-//! command channel with the deadline the core gives, so that an idle engine uses no CPU and no timer decides a batch.
+//! The engine thread: an OS thread that owns the [`Core`] and with it every device array, as long as the engine lives. It
+//! parks itself on the command channel with the deadline the core gives, so that an idle engine uses no CPU and no timer
+//! decides a batch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
@@ -17,6 +17,7 @@ use super::config::Config;
 use super::core::{Core, Next};
 use super::guarded::guarded;
 use super::lane::Surroundings;
+use super::threads::{self, Work};
 
 /// Room for commands is allocated at the start. Senders beyond it wait for the engine thread's next look, which comes
 /// with every step.
@@ -49,7 +50,7 @@ impl Line {
 }
 
 /// Starts the thread and waits until its backend is there.
-pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) -> Result<(Line, JoinHandle<()>)> {
+pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) -> Result<(Line, Work)> {
     // A pending request causes at most a submission, an end and two changes of pace; the rest is for models and shutdown.
     let room = config.max_pending.saturating_mul(4).saturating_add(64);
     let (sender, commands) = bounded(room.min(MAX_COMMANDS));
@@ -68,9 +69,7 @@ pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) ->
         }
         drop(obituary);
     };
-    let thread = Builder::new()
-        .name("mlx-serving".into())
-        .spawn(body)
+    let thread = threads::run(body)
         .map_err(|error| Error::new(Code::BackendError, "the engine thread could not be started").with_source(error))?;
     starting
         .recv()

@@ -2,9 +2,9 @@
 //!
 //! A stream's thread lets go of a task's memory after whoever waited for the result has it. A process that exits
 //! meanwhile tears MLX's allocator down under it, which corrupts the heap; and memory that a task holds is not free for
-//! the next model. So a model that is dropped waits for its tasks.
+//! the next model. So a model that is dropped waits for its tasks, and then gives back what MLX's allocator keeps of it.
 
-use mlx_rs::{Device, DeviceType, Stream};
+use mlx_rs::{Device, DeviceType, Stream, memory};
 
 use super::failure::{Mlx, device_error};
 use crate::error::Result;
@@ -33,6 +33,8 @@ impl Drop for Streams {
     fn drop(&mut self) {
         wait(&self.files);
         wait(&self.steps);
+        // Where this fails the memory stays with the allocator, for the next model.
+        memory::clear_cache().ok();
     }
 }
 

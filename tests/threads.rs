@@ -1,0 +1,60 @@
+//! Engines that come one after another run on one thread: what a device library keeps for a thread is there once. A test
+//! program of its own, since threads are shared by all engines of a process.
+
+use std::collections::HashSet;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use mlx_serving::clock::RealClock;
+use mlx_serving::engine::{Config, Engine, Reply};
+use mlx_serving::error::{Code, Error};
+use mlx_serving::executor::Backend;
+use mlx_serving::executor::sim::{Profile, SimBackend};
+
+type Threads = Arc<Mutex<HashSet<ThreadId>>>;
+
+/// An engine that notes the thread it runs on.
+fn engine(threads: &Threads) -> Arc<Engine> {
+    let threads = Arc::clone(threads);
+    let open = Box::new(move || {
+        threads.lock().expect("not poisoned").insert(thread::current().id());
+        let profile = Profile::named("instant").expect("a listed profile");
+        let vocabulary = Box::new(|_: &_| Err(Error::new(Code::ModelLoadError, "no model here")));
+        Ok(Box::new(SimBackend::new(profile, Arc::new(RealClock), vocabulary)) as Box<dyn Backend>)
+    });
+    Engine::start(Config::default(), open, Box::new(|| ())).expect("the engine starts")
+}
+
+fn shut_down(engine: &Arc<Engine>) {
+    let (sender, receiver) = channel();
+    engine.shutdown(Duration::ZERO, Reply::new(move |result| drop(sender.send(result))));
+    receiver.recv().expect("a reply").expect("shuts down");
+    engine.stop();
+}
+
+/// Each engine had a thread of its own, and MLX kept a stream for each of them until the process ended.
+#[test]
+fn engines_run_on_as_many_threads_as_there_are_engines_at_a_time() {
+    let threads = Threads::default();
+    for _ in 0..20 {
+        shut_down(&engine(&threads));
+    }
+    let num_threads = || threads.lock().expect("not poisoned").len();
+    assert_eq!(num_threads(), 1, "one after another");
+    for _ in 0..20 {
+        let engines = [engine(&threads), engine(&threads), engine(&threads)];
+        engines.iter().for_each(shut_down);
+    }
+    assert_eq!(num_threads(), 3, "three at a time");
+
+    let broken = || Engine::start(Config::default(), Box::new(|| panic!("no device")), Box::new(|| ())).err();
+    assert!((0..5).all(|_| broken().is_some_and(|error| error.message().contains("no device"))));
+    // Its handle is dropped without a shutdown: its thread goes on to the next one, if not at once.
+    drop(engine(&threads));
+    for _ in 0..20 {
+        shut_down(&engine(&threads));
+    }
+    assert_eq!(num_threads(), 3, "whatever became of engines");
+}
