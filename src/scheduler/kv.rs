@@ -1,5 +1,8 @@
 //! The KV budget: how many blocks of positions the running sequences may hold together. Physical KV is the executor's;
-//! this is the account.
+//! this is the account. After the device ran out of memory the budget is smaller, and grows back step by step: the memory
+//! may have been missing for a moment only.
+
+use std::time::{Duration, Instant};
 
 use super::config::KvLimit;
 use super::sequence::Sequence;
@@ -9,11 +12,36 @@ pub(super) struct KvBudget {
     limit: Option<KvLimit>,
     /// Positions that fit.
     capacity: usize,
+    /// How the capacity grows back, while it is smaller than the limit.
+    growth: Option<Growth>,
+    /// Time between two steps of growth after the next failure.
+    pause: Duration,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Growth {
+    /// Set by the first decision after the failure.
+    next: Option<Instant>,
+    pause: Duration,
+    /// The device had too little memory for so many positions.
+    failed_at: usize,
+}
+
+/// The first failure is followed by steps of growth at this distance. Each step that fails costs every sequence its
+/// progress, so that the distance doubles with each failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 impl KvBudget {
     pub(super) fn new(limit: Option<KvLimit>) -> Self {
-        Self { limit, capacity: limit.map_or(usize::MAX, |limit| limit.capacity()) }
+        let mut budget = Self { limit, capacity: 0, growth: None, pause: FIRST_PAUSE };
+        budget.capacity = budget.whole();
+        budget
+    }
+
+    /// What fits where the device has the memory that it was expected to have.
+    fn whole(&self) -> usize {
+        self.limit.map_or(usize::MAX, |limit| limit.capacity())
     }
 
     /// What a sequence holds after its next step, in positions of whole blocks.
@@ -34,5 +62,25 @@ impl KvBudget {
     /// The device had less than was thought: a tenth less than what was held then.
     pub(super) fn shrink_below(&mut self, num_positions: usize) {
         self.capacity = self.capacity.min(num_positions - num_positions / 10);
+        self.growth = Some(Growth { next: None, pause: self.pause, failed_at: num_positions });
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Grows by a tenth for each pause that has passed since the last failure. With twice the memory that was missing, the
+    /// whole budget is back.
+    pub(super) fn grow(&mut self, now: Instant) {
+        while let Some(growth) = &mut self.growth {
+            let next = *growth.next.get_or_insert(now + growth.pause);
+            if now < next {
+                return;
+            }
+            growth.next = Some(next + growth.pause);
+            let enough = growth.failed_at.saturating_mul(2);
+            self.capacity = self.capacity.saturating_add((self.capacity / 10).max(1));
+            if self.capacity >= enough.min(self.whole()) {
+                self.capacity = self.whole();
+                (self.growth, self.pause) = (None, FIRST_PAUSE);
+            }
+        }
     }
 }

@@ -185,6 +185,7 @@ impl Scheduler {
     pub fn next(&mut self, now: Instant, num_coming: usize, plan: &mut Plan) -> Decision {
         plan.clear();
         self.queue.age(now);
+        self.kv.grow(now);
         let window_end = self.admit(now, num_coming).err();
         self.make_room(now);
         self.share_prompts();

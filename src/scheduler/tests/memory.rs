@@ -103,6 +103,36 @@ fn a_device_without_memory_makes_everyone_start_again_fewer_at_a_time() {
 }
 
 #[test]
+fn capacity_that_shrank_grows_back_while_the_device_does_not_fail() {
+    let mut scheduler = Scheduler::new(with_blocks(8, 8));
+    let fitting = |scheduler: &mut Scheduler, seconds: u64| {
+        (1..=8).for_each(|id| scheduler.add(seq(id), request(10, 5), start()));
+        let num = ids(&plan_at(scheduler, after(seconds * 1_000))).len();
+        scheduler.recover();
+        scheduler.clear();
+        scheduler.next(after(seconds * 1_000), 0, &mut Plan::default());
+        num
+    };
+    let fail = |scheduler: &mut Scheduler, seconds: u64| {
+        (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 5), start()));
+        plan_at(scheduler, after(seconds * 1_000));
+        assert_eq!(scheduler.recover_memory(), None);
+        scheduler.clear();
+        scheduler.next(after(seconds * 1_000), 0, &mut Plan::default());
+    };
+    assert_eq!(fitting(&mut scheduler, 0), 4, "each may come to need another block");
+    fail(&mut scheduler, 1);
+    let all = [1, 10, 12, 22, 32, 62, 72, 92].map(|seconds| fitting(&mut scheduler, seconds));
+    assert_eq!(all, [2, 2, 2, 2, 2, 3, 3, 4]);
+    fail(&mut scheduler, 100);
+    fail(&mut scheduler, 101);
+    let all = [102, 200, 222, 290, 302].map(|seconds| fitting(&mut scheduler, seconds));
+    assert_eq!(all, [1, 1, 2, 2, 4], "the pause doubled; twice what was held at the failure is enough");
+    fail(&mut scheduler, 400);
+    assert_eq!(fitting(&mut scheduler, 4_000), 4, "time in which the engine is idle counts as well");
+}
+
+#[test]
 fn only_who_had_the_device_to_itself_fails_for_lack_of_memory() {
     let mut scheduler = Scheduler::new(with_blocks(100, 8));
     scheduler.add(seq(1), request(10, 5), start());
