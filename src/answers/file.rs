@@ -1,10 +1,10 @@
-//! Answers in a file, between two lives of a process. The file has a mark with its version, a checksum and a list of
-//! answers, and is only ever replaced as a whole: what is there is complete. It is readable by its owner alone. What
-//! holds something else is set aside and never a reason not to start, but only a file is ever touched; whoever can write the
-//! file can write answers.
+//! Answers in a file, between two lives of a process. The file begins with a head: a mark with the version of the format,
+//! the length of the body and its checksum. The body is a list of answers. The file is only ever replaced as a whole, so it
+//! is always complete. Only its owner can read it. A file of another kind is judged by its head, whatever its size, set
+//! aside, and never a reason not to start. The checksum finds damage; a program that can write the file can write answers.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
-use crate::hub::read_file;
+use crate::hub::open_regular;
 use crate::request::{FinishReason, RequestId};
 
 use super::key::{Fingerprint, Key};
@@ -21,9 +21,10 @@ use super::log::{AnswerLog, Finished, Parts, Stamps};
 use super::store::Entry;
 
 /// The last byte is the version of the format.
-const MARK: &[u8; 8] = b"mlxansw\x02";
+const MARK: &[u8; 8] = b"mlxansw\x03";
 const PARAM: &str = "cache.promptCache.path";
-const CHECKSUM_BYTES: usize = blake3::OUT_LEN;
+const LENGTH_BYTES: usize = size_of::<u64>();
+const HEAD_BYTES: usize = MARK.len() + LENGTH_BYTES + blake3::OUT_LEN;
 /// Far more than the largest prompt cache that fits a machine.
 const MAX_FILE_BYTES: u64 = 64 << 30;
 
@@ -62,11 +63,9 @@ pub(super) fn load(path: &Path) -> Result<Found> {
         let message = format!("`{PARAM}` must name a file, and {} is none", path.display());
         return Err(Error::new(Code::ConfigError, message).with_param(PARAM));
     }
-    let problem = match read_file(path, MAX_FILE_BYTES) {
-        Ok(bytes) => match decode(&bytes) {
-            Some(answers) => return Ok(Found::Answers(answers)),
-            None => "holds no answers of this version, or is damaged".to_owned(),
-        },
+    let problem = match read(path) {
+        Ok(Some(answers)) => return Ok(Found::Answers(answers)),
+        Ok(None) => "holds no answers of this version, or is damaged".to_owned(),
         Err(error) => error.message().to_owned(),
     };
     let aside = free_name(path);
@@ -75,6 +74,28 @@ pub(super) fn load(path: &Path) -> Result<Found> {
         Err(error) => format!("it could not be renamed: {error}"),
     };
     Ok(Found::Foreign(format!("the prompt cache starts empty: {} {problem}; {done}", path.display())))
+}
+
+/// The answers in a file, `None` where its head or its body says that there are none.
+fn read(path: &Path) -> Result<Option<Vec<(Key, Entry)>>> {
+    let (mut file, len) = open_regular(path)?;
+    let mut head = [0; HEAD_BYTES];
+    let body_len = len.saturating_sub(HEAD_BYTES as u64);
+    if file.read_exact(&mut head).is_err() || !head.starts_with(&beginning(body_len)) || len > MAX_FILE_BYTES {
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    let read = file.take(body_len).read_to_end(&mut body);
+    read.map_err(|error| Error::new(Code::ConfigError, format!("cannot be read: {error}")).with_source(error))?;
+    Ok(decode(&head, &body))
+}
+
+/// How the head of a file begins whose body is so long.
+fn beginning(body_len: u64) -> [u8; MARK.len() + LENGTH_BYTES] {
+    let mut bytes = [0; MARK.len() + LENGTH_BYTES];
+    bytes[..MARK.len()].copy_from_slice(MARK);
+    bytes[MARK.len()..].copy_from_slice(&body_len.to_le_bytes());
+    bytes
 }
 
 /// A name for a file that is set aside; those of earlier ones are taken.
@@ -125,12 +146,11 @@ fn encode(answers: &[(Key, Arc<Entry>)]) -> io::Result<Vec<u8>> {
     };
     let records: Vec<_> = answers.iter().filter_map(record).collect();
     let body = postcard::to_stdvec(&records).map_err(io::Error::other)?;
-    Ok([MARK.as_slice(), blake3::hash(&body).as_bytes(), &body].concat())
+    Ok([beginning(body.len() as u64).as_slice(), blake3::hash(&body).as_bytes(), &body].concat())
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<(Key, Entry)>> {
-    let (checksum, body) = bytes.strip_prefix(MARK)?.split_at_checked(CHECKSUM_BYTES)?;
-    if blake3::hash(body).as_bytes() != checksum {
+fn decode(head: &[u8; HEAD_BYTES], body: &[u8]) -> Option<Vec<(Key, Entry)>> {
+    if !head.ends_with(blake3::hash(body).as_bytes()) {
         return None;
     }
     let mut records: Vec<Record> = postcard::from_bytes(body).ok()?;

@@ -13,7 +13,7 @@ use super::state::FileState;
 use crate::error::{Code, Error, Result};
 
 /// An open regular file and its length in bytes.
-pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     // Looked at before it is opened: opening some devices already does something.
     let kind = path.metadata().map_err(|error| unreadable(path, error))?;
     if !kind.is_file() {

@@ -23,7 +23,7 @@ pub use fingerprint::fingerprint;
 pub use folder::open_folder;
 pub use state::{FileState, WeightFile};
 
-pub(crate) use files::{read_file, read_json};
+pub(crate) use files::{open_regular, read_file, read_json};
 
 /// A model folder that has been read and validated, weights excepted: of those only the headers were read.
 #[derive(Debug, Clone)]

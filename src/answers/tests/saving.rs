@@ -155,12 +155,12 @@ fn a_damaged_or_foreign_file_is_set_aside_whole_with_a_warning() {
 fn a_file_whose_sum_is_right_but_whose_answers_contradict_themselves_is_set_aside() {
     let (_folder, path) = written();
     let sound = fs::read(&path).expect("a file");
-    let body = &sound[40..];
+    let body = &sound[48..];
     let mut refused = 0;
     for index in 0..body.len() {
         let mut body = body.to_vec();
         body[index] ^= 0x41;
-        let bytes = [&sound[..8], blake3::hash(&body).as_bytes(), &body].concat();
+        let bytes = [&sound[..16], blake3::hash(&body).as_bytes(), &body].concat();
         fs::write(&path, bytes).expect("written");
         let process = begin(&path);
         refused += process.saving.take_warnings().len();
@@ -173,6 +173,24 @@ fn a_file_whose_sum_is_right_but_whose_answers_contradict_themselves_is_set_asid
         process.saving.finish();
     }
     assert!(refused > 10, "{refused}: lengths and borders of characters are looked at");
+}
+
+#[test]
+fn a_file_of_another_kind_is_judged_without_being_read_however_large_it_is() {
+    let (_folder, path) = written();
+    let head = fs::read(&path).expect("a file")[..48].to_vec();
+    for beginning in [b"notes".as_slice(), &head] {
+        fs::write(&path, beginning).expect("written");
+        fs::File::options().write(true).open(&path).expect("a file").set_len(1 << 38).expect("a sparse file");
+        let began = Instant::now();
+        let process = begin(&path);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(process.saving.take_warnings().len(), 1);
+        let aside = path.with_extension("set-aside");
+        assert_eq!(fs::metadata(&aside).expect("set aside").len(), 1 << 38);
+        fs::remove_file(aside).expect("it is there");
+        process.saving.finish();
+    }
 }
 
 #[test]
