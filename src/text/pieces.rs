@@ -75,6 +75,9 @@ pub(super) struct Pieces {
     first: Vec<Slot>,
     pub(super) joining: Joining,
     pub(super) trim: Trim,
+    /// Tokens are words. The spaces between words are part of no token: every token is written with a space before it,
+    /// except as the first.
+    pub(super) joins_words: bool,
 }
 
 impl Pieces {
@@ -88,6 +91,7 @@ impl Pieces {
             first: Vec::with_capacity(len),
             joining: plan.joining,
             trim: plan.trim,
+            joins_words: plan.joins_words,
         };
         for id in 0..len {
             table.add(tokenizer, &plan, TokenId::try_from(id).expect("ids are below MAX_VOCAB"))?;
@@ -159,6 +163,7 @@ struct DecodePlan<'a> {
     locals: Vec<Local<'a>>,
     /// Without a decoder, tokens are words.
     is_spaced: bool,
+    joins_words: bool,
     is_first_special: bool,
     has_byte_tokens: bool,
     joining: Joining,
@@ -170,6 +175,7 @@ impl<'a> DecodePlan<'a> {
         let mut plan = Self {
             locals: Vec::new(),
             is_spaced: decoder.is_none(),
+            joins_words: decoder.is_none(),
             is_first_special: decoder.is_none(),
             has_byte_tokens: false,
             joining: Joining::ByteRuns,
@@ -208,6 +214,7 @@ impl<'a> DecodePlan<'a> {
             }
             other => Local::Decoder(other),
         };
+        self.joins_words |= matches!(stage, DecoderWrapper::WordPiece(_));
         self.is_first_special |= matches!(stage, DecoderWrapper::Metaspace(_) | DecoderWrapper::WordPiece(_));
         self.locals.push(local);
         Ok(())

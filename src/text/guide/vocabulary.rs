@@ -26,17 +26,28 @@ pub(super) fn environment(pieces: &Pieces, marks: &[Mark]) -> Result<TokEnv> {
         Some(mark) => [&[TokTrie::SPECIAL_TOKEN_MARKER], mark.text.as_bytes()].concat(),
         None => bytes(pieces.get(token, false)),
     };
-    let words: Vec<Vec<u8>> = tokens(pieces).map(word).collect();
+    let mut words: Vec<Vec<u8>> = tokens(pieces).map(word).collect();
+    if let Some(offset) = first_forms(pieces) {
+        words.resize(offset as usize, Vec::new());
+        words.extend(tokens(pieces).map(|token| bytes(pieces.get(token, true))));
+    }
     if words.iter().map(Vec::len).sum::<usize>() > MAX_TRIE_BYTES {
         let message = "the model's vocabulary is too large: its answers cannot be structured";
         return Err(Error::new(Code::GuidanceError, message).with_param("structured"));
     }
-    let trie = TokTrie::from(&TokRxInfo::new(num_tokens(pieces), INVALID_TOKEN), &words);
+    let trie = TokTrie::from(&TokRxInfo::new(u32::try_from(words.len()).unwrap_or(u32::MAX), INVALID_TOKEN), &words);
     Ok(Arc::new(ApproximateTokEnv::new(trie)))
 }
 
+/// Where the vocabulary that llguidance sees holds every token a second time, as the first of a text: token `t` is there
+/// as `first_forms + t`. A multiple of 32. Only vocabularies of words need this: almost every token of theirs is another
+/// text in first place.
+pub(super) fn first_forms(pieces: &Pieces) -> Option<u32> {
+    pieces.joins_words.then(|| num_tokens(pieces).next_multiple_of(32))
+}
+
 /// Tokens that contribute something else to the beginning of a text than to its middle, as bits. The grammar takes a
-/// token for what it is in the middle, so that an answer cannot begin with one of these.
+/// token for what it is in the middle: an answer cannot begin with one of these, except in its first form.
 pub(super) fn unfit_first(pieces: &Pieces) -> Vec<u32> {
     // Trimming removes one character from the beginning of a text, mostly the space.
     let trimmed = pieces.trim.content.encode_utf8(&mut [0; 4]).as_bytes()[0];

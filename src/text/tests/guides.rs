@@ -83,6 +83,21 @@ fn the_text_is_what_was_allowed_whatever_the_tokenizer_does_to_its_beginning() {
 }
 
 #[test]
+fn words_that_a_tokenizer_joins_with_spaces_can_be_structured() {
+    let texts = ["he", "he he", "h . he", "o"];
+    let word_piece = decoded_by(json!({"type": "WordPiece", "prefix": "##", "cleanup": false}));
+    for tokenizer in [decoded_by(Value::Null), word_piece] {
+        let model = opened(&tokenizer);
+        let answers = answers(&model, &choices(&texts));
+        assert!(answers.len() == 100 && answers.iter().all(|answer| texts.contains(&answer.as_str())), "{answers:?}");
+        assert!(texts.iter().all(|text| answers.iter().any(|answer| answer == text)), "{answers:?}");
+        assert!(model.guide(&choices(&["hehe", "he"])).is_ok(), "one of them can be written");
+        let error = model.guide(&choices(&["hh"])).unwrap_err();
+        assert!(error.message().contains("`structured.choices`"), "{error}");
+    }
+}
+
+#[test]
 fn an_answer_does_not_begin_with_what_a_tokenizer_removes_there() {
     let model = opened(&sentence_piece());
     assert!(answers(&model, &choices(&[" he", "he"])).iter().all(|answer| answer == "he"));
