@@ -651,7 +651,12 @@ export interface SamplingOptions {
   stopTokenIds?: readonly number[] | Uint32Array | undefined
   /** The model's own end-of-turn tokens do not end the answer. @default false */
   ignoreEos?: boolean | undefined
-  /** No token that would end the answer is drawn before it has this many; stop sequences may. @default 0 */
+  /**
+   * No token that would end the answer is drawn before it has this many; stop sequences may end it. An error where no token
+   * could end it, as with `ignoreEos` and without `stopTokenIds`.
+   *
+   * @default 0
+   */
   minTokens?: number | undefined
   /**
    * Whether this request may have the answer of an identical one, and others the answer of this one. `'auto'`: where

@@ -165,6 +165,7 @@ test.each([
   ['stopTokenIds', { stopTokenIds: [4294967295] }],
   ['ignoreEos', { ignoreEos: 1 }],
   ['minTokens', { minTokens: 50 }],
+  ['minTokens', { minTokens: 5, ignoreEos: true }],
   ['minTokens', { minTokens: -1 }],
 ])('a bad %s is refused by name: %o', async (param, params) => {
   const { engine, model } = await simulated()

@@ -144,6 +144,9 @@ pub struct Request {
     pub logprobs: Option<u8>,
     /// When it ends.
     pub stop: StopRules,
+    /// The answer continues the text of the prompt. Otherwise it is a text of its own, as the answer to a chat is: a
+    /// tokenizer may write the beginning of a text in another way.
+    pub continues_text: bool,
     /// What of its markup is in the answer.
     pub markup: Markup,
     /// What the answer must be, where the caller has said so.
@@ -166,6 +169,7 @@ impl Request {
             logit_bias: Arc::default(),
             logprobs: None,
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false },
+            continues_text: true,
             markup: Markup::default(),
             guide: None,
             deadline: None,

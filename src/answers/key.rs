@@ -9,7 +9,7 @@ use blake3::Hasher;
 use crate::request::{Markup, Request, SamplingParams, Sharing, StopRules, TokenId};
 
 /// Keys of another version of this library, or of another encoding, are other keys.
-const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 2");
+const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 3");
 
 /// What an answer is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,9 +75,21 @@ impl Claim {
 }
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
-    // These decide when there is an answer, and whether; not what it says. Who may share is the salt's to say.
-    let Request { prompt, sampling, logit_bias, logprobs, stop, markup, guide, deadline: _, priority: _, tenant: _ } =
-        request;
+    // Deadline and priority decide when there is an answer, and whether; not what it says. Who may share is the salt's to
+    // say, not the tenant's.
+    let Request {
+        prompt,
+        sampling,
+        logit_bias,
+        logprobs,
+        stop,
+        continues_text,
+        markup,
+        guide,
+        deadline: _,
+        priority: _,
+        tenant: _,
+    } = request;
     // Whether to share is not part of what is shared.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
@@ -88,6 +100,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encode_bias(&mut encoder, logit_bias);
     encoder.optional(*logprobs, |encoder, count| encoder.number(count.into()));
     encode_stop(&mut encoder, stop);
+    encoder.number((*continues_text).into());
     let Markup { calls, reasoning } = *markup;
     encoder.number(calls.into());
     encoder.number(reasoning.into());

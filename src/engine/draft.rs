@@ -35,6 +35,13 @@ pub enum Prompt {
     Chat(Chat),
 }
 
+impl Prompt {
+    /// Whether the answer goes on where the prompt ends, as part of one text. A chat is answered with a new message.
+    fn is_to_be_continued(&self) -> bool {
+        !matches!(self, Self::Chat(chat) if !chat.continues_final)
+    }
+}
+
 /// A request as the caller wrote it, each field by itself valid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
@@ -170,7 +177,7 @@ impl ModelRules {
     }
 
     /// Turns a draft into a request for each answer that is wanted, or says what is wrong with it.
-    pub(super) fn apply(&self, draft: Draft) -> Result<Vec<Prepared>> {
+    pub(super) fn apply(&self, mut draft: Draft) -> Result<Vec<Prepared>> {
         let (prompt, speech) = self.read(&draft.prompt)?;
         if prompt.is_empty() {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
@@ -182,20 +189,26 @@ impl ModelRules {
         let guide = self.guide(&draft, speech.as_ref())?;
         // What an answer must be is all of it: nothing in it is reasoning, or a call.
         let speech = speech.filter(|_| draft.structured.is_none());
-        let stop = StopRules {
-            max_tokens,
-            end_tokens: self.end_tokens(&draft)?,
-            min_tokens: min_tokens(&draft, max_tokens)?,
-            stop_sequences: draft.stop_sequences,
-            include_stop: draft.include_stop,
-        };
+        let continues_text = guide.is_none() && draft.prompt.is_to_be_continued();
+        let stop = self.stop_rules(&mut draft, max_tokens, guide.as_ref())?;
         let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, .. } = draft;
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
         let (prompt, markup) = (prompt.into(), self.text.markup(speech.as_ref()));
-        let request =
-            Request { prompt, sampling, logit_bias, logprobs, stop, markup, guide, deadline, priority, tenant };
+        let request = Request {
+            prompt,
+            sampling,
+            logit_bias,
+            logprobs,
+            stop,
+            continues_text,
+            markup,
+            guide,
+            deadline,
+            priority,
+            tenant,
+        };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();
@@ -249,6 +262,27 @@ impl ModelRules {
             frequency_penalty: draft.frequency_penalty.unwrap_or(defaults.frequency_penalty),
             seed: draft.seed.unwrap_or_else(random_seed),
         }
+    }
+
+    /// When the answer ends.
+    fn stop_rules(&self, draft: &mut Draft, max_tokens: usize, guide: Option<&Guide>) -> Result<StopRules> {
+        let end_tokens = self.end_tokens(draft)?;
+        // A guide goes before `minTokens`, and ends the answer without an end token.
+        if draft.min_tokens > 0 && end_tokens.is_empty() && guide.is_none() {
+            let reason = if draft.ignore_eos { "`ignoreEos` is true" } else { "this model has no end-of-turn token" };
+            let message = format!(
+                "is {}, but no token ends the answer before `maxTokens`: {reason}, and there are no `stopTokenIds`",
+                draft.min_tokens
+            );
+            return Err(Error::invalid("minTokens", message));
+        }
+        Ok(StopRules {
+            max_tokens,
+            end_tokens,
+            min_tokens: min_tokens(draft, max_tokens)?,
+            stop_sequences: std::mem::take(&mut draft.stop_sequences),
+            include_stop: draft.include_stop,
+        })
     }
 
     /// What ends an answer. A tokenizer may name more ids than there are embedding rows; those could never be drawn.

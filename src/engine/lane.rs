@@ -103,6 +103,7 @@ impl Lane {
         let (id, request) = (submission.sequence, submission.request.clone());
         let StopRules { stop_sequences, include_stop, .. } = &request.stop;
         let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
+        let text = if request.continues_text { text.following(&request.prompt) } else { text };
         let (reader, now) = (submission.reader, self.around.clock.now());
         if self.rows.is_empty() {
             self.end_awaited_since = now;

@@ -18,6 +18,22 @@ impl Assembler {
         Self { has_begun: false, pending: Vec::new(), trimmer: Trimmer::new(pieces) }
     }
 
+    /// Goes on where a text of these tokens ends. Of the text itself nothing is kept.
+    pub(super) fn following(pieces: &Pieces, tokens: &[TokenId]) -> Self {
+        let (mut before, mut out) = (Self::new(pieces), String::new());
+        for token in tokens {
+            before.push(pieces, *token, &mut out);
+            if before.has_begun && before.trimmer.start_left == 0 {
+                break;
+            }
+        }
+        before.finish(pieces, &mut out);
+        let mut following = Self::new(pieces);
+        following.has_begun = before.has_begun;
+        following.trimmer.start_left = before.trimmer.start_left;
+        following
+    }
+
     /// Appends to `out` what the token settles.
     pub(super) fn push(&mut self, pieces: &Pieces, token: TokenId, out: &mut String) {
         match pieces.get(token, !self.has_begun) {

@@ -67,6 +67,14 @@ impl TextStream {
         self
     }
 
+    /// Makes the answer the continuation of these tokens: prompt and answer together read as one text. A tokenizer may
+    /// write the beginning of a text in another way, such as without its first space.
+    #[must_use]
+    pub fn following(mut self, prompt: &[TokenId]) -> Self {
+        self.assembler = Assembler::following(self.text.pieces(), prompt);
+        self
+    }
+
     /// Takes one generated token and appends to `out` what may be delivered. After a stop, tokens are ignored.
     pub fn push(&mut self, token: TokenId, out: &mut String) -> StreamState {
         if self.state == StreamState::Stopped {

@@ -45,6 +45,7 @@ impl Subject {
                     stop_sequences: vec!["end".into()],
                     include_stop: false,
                 },
+                continues_text: false,
                 markup: Markup::default(),
                 guide: None,
                 deadline: None,
@@ -106,7 +107,7 @@ fn guides_that_say_the_same_have_one_key() {
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 32] = [
+    let changes: [(&str, Change); 33] = [
         ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -135,6 +136,7 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("end_tokens", |it| it.request.stop.end_tokens = [2, 4].into()),
         ("stop_sequences", |it| it.request.stop.stop_sequences.clear()),
         ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
+        ("where its text begins", |it| it.request.continues_text = true),
         ("markup of calls", |it| it.request.markup.calls = true),
         ("markup of reasoning", |it| it.request.markup.reasoning = true),
         ("include_stop", |it| it.request.stop.include_stop = true),
@@ -297,6 +299,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                         stop_sequences: stops.into_iter().map(str::to_owned).collect(),
                         include_stop,
                     },
+                    continues_text: false,
                     markup: Markup::default(),
                     guide: None,
                     deadline: None,

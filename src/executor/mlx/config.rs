@@ -143,7 +143,8 @@ fn is_neutral(value: &Value) -> bool {
         Value::Null => true,
         Value::Bool(is_on) => !is_on,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
+        // Python writes a number that it does not have as `NaN`; `hub` reads that as a string.
+        Value::String(text) => text.is_empty() || text == "NaN",
         Value::Array(list) => list.is_empty(),
         Value::Object(object) => object.is_empty(),
     }

@@ -152,6 +152,45 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Prompt and answer read as one text, wherever it is cut between characters.
+    #[test]
+    fn an_answer_that_continues_a_prompt_is_the_rest_of_one_text(
+        tokens in prop::collection::vec(prop_oneof![Just(1_u32), 259_u32..274], 1..10),
+        at in 0_usize..10,
+    ) {
+        SHAPES.with(|shapes| {
+            for shape in shapes.iter().filter(|shape| shape.model.pieces().trim.stop == 0) {
+                let (prompt, answer) = tokens.split_at(at.min(tokens.len()));
+                let mut stream = shape.model.stream(&[], Markup::default()).following(prompt);
+                let mut out = shape.model.decode(prompt).unwrap();
+                answer.iter().for_each(|token| drop(stream.push(*token, &mut out)));
+                stream.finish(&mut out);
+                assert_eq!(out, shape.model.decode(&tokens).unwrap(), "{prompt:?} and {answer:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn the_first_space_of_a_continuation_is_kept_and_that_of_a_text_is_not() {
+    let model = opened(&sentence_piece());
+    let text = |prompt: Option<&[TokenId]>| {
+        let stream = model.stream(&[], Markup::default());
+        let mut stream = match prompt {
+            Some(prompt) => stream.following(prompt),
+            None => stream,
+        };
+        let mut out = String::new();
+        stream.push(266, &mut out);
+        out
+    };
+    assert_eq!(text(None), "he");
+    assert_eq!(text(Some(&[1, 266])), " he");
+    assert_eq!(text(Some(&[1])), "he", "special tokens alone are no text");
+    assert_eq!(text(Some(&[])), "he");
+}
+
 #[test]
 fn character_is_never_split() {
     let model = opened(&byte_level());
