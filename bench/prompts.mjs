@@ -10,9 +10,12 @@ const NUM_PROMPTS = 320
 const VOCAB_SIZE = 1024
 const COUNTRIES = ['France', 'Japan', 'Peru', 'Kenya', 'Norway', 'Egypt', 'Canada', 'Greece', 'India', 'Spain']
 
-/** A function that takes the next so many prompts; it begins again when all were taken. */
-export async function promptsFor(model) {
-  const prompts = model === 'demo' ? await demoPrompts() : numberedPrompts()
+/**
+ * A function that takes the next so many prompts; it begins again when all were taken. Random models have numbered words;
+ * other models are asked questions in the tokens of the model in `folder`.
+ */
+export async function promptsFor(model, folder = DEMO) {
+  const prompts = ['demo', 'real'].includes(model) ? await questionPrompts(folder) : numberedPrompts()
   let taken = 0
   return count => Array.from({ length: count }, () => prompts[taken++ % prompts.length])
 }
@@ -27,10 +30,10 @@ function numberedPrompts() {
 }
 
 /** Questions of the demo model's domain, cut to length. */
-async function demoPrompts() {
+async function questionPrompts(folder) {
   const random = generator(2)
   const engine = await mlxServing.createEngine({ backend: { simulated: 'instant' } })
-  const model = await engine.loadModel(DEMO)
+  const model = await engine.loadModel(folder)
   const prompts = []
   while (prompts.length < NUM_PROMPTS) {
     let text = Array.from({ length: NUM_PROMPT_TOKENS }, () => question(random)).join(' ')

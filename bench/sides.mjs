@@ -4,9 +4,9 @@
 import { cargoRelease } from '../tools/build/cargo.mjs'
 import { quiet } from '../tools/build/command.mjs'
 import { Failure } from '../tools/build/failure.mjs'
+import { environment } from '../tools/build/python.mjs'
 import { at, platform } from '../tools/build/repository.mjs'
 import { startSide } from './job.mjs'
-import { environment } from './python.mjs'
 import { startServer } from './server_side.mjs'
 
 const OPENERS = {

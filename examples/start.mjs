@@ -1,6 +1,8 @@
-// Asks the bundled model several different questions at the same time, shows the answers as they are written, then a
-// table of how it went. With arguments, asks those questions instead: `npm start -- "What is 12 + 7?"`.
+// Asks a model several different questions at the same time, shows the answers as they are written, then a table with
+// times and rates. With arguments, asks those questions: `npm start -- "What is 12 + 7?"`. The model is the bundled one, or
+// the folder after `--model`.
 
+import { parseArgs } from 'node:util'
 import { createEngine, MlxServingError } from 'mlx-serving'
 import { openView, printTable } from './display.mjs'
 
@@ -32,10 +34,10 @@ async function ask(engine, model, messages, line) {
   return { question: asked(messages), ...result }
 }
 
-async function run(conversations) {
+async function run(folder, conversations) {
   const engine = await createEngine()
   try {
-    const model = await engine.loadModel()
+    const model = await engine.loadModel(folder)
     const view = openView(conversations.map(asked))
     // All are asked before any is answered: the engine decodes them together, one batched step at a time.
     const answers = conversations.map((messages, row) => ask(engine, model, messages, view.line(row)))
@@ -45,9 +47,10 @@ async function run(conversations) {
   }
 }
 
-const own = process.argv.slice(2).map(question => [user(question)])
+const { values, positionals } = parseArgs({ options: { model: { type: 'string' } }, allowPositionals: true })
+const own = positionals.map(question => [user(question)])
 try {
-  await run(own.length > 0 ? own : CONVERSATIONS)
+  await run(values.model, own.length > 0 ? own : CONVERSATIONS)
 } catch (error) {
   if (!(error instanceof MlxServingError)) throw error
   console.error(`${error.code}: ${error.message}`)

@@ -13,7 +13,11 @@ await main(async () => {
   const [, , major] = process.argv
   if (!nodes[major]) throw new Failure(`Say which Node: ${Object.keys(nodes).join(', ') || 'none is there'}.`)
   await build()
-  await phase(`Testing from JavaScript on Node ${major} (vitest)`, () => runVitest(`node-${major}`, nodes[major]), {
-    speaks: true,
-  })
+  await phase(
+    `Testing from JavaScript on Node ${major} (vitest)`,
+    () => runVitest(`node-${major}`, { node: nodes[major] }),
+    {
+      speaks: true,
+    },
+  )
 })

@@ -23,11 +23,11 @@ export function runCargoTests(name, args, env = {}) {
   )
 }
 
-/** Runs the JavaScript tests against the built addon, on this Node or another one. */
-export function runVitest(name, node = process.execPath) {
+/** Runs the JavaScript tests against the built addon, on this Node or another one; `args` go to vitest. */
+export function runVitest(name, { node = process.execPath, args: more = [] } = {}) {
   const report = at('target', 'vitest', `${name}.json`)
   rmSync(report, { force: true })
-  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
+  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...more]
   return recorded(
     name,
     () => show(node, [commandOf('vitest'), ...args]),

@@ -1,12 +1,13 @@
-// The Python environment of the peers: mlx-lm in the versions of tools/conformance, with the addon's BLAS in the place
-// of the wheel's, so that every side runs the same libmlx on the same linear algebra, with one thread.
+// The Python environment with mlx-lm in the versions of tools/conformance. Benches and the tests on a real model compare
+// with it: the addon's BLAS replaces the wheel's, so that every side runs the same libmlx on the same linear algebra.
 
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { quiet } from '../tools/build/command.mjs'
-import { at, platform } from '../tools/build/repository.mjs'
 import { cached } from './cache.mjs'
+import { quiet } from './command.mjs'
+import { at, platform } from './repository.mjs'
+import { PYTHON } from './wheels.mjs'
 
 const REQUIREMENTS = at('tools', 'conformance', 'requirements.txt')
 /** What the wheel's library of linear algebra is replaced with, and what that needs. On a Mac there is none. */
@@ -18,10 +19,10 @@ export const environment = { ...process.env, OPENBLAS_NUM_THREADS: '1', HF_HUB_O
 /** The interpreter; installs what is missing. */
 export async function python() {
   const digest = createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex').slice(0, 8)
-  const folder = cached(`python-${digest}`)
+  const folder = cached('bench', `python-${digest}`)
   const interpreter = join(folder, 'bin', 'python')
   if (!existsSync(join(folder, 'complete'))) {
-    await quiet(process.env.PYTHON ?? 'python3', ['-m', 'venv', '--clear', folder])
+    await quiet(PYTHON, ['-m', 'venv', '--clear', folder])
     await quiet(interpreter, ['-m', 'pip', 'install', '--quiet', '--requirement', REQUIREMENTS])
     writeFileSync(join(folder, 'complete'), '')
   }
