@@ -64,16 +64,17 @@ export interface SimulatedBackend {
   faults?: readonly SimulatedFault[] | undefined
 }
 
-/** A failure of a simulated device. But for `'memory'` it ends the generations of that step with {@link BackendError}. */
+/** A failure of a simulated device. It ends generations of that step with {@link BackendError}; `kind` says which. */
 export interface SimulatedFault {
   /** The step that fails, counted from 0 over all that a loaded model does. */
   step: number
   /**
-   * The step cannot be started, its tokens cannot be read, or the code that drives the device panics. `'memory'`: the
-   * device has not enough for the step; then everything on it is computed again, less at a time, and only a generation
-   * that had the device to itself fails.
+   * The step cannot be started, its tokens cannot be read, or the code that drives the device panics: all generations of
+   * the step fail. `'memory'`: the device has not enough for the step; then everything on it is computed again, less at a
+   * time, and only a generation that had the device to itself fails. `'logits'`: those of the first generation are NaN, and
+   * it alone fails.
    */
-  kind: 'submit' | 'collect' | 'panic' | 'memory'
+  kind: 'submit' | 'collect' | 'panic' | 'memory' | 'logits'
 }
 
 /** How generations share the device. */

@@ -2,7 +2,7 @@
 
 import { BackendError, type SimulatedFault } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, INSTANT, longAnswer, simulated } from './support.js'
+import { failure, INSTANT, longAnswer, M3_MAX, simulated } from './support.js'
 
 const failing = (...faults: SimulatedFault[]) => simulated(INSTANT, { backend: { simulated: INSTANT, faults } })
 
@@ -31,6 +31,23 @@ describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %
     expect(whole.text.startsWith(text)).toBe(true)
   })
 })
+
+test.each([M3_MAX, INSTANT])(
+  'on %s, logits that are NaN end their generation alone, and nothing is computed again',
+  async simulation => {
+    const faults: SimulatedFault[] = [3, 7].map(step => ({ step, kind: 'logits' }))
+    const { engine, model } = await simulated(simulation, { backend: { simulated: simulation, faults } })
+    const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
+    const ends = await Promise.all(Array.from({ length: 6 }, () => engine.generate(params).catch(error => error)))
+    const failed = ends.filter(end => end instanceof BackendError)
+    expect(failed.map(({ message }) => /logits are NaN or infinite/.test(message))).toEqual([true, true])
+    const texts = ends.filter(end => !(end instanceof Error)).map(({ text }) => text)
+    expect(new Set(texts).size).toBe(1)
+    expect(texts.length).toBe(4)
+    expect((await engine.generate(params)).text).toBe(texts[0])
+    expect(engine.stats()).toMatchObject({ failed: 2, completed: 5, recoveries: 0, running: 0 })
+  },
+)
 
 test('generations that wait for a place are not touched', async () => {
   const options = {

@@ -15,6 +15,7 @@ mod conformance {
     mod guided;
     mod heads;
     mod logprobs;
+    mod not_finite;
     mod precision;
     mod sampling;
 }

@@ -184,7 +184,8 @@ fn read_fault(path: &str, value: Unknown<'_>) -> Read<Fault> {
         Some("collect") => FaultKind::Collect,
         Some("panic") => FaultKind::Panic,
         Some("memory") => FaultKind::Memory,
-        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect', 'panic' or 'memory'")),
+        Some("logits") => FaultKind::Logits,
+        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect', 'panic', 'memory' or 'logits'")),
     };
     fields.finish()?;
     Ok(Fault { step, kind })

@@ -193,6 +193,10 @@ impl Lane {
     }
 
     pub(super) fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
+        for id in &output.not_finite {
+            self.scheduler.remove(*id);
+            self.fail(*id, not_finite());
+        }
         let mut drawn = std::mem::take(&mut self.drawn);
         let ran = self.scheduler.commit(output, took, &mut drawn);
         if ran.num_rows > 0 {
@@ -318,6 +322,12 @@ fn expiry_error(why: Expiry) -> Error {
         Expiry::Hopeless => Error::new(Code::Timeout, "the deadline is nearer than reading the prompt takes"),
         Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
     }
+}
+
+fn not_finite() -> Error {
+    let message = "the model's logits are NaN or infinite here, so no token can be drawn: its weights hold such values, or \
+                   its arithmetic overflows in this precision";
+    Error::new(Code::BackendError, message)
 }
 
 fn guidance_error(unable: Unable) -> Error {

@@ -151,6 +151,8 @@ pub struct StepOutput {
     pub step: u64,
     /// The token drawn for each row with `sample`, in the plan's order.
     pub tokens: Vec<(SequenceId, TokenId)>,
+    /// Sequences with such a row for which none was drawn: their logits are NaN or infinite.
+    pub not_finite: Vec<SequenceId>,
     /// Sequences among these whose guide lets nothing follow their token.
     pub closed: Vec<(SequenceId, Verdict)>,
     /// For those of them that asked: the token drawn, then the most probable ones, the likeliest first and of equals the

@@ -1,6 +1,6 @@
 //! Drives an executor with hand-made plans, the way an engine would, and reads what it draws.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mlx_serving::error::Result;
@@ -30,6 +30,8 @@ pub(crate) struct Driver<'a> {
     releases: Vec<SequenceId>,
     step: u64,
     chunk: usize,
+    /// Those whose logits were not numbers in some step.
+    pub(crate) not_finite: BTreeSet<u64>,
 }
 
 impl<'a> Driver<'a> {
@@ -37,7 +39,7 @@ impl<'a> Driver<'a> {
     pub(crate) fn new(executor: &'a mut MlxExecutor) -> Self {
         executor.reset().expect("a reset");
         let (running, admissions, releases) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { executor, running, admissions, releases, step: 0, chunk: usize::MAX }
+        Self { executor, running, admissions, releases, step: 0, chunk: usize::MAX, not_finite: BTreeSet::new() }
     }
 
     /// Prompts are fed in pieces of at most this many tokens.
@@ -154,6 +156,7 @@ impl<'a> Driver<'a> {
 
     pub(crate) fn collect(&mut self) {
         let mut output = self.executor.collect().expect("tokens");
+        self.not_finite.extend(output.not_finite.iter().map(|sequence| sequence.0));
         for (sequence, token) in output.tokens {
             // A row that was removed with its last step under way has drawn one token too many.
             if let Some(running) = self.running.get_mut(&sequence.0) {

@@ -95,7 +95,8 @@ pub(crate) fn expected(case: &str) -> Vec<Expected> {
     expected.collect()
 }
 
-fn path(case: &str) -> PathBuf {
+/// Where a case is.
+pub(crate) fn path(case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/fixtures").join(case)
 }
 

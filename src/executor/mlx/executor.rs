@@ -14,7 +14,7 @@ use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
 use super::logprobs::{Asking, Unread};
 use super::mask::Masks;
-use super::sampler::{Draw, Sampler, indices, replace_rows};
+use super::sampler::{Draw, NO_TOKEN, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
 use super::streams::Streams;
 use crate::error::Result;
@@ -82,20 +82,22 @@ impl Launched {
 
 /// What the rows of a step drew.
 struct Outcome {
-    /// [s] u32.
+    /// [s] u32. What the next step is fed, whatever the logits were: each is in the vocabulary.
     tokens: Rc<Array>,
+    /// [s, 1] u32. What the host reads: these tokens, or [`NO_TOKEN`].
+    checked: Array,
     logprobs: Option<Unread>,
 }
 
 impl Outcome {
     /// What has to be computed.
     fn arrays(&self) -> impl Iterator<Item = &Array> {
-        std::iter::once(&*self.tokens).chain(self.logprobs.iter().flat_map(Unread::arrays))
+        [&self.checked, &*self.tokens].into_iter().chain(self.logprobs.iter().flat_map(Unread::arrays))
     }
 
     /// Reads what came of the step.
     fn read(self) -> Result<(Vec<TokenId>, StepLogprobs)> {
-        let tokens = read_tokens(&self.tokens)?;
+        let tokens = read_tokens(&self.checked)?;
         let logprobs = self.logprobs.map(Unread::read).transpose()?;
         Ok((tokens, logprobs.unwrap_or_default()))
     }
@@ -139,8 +141,10 @@ impl Executor for MlxExecutor {
             launched.outcome.take().map(Outcome::read).transpose()
         });
         let (tokens, logprobs) = read?.unwrap_or_default();
+        let drawn = launched.sequences.into_iter().zip(tokens);
+        let (tokens, not_finite): (Vec<_>, Vec<_>) = drawn.partition(|(_, token)| *token != NO_TOKEN);
         let mut closed = Vec::new();
-        for (id, token) in launched.sequences.iter().zip(&tokens) {
+        for (id, token) in &tokens {
             // A sequence that is gone has no use for it.
             if let Some(sequence) = self.sequences.get_mut(*id) {
                 sequence.read(launched.step, *token);
@@ -149,8 +153,8 @@ impl Executor for MlxExecutor {
             }
         }
         self.draw_waiting()?;
-        let tokens = launched.sequences.into_iter().zip(tokens).collect();
-        Ok(StepOutput { step: launched.step, tokens, closed, logprobs })
+        let not_finite = not_finite.into_iter().map(|(id, _)| id).collect();
+        Ok(StepOutput { step: launched.step, tokens, not_finite, closed, logprobs })
     }
 
     fn reset(&mut self) -> Result<()> {
@@ -232,8 +236,9 @@ impl MlxExecutor {
         let outcome = || {
             let changed = masks.apply_to(adjusted.apply_to(logits.clone())?)?;
             let tokens = self.sampler.sample(&changed, &draws)?;
+            let checked = self.sampler.checked(logits, &tokens)?;
             let logprobs = asking.answer(logits, &tokens)?;
-            Ok(Outcome { tokens: Rc::new(tokens), logprobs })
+            Ok(Outcome { tokens: Rc::new(tokens), checked, logprobs })
         };
         outcome().map_err(|error| device_error("drawing tokens", error))
     }

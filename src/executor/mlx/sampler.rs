@@ -6,7 +6,7 @@
 
 use mlx_rs::ops::indexing::{argmax_axis, take_axis};
 use mlx_rs::ops::{
-    add, concatenate, floor_divide, log1p, lt, maximum, multiply, select, softmax_axis, sort_axis, subtract,
+    add, concatenate, floor_divide, gt, log1p, lt, maximum, multiply, select, softmax_axis, sort_axis, subtract,
 };
 use mlx_rs::{Array, Dtype};
 
@@ -58,7 +58,11 @@ pub(super) struct Sampler {
     half: Array,
     excluded: Array,
     included: Array,
+    no_token: Array,
 }
+
+/// Stands for the token of a row whose logits are not numbers. No vocabulary has it, and no device is fed with it.
+pub(super) const NO_TOKEN: u32 = u32::MAX;
 
 /// Multipliers of `MurmurHash3`'s 32-bit finalizer (Austin Appleby, public domain).
 const SPREAD: [u32; 2] = [0x85eb_ca6b, 0xc2b2_ae35];
@@ -79,6 +83,7 @@ impl Sampler {
             half: number(0.5),
             excluded: number(f32::NEG_INFINITY),
             included: number(f32::INFINITY),
+            no_token: word(NO_TOKEN),
         }
     }
 
@@ -100,6 +105,18 @@ impl Sampler {
             place[*row] = at;
         }
         take_axis(concatenate(&parts, 0)?, indices(&place), 0)
+    }
+
+    /// What is read of the [s] tokens drawn from [s, vocab] logits, which are the model's own: [s, 1], with [`NO_TOKEN`] where
+    /// logits are NaN or positive infinity, or where the token drawn has no probability. A single logit of negative
+    /// infinity is sound: its token is never drawn.
+    pub(super) fn checked(&self, logits: &Array, tokens: &Array) -> Mlx<Array> {
+        let tokens = tokens.reshape(&[-1, 1])?;
+        let chosen = logits.take_along_axis(&tokens, 1)?;
+        // A sum, since it takes a third of what the largest and the smallest take, and far less than exponentials. It is NaN
+        // or positive infinity for logits that are not sound. Negative infinity comes off a chosen logit as its opposite.
+        let rest = subtract(chosen, logits.sum_axis(-1, true)?)?;
+        select(gt(rest, &self.excluded)?, tokens, &self.no_token)
     }
 
     fn sample_by(&self, way: Way, logits: &Array, draws: &[Draw]) -> Mlx<Array> {

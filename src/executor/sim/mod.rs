@@ -35,6 +35,8 @@ pub enum FaultKind {
     Panic,
     /// The device has not enough memory for the step.
     Memory,
+    /// The logits of the first row that draws in the step are not numbers.
+    Logits,
 }
 
 /// Positions by which a sequence's KV grows, as on a real device.
@@ -147,7 +149,7 @@ impl Executor for SimExecutor {
             Some(FaultKind::Submit) => return Err(device_failed()),
             Some(FaultKind::Panic) => panic!("the simulated device was told to panic"),
             Some(FaultKind::Memory) => return Err(out_of_memory()),
-            Some(FaultKind::Collect) | None => {}
+            Some(FaultKind::Collect | FaultKind::Logits) | None => {}
         }
         for id in &plan.release {
             self.sequences.remove(id);
@@ -157,8 +159,13 @@ impl Executor for SimExecutor {
         plan.rows.iter().try_for_each(|row| self.feed(row, &mut output))?;
         output.closed =
             plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.verdict(row.sequence)).collect();
+        if fault == Some(FaultKind::Logits) && !output.tokens.is_empty() {
+            let (id, _) = output.tokens.remove(0);
+            output.closed.retain(|(closed, _)| *closed != id);
+            output.not_finite.push(id);
+        }
         let ready_at = self.ready_at(plan);
-        self.launched.push_back(Launched { output, ready_at, fails: fault.is_some() });
+        self.launched.push_back(Launched { output, ready_at, fails: fault == Some(FaultKind::Collect) });
         Ok(())
     }
 

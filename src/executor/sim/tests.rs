@@ -134,6 +134,16 @@ fn faults_happen_at_their_step_and_the_device_lives_on() {
 }
 
 #[test]
+fn logits_that_are_no_numbers_leave_the_first_row_of_their_step_without_a_token() {
+    let (mut device, _) = device(vec![Fault { step: 1, kind: FaultKind::Logits }]);
+    device.submit(&prefill(1, &[1], SamplingParams::GREEDY)).expect("submits");
+    device.submit(&Plan { step: 1, ..prefill(2, &[1], SamplingParams::GREEDY) }).expect("submits");
+    assert_eq!(device.collect().expect("collects").tokens.len(), 1);
+    let output = device.collect().expect("collects");
+    assert_eq!((output.tokens, output.not_finite), (Vec::new(), vec![SequenceId(2)]));
+}
+
+#[test]
 fn a_plan_that_only_drops_kv_is_no_step_and_cannot_fail() {
     let (mut device, _) = device(vec![Fault { step: 0, kind: FaultKind::Submit }]);
     device.submit(&Plan { release: vec![SequenceId(7)], ..Plan::default() }).expect("submits");

@@ -2,7 +2,7 @@
 
 use mlx_rs::Array;
 
-use super::super::sampler::{Draw, Sampler};
+use super::super::sampler::{Draw, NO_TOKEN, Sampler};
 use crate::request::SamplingParams;
 
 /// Logits of a small vocabulary: probabilities from about 0.5 down to about 1e-4.
@@ -137,4 +137,43 @@ fn rows_drawn_at_random_do_not_change_greedy_ones() {
     let logits = Array::from_slice(&LOGITS.repeat(3), &[3, 12]);
     let tokens = Sampler::new(12).sample(&logits, &draws).expect("a sample").to_vec_exact::<u32>().expect("tokens");
     assert_eq!((tokens[0], tokens[2]), (1, 1));
+}
+
+/// The token of a row of logits that is drawn so, as the host reads it.
+fn checked(rows: &[[f32; 4]], way: SamplingParams) -> Vec<u32> {
+    let shape = [i32::try_from(rows.len()).expect("few"), 4];
+    let logits = Array::from_slice(&rows.concat(), &shape);
+    let draws: Vec<Draw> = (0..rows.len() as u64).map(|position| Draw { params: way, position }).collect();
+    let sampler = Sampler::new(4);
+    let tokens = sampler.sample(&logits, &draws).expect("a sample");
+    let fed = tokens.to_vec_exact::<u32>().expect("tokens");
+    assert!(fed.iter().all(|token| *token < 4), "{fed:?}: a device is fed with these");
+    sampler.checked(&logits, &tokens).expect("checked").to_vec_exact().expect("tokens")
+}
+
+#[test]
+fn a_row_has_no_token_where_its_logits_are_nan_or_infinite_and_its_neighbours_have_theirs() {
+    const INF: f32 = f32::INFINITY;
+    const NAN: f32 = f32::NAN;
+    let broken = [
+        [NAN; 4],
+        [NAN, 1.0, 2.0, 0.0],
+        [1.0, 0.0, 2.0, NAN],
+        [INF, 1.0, 2.0, 0.0],
+        [-1.0, 1.0, INF, -INF],
+        [INF, INF, 1.0, 2.0],
+        [INF, NAN, -INF, 0.0],
+        [-INF; 4],
+    ];
+    // A model may exclude a token by its own logits, and finite logits may be large.
+    let sound = [[1.0, 9.0, -9.0, 0.0], [-INF, -INF, 50.0, -INF], [-3e37, 0.0, 3e37, -3e37], [-INF, 0.0, 200.0, 100.0]];
+    let sampled = |top_p, min_p| SamplingParams { min_p, ..params(0.7, top_p, 3) };
+    for way in [SamplingParams::GREEDY, sampled(1.0, 0.0), sampled(0.9, 0.0), sampled(1.0, 0.1)] {
+        let rows: Vec<_> = broken.iter().flat_map(|row| sound.iter().flat_map(|sound| [*row, *sound])).collect();
+        for (row, token) in rows.iter().zip(checked(&rows, way)) {
+            let is_sound = sound.contains(row);
+            assert_eq!(token != NO_TOKEN, is_sound, "{row:?}, {way:?}");
+            assert!(!is_sound || row[token as usize] > 0.0, "{row:?}: {token}");
+        }
+    }
 }
