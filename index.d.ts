@@ -453,13 +453,19 @@ export interface ModelHandle {
 /** What to generate: exactly one of {@link PromptParams} and {@link MessagesParams}. */
 export type GenerateParams = PromptParams | MessagesParams
 
-/** Continue a text, or exactly these token ids; no chat template is applied. */
+/**
+ * Continue a text, or exactly these token ids; no chat template is applied. Prompt and answer together are one text: an
+ * answer that goes on with a new word begins with its space.
+ */
 export interface PromptParams extends SamplingOptions {
   prompt: string | { tokens: readonly number[] | Uint32Array } | PromptTemplate
   messages?: undefined
 }
 
-/** Answer a conversation, rendered with the model's chat template. */
+/**
+ * Answer a conversation, rendered with the model's chat template. The answer is a text of its own, without the space that
+ * some tokenizers write before the first word; with `continueFinalMessage` it continues that message.
+ */
 export interface MessagesParams extends SamplingOptions, ChatOptions {
   messages: readonly Message[]
   prompt?: undefined

@@ -3,6 +3,7 @@
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { ModelError } from 'mlx-serving'
 import { expect, onTestFinished, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, ROOT, simulated, withMlx } from './support.js'
@@ -90,11 +91,23 @@ test.each<[string, unknown, string]>([
   ['a path with a zero byte', 'a\0b', 'ModelNotFound'],
   ['a file', path.join(ROOT, 'package.json'), 'ModelNotFound'],
   ['a number', 4, 'InvalidParams'],
+  ['a list', [DEMO], 'InvalidParams'],
+  ['a URL', pathToFileURL(DEMO), 'InvalidParams'],
+  ['a Promise', Promise.resolve(DEMO), 'InvalidParams'],
   ['a path that is a number', { path: 4 }, 'InvalidParams'],
   ['an unknown option', { folder: DEMO }, 'InvalidParams'],
 ])('%s', async (_, model, code) => {
   const { engine } = await simulated()
   expect(await failure(engine.loadModel(model as never))).toMatchObject({ code })
+})
+
+test('what is no path of a model says what a path is', async () => {
+  const { engine } = await simulated()
+  for (const model of [4, true, [DEMO], pathToFileURL(DEMO)]) {
+    const error = await failure(engine.loadModel(model as never))
+    expect(error).toMatchObject({ param: 'model' })
+    expect(error.message).toMatch(/^`model` must be the path of a model folder, or \{ path \}, not /)
+  }
 })
 
 /** The demo model with some files replaced, or left out. */

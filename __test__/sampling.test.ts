@@ -174,6 +174,15 @@ test.each([
   expect(error.param).toBe(param)
 })
 
+test('a number is shown in few digits, however large it is', async () => {
+  const { engine, model } = await simulated()
+  for (const params of [{ temperature: 1e308 }, { seed: 1e-300 }, { maxTokens: 1e308 }]) {
+    const error = await failure(engine.generate({ model, prompt: PROMPT, ...params } as GenerateParams))
+    expect(error.message).toMatch(/not 1e-?30/)
+    expect(error.message.length).toBeLessThan(120)
+  }
+})
+
 test('more stop tokens than anybody needs are refused: each costs a little in every step', async () => {
   const { engine, model } = await simulated()
   const ask = (count: number) =>

@@ -26,7 +26,7 @@ import { AnswerGeneration, answerTo, type Host } from './generation'
 import { Items } from './generator'
 import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
-import { Models } from './models'
+import { Models, pathOf } from './models'
 import type { NativeError, NativeSetting } from './native'
 import { isAbsent, read, reading, readKnown, readMs, readString, readTokens, take } from './options'
 
@@ -83,7 +83,7 @@ class NodeEngine implements Engine, Host {
 
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
-    const path = typeof model === 'string' ? model : readKnown(model, 'options', ['path']).path
+    const path = typeof model === 'string' ? model : pathOf(model)
     const folder = isAbsent(path) ? demoModel() : readString(path, 'path')
     return this.hub.keepAlive.during(() => this.#models.load(folder))
   }

@@ -5,7 +5,7 @@ import { realpath } from 'node:fs/promises'
 import type { ModelHandle } from '../index'
 import { errorOf, invalid, unwrap } from './errors'
 import type { NativeEngine, NativeModelInfo } from './native'
-import { isAbsent, show } from './options'
+import { isAbsent, isArray, reading, readKnown, show } from './options'
 
 class Model implements ModelHandle {
   readonly id: string
@@ -140,6 +140,17 @@ export class Models {
     const ids = this.list().map(model => model.id)
     return ids.length === 0 ? 'none is: call loadModel() first' : `loaded are: ${ids.join(', ')}`
   }
+}
+
+/** The path in the options of `loadModel`. Objects of other kinds have no options of their own: a URL, say, or a Promise. */
+export function pathOf(options: unknown): unknown {
+  if (isAbsent(options)) return undefined
+  const wrong = () => invalid('model', `must be the path of a model folder, or { path }, not ${show(options)}`)
+  if (typeof options !== 'object' || isArray(options, 'model')) throw wrong()
+  const prototype = reading('model', () => Object.getPrototypeOf(options))
+  const isPlain = prototype === null || reading('model', () => Object.getPrototypeOf(prototype)) === null
+  if (!isPlain && !reading('model', () => Object.hasOwn(options, 'path'))) throw wrong()
+  return readKnown(options, 'options', ['path']).path
 }
 
 function handle(model: unknown): object {

@@ -8,6 +8,7 @@ use napi::bindgen_prelude::{
 };
 use napi::{JsValue, ValueType};
 
+use crate::config::Value;
 use crate::error::{Code, Error};
 
 /// Why an option object was not taken.
@@ -78,7 +79,7 @@ impl<'env> Fields<'env> {
             return Ok(Some(number));
         }
         let (start, end) = range.into_inner();
-        let message = format!("must be from {start} to {end}, not {number}");
+        let message = format!("must be from {start} to {end}, not {}", Value::Number(number));
         let limit = if number < start { start } else { end };
         Err(wrong(self.code, &self.path(name), &message).with_limit(limit, number).into())
     }
@@ -87,7 +88,7 @@ impl<'env> Fields<'env> {
     pub(super) fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Read<Option<u64>> {
         let (start, end) = range.into_inner();
         let Some(number) = self.number(name, start as f64..=end as f64)? else { return Ok(None) };
-        let not_whole = || self.wrong(name, &format!("must be a whole number, not {number}"));
+        let not_whole = || self.wrong(name, &format!("must be a whole number, not {}", Value::Number(number)));
         whole(number).ok_or_else(not_whole).map(Some)
     }
 

@@ -76,6 +76,16 @@ fn a_config_that_contradicts_the_tensors_is_an_error() {
 }
 
 #[test]
+fn heads_for_which_no_values_are_left_are_an_error_that_says_so() {
+    let mut folder = with_config("num_attention_heads", json!(4096));
+    folder.config["head_dim"] = Value::Null;
+    let error = open(&folder);
+    assert_eq!((error.code(), error.param()), (Code::ModelLoadError, Some("num_attention_heads")));
+    let words = ["4096", "`hidden_size` 64", "`head_dim`"];
+    assert!(words.iter().all(|word| error.message().contains(word)), "{error}");
+}
+
+#[test]
 fn what_cannot_be_run_is_named_with_what_can() {
     let changes = [
         ("model_type", json!("gpt2"), "llama"),

@@ -164,7 +164,9 @@ proptest! {
                 let (prompt, answer) = tokens.split_at(at.min(tokens.len()));
                 let mut stream = shape.model.stream(&[], Markup::default()).following(prompt);
                 let mut out = shape.model.decode(prompt).unwrap();
-                answer.iter().for_each(|token| drop(stream.push(*token, &mut out)));
+                for token in answer {
+                    stream.push(*token, &mut out);
+                }
                 stream.finish(&mut out);
                 assert_eq!(out, shape.model.decode(&tokens).unwrap(), "{prompt:?} and {answer:?}");
             }

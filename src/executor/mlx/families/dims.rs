@@ -27,7 +27,10 @@ impl Dims {
         let hidden = fields.int("hidden_size", 1..=1 << 17)?;
         let heads = fields.int("num_attention_heads", 1..=1 << 12)?;
         let kv_heads = fields.optional_int("num_key_value_heads", 1..=1 << 12)?.unwrap_or(heads);
-        let head_dim = fields.optional_int("head_dim", 2..=1 << 10)?.unwrap_or(hidden / heads);
+        let head_dim = match fields.optional_int("head_dim", 2..=1 << 10)? {
+            Some(head_dim) => head_dim,
+            None => shared_among(hidden, heads)?,
+        };
         check_heads(heads, kv_heads, head_dim)?;
         #[allow(clippy::cast_sign_loss)] // at least 1
         let layers = fields.int("num_hidden_layers", 1..=1 << 10)? as usize;
@@ -122,6 +125,18 @@ pub(super) fn softcap(fields: &Fields<'_>, name: &str) -> Result<Option<f32>> {
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn narrow(number: f64) -> f32 {
     number as f32
+}
+
+/// Values of a head where `config.json` does not say.
+fn shared_among(hidden: i32, heads: i32) -> Result<i32> {
+    if hidden < 2 * heads {
+        let message = format!(
+            "config.json: `num_attention_heads` is {heads} and `hidden_size` {hidden}, which leaves no values for a head: \
+             fewer heads or a `head_dim` are expected"
+        );
+        return Err(bad_model(message).with_param("num_attention_heads"));
+    }
+    Ok(hidden / heads)
 }
 
 fn check_heads(heads: i32, kv_heads: i32, head_dim: i32) -> Result<()> {
