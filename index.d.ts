@@ -124,8 +124,9 @@ export interface SchedulerOptions {
    */
   ageingMs?: number | undefined
   /**
-   * Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no
-   * cost; elsewhere it costs most where few generations run.
+   * Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU: in float32 it costs
+   * nothing there, with `precision: 'model'` it costs most where few generations run. On a GPU products of weights are made
+   * so; attention may still round differently.
    *
    * @default false
    */

@@ -78,7 +78,7 @@ pub const KNOBS: &[Knob] = &[
     Knob::millis("scheduler.ageingMs", 5_000.0, 1.0..=3_600_000.0, |s| &mut s.scheduler.ageing)
         .text("After so long in the queue a request rises by one priority class, so that none waits for ever."),
     Knob::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
-        .text("Whether no answer may depend, to the last bit, on what else is running. A CPU gives that in full precision at no cost; elsewhere it costs most where few generations run."),
+        .text("Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU: in float32 it costs nothing there, with `precision: 'model'` it costs most where few generations run. On a GPU products of weights are made so; attention may still round differently."),
     Knob::precision("precision", "auto", |s| &mut s.precision)
         .variable("MLX_SERVING_PRECISION")
         .text("What models are computed in. 'auto' is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as 'model' is everywhere."),
