@@ -30,7 +30,7 @@ struct Growth {
 /// The first failure is followed by steps of growth at this distance. Each step that fails costs every sequence its
 /// progress, so that the distance doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
 impl KvBudget {
     pub(super) fn new(limit: Option<KvLimit>) -> Self {

@@ -91,7 +91,7 @@ impl Pieces {
             first: Vec::with_capacity(len),
             joining: plan.joining,
             trim: plan.trim,
-            joins_words: plan.joins_words,
+            joins_words: plan.joins_words(),
         };
         for id in 0..len {
             table.add(tokenizer, &plan, TokenId::try_from(id).expect("ids are below MAX_VOCAB"))?;
@@ -163,7 +163,6 @@ struct DecodePlan<'a> {
     locals: Vec<Local<'a>>,
     /// Without a decoder, tokens are words.
     is_spaced: bool,
-    joins_words: bool,
     is_first_special: bool,
     has_byte_tokens: bool,
     joining: Joining,
@@ -175,7 +174,6 @@ impl<'a> DecodePlan<'a> {
         let mut plan = Self {
             locals: Vec::new(),
             is_spaced: decoder.is_none(),
-            joins_words: decoder.is_none(),
             is_first_special: decoder.is_none(),
             has_byte_tokens: false,
             joining: Joining::ByteRuns,
@@ -214,10 +212,15 @@ impl<'a> DecodePlan<'a> {
             }
             other => Local::Decoder(other),
         };
-        self.joins_words |= matches!(stage, DecoderWrapper::WordPiece(_));
         self.is_first_special |= matches!(stage, DecoderWrapper::Metaspace(_) | DecoderWrapper::WordPiece(_));
         self.locals.push(local);
         Ok(())
+    }
+
+    /// See [`Pieces::joins_words`].
+    fn joins_words(&self) -> bool {
+        let is_word_piece = |local: &Local<'_>| matches!(local, Local::Decoder(DecoderWrapper::WordPiece(_)));
+        self.is_spaced || self.locals.iter().any(is_word_piece)
     }
 
     /// What a token becomes as the first one and as a later one.
