@@ -642,7 +642,12 @@ export interface SamplingOptions {
    * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
    */
   structured?: Structured | undefined
-  /** Any of these texts ends the answer; nothing after it is in the answer. @default [] */
+  /**
+   * Any of these texts ends the answer; nothing after it is in the answer. They are not looked for in
+   * {@link GenerateResult.reasoning}.
+   *
+   * @default []
+   */
   stopSequences?: readonly string[] | undefined
   /**
    * The stop sequence that ended the answer is part of its text. It changes nothing about `stopTokenIds` and the model's

@@ -1,6 +1,6 @@
 // What a model thinks comes apart from what it says.
 
-import type { Message } from 'mlx-serving'
+import type { Message, Tool } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { PROMPT, speaking } from './speaking.js'
 import { M3_MAX } from './support.js'
@@ -31,6 +31,34 @@ test('an answer whose reasoning the prompt has opened begins inside it', async (
   const begun: Message[] = [...messages, { role: 'assistant', content: `<think>Let me ${PROMPT}` }]
   const result = await engine.generate({ model, messages: begun, continueFinalMessage: true })
   expect(result).toMatchObject({ text: '19', reasoning: 'so it is 19.' })
+})
+
+test('stop sequences are looked for behind the reasoning alone', async () => {
+  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { profile: M3_MAX })
+  const reasoning = 'Twelve and seven,\n\nthat is nineteen.'
+  const cases: [string, string][] = [
+    ['nineteen', 'It is 19.'],
+    ['\n\n', 'It is 19.'],
+    ['that', 'It is 19.'],
+    ['is', 'It '],
+    ['19', 'It is '],
+  ]
+  for (const [stop, text] of cases) {
+    const result = await engine.generate({ model, messages, stopSequences: [stop] })
+    expect(result, stop).toMatchObject({ text, reasoning, finishReason: 'stop' })
+  }
+  // An answer to a prompt is text alone.
+  const { text } = await engine.generate({ model, prompt: PROMPT, stopSequences: ['that'] })
+  expect(text).toBe(ANSWER.slice(0, ANSWER.indexOf('that')))
+})
+
+test('a call in reasoning that has no end is no call, and the warnings say so', async () => {
+  const tools: Tool[] = [{ type: 'function', function: { name: 'now' } }]
+  const answer = '<think>\nI call <tool_call>{"name": "now"}</tool_call>'
+  const { engine, model } = await speaking(answer, `{{ tools }}{# <tool_call> </think> #} ${PROMPT}`)
+  const result = await engine.generate({ model, messages, tools })
+  expect(result.warnings).toEqual([expect.stringContaining('the reasoning has no end')])
+  expect(result).not.toHaveProperty('toolCalls')
 })
 
 test('a template that knows nothing of reasoning leaves the tags where they are', async () => {

@@ -110,13 +110,27 @@ pub struct StopRules {
     pub include_stop: bool,
 }
 
-/// Which of a model's special tokens are text to whoever reads the answer. Others have none.
+/// How an answer is marked up for its readers. The first two say which special tokens of the model are text in it; all
+/// others have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Markup {
     /// The marks around calls of functions.
     pub calls: bool,
     /// The marks around reasoning.
     pub reasoning: bool,
+    /// The reasoning that readers get apart from the text. Stop sequences are not looked for in it.
+    pub thought: Option<Thought>,
+}
+
+/// Where the reasoning of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Thought {
+    /// The tag before it.
+    pub open: &'static str,
+    /// The tag behind it.
+    pub close: &'static str,
+    /// The answer begins inside.
+    pub has_begun: bool,
 }
 
 /// Who goes first where not all can. Ordered: urgent before default before background.

@@ -101,9 +101,15 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encoder.optional(*logprobs, |encoder, count| encoder.number(count.into()));
     encode_stop(&mut encoder, stop);
     encoder.number((*continues_text).into());
-    let Markup { calls, reasoning } = *markup;
+    let Markup { calls, reasoning, thought } = *markup;
     encoder.number(calls.into());
     encoder.number(reasoning.into());
+    // Where reasoning is makes a difference to stop sequences alone.
+    encoder.optional(thought.filter(|_| !stop.stop_sequences.is_empty()), |encoder, thought| {
+        encoder.bytes(thought.open.as_bytes());
+        encoder.bytes(thought.close.as_bytes());
+        encoder.number(thought.has_begun.into());
+    });
     encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
     Key(encoder.finish())
 }

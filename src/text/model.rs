@@ -61,7 +61,7 @@ impl ModelText {
         let named: Vec<_> = CALL_ENDS.into_iter().filter(|token| with_tools.contains(token)).collect();
         let (end_tokens, warnings) = end_tokens(folder, pieces.len(), &named, find)?;
         let manner = Manner::of(default, with_tools, |text| Mark::special(text, find(text)?, &pieces));
-        let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true }));
+        let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true, thought: None }));
         let tokenizer_path = path;
         Ok(Self { tokenizer, tokenizer_path, pieces, templates, special_tokens, end_tokens, warnings, manner, guides })
     }
@@ -160,7 +160,8 @@ impl ModelText {
 
     /// Begins the text of an answer. The sequences have passed [`super::validate_stop_sequences`].
     pub fn stream(self: &Arc<Self>, stop_sequences: &[String], markup: Markup) -> TextStream {
-        TextStream::new(Arc::clone(self), stop_sequences, self.manner.marks(markup))
+        let stream = TextStream::new(Arc::clone(self), stop_sequences, self.manner.marks(markup));
+        stream.pass_over(markup.thought)
     }
 
     pub(super) fn pieces(&self) -> &Pieces {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::assemble::Assembler;
 use super::model::ModelText;
 use super::pieces::{Piece, Pieces};
+use super::speech::Thinking;
 use super::stops::StopMatcher;
-use crate::request::TokenId;
+use crate::request::{Thought, TokenId};
 
 /// Whether an answer goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +35,17 @@ impl Mark {
 
 /// Turns the tokens of one answer into text that may be delivered at once.
 ///
-/// The pieces together are what decoding all tokens gives, up to the first stop sequence, or to its end where it is
-/// included. A piece ends at a character border, and nothing is delivered of a stop sequence that is left out. A model whose vocabulary has byte tokens (`<0x0A>`) says
-/// what a run of them means only when the run is over: such a run is delivered with the token after it.
+/// The pieces together are what decoding all tokens gives, up to the first stop sequence behind the reasoning, or to its
+/// end where it is included. A piece ends at a character border, and nothing is delivered of a stop sequence that is left
+/// out. A model whose vocabulary has byte tokens (`<0x0A>`) says what a run of them means only when the run is over: such a
+/// run is delivered with the token after it.
 #[derive(Debug)]
 pub struct TextStream {
     text: Arc<ModelText>,
     marks: Vec<Mark>,
     assembler: Assembler,
+    /// While the answer may be reasoning, which stop sequences pass over.
+    thinking: Option<Thinking>,
     stops: StopMatcher,
     state: StreamState,
     /// Reused between pushes; text on its way from the assembler to the matcher.
@@ -52,6 +56,7 @@ impl TextStream {
     pub(super) fn new(text: Arc<ModelText>, stop_sequences: &[String], marks: Vec<Mark>) -> Self {
         Self {
             assembler: Assembler::new(text.pieces()),
+            thinking: None,
             stops: StopMatcher::new(stop_sequences),
             state: StreamState::Open,
             settled: String::new(),
@@ -72,6 +77,12 @@ impl TextStream {
     #[must_use]
     pub fn following(mut self, prompt: &[TokenId]) -> Self {
         self.assembler = Assembler::following(self.text.pieces(), prompt);
+        self
+    }
+
+    /// Stop sequences are not looked for in this reasoning.
+    pub(super) fn pass_over(mut self, thought: Option<Thought>) -> Self {
+        self.thinking = thought.filter(|_| !self.stops.is_empty()).map(Thinking::new);
         self
     }
 
@@ -106,13 +117,27 @@ impl TextStream {
             self.settled.clear();
             self.assembler.finish(self.text.pieces(), &mut self.settled);
             if self.deliver(out) == StreamState::Open {
-                self.stops.finish(out);
+                self.settled.clear();
+                if let Some(mut thinking) = self.thinking.take() {
+                    thinking.finish(&mut self.settled);
+                }
+                if self.deliver(out) == StreamState::Open {
+                    self.stops.finish(out);
+                }
             }
         }
         self.state
     }
 
     fn deliver(&mut self, out: &mut String) -> StreamState {
+        if let Some(thinking) = &mut self.thinking {
+            let mut text = String::new();
+            thinking.push(&self.settled, out, &mut text);
+            self.settled = text;
+            if thinking.is_over() {
+                self.thinking = None;
+            }
+        }
         if self.stops.push(&self.settled, out) {
             self.state = StreamState::Stopped;
         }

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::guide::{Grammar, Guide, Matcher};
-use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules};
+use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules, Thought};
 
 /// Everything a claim is made of.
 #[derive(Debug, Clone)]
@@ -105,9 +105,20 @@ fn guides_that_say_the_same_have_one_key() {
     assert_ne!(key("one"), key("other"));
 }
 
+const THOUGHT: Thought = Thought { open: "<think>", close: "</think>", has_begun: false };
+
+#[test]
+fn where_reasoning_is_changes_no_key_of_an_answer_without_stop_sequences() {
+    let key = |thought: Option<Thought>| {
+        let plain = Subject::drawn().with(|it| it.request.stop.stop_sequences.clear());
+        plain.with(|it| it.request.markup.thought = thought).key()
+    };
+    assert_eq!(key(None), key(Some(THOUGHT)));
+}
+
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 33] = [
+    let changes: [(&str, Change); 35] = [
         ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -139,6 +150,8 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("where its text begins", |it| it.request.continues_text = true),
         ("markup of calls", |it| it.request.markup.calls = true),
         ("markup of reasoning", |it| it.request.markup.reasoning = true),
+        ("reasoning that stop sequences pass over", |it| it.request.markup.thought = Some(THOUGHT)),
+        ("reasoning that has begun", |it| it.request.markup.thought = Some(Thought { has_begun: true, ..THOUGHT })),
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];

@@ -1,5 +1,6 @@
 //! A call as one JSON object, `{"name": …, "arguments": {…}}`, as its characters arrive. The fields may come in any order,
-//! and others beside them; Llama calls the arguments `parameters`.
+//! and others beside them; Llama calls the arguments `parameters`. Arguments may be `null`, which is none, and a text of
+//! JSON, as in messages of the OpenAI API.
 
 use super::call::Reading;
 use super::literal::{Literal, Notation, Step};
@@ -7,7 +8,10 @@ use super::literal::{Literal, Notation, Step};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Name,
+    /// As an object, which is passed on while it is written.
     Arguments,
+    /// As a constant or a text, which is read once it is complete.
+    WrittenArguments,
     /// What other clients write beside them.
     Known,
     Other,
@@ -84,9 +88,12 @@ impl Envelope {
     }
 
     fn begin_value(&mut self, field: Field, c: char, reading: &mut Reading) -> Step {
+        let field = if field == Field::Arguments && c != '{' { Field::WrittenArguments } else { field };
         let fits = match field {
             Field::Name => c == '"' && reading.name.is_none(),
-            Field::Arguments => c == '{' && !std::mem::replace(&mut self.has_arguments, true),
+            Field::Arguments | Field::WrittenArguments => {
+                matches!(c, '{' | '"' | 'n') && !std::mem::replace(&mut self.has_arguments, true)
+            }
             Field::Known => true,
             Field::Other => {
                 self.has_others = true;
@@ -104,8 +111,13 @@ impl Envelope {
     }
 
     fn end_value(&mut self, reading: &mut Reading) -> Step {
-        if let At::InValue(Field::Name, _, text) = &self.at {
-            reading.name = serde_json::from_str(text).ok();
+        match &self.at {
+            At::InValue(Field::Name, _, text) => reading.name = serde_json::from_str(text).ok(),
+            At::InValue(Field::WrittenArguments, _, text) => match object_in(text) {
+                Some(arguments) => reading.arguments.push_str(&arguments),
+                None => return Step::Bad,
+            },
+            _ => {}
         }
         self.expect(At::CommaOrEnd)
     }
@@ -125,6 +137,20 @@ impl Envelope {
         self.at = at;
         Step::More
     }
+}
+
+/// The arguments that are not written as an object, as one: `null`, or a text of JSON. A text of nothing is none as well.
+fn object_in(value: &str) -> Option<String> {
+    let text: Option<String> = serde_json::from_str(value).ok()?;
+    let text = text.as_deref().map_or("", str::trim);
+    if text.is_empty() || text == "null" {
+        return Some("{}".to_owned());
+    }
+    let (mut literal, mut object) = (Literal::value(Notation::Json), String::new());
+    let mut chars = text.chars();
+    let last = chars.by_ref().map(|c| literal.push(c, &mut object)).find(|step| *step != Step::More);
+    let is_whole = last == Some(Step::Done) && chars.as_str().is_empty();
+    (is_whole && object.starts_with('{')).then_some(object)
 }
 
 fn field(key: &str) -> Field {

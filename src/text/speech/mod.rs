@@ -8,6 +8,7 @@ mod grammar;
 mod literal;
 mod quoted;
 mod splitter;
+mod thinking;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,12 @@ use serde_json::Value;
 
 use super::stream::Mark;
 use crate::error::Result;
-use crate::request::Markup;
+use crate::request::{Markup, Thought};
 use format::{Format, Tags};
 
 pub(super) use format::CALL_ENDS;
 pub use splitter::{CallDelta, Said, Splitter};
+pub(super) use thinking::Thinking;
 
 /// As many as there are in an id that Mistral's templates take; other templates take any.
 const ID_CHARS: usize = 9;
@@ -53,6 +55,7 @@ impl Manner {
         Markup {
             calls: speech.is_some_and(|speech| speech.format.is_some()) && !self.call_marks.is_empty(),
             reasoning: speech.is_some_and(|speech| speech.tags.is_some()) && !self.reasoning_marks.is_empty(),
+            thought: speech.and_then(Speech::thought),
         }
     }
 
@@ -128,6 +131,11 @@ fn call_id(request: &str, index: usize) -> String {
 }
 
 impl Speech {
+    /// Where the reasoning is that its reader gets apart.
+    fn thought(&self) -> Option<Thought> {
+        self.tags.map(|tags| Thought { open: tags.open, close: tags.close, has_begun: self.is_reasoning })
+    }
+
     /// Begins to read an answer that comes in pieces; `request` is who asked for it.
     pub fn splitter(&self, request: &Arc<str>) -> Splitter {
         Splitter::new(self, request)

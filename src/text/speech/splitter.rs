@@ -10,6 +10,8 @@ use super::{Speech, call_id};
 
 /// More warnings say nothing new.
 const MAX_WARNINGS: usize = 16;
+/// Between two texts with nothing but calls between them.
+const SEAM: &str = "\n";
 
 /// What is new in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +55,10 @@ impl Said {
 
 #[derive(Debug)]
 enum State {
-    Reasoning,
+    /// Whether nothing but white space was read of it.
+    Reasoning {
+        is_fresh: bool,
+    },
     Text,
     Calls(Box<Run>),
 }
@@ -63,6 +68,8 @@ enum State {
 struct Run {
     calls: Calls,
     reading: Reading,
+    /// The white space before the mark.
+    gap: String,
     /// The characters since the last complete call.
     raw: String,
     /// It began without a mark: it may be anything.
@@ -91,6 +98,13 @@ pub struct Splitter {
     may_reason: bool,
     /// The same, after reasoning.
     may_be_bare: bool,
+    /// Something of the text was passed on.
+    has_text: bool,
+    /// A call was read since then; with the white space before it.
+    seam: Option<String>,
+    /// What the reasoning ends with that may be the beginning of a call.
+    thought: String,
+    has_thought_of_call: bool,
     next_index: usize,
     warnings: Vec<String>,
 }
@@ -102,12 +116,16 @@ impl Splitter {
             tags: speech.tags,
             tools: Arc::clone(&speech.tools),
             request: Arc::clone(request),
-            state: if speech.is_reasoning { State::Reasoning } else { State::Text },
+            state: if speech.is_reasoning { State::Reasoning { is_fresh: true } } else { State::Text },
             held: String::new(),
             gap: String::new(),
             is_behind_mark: speech.is_reasoning,
             may_reason: !speech.is_reasoning,
             may_be_bare: true,
+            has_text: false,
+            seam: None,
+            thought: String::new(),
+            has_thought_of_call: false,
             next_index: 0,
             warnings: Vec::new(),
         }
@@ -127,14 +145,17 @@ impl Splitter {
                 return self.finish(said);
             }
             State::Calls(_) => {}
-            State::Reasoning => {
+            State::Reasoning { .. } => {
                 let held = std::mem::take(&mut self.held);
-                held.chars().for_each(|c| self.write(c, &mut said.reasoning));
+                held.chars().for_each(|c| self.think(c, said));
+                if self.has_thought_of_call {
+                    self.warn("the reasoning has no end, and a tool call in it was not read");
+                }
                 return;
             }
             State::Text => {
                 let held = std::mem::take(&mut self.held);
-                held.chars().for_each(|c| self.write(c, &mut said.text));
+                held.chars().for_each(|c| self.write(c, said));
             }
         }
         if !self.is_behind_mark {
@@ -151,25 +172,30 @@ impl Splitter {
     fn step(&mut self, c: char, said: &mut Said) {
         match std::mem::replace(&mut self.state, State::Text) {
             State::Text => self.step_text(c, said),
-            State::Reasoning => {
-                self.state = State::Reasoning;
-                self.step_reasoning(c, said);
-            }
+            State::Reasoning { is_fresh } => self.step_reasoning(is_fresh, c, said),
             State::Calls(run) => self.step_calls(run, c, said),
         }
     }
 
-    fn step_reasoning(&mut self, c: char, said: &mut Said) {
-        let close = self.tags.map_or("", |tags| tags.close);
+    /// The tag that opens reasoning is one at its beginning, too: the prompt may have opened it already.
+    fn step_reasoning(&mut self, mut is_fresh: bool, c: char, said: &mut Said) {
+        let Some(tags) = self.tags else { return };
         self.held.push(c);
-        while !self.held.is_empty() && !close.starts_with(self.held.as_str()) {
+        while !self.held.is_empty() {
+            let held = self.held.as_str();
+            let is_opened_again = is_fresh && held == tags.open;
+            if is_opened_again || held == tags.close {
+                self.state = if is_opened_again { State::Reasoning { is_fresh } } else { State::Text };
+                return self.marked();
+            }
+            if tags.close.starts_with(held) || (is_fresh && tags.open.starts_with(held)) {
+                break;
+            }
             let c = self.held.remove(0);
-            self.write(c, &mut said.reasoning);
+            is_fresh &= c.is_whitespace();
+            self.think(c, said);
         }
-        if self.held == close {
-            self.state = State::Text;
-            self.marked();
-        }
+        self.state = State::Reasoning { is_fresh };
     }
 
     fn step_text(&mut self, c: char, said: &mut Said) {
@@ -177,7 +203,7 @@ impl Splitter {
         while !self.held.is_empty() {
             if self.tags.is_some_and(|tags| self.may_reason && tags.open == self.held) {
                 self.may_reason = false;
-                self.state = State::Reasoning;
+                self.state = State::Reasoning { is_fresh: true };
                 return self.marked();
             }
             if let Some(format) = self.format
@@ -195,7 +221,7 @@ impl Splitter {
             let is_space = c.is_whitespace();
             self.may_reason &= is_space;
             self.may_be_bare &= is_space;
-            self.write(c, &mut said.text);
+            self.write(c, said);
         }
     }
 
@@ -219,12 +245,13 @@ impl Splitter {
     }
 
     fn begin_run(&mut self, format: &'static Format, mark: &str, is_bare: bool) {
-        let gap = if self.is_behind_mark { "" } else { self.gap.as_str() };
+        let gap = if self.is_behind_mark { String::new() } else { std::mem::take(&mut self.gap) };
         let raw = format!("{gap}{mark}");
         self.marked();
         (self.may_reason, self.may_be_bare) = (false, false);
         let (calls, reading) = (Calls::new(format, is_bare), Reading::default());
-        self.state = State::Calls(Box::new(Run { calls, reading, raw, is_bare, has_called: false, is_told: false }));
+        self.state =
+            State::Calls(Box::new(Run { calls, reading, gap, raw, is_bare, has_called: false, is_told: false }));
     }
 
     fn step_calls(&mut self, mut run: Box<Run>, c: char, said: &mut Said) {
@@ -242,6 +269,7 @@ impl Splitter {
             Progress::More => self.state = State::Calls(run),
             Progress::Called => {
                 self.next_index += 1;
+                self.seam.get_or_insert_with(|| std::mem::take(&mut run.gap));
                 run.raw.clear();
                 run.reading = Reading::default();
                 (run.has_called, run.is_told) = (true, false);
@@ -282,10 +310,16 @@ impl Splitter {
         }
         // What begins without a mark and never names a tool was not meant as a call.
         let was_meant = run.is_told || run.has_called || !run.is_bare;
-        if was_meant && self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(format!("a tool call is malformed and was left in the text: {reason}"));
+        if was_meant {
+            self.warn(&format!("a tool call is malformed and was left in the text: {reason}"));
         }
         self.release(run, said);
+    }
+
+    fn warn(&mut self, warning: &str) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning.to_owned());
+        }
     }
 
     /// Makes text of characters that were taken for calls. Behind a call another one may begin in them; else they begin
@@ -296,7 +330,7 @@ impl Splitter {
             return run.raw.chars().for_each(|c| self.step(c, said));
         }
         self.is_behind_mark = false;
-        run.raw.chars().for_each(|c| self.write(c, &mut said.text));
+        run.raw.chars().for_each(|c| self.write(c, said));
     }
 
     /// A mark was read whole: white space around it is part of it.
@@ -306,14 +340,45 @@ impl Splitter {
         self.is_behind_mark = true;
     }
 
-    fn write(&mut self, c: char, to: &mut String) {
+    /// A character of the text. Where calls were read since the last one, white space is left between the two.
+    fn write(&mut self, c: char, said: &mut Said) {
+        if c.is_whitespace() {
+            return self.gap.push(c);
+        }
+        let is_behind_mark = std::mem::take(&mut self.is_behind_mark);
+        match self.seam.take().filter(|_| self.has_text) {
+            Some(seam) => {
+                let spaces = [seam.as_str(), self.gap.as_str(), SEAM];
+                said.text.push_str(spaces.into_iter().find(|space| !space.is_empty()).unwrap_or_default());
+            }
+            None if is_behind_mark => {}
+            None => said.text.push_str(&self.gap),
+        }
+        self.gap.clear();
+        said.text.push(c);
+        self.has_text = true;
+    }
+
+    /// A character of the reasoning.
+    fn think(&mut self, c: char, said: &mut Said) {
+        self.look_for_call(c);
         if c.is_whitespace() {
             return self.gap.push(c);
         }
         if !std::mem::take(&mut self.is_behind_mark) {
-            to.push_str(&self.gap);
+            said.reasoning.push_str(&self.gap);
         }
         self.gap.clear();
-        to.push(c);
+        said.reasoning.push(c);
+    }
+
+    /// Notes marks of calls in reasoning. They are none, unless the reasoning has no end: then the model may have meant one.
+    fn look_for_call(&mut self, c: char) {
+        let opens = self.format.map_or(&[][..], |format| format.opens);
+        self.thought.push(c);
+        while !self.thought.is_empty() && !opens.iter().any(|open| open.starts_with(self.thought.as_str())) {
+            self.thought.remove(0);
+        }
+        self.has_thought_of_call |= opens.contains(&self.thought.as_str());
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::{byte_level, decoded_by, metaspace, opened, sentence_piece};
-use crate::request::{Markup, TokenId};
+use crate::request::{Markup, Thought, TokenId};
 use crate::text::{ModelText, StreamState};
 
 struct Shape {
@@ -323,4 +323,28 @@ fn included_stop_sequence_that_is_completed_by_what_was_held_back_is_delivered()
     stream.push(u32::from(b'\n') + 3, &mut out);
     assert_eq!(stream.finish(&mut out), StreamState::Stopped);
     assert_eq!(out, "h\n");
+}
+
+/// What is delivered of an answer with these stop sequences, byte by byte, and whether one of them ended it.
+fn thought_over(answer: &str, stops: &[&str], has_begun: bool) -> (String, bool) {
+    let stops: Vec<_> = stops.iter().map(|stop| (*stop).to_owned()).collect();
+    let thought = Some(Thought { open: "<think>", close: "</think>", has_begun });
+    let mut stream = opened(&byte_level()).stream(&stops, Markup { thought, ..Markup::default() });
+    let mut out = String::new();
+    let has_stopped = answer.bytes().any(|byte| stream.push(u32::from(byte), &mut out) == StreamState::Stopped);
+    (out.clone(), has_stopped || stream.finish(&mut out) == StreamState::Stopped)
+}
+
+#[test]
+fn stop_sequences_pass_over_reasoning() {
+    let answer = "<think>a\n\nEND</think>\n\n4\n\nEND";
+    let text = answer.find('4').expect("the text");
+    let cut = |end: usize| (answer[..end].to_owned(), true);
+    assert_eq!(thought_over(answer, &["END"], false), cut(text + 3));
+    assert_eq!(thought_over(&answer[7..], &["END"], true), (answer[7..text + 3].to_owned(), true));
+    assert_eq!(thought_over(answer, &["\n\n"], false), cut(text + 1));
+    assert_eq!(thought_over(answer, &["never"], false), (answer.to_owned(), false));
+    assert_eq!(thought_over("END <think>", &["END"], false), (String::new(), true), "no reasoning");
+    assert_eq!(thought_over("<th", &["<t"], false), (String::new(), true), "a part of a tag is text at the end");
+    assert_eq!(thought_over("<think>END", &["END"], false), ("<think>END".to_owned(), false), "no end of it");
 }

@@ -102,7 +102,9 @@ fn several_calls_come_in_their_order_and_are_no_part_of_the_text() {
         let expected = [("f".to_owned(), json!({"x": 1})), ("g".to_owned(), json!({}))];
         let spoken = read(format, &format!("{before}{answer}{behind}"));
         assert_eq!(calls(&spoken), expected, "{format}: {answer}");
-        assert_eq!(spoken.text, format!("{}{}", before.trim_end(), behind.trim_start()), "{format}: {answer}");
+        let seam = if before.is_empty() || behind.is_empty() { "" } else { " " };
+        let expected = format!("{}{seam}{}", before.trim_end(), behind.trim_start());
+        assert_eq!(spoken.text, expected, "{format}: {answer}");
         assert_eq!(spoken.warnings, Vec::<String>::new(), "{format}: {answer}");
     }
 }
@@ -174,4 +176,65 @@ fn marks_inside_texts_of_arguments_are_text() {
 fn line_breaks_that_a_model_forgot_to_escape_are_escaped() {
     let spoken = read("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"one\ntwo\"}}</tool_call>");
     assert_eq!(spoken.calls[0].arguments, r#"{"x":"one\ntwo"}"#);
+}
+
+#[test]
+fn no_arguments_are_none_whether_left_out_or_null_or_an_empty_text() {
+    for arguments in
+        ["", ", \"arguments\": null", ", \"arguments\": {}", ", \"arguments\": \"\"", ", \"arguments\": \" null \""]
+    {
+        for (format, open, close) in
+            [("hermes", "<tool_call>", "</tool_call>"), ("mistral", "[TOOL_CALLS][", "]"), ("llama", "", "")]
+        {
+            let answer = format!("{open}{{\"name\": \"f\"{arguments}}}{close}");
+            let spoken = read(format, &answer);
+            assert_eq!(calls(&spoken), [("f".to_owned(), json!({}))], "{format}: {answer}");
+            assert_eq!((spoken.text.as_str(), spoken.warnings.len()), ("", 0), "{format}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn arguments_may_be_the_json_text_of_an_object() {
+    let object = json!({"a": 1, "b": ["é \"x\"\n", null], "c": {}});
+    for field in ["arguments", "parameters"] {
+        for first in [true, false] {
+            let (name, text) = (json!("f"), json!(format!(" {object:#} ")));
+            let fields = if first {
+                format!("\"name\": {name}, \"{field}\": {text}")
+            } else {
+                format!("\"{field}\": {text}, \"name\": {name}")
+            };
+            let answer = format!("<tool_call>{{{fields}}}</tool_call>");
+            let spoken = read("hermes", &answer);
+            assert_eq!(calls(&spoken), [("f".to_owned(), object.clone())], "{answer}");
+            assert_eq!(spoken.warnings, Vec::<String>::new(), "{answer}");
+            for (at, _) in answer.char_indices() {
+                let said = streamed(&speech("hermes"), &answer, &[at]);
+                assert_eq!(said.calls[0].arguments, spoken.calls[0].arguments, "{answer} cut at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_around_calls_stay_apart() {
+    let call = "<tool_call>{\"name\": \"g\"}</tool_call>";
+    for (answer, text) in [
+        (format!("Let me look.\n{call}\nDone."), "Let me look.\nDone."),
+        (format!("Let me look.{call} Done."), "Let me look. Done."),
+        (format!("Let me look.{call}Done."), "Let me look.\nDone."),
+        (format!("One  {call}\n{call}\n\nTwo{call}Three"), "One  Two\nThree"),
+        (format!("{call}\nDone."), "Done."),
+        (format!("Let me look.\n{call}\n"), "Let me look."),
+        (format!("See\n{call}\n<tool_call>oops"), "See\n<tool_call>oops"),
+        (format!("See {call}\n< 1"), "See < 1"),
+        (format!("<think>Hm</think>\n\n{call}\nDone."), "Done."),
+    ] {
+        let format = if answer.starts_with("<think>") { "qwen" } else { "hermes" };
+        assert_eq!(read(format, &answer).text, text, "{answer}");
+        for (at, _) in answer.char_indices() {
+            assert_eq!(streamed(&speech(format), &answer, &[at]).text, text, "{answer} cut at {at}");
+        }
+    }
 }

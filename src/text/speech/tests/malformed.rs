@@ -205,7 +205,15 @@ fn fields_of_a_call_that_contradict_each_other_are_refused() {
         "{\"name\": 1}",
         "{\"name\": \"f\", \"name\": \"g\"}",
         "{\"arguments\": {}}",
-        "{\"name\": \"f\", \"arguments\": \"{}\"}",
+        "{\"name\": \"f\", \"arguments\": 1}",
+        "{\"name\": \"f\", \"arguments\": not}",
+        "{\"name\": \"f\", \"arguments\": [null]}",
+        "{\"name\": \"f\", \"arguments\": \"x\"}",
+        "{\"name\": \"f\", \"arguments\": \"[1]\"}",
+        "{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1\"}",
+        "{\"name\": \"f\", \"arguments\": \"{} {}\"}",
+        "{\"name\": \"f\", \"arguments\": null, \"parameters\": {}}",
+        "{\"name\": \"f\", \"arguments\": \"{}\", \"arguments\": null}",
         "{\"name\": \"f\", \"arguments\": {}, \"parameters\": {}}",
     ] {
         let answer = format!("<tool_call>{call}</tool_call>");

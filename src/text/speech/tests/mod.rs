@@ -7,6 +7,7 @@ mod formats;
 mod malformed;
 mod properties;
 mod reasoning;
+mod thinking;
 
 use std::path::Path;
 use std::sync::Arc;

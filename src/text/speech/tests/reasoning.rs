@@ -58,3 +58,29 @@ fn a_call_may_follow_reasoning_that_mentions_one() {
         assert_eq!((said.reasoning, said.calls.len()), (spoken.reasoning.clone(), 1), "cut at {at}");
     }
 }
+
+#[test]
+fn a_tag_that_opens_reasoning_again_at_its_beginning_is_no_part_of_it() {
+    let prompt = "<|im_start|>assistant\n<think>\n";
+    says(&read_behind(prompt, None, "<think>\nHm</think>Yes"), "Hm", "Yes");
+    says(&read_behind(prompt, None, "\n<think>\n<think>Hm</think>\n\nYes"), "Hm", "Yes");
+    says(&read("qwen", "<think> <think>Hm</think>Yes"), "Hm", "Yes");
+    says(&read_behind(prompt, None, "<think></think>Yes"), "", "Yes");
+    says(&read_behind(prompt, None, "<thin"), "<thin", "");
+    says(&read_behind(prompt, None, "Hm <think> x</think>Yes"), "Hm <think> x", "Yes");
+}
+
+#[test]
+fn a_call_in_reasoning_without_an_end_is_none_and_the_reader_hears_of_it() {
+    let call = "<tool_call>\n{\"name\": \"f\"}\n</tool_call>";
+    for answer in
+        [format!("<think>I call\n{call}"), format!("<think>{call} so"), "<think>I call <<tool_call>{".to_owned()]
+    {
+        let spoken = read("qwen", &answer);
+        assert_eq!((spoken.calls.len(), spoken.text.as_str()), (0, ""), "{answer}");
+        assert_eq!(spoken.warnings, ["the reasoning has no end, and a tool call in it was not read"], "{answer}");
+    }
+    let closed = read("qwen", &format!("<think>I could {call}</think>No."));
+    assert_eq!((closed.text.as_str(), closed.warnings.len()), ("No.", 0));
+    assert_eq!(read("qwen", "<think>on <tool_ca").warnings.len(), 0);
+}
