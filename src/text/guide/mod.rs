@@ -1,10 +1,16 @@
-//! Structured output: compiles what an answer must be into a [`Guide`]. `schema` checks that a JSON schema says nothing
-//! that would not be enforced, `vocabulary` tells llguidance what each token contributes, `grammar` follows an answer.
+//! Structured output: compiles what an answer must be into a [`Guide`]. `schema` and `lark` check that a JSON schema or a
+//! grammar says nothing that would not be enforced, `vocabulary` tells llguidance what each token contributes, `grammar`
+//! follows an answer.
 //!
 //! What callers ask for is a program from a stranger: its size has limits here, and llguidance counts what it spends.
 //! Call it on a [`super::TextPool`].
 
+mod disjoint;
 mod grammar;
+mod lark;
+mod names;
+mod numbers;
+mod references;
 mod schema;
 mod vocabulary;
 
@@ -90,12 +96,12 @@ impl Structured {
             }
             Self::Grammar(grammar) => {
                 check_size("grammar", grammar.len(), MAX_SPEC_BYTES, "bytes")?;
-                schema::check_embedded(grammar).map_err(|problem| refused("grammar", &problem))?;
+                let enforced = lark::enforced(grammar).map_err(|problem| refused("grammar", &problem))?;
                 let dense: String = grammar.chars().filter(|c| !c.is_whitespace()).collect();
                 if dense.contains("[temperature=") || dense.contains(",temperature=") {
                     return Err(refused("grammar", "sets the `temperature` of a rule, which is the request's to set"));
                 }
-                Ok(TopLevelGrammar::from_lark(grammar.clone()))
+                Ok(TopLevelGrammar::from_lark(enforced))
             }
             Self::Calls(grammar) => {
                 check_size(CALLS, grammar.len(), MAX_SPEC_BYTES, "bytes as a grammar")?;
@@ -213,8 +219,13 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// What the compiler found wrong.
 fn unfit(structured: &Structured, reason: &str) -> Error {
-    let reason: String = reason.trim().chars().take(500).collect();
+    let reason: String = without_backtrace(reason).trim().chars().take(500).collect();
     refused(structured.name(), &format!("cannot be enforced: {reason}"))
+}
+
+/// With `RUST_BACKTRACE` set in the process, the compiler's errors have the places in its own code that they passed.
+fn without_backtrace(reason: &str) -> &str {
+    reason.split_once("Stack backtrace:").map_or(reason, |(reason, _)| reason)
 }
 
 /// `message` continues "`structured.name` …".

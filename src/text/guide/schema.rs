@@ -1,8 +1,14 @@
 //! JSON schemas before they are compiled. The compiler passes over keywords that it does not know, and would leave an
 //! answer free where its caller thinks it is not: here every keyword is one that is enforced, or says nothing about what
-//! is valid. The error names the place of any other.
+//! is valid. The error names the place of any other. What the compiler cannot read, but can enforce, is written in its way:
+//! references (`references`), names of properties (`names`), numbers (`numbers`) and `oneOf` (`disjoint`).
 
-use serde_json::{Deserializer, Map, Value, json};
+use std::collections::{HashMap, VecDeque};
+
+use serde_json::{Map, Value, json};
+
+use super::references::{Place, References, base_of};
+use super::{disjoint, names, numbers};
 
 /// Enforced, and without schemas in them.
 const PLAIN: [&str; 16] = [
@@ -26,61 +32,77 @@ const PLAIN: [&str; 16] = [
 /// Whose value is a schema, or a list of schemas.
 const NESTED: [&str; 7] =
     ["items", "additionalItems", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"];
-/// Whose value is an object of schemas, as that of `patternProperties` is.
-const NAMED: [&str; 3] = ["properties", "$defs", "definitions"];
-/// That say nothing about what is valid.
-const ANNOTATIONS: [&str; 12] = [
+/// The compiler takes these one after another, and what stands between two of them together.
+const APPLICATORS: [&str; 6] = ["const", "enum", "$ref", "allOf", "anyOf", "oneOf"];
+/// That say nothing about what is valid: notes for people and for other programs.
+const ANNOTATIONS: [&str; 27] = [
     "$schema",
     "$id",
     "id",
     "$anchor",
     "$comment",
+    "$defs",
+    "definitions",
     "title",
     "description",
     "default",
+    "example",
     "examples",
     "deprecated",
     "readOnly",
     "writeOnly",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+    "discriminator",
+    "xml",
+    "externalDocs",
+    "propertyOrdering",
+    "enumNames",
+    "enumDescriptions",
+    "markdownDescription",
+    "errorMessage",
+    "tsType",
 ];
-const FORMATS: [&str; 10] =
+pub(super) const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+/// Formats that any text has.
+const FREE_FORMATS: [&str; 2] = ["password", "binary"];
 /// Where the compiler is told how to write JSON.
 const OPTIONS: &str = "x-guidance";
 /// Between tokens of JSON: compact, spaced or indented, as a model likes, but not for ever.
 const WHITESPACE: &str = r" |\n[ \t]{0,32}";
-/// Numbers without a bound get this one: JavaScript reads any whole number up to there exactly, while 1e999 is infinite.
-const MAX_NUMBER: i64 = (1 << 53) - 1;
 
 /// Properties of an object, and schemas of a list: compiling takes a time that grows with the square of this.
 const MAX_ENTRIES: usize = 512;
 /// Patterns of the names of properties: each pair is checked for names that both match, which takes its time.
 const MAX_PATTERNS: usize = 16;
-/// A number that divides by this takes as many states. All that a schema names may come to hold for one number.
-const MAX_MULTIPLE: u64 = 1_000;
+/// Levels of the schema and of all parts that it refers to, added up: the compiler recurses from one part to the next.
+/// A level takes some 20 KiB of stack in a debug build.
+const MAX_LEVELS: usize = 4_096;
 
 /// The schema as it is compiled, or what is wrong with it, to follow the name of the param or to begin with another one.
 pub(in crate::text) fn enforced(schema: &Value, path: &str) -> Result<Value, String> {
-    let mut enforced = visit(schema, path)?;
-    check_multiples(schema)?;
+    let mut enforced = visited(schema, path)?;
     if let Value::Object(fields) = &mut enforced {
         fields.insert(OPTIONS.to_owned(), json!({ "whitespace_pattern": WHITESPACE }));
     }
     Ok(enforced)
 }
 
-/// Checks the schemas inside a Lark grammar, after `%json`.
-pub(super) fn check_embedded(grammar: &str) -> Result<(), String> {
-    for (at, mark) in grammar.match_indices("%json") {
-        let mut values = Deserializer::from_str(&grammar[at + mark.len()..]).into_iter::<Value>();
-        // What is no JSON is no schema: the compiler says so, if it is not part of a text.
-        let Some(Ok(Value::Object(mut schema))) = values.next() else { continue };
-        schema.shift_remove(OPTIONS);
-        let schema = Value::Object(schema);
-        visit(&schema, "structured.grammar.%json")?;
-        check_multiples(&schema)?;
+/// The same for a schema inside a grammar, which may have the compiler's own options.
+pub(super) fn embedded(mut schema: Map<String, Value>, path: &str) -> Result<Value, String> {
+    let options = schema.shift_remove(OPTIONS);
+    let mut visited = visited(&Value::Object(schema), path)?;
+    if let (Value::Object(fields), Some(options)) = (&mut visited, options) {
+        fields.insert(OPTIONS.to_owned(), options);
     }
-    Ok(())
+    Ok(visited)
+}
+
+/// Whether a keyword says nothing about what is valid.
+pub(super) fn is_annotation(key: &str) -> bool {
+    ANNOTATIONS.contains(&key) || (key.starts_with("x-") && key != OPTIONS)
 }
 
 /// Whether a regular expression is cut off after a backslash, which the compiler would pass over.
@@ -89,111 +111,210 @@ pub(super) fn ends_in_escape(regex: &str) -> bool {
     num_backslashes % 2 == 1
 }
 
-fn visit(schema: &Value, path: &str) -> Result<Value, String> {
-    let fields = match schema {
-        Value::Bool(_) => return Ok(schema.clone()),
-        Value::Object(fields) => fields,
-        _ => return Err(format!("`{path}` must be a schema: an object, true or false")),
+fn visited(schema: &Value, path: &str) -> Result<Value, String> {
+    let mut visitor = Visitor {
+        references: References::new(schema, path),
+        names: HashMap::new(),
+        waiting: VecDeque::new(),
+        levels: 0,
+        deepest: 0,
     };
-    let visited = fields.iter().map(|(key, value)| Ok((key.clone(), visit_keyword(key, value, path)?)));
-    let mut visited: Map<String, Value> = visited.collect::<Result<_, String>>()?;
-    bound_numbers(&mut visited);
-    Ok(Value::Object(visited))
-}
-
-fn visit_keyword(key: &str, value: &Value, path: &str) -> Result<Value, String> {
-    let path = format!("{path}.{key:.60}");
-    match key {
-        "$ref" if value.as_str().is_some_and(|target| target.starts_with('#')) => Ok(value.clone()),
-        "$ref" => Err(format!("`{path}` must refer to a part of the same schema: \"#\" or \"#/…\"")),
-        "format" if value.as_str().is_some_and(|format| FORMATS.contains(&format)) => Ok(value.clone()),
-        "format" => Err(format!("`{path}` is {value:.60}, which cannot be enforced; known are {}", FORMATS.join(", "))),
-        "pattern" if value.as_str().is_some_and(ends_in_escape) => {
-            Err(format!("`{path}` ends with a backslash that escapes nothing"))
-        }
-        key if PLAIN.contains(&key) || ANNOTATIONS.contains(&key) => Ok(value.clone()),
-        key if NESTED.contains(&key) => visit_nested(value, &path),
-        "patternProperties" => visit_named(value, MAX_PATTERNS, &path),
-        key if NAMED.contains(&key) => visit_named(value, MAX_ENTRIES, &path),
-        _ => Err(format!("`{path}` is a keyword that cannot be enforced")),
+    let mut visited = {
+        let root = visitor.references.root();
+        visitor.part(&root)?
+    };
+    let mut parts = Map::new();
+    while let Some((name, place)) = visitor.waiting.pop_front() {
+        parts.insert(name, visitor.part(&place)?);
     }
+    if let (Value::Object(fields), false) = (&mut visited, parts.is_empty()) {
+        fields.insert("$defs".to_owned(), Value::Object(parts));
+    }
+    numbers::check_multiples(&visited)?;
+    Ok(visited)
 }
 
-fn visit_nested(value: &Value, path: &str) -> Result<Value, String> {
-    let Value::Array(items) = value else { return visit(value, path) };
-    check_entries(items.len(), MAX_ENTRIES, path)?;
-    let items = items.iter().enumerate().map(|(index, item)| visit(item, &format!("{path}[{index}]")));
-    items.collect::<Result<_, _>>().map(Value::Array)
+/// Writes a schema anew. Each part that something refers to becomes a definition with a plain name; others are left out.
+struct Visitor<'a> {
+    references: References<'a>,
+    /// The names of definitions by the places of their schemas.
+    names: HashMap<*const Value, String>,
+    waiting: VecDeque<(String, Place<'a>)>,
+    /// Of the parts that are complete.
+    levels: usize,
+    /// Of the present part.
+    deepest: usize,
 }
 
-fn visit_named(value: &Value, most: usize, path: &str) -> Result<Value, String> {
-    let Value::Object(fields) = value else { return Err(format!("`{path}` must be an object of schemas")) };
-    check_entries(fields.len(), most, path)?;
-    let fields = fields.iter().map(|(name, schema)| Ok((name.clone(), visit(schema, &format!("{path}.{name:.60}"))?)));
-    fields.collect::<Result<_, String>>().map(Value::Object)
+impl<'a> Visitor<'a> {
+    fn part(&mut self, place: &Place<'a>) -> Result<Value, String> {
+        self.deepest = 0;
+        let visited = self.schema(place, 0)?;
+        self.levels += self.deepest;
+        if self.levels > MAX_LEVELS {
+            return Err(format!(
+                "has {} levels in all its parts together; at most {MAX_LEVELS} are allowed",
+                self.levels
+            ));
+        }
+        Ok(visited)
+    }
+
+    fn schema(&mut self, place: &Place<'a>, depth: usize) -> Result<Value, String> {
+        self.deepest = self.deepest.max(depth + 1);
+        let fields = match place.schema {
+            Value::Bool(_) => return Ok(place.schema.clone()),
+            Value::Object(fields) => fields,
+            _ => return Err(format!("`{}` must be a schema: an object, true or false", place.path)),
+        };
+        let mut visited = Map::new();
+        for (key, value) in fields {
+            let at = Place { schema: value, path: format!("{}.{key:.60}", place.path), base: place.base.clone() };
+            if let Some(value) = self.keyword(key, &at, depth)? {
+                visited.insert(key.clone(), value);
+            }
+        }
+        self.settle(fields, &mut visited, place)?;
+        Ok(Value::Object(in_order(visited)))
+    }
+
+    /// The keyword as it is compiled; nothing where it has no effect, or one that the others of its schema must be known for.
+    fn keyword(&mut self, key: &str, at: &Place<'a>, depth: usize) -> Result<Option<Value>, String> {
+        let (value, path) = (at.schema, &at.path);
+        match key {
+            "$ref" => self.reference(at).map(Some),
+            "$defs" | "definitions" if !value.is_object() => Err(format!("`{path}` must be an object of schemas")),
+            "pattern" if value.as_str().is_some_and(ends_in_escape) => {
+                Err(format!("`{path}` ends with a backslash that escapes nothing"))
+            }
+            "format" | "propertyNames" | "nullable" => Ok(None),
+            "uniqueItems" if value == false => Ok(None),
+            "unevaluatedProperties" | "unevaluatedItems" if value == true || *value == json!({}) => Ok(None),
+            key if PLAIN.contains(&key) => Ok(Some(value.clone())),
+            key if NESTED.contains(&key) => self.nested(at, depth).map(Some),
+            "properties" => self.named(at, MAX_ENTRIES, depth).map(Some),
+            "patternProperties" => self.named(at, MAX_PATTERNS, depth).map(Some),
+            key if is_annotation(key) => Ok(None),
+            _ => Err(format!("`{path}` is a keyword that cannot be enforced")),
+        }
+    }
+
+    /// Keywords that change what others of the same schema say.
+    fn settle(
+        &mut self,
+        fields: &'a Map<String, Value>,
+        to: &mut Map<String, Value>,
+        place: &Place<'a>,
+    ) -> Result<(), String> {
+        let at = |key: &str| format!("{}.{key}", place.path);
+        if let Some(format) = fields.get("format") {
+            apply_format(to, format, &at("format"))?;
+        }
+        if fields.get("nullable") == Some(&Value::Bool(true)) {
+            allow_null(to);
+        }
+        if let Some(names) = fields.get("propertyNames") {
+            let names = Place { schema: names, path: at("propertyNames"), base: base_of(names, &place.base) };
+            let applied = names::apply_property_names(to, &names, &self.references);
+            applied.map_err(|problem| format!("`{}` {problem}", names.path))?;
+        }
+        names::settle_patterns(to).map_err(|problem| format!("`{}` {problem}", at("patternProperties")))?;
+        names::check_least(to).map_err(|problem| format!("`{}` {problem}", at("minProperties")))?;
+        if let Some(Value::Array(options)) = fields.get("oneOf")
+            && !to.contains_key("anyOf")
+            && disjoint::are_disjoint(options, &place.base, &self.references)
+            && let Some(options) = to.shift_remove("oneOf")
+        {
+            to.insert("anyOf".to_owned(), options);
+        }
+        numbers::bound(to);
+        Ok(())
+    }
+
+    fn reference(&mut self, at: &Place<'a>) -> Result<Value, String> {
+        let target = at.schema.as_str().and_then(|target| self.references.find(target, &at.base));
+        let Some(target) = target else {
+            let (target, path) = (at.schema.to_string(), &at.path);
+            let is_own = at.schema.as_str().is_some_and(|target| target.starts_with('#'));
+            return Err(if is_own {
+                format!("has no part {target:.80}, to which `{path}` refers")
+            } else {
+                format!("`{path}` is {target:.80}; it must refer to a part of the same schema")
+            });
+        };
+        let num_names = self.names.len();
+        let place = std::ptr::from_ref(target.schema);
+        let name = self.names.entry(place).or_insert_with(|| format!("part{num_names}")).clone();
+        if self.names.len() > num_names {
+            check_entries(self.names.len(), MAX_ENTRIES, &at.path)?;
+            self.waiting.push_back((name.clone(), target));
+        }
+        Ok(Value::String(format!("#/$defs/{name}")))
+    }
+
+    fn nested(&mut self, at: &Place<'a>, depth: usize) -> Result<Value, String> {
+        let Value::Array(items) = at.schema else { return self.inner(at.schema, at.path.clone(), at, depth) };
+        check_entries(items.len(), MAX_ENTRIES, &at.path)?;
+        let items = items.iter().enumerate();
+        let items = items.map(|(index, item)| self.inner(item, format!("{}[{index}]", at.path), at, depth));
+        items.collect::<Result<_, _>>().map(Value::Array)
+    }
+
+    fn named(&mut self, at: &Place<'a>, most: usize, depth: usize) -> Result<Value, String> {
+        let Value::Object(fields) = at.schema else {
+            return Err(format!("`{}` must be an object of schemas", at.path));
+        };
+        check_entries(fields.len(), most, &at.path)?;
+        let fields = fields.iter().map(|(name, schema)| {
+            Ok((name.clone(), self.inner(schema, format!("{}.{name:.60}", at.path), at, depth)?))
+        });
+        fields.collect::<Result<_, String>>().map(Value::Object)
+    }
+
+    fn inner(&mut self, schema: &'a Value, path: String, at: &Place<'a>, depth: usize) -> Result<Value, String> {
+        self.schema(&Place { schema, path, base: base_of(schema, &at.base) }, depth + 1)
+    }
 }
 
 fn check_entries(is: usize, most: usize, path: &str) -> Result<(), String> {
     if is <= most { Ok(()) } else { Err(format!("`{path}` has {is} entries; at most {most} are allowed")) }
 }
 
-/// Bounds numbers that have none, on either side.
-fn bound_numbers(fields: &mut Map<String, Value>) {
-    let is_number = |kind: &Value| matches!(kind.as_str(), Some("number" | "integer"));
-    let types = fields.get("type");
-    if !types.is_some_and(|types| is_number(types) || types.as_array().is_some_and(|types| types.iter().any(is_number)))
-    {
-        return;
-    }
-    let bound = |name: &str| fields.get(name).and_then(Value::as_f64);
-    let least = bound("minimum").or(bound("exclusiveMinimum"));
-    let most = bound("maximum").or(bound("exclusiveMaximum"));
-    // One that is beyond the usual bound on its own side leaves no room for it.
-    if most.is_none() && least.is_none_or(|least| least < MAX_NUMBER as f64) {
-        fields.insert("maximum".to_owned(), json!(MAX_NUMBER));
-    }
-    if least.is_none() && most.is_none_or(|most| most > -(MAX_NUMBER as f64)) {
-        fields.insert("minimum".to_owned(), json!(-MAX_NUMBER));
-    }
-}
-
-/// Checks what all values of `multipleOf` have in common: a schema can demand several of one number.
-fn check_multiples(schema: &Value) -> Result<(), String> {
-    let mut values = Vec::new();
-    collect_multiples(schema, &mut values);
-    // As whole numbers of the smallest decimal place that any of them has.
-    let written: Vec<String> = values.iter().map(|value| format!("{}", value.abs())).collect();
-    let num_decimals = |text: &String| text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    let most_decimals = written.iter().map(num_decimals).max().unwrap_or(0);
-    let scaled = written.iter().map(|text| {
-        let zeros = "0".repeat(most_decimals - num_decimals(text));
-        format!("{}{zeros}", text.replace('.', "")).parse().unwrap_or(u64::MAX)
+/// A format is about texts, but for those that say how wide a number is. One that is not known changes nothing where the
+/// texts are given otherwise.
+fn apply_format(to: &mut Map<String, Value>, format: &Value, path: &str) -> Result<(), String> {
+    let Some(name) = format.as_str() else { return Err(format!("`{path}` must be a text")) };
+    let may_be_text = to.get("type").is_none_or(|types| {
+        types == "string" || types.as_array().is_some_and(|types| types.iter().any(|kind| kind == "string"))
     });
-    match scaled.fold(1, least_common_multiple) {
-        1..=MAX_MULTIPLE => Ok(()),
-        _ => Err(format!(
-            "has values of `multipleOf` that take too much together: their least common multiple, in the last decimal place \
-             of any, may be {MAX_MULTIPLE}"
-        )),
+    let is_given = ["pattern", "enum", "const"].iter().any(|key| to.contains_key(*key));
+    if !may_be_text {
+        numbers::apply_format(to, name);
+    } else if FORMATS.contains(&name) {
+        to.insert("format".to_owned(), format.clone());
+    } else if !is_given && !FREE_FORMATS.contains(&name) {
+        let known = FORMATS.join(", ");
+        return Err(format!(
+            "`{path}` is {format:.60}, which cannot be enforced without a `pattern`; known are {known}"
+        ));
     }
+    Ok(())
 }
 
-fn collect_multiples(schema: &Value, values: &mut Vec<f64>) {
-    match schema {
-        Value::Array(items) => items.iter().for_each(|item| collect_multiples(item, values)),
-        Value::Object(fields) => {
-            values.extend(fields.get("multipleOf").and_then(Value::as_f64));
-            fields.values().for_each(|value| collect_multiples(value, values));
-        }
+/// As OpenAPI 3.0 writes it.
+fn allow_null(to: &mut Map<String, Value>) {
+    match to.get_mut("type") {
+        Some(Value::Array(types)) if !types.iter().any(|kind| kind == "null") => types.push(json!("null")),
+        Some(kind) if kind.is_string() => *kind = json!([kind.take(), "null"]),
         _ => {}
     }
 }
 
-/// 0 if one of them is.
-fn least_common_multiple(a: u64, b: u64) -> u64 {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    (a / x.max(1)).saturating_mul(b)
+/// Keywords that are about the same value have to be together for the compiler to take them together.
+fn in_order(fields: Map<String, Value>) -> Map<String, Value> {
+    let is_applicator = |key: &String| APPLICATORS.contains(&key.as_str());
+    let first = fields.keys().position(|key| !is_applicator(key)).unwrap_or(fields.len());
+    let (before, rest): (Vec<_>, Vec<_>) = fields.into_iter().enumerate().partition(|(at, _)| *at < first);
+    let (behind, plain): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, (key, _))| is_applicator(key));
+    before.into_iter().chain(plain).chain(behind).map(|(_, field)| field).collect()
 }

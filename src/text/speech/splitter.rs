@@ -11,7 +11,7 @@ use super::{Speech, call_id};
 /// More warnings say nothing new.
 const MAX_WARNINGS: usize = 16;
 /// Between two texts with nothing but calls between them.
-const SEAM: &str = "\n";
+const SEAM: char = ' ';
 
 /// What is new in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,8 +68,6 @@ enum State {
 struct Run {
     calls: Calls,
     reading: Reading,
-    /// The white space before the mark.
-    gap: String,
     /// The characters since the last complete call.
     raw: String,
     /// It began without a mark: it may be anything.
@@ -100,8 +98,8 @@ pub struct Splitter {
     may_be_bare: bool,
     /// Something of the text was passed on.
     has_text: bool,
-    /// A call was read since then; with the white space before it.
-    seam: Option<String>,
+    /// A call was read since then.
+    is_behind_call: bool,
     /// What the reasoning ends with that may be the beginning of a call.
     thought: String,
     has_thought_of_call: bool,
@@ -123,7 +121,7 @@ impl Splitter {
             may_reason: !speech.is_reasoning,
             may_be_bare: true,
             has_text: false,
-            seam: None,
+            is_behind_call: false,
             thought: String::new(),
             has_thought_of_call: false,
             next_index: 0,
@@ -245,13 +243,12 @@ impl Splitter {
     }
 
     fn begin_run(&mut self, format: &'static Format, mark: &str, is_bare: bool) {
-        let gap = if self.is_behind_mark { String::new() } else { std::mem::take(&mut self.gap) };
+        let gap = if self.is_behind_mark { "" } else { self.gap.as_str() };
         let raw = format!("{gap}{mark}");
         self.marked();
         (self.may_reason, self.may_be_bare) = (false, false);
         let (calls, reading) = (Calls::new(format, is_bare), Reading::default());
-        self.state =
-            State::Calls(Box::new(Run { calls, reading, gap, raw, is_bare, has_called: false, is_told: false }));
+        self.state = State::Calls(Box::new(Run { calls, reading, raw, is_bare, has_called: false, is_told: false }));
     }
 
     fn step_calls(&mut self, mut run: Box<Run>, c: char, said: &mut Said) {
@@ -269,7 +266,7 @@ impl Splitter {
             Progress::More => self.state = State::Calls(run),
             Progress::Called => {
                 self.next_index += 1;
-                self.seam.get_or_insert_with(|| std::mem::take(&mut run.gap));
+                self.is_behind_call = true;
                 run.raw.clear();
                 run.reading = Reading::default();
                 (run.has_called, run.is_told) = (true, false);
@@ -340,19 +337,16 @@ impl Splitter {
         self.is_behind_mark = true;
     }
 
-    /// A character of the text. Where calls were read since the last one, white space is left between the two.
+    /// A character of the text. Where calls were read since the last one, a space is left between the two.
     fn write(&mut self, c: char, said: &mut Said) {
         if c.is_whitespace() {
             return self.gap.push(c);
         }
         let is_behind_mark = std::mem::take(&mut self.is_behind_mark);
-        match self.seam.take().filter(|_| self.has_text) {
-            Some(seam) => {
-                let spaces = [seam.as_str(), self.gap.as_str(), SEAM];
-                said.text.push_str(spaces.into_iter().find(|space| !space.is_empty()).unwrap_or_default());
-            }
-            None if is_behind_mark => {}
-            None => said.text.push_str(&self.gap),
+        if std::mem::take(&mut self.is_behind_call) && self.has_text {
+            said.text.push(SEAM);
+        } else if !is_behind_mark {
+            said.text.push_str(&self.gap);
         }
         self.gap.clear();
         said.text.push(c);

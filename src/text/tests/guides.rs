@@ -13,7 +13,7 @@ use crate::hub::open_folder;
 use crate::request::TokenId;
 use crate::text::{Load, Structured};
 
-fn demo() -> Arc<ModelText> {
+pub(super) fn demo() -> Arc<ModelText> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     Arc::new(ModelText::open(&open_folder(&path).unwrap()).unwrap())
 }
@@ -48,18 +48,18 @@ fn answer(model: &ModelText, guide: &Guide, mut seed: u64, max_tokens: usize) ->
     }
 }
 
-fn answers(model: &ModelText, structured: &Structured) -> Vec<String> {
+pub(super) fn answers(model: &ModelText, structured: &Structured) -> Vec<String> {
     let guide = model.guide(structured).unwrap();
     (0..100).filter_map(|seed| answer(model, &guide, seed, 200)).collect()
 }
 
-fn refusal(structured: &Structured) -> Error {
+pub(super) fn refusal(structured: &Structured) -> Error {
     let error = demo().guide(structured).expect_err("it cannot be enforced");
     assert_eq!(error.code(), Code::GuidanceError, "{error}");
     error
 }
 
-fn message(structured: &Structured) -> String {
+pub(super) fn message(structured: &Structured) -> String {
     refusal(structured).message().to_owned()
 }
 
@@ -199,7 +199,8 @@ fn a_keyword_that_is_not_enforced_is_named_with_its_place() {
         (json!({"uniqueItems": true}), "structured.schema.uniqueItems"),
         (json!({"properties": {"a": {"items": {"not": {}}}}}), "structured.schema.properties.a.items.not"),
         (json!({"anyOf": [{}, {"minLenght": 2}]}), "structured.schema.anyOf[1].minLenght"),
-        (json!({"$defs": {"d": {"if": {}}}}), "structured.schema.$defs.d.if"),
+        (json!({"$ref": "#/$defs/d", "$defs": {"d": {"if": {}}}}), "structured.schema.$defs.d.if"),
+        (json!({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"if": {}}}}), "structured.schema.$defs.a/b.if"),
         (json!({"x-guidance": {"lenient": true}}), "structured.schema.x-guidance"),
         (json!({"items": {"type": "string", "format": "regex"}}), "structured.schema.items.format"),
         (json!({"$ref": "https://example.com/schema"}), "structured.schema.$ref"),

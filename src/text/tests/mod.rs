@@ -10,6 +10,7 @@ mod guides;
 mod models;
 mod nesting;
 mod required;
+mod schemas;
 mod special;
 mod stops;
 mod streams;

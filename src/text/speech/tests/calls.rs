@@ -221,13 +221,13 @@ fn arguments_may_be_the_json_text_of_an_object() {
 fn texts_around_calls_stay_apart() {
     let call = "<tool_call>{\"name\": \"g\"}</tool_call>";
     for (answer, text) in [
-        (format!("Let me look.\n{call}\nDone."), "Let me look.\nDone."),
+        (format!("Let me look.\n{call}\nDone."), "Let me look. Done."),
         (format!("Let me look.{call} Done."), "Let me look. Done."),
-        (format!("Let me look.{call}Done."), "Let me look.\nDone."),
-        (format!("One  {call}\n{call}\n\nTwo{call}Three"), "One  Two\nThree"),
+        (format!("Let me look.{call}Done."), "Let me look. Done."),
+        (format!("One  {call}\n{call}\n\nTwo{call}Three"), "One Two Three"),
         (format!("{call}\nDone."), "Done."),
         (format!("Let me look.\n{call}\n"), "Let me look."),
-        (format!("See\n{call}\n<tool_call>oops"), "See\n<tool_call>oops"),
+        (format!("See\n{call}\n<tool_call>oops"), "See <tool_call>oops"),
         (format!("See {call}\n< 1"), "See < 1"),
         (format!("<think>Hm</think>\n\n{call}\nDone."), "Done."),
     ] {

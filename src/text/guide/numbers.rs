@@ -1,0 +1,107 @@
+//! Numbers in schemas: bounds that JavaScript can read, formats that say how wide a number is, and multiples that can be
+//! compiled.
+
+use serde_json::{Map, Value, json};
+
+/// Numbers without a bound get this one: JavaScript reads any whole number up to there exactly, while 1e999 is infinite.
+const MAX_NUMBER: i64 = (1 << 53) - 1;
+/// A number that divides by this takes as many states. All that a schema names may come to hold for one number.
+const MAX_MULTIPLE: u64 = 1_000;
+
+/// Formats of numbers, with the least and the greatest whole number. Those beyond [`MAX_NUMBER`] are bounded by it.
+const WIDTHS: [(&str, i64, i64); 10] = [
+    ("int8", i8::MIN as i64, i8::MAX as i64),
+    ("int16", i16::MIN as i64, i16::MAX as i64),
+    ("int32", i32::MIN as i64, i32::MAX as i64),
+    ("int64", -MAX_NUMBER, MAX_NUMBER),
+    ("int", -MAX_NUMBER, MAX_NUMBER),
+    ("uint8", 0, u8::MAX as i64),
+    ("uint16", 0, u16::MAX as i64),
+    ("uint32", 0, u32::MAX as i64),
+    ("uint64", 0, MAX_NUMBER),
+    ("uint", 0, MAX_NUMBER),
+];
+
+/// Adds what a format says of a number: whole ones have a width. Any other format says nothing of numbers.
+pub(super) fn apply_format(fields: &mut Map<String, Value>, format: &str) {
+    let Some((_, least, most)) = WIDTHS.into_iter().find(|(name, ..)| *name == format) else { return };
+    let whole = |kind: &Value| if kind == "number" { json!("integer") } else { kind.clone() };
+    match fields.get_mut("type") {
+        Some(Value::Array(types)) => types.iter_mut().for_each(|kind| *kind = whole(kind)),
+        Some(kind) => *kind = whole(kind),
+        None => return,
+    }
+    let number = |name: &str| fields.get(name).and_then(Value::as_f64);
+    let (minimum, maximum) = (number("minimum"), number("maximum"));
+    if minimum.is_none_or(|minimum| minimum < least as f64) {
+        fields.insert("minimum".to_owned(), json!(least));
+    }
+    if maximum.is_none_or(|maximum| maximum > most as f64) {
+        fields.insert("maximum".to_owned(), json!(most));
+    }
+}
+
+/// Bounds numbers on either side: by [`MAX_NUMBER`] where they have no bound or one that is further out.
+pub(super) fn bound(fields: &mut Map<String, Value>) {
+    let is_number = |kind: &Value| matches!(kind.as_str(), Some("number" | "integer"));
+    let is_typed = fields
+        .get("type")
+        .is_some_and(|types| is_number(types) || types.as_array().is_some_and(|types| types.iter().any(is_number)));
+    let tightest = |names: [&str; 2], tighter: fn(f64, f64) -> f64| {
+        let values = names.into_iter().filter_map(|name| fields.get(name).and_then(Value::as_f64));
+        values.reduce(tighter)
+    };
+    let least = tightest(["minimum", "exclusiveMinimum"], f64::max);
+    let most = tightest(["maximum", "exclusiveMaximum"], f64::min);
+    let limit = MAX_NUMBER as f64;
+    // One that is beyond the usual bound on its own side leaves no room for it.
+    if least.is_none_or(|least| least < limit) && most.map_or(is_typed, |most| most > limit) {
+        fields.shift_remove("exclusiveMaximum");
+        fields.insert("maximum".to_owned(), json!(MAX_NUMBER));
+    }
+    if most.is_none_or(|most| most > -limit) && least.map_or(is_typed, |least| least < -limit) {
+        fields.shift_remove("exclusiveMinimum");
+        fields.insert("minimum".to_owned(), json!(-MAX_NUMBER));
+    }
+}
+
+/// Checks what all values of `multipleOf` have in common: a schema can demand several of one number.
+pub(super) fn check_multiples(schema: &Value) -> Result<(), String> {
+    let mut values = Vec::new();
+    collect_multiples(schema, &mut values);
+    // As whole numbers of the smallest decimal place that any of them has.
+    let written: Vec<String> = values.iter().map(|value| format!("{}", value.abs())).collect();
+    let num_decimals = |text: &String| text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let most_decimals = written.iter().map(num_decimals).max().unwrap_or(0);
+    let scaled = written.iter().map(|text| {
+        let zeros = "0".repeat(most_decimals - num_decimals(text));
+        format!("{}{zeros}", text.replace('.', "")).parse().unwrap_or(u64::MAX)
+    });
+    match scaled.fold(1, least_common_multiple) {
+        1..=MAX_MULTIPLE => Ok(()),
+        _ => Err(format!(
+            "has values of `multipleOf` that take too much together: their least common multiple, in the last decimal place \
+             of any, may be {MAX_MULTIPLE}"
+        )),
+    }
+}
+
+fn collect_multiples(schema: &Value, values: &mut Vec<f64>) {
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| collect_multiples(item, values)),
+        Value::Object(fields) => {
+            values.extend(fields.get("multipleOf").and_then(Value::as_f64));
+            fields.values().for_each(|value| collect_multiples(value, values));
+        }
+        _ => {}
+    }
+}
+
+/// 0 if one of them is.
+fn least_common_multiple(a: u64, b: u64) -> u64 {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    (a / x.max(1)).saturating_mul(b)
+}
