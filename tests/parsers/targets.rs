@@ -1,13 +1,13 @@
 //! The parsers, and the words of what they read.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mlx_serving::error::{Code, Error, Result};
 use mlx_serving::hub::open_folder;
 use mlx_serving::text::{LOAD_STACK_BYTES, ModelText, PromptTemplate, Structured};
-use serde_json::Value;
 
 /// Nothing that is read within its limits takes longer, by far.
 const MAX_TIME: Duration = Duration::from_mins(1);
@@ -25,8 +25,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    const ALL: [Self; 6] =
-        [Self::Template, Self::Tokenizer, Self::Config, Self::Weights, Self::Schema, Self::Grammar];
+    const ALL: [Self; 6] = [Self::Template, Self::Tokenizer, Self::Config, Self::Weights, Self::Schema, Self::Grammar];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -117,7 +116,7 @@ impl Target {
                 ("\nr: ", ""),
                 ("\nA: \"a\" A", ""),
                 (" %json {\"items\": ", "}"),
-                (" %lark { start: ", " }"),
+                (" %lark {\nstart: ", "\n}"),
                 (" %if not(", ")"),
                 ("/(", ")/"),
                 (" | \"b\"", ""),
@@ -149,38 +148,37 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Whether the input was accepted.
-    pub(super) fn feed(&self, input: &[u8]) -> bool {
+    /// What is wrong with an input, if anything is.
+    pub(super) fn feed(&self, input: &[u8]) -> Result<()> {
         let start = Instant::now();
-        let is_accepted = match self.target {
-            Target::Template => self.opens("chat_template.jinja", input) && self.renders(input),
+        let result = match self.target {
+            Target::Template => self.opens("chat_template.jinja", input).and_then(|()| self.renders(input)),
             Target::Tokenizer => self.opens("tokenizer.json", input),
             Target::Config => self.opens("config.json", input),
             Target::Weights => self.opens("model.safetensors", &with_length(input)),
-            Target::Schema => {
-                serde_json::from_slice(input).is_ok_and(|schema: Value| self.guides(&Structured::Schema(schema)))
-            }
+            Target::Schema => match serde_json::from_slice(input) {
+                Ok(schema) => self.guides(&Structured::Schema(schema)),
+                Err(error) => Err(Error::new(Code::GuidanceError, error.to_string())),
+            },
             Target::Grammar => self.guides(&Structured::Grammar(String::from_utf8_lossy(input).into_owned())),
         };
         assert!(start.elapsed() < MAX_TIME, "it took {:?}", start.elapsed());
-        is_accepted
+        result
     }
 
-    fn opens(&self, file: &str, input: &[u8]) -> bool {
-        let path: PathBuf = self.folder.path().join(file);
-        fs::write(path, input).expect("the folder can be written");
-        open_folder(self.folder.path()).and_then(|folder| ModelText::open(&folder)).is_ok()
+    fn opens(&self, file: &str, input: &[u8]) -> Result<()> {
+        fs::write(self.folder.path().join(file), input).expect("the folder can be written");
+        open_folder(self.folder.path()).and_then(|folder| ModelText::open(&folder)).map(drop)
     }
 
-    fn renders(&self, input: &[u8]) -> bool {
+    fn renders(&self, input: &[u8]) -> Result<()> {
         let source = String::from_utf8_lossy(input).into_owned();
-        self.model.render_prompt(&PromptTemplate { source, ..PromptTemplate::default() }).is_ok()
+        self.model.render_prompt(&PromptTemplate { source, ..PromptTemplate::default() }).map(drop)
     }
 
     /// Compiles it, and follows an answer for some tokens.
-    fn guides(&self, structured: &Structured) -> bool {
-        let Ok(guide) = self.model.guide(structured) else { return false };
-        let mut matcher = guide.matcher();
+    fn guides(&self, structured: &Structured) -> Result<()> {
+        let mut matcher = self.model.guide(structured)?.matcher();
         for _ in 0..20 {
             let Ok(allowed) = matcher.allowed() else { break };
             let mut words = (0_u32..).zip(&allowed.words).filter(|(_, word)| **word != 0);
@@ -189,7 +187,7 @@ impl Parser {
                 break;
             }
         }
-        true
+        Ok(())
     }
 }
 

@@ -28,7 +28,7 @@ fn tokens(allowed: &Allowed) -> Vec<TokenId> {
 }
 
 /// An answer of tokens drawn at random: a complete one, or none if there is none of so many tokens.
-fn answer(model: &ModelText, guide: &Guide, mut seed: u64, max_tokens: usize) -> Option<String> {
+pub(super) fn answer(model: &ModelText, guide: &Guide, mut seed: u64, max_tokens: usize) -> Option<String> {
     let mut matcher = guide.matcher();
     let mut said = Vec::new();
     loop {

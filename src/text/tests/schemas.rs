@@ -3,18 +3,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::guides::{answers, demo, message, refusal};
+use super::guides::{answer, answers, demo, message, refusal};
 use crate::text::Structured;
 
-/// The values of many answers to a schema.
+/// The values of some answers to a schema.
 #[track_caller]
 fn values(schema: &Value) -> Vec<Value> {
-    let answers = answers(&demo(), &Structured::Schema(schema.clone()));
-    assert!(answers.len() > 20, "{schema}: {} answers", answers.len());
-    answers
-        .iter()
-        .map(|answer| serde_json::from_str(answer).unwrap_or_else(|error| panic!("{answer}: {error}")))
-        .collect()
+    let model = demo();
+    let guide = model.guide(&Structured::Schema(schema.clone())).unwrap_or_else(|error| panic!("{schema}: {error}"));
+    let answers: Vec<_> = (0..24).filter_map(|seed| answer(&model, &guide, seed, 200)).collect();
+    assert!(answers.len() > 5, "{schema}: {} answers", answers.len());
+    let value = |answer: &String| serde_json::from_str(answer).unwrap_or_else(|error| panic!("{answer}: {error}"));
+    answers.iter().map(value).collect()
 }
 
 /// An object that has this property and no other.
