@@ -15,23 +15,53 @@ const MARK: &str = "%json";
 pub(super) fn enforced(grammar: &str) -> Result<String, String> {
     check_depth(grammar)?;
     let mut out = String::with_capacity(grammar.len());
-    let mut done = 0;
-    for (at, _) in grammar.match_indices(MARK) {
-        let begin = at + MARK.len();
-        if at < done || !is_code(grammar, at) {
-            continue;
-        }
-        let mut values = Deserializer::from_str(&grammar[begin..]).into_iter::<Value>();
+    let (mut done, mut at) = (0, 0);
+    while let Some(mark) = next_mark(grammar, at) {
+        at = mark + MARK.len();
+        let mut values = Deserializer::from_str(&grammar[at..]).into_iter::<Value>();
         // What is no JSON is no schema: the compiler says so.
         let Some(Ok(Value::Object(schema))) = values.next() else { continue };
         let visited = schema::embedded(schema, "structured.grammar.%json")?;
-        out.push_str(&grammar[done..begin]);
+        out.push_str(&grammar[done..at]);
         out.push(' ');
         out.push_str(&visited.to_string());
-        done = begin + values.byte_offset();
+        at += values.byte_offset();
+        done = at;
     }
     out.push_str(&grammar[done..]);
     Ok(out)
+}
+
+/// The next mark of a schema that is in none of a grammar's texts, regular expressions and comments. `at` is in none either.
+fn next_mark(grammar: &str, mut at: usize) -> Option<usize> {
+    let bytes = grammar.as_bytes();
+    while at < bytes.len() {
+        at = match bytes[at] {
+            b'%' if bytes[at..].starts_with(MARK.as_bytes()) => return Some(at),
+            b'#' => end_of_line(bytes, at),
+            b'/' if bytes.get(at + 1) == Some(&b'/') => end_of_line(bytes, at),
+            quote @ (b'"' | b'/') => end_of_quoted(bytes, at + 1, quote),
+            _ => at + 1,
+        };
+    }
+    None
+}
+
+fn end_of_line(bytes: &[u8], from: usize) -> usize {
+    bytes[from..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |len| from + len)
+}
+
+/// Behind the closing quote, or at the end of a line that has none.
+fn end_of_quoted(bytes: &[u8], mut at: usize, quote: u8) -> usize {
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' => at += 2,
+            b'\n' => return at,
+            byte if *byte == quote => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
 }
 
 /// Counts without parsing, and rather too much: each definition begins a line, or stands behind `%lark {`.
@@ -50,28 +80,4 @@ fn check_depth(grammar: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Whether a place in a grammar is in none of its texts, regular expressions and comments. None of them goes beyond its
-/// line, but for the JSON behind marks, which is looked at by itself.
-fn is_code(grammar: &str, at: usize) -> bool {
-    let line = grammar[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let mut chars = grammar[line..at].chars().peekable();
-    while let Some(c) = chars.next() {
-        let end = match c {
-            '#' => return false,
-            '/' if chars.peek() == Some(&'/') => return false,
-            '"' | '/' => c,
-            _ => continue,
-        };
-        loop {
-            match chars.next() {
-                None => return false,
-                Some('\\') => drop(chars.next()),
-                Some(c) if c == end => break,
-                Some(_) => {}
-            }
-        }
-    }
-    true
 }

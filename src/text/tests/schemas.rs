@@ -310,6 +310,17 @@ fn schemas_in_a_grammar_are_read_the_same_way() {
     }
 }
 
+#[test]
+fn many_marks_of_schemas_are_read_in_one_pass() {
+    let grammar = format!("start: {}\n", "%json {\"items\": ".repeat(10_000));
+    let start = std::time::Instant::now();
+    assert!(message(&Structured::Grammar(grammar)).contains("structured.grammar"));
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let marks = "start: \"a\" # %json {\"not\": 1}\n// \" %json {\"not\": 1}\nb: /%json {\"not\": 1}\\/ \"/ \"\\\" %json {}\"\n";
+    assert!(!message(&Structured::Grammar(format!("{marks}c: oops"))).contains("%json.not"));
+    assert!(message(&Structured::Grammar(format!("{marks}c: %json {{\"not\": 1}}"))).contains("%json.not"));
+}
+
 /// A quarter of the stack that threads for text have.
 fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new().stack_size(128 << 20).spawn(work).unwrap().join().unwrap()
