@@ -7,10 +7,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "cpp/api.cpp",
     "cpp/attention.cpp",
     "cpp/chain.cpp",
+    "cpp/checked.cpp",
     "cpp/gemm.cpp",
     "cpp/kernels.cpp",
     "cpp/kv_store.cpp",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "chain.h"
+#include "checked.h"
 #include "kv_store.h"
 #include "mlx/c/private/mlx.h"
 #include "packed.h"
@@ -126,6 +127,12 @@ int mlx_ops_chain_run(
   return guard([&] {
     const StepHandle of = step == nullptr ? nullptr : *step;
     mlx_array_set_(*out, mlx_ops::run(*chain, mlx_array_get_(x), of, mlx_stream_get_(stream)));
+  });
+}
+
+int mlx_ops_checked(mlx_array* out, mlx_array logits, mlx_array tokens, mlx_stream stream) {
+  return guard([&] {
+    mlx_array_set_(*out, mlx_ops::checked(mlx_array_get_(logits), mlx_array_get_(tokens), mlx_stream_get_(stream)));
   });
 }
 

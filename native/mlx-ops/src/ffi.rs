@@ -92,6 +92,12 @@ unsafe extern "C" {
         step: *const Opaque<StepKind>,
         stream: mlx_stream,
     ) -> c_int;
+    pub(crate) fn mlx_ops_checked(
+        out: *mut mlx_array,
+        logits: mlx_array,
+        tokens: mlx_array,
+        stream: mlx_stream,
+    ) -> c_int;
     pub(crate) fn mlx_ops_kv_store_new(out: *mut *mut Opaque<StoreKind>, shape: *const RawShape) -> c_int;
     pub(crate) fn mlx_ops_kv_store_free(store: *mut Opaque<StoreKind>);
     pub(crate) fn mlx_ops_kv_store_create(store: *mut Opaque<StoreKind>, id: u64) -> c_int;

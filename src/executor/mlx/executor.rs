@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use mlx_ops::NO_TOKEN;
 use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, memory, with_stream};
 
@@ -14,7 +15,7 @@ use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
 use super::logprobs::{Asking, Unread};
 use super::mask::Masks;
-use super::sampler::{Draw, NO_TOKEN, Sampler, indices, replace_rows};
+use super::sampler::{Draw, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
 use super::streams::Streams;
 use crate::error::Result;
@@ -84,7 +85,7 @@ impl Launched {
 struct Outcome {
     /// [s] u32. What the next step is fed, whatever the logits were: each is in the vocabulary.
     tokens: Rc<Array>,
-    /// [s, 1] u32. What the host reads: these tokens, or [`NO_TOKEN`].
+    /// As many. What the host reads: these tokens, or [`NO_TOKEN`].
     checked: Array,
     logprobs: Option<Unread>,
 }

@@ -159,7 +159,7 @@ impl MlxBackend {
         Ok(MlxExecutor {
             decoder,
             attention,
-            sampler: Sampler::new(model.vocab),
+            sampler: Sampler::new(model.vocab).on_cpu(on_cpu && self.attention == AttentionKind::Auto),
             sequences: Sequences::default(),
             launched: VecDeque::new(),
             limits,

@@ -4,6 +4,7 @@
 //! The draw adds Gumbel noise and takes the largest, which needs neither normalisation nor a running sum. The noise of
 //! a token is a hash of (seed, position, token): no generator state, no neighbour and no batch can change it.
 
+use mlx_ops::NO_TOKEN;
 use mlx_rs::ops::indexing::{argmax_axis, take_axis};
 use mlx_rs::ops::{
     add, concatenate, floor_divide, gt, log1p, lt, maximum, multiply, select, softmax_axis, sort_axis, subtract,
@@ -59,10 +60,9 @@ pub(super) struct Sampler {
     excluded: Array,
     included: Array,
     no_token: Array,
+    /// Whether logits are checked in one operation, which exists on the CPU.
+    checks_at_once: bool,
 }
-
-/// Stands for the token of a row whose logits are not numbers. No vocabulary has it, and no device is fed with it.
-pub(super) const NO_TOKEN: u32 = u32::MAX;
 
 /// Multipliers of `MurmurHash3`'s 32-bit finalizer (Austin Appleby, public domain).
 const SPREAD: [u32; 2] = [0x85eb_ca6b, 0xc2b2_ae35];
@@ -84,7 +84,13 @@ impl Sampler {
             excluded: number(f32::NEG_INFINITY),
             included: number(f32::INFINITY),
             no_token: word(NO_TOKEN),
+            checks_at_once: false,
         }
+    }
+
+    /// Uses the operations that exist on the CPU alone.
+    pub(super) fn on_cpu(self, is_on_cpu: bool) -> Self {
+        Self { checks_at_once: is_on_cpu, ..self }
     }
 
     /// [s, vocab] f32 → [s] u32. Each row pays for what it asks for: an argmax where it is greedy, a sort only where its
@@ -107,10 +113,13 @@ impl Sampler {
         take_axis(concatenate(&parts, 0)?, indices(&place), 0)
     }
 
-    /// What is read of the [s] tokens drawn from [s, vocab] logits, which are the model's own: [s, 1], with [`NO_TOKEN`] where
-    /// logits are NaN or positive infinity, or where the token drawn has no probability. A single logit of negative
+    /// What is read of the [s] tokens drawn from [s, vocab] logits, which are the model's own: as many, with [`NO_TOKEN`]
+    /// where logits are NaN or positive infinity, or where the token drawn has no probability. A single logit of negative
     /// infinity is sound: its token is never drawn.
     pub(super) fn checked(&self, logits: &Array, tokens: &Array) -> Mlx<Array> {
+        if self.checks_at_once {
+            return mlx_ops::checked(logits, tokens);
+        }
         let tokens = tokens.reshape(&[-1, 1])?;
         let chosen = logits.take_along_axis(&tokens, 1)?;
         // A sum, since it takes a third of what the largest and the smallest take, and far less than exponentials. It is NaN

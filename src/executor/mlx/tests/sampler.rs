@@ -1,8 +1,9 @@
 //! Draws follow the distribution they are drawn from.
 
+use mlx_ops::NO_TOKEN;
 use mlx_rs::Array;
 
-use super::super::sampler::{Draw, NO_TOKEN, Sampler};
+use super::super::sampler::{Draw, Sampler};
 use crate::request::SamplingParams;
 
 /// Logits of a small vocabulary: probabilities from about 0.5 down to about 1e-4.
@@ -148,7 +149,10 @@ fn checked(rows: &[[f32; 4]], way: SamplingParams) -> Vec<u32> {
     let tokens = sampler.sample(&logits, &draws).expect("a sample");
     let fed = tokens.to_vec_exact::<u32>().expect("tokens");
     assert!(fed.iter().all(|token| *token < 4), "{fed:?}: a device is fed with these");
-    sampler.checked(&logits, &tokens).expect("checked").to_vec_exact().expect("tokens")
+    let checked = sampler.checked(&logits, &tokens).expect("checked").to_vec_exact().expect("tokens");
+    let at_once = sampler.on_cpu(true).checked(&logits, &tokens).expect("checked").to_vec_exact::<u32>();
+    assert_eq!(checked, at_once.expect("tokens"), "in one operation");
+    checked
 }
 
 #[test]
