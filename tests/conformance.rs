@@ -16,6 +16,7 @@ mod conformance {
     mod heads;
     mod logprobs;
     mod not_finite;
+    mod operations;
     mod precision;
     mod sampling;
 }

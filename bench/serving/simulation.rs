@@ -115,6 +115,7 @@ impl Simulation {
             bytes,
             bytes_per_position: unit.bytes_per_position,
             block: unit.block,
+            growth: unit.growth,
         });
         let start = clock.now();
         Ok(Self {

@@ -7,7 +7,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "cpp/api.cpp",
     "cpp/attention.cpp",
     "cpp/chain.cpp",
@@ -15,6 +15,7 @@ const SOURCES: [&str; 9] = [
     "cpp/gemm.cpp",
     "cpp/kernels.cpp",
     "cpp/kv_store.cpp",
+    "cpp/kv_update.cpp",
     "cpp/packed.cpp",
     "cpp/step.cpp",
 ];

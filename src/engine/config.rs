@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{self, Settings};
-use crate::executor::Limits;
+use crate::executor::{KvUnit, Limits};
 use crate::scheduler::{self, AdaptiveWindow, KvLimit, TuneConfig, WidthConfig, WindowConfig};
 
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
@@ -62,8 +62,8 @@ impl Config {
     pub(super) fn kv_limit(&self, limits: Limits) -> Option<KvLimit> {
         let derived = |memory: u64| (memory / 4 * 3).saturating_sub(limits.weight_bytes).max(memory / 8);
         let bytes = self.kv_bytes.or(self.memory_bytes.map(derived))?;
-        let bytes_per_position = limits.kv.bytes_per_position;
-        (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block: limits.kv.block })
+        let KvUnit { bytes_per_position, block, growth } = limits.kv;
+        (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block, growth })
     }
 }
 

@@ -13,7 +13,7 @@ pub use guided::Guided;
 
 use crate::error::Result;
 use crate::hub::ModelFolder;
-use crate::scheduler::plan::{Overlap, Plan, StepOutput};
+use crate::scheduler::plan::{KvGrowth, Overlap, Plan, StepOutput};
 
 /// What the scheduler must know of a loaded model and its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +37,12 @@ pub struct Limits {
 /// What the KV of a sequence takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvUnit {
-    /// Bytes of one position.
+    /// Bytes of one position in all layers.
     pub bytes_per_position: u64,
-    /// It grows by so many positions at a time.
+    /// Positions of a block.
     pub block: usize,
+    /// How blocks are added, and which layers stop growing.
+    pub growth: KvGrowth,
 }
 
 /// A loaded model on a device.

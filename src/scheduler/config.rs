@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::plan::KvGrowth;
+
 /// The knobs of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
@@ -80,12 +82,21 @@ pub struct KvLimit {
     pub bytes_per_position: u64,
     /// Positions are allocated in blocks of so many.
     pub block: usize,
+    /// How many blocks a sequence comes to have.
+    pub growth: KvGrowth,
 }
 
 impl KvLimit {
-    /// So many positions in whole blocks.
+    /// What a sequence of so many positions takes, in positions that all layers keep: whole blocks, less what layers with a
+    /// window do not keep.
     pub fn whole_blocks(&self, num_positions: usize) -> usize {
-        num_positions.next_multiple_of(self.block.max(1))
+        let num_blocks = num_positions.div_ceil(self.block.max(1));
+        let num_blocks = if self.growth.doubles { num_blocks.next_power_of_two() } else { num_blocks };
+        let allocated = num_blocks.saturating_mul(self.block.max(1));
+        let Some(window) = self.growth.window else { return allocated };
+        let dropped = allocated.saturating_sub(window.positions) as u64;
+        let saved = dropped.saturating_mul(window.bytes_per_position) / self.bytes_per_position.max(1);
+        allocated.saturating_sub(usize::try_from(saved).unwrap_or(usize::MAX))
     }
 
     /// Positions that fit, in whole blocks.

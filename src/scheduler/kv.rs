@@ -54,6 +54,11 @@ impl KvBudget {
         self.limit.map_or(num_positions, |limit| limit.whole_blocks(num_positions))
     }
 
+    /// Whether a sequence that has come to `num_reached` positions still has the first `num_positions`.
+    pub(super) fn can_copy(&self, num_positions: usize, num_reached: usize) -> bool {
+        self.limit.is_none_or(|limit| limit.growth.can_copy(num_positions, num_reached))
+    }
+
     /// Whether so many positions fit.
     pub(super) fn fits(&self, num_positions: usize) -> bool {
         num_positions <= self.capacity

@@ -144,6 +144,33 @@ pub enum Overlap {
     Whole,
 }
 
+/// How the KV of a sequence grows with its positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KvGrowth {
+    /// The first block is doubled as often as it takes; otherwise blocks are added.
+    pub doubles: bool,
+    /// Layers that keep the last positions only.
+    pub window: Option<KvWindow>,
+}
+
+/// Layers with a sliding window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvWindow {
+    /// The most positions that one of them keeps.
+    pub positions: usize,
+    /// The fewest.
+    pub least: usize,
+    /// What a position takes in all of them.
+    pub bytes_per_position: u64,
+}
+
+impl KvGrowth {
+    /// Whether the first `num_positions` are still there in a sequence that has come to `num_reached`.
+    pub fn can_copy(&self, num_positions: usize, num_reached: usize) -> bool {
+        num_positions == num_reached || self.window.is_none_or(|window| num_reached <= window.least)
+    }
+}
+
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepOutput {

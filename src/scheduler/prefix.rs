@@ -37,14 +37,19 @@ impl Scheduler {
             let others = self.running.iter().enumerate().filter(|&(other, _)| other != index);
             others.filter(|(_, other)| Arc::ptr_eq(&other.prompt, &own.prompt))
         };
-        if num_positions == 0 || own.is_alone_with_prompt() {
+        // The sequence that reads the prompt draws in the same step. Where that drops positions, nothing is left to copy.
+        let is_kept = self.kv.can_copy(num_positions, num_positions + 1);
+        if num_positions == 0 || own.is_alone_with_prompt() || !is_kept {
             return Beginning::Reads;
         }
-        if let Some((_, twin)) = twins().find(|(_, twin)| twin.has_fed(num_positions)) {
+        let is_source =
+            |twin: &Sequence| twin.has_fed(num_positions) && self.kv.can_copy(num_positions, twin.num_fed());
+        if let Some((_, twin)) = twins().find(|(_, twin)| is_source(twin)) {
             return Beginning::Copies(Prefix { of: twin.id, num_positions });
         }
-        // Whoever is on the device has begun; of those who are not, the first one begins.
-        let is_ahead = |(other, twin): (usize, &Sequence)| !twin.is_parked() && (twin.is_on_device() || other < index);
+        // A sequence on the device has begun; of those that are not, the first one begins.
+        let may_come = |twin: &Sequence| !twin.is_parked() && !twin.has_fed(num_positions);
+        let is_ahead = |(other, twin): (usize, &Sequence)| may_come(twin) && (twin.is_on_device() || other < index);
         if twins().any(is_ahead) { Beginning::Waits } else { Beginning::Reads }
     }
 }

@@ -138,6 +138,11 @@ impl Sequence {
         self.admitted && self.num_fed >= num_positions
     }
 
+    /// Positions that steps were planned for.
+    pub(super) fn num_fed(&self) -> usize {
+        self.num_fed
+    }
+
     /// Whether the device holds KV of it.
     pub(super) fn is_on_device(&self) -> bool {
         self.admitted

@@ -132,6 +132,16 @@ impl<'a> Driver<'a> {
         sampled.zip(rows).collect()
     }
 
+    /// Operations of the step that draws the next token of every sequence. Nothing advances.
+    pub(crate) fn count_operations(&mut self) -> usize {
+        let before: Vec<_> = self.running.values().map(|running| (running.computed, running.planned)).collect();
+        let plan = self.plan(usize::MAX);
+        for (running, before) in self.running.values_mut().zip(before) {
+            (running.computed, running.planned) = before;
+        }
+        self.executor.count_operations(&plan).expect("a step")
+    }
+
     /// Launches a step for all sequences that have fewer than `count` tokens.
     pub(crate) fn submit(&mut self, count: usize) {
         let plan = self.plan(count);

@@ -5,12 +5,14 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "chain.h"
 #include "checked.h"
 #include "kv_store.h"
+#include "kv_update.h"
 #include "mlx/c/private/mlx.h"
 #include "packed.h"
 #include "step.h"
@@ -20,6 +22,7 @@ namespace {
 using mlx_ops::KvStore;
 using ChainHandle = std::shared_ptr<const mlx_ops::Chain>;
 using PackedHandle = std::shared_ptr<const mlx_ops::PackedWeight>;
+using KvUpdateHandle = std::shared_ptr<const mlx_ops::KvUpdate>;
 using StepHandle = std::shared_ptr<const mlx_ops::Step>;
 
 // Rust's slices. Laid out as in src/ffi.rs, as is a stage.
@@ -166,6 +169,55 @@ int mlx_ops_step_new(StepHandle** out, KvStore* store, Slice<mlx_ops::SegmentNam
 
 void mlx_ops_step_free(StepHandle* step) {
   delete step;
+}
+
+int mlx_ops_kv_update_new(
+    KvUpdateHandle** out, Slice<mlx_ops::KvMove> moves, Slice<mlx_ops::KvPlace> places, Slice<mlx_ops::KvRead> reads) {
+  return guard([&] {
+    *out = new KvUpdateHandle(mlx_ops::make_kv_update(moves.copy(), places.copy(), reads.copy()));
+  });
+}
+
+void mlx_ops_kv_update_free(KvUpdateHandle* update) {
+  delete update;
+}
+
+// `out` has room for the keys and values of every read.
+int mlx_ops_kv_update_run(
+    mlx_array* out, const KvUpdateHandle* update, Slice<mlx_array> slabs, const mlx_array* rows, mlx_stream stream) {
+  return guard([&] {
+    std::vector<mlx::core::array> of;
+    for (const mlx_array& slab : slabs.copy()) {
+      of.push_back(mlx_array_get_(slab));
+    }
+    auto made = mlx_ops::run_kv_update(
+        *update, of, mlx_array_get_(rows[0]), mlx_array_get_(rows[1]), mlx_stream_get_(stream));
+    for (size_t at = 0; at < made.size(); at++) {
+      mlx_array_set_(out[at], std::move(made[at]));
+    }
+  });
+}
+
+// Operations that evaluating `root` would run.
+int mlx_ops_count(size_t* out, mlx_array root) {
+  return guard([&] {
+    std::vector<mlx::core::array> left = {mlx_array_get_(root)};
+    std::unordered_set<std::uintptr_t> seen;
+    *out = 0;
+    while (!left.empty()) {
+      const mlx::core::array next = std::move(left.back());
+      left.pop_back();
+      if (!seen.insert(next.id()).second || !next.has_primitive()) {
+        continue;
+      }
+      *out += 1;
+      // The results of one operation are counted once.
+      for (const auto& sibling : next.siblings()) {
+        seen.insert(sibling.id());
+      }
+      left.insert(left.end(), next.inputs().begin(), next.inputs().end());
+    }
+  });
 }
 
 } // extern "C"

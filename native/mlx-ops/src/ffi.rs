@@ -10,6 +10,8 @@ use mlx_rs::error::{Exception, Result};
 use mlx_rs::{Array, Stream};
 use mlx_sys::{mlx_array, mlx_stream};
 
+use crate::kv_update::{KvMove, KvRead};
+
 /// A C++ object that is only ever pointed to.
 #[repr(C)]
 pub(crate) struct Opaque<Kind> {
@@ -20,6 +22,7 @@ pub(crate) struct Opaque<Kind> {
 pub(crate) enum ChainKind {}
 pub(crate) enum PackedKind {}
 pub(crate) enum StoreKind {}
+pub(crate) enum KvUpdateKind {}
 pub(crate) enum StepKind {}
 
 #[repr(C)]
@@ -36,6 +39,14 @@ pub(crate) struct RawSegment {
     pub(crate) sequence: u64,
     pub(crate) start: i32,
     pub(crate) count: i32,
+}
+
+/// Where a row is written; a negative slab is nowhere.
+#[repr(C)]
+pub(crate) struct RawPlace {
+    pub(crate) slab: i32,
+    pub(crate) slot: i32,
+    pub(crate) position: i32,
 }
 
 /// A stage of a chain; which fields count depends on its kind.
@@ -76,6 +87,7 @@ impl<Item> RawSlice<Item> {
 
 unsafe extern "C" {
     fn mlx_ops_last_error() -> *const c_char;
+    fn mlx_ops_count(out: *mut usize, root: mlx_array) -> c_int;
     pub(crate) fn mlx_ops_pack(out: *mut *mut Opaque<PackedKind>, weight: mlx_array, stream: mlx_stream) -> c_int;
     pub(crate) fn mlx_ops_packed_free(packed: *mut Opaque<PackedKind>);
     pub(crate) fn mlx_ops_chain_new(
@@ -111,6 +123,20 @@ unsafe extern "C" {
         inverse_frequencies: RawSlice<f32>,
     ) -> c_int;
     pub(crate) fn mlx_ops_step_free(step: *mut Opaque<StepKind>);
+    pub(crate) fn mlx_ops_kv_update_new(
+        out: *mut *mut Opaque<KvUpdateKind>,
+        moves: RawSlice<KvMove>,
+        places: RawSlice<RawPlace>,
+        reads: RawSlice<KvRead>,
+    ) -> c_int;
+    pub(crate) fn mlx_ops_kv_update_free(update: *mut Opaque<KvUpdateKind>);
+    pub(crate) fn mlx_ops_kv_update_run(
+        out: *mut mlx_array,
+        update: *const Opaque<KvUpdateKind>,
+        slabs: RawSlice<mlx_array>,
+        rows: *const [mlx_array; 2],
+        stream: mlx_stream,
+    ) -> c_int;
 }
 
 /// Turns a status into a result.
@@ -122,6 +148,13 @@ pub(crate) fn check(status: c_int) -> Result<()> {
     // SAFETY: the message is a NUL-terminated string of this thread's, unchanged until its next failing call.
     let message = unsafe { CStr::from_ptr(mlx_ops_last_error()) };
     Err(Exception::custom(message.to_string_lossy()))
+}
+
+/// How many operations evaluating an array would run: what a step costs where each of them costs the same.
+pub fn count_operations(root: &Array) -> Result<usize> {
+    let mut count = 0;
+    // SAFETY: the handle is alive through the borrow.
+    check(unsafe { mlx_ops_count(&raw mut count, root.as_ptr()) }).map(|()| count)
 }
 
 /// A handle of no array.

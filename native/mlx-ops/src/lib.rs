@@ -14,11 +14,14 @@ mod chain;
 mod checked;
 mod ffi;
 mod kv_store;
+mod kv_update;
 mod packed;
 mod step;
 
 pub use chain::{Chain, Stage};
 pub use checked::{NO_TOKEN, checked};
+pub use ffi::count_operations;
 pub use kv_store::{KvShape, KvStore};
+pub use kv_update::{KvMove, KvPlace, KvRead, KvUpdate};
 pub use packed::PackedWeight;
 pub use step::{Segment, Step};

@@ -322,6 +322,25 @@ impl MlxExecutor {
         drawn
     }
 
+    /// Like [`inspect`](Self::inspect), but counts the operations of MLX's graph: what a step costs where all cost the same.
+    #[doc(hidden)]
+    pub fn count_operations(&mut self, plan: &Plan) -> Result<usize> {
+        let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
+        self.sequences.check(plan, bounds)?;
+        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
+        let stream = self.streams.steps.clone();
+        with_stream(&stream, || {
+            let fed = feed::tokens(plan, &self.sequences)?;
+            let mut count = || {
+                let Some(logits) = self.forward(&fed, &spans(plan))? else { return Ok(0) };
+                self.attention.finish();
+                let count = mlx_ops::count_operations(&logits)?;
+                logits.eval().map(|()| count)
+            };
+            count().map_err(|error| device_error("running a step", error))
+        })
+    }
+
     /// Runs the rows of a plan up to their logits and reads them, instead of drawing: for tests that compare numbers.
     /// The KV is written as by [`Executor::submit`], but the sequences do not advance.
     #[doc(hidden)]

@@ -51,7 +51,7 @@ use self::sequences::Sequences;
 use self::spec::ModelSpec;
 use self::streams::Streams;
 use self::weights::Weights;
-use super::{Backend, Executor, KvUnit, Limits};
+use super::{Backend, Executor, Limits};
 use crate::config::Precision;
 use crate::error::Result;
 use crate::hub::ModelFolder;
@@ -144,8 +144,11 @@ impl MlxBackend {
             };
             (decoder, Box::new(attention))
         } else {
-            (Decoder::load(model, &mut weights)?, Box::new(attention::Composed::new(&specs, dtype)))
+            let attention = attention::Composed::new(&specs, dtype)
+                .map_err(|error| device_error("preparing attention", error))?;
+            (Decoder::load(model, &mut weights)?, Box::new(attention))
         };
+        let kv = attention.unit();
         #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
         let limits = Limits {
             context_length: model.context_length as usize,
@@ -154,7 +157,7 @@ impl MlxBackend {
             weight_bytes: compute.weight_bytes(model, folder),
             device: name_of(on_cpu, self.is_deterministic, compute),
             compute_type: precision::name_of(dtype),
-            kv: KvUnit { bytes_per_position: kv_bytes_per_position(model, dtype), block: attention::KV_BLOCK },
+            kv,
         };
         Ok(MlxExecutor {
             decoder,
@@ -181,14 +184,6 @@ fn name_of(on_cpu: bool, is_deterministic: bool, compute: Compute) -> &'static s
         (false, false, _) => "mlx, GPU",
         (false, true, _) => "mlx, GPU, deterministic",
     }
-}
-
-/// Keys and values of all layers.
-#[allow(clippy::cast_sign_loss)] // range-checked when the description was read
-fn kv_bytes_per_position(model: &ModelSpec, dtype: Dtype) -> u64 {
-    let layers = model.layers.iter().map(|layer| &layer.attention);
-    let numbers: u64 = layers.map(|spec| 2 * spec.kv_heads as u64 * spec.head_dim as u64).sum();
-    numbers * if dtype == Dtype::Float32 { 4 } else { 2 }
 }
 
 impl Backend for MlxBackend {

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::guide::Verdict;
 use crate::hub::ModelFolder;
 use crate::request::{SequenceId, TokenId};
-use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row, StepOutput};
+use crate::scheduler::plan::{Admission, Feed, KvGrowth, Plan, Prefix, Row, StepOutput};
 
 use super::{Backend, Executor, Guided, KvUnit, Limits};
 
@@ -138,7 +138,11 @@ impl Executor for SimExecutor {
             weight_bytes: self.profile.weight_bytes,
             device: self.profile.name,
             compute_type: "simulated",
-            kv: KvUnit { bytes_per_position: self.profile.kv_bytes_per_position, block: KV_BLOCK },
+            kv: KvUnit {
+                bytes_per_position: self.profile.kv_bytes_per_position,
+                block: KV_BLOCK,
+                growth: KvGrowth::default(),
+            },
         }
     }
 

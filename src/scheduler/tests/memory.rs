@@ -2,7 +2,8 @@ use super::*;
 
 /// Room for so many blocks of 16 positions.
 fn with_blocks(num_blocks: u64, rows: usize) -> Config {
-    let kv = Some(KvLimit { bytes: num_blocks * 16 * 10, bytes_per_position: 10, block: 16 });
+    let kv =
+        Some(KvLimit { bytes: num_blocks * 16 * 10, bytes_per_position: 10, block: 16, growth: KvGrowth::default() });
     Config { kv, prefill_chunk: 64, ..with_rows(rows) }
 }
 

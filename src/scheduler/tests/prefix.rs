@@ -71,7 +71,7 @@ fn a_choice_that_comes_when_all_others_have_ended_reads_for_itself() {
 
 #[test]
 fn a_choice_that_lost_its_kv_copies_the_prompt_and_computes_only_its_own_answer_again() {
-    let kv = KvLimit { bytes: 4 * 16, bytes_per_position: 1, block: 16 };
+    let kv = KvLimit { bytes: 4 * 16, bytes_per_position: 1, block: 16, growth: KvGrowth::default() };
     let mut scheduler = Scheduler::new(Config { kv: Some(kv), ..with_rows(4) });
     add_choices(&mut scheduler, 2);
     (0..4).for_each(|_| drop(step(&mut scheduler)));

@@ -126,7 +126,10 @@ fn tuned() -> Config {
 }
 
 fn with_little_memory() -> Config {
-    Config { kv: Some(KvLimit { bytes: 32 * 100, bytes_per_position: 100, block: 8 }), ..with_rows(6) }
+    Config {
+        kv: Some(KvLimit { bytes: 32 * 100, bytes_per_position: 100, block: 8, growth: KvGrowth::default() }),
+        ..with_rows(6)
+    }
 }
 
 proptest! {

@@ -1,246 +1,330 @@
-//! Attention out of MLX's operations. KV of a sequence is two arrays a layer, [1, kv heads, capacity, head dim], grown
-//! in steps and written in place; each row attends over its own, so there is no padding and no mask but the causal.
+//! Attention out of MLX's operations, for any number of rows in a few operations a layer. KV lies in slabs: `pool` says
+//! which sequence has which slot, `layout` which rows of a step attend together, `scores` how. Keys and values are
+//! written in place, although the step before may still be running: `mlx_ops::KvUpdate`.
 
-use mlx_rs::fast::{ScaledDotProductAttentionMask, rms_norm, rope_dynamic, scaled_dot_product_attention};
-use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
-use mlx_rs::ops::{concatenate, divide, ge, matmul, multiply, select, softmax_axis, tanh, zeros_dtype};
-use mlx_rs::{Array, Dtype};
-use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use mlx_ops::{KvMove, KvUpdate};
+use mlx_rs::fast::rms_norm;
+use mlx_rs::ops::indexing::{TryIndexOp, take_axis};
+use mlx_rs::ops::{concatenate, multiply, zeros_dtype};
+use mlx_rs::{Array, Device, DeviceType, Dtype};
 
 use super::super::failure::Mlx;
-use super::super::spec::{AttentionSpec, RopeScaling};
-use super::rope::periods;
-use super::{Attention, QkNorm, Span};
+use super::super::spec::AttentionSpec;
+use super::kinds::{Full, KvKind, Window};
+use super::layout::{Group, Layout, Placed};
+use super::pool::{Growth, Move, Pool, Slot};
+use super::rope::Rotation;
+use super::scores::{Scores, Visible, in_type};
+use super::{Attention, KV_BLOCK, QkNorm, Span};
+use crate::executor::KvUnit;
 use crate::request::SequenceId;
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a small constant
-const GROWTH: i32 = super::KV_BLOCK as i32;
+use crate::scheduler::plan::{KvGrowth, KvWindow};
 
 /// See the module.
 pub(in super::super) struct Composed {
     layers: Vec<Layer>,
-    dtype: Dtype,
-    sequences: FxHashMap<SequenceId, Kv>,
-    step: Step,
+    pools: Vec<LayerPool>,
+    /// Keys that the last layer of the step reads. Once they are there, all of the step's KV is.
+    last: Option<Array>,
+    draws: bool,
 }
 
-/// What a layer computes.
-#[derive(Clone)]
 struct Layer {
     spec: AttentionSpec,
     rotation: Rotation,
+    pool: usize,
+    /// Its number among the layers of its pool.
+    place: usize,
+    /// Weights of the norms of queries and keys, [heads + kv heads, 1, head dim].
+    norm: Option<Array>,
 }
 
-/// Exactly one of `base` and `periods` is there.
-#[derive(Clone)]
-struct Rotation {
-    traditional: bool,
-    base: Option<f32>,
-    periods: Option<Array>,
-    scale: f32,
+/// Keys and values of a slab, [slots, kv heads, positions, head dim] each, of every layer of its pool.
+type Memory = Rc<Vec<[Array; 2]>>;
+
+/// Layers that attend alike and keep the same positions.
+struct LayerPool {
+    shape: PoolShape,
+    num_layers: i32,
+    pool: Pool<Memory>,
+    /// To be carried out before the rows of the next step.
+    moves: Vec<Move<Memory>>,
+    step: Option<Step>,
 }
 
-/// KV of one sequence.
-struct Kv {
-    max_positions: i32,
-    /// Positions all layers have room for.
-    capacity: i32,
-    layers: Vec<KvLayer>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PoolShape {
+    window: Option<i32>,
+    heads: i32,
+    kv_heads: i32,
+    head_dim: i32,
+    scores: Scores,
 }
 
-/// Keys and values of one layer: [1, kv heads, capacity, head dim].
-#[derive(Clone)]
-struct KvLayer {
-    keys: Array,
-    values: Array,
-}
-
-#[derive(Default)]
+/// What all layers of a pool do in a step.
 struct Step {
-    spans: Vec<Span>,
-    /// [n] i32: the position of each packed token.
-    positions: Option<Array>,
+    slabs: Vec<Memory>,
+    update: KvUpdate,
+    groups: Vec<(Group, Visible)>,
+    /// [n] i32
+    positions: Array,
+    /// Where rows do not attend in the order in which they are packed: that order, and back.
+    order: Option<[Array; 2]>,
 }
 
 impl Composed {
-    /// For layers whose KV has element type `dtype`.
-    pub(in super::super) fn new(specs: &[AttentionSpec], dtype: Dtype) -> Self {
-        let layer = |spec: &AttentionSpec| Layer { spec: spec.clone(), rotation: Rotation::new(spec) };
-        Self {
-            layers: specs.iter().map(layer).collect(),
-            dtype,
-            sequences: FxHashMap::default(),
-            step: Step::default(),
+    /// For layers whose activations have element type `dtype`, on MLX's default device. The CPU has no arithmetic of half
+    /// precision: MLX converts number by number there, every key and value in every step. So its KV is f32.
+    pub(in super::super) fn new(specs: &[AttentionSpec], dtype: Dtype) -> Mlx<Self> {
+        let on_cpu = matches!(Device::try_default()?.get_type()?, DeviceType::Cpu);
+        let kv_dtype = if on_cpu { Dtype::Float32 } else { dtype };
+        let scores = |spec: &AttentionSpec| Scores { is_fused: !on_cpu && spec.softcap.is_none(), dtype, kv_dtype };
+        let mut pools: Vec<LayerPool> = Vec::new();
+        let mut layers = Vec::new();
+        for spec in specs {
+            let shape = PoolShape::of(spec, scores(spec));
+            let pool = pools.iter().position(|pool| pool.shape == shape).unwrap_or_else(|| {
+                pools.push(LayerPool::new(shape));
+                pools.len() - 1
+            });
+            let place = pools[pool].num_layers.unsigned_abs() as usize;
+            pools[pool].num_layers += 1;
+            layers.push(Layer { spec: spec.clone(), rotation: Rotation::new(spec), pool, place, norm: None });
         }
-    }
-
-    fn attend_span(&mut self, layer: usize, span: Span, [queries, keys, values]: &[Array; 3]) -> Mlx<Array> {
-        let spec = &self.layers.get(layer).ok_or("attention over an unknown layer")?.spec;
-        let of_span = |packed: &Array| take_span(packed, span);
-        let end = span.start + span.len;
-        let kv = self.sequences.get_mut(&span.sequence).ok_or("attention over an unknown sequence")?;
-        let kv = kv.layers.get_mut(layer).ok_or("attention over an unknown layer")?;
-        debug_assert_eq!(kv.keys.dim(1), spec.kv_heads);
-        kv.keys.try_index_mut((.., .., span.start..end), &of_span(keys)?)?;
-        kv.values.try_index_mut((.., .., span.start..end), &of_span(values)?)?;
-        let past = |all: &Array| all.try_index((.., .., ..end));
-        let (queries, keys, values) = (of_span(queries)?, past(&kv.keys)?, past(&kv.values)?);
-        let attended = match spec.softcap {
-            Some(softcap) => attend_capped(spec, softcap, &queries, [&keys, &values])?,
-            None => {
-                let mask = (span.len > 1).then_some(ScaledDotProductAttentionMask::Causal);
-                scaled_dot_product_attention(queries, keys, values, spec.scale, mask, None)?
-            }
-        };
-        attended.transpose_axes(&[0, 2, 1, 3])?.reshape(&[span.len, spec.heads * spec.head_dim])
-    }
-
-    fn make_room(&mut self, span: Span) -> Mlx<()> {
-        let (layers, dtype) = (&self.layers, self.dtype);
-        let empty =
-            |layer: &Layer, positions| zeros_dtype(&[1, layer.spec.kv_heads, positions, layer.spec.head_dim], dtype);
-        let kv = self.sequences.get_mut(&span.sequence).ok_or("room for an unknown sequence")?;
-        let needed = span.start + span.len;
-        if needed <= kv.capacity {
-            return Ok(());
+        for pool in &mut pools {
+            pool.pool = Pool::new(pool.shape.kind(), pool.bytes_per_position());
         }
-        // Both are far below i32::MAX: positions are limited by the description.
-        let capacity = ((needed + GROWTH - 1) / GROWTH * GROWTH).min(kv.max_positions.max(needed));
-        let extra = capacity - kv.capacity;
-        if kv.layers.is_empty() {
-            let layer = |layer: &Layer| Ok(KvLayer { keys: empty(layer, extra)?, values: empty(layer, extra)? });
-            kv.layers = layers.iter().map(layer).collect::<Mlx<_>>()?;
-        } else {
-            for (kv, layer) in kv.layers.iter_mut().zip(layers) {
-                kv.keys = concatenate(&[&kv.keys, &empty(layer, extra)?], 2)?;
-                kv.values = concatenate(&[&kv.values, &empty(layer, extra)?], 2)?;
-            }
-        }
-        kv.capacity = capacity;
-        Ok(())
+        Ok(Self { layers, pools, last: None, draws: false })
     }
 }
 
 impl Attention for Composed {
-    fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()> {
-        self.sequences.insert(sequence, Kv { max_positions, capacity: 0, layers: Vec::new() });
+    /// A slot is taken with the first position.
+    fn admit(&mut self, _sequence: SequenceId, _max_positions: i32) -> Mlx<()> {
         Ok(())
     }
 
-    /// The arrays are shared until one of the two writes, which MLX then does to a copy.
-    fn copy(&mut self, from: SequenceId, _num_positions: i32, to: SequenceId) -> Mlx<()> {
-        let source = self.sequences.get(&from).ok_or("a copy of an unknown sequence")?;
-        let (capacity, layers) = (source.capacity, source.layers.clone());
-        let kv = self.sequences.get_mut(&to).ok_or("a copy for an unknown sequence")?;
-        *kv = Kv { max_positions: kv.max_positions, capacity, layers };
-        Ok(())
+    fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
+        self.pools.iter_mut().try_for_each(|pool| pool.copy(from, num_positions, to))
     }
 
     fn release(&mut self, sequence: SequenceId) -> Mlx<()> {
-        self.sequences.remove(&sequence);
+        self.pools.iter_mut().for_each(|pool| pool.pool.release(sequence));
         Ok(())
     }
 
     fn reset(&mut self) -> Mlx<()> {
-        self.sequences.clear();
-        self.step = Step::default();
+        self.last = None;
+        for pool in &mut self.pools {
+            pool.pool.clear();
+            pool.moves.clear();
+            pool.step = None;
+        }
         Ok(())
+    }
+
+    fn unit(&self) -> KvUnit {
+        let windows = self.pools.iter().filter_map(|pool| pool.shape.window.map(|window| (window, pool)));
+        let window = windows.fold(None, |seen: Option<KvWindow>, (window, pool)| {
+            let window = window.unsigned_abs() as usize;
+            let seen = seen.unwrap_or(KvWindow { positions: window, least: window, bytes_per_position: 0 });
+            Some(KvWindow {
+                positions: seen.positions.max(window),
+                least: seen.least.min(window),
+                bytes_per_position: seen.bytes_per_position + pool.bytes_per_position(),
+            })
+        });
+        let bytes_per_position = self.pools.iter().map(LayerPool::bytes_per_position).sum();
+        KvUnit { bytes_per_position, block: KV_BLOCK, growth: KvGrowth { doubles: true, window } }
     }
 
     fn bytes(&self) -> u64 {
-        let layers = self.sequences.values().flat_map(|kv| &kv.layers);
-        layers.map(|layer| (layer.keys.nbytes() + layer.values.nbytes()) as u64).sum()
+        self.pools.iter().map(|pool| pool.pool.bytes()).sum()
     }
 
     fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
-        for span in spans {
-            self.make_room(*span)?;
-        }
-        let positions: Vec<i32> = spans.iter().flat_map(|span| span.start..span.start + span.len).collect();
-        let num_tokens = i32::try_from(positions.len()).map_err(|_| "a step of more than 2^31 tokens")?;
-        self.step = Step { spans: spans.to_vec(), positions: Some(Array::from_slice(&positions, &[num_tokens])) };
-        Ok(())
+        self.draws = spans.iter().any(|span| span.sampled);
+        self.pools.iter_mut().try_for_each(|pool| pool.begin(spans))
     }
 
     fn attend(&mut self, layer: usize, qkv: &Array, norms: Option<&QkNorm>) -> Mlx<Array> {
-        let packed = self.layers.get(layer).ok_or("attention over an unknown layer")?.split(qkv, norms, &self.step)?;
-        let spans = std::mem::take(&mut self.step.spans);
-        let rows = spans.iter().map(|span| self.attend_span(layer, *span, &packed)).collect::<Mlx<Vec<_>>>();
-        self.step.spans = spans;
-        let mut rows = rows?;
-        if rows.len() == 1 { Ok(rows.remove(0)) } else { concatenate(&rows, 0) }
+        let layer = self.layers.get_mut(layer).ok_or("attention over an unknown layer")?;
+        let pool = &self.pools[layer.pool];
+        let (scores, step) = (pool.shape.scores, pool.step.as_ref().ok_or("attention outside a step")?);
+        let ordered = step.order.as_ref().map(|[order, _]| take_axis(qkv, order, 0)).transpose()?;
+        let [queries, keys, values] = layer.split(ordered.as_ref().unwrap_or(qkv), norms, &step.positions)?;
+        let (keys, values) = (in_type(&keys, scores.kv_dtype)?, in_type(&values, scores.kv_dtype)?);
+        let slabs: Vec<_> = step.slabs.iter().map(|slab| slab[layer.place].clone()).collect();
+        let reads = step.update.run(&slabs, &keys, &values)?;
+        self.last = reads.first().map(|[keys, _]| keys.clone());
+        let mut attended = layer.attend_groups(scores, step, &queries, &reads)?;
+        if let Some([_, back]) = &step.order {
+            attended = take_axis(attended, back, 0)?;
+        }
+        in_type(&attended, qkv.dtype())
     }
 
     fn finish(&mut self) -> Vec<Array> {
-        let step = std::mem::take(&mut self.step);
-        let unsampled = step.spans.iter().filter(|span| !span.sampled);
-        let layers = unsampled.filter_map(|span| self.sequences.get(&span.sequence)).flat_map(|kv| &kv.layers);
-        layers.flat_map(|layer| [layer.keys.clone(), layer.values.clone()]).collect()
+        for pool in &mut self.pools {
+            pool.step = None;
+        }
+        // What is drawn follows from the last layer, and so from every row that was written.
+        self.last.take().filter(|_| !self.draws).into_iter().collect()
     }
 }
 
 impl Layer {
     /// Queries and keys of all rows, normalized and rotated, and values: [n, heads, 1, head dim] each. Every token is a
     /// batch row of its own with its own position, so one operation rotates chunks and single tokens of all rows.
-    fn split(&self, qkv: &Array, norms: Option<&QkNorm>, step: &Step) -> Mlx<[Array; 3]> {
+    fn split(&mut self, qkv: &Array, norms: Option<&QkNorm>, positions: &Array) -> Mlx<[Array; 3]> {
         let AttentionSpec { heads, kv_heads, head_dim, qk_norm, .. } = self.spec;
         let (num_tokens, rotated) = (qkv.dim(0), heads + kv_heads);
         let qkv = qkv.reshape(&[num_tokens, rotated + kv_heads, 1, head_dim])?;
         let values = qkv.try_index((.., rotated..))?;
-        let normed = match (qk_norm, norms) {
-            (Some(eps), Some(norms)) => {
-                let queries = rms_norm(&qkv.try_index((.., ..heads))?, Some(&norms.queries), eps)?;
-                let keys = rms_norm(&qkv.try_index((.., heads..rotated))?, Some(&norms.keys), eps)?;
-                concatenate(&[queries, keys], 1)?
+        let mut queries_keys = qkv.try_index((.., ..rotated))?;
+        if let (Some(eps), Some(norms)) = (qk_norm, norms) {
+            let weight = self.norm_weight(norms)?;
+            queries_keys = multiply(rms_norm(&queries_keys, None, eps)?, weight)?;
+        }
+        let rotated = self.rotation.apply(&queries_keys, positions)?;
+        Ok([rotated.try_index((.., ..heads))?, rotated.try_index((.., heads..))?, values])
+    }
+
+    /// The weights of both norms side by side, made once.
+    fn norm_weight(&mut self, norms: &QkNorm) -> Mlx<Array> {
+        if let Some(norm) = &self.norm {
+            return Ok(norm.clone());
+        }
+        let AttentionSpec { heads, kv_heads, head_dim, .. } = self.spec;
+        let of_heads = |weight: &Array, heads| mlx_rs::ops::broadcast_to(weight, &[heads, 1, head_dim]);
+        let norm = concatenate(&[of_heads(&norms.queries, heads)?, of_heads(&norms.keys, kv_heads)?], 0)?;
+        norm.eval()?;
+        Ok(self.norm.insert(norm).clone())
+    }
+
+    /// [n, heads · head dim]
+    fn attend_groups(&self, scores: Scores, step: &Step, queries: &Array, reads: &[[Array; 2]]) -> Mlx<Array> {
+        let queries = scores.prepare(&self.spec, queries)?;
+        let attend = |((group, visible), kv): (&(Group, Visible), &[Array; 2])| match group {
+            Group::Decode { first, num_visible } => {
+                let queries = rows(&queries, *first, i32::try_from(num_visible.len()).unwrap_or_default())?;
+                scores.decode(&self.spec, &queries, kv, visible)
             }
-            _ => qkv.try_index((.., ..rotated))?,
+            Group::Piece { first, len, .. } => scores.piece(&self.spec, &rows(&queries, *first, *len)?, kv, visible),
         };
-        let queries_keys = self.rotation.apply(&normed, step)?;
-        Ok([queries_keys.try_index((.., ..heads))?, queries_keys.try_index((.., heads..))?, values])
+        let mut attended = step.groups.iter().zip(reads).map(attend).collect::<Mlx<Vec<_>>>()?;
+        if attended.len() == 1 { Ok(attended.remove(0)) } else { concatenate(&attended, 0) }
     }
 }
 
-/// Attention whose scores are capped, out of its parts: [1, heads, len, head dim] over all positions up to the last query's.
-fn attend_capped(spec: &AttentionSpec, softcap: f32, queries: &Array, [keys, values]: [&Array; 2]) -> Mlx<Array> {
-    let AttentionSpec { heads, kv_heads, head_dim, scale, .. } = *spec;
-    let (len, end, dtype) = (queries.dim(2), keys.dim(2), queries.dtype());
-    let number = |value: f32| Array::from_f32(value).as_dtype(dtype);
-    let grouped = multiply(queries, number(scale)?)?.reshape(&[1, kv_heads, heads / kv_heads, len, head_dim])?;
-    let keys = keys.expand_dims(2)?.transpose_axes(&[0, 1, 2, 4, 3])?;
-    let softcap = number(softcap)?;
-    let scores = multiply(tanh(divide(matmul(&grouped, keys)?, &softcap)?)?, &softcap)?;
-    let query = Array::from_slice(&(end - len..end).collect::<Vec<_>>(), &[len, 1]);
-    let key = Array::from_slice(&(0..end).collect::<Vec<_>>(), &[1, end]);
-    let masked = select(ge(query, key)?, scores, number(f32::NEG_INFINITY)?)?;
-    let weights = softmax_axis(masked, -1, true)?;
-    matmul(weights, values.expand_dims(2)?)?.reshape(&[1, heads, len, head_dim])
+impl LayerPool {
+    fn new(shape: PoolShape) -> Self {
+        let pool = Pool::new(shape.kind(), 0);
+        Self { shape, num_layers: 0, pool, moves: Vec::new(), step: None }
+    }
+
+    /// Keys and values of all layers.
+    fn bytes_per_position(&self) -> u64 {
+        let PoolShape { kv_heads, head_dim, .. } = self.shape;
+        let numbers = [2, self.num_layers, kv_heads, head_dim].into_iter().map(|size| u64::from(size.unsigned_abs()));
+        numbers.product::<u64>() * if self.shape.scores.kv_dtype == Dtype::Float32 { 4 } else { 2 }
+    }
+
+    fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
+        let make = make_slab(self.shape, self.num_layers);
+        self.moves.push(self.pool.copy(from, num_positions, to, make)?);
+        Ok(())
+    }
+
+    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
+        let growth = |span: &Span| Growth { sequence: span.sequence, start: span.start, end: span.start + span.len };
+        let growths: Vec<_> = spans.iter().map(growth).collect();
+        let make = make_slab(self.shape, self.num_layers);
+        self.moves.extend(self.pool.grow(&growths, make)?);
+        self.moves.extend(self.pool.compact());
+        let mut slabs = Slabs::default();
+        let moves: Vec<_> = self.moves.drain(..).map(|moved| slabs.number_move(&moved)).collect();
+        let placed = |span: &Span| {
+            let slot = self.pool.slot(span.sequence).ok_or("a row without a slot")?;
+            Ok(Placed { span: *span, slab: slabs.number(&slot), slot: slot.slot })
+        };
+        let placed = spans.iter().map(placed).collect::<Mlx<Vec<_>>>()?;
+        let layout = Layout::new(self.pool.kind(), placed);
+        self.step = Some(Step::new(layout, &moves, slabs, &self.shape)?);
+        Ok(())
+    }
 }
 
-impl Rotation {
-    #[allow(clippy::cast_possible_truncation)] // the device computes in f32
-    fn new(spec: &AttentionSpec) -> Self {
-        let (rope, head_dim) = (&spec.rope, spec.head_dim);
-        let plain = |scale: f64| (Some(rope.base as f32), None, scale as f32);
-        let (base, periods, scale) = match rope.scaling {
-            RopeScaling::None => plain(1.0),
-            RopeScaling::Linear { factor } => plain(1.0 / factor),
-            RopeScaling::Llama3 { .. } => {
-                let periods: Vec<f32> = periods(rope, head_dim).into_iter().map(|period| period as f32).collect();
-                (None, Some(Array::from_slice(&periods, &[head_dim / 2])), 1.0)
+impl PoolShape {
+    fn of(spec: &AttentionSpec, scores: Scores) -> Self {
+        let AttentionSpec { window, heads, kv_heads, head_dim, .. } = *spec;
+        Self { window, heads, kv_heads, head_dim, scores }
+    }
+
+    fn kind(self) -> Box<dyn KvKind> {
+        match self.window {
+            Some(window) => Box::new(Window(window)),
+            None => Box::new(Full),
+        }
+    }
+}
+
+/// Slabs begin as zeros: what is masked must be a number.
+fn make_slab(shape: PoolShape, num_layers: i32) -> impl Fn(i32, i32) -> Mlx<Memory> {
+    move |num_slots, num_positions| {
+        let array = || zeros_dtype(&[num_slots, shape.kv_heads, num_positions, shape.head_dim], shape.scores.kv_dtype);
+        (0..num_layers).map(|_| Ok([array()?, array()?])).collect::<Mlx<Vec<_>>>().map(Rc::new)
+    }
+}
+
+/// The slabs of a step, numbered as they are named.
+#[derive(Default)]
+struct Slabs {
+    numbers: BTreeMap<u32, i32>,
+    memory: Vec<Memory>,
+}
+
+impl Slabs {
+    fn number(&mut self, slot: &Slot<Memory>) -> i32 {
+        let next = i32::try_from(self.memory.len()).unwrap_or(i32::MAX);
+        *self.numbers.entry(slot.slab).or_insert_with(|| {
+            self.memory.push(Rc::clone(&slot.memory));
+            next
+        })
+    }
+
+    fn number_move(&mut self, Move { from, to, count }: &Move<Memory>) -> KvMove {
+        let (from_slab, to_slab) = (self.number(from), self.number(to));
+        KvMove { from_slab, from_slot: from.slot, to_slab, to_slot: to.slot, count: *count }
+    }
+}
+
+impl Step {
+    fn new(layout: Layout, moves: &[KvMove], slabs: Slabs, shape: &PoolShape) -> Mlx<Self> {
+        let num_rows = i32::try_from(layout.order.len()).map_err(|_| "a step of more than 2^31 tokens")?;
+        let update = KvUpdate::new(moves, &layout.places, &layout.reads)?;
+        let order = (!layout.is_in_order()).then(|| {
+            let mut back = vec![0; layout.order.len()];
+            for (place, row) in (0..).zip(&layout.order) {
+                back[*row as usize] = place;
             }
-        };
-        Self { traditional: rope.traditional, base, periods, scale }
-    }
-
-    /// [n, heads, 1, head dim], each n at its own position.
-    fn apply(&self, x: &Array, step: &Step) -> Mlx<Array> {
-        let positions = step.positions.as_ref().ok_or("attention outside a step")?;
-        rope_dynamic(x, x.dim(-1), self.traditional, self.base, self.scale, positions, self.periods.as_ref())
+            [Array::from_slice(&layout.order, &[num_rows]), Array::from_slice::<u32>(&back, &[num_rows])]
+        });
+        let visible = |group: Group| shape.scores.visible(&group, shape.heads).map(|visible| (group, visible));
+        Ok(Self {
+            slabs: slabs.memory,
+            update,
+            positions: Array::from_slice(&layout.positions, &[num_rows]),
+            groups: layout.groups.into_iter().map(visible).collect::<Mlx<_>>()?,
+            order,
+        })
     }
 }
 
-/// The rows of a span: [n, heads, 1, head dim] → [1, heads, len, head dim].
-fn take_span(packed: &Array, span: Span) -> Mlx<Array> {
-    let rows = packed.try_index(span.offset..span.offset + span.len)?;
-    if span.len == 1 { Ok(rows) } else { rows.transpose_axes(&[2, 1, 0, 3]) }
+/// Neighbouring rows of [n, ..]; all of them cost nothing.
+fn rows(x: &Array, first: i32, count: i32) -> Mlx<Array> {
+    if count == x.dim(0) { Ok(x.clone()) } else { x.try_index(first..first + count) }
 }

@@ -9,8 +9,10 @@ use mlx_rs::Array;
 use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
 use super::rope::periods;
-use super::{Attention, QkNorm, Span};
+use super::{Attention, KV_BLOCK, QkNorm, Span};
+use crate::executor::KvUnit;
 use crate::request::SequenceId;
+use crate::scheduler::plan::KvGrowth;
 
 /// See the module.
 pub(in super::super) struct Fused {
@@ -97,6 +99,12 @@ impl Attention for Fused {
         self.created.clear();
         self.store = KvStore::new(self.store.shape())?;
         Ok(())
+    }
+
+    fn unit(&self) -> KvUnit {
+        let KvShape { num_layers, num_kv_heads, head_dim, .. } = self.store.shape();
+        let bytes_per_position = (2 * num_layers * num_kv_heads * head_dim * size_of::<f32>()) as u64;
+        KvUnit { bytes_per_position, block: KV_BLOCK, growth: KvGrowth::default() }
     }
 
     fn bytes(&self) -> u64 {

@@ -3,7 +3,11 @@
 
 mod composed;
 mod fused;
+pub(super) mod kinds;
+mod layout;
+pub(super) mod pool;
 mod rope;
+mod scores;
 
 pub(super) use composed::Composed;
 pub(super) use fused::{Fused, can_fuse};
@@ -12,6 +16,7 @@ use mlx_ops::Chain;
 use mlx_rs::Array;
 
 use super::failure::Mlx;
+use crate::executor::KvUnit;
 use crate::request::SequenceId;
 
 /// Positions by which a sequence's KV grows: seldom enough to be free, small enough not to waste.
@@ -50,6 +55,9 @@ pub(super) trait Attention {
 
     /// All KV is dropped.
     fn reset(&mut self) -> Mlx<()>;
+
+    /// What the KV of a sequence takes.
+    fn unit(&self) -> KvUnit;
 
     /// Bytes of KV held.
     fn bytes(&self) -> u64;

@@ -1,8 +1,42 @@
-//! Frequencies of the rotary embedding, per the scaling a model was trained with.
+//! The rotary embedding: its frequencies, per the scaling a model was trained with, and the operation.
 
 use std::f64::consts::PI;
 
-use super::super::spec::{Rope, RopeScaling};
+use mlx_rs::Array;
+use mlx_rs::fast::rope_dynamic;
+
+use super::super::failure::Mlx;
+use super::super::spec::{AttentionSpec, Rope, RopeScaling};
+
+/// What rotates queries and keys of a layer. Exactly one of `base` and `periods` is there.
+pub(super) struct Rotation {
+    traditional: bool,
+    base: Option<f32>,
+    periods: Option<Array>,
+    scale: f32,
+}
+
+impl Rotation {
+    #[allow(clippy::cast_possible_truncation)] // the device computes in f32
+    pub(super) fn new(spec: &AttentionSpec) -> Self {
+        let (rope, head_dim) = (&spec.rope, spec.head_dim);
+        let plain = |scale: f64| (Some(rope.base as f32), None, scale as f32);
+        let (base, periods, scale) = match rope.scaling {
+            RopeScaling::None => plain(1.0),
+            RopeScaling::Linear { factor } => plain(1.0 / factor),
+            RopeScaling::Llama3 { .. } => {
+                let periods: Vec<f32> = periods(rope, head_dim).into_iter().map(|period| period as f32).collect();
+                (None, Some(Array::from_slice(&periods, &[head_dim / 2])), 1.0)
+            }
+        };
+        Self { traditional: rope.traditional, base, periods, scale }
+    }
+
+    /// [n, heads, 1, head dim], each n at its own of the [n] positions.
+    pub(super) fn apply(&self, x: &Array, positions: &Array) -> Mlx<Array> {
+        rope_dynamic(x, x.dim(-1), self.traditional, self.base, self.scale, positions, self.periods.as_ref())
+    }
+}
 
 /// The wavelength of each rotated pair, over 2π: position / period is the angle. `head_dim / 2` values.
 pub(super) fn periods(rope: &Rope, head_dim: i32) -> Vec<f64> {

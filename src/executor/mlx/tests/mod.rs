@@ -2,6 +2,8 @@
 
 mod adjust;
 mod blocks;
+mod composed;
 mod linear;
 mod logprobs;
+mod pool;
 mod sampler;

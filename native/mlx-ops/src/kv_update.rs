@@ -1,0 +1,126 @@
+//! Keys and values of a step, written in place into slabs that MLX's own attention reads.
+//!
+//! Owns the safe form. Indices are checked in C++, where the arrays are; which sequence has which slot is the caller's.
+
+use std::ptr::NonNull;
+
+use mlx_rs::error::{Exception, Result};
+use mlx_rs::{Array, Stream};
+
+use crate::ffi::{self, KvUpdateKind, Opaque, RawPlace, RawSlice};
+
+/// The first `count` positions of a slot, copied to another slot.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvMove {
+    /// Index of the slab that is read.
+    pub from_slab: i32,
+    /// The slot there.
+    pub from_slot: i32,
+    /// Index of the slab that is written.
+    pub to_slab: i32,
+    /// The slot there.
+    pub to_slot: i32,
+    /// At least one.
+    pub count: i32,
+}
+
+/// Where the keys and values of a row are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvPlace {
+    /// Index of the slab.
+    pub slab: i32,
+    /// The slot there.
+    pub slot: i32,
+    /// The position there.
+    pub position: i32,
+}
+
+/// Keys and values that attention reads.
+///
+/// Without rows a view of neighbouring slots up to `first_count` positions, which shows what the step wrote:
+/// `[num_slots, kv heads, first_count, head dim]`. With rows a copy of two parts of one slot as they were before the step
+/// wrote, followed by rows of the step: `[1, kv heads, first_count + second_count + num_rows, head dim]`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KvRead {
+    /// Index of the slab.
+    pub slab: i32,
+    /// The first slot.
+    pub slot: i32,
+    /// At least one; one where there are rows.
+    pub num_slots: i32,
+    /// Position of the first part; 0 in a view.
+    pub first: i32,
+    /// Positions of the first part.
+    pub first_count: i32,
+    /// Position of the second part.
+    pub second: i32,
+    /// Positions of the second part; 0 in a view.
+    pub second_count: i32,
+    /// The first of the rows.
+    pub row: i32,
+    /// How many rows; 0 in a view.
+    pub num_rows: i32,
+}
+
+/// What one step moves, writes and reads, for any number of layers.
+///
+/// MLX copies an array that it updates while an operation in flight holds it. Here slabs are written in place without
+/// condition, so a step that is submitted while another one runs costs the rows that it writes, whatever the slabs hold. The
+/// caller makes sure that steps are evaluated in the order they were made, on one stream.
+#[derive(Debug)]
+pub struct KvUpdate {
+    raw: NonNull<Opaque<KvUpdateKind>>,
+    num_reads: usize,
+}
+
+impl KvUpdate {
+    /// Moves come first, in order; then reads that have rows; then the rows of the step are written, each to its place, or
+    /// nowhere where it has none.
+    ///
+    /// An error if a number is negative, a part is empty, or there are no rows or no reads.
+    pub fn new(moves: &[KvMove], places: &[Option<KvPlace>], reads: &[KvRead]) -> Result<Self> {
+        let place = |place: &Option<KvPlace>| match *place {
+            Some(KvPlace { slab, slot, position }) if slab >= 0 => Ok(RawPlace { slab, slot, position }),
+            None => Ok(RawPlace { slab: -1, slot: 0, position: 0 }),
+            Some(place) => Err(Exception::custom(format!("{place:?} is out of range"))),
+        };
+        let places = places.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let mut raw = std::ptr::null_mut();
+        let (moves, places) = (RawSlice::of(moves), RawSlice::of(&places));
+        // SAFETY: the slices are valid for the call.
+        ffi::check(unsafe { ffi::mlx_ops_kv_update_new(&raw mut raw, moves, places, RawSlice::of(reads)) })?;
+        let raw = NonNull::new(raw).ok_or_else(|| Exception::custom("no update was made"))?;
+        Ok(Self { raw, num_reads: reads.len() })
+    }
+
+    /// The operation in one layer: keys and values of each read. `slabs` are keys and values of each slab,
+    /// `[slots, kv heads, positions, head dim]`; `keys` and `values` are `[rows, kv heads, 1, head dim]`.
+    ///
+    /// An error if shapes or types do not fit, or if a slot or a position is not in its slab.
+    #[track_caller]
+    pub fn run(&self, slabs: &[[Array; 2]], keys: &Array, values: &Array) -> Result<Vec<[Array; 2]>> {
+        let slabs: Vec<_> = slabs.iter().flatten().map(Array::as_ptr).collect();
+        let rows = [keys.as_ptr(), values.as_ptr()];
+        let stream = Stream::thread_local_or_default();
+        // SAFETY: makes empty handles, which own nothing yet.
+        let mut handles: Vec<_> = (0..2 * self.num_reads).map(|_| unsafe { mlx_sys::mlx_array_new() }).collect();
+        // SAFETY: all handles are alive through the borrows; there is room for the arrays that are made.
+        let status = unsafe {
+            let (out, slabs) = (handles.as_mut_ptr(), RawSlice::of(&slabs));
+            ffi::mlx_ops_kv_update_run(out, self.raw.as_ptr(), slabs, &raw const rows, stream.as_ptr())
+        };
+        // SAFETY: nobody else owns the handles; those that the call did not set are empty, and freeing them is allowed.
+        let arrays: Vec<_> = handles.into_iter().map(|handle| unsafe { Array::from_ptr(handle) }).collect();
+        ffi::check(status)?;
+        Ok(arrays.as_chunks::<2>().0.iter().map(|[keys, values]| [keys.clone(), values.clone()]).collect())
+    }
+}
+
+impl Drop for KvUpdate {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` and freed once; arrays made from it have shares of their own.
+        unsafe { ffi::mlx_ops_kv_update_free(self.raw.as_ptr()) }
+    }
+}

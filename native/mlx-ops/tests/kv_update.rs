@@ -1,0 +1,172 @@
+//! Keys and values are written where they belong, in place, whatever else holds the slab, and nothing else is touched.
+
+#![allow(clippy::cast_precision_loss)] // numbers in tests are small
+
+mod support;
+
+use mlx_ops::{KvMove, KvPlace, KvRead, KvUpdate};
+use mlx_rs::error::Result;
+use mlx_rs::ops::zeros_dtype;
+use mlx_rs::transforms::async_eval;
+use mlx_rs::{Array, Dtype};
+
+const HEADS: i32 = 2;
+const WIDTH: i32 = 4;
+
+/// Keys and values of a slab of zeros.
+fn slab(slots: i32, positions: i32, dtype: Dtype) -> Result<[Array; 2]> {
+    let zeros = || zeros_dtype(&[slots, HEADS, positions, WIDTH], dtype);
+    Ok([zeros()?, zeros()?])
+}
+
+/// Keys of rows whose numbers begin at `first`; values are 100 more. Small whole numbers are exact in every type.
+fn rows(first: i32, count: i32, dtype: Dtype) -> Result<[Array; 2]> {
+    let keys: Vec<f32> = (0..count).flat_map(|row| vec![(first + row) as f32; (HEADS * WIDTH) as usize]).collect();
+    let keys = Array::from_slice(&keys, &[count, HEADS, 1, WIDTH]).as_dtype(dtype)?;
+    let values = mlx_rs::ops::add(&keys, Array::from_f32(100.0).as_dtype(dtype)?)?;
+    Ok([keys, values])
+}
+
+fn place(slab: i32, slot: i32, position: i32) -> Option<KvPlace> {
+    Some(KvPlace { slab, slot, position })
+}
+
+fn view(slab: i32, slot: i32, num_slots: i32, first_count: i32) -> KvRead {
+    KvRead { slab, slot, num_slots, first_count, ..KvRead::default() }
+}
+
+/// The first number of each position, slot by slot, of the last head.
+fn numbers(x: &Array) -> Result<Vec<Vec<f32>>> {
+    let x = x.as_dtype(Dtype::Float32)?.contiguous()?;
+    x.eval()?;
+    let (heads, length, width) = (HEADS as usize, x.dim(2) as usize, WIDTH as usize);
+    let slots = x.as_slice::<f32>().chunks(heads * length * width);
+    Ok(slots.map(|slot| slot.chunks(width).skip((heads - 1) * length).map(|row| row[0]).collect()).collect())
+}
+
+#[test]
+fn rows_of_many_sequences_are_written_to_their_places_in_every_type() -> Result<()> {
+    for dtype in [Dtype::Float32, Dtype::Float16, Dtype::Bfloat16] {
+        let slabs = [slab(3, 4, dtype)?, slab(1, 8, dtype)?];
+        let [keys, values] = rows(1, 4, dtype)?;
+        let places = [place(0, 0, 2), place(0, 2, 0), None, place(1, 0, 7)];
+        let update = KvUpdate::new(&[], &places, &[view(0, 0, 3, 3), view(1, 0, 1, 8)])?;
+        let reads = update.run(&slabs, &keys, &values)?;
+        assert_eq!(numbers(&reads[0][0])?, [[0.0, 0.0, 1.0], [0.0; 3], [2.0, 0.0, 0.0]], "{dtype:?}");
+        assert_eq!(numbers(&reads[0][1])?, [[0.0, 0.0, 101.0], [0.0; 3], [102.0, 0.0, 0.0]], "{dtype:?}");
+        assert_eq!(numbers(&reads[1][0])?, [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0]], "{dtype:?}");
+        assert_eq!(numbers(&slabs[0][0])?[0], [0.0, 0.0, 1.0, 0.0], "the slab itself has them, {dtype:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn steps_that_are_submitted_ahead_write_in_place_and_read_what_came_before() -> Result<()> {
+    let slabs = [slab(2, 64, Dtype::Float16)?];
+    slabs[0].iter().try_for_each(Array::eval)?;
+    let mut pending = Vec::new();
+    for position in 0..20 {
+        let [keys, values] = rows(position, 2, Dtype::Float16)?;
+        let places = [place(0, 0, position), place(0, 1, position)];
+        let update = KvUpdate::new(&[], &places, &[view(0, 0, 2, position + 1)])?;
+        let [keys, values] = update.run(&slabs, &keys, &values)?.remove(0);
+        let sums = [keys.sum(None)?, values.sum(None)?];
+        async_eval(sums.iter())?;
+        pending.push(sums);
+    }
+    for (step, [keys, _]) in pending.iter().enumerate() {
+        let sum: f32 = (0..=step).map(|position| (2 * position + 1) as f32 * (HEADS * WIDTH) as f32).sum();
+        assert_eq!(keys.as_dtype(Dtype::Float32)?.item::<f32>(), sum, "step {step}");
+    }
+    let expected: Vec<f32> = (0..20).map(|position| position as f32).collect();
+    assert_eq!(numbers(&slabs[0][0])?[0][..20], expected);
+    Ok(())
+}
+
+/// Bytes that are allocated while steps run one ahead over slabs of so many positions.
+fn peak_bytes(positions: i32) -> Result<usize> {
+    let slabs = [slab(1, positions, Dtype::Float32)?];
+    slabs[0].iter().try_for_each(Array::eval)?;
+    let before = mlx_rs::memory::active_memory()?;
+    mlx_rs::memory::reset_peak_memory()?;
+    let mut last: Option<Array> = None;
+    for position in 0..10 {
+        let [keys, values] = rows(position, 1, Dtype::Float32)?;
+        let update = KvUpdate::new(&[], &[place(0, 0, position)], &[view(0, 0, 1, position + 1)])?;
+        let read = update.run(&slabs, &keys, &values)?.remove(0);
+        let sum = mlx_rs::ops::add(read[0].sum(None)?, read[1].sum(None)?)?;
+        async_eval([&sum])?;
+        last.replace(sum).map_or(Ok(()), |sum| sum.eval())?;
+    }
+    last.map_or(Ok(()), |sum| sum.eval())?;
+    Ok(mlx_rs::memory::peak_memory()?.saturating_sub(before))
+}
+
+#[test]
+fn what_a_step_allocates_does_not_grow_with_the_slab() -> Result<()> {
+    let (small, large) = (peak_bytes(64)?, peak_bytes(1 << 20)?);
+    assert!(large < small + (1 << 16), "{small} bytes beside 64 positions, {large} beside a million");
+    Ok(())
+}
+
+#[test]
+fn moves_come_before_writes_and_in_order() -> Result<()> {
+    let slabs = [slab(2, 4, Dtype::Float32)?, slab(1, 8, Dtype::Float32)?];
+    let [keys, values] = rows(1, 3, Dtype::Float32)?;
+    let places = [place(0, 0, 0), place(0, 0, 1), place(0, 1, 0)];
+    KvUpdate::new(&[], &places, &[view(0, 0, 1, 2)])?.run(&slabs[..1], &keys, &values)?[0][0].eval()?;
+    let [keys, values] = rows(9, 2, Dtype::Float32)?;
+    // The first sequence moves to the larger slab; the second one takes its slot.
+    let moves = [
+        KvMove { from_slab: 0, from_slot: 0, to_slab: 1, to_slot: 0, count: 2 },
+        KvMove { from_slab: 0, from_slot: 1, to_slab: 0, to_slot: 0, count: 1 },
+    ];
+    let update = KvUpdate::new(&moves, &[place(0, 0, 1), place(1, 0, 2)], &[view(0, 0, 1, 3), view(1, 0, 1, 3)])?;
+    let reads = update.run(&slabs, &keys, &values)?;
+    assert_eq!(numbers(&reads[0][0])?, [[3.0, 9.0, 0.0]]);
+    assert_eq!(numbers(&reads[1][0])?, [[1.0, 2.0, 10.0]]);
+    assert_eq!(numbers(&reads[1][1])?, [[101.0, 102.0, 110.0]]);
+    Ok(())
+}
+
+#[test]
+fn a_read_with_rows_sees_what_the_rows_overwrite() -> Result<()> {
+    let slabs = [slab(1, 4, Dtype::Float16)?];
+    let [keys, values] = rows(1, 4, Dtype::Float16)?;
+    let places: Vec<_> = (0..4).map(|position| place(0, 0, position)).collect();
+    KvUpdate::new(&[], &places, &[view(0, 0, 1, 4)])?.run(&slabs, &keys, &values)?[0][0].eval()?;
+    let [keys, values] = rows(5, 3, Dtype::Float16)?;
+    let read = KvRead { first: 3, first_count: 1, second_count: 2, row: 0, num_rows: 3, ..view(0, 0, 1, 0) };
+    let places = [None, place(0, 0, 1), place(0, 0, 2)];
+    let reads = KvUpdate::new(&[], &places, &[read])?.run(&slabs, &keys, &values)?;
+    assert_eq!(numbers(&reads[0][0])?, [[4.0, 1.0, 2.0, 5.0, 6.0, 7.0]]);
+    assert_eq!(numbers(&slabs[0][0])?, [[1.0, 6.0, 7.0, 4.0]]);
+    Ok(())
+}
+
+#[test]
+fn what_lies_outside_a_slab_is_refused() -> Result<()> {
+    let slabs = [slab(2, 4, Dtype::Float32)?];
+    let [keys, values] = rows(1, 1, Dtype::Float32)?;
+    let fits = view(0, 0, 1, 1);
+    let refused = |moves: &[KvMove], place, read, slabs: &[[Array; 2]]| {
+        KvUpdate::new(moves, &[place], &[read]).and_then(|update| update.run(slabs, &keys, &values)).is_err()
+    };
+    assert!(!refused(&[], place(0, 1, 3), fits, &slabs));
+    for outside in [place(0, 2, 0), place(0, 0, 4), place(1, 0, 0), place(-1, 0, 0), place(0, -1, 0), place(0, 0, -1)] {
+        assert!(refused(&[], outside, fits, &slabs), "{outside:?}");
+    }
+    let reads = [view(0, 1, 2, 1), view(0, 0, 1, 5), view(0, 0, 1, 0), view(0, 0, 0, 1), view(0, -1, 1, 1)];
+    let late = KvRead { row: 1, num_rows: 1, ..fits };
+    let skipping = KvRead { first: 1, ..fits };
+    for outside in reads.into_iter().chain([late, skipping, KvRead { slot: i32::MAX, ..fits }]) {
+        assert!(refused(&[], place(0, 0, 0), outside, &slabs), "{outside:?}");
+    }
+    let moved = KvMove { from_slab: 0, from_slot: 0, to_slab: 0, to_slot: 1, count: 1 };
+    assert!(!refused(&[moved], place(0, 0, 0), fits, &slabs));
+    for outside in [KvMove { count: 5, ..moved }, KvMove { count: 0, ..moved }, KvMove { to_slot: 2, ..moved }] {
+        assert!(refused(&[outside], place(0, 0, 0), fits, &slabs), "{outside:?}");
+    }
+    assert!(refused(&[], place(0, 0, 0), fits, &[slab(2, 4, Dtype::Float16)?]), "another type");
+    Ok(())
+}

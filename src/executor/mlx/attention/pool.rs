@@ -1,0 +1,257 @@
+//! Which sequence has which slot of which slab. A slab is an array of slots of one capacity; capacities double, and a sequence
+//! that outgrows its slot moves to a larger one, so a long sequence does not make short ones pay for its length. Slabs do
+//! not grow: a sequence that joins or leaves does not touch the others. What a slab consists of is `M`, and not known here.
+//!
+//! Rows in neighbouring slots attend in one operation. So sequences are brought together again, one a step: a slot that is
+//! moved costs about what attention reads of it in one step.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::super::failure::Mlx;
+use super::kinds::KvKind;
+use crate::request::SequenceId;
+
+/// The most slots of a slab, unless more are wanted at once: as many as a batch comes to have.
+const MOST_SLOTS: i32 = 32;
+/// Slots that nobody wants yet are made as long as a slab has at most so many bytes.
+const BYTES_AHEAD: u64 = 512 << 20;
+
+/// Slabs of layers that keep the same positions.
+#[derive(Debug)]
+pub(in super::super) struct Pool<M> {
+    kind: Box<dyn KvKind>,
+    bytes_per_position: u64,
+    slabs: BTreeMap<u32, Slab<M>>,
+    num_made: u32,
+    places: FxHashMap<SequenceId, Place>,
+}
+
+#[derive(Debug)]
+struct Slab<M> {
+    capacity: i32,
+    slots: Vec<Option<SequenceId>>,
+    memory: M,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    slab: u32,
+    slot: usize,
+    /// Positions it has come to.
+    num_positions: i32,
+}
+
+/// A slot of a slab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Slot<M> {
+    /// Names the slab; no other one ever has this name.
+    pub(in super::super) slab: u32,
+    pub(in super::super) slot: i32,
+    pub(in super::super) memory: M,
+}
+
+/// The first `count` positions of a slot, to be copied into another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Move<M> {
+    pub(in super::super) from: Slot<M>,
+    pub(in super::super) to: Slot<M>,
+    pub(in super::super) count: i32,
+}
+
+/// What a sequence comes to in a step.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Growth {
+    pub(in super::super) sequence: SequenceId,
+    /// Positions that are there before.
+    pub(in super::super) start: i32,
+    /// Positions that are there after.
+    pub(in super::super) end: i32,
+}
+
+impl<M: Clone> Pool<M> {
+    pub(in super::super) fn new(kind: Box<dyn KvKind>, bytes_per_position: u64) -> Self {
+        Self { kind, bytes_per_position, slabs: BTreeMap::new(), num_made: 0, places: FxHashMap::default() }
+    }
+
+    pub(in super::super) fn kind(&self) -> &dyn KvKind {
+        &*self.kind
+    }
+
+    /// Bytes of all slabs.
+    pub(in super::super) fn bytes(&self) -> u64 {
+        self.slabs.values().map(|slab| self.bytes_per_position * slab.num_positions()).sum()
+    }
+
+    /// The slot of a sequence that has one.
+    pub(in super::super) fn slot(&self, sequence: SequenceId) -> Option<Slot<M>> {
+        self.places.get(&sequence).map(|place| self.slot_at(*place))
+    }
+
+    /// Gives every sequence a slot that holds what it comes to. `make` makes the memory of a slab of so many slots of so many
+    /// positions. What is returned has to be copied before anything else is done to the slots.
+    pub(in super::super) fn grow(
+        &mut self,
+        growths: &[Growth],
+        mut make: impl FnMut(i32, i32) -> Mlx<M>,
+    ) -> Mlx<Vec<Move<M>>> {
+        let mut wanted: BTreeMap<i32, Vec<Growth>> = BTreeMap::new();
+        for growth in growths {
+            let capacity = self.kind.capacity(growth.end);
+            match self.places.get_mut(&growth.sequence) {
+                Some(place) if self.slabs.get(&place.slab).is_some_and(|slab| slab.capacity == capacity) => {
+                    place.num_positions = growth.end;
+                }
+                _ => wanted.entry(capacity).or_default().push(*growth),
+            }
+        }
+        let mut moves = Vec::new();
+        for (capacity, growths) in wanted {
+            self.make_room(capacity, growths.len(), &mut make)?;
+            for growth in growths {
+                let old = self.leave(growth.sequence);
+                let new = self.enter(capacity, growth)?;
+                let count = self.kind.num_kept(growth.start);
+                moves.extend(old.filter(|_| count > 0).map(|from| Move { from, to: new, count }));
+            }
+        }
+        Ok(moves)
+    }
+
+    /// A sequence without a slot begins with the first `num_positions` of another one.
+    pub(in super::super) fn copy(
+        &mut self,
+        from: SequenceId,
+        num_positions: i32,
+        to: SequenceId,
+        make: impl FnMut(i32, i32) -> Mlx<M>,
+    ) -> Mlx<Move<M>> {
+        let source = *self.places.get(&from).ok_or("a copy of a sequence without KV")?;
+        if !self.kind.can_copy(num_positions, source.num_positions) {
+            return Err("a copy of positions that have left the window".into());
+        }
+        self.grow(&[Growth { sequence: to, start: 0, end: num_positions }], make)?;
+        let to = self.slot(to).ok_or("a copy for a sequence without KV")?;
+        Ok(Move { from: self.slot_at(source), to, count: self.kind.num_kept(num_positions) })
+    }
+
+    /// Gives the slot of a sequence back, if it has one.
+    pub(in super::super) fn release(&mut self, sequence: SequenceId) {
+        self.leave(sequence);
+    }
+
+    pub(in super::super) fn clear(&mut self) {
+        self.slabs.clear();
+        self.places.clear();
+    }
+
+    /// Brings one sequence nearer to others of its capacity, if any is far: out of a slab that others have room for, or out of
+    /// a slot behind holes.
+    pub(in super::super) fn compact(&mut self) -> Option<Move<M>> {
+        let (sequence, to) = self.to_merge().or_else(|| self.to_close_up())?;
+        let place = *self.places.get(&sequence)?;
+        let from = self.leave(sequence)?;
+        let to = self.put(to.0, to.1, sequence, place.num_positions)?;
+        Some(Move { from, to, count: self.kind.num_kept(place.num_positions) })
+    }
+
+    /// The last sequence of the emptiest slab whose sequences fit into another one of its capacity, and where to.
+    fn to_merge(&self) -> Option<(SequenceId, (u32, usize))> {
+        let mut by_use: Vec<_> = self.slabs.iter().collect();
+        by_use.sort_by_key(|(_, slab)| (slab.num_used(), slab.slots.len()));
+        let target = |id: u32, slab: &Slab<M>| {
+            let others = by_use.iter().rev().filter(|(other, of)| **other != id && of.capacity == slab.capacity);
+            others
+                .filter(|(_, of)| of.slots.len() - of.num_used() >= slab.num_used())
+                .find_map(|(other, of)| of.free_slot().map(|slot| (**other, slot)))
+        };
+        by_use.iter().find_map(|(id, slab)| {
+            let last = slab.slots.iter().rev().flatten().next()?;
+            target(**id, slab).map(|to| (*last, to))
+        })
+    }
+
+    /// The last sequence of a slab in which sequences lie in more than two places, and the first hole there.
+    fn to_close_up(&self) -> Option<(SequenceId, (u32, usize))> {
+        self.slabs.iter().find_map(|(id, slab)| {
+            let last = slab.slots.iter().rposition(Option::is_some)?;
+            let hole = slab.free_slot().filter(|hole| *hole < last && slab.num_stretches() > 2)?;
+            slab.slots[last].map(|sequence| (sequence, (*id, hole)))
+        })
+    }
+
+    /// Makes a slab if there are not `count` free slots of a capacity.
+    fn make_room(&mut self, capacity: i32, count: usize, make: &mut impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<()> {
+        let of_capacity = || self.slabs.values().filter(|slab| slab.capacity == capacity);
+        let num_free: usize = of_capacity().map(|slab| slab.slots.len() - slab.num_used()).sum();
+        if num_free >= count {
+            return Ok(());
+        }
+        let num_used: usize = of_capacity().map(Slab::num_used).sum();
+        let slot_bytes = self.bytes_per_position * u64::from(capacity.unsigned_abs());
+        let ahead = i32::try_from(BYTES_AHEAD / slot_bytes.max(1)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
+        let doubled = i32::try_from((num_used + count).next_power_of_two()).unwrap_or(i32::MAX);
+        let missing = i32::try_from(count - num_free).map_err(|_| "too many sequences")?;
+        let num_slots = missing.max(doubled.min(ahead));
+        let slots = vec![None; num_slots.unsigned_abs() as usize];
+        self.slabs.insert(self.num_made, Slab { capacity, slots, memory: make(num_slots, capacity)? });
+        self.num_made += 1;
+        Ok(())
+    }
+
+    /// The fullest slab that has a free slot takes it.
+    fn enter(&mut self, capacity: i32, growth: Growth) -> Mlx<Slot<M>> {
+        let of_capacity = self.slabs.iter().filter(|(_, slab)| slab.capacity == capacity);
+        let free = of_capacity.filter_map(|(id, slab)| slab.free_slot().map(|slot| (slab.num_used(), *id, slot)));
+        let (_, slab, slot) = free.max_by_key(|(used, id, _)| (*used, *id)).ok_or("no slot is free")?;
+        self.put(slab, slot, growth.sequence, growth.end).ok_or_else(|| "no slab has this slot".into())
+    }
+
+    fn put(&mut self, slab: u32, slot: usize, sequence: SequenceId, num_positions: i32) -> Option<Slot<M>> {
+        *self.slabs.get_mut(&slab)?.slots.get_mut(slot)? = Some(sequence);
+        let place = Place { slab, slot, num_positions };
+        self.places.insert(sequence, place);
+        Some(self.slot_at(place))
+    }
+
+    /// An empty slab is dropped.
+    fn leave(&mut self, sequence: SequenceId) -> Option<Slot<M>> {
+        let place = self.places.remove(&sequence)?;
+        let left = self.slot_at(place);
+        let slab = self.slabs.get_mut(&place.slab)?;
+        slab.slots[place.slot] = None;
+        if slab.num_used() == 0 {
+            self.slabs.remove(&place.slab);
+        }
+        Some(left)
+    }
+
+    fn slot_at(&self, place: Place) -> Slot<M> {
+        let memory = self.slabs[&place.slab].memory.clone();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // slabs have few slots
+        let slot = place.slot as i32;
+        Slot { slab: place.slab, slot, memory }
+    }
+}
+
+impl<M> Slab<M> {
+    fn num_used(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    fn num_positions(&self) -> u64 {
+        self.slots.len() as u64 * u64::from(self.capacity.unsigned_abs())
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(Option::is_none)
+    }
+
+    /// Uninterrupted stretches of used slots.
+    fn num_stretches(&self) -> usize {
+        let begins =
+            |(at, slot): &(usize, &Option<SequenceId>)| slot.is_some() && (*at == 0 || self.slots[at - 1].is_none());
+        self.slots.iter().enumerate().filter(begins).count()
+    }
+}

@@ -1,0 +1,105 @@
+//! Which slots sequences come to have, and what they cost others.
+
+use super::super::attention::kinds::{Full, Window};
+use super::super::attention::pool::{Growth, Move, Pool};
+use crate::request::SequenceId;
+
+/// Slabs whose memory is how many slots and positions they have.
+type Slabs = Pool<(i32, i32)>;
+
+fn grow(pool: &mut Slabs, sequences: &[(u64, i32, i32)]) -> Vec<Move<(i32, i32)>> {
+    let growth = |&(id, start, end)| Growth { sequence: SequenceId(id), start, end };
+    let growths: Vec<_> = sequences.iter().map(growth).collect();
+    pool.grow(&growths, |slots, positions| Ok((slots, positions))).expect("room")
+}
+
+fn full() -> Slabs {
+    Pool::new(Box::new(Full), 1)
+}
+
+fn slots(pool: &Slabs, ids: impl Iterator<Item = u64>) -> Vec<(u32, i32)> {
+    ids.map(|id| pool.slot(SequenceId(id)).map(|slot| (slot.slab, slot.slot)).expect("a slot")).collect()
+}
+
+#[test]
+fn sequences_that_join_together_lie_side_by_side() {
+    let mut pool = full();
+    let joining: Vec<_> = (0..20).map(|id| (id, 0, 100)).collect();
+    assert_eq!(grow(&mut pool, &joining), []);
+    let expected: Vec<_> = (0..20).map(|slot| (0, slot)).collect();
+    assert_eq!(slots(&pool, 0..20), expected);
+}
+
+#[test]
+fn joining_and_leaving_moves_nobody_else() {
+    let mut pool = full();
+    grow(&mut pool, &[(0, 0, 100), (1, 0, 100), (2, 0, 100)]);
+    let before = slots(&pool, [0, 2].into_iter());
+    pool.release(SequenceId(1));
+    assert_eq!(grow(&mut pool, &[(0, 100, 101), (2, 100, 101), (3, 0, 100), (4, 0, 700)]), []);
+    assert_eq!(slots(&pool, [0, 2].into_iter()), before);
+    assert_eq!(slots(&pool, [3].into_iter()), [(0, 1)], "in the place that became free");
+}
+
+#[test]
+fn a_long_sequence_lies_apart_and_costs_short_ones_no_memory() {
+    let mut pool = full();
+    let short: Vec<_> = (0..31).map(|id| (id, 0, 100)).collect();
+    grow(&mut pool, &short);
+    let before = pool.bytes();
+    grow(&mut pool, &[(99, 0, 20_000)]);
+    assert_eq!(pool.bytes() - before, 32_768);
+}
+
+#[test]
+fn a_sequence_moves_with_what_it_has_when_it_outgrows_its_slot() {
+    let mut pool = full();
+    grow(&mut pool, &[(0, 0, 256), (1, 0, 10)]);
+    let moves = grow(&mut pool, &[(0, 256, 257), (1, 10, 11)]);
+    let [moved] = &moves[..] else { panic!("{moves:?}") };
+    assert_eq!((moved.from.memory.1, moved.to.memory.1, moved.count), (256, 512, 256));
+}
+
+#[test]
+fn a_window_stops_growing() {
+    let mut pool: Slabs = Pool::new(Box::new(Window(1000)), 1);
+    grow(&mut pool, &[(0, 0, 600)]);
+    assert_eq!(pool.bytes(), 1000);
+    assert_eq!(grow(&mut pool, &[(0, 600, 5000)]), []);
+    assert_eq!(pool.bytes(), 1000);
+}
+
+#[test]
+fn slabs_come_together_one_sequence_at_a_time() {
+    let mut pool = full();
+    for id in 0..32 {
+        grow(&mut pool, &[(id, 0, 100)]);
+        pool.compact();
+    }
+    while let Some(moved) = pool.compact() {
+        assert_eq!(moved.count, 100);
+    }
+    let slabs: std::collections::BTreeSet<_> = slots(&pool, 0..32).into_iter().map(|(slab, _)| slab).collect();
+    assert_eq!((slabs.len(), pool.bytes()), (1, 32 * 256));
+}
+
+#[test]
+fn what_is_empty_is_returned() {
+    let mut pool = full();
+    grow(&mut pool, &[(0, 0, 100), (1, 0, 300), (2, 0, 300)]);
+    pool.release(SequenceId(0));
+    assert_eq!(pool.bytes(), 2 * 512);
+    pool.release(SequenceId(2));
+    pool.release(SequenceId(1));
+    pool.release(SequenceId(1));
+    assert_eq!(pool.bytes(), 0);
+}
+
+#[test]
+fn large_slots_are_not_made_before_they_are_wanted() {
+    let mut pool: Slabs = Pool::new(Box::new(Full), 100_000);
+    for id in 0..3 {
+        grow(&mut pool, &[(id, 0, 8_000)]);
+    }
+    assert_eq!(pool.bytes(), 3 * 8192 * 100_000);
+}
