@@ -34,14 +34,25 @@ const accepted: Record<string, Schema> = {
     $defs: { Color: { enum: ['red', 'green'], title: 'Color', type: 'string' } },
   },
   'names beside properties': object({
-    m: { type: 'object', properties: { a: yes, Z: yes }, propertyNames: { pattern: '^[a-c]$' }, additionalProperties: false },
+    m: {
+      type: 'object',
+      properties: { a: yes, Z: yes },
+      propertyNames: { pattern: '^[a-c]$' },
+      additionalProperties: false,
+    },
   }),
-  'a pattern that a property matches': object({ score: { type: 'integer', minimum: 0, maximum: 9 } }, {
-    patternProperties: { '^score$': { maximum: 5 } },
-  }),
-  'two patterns that a property matches': object({ score: { type: 'integer', minimum: 0, maximum: 9 } }, {
-    patternProperties: { '^score$': { maximum: 5 }, '^(score)$': { minimum: 4 } },
-  }),
+  'a pattern that a property matches': object(
+    { score: { type: 'integer', minimum: 0, maximum: 9 } },
+    {
+      patternProperties: { '^score$': { maximum: 5 } },
+    },
+  ),
+  'two patterns that a property matches': object(
+    { score: { type: 'integer', minimum: 0, maximum: 9 } },
+    {
+      patternProperties: { '^score$': { maximum: 5 }, '^(score)$': { minimum: 4 } },
+    },
+  ),
   'a pattern that all names match': {
     ...object({ score: { type: 'integer', minimum: 0, maximum: 9 } }),
     patternProperties: { '': { maximum: 5 } },
@@ -51,7 +62,11 @@ const accepted: Record<string, Schema> = {
   int64: number('integer', { format: 'int64', minimum: -9223372036854775808, maximum: 9223372036854775807 }),
   uint8: number('integer', { format: 'uint8', minimum: 0 }),
   float: number('number', { format: 'float', minimum: -3.4028234663852886e38, maximum: 3.4028234663852886e38 }),
-  double: number('number', { format: 'double', exclusiveMinimum: -Number.MAX_VALUE, exclusiveMaximum: Number.MAX_VALUE }),
+  double: number('number', {
+    format: 'double',
+    exclusiveMinimum: -Number.MAX_VALUE,
+    exclusiveMaximum: Number.MAX_VALUE,
+  }),
   'a format with its pattern': object({ id: { type: 'string', format: 'cuid', pattern: '^c[0-9a-z]{6}$' } }),
   'a discriminator': {
     ...object({

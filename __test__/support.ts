@@ -132,10 +132,16 @@ export interface Exit {
 }
 
 /** Runs a script in a Node process of its own, in which `mlx-serving` is this package as users import it. */
-export function inNode(script: string, type: 'module' | 'commonjs' = 'module', flags: string[] = []): Promise<Exit> {
+export function inNode(
+  script: string,
+  type: 'module' | 'commonjs' = 'module',
+  flags: string[] = [],
+  variables: NodeJS.ProcessEnv = {},
+): Promise<Exit> {
   const child = spawn(process.execPath, [...flags, `--input-type=${type}`, '--eval', script], {
     cwd: ROOT,
     timeout: 20_000,
+    env: { ...process.env, ...variables },
   })
   const exit: Exit = { code: null, signal: null, stdout: '', stderr: '' }
   child.stdout.on('data', data => (exit.stdout += data))

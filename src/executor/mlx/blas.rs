@@ -1,7 +1,10 @@
 //! Keeps `OpenBLAS`, where it is the BLAS that MLX was given, to one thread: on small matrices its threads cost more than
-//! they bring, and its workers deadlock a process that exits while they run.
+//! they bring, and its workers deadlock a process that exits while they run. Another package's `OpenBLAS` is left as it is.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::NonNull;
 
 /// Harmless where the BLAS is another one.
 #[expect(unsafe_code, reason = "a C function found by its name")]
@@ -9,30 +12,36 @@ pub(super) fn use_one_thread() {
     let Some(function) = find(c"openblas_set_num_threads") else { return };
     // SAFETY: OpenBLAS declares `void openblas_set_num_threads(int)`; it may be called at any time.
     unsafe {
-        let set_num_threads = std::mem::transmute::<*mut c_void, extern "C" fn(c_int)>(function);
+        let set_num_threads = std::mem::transmute::<*mut c_void, extern "C" fn(c_int)>(function.as_ptr());
         set_num_threads(1);
     }
 }
 
-/// A function of this library or of the libraries it was linked with. Node loads an addon out of sight of the global
-/// scope, so where that scope does not have the function the addon itself is asked.
+/// A function of this library or of the libraries it was linked with.
+///
+/// The global scope is not asked: it holds what a process preloads and what other packages opened for everybody. Where this
+/// code is the program itself, as in tests, the program's own libraries come first in that scope.
 #[expect(unsafe_code, reason = "the dynamic loader's own functions")]
-fn find(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: `dlsym` and `dlopen` get valid C strings and a handle that lives as long as this library, which is never
-    // unloaded while its code runs; `dladdr` fills `info` or returns 0.
-    let found = unsafe {
-        let global = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
-        if global.is_null() {
-            let mut info = std::mem::zeroed::<libc::Dl_info>();
-            let inside = use_one_thread as *const c_void;
-            if libc::dladdr(inside, &raw mut info) == 0 || info.dli_fname.is_null() {
-                return None;
-            }
-            let own = libc::dlopen(info.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-            if own.is_null() { own } else { libc::dlsym(own, name.as_ptr()) }
-        } else {
-            global
+fn find(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: `dladdr` fills `info` or returns 0, and the name it gives lives as long as this library. `dlopen` and `dlsym` get
+    // valid C strings and a handle that is not closed; with RTLD_NOLOAD nothing is loaded.
+    unsafe {
+        let mut info = std::mem::zeroed::<libc::Dl_info>();
+        let inside = use_one_thread as *const c_void;
+        if libc::dladdr(inside, &raw mut info) == 0 || info.dli_fname.is_null() {
+            return None;
         }
-    };
-    (!found.is_null()).then_some(found)
+        let file = CStr::from_ptr(info.dli_fname);
+        let file = if is_program(file) { None } else { Some(CString::from(file)) };
+        let path = file.as_ref().map_or(std::ptr::null(), |file| file.as_ptr());
+        let own = NonNull::new(libc::dlopen(path, libc::RTLD_LAZY | libc::RTLD_NOLOAD))?;
+        NonNull::new(libc::dlsym(own.as_ptr(), name.as_ptr()))
+    }
+}
+
+/// Whether a file is the one that this process was started from.
+fn is_program(file: &CStr) -> bool {
+    let file = Path::new(std::ffi::OsStr::from_bytes(file.to_bytes())).canonicalize();
+    let program = std::env::current_exe().and_then(|program| program.canonicalize());
+    matches!((file, program), (Ok(file), Ok(program)) if file == program)
 }
