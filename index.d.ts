@@ -118,7 +118,8 @@ export interface SchedulerOptions {
    */
   interTokenStretch?: number | undefined
   /**
-   * After so long in the queue a request rises by one priority class, so that none waits for ever. From 1 to 3600000.
+   * Once a request of a lower priority has waited so long, its priority gets a fifth of the tokens, so that none waits for
+   * ever. From 1 to 3600000.
    *
    * @default 5000
    */
@@ -786,16 +787,17 @@ export interface GenerateOptions {
    */
   timeoutMs?: number | undefined
   /**
-   * Who goes first where not all can. `'urgent'` goes before all others, `'background'` only when nobody else waits, and
-   * is the first to give its memory back. Whoever has waited for `scheduler.ageingMs` rises by one class, so that nobody
-   * waits for ever.
+   * Which request goes first where not all can. `'urgent'` goes before all others and takes the place of a running one that is
+   * less urgent, which goes on later with the same answer. `'background'` goes when no other request waits, and is the first
+   * to give its memory back. A priority that has waited for `scheduler.ageingMs` gets a fifth of the tokens, so that no
+   * request waits for ever.
    *
    * @default 'default'
    */
   priority?: 'urgent' | 'default' | 'background' | undefined
   /**
    * On whose behalf. Tenants with requests of the same priority get equal shares, in tokens, where not all can be served
-   * at once, however many requests one of them makes. At most 256 bytes.
+   * at once, however many requests one of them makes and however long their answers are. At most 256 bytes.
    *
    * @default requests without a tenant share as one
    */
@@ -1057,7 +1059,7 @@ export interface EngineStats {
   readonly queued: number
   /** Generations that have one, parked ones included. */
   readonly running: number
-  /** Generations that wait for their reader. */
+  /** Generations that wait for their reader, or for a more urgent one that has their place. */
   readonly parked: number
   /** Memory the generations hold on the device, in bytes. */
   readonly kvBytes: number
@@ -1075,7 +1077,7 @@ export interface ModelStats {
   readonly queued: number
   /** Generations that have one, parked ones included. */
   readonly running: number
-  /** Generations that wait for their reader. */
+  /** Generations that wait for their reader, or for a more urgent one that has their place. */
   readonly parked: number
   /** Memory its generations hold on the device, in bytes. */
   readonly kvBytes: number
@@ -1097,6 +1099,8 @@ export interface ModelStats {
   readonly recentAdmissions: readonly Admission[]
   /** Generations that had to give their memory back and were computed again. */
   readonly preemptions: number
+  /** Times a running generation was set aside for a more urgent one. It goes on later with what it has. */
+  readonly setAside: number
   /** What a step that only decodes was measured to take, by the number of generations in it. */
   readonly stepTimes: readonly { readonly rows: number; readonly ms: number }[]
   /** What prompts were measured to add to a step. Absent before the first. */

@@ -147,6 +147,8 @@ pub struct NativeModelStats {
     pub recent_admissions: Vec<NativeAdmission>,
     /// Sequences that gave their KV back and were computed again.
     pub preemptions: f64,
+    /// Times a sequence was set aside for a more urgent one.
+    pub set_aside: f64,
     /// Measured time of steps that only decode.
     pub step_times: Vec<NativeStepTime>,
     /// What prompts add to a step.
@@ -228,6 +230,7 @@ impl From<(ModelKey, ModelStats)> for NativeModelStats {
             admissions: NativeAdmissions::from(counters.admissions),
             recent_admissions: recent.into_iter().map(NativeAdmission::from).collect(),
             preemptions: counters.preemptions as f64,
+            set_aside: counters.set_aside as f64,
             step_times: step_times.into_iter().map(|(rows, time)| NativeStepTime { rows, ms: ms(time) }).collect(),
             prefill_cost: prefill_cost
                 .map(|(fixed, per_token)| NativePrefillCost { fixed_ms: ms(fixed), per_token_ms: ms(per_token) }),

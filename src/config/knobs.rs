@@ -76,7 +76,7 @@ pub const KNOBS: &[Knob] = &[
     Knob::number("scheduler.interTokenStretch", 2.0, 1.0..=100.0, |s| &mut s.scheduler.inter_token_stretch)
         .text("A step that also reads prompts takes at most so many times a step without, if chunks can help."),
     Knob::millis("scheduler.ageingMs", 5_000.0, 1.0..=3_600_000.0, |s| &mut s.scheduler.ageing)
-        .text("After so long in the queue a request rises by one priority class, so that none waits for ever."),
+        .text("Once a request of a lower priority has waited so long, its priority gets a fifth of the tokens, so that none waits for ever."),
     Knob::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
         .text("Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU: in float32 it costs nothing there, with `precision: 'model'` it costs most where few generations run. On a GPU products of weights are made so; attention may still round differently."),
     Knob::precision("precision", "auto", |s| &mut s.precision)

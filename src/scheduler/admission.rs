@@ -1,20 +1,22 @@
-//! Who is let in when, and who must give memory back.
+//! Which requests get a row, which give theirs to more urgent ones, and which give memory back.
 
 use std::time::Instant;
 
-use crate::request::SequenceId;
+use crate::request::{Priority, SequenceId};
 
+use super::queue::{Next, Turn};
+use super::sequence::Promotion;
 use super::status::AdmissionRecord;
 use super::window::{Reason, Waiting};
 use super::{PARKED_PER_ROW, Scheduler, Sequence};
 
 impl Scheduler {
-    /// Admits whom it can. An error is the end of the window for which an idle engine waits.
+    /// Gives rows to the requests that are next. An error is the end of the window for which an idle engine waits.
     pub(super) fn admit(&mut self, now: Instant, num_coming: usize) -> Result<(), Instant> {
+        let Some(next) = self.queue.next().filter(|next| self.has_place(next)) else { return Ok(()) };
         let num_free = self.num_free();
-        let Some(since) = self.queue.since().filter(|_| num_free > 0) else { return Ok(()) };
-        let is_idle = self.active().next().is_none() && self.in_flight.is_empty();
-        let reason = if is_idle {
+        let is_idle = self.active().next().is_none() && self.in_flight.is_empty() && !self.queue.has_begun();
+        let reason = if let Some(since) = self.queue.since().filter(|_| is_idle) {
             let waiting = Waiting {
                 depth: self.queue.len(),
                 since,
@@ -24,42 +26,49 @@ impl Scheduler {
                 first_step: self.queue.peek().and_then(|next| self.prefill.cost(next.num_known())),
             };
             self.window.judge(now, waiting)?
-        } else if self.holds_joins(num_free) {
+        } else if self.holds_joins(&next) {
             self.num_held += 1;
             return Ok(());
         } else {
             Reason::Joined
         };
-        self.let_in(now, num_free, reason, is_idle);
+        self.let_in(now, reason, is_idle);
         Ok(())
     }
 
-    /// Whether the next step may read a prompt: of somebody who runs, or of somebody who is let in.
+    /// Whether the next step may read a prompt: of a row, or of a request that gets one.
     pub(super) fn may_read(&self) -> bool {
-        let num_free = self.num_free();
-        let may_join = || num_free > 0 && self.next_fits() && !self.holds_joins(num_free);
-        self.active().any(Sequence::is_prefilling) || may_join()
+        let may_join = |next: Next| self.has_place(&next) && self.fits(&next) && !self.holds_joins(&next);
+        self.active().any(Sequence::is_prefilling) || self.queue.next().is_some_and(may_join)
     }
 
-    /// Sequences that may be let in.
+    /// Rows that are free.
     fn num_free(&self) -> usize {
         self.width.limit().saturating_sub(self.active().count())
     }
 
-    fn let_in(&mut self, now: Instant, num_free: usize, reason: Reason, is_idle: bool) {
-        let depth = self.queue.len();
-        let mut num_admitted = 0;
-        while num_admitted < num_free && self.next_fits() {
-            let Some(sequence) = self.queue.pop() else { break };
-            self.admitted.push(AdmissionRecord {
-                sequence: sequence.id,
-                reason,
-                waited: now.saturating_duration_since(sequence.arrived),
-                depth,
-                tier: self.window.tier(),
-            });
-            self.counters.admissions[reason as usize] += 1;
-            self.running.push(sequence);
+    /// Whether a row is free for a request, or would be given up for it.
+    fn has_place(&self, next: &Next) -> bool {
+        self.num_free() > 0 || self.yielding(next.rank).is_some()
+    }
+
+    /// The row that is given up for a more urgent request: the least urgent, and of these the one that came last.
+    fn yielding(&self, rank: Priority) -> Option<SequenceId> {
+        let less_urgent = self.active().filter(|sequence| sequence.rank() > rank);
+        less_urgent.max_by_key(|sequence| (sequence.rank(), sequence.place())).map(|sequence| sequence.id)
+    }
+
+    fn let_in(&mut self, now: Instant, reason: Reason, is_idle: bool) {
+        let (depth, mut num_admitted) = (self.queue.len(), 0);
+        while let Some(next) = self.queue.next().filter(|next| self.has_place(next) && self.fits(next)) {
+            if self.num_free() == 0 {
+                self.yielding(next.rank).inspect(|&id| self.set_aside(id, now));
+            }
+            match self.queue.pop() {
+                Some(Turn::Begin(sequence)) => self.begin(sequence, reason, depth, now),
+                Some(Turn::GoOn(id, promotion)) => self.go_on(id, promotion),
+                None => break,
+            }
             num_admitted += 1;
         }
         if num_admitted > 0 {
@@ -71,10 +80,45 @@ impl Scheduler {
         }
     }
 
+    fn begin(&mut self, sequence: Sequence, reason: Reason, depth: usize, now: Instant) {
+        self.admitted.push(AdmissionRecord {
+            sequence: sequence.id,
+            reason,
+            waited: now.saturating_duration_since(sequence.arrived),
+            depth,
+            tier: self.window.tier(),
+        });
+        self.counters.admissions[reason as usize] += 1;
+        self.running.push(sequence);
+    }
+
+    /// A sequence that was set aside gets a row again.
+    fn go_on(&mut self, id: SequenceId, promotion: Option<Promotion>) {
+        if let Some(sequence) = self.running_mut(id) {
+            sequence.is_aside = false;
+            sequence.promote(promotion);
+        }
+    }
+
+    /// Takes the row of a sequence for a more urgent one. It keeps its KV as long as there is memory.
+    fn set_aside(&mut self, id: SequenceId, now: Instant) {
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        self.counters.set_aside += 1;
+        if self.running[index].is_on_device() {
+            self.queue.set_aside(&mut self.running[index]);
+        } else {
+            let sequence = self.running.remove(index);
+            self.queue.push(sequence, now);
+        }
+    }
+
     /// Whether prompts wait for more places to become free, so that they can be read together: only where more wait than
-    /// places are free, so that somebody has to wait anyway, and for no longer than that many ends take.
-    fn holds_joins(&self, num_free: usize) -> bool {
-        if self.active().any(Sequence::is_prefilling) || self.queue.has_urgent() || self.queue.len() <= num_free {
+    /// places are free, so that somebody has to wait anyway, and for no longer than that many ends take. A request for which
+    /// a row is given up waits for no end, and one that keeps its KV has no prompt to read.
+    fn holds_joins(&self, next: &Next) -> bool {
+        let num_free = self.num_free();
+        let is_at_once = || num_free == 0 || self.queue.has_urgent() || self.running.iter().any(|it| it.id == next.id);
+        if self.active().any(Sequence::is_prefilling) || self.queue.len() <= num_free || is_at_once() {
             return false;
         }
         let limit = self.width.limit();
@@ -82,11 +126,14 @@ impl Scheduler {
         num_free < wanted && f64::from(self.num_held) * self.ends_per_step < wanted as f64
     }
 
-    /// Whether the memory holds who is next, and for everybody who runs another block.
-    fn next_fits(&self) -> bool {
-        let Some(next) = self.queue.peek() else { return false };
-        let (num_active, block) = (self.active().count(), self.kv.whole_blocks(1));
-        num_active == 0 || self.kv.fits(self.kv.held(next) + self.positions_held() + num_active * block)
+    /// Whether the memory holds a request, and for each row another block. Sequences that are less urgent give theirs back.
+    fn fits(&self, next: &Next) -> bool {
+        let num_active = self.active().filter(|other| other.rank() <= next.rank).count();
+        let waiting = self.queue.peek().filter(|sequence| sequence.id == next.id);
+        let Some(sequence) = waiting.or_else(|| self.running.iter().find(|it| it.id == next.id)) else { return false };
+        let others = self.holders().filter(|other| other.id != next.id && other.rank() <= next.rank);
+        let held: usize = others.map(|other| self.kv.held(other)).sum();
+        num_active == 0 || self.kv.fits(self.kv.held(sequence) + held + num_active * self.kv.whole_blocks(1))
     }
 
     /// Who holds KV, or will with the next step: parked ones only as long as it was not taken from them.
@@ -116,16 +163,18 @@ impl Scheduler {
             return None;
         }
         self.holders()
-            .max_by_key(|sequence| (sequence.is_parked(), sequence.priority, sequence.arrived, sequence.id))
+            .max_by_key(|sequence| (sequence.is_parked(), sequence.rank(), sequence.place()))
             .map(|sequence| sequence.id)
     }
 
     fn preempt(&mut self, id: SequenceId, now: Instant) {
         let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
         self.counters.preemptions += 1;
-        self.running[index].restart();
+        let sequence = &mut self.running[index];
+        self.queue.forget_aside(sequence);
+        sequence.restart();
         self.release.push(id);
-        if !self.running[index].is_parked() {
+        if !sequence.is_parked() {
             let sequence = self.running.remove(index);
             self.queue.push(sequence, now);
         }

@@ -15,7 +15,7 @@ pub struct Config {
     pub prefill_chunk: usize,
     /// A step that also reads prompts takes at most so many times a step that only decodes, as far as chunks can help.
     pub stretch: f64,
-    /// A request that has waited this long rises by one priority class.
+    /// A priority whose oldest request has waited this long is owed a part of what passes it.
     pub ageing: Duration,
     /// How long a parked sequence keeps its place.
     pub park_timeout: Duration,

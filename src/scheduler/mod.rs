@@ -1,7 +1,8 @@
 //! Pure decisions: who runs in the next step and what it feeds. No threads, no channels, no clock: `now` is an argument
 //! and the next deadline a return value, so that every decision is tested on the plan it makes.
 //!
-//! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. What is decided from measurements:
+//! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. One that runs may wait for its turn as well:
+//! it was set aside for a more urgent one and keeps its KV. What is decided from measurements:
 //! how many run together (`width`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
 //! and whether an idle engine waits for company (`window`). Prompts that are one are read once (`prefix`).
 
@@ -16,6 +17,7 @@ mod prefix;
 mod queue;
 mod recovery;
 mod sequence;
+mod shares;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::guide::Verdict;
-use crate::request::{FinishReason, Request, SequenceId, TokenId};
+use crate::request::{FinishReason, Priority, Request, SequenceId, TokenId};
 
 pub use config::{AdaptiveWindow, Config, KvLimit, TuneConfig, WidthConfig, WindowConfig};
 pub use status::{AdmissionRecord, Counters, Load, Status};
@@ -46,6 +48,9 @@ use window::Window;
 const PARKED_PER_ROW: usize = 3;
 /// Weight of a new sample of how many sequences end in a step, and of how many tokens they had.
 const ENDS_ALPHA: f64 = 0.05;
+
+/// Tokens that an answer is expected to have before any has ended.
+const FIRST_ANSWER_ESTIMATE: usize = 256;
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +119,8 @@ pub struct Scheduler {
     next_step: u64,
     counters: Counters,
     admitted: Vec<AdmissionRecord>,
-    /// Rows of a plan that read their prompt: tokens to go and index; kept to spare allocations.
-    prefilling: Vec<(usize, usize)>,
+    /// Rows of a plan that read their prompt: rank, tokens to go and index; kept to spare allocations.
+    prefilling: Vec<(Priority, usize, usize)>,
 }
 
 /// A step that was planned and not committed.
@@ -157,9 +162,10 @@ impl Scheduler {
     pub fn add(&mut self, id: SequenceId, request: Request, now: Instant) {
         self.window.arrived(now);
         let mut sequence = Sequence::new(id, request, now);
+        let mean = self.queue.mean_answer(&sequence).unwrap_or(self.answer_tokens);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of counts")]
-        let expected = if self.answer_tokens > 0.0 { self.answer_tokens as usize } else { usize::MAX };
-        sequence.charge = (sequence.num_known() + sequence.num_left().min(expected)) as u64;
+        let estimate = if mean > 0.0 { mean.ceil() as usize } else { FIRST_ANSWER_ESTIMATE };
+        sequence.answer_estimate = estimate;
         self.queue.push(sequence, now);
     }
 
@@ -191,7 +197,7 @@ impl Scheduler {
         self.share_prompts();
         self.plan_rows(plan);
         if plan.rows.is_empty() && self.release.is_empty() {
-            if self.queue.is_empty() && self.in_flight.is_empty() {
+            if self.queue.next().is_none() && self.in_flight.is_empty() {
                 self.window.rest(now);
             }
             let until = window_end.into_iter().chain(self.next_expiry()).min();
@@ -244,17 +250,23 @@ impl Scheduler {
 
     /// Takes a sequence out that is not wanted any more. Says whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else {
-            return self.queue.remove(id).is_some();
+        let is_running = self.running.iter().position(|sequence| sequence.id == id);
+        let sequence = match is_running {
+            Some(index) => Some(self.running.remove(index)),
+            None => self.queue.remove(id),
         };
-        self.running.remove(index);
-        self.release.push(id);
-        true
+        self.release.extend(is_running.map(|_| id));
+        sequence.map(|mut sequence| self.queue.settle(&mut sequence)).is_some()
     }
 
     /// Changes how urgent a sequence is and until when it is wanted: others have come to wait for it, or have left.
     pub fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
-        match self.running_mut(id) {
+        match self.running.iter_mut().find(|sequence| sequence.id == id) {
+            Some(sequence) if sequence.is_aside => {
+                self.queue.forget_aside(sequence);
+                sequence.revise(wish);
+                self.queue.set_aside(sequence);
+            }
             Some(sequence) => sequence.revise(wish),
             None => self.queue.revise(id, wish, now),
         }
@@ -268,7 +280,9 @@ impl Scheduler {
     /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory. Says whether
     /// that is new: a step that was planned before may bring another token of it.
     pub fn park(&mut self, id: SequenceId, now: Instant) -> bool {
-        let Some(sequence) = self.running_mut(id).filter(|sequence| !sequence.is_parked()) else { return false };
+        let is_it = |sequence: &&mut Sequence| sequence.id == id && sequence.parked_at.is_none();
+        let Some(sequence) = self.running.iter_mut().find(is_it) else { return false };
+        self.queue.forget_aside(sequence);
         sequence.parked_at = Some(now);
         true
     }

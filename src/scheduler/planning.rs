@@ -27,29 +27,30 @@ impl Scheduler {
     }
 
     /// Gives each prompt its share of the step. The one that came first is sure of a quarter, so that it comes to its end;
-    /// the rest goes to those that are nearest to theirs, since that brings most first tokens soonest.
+    /// the rest goes to the most urgent, and of these to those that are nearest to their end, since that brings most first
+    /// tokens soonest.
     fn share_budget(&mut self, ceiling: usize) {
         let num_decoding = self.running.iter().filter(|sequence| sequence.decodes_next()).count();
         self.prefilling.clear();
         for (index, sequence) in self.running.iter_mut().enumerate() {
             sequence.share = 0;
             if sequence.wants_step() && sequence.is_prefilling() && !sequence.awaits_prompt() {
-                self.prefilling.push((sequence.num_unfed(), index));
+                self.prefilling.push((sequence.rank(), sequence.num_unfed(), index));
             }
         }
-        let Some(&(first_unfed, first)) = self.prefilling.first() else { return };
+        let Some(&(_, first_unfed, first)) = self.prefilling.first() else { return };
         let beside = match (num_decoding, self.prefilling.len()) {
             (0, 1) => Beside::Nobody,
             (0, _) => Beside::Prompts,
             (rows, _) => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
         };
-        let num_unfed = self.prefilling.iter().map(|&(unfed, _)| unfed).sum();
+        let num_unfed = self.prefilling.iter().map(|&(_, unfed, _)| unfed).sum();
         let mut budget = self.prefill.budget(beside, num_unfed);
         let sure = first_unfed.min(budget.div_ceil(4));
         self.running[first].share = sure;
         budget -= sure;
         self.prefilling.sort_unstable();
-        for &(unfed, index) in &self.prefilling {
+        for &(_, unfed, index) in &self.prefilling {
             let more = (unfed - self.running[index].share).min(budget);
             self.running[index].share += more;
             budget -= more;

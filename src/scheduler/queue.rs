@@ -1,66 +1,75 @@
-//! Who waits, and who is next. Three classes of priority; within each, tenants get equal shares of what is served
-//! (self-clocked fair queueing: Golestani, 1994), and a request that has waited long enough rises by one class. Whatever
-//! arrives after a request, it is served after finitely many others.
+//! Which request is next. A higher priority goes before a lower one; within a priority, requests that have begun before go
+//! first, in the order of arrival, then tenants take turns by [`Shares`]. A priority whose oldest request has waited for
+//! `ageing` is owed a part of the tokens that go to higher ones, so that nothing starves (deficit round robin: Shreedhar and
+//! Varghese, 1995). `docs/scheduler.md` has the longest wait as a formula.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::request::{Priority, SequenceId};
 
-use super::sequence::Sequence;
+use super::sequence::{Charge, Promotion, Sequence};
+use super::shares::{Place, Shares, Tag, Used};
 use super::wish::Wish;
 
-/// Virtual time, in tokens: how many each tenant with somebody waiting was given, had all been served at once.
-pub(super) type Tag = u64;
+/// Of so many tokens that pass a priority that has waited long enough, it is owed one.
+const OWED_PART: i64 = 4;
+/// In the order of the classes.
+const PRIORITIES: [Priority; 3] = [Priority::Urgent, Priority::Default, Priority::Background];
 
 #[derive(Debug)]
 pub(super) struct Queue {
     ageing: Duration,
-    /// Everybody who waits, with the class it is in.
-    waiting: HashMap<SequenceId, (usize, Sequence)>,
+    /// Requests that wait, but for those that keep their KV.
+    waiting: HashMap<SequenceId, Sequence>,
     classes: [Class; 3],
     deadlines: BTreeSet<(Instant, SequenceId)>,
-    /// Those that were asked for urgently.
-    num_urgent: usize,
-    /// Since when there is somebody.
+    /// Since when a request waits.
     since: Option<Instant>,
 }
 
-/// Those of one priority, risen ones included.
+/// The requests of one priority.
 #[derive(Debug, Default)]
 struct Class {
-    /// Those who have somebody waiting.
-    tenants: HashMap<Option<Arc<str>>, Line>,
-    /// The first of each tenant, by when its service would end.
-    heads: BTreeSet<(Tag, SequenceId)>,
-    /// When each of them rises.
-    rises: BTreeSet<(Instant, SequenceId)>,
-    /// When the service of who was taken out last would have ended.
-    virtual_time: Tag,
+    /// Requests that gave their row or their KV away.
+    begun: BTreeSet<Place>,
+    /// The others.
+    fresh: Shares,
+    /// All of them, with the tokens that they are expected to need yet.
+    all: BTreeMap<Place, Tag>,
+    /// Whether the oldest has waited for `ageing`.
+    is_aged: bool,
+    /// Tokens that passed the class since it was given what it was owed for them. Negative where it was given more.
+    passed: i64,
 }
 
-/// Those of one tenant. Only the first has a turn: who leaves from behind it has cost its tenant nothing.
+/// The request that is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) id: SequenceId,
+    /// What it ranks as: a request that gets what its priority is owed ranks as urgent.
+    pub(super) rank: Priority,
+    is_promoted: bool,
+    class: usize,
+    place: Place,
+    has_begun: bool,
+}
+
+/// A request that was taken out.
 #[derive(Debug)]
-struct Line {
-    /// With what each is to be charged, in the order of arrival.
-    waiting: BTreeMap<(Instant, SequenceId), Tag>,
-    /// When the service of the first one would begin.
-    begins: Tag,
+pub(super) enum Turn {
+    /// It holds no KV.
+    Begin(Sequence),
+    /// It was set aside with its KV, and may be promoted.
+    GoOn(SequenceId, Option<Promotion>),
 }
 
 impl Queue {
     pub(super) fn new(ageing: Duration) -> Self {
-        Self {
-            ageing,
-            waiting: HashMap::new(),
-            classes: Default::default(),
-            deadlines: BTreeSet::new(),
-            num_urgent: 0,
-            since: None,
-        }
+        Self { ageing, waiting: HashMap::new(), classes: Default::default(), deadlines: BTreeSet::new(), since: None }
     }
 
+    /// Requests that wait and hold no KV.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -69,26 +78,50 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Since when there has been somebody.
+    /// Since when a request waits that holds no KV.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// Adds a sequence. One that was taken out by [`pop`](Self::pop) and is given back has been charged: it keeps its turn.
-    pub(super) fn push(&mut self, sequence: Sequence, now: Instant) {
-        let id = sequence.id;
-        self.since.get_or_insert(now);
-        self.num_urgent += usize::from(sequence.priority == Priority::Urgent);
-        self.deadlines.extend(sequence.deadline.map(|at| (at, id)));
-        let class = self.class_at(&sequence, now);
-        self.classes[class].rises.extend((class > 0).then(|| (self.rises_at(&sequence, class), id)));
-        self.classes[class].edit(sequence.tenant.as_ref(), |line| {
-            line.waiting.insert((sequence.arrived, id), sequence.charge);
-        });
-        self.waiting.insert(id, (class, sequence));
+    /// Whether a request waits that was asked for as urgent.
+    pub(super) fn has_urgent(&self) -> bool {
+        !self.classes[Priority::Urgent as usize].all.is_empty()
     }
 
-    /// Changes what is wanted of a sequence. It keeps its turn among those of its tenant in the class it comes to be in.
+    /// Whether a request waits that is not new.
+    pub(super) fn has_begun(&self) -> bool {
+        self.classes.iter().any(|class| !class.begun.is_empty())
+    }
+
+    /// How long the answers of a tenant are, as far as is known of those of one priority.
+    pub(super) fn mean_answer(&self, sequence: &Sequence) -> Option<f64> {
+        self.classes[sequence.priority as usize].fresh.mean_answer(&sequence.tenant)
+    }
+
+    /// Adds a request that holds no KV. One that was charged goes on before those that were not.
+    pub(super) fn push(&mut self, mut sequence: Sequence, now: Instant) {
+        self.since.get_or_insert(now);
+        self.repay(&mut sequence);
+        self.enter(&sequence);
+        self.deadlines.extend(sequence.deadline.map(|at| (at, sequence.id)));
+        self.waiting.insert(sequence.id, sequence);
+    }
+
+    /// Adds a request that keeps its KV, and stays with those that run.
+    pub(super) fn set_aside(&mut self, sequence: &mut Sequence) {
+        sequence.is_aside = true;
+        self.repay(sequence);
+        self.enter(sequence);
+    }
+
+    /// Takes a request out that was set aside: it is parked, wanted otherwise, or gone.
+    pub(super) fn forget_aside(&mut self, sequence: &mut Sequence) {
+        if std::mem::take(&mut sequence.is_aside) {
+            self.leave(sequence);
+        }
+    }
+
+    /// Changes what is wanted of a request. It keeps its place among those of its tenant.
     pub(super) fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
         if let Some(mut sequence) = self.extract(id) {
             sequence.revise(wish);
@@ -96,41 +129,67 @@ impl Queue {
         }
     }
 
-    /// Lets those rise who have waited long enough.
+    /// Looks which priorities have waited long enough. One that has not is owed nothing.
     pub(super) fn age(&mut self, now: Instant) {
-        for class in 1..self.classes.len() {
-            while let Some(&(at, id)) = self.classes[class].rises.first()
-                && at <= now
-                && let Some(sequence) = self.extract(id)
-            {
-                self.push(sequence, now);
+        for class in &mut self.classes[1..] {
+            let oldest = class.all.first_key_value().map(|(&(arrived, _), _)| arrived);
+            class.is_aged = oldest.is_some_and(|arrived| now.saturating_duration_since(arrived) >= self.ageing);
+            if !class.is_aged {
+                class.passed = class.passed.min(0);
             }
         }
     }
 
-    /// Who is next.
+    /// The request that is next.
+    pub(super) fn next(&self) -> Option<Next> {
+        let mut classes = self.classes.iter().zip(PRIORITIES).filter(|(class, _)| !class.all.is_empty());
+        let first = classes.next()?;
+        let owed = classes.find(|(class, _)| class.has_turn(&self.waiting));
+        let rank = owed.map_or(first.1, |_| Priority::Urgent);
+        let (class, priority) = owed.unwrap_or(first);
+        let (place, has_begun) = class.next(&self.waiting)?;
+        Some(Next { id: place.1, rank, is_promoted: owed.is_some(), class: priority as usize, place, has_begun })
+    }
+
+    /// The request that is next, if it is one that holds no KV.
     pub(super) fn peek(&self) -> Option<&Sequence> {
-        let (_, id) = self.classes.iter().find_map(|class| class.heads.first())?;
-        self.waiting.get(id).map(|(_, sequence)| sequence)
+        self.waiting.get(&self.next()?.id)
     }
 
-    /// Whether somebody was asked for urgently. Who has risen that far has waited long, and can wait for company.
-    pub(super) fn has_urgent(&self) -> bool {
-        self.num_urgent > 0
+    /// Takes the next request out, and charges its tenant and its priority.
+    pub(super) fn pop(&mut self) -> Option<Turn> {
+        let Next { id, is_promoted, class, place, has_begun, .. } = self.next()?;
+        let cost = self.classes[class].all.get(&place).copied().unwrap_or_default();
+        for lower in self.classes[class + 1..].iter_mut().filter(|lower| lower.is_aged) {
+            lower.passed += tokens(cost);
+        }
+        if is_promoted {
+            self.classes[class].passed -= tokens(cost) * OWED_PART;
+        }
+        let promotion = is_promoted.then_some(Promotion { class, cost, num_used_before: 0 });
+        let Some(sequence) = self.waiting.get_mut(&id) else {
+            self.classes[class].leave(place);
+            return Some(Turn::GoOn(id, promotion));
+        };
+        sequence.promote(promotion);
+        if !has_begun {
+            self.classes[class].fresh.charge(&sequence.tenant, place, cost);
+            sequence.charge = Some(Charge { class, tokens: cost });
+        }
+        self.remove(id).map(Turn::Begin)
     }
 
-    /// Takes out who is next, with whom its tenant is charged.
-    pub(super) fn pop(&mut self) -> Option<Sequence> {
-        let class = self.classes.iter_mut().find(|class| !class.heads.is_empty())?;
-        let &(ends, id) = class.heads.first()?;
-        class.virtual_time = class.virtual_time.max(ends);
-        let (_, sequence) = self.waiting.get_mut(&id)?;
-        sequence.charge = 0;
-        class.edit(sequence.tenant.as_ref(), Line::charge_first);
-        self.remove(id)
+    /// A request is gone: its tenant is charged what it used, and so is its priority if it was promoted.
+    pub(super) fn settle(&mut self, sequence: &mut Sequence) {
+        self.forget_aside(sequence);
+        self.repay(sequence);
+        if let Some(Charge { class, tokens }) = sequence.charge.take() {
+            let used = Used { tokens: sequence.num_used(), num_answer: sequence.num_read() };
+            self.classes[class].fresh.settle(&sequence.tenant, tokens, used);
+        }
     }
 
-    /// Takes a sequence out, wherever it is.
+    /// Takes a request out that holds no KV.
     pub(super) fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
         let sequence = self.extract(id);
         if self.waiting.is_empty() {
@@ -139,67 +198,73 @@ impl Queue {
         sequence
     }
 
-    /// The earliest deadline of those who wait.
+    /// The earliest deadline of those that hold no KV.
     pub(super) fn first_deadline(&self) -> Option<(Instant, SequenceId)> {
         self.deadlines.first().copied()
     }
 
-    /// Takes a sequence out, perhaps to be put in again.
+    #[cfg(test)]
+    pub(super) fn num_accounts(&self) -> usize {
+        self.classes.iter().map(|class| class.fresh.num_accounts()).sum()
+    }
+
+    /// Takes a request out, perhaps to be put in again.
     fn extract(&mut self, id: SequenceId) -> Option<Sequence> {
-        let (class, sequence) = self.waiting.remove(&id)?;
-        self.num_urgent -= usize::from(sequence.priority == Priority::Urgent);
-        self.classes[class].rises.remove(&(self.rises_at(&sequence, class), id));
-        self.classes[class].edit(sequence.tenant.as_ref(), |line| {
-            line.waiting.remove(&(sequence.arrived, id));
-        });
+        let sequence = self.waiting.remove(&id)?;
+        self.leave(&sequence);
         if let Some(deadline) = sequence.deadline {
             self.deadlines.remove(&(deadline, id));
         }
         Some(sequence)
     }
 
-    /// The class that its priority and its age give a sequence.
-    fn class_at(&self, sequence: &Sequence, now: Instant) -> usize {
-        let stays = |class: &usize| *class == 0 || self.rises_at(sequence, *class) > now;
-        (0..=sequence.priority as usize).rev().find(stays).unwrap_or(0)
+    fn enter(&mut self, sequence: &Sequence) {
+        let (class, place) = (&mut self.classes[sequence.priority as usize], sequence.place());
+        class.all.insert(place, sequence.expected());
+        if sequence.charge.is_some() {
+            class.begun.insert(place);
+        } else {
+            class.fresh.insert(&sequence.tenant, place);
+        }
     }
 
-    /// When a sequence leaves a class for the next higher one.
-    fn rises_at(&self, sequence: &Sequence, class: usize) -> Instant {
-        let num_rises = u32::try_from((sequence.priority as usize).saturating_sub(class) + 1).unwrap_or(u32::MAX);
-        let wait = self.ageing.saturating_mul(num_rises);
-        sequence.arrived.checked_add(wait).unwrap_or(sequence.arrived + Duration::from_secs(u64::from(u32::MAX)))
+    fn leave(&mut self, sequence: &Sequence) {
+        let (class, place) = (&mut self.classes[sequence.priority as usize], sequence.place());
+        if !class.leave(place) {
+            class.fresh.remove(&sequence.tenant, place);
+        }
+    }
+
+    /// Corrects what a promoted request cost its priority to what it used, and ends the promotion.
+    fn repay(&mut self, sequence: &mut Sequence) {
+        if let Some(Promotion { class, cost, num_used_before }) = sequence.promotion.take() {
+            let used = sequence.num_used().saturating_sub(num_used_before);
+            self.classes[class].passed += (tokens(cost) - tokens(used)) * OWED_PART;
+        }
     }
 }
 
 impl Class {
-    /// Changes the line of a tenant, whose first one has its turn afterwards. Who had nobody waiting begins now.
-    fn edit(&mut self, tenant: Option<&Arc<str>>, change: impl FnOnce(&mut Line)) {
-        let (tenant, begins) = (tenant.cloned(), self.virtual_time);
-        let line = self.tenants.entry(tenant.clone()).or_insert_with(|| Line { waiting: BTreeMap::new(), begins });
-        let before = line.head();
-        change(line);
-        let head = line.head();
-        if head.is_none() {
-            self.tenants.remove(&tenant);
-        }
-        if let Some(before) = before.filter(|_| before != head) {
-            self.heads.remove(&before);
-        }
-        self.heads.extend(head);
+    /// The first request, and whether it has begun before.
+    fn next(&self, waiting: &HashMap<SequenceId, Sequence>) -> Option<(Place, bool)> {
+        let fresh = || Some((waiting.get(&self.fresh.next()?)?.place(), false));
+        self.begun.first().map(|&place| (place, true)).or_else(fresh)
+    }
+
+    /// Whether it is owed as much as its first request is expected to need.
+    fn has_turn(&self, waiting: &HashMap<SequenceId, Sequence>) -> bool {
+        let cost = || self.all.get(&self.next(waiting)?.0).copied();
+        self.is_aged && self.passed > 0 && cost().is_some_and(|cost| self.passed >= tokens(cost) * OWED_PART)
+    }
+
+    /// Takes a request out. Says whether it had begun.
+    fn leave(&mut self, place: Place) -> bool {
+        self.all.remove(&place);
+        self.begun.remove(&place)
     }
 }
 
-impl Line {
-    /// The first one, and when its service would end.
-    fn head(&self) -> Option<(Tag, SequenceId)> {
-        self.waiting.first_key_value().map(|(&(_, id), charge)| (self.begins + charge, id))
-    }
-
-    /// Charges for the first one: who comes after it begins where it ends.
-    fn charge_first(&mut self) {
-        if let Some(mut first) = self.waiting.first_entry() {
-            self.begins += std::mem::take(first.get_mut());
-        }
-    }
+/// Tokens of one request: far from where sums of them overflow.
+fn tokens(tag: Tag) -> i64 {
+    i64::from(u32::try_from(tag).unwrap_or(u32::MAX))
 }

@@ -9,7 +9,7 @@ use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId
 
 use super::plan::{Admission, Feed, Row};
 use super::prefix::Beginning;
-use super::queue::Tag;
+use super::shares::{Place, Tag};
 use super::wish::Wish;
 
 /// Tokens read that a sequence has room for from the beginning, so that steps in between allocate nothing.
@@ -23,8 +23,14 @@ pub(super) struct Sequence {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) tenant: Option<Arc<str>>,
-    /// What its tenant is to be charged when it is let in; nothing once that was done.
-    pub(super) charge: Tag,
+    /// How long its answer is expected to be.
+    pub(super) answer_estimate: usize,
+    /// What its tenant was charged when it first began.
+    pub(super) charge: Option<Charge>,
+    /// Set while it runs on what its priority is owed.
+    pub(super) promotion: Option<Promotion>,
+    /// Set while a more urgent one has its place: it keeps its KV, is left out of plans, and waits for its turn.
+    pub(super) is_aside: bool,
     /// Prompt tokens that the next step may feed; set anew for each plan.
     pub(super) share: usize,
     /// The first step that was planned since admission: what earlier ones drew is not this life's.
@@ -46,11 +52,33 @@ pub(super) struct Sequence {
     read: Vec<TokenId>,
     /// Tokens read before the last restart.
     num_read_before: usize,
-    /// Positions submitted to the device since admission.
+    /// Positions submitted to the device since admission, those that were copied included.
     num_fed: usize,
+    /// Positions of these that another sequence had computed.
+    num_copied: usize,
+    /// The most prompt tokens that were computed for it before the last restart.
+    num_prompt_before: usize,
     /// Tokens drawn by submitted steps since admission; those beyond `read` are in flight.
     num_drawn: usize,
     admitted: bool,
+}
+
+/// What a tenant was charged for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Charge {
+    /// Its priority then.
+    pub(super) class: usize,
+    pub(super) tokens: Tag,
+}
+
+/// What a request takes of the tokens that its priority is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Promotion {
+    pub(super) class: usize,
+    /// Tokens that it was expected to need.
+    pub(super) cost: Tag,
+    /// Tokens that it had used before.
+    pub(super) num_used_before: Tag,
 }
 
 impl Sequence {
@@ -61,7 +89,10 @@ impl Sequence {
             deadline: request.deadline,
             priority: request.priority,
             tenant: request.tenant.clone(),
-            charge: 0,
+            answer_estimate: usize::MAX,
+            charge: None,
+            promotion: None,
+            is_aside: false,
             share: 0,
             since_step: 0,
             parked_at: None,
@@ -77,6 +108,8 @@ impl Sequence {
             read: Vec::new(),
             num_read_before: 0,
             num_fed: 0,
+            num_copied: 0,
+            num_prompt_before: 0,
             num_drawn: 0,
             admitted: false,
         }
@@ -120,6 +153,7 @@ impl Sequence {
             Beginning::Copies(prefix) => prefix.num_positions,
             Beginning::Reads | Beginning::Waits => 0,
         };
+        self.num_copied = self.num_fed;
     }
 
     /// Whether nobody else has its prompt, which is told without looking at anybody else.
@@ -172,9 +206,39 @@ impl Sequence {
         self.num_fed < self.known.len()
     }
 
-    /// Whether it is left out of plans because its reader is behind.
+    /// Whether it is left out of plans, because its reader is behind or a more urgent one has its place.
     pub(super) fn is_parked(&self) -> bool {
-        self.parked_at.is_some()
+        self.parked_at.is_some() || self.is_aside
+    }
+
+    /// What it counts as beside others: as urgent while it runs on what its priority is owed.
+    pub(super) fn rank(&self) -> Priority {
+        if self.promotion.is_some() { Priority::Urgent } else { self.priority }
+    }
+
+    pub(super) fn promote(&mut self, promotion: Option<Promotion>) {
+        let num_used_before = self.num_used();
+        self.promotion = promotion.map(|promotion| Promotion { num_used_before, ..promotion });
+    }
+
+    /// Its place in the order of arrival.
+    pub(super) fn place(&self) -> Place {
+        (self.arrived, self.id)
+    }
+
+    /// Tokens that it is expected to need yet.
+    pub(super) fn expected(&self) -> Tag {
+        (self.num_unfed() + self.num_left().min(self.answer_estimate).max(1)) as Tag
+    }
+
+    /// Tokens that its tenant is charged: prompt tokens that were computed for it, and its answer. What is computed again
+    /// after a restart counts once.
+    pub(super) fn num_used(&self) -> Tag {
+        (self.num_prompt_computed() + self.num_read()) as Tag
+    }
+
+    fn num_prompt_computed(&self) -> usize {
+        self.num_prompt_before.max(self.num_fed.min(self.prompt.len()).saturating_sub(self.num_copied))
     }
 
     /// Whether another step has anything to do, as far as is known before tokens in flight are read.
@@ -214,6 +278,7 @@ impl Sequence {
     /// The device forgot everything of it: start again from all tokens read so far. Draws are keyed by position, so the
     /// continuation is the one that would have come.
     pub(super) fn restart(&mut self) {
+        self.num_prompt_before = self.num_prompt_computed();
         self.num_read_before += self.read.len();
         self.known = self.known.iter().copied().chain(self.read.drain(..)).collect();
         self.begin_by(Beginning::Reads);

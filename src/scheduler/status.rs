@@ -45,6 +45,8 @@ pub struct Counters {
     pub limit_changes: u64,
     /// Sequences that gave their KV back and were computed again.
     pub preemptions: u64,
+    /// Times a row was given to a more urgent request, and its sequence set aside.
+    pub set_aside: u64,
 }
 
 /// Where a scheduler stands.

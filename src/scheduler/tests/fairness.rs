@@ -56,14 +56,32 @@ fn several_want_it_as_the_most_urgent_and_for_as_long_as_the_most_patient() {
 }
 
 #[test]
-fn whoever_waited_long_enough_rises_by_a_class() {
+fn an_old_backlog_delays_no_urgent_request_and_no_other_tenant() {
     let mut scheduler = Scheduler::new(with_rows(1));
-    scheduler.add(seq(1), of(Priority::Background), start());
-    scheduler.add(seq(2), of(Priority::Default), after(5_000));
-    assert_eq!(serve(&mut scheduler, after(5_000)), [1, 2], "background has become default, and came first");
-    scheduler.add(seq(3), of(Priority::Background), after(10_000));
-    scheduler.add(seq(4), of(Priority::Urgent), after(20_000));
-    assert_eq!(serve(&mut scheduler, after(20_000)), [3, 4], "and urgent, after twice as long");
+    (0..20).for_each(|id| scheduler.add(seq(id), by("many"), start()));
+    let mut now = after(60_000);
+    for id in [0, 1] {
+        assert_eq!(ids(&plan_at(&mut scheduler, now)), [id]);
+        now += Duration::from_secs(1);
+        if id == 0 {
+            commit(&mut scheduler, &StepOutput { step: id, tokens: vec![(seq(id), END)], ..StepOutput::default() });
+        }
+    }
+    scheduler.add(seq(30), by("other"), now);
+    scheduler.add(seq(31), Request { priority: Priority::Urgent, ..by("many") }, now);
+    commit(&mut scheduler, &StepOutput { step: 1, tokens: vec![(seq(1), END)], ..StepOutput::default() });
+    assert_eq!(serve(&mut scheduler, now)[..4], [31, 2, 30, 3]);
+}
+
+#[test]
+fn a_lower_priority_is_owed_a_quarter_of_what_passes_it_once_it_is_old_and_no_more() {
+    let mut scheduler = Scheduler::new(Config { ageing: Duration::from_secs(5), ..with_rows(1) });
+    (0..40).for_each(|id| scheduler.add(seq(id), of(Priority::Urgent), start()));
+    (100..110).for_each(|id| scheduler.add(seq(id), of(Priority::Background), start()));
+    let served = serve(&mut scheduler, start());
+    let low = |served: &[u64]| served.iter().filter(|&&id| id >= 100).count();
+    assert_eq!(low(&served[..9]), 0, "five seconds, then four urgent ones: {served:?}");
+    assert_eq!(low(&served[..29]), 4, "then one of five: {served:?}");
 }
 
 #[test]
@@ -129,7 +147,7 @@ fn a_long_request_of_somebody_else_puts_nobody_behind_who_comes_after_it() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 1_000, ..with_rows(1) });
     (0..50).for_each(|id| scheduler.add(seq(id), by("many"), start()));
     scheduler.add(seq(50), Request { tenant: Some("long".into()), ..request(999, 1) }, start());
-    assert_eq!([(); 2].map(|()| serve_one(&mut scheduler)), [0, 1]);
+    assert_eq!([(); 3].map(|()| serve_one(&mut scheduler)), [0, 50, 1]);
     scheduler.add(seq(51), by("late"), start());
     assert_eq!([(); 3].map(|()| serve_one(&mut scheduler)), [2, 51, 3]);
 }

@@ -2,9 +2,11 @@ mod fairness;
 mod joining;
 mod memory;
 mod plans;
+mod preemption;
 mod prefill;
 mod prefix;
 mod properties;
+mod shares;
 mod width;
 mod window;
 
