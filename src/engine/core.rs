@@ -11,6 +11,7 @@ use crate::scheduler;
 
 use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
 use super::config::Config;
+use super::device::DeviceShares;
 use super::guarded::guarded;
 use super::lane::{Lane, Model, Need, Surroundings};
 
@@ -18,6 +19,7 @@ pub(super) struct Core {
     config: Config,
     backend: Box<dyn Backend>,
     lanes: BTreeMap<ModelKey, Lane>,
+    shares: DeviceShares,
     around: Surroundings,
     ending: Option<Ending>,
 }
@@ -42,7 +44,7 @@ pub(super) enum Next {
 
 impl Core {
     pub(super) fn new(config: &Config, backend: Box<dyn Backend>, around: Surroundings) -> Self {
-        Self { config: *config, backend, lanes: BTreeMap::new(), around, ending: None }
+        Self { config: *config, backend, lanes: BTreeMap::new(), shares: DeviceShares::default(), around, ending: None }
     }
 
     pub(super) fn take(&mut self, command: Command) {
@@ -58,9 +60,9 @@ impl Core {
         }
     }
 
-    /// One turn of every lane.
+    /// A step of the lane whose turn it is on the device.
     pub(super) fn turn(&mut self) -> Next {
-        let need = self.lanes.values_mut().map(guarded_turn).fold(Need::Command, Need::sooner);
+        let need = self.shares.serve(&mut self.lanes, &*self.around.clock);
         self.drop_unloaded();
         if let Some(ending) = &self.ending
             && (self.around.clock.now() >= ending.at || self.lanes.values().all(Lane::is_empty))
@@ -154,17 +156,6 @@ impl Core {
             act(lane);
         }
     }
-}
-
-/// A panic in a turn is that lane's alone; the others never hear of it. Nobody knows how far its account had come, so every
-/// row of it ends, and the device begins anew.
-fn guarded_turn(lane: &mut Lane) -> Need {
-    guarded(Code::BackendError, || Ok(lane.turn())).unwrap_or_else(|error| {
-        lane.fail_all(&error);
-        lane.recover(&error);
-        lane.deliver();
-        Need::Turn
-    })
 }
 
 /// A tokenizer may name more ids than there are embedding rows (padding differs); requests are checked against the rows.

@@ -192,6 +192,16 @@ impl Lane {
         self.rows.is_empty()
     }
 
+    /// Whether it has generations, so that a turn may want the device.
+    pub(super) fn has_work(&self) -> bool {
+        !self.scheduler.is_empty() || self.is_in_flight()
+    }
+
+    /// Whether a step was submitted and not collected.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.scheduler.num_in_flight() > 0
+    }
+
     pub(super) fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
         for id in &output.not_finite {
             self.scheduler.remove(*id);

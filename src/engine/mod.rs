@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod core;
 mod defaults;
+mod device;
 mod draft;
 mod guarded;
 mod lane;

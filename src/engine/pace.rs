@@ -118,6 +118,12 @@ impl Pace {
         }
     }
 
+    /// Another model had the device since the last turn: that time was not this one's.
+    pub(super) fn others_ran(&mut self) {
+        self.idle_since = None;
+        self.collected = None;
+    }
+
     /// The steps in flight are lost.
     pub(super) fn reset(&mut self) {
         self.submitted.clear();

@@ -1,7 +1,7 @@
 //! One turn of a lane: expire, decide, do, account, deliver. A panic of what drives the device is a failure of the device.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Code, Result};
 use crate::scheduler::Decision;
@@ -10,11 +10,21 @@ use crate::scheduler::plan::Feed;
 use super::guarded::guarded;
 use super::lane::{Lane, Need};
 
+/// What a lane must know of the others before its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Others {
+    /// Whether the lane may have a step in flight when its turn is over: it has the next one as well.
+    pub(super) may_plan_ahead: bool,
+    /// What a step of their streams takes, if they have any.
+    pub(super) stream_step: Option<Duration>,
+}
+
 impl Lane {
     /// Submits what the device can take, collects the oldest step once enough are in flight, and delivers what came of it.
-    pub(super) fn turn(&mut self) -> Need {
+    pub(super) fn turn(&mut self, others: Others) -> Need {
         self.pace.begin();
-        let need = self.try_turn().unwrap_or_else(|error| {
+        self.scheduler.set_streams_beside(others.stream_step);
+        let need = self.try_turn(others.may_plan_ahead).unwrap_or_else(|error| {
             self.recover(&error);
             Need::Turn
         });
@@ -23,9 +33,17 @@ impl Lane {
         need
     }
 
-    fn try_turn(&mut self) -> Result<Need> {
+    /// What does not wait for the lane's turn: deadlines that passed, and ends that commands brought.
+    pub(super) fn tend(&mut self) {
         self.expire();
-        let need = self.fill_pipeline()?;
+        if !self.marked.is_empty() {
+            self.deliver();
+        }
+    }
+
+    fn try_turn(&mut self, may_plan_ahead: bool) -> Result<Need> {
+        self.expire();
+        let need = self.fill_pipeline(may_plan_ahead)?;
         if self.scheduler.num_in_flight() == 0 {
             return Ok(need);
         }
@@ -35,8 +53,9 @@ impl Lane {
         Ok(Need::Turn)
     }
 
-    fn fill_pipeline(&mut self) -> Result<Need> {
-        while self.scheduler.may_plan(self.model.executor.limits().overlap) {
+    fn fill_pipeline(&mut self, may_plan_ahead: bool) -> Result<Need> {
+        let may_plan = |it: &Self| it.scheduler.num_in_flight() == 0 || may_plan_ahead;
+        while may_plan(self) && self.scheduler.may_plan(self.model.executor.limits().overlap) {
             self.pace.resume();
             let now = self.around.clock.now();
             // A request that is sent at this moment may be missed; it joins at the next step.

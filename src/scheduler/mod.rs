@@ -7,6 +7,7 @@
 //! and whether an idle engine waits for company (`window`). Prompts that are one are read once (`prefix`).
 
 mod admission;
+mod beside;
 mod config;
 mod curve;
 mod kv;
@@ -116,6 +117,8 @@ pub struct Scheduler {
     answer_tokens: f64,
     /// Steps for which prompts were held back although a place was free.
     num_held: u32,
+    /// The step time of streams of other models on this device, while there are any.
+    streams_beside: Option<Duration>,
     next_step: u64,
     counters: Counters,
     admitted: Vec<AdmissionRecord>,
@@ -151,6 +154,7 @@ impl Scheduler {
             ends_per_step: 0.0,
             answer_tokens: 0.0,
             num_held: 0,
+            streams_beside: None,
             next_step: 0,
             counters: Counters::default(),
             admitted: Vec::new(),

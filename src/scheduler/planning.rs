@@ -39,10 +39,11 @@ impl Scheduler {
             }
         }
         let Some(&(_, first_unfed, first)) = self.prefilling.first() else { return };
-        let beside = match (num_decoding, self.prefilling.len()) {
-            (0, 1) => Beside::Nobody,
-            (0, _) => Beside::Prompts,
-            (rows, _) => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
+        let beside = match (num_decoding, self.prefilling.len(), self.streams_beside) {
+            (0, _, Some(step)) => Beside::Decoding(Some(step)),
+            (0, 1, None) => Beside::Nobody,
+            (0, _, None) => Beside::Prompts,
+            (rows, ..) => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
         };
         let num_unfed = self.prefilling.iter().map(|&(_, unfed, _)| unfed).sum();
         let mut budget = self.prefill.budget(beside, num_unfed);

@@ -3,6 +3,7 @@
 mod crowd;
 mod defaults;
 mod interleavings;
+mod models;
 mod overload;
 mod pace;
 mod panics;

@@ -17,6 +17,7 @@ use crate::engine::lane::Surroundings;
 use crate::engine::permit::Permits;
 use crate::error::{Code, Error};
 use crate::executor::sim::{Fault, Profile, Script, SimBackend};
+use crate::executor::{Backend, Executor};
 use crate::hub::{self, ModelFolder};
 use crate::request::{Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
 use crate::scheduler::plan::Overlap;
@@ -30,7 +31,10 @@ pub(super) const CHUNK: usize = 16;
 /// Time that a step takes.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
-const MODEL: ModelKey = ModelKey(0);
+pub(super) const MODEL: ModelKey = ModelKey(0);
+/// The second model, where there is one: its device is so many times slower.
+pub(super) const SLOW: ModelKey = ModelKey(1);
+pub(super) const TIMES_SLOWER: u32 = 23;
 
 /// The device that is played.
 const PROFILE: Profile = Profile {
@@ -62,6 +66,7 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
 /// What a request is made of here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ask {
+    pub(super) model: ModelKey,
     /// Requests with another prompt have another answer.
     pub(super) prompt: TokenId,
     pub(super) salt: Option<&'static str>,
@@ -77,6 +82,7 @@ pub(super) struct Ask {
 
 pub(super) fn ask(prompt: TokenId) -> Ask {
     Ask {
+        model: MODEL,
         prompt,
         salt: None,
         sharing: Sharing::Auto,
@@ -145,6 +151,15 @@ impl Clock for Alarm {
     }
 }
 
+/// A device for each model, the first one last.
+struct Devices(Vec<SimBackend>);
+
+impl Backend for Devices {
+    fn open(&mut self, model: &ModelFolder) -> crate::error::Result<Box<dyn Executor>> {
+        self.0.pop().expect("no more models than devices").open(model)
+    }
+}
+
 pub(super) struct Stage {
     pub(super) core: Core,
     pub(super) around: Surroundings,
@@ -184,9 +199,11 @@ impl Stage {
             answers: Arc::new(Answers::new(settings)),
             stats: Arc::default(),
         };
-        let backend =
+        let device = |profile| {
             SimBackend::new(profile, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
-                .with_faults(faults);
+        };
+        let slow = device(Profile { decode: STEP * TIMES_SLOWER, ..profile });
+        let backend = Devices([slow, device(profile).with_faults(faults)].into());
         // A request begins with the next turn: what is tested here does not wait for company.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
         let config = Config::default();
@@ -195,17 +212,19 @@ impl Stage {
         let mut core = Core::new(&config, Box::new(backend), around.clone());
         let (folder, text) = FOLDER.clone();
         let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
-        core.take(Command::Load(Box::new(Loading {
-            key: MODEL,
-            folder,
-            text,
-            files: [0; 32],
-            coming: Arc::default(),
-            reply,
-        })));
+        let (files, coming) = ([0; 32], Arc::default());
+        core.take(Command::Load(Box::new(Loading { key: MODEL, folder, text, files, coming, reply })));
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
         let permits = Permits::new(1_000_000, 1_000_000);
         Self { core, around, clock, alarm, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
+    }
+
+    /// Loads the second model.
+    pub(super) fn load_slow(&mut self) {
+        let (folder, text) = FOLDER.clone();
+        let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
+        let (files, coming) = ([0; 32], Arc::default());
+        self.core.take(Command::Load(Box::new(Loading { key: SLOW, folder, text, files, coming, reply })));
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -246,7 +265,7 @@ impl Stage {
         let permit = self.permits.try_take(1).expect("a permit").remove(0);
         let sequence = SequenceId(number);
         self.around.stats.accepted(1);
-        (reader, Submission { model: MODEL, sequence, reader, request, claim, log, permit })
+        (reader, Submission { model: ask.model, sequence, reader, request, claim, log, permit })
     }
 
     pub(super) fn stream(&mut self, ask: Ask) -> ReaderId {

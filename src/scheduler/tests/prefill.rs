@@ -52,6 +52,22 @@ fn beside_rows_that_decode_a_chunk_takes_no_longer_than_their_step() {
 }
 
 #[test]
+fn a_prompt_is_read_in_chunks_that_suit_the_streams_of_another_model() {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 512, ..with_rows(1) });
+    scheduler.add(seq(1), request(4_000, 1), start());
+    // A token takes a tenth of a millisecond.
+    for _ in 0..3 {
+        let plan = plan(&mut scheduler);
+        commit_after(&mut scheduler, &answer(&plan, 1), ms(0.1 * plan.num_tokens() as f64));
+    }
+    scheduler.set_streams_beside(Some(ms(10.0)));
+    let beside = step(&mut scheduler).num_tokens();
+    assert!((80..=100).contains(&beside), "{beside} tokens in the time of one of their steps");
+    scheduler.set_streams_beside(None);
+    assert_eq!(step(&mut scheduler).num_tokens(), 512);
+}
+
+#[test]
 fn where_no_chunk_is_short_enough_they_are_disturbed_rarely_instead() {
     let budget = taught(80.0, 0.5).budget(beside(6.0), 2_000);
     assert!((112..=125).contains(&budget), "99 at half the speed of 512, and a tenth more time: {budget}");

@@ -1,0 +1,124 @@
+//! How models share the device: by time, which each lane is charged for its turns (start-time fair queueing: Goyal, Vin and
+//! Cheng, 1996). The lane with the smallest tag has the next turn; its tag rises by what the turn took over the lane's weight.
+//!
+//! A lane with a step in flight keeps its turn, and submits a step ahead of another only if the next turn is its own as well:
+//! no turn of another lane falls between the submission of a step and its end, so each lane measures its own times.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::error::Code;
+
+use super::command::ModelKey;
+use super::guarded::guarded;
+use super::lane::{Lane, Need};
+use super::turn::Others;
+
+#[derive(Debug, Default)]
+pub(super) struct DeviceShares {
+    accounts: BTreeMap<ModelKey, Account>,
+    /// Where a lane begins that had no work: the tag of the last turn.
+    virtual_time: f64,
+    /// The lane that had the last turn.
+    last: Option<ModelKey>,
+    /// Lanes with work, in the order of their turns; kept to spare allocations.
+    order: Vec<ModelKey>,
+}
+
+/// What a lane has had of the device.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    /// Weighted seconds.
+    tag: f64,
+    /// What its last turn added.
+    cost: f64,
+}
+
+impl DeviceShares {
+    /// Gives the lane a turn that has had least of the device; others that have work for it wait.
+    pub(super) fn serve(&mut self, lanes: &mut BTreeMap<ModelKey, Lane>, clock: &dyn Clock) -> Need {
+        let mut need = Need::Command;
+        for lane in lanes.values_mut().filter(|lane| !lane.has_work()) {
+            need = need.sooner(guarded_turn(lane, ALONE));
+        }
+        self.line_up(lanes);
+        for index in 0..self.order.len() {
+            let (own, has_stepped) = self.turn(self.order[index], lanes, clock);
+            need = need.sooner(own);
+            if has_stepped && index + 1 < self.order.len() {
+                for key in &self.order[index + 1..] {
+                    lanes.get_mut(key).into_iter().for_each(Lane::tend);
+                }
+                return Need::Turn;
+            }
+        }
+        need
+    }
+
+    /// Orders the lanes with work by their tags, after one that has a step in flight. One that had no work begins at the
+    /// virtual time.
+    fn line_up(&mut self, lanes: &BTreeMap<ModelKey, Lane>) {
+        let Self { accounts, order, virtual_time, .. } = self;
+        order.clear();
+        order.extend(lanes.iter().filter(|(_, lane)| lane.has_work()).map(|(&key, _)| key));
+        accounts.retain(|key, _| order.contains(key));
+        for &key in &*order {
+            accounts.entry(key).or_insert(Account { tag: *virtual_time, cost: 0.0 });
+        }
+        let is_in_flight = |key: &ModelKey| lanes.get(key).is_some_and(Lane::is_in_flight);
+        let tag = |key: &ModelKey| accounts.get(key).map_or(0.0, |account| account.tag);
+        order.sort_by(|a, b| is_in_flight(b).cmp(&is_in_flight(a)).then(tag(a).total_cmp(&tag(b))));
+    }
+
+    /// A turn of a lane. Says what it needs, and whether it had the device.
+    fn turn(&mut self, key: ModelKey, lanes: &mut BTreeMap<ModelKey, Lane>, clock: &dyn Clock) -> (Need, bool) {
+        let others = self.others(key, lanes);
+        let Some(lane) = lanes.get_mut(&key) else { return (Need::Command, false) };
+        if self.last.replace(key) != Some(key) {
+            lane.pace.others_ran();
+        }
+        if self.order.len() == 1 {
+            return (guarded_turn(lane, others), true);
+        }
+        let (began, num_steps, weight) = (clock.now(), lane.pace.totals.steps, lane.scheduler.weight());
+        let need = guarded_turn(lane, others);
+        let has_stepped = lane.pace.totals.steps > num_steps || need == Need::Turn;
+        let took = clock.now().saturating_duration_since(began);
+        self.charge(key, took, weight);
+        (need, has_stepped)
+    }
+
+    fn charge(&mut self, key: ModelKey, took: Duration, weight: u32) {
+        let account = self.accounts.entry(key).or_default();
+        self.virtual_time = self.virtual_time.max(account.tag);
+        account.cost = took.as_secs_f64() / f64::from(weight.max(1));
+        account.tag += account.cost;
+    }
+
+    fn others(&self, key: ModelKey, lanes: &BTreeMap<ModelKey, Lane>) -> Others {
+        let Some(own) = self.accounts.get(&key) else { return ALONE };
+        let others = || self.order.iter().filter(|&&other| other != key);
+        // After this turn and the step that would be in flight then, it must still be the first.
+        let ends = own.tag + 2.0 * own.cost;
+        let is_behind = |other: &ModelKey| self.accounts.get(other).is_none_or(|account| ends < account.tag);
+        Others {
+            may_plan_ahead: others().all(is_behind),
+            stream_step: others().filter_map(|other| lanes.get(other)?.scheduler.stream_step()).min(),
+        }
+    }
+}
+
+/// Nothing else is on the device.
+const ALONE: Others = Others { may_plan_ahead: true, stream_step: None };
+
+/// A panic in a turn is that lane's alone; the others never hear of it. How far its account had come is not known, so every
+/// row of it ends, and the device begins anew.
+fn guarded_turn(lane: &mut Lane, others: Others) -> Need {
+    guarded(Code::BackendError, || Ok(lane.turn(others))).unwrap_or_else(|error| {
+        lane.fail_all(&error);
+        lane.recover(&error);
+        lane.deliver();
+        Need::Turn
+    })
+}
