@@ -5,7 +5,7 @@
 //! no turn of another lane falls between the submission of a step and its end, so each lane measures its own times.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::Code;
@@ -15,11 +15,16 @@ use super::guarded::guarded;
 use super::lane::{Lane, Need};
 use super::turn::Others;
 
+/// A model counts as having streams for so long after it had some: its user may be about to ask again.
+const STREAMS_LINGER: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 pub(super) struct DeviceShares {
     accounts: BTreeMap<ModelKey, Account>,
     /// Where a lane begins that had no work: the tag of the last turn.
     virtual_time: f64,
+    /// When lanes last had streams, and what a step of them took.
+    streams: BTreeMap<ModelKey, (Instant, Duration)>,
     /// The lane that had the last turn.
     last: Option<ModelKey>,
     /// Lanes with work, in the order of their turns; kept to spare allocations.
@@ -43,6 +48,7 @@ impl DeviceShares {
             need = need.sooner(guarded_turn(lane, ALONE));
         }
         self.line_up(lanes);
+        self.note_streams(lanes, clock);
         for index in 0..self.order.len() {
             let (own, has_stepped) = self.turn(self.order[index], lanes, clock);
             need = need.sooner(own);
@@ -54,6 +60,17 @@ impl DeviceShares {
             }
         }
         need
+    }
+
+    fn note_streams(&mut self, lanes: &BTreeMap<ModelKey, Lane>, clock: &dyn Clock) {
+        if lanes.len() <= 1 {
+            return self.streams.clear();
+        }
+        let now = clock.now();
+        for (&key, lane) in lanes {
+            self.streams.extend(lane.scheduler.stream_step().map(|step| (key, (now, step))));
+        }
+        self.streams.retain(|_, (at, _)| now.saturating_duration_since(*at) <= STREAMS_LINGER);
     }
 
     /// Orders the lanes with work by their tags, after one that has a step in flight. One that had no work begins at the
@@ -73,7 +90,7 @@ impl DeviceShares {
 
     /// A turn of a lane. Says what it needs, and whether it had the device.
     fn turn(&mut self, key: ModelKey, lanes: &mut BTreeMap<ModelKey, Lane>, clock: &dyn Clock) -> (Need, bool) {
-        let others = self.others(key, lanes);
+        let others = self.others(key);
         let Some(lane) = lanes.get_mut(&key) else { return (Need::Command, false) };
         if self.last.replace(key) != Some(key) {
             lane.pace.others_ran();
@@ -96,15 +113,15 @@ impl DeviceShares {
         account.tag += account.cost;
     }
 
-    fn others(&self, key: ModelKey, lanes: &BTreeMap<ModelKey, Lane>) -> Others {
+    fn others(&self, key: ModelKey) -> Others {
         let Some(own) = self.accounts.get(&key) else { return ALONE };
-        let others = || self.order.iter().filter(|&&other| other != key);
         // After this turn and the step that would be in flight then, it must still be the first.
         let ends = own.tag + 2.0 * own.cost;
         let is_behind = |other: &ModelKey| self.accounts.get(other).is_none_or(|account| ends < account.tag);
+        let streams = self.streams.iter().filter(|&(&other, _)| other != key).map(|(_, &(_, step))| step);
         Others {
-            may_plan_ahead: others().all(is_behind),
-            stream_step: others().filter_map(|other| lanes.get(other)?.scheduler.stream_step()).min(),
+            may_plan_ahead: self.order.iter().filter(|&&other| other != key).all(is_behind),
+            stream_step: streams.min(),
         }
     }
 }

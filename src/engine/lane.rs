@@ -21,6 +21,7 @@ use super::pace::Pace;
 use super::progress::Watch;
 use super::row::Row;
 use super::rows::{Left, Rows};
+use super::slots::SharedSlots;
 use super::stats::{Account, Stats};
 
 /// What the lanes of an engine share.
@@ -30,6 +31,7 @@ pub(super) struct Surroundings {
     pub(super) readers: Arc<Readers>,
     pub(super) answers: Arc<Answers>,
     pub(super) stats: Arc<Stats>,
+    pub(super) slots: Arc<SharedSlots>,
 }
 
 /// What a lane is made for.
@@ -70,8 +72,8 @@ pub(super) struct Lane {
     /// Readers whose answers grew or ended since the last delivery.
     pub(super) marked: Vec<ReaderId>,
     pub(super) watched: Vec<Watch>,
-    /// Since when an end is waited for: the last one, or the first row of a lane that had none.
-    end_awaited_since: Instant,
+    /// Whether a request waited for a row after the last turn.
+    is_wanting: bool,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
     unloading: Vec<Reply<()>>,
     /// The three below are kept to spare allocations a step.
@@ -85,12 +87,12 @@ impl Lane {
         Self {
             scheduler: Scheduler::new(config),
             pace: Pace::new(Arc::clone(&around.clock), model.executor.limits().overlap),
-            end_awaited_since: around.clock.now(),
             model,
             rows: Rows::default(),
             around,
             marked: Vec::new(),
             watched: Vec::new(),
+            is_wanting: false,
             unloading: Vec::new(),
             plan: Plan::default(),
             drawn: Vec::new(),
@@ -105,9 +107,6 @@ impl Lane {
         let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
         let text = if request.continues_text { text.following(&request.prompt) } else { text };
         let (reader, now) = (submission.reader, self.around.clock.now());
-        if self.rows.is_empty() {
-            self.end_awaited_since = now;
-        }
         self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
         self.watch(id, reader);
         self.scheduler.add(id, request, now);
@@ -267,25 +266,26 @@ impl Lane {
         if let Some(end) = self.rows.get_mut(id).map(|row| row.finish(reason, now))
             && let Some(row) = self.rows.remove(id)
         {
-            self.ended(&row, &end);
+            self.ended(&row, &end, now);
             if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
                 && finished.finish_reason != FinishReason::Cancelled
             {
                 self.around.answers.keep(claim, *epoch, row.log, now);
             }
-            let before = std::mem::replace(&mut self.end_awaited_since, now);
-            self.around.stats.end_interval(now.saturating_duration_since(before));
         }
     }
 
     fn fail(&mut self, id: SequenceId, error: Error) {
+        let now = self.around.clock.now();
         if let Some(mut row) = self.rows.remove(id) {
             let end = row.fail(error);
-            self.ended(&row, &end);
+            self.ended(&row, &end, now);
         }
     }
 
-    fn ended(&mut self, row: &Row, end: &Close) {
+    fn ended(&mut self, row: &Row, end: &Close, now: Instant) {
+        let is_wanted = self.scheduler.load().num_queued > 0;
+        self.around.slots.ended(now, is_wanted, Row::stay(end));
         self.around.stats.ended(end, row.readers.len());
         self.marked.extend(row.readers.iter().map(|follower| follower.reader));
     }
@@ -318,6 +318,11 @@ impl Lane {
     /// One lock and at most one wake for everything that grew since the last time. Counted before it is delivered: whoever
     /// has an answer finds it in the figures.
     pub(super) fn deliver(&mut self) {
+        let is_wanting = self.scheduler.load().num_queued > 0;
+        if is_wanting && !std::mem::replace(&mut self.is_wanting, is_wanting) {
+            self.around.slots.wanted(self.around.clock.now());
+        }
+        self.is_wanting = is_wanting;
         self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace.totals);
         if !self.marked.is_empty() {
             self.around.readers.mark(self.marked.drain(..));

@@ -14,10 +14,12 @@ mod loading;
 mod pace;
 mod permit;
 mod progress;
+mod refusal;
 mod requests;
 mod row;
 mod rows;
 mod sharing;
+mod slots;
 mod stats;
 mod thread;
 mod threads;
@@ -48,6 +50,7 @@ use lane::Surroundings;
 use listeners::Listeners;
 use permit::{Permit, Permits};
 use requests::{Ready, Requests, Wanted};
+use slots::SharedSlots;
 use thread::Line;
 use threads::Work;
 use ticket::{Coming, Ticket};
@@ -109,16 +112,18 @@ impl Engine {
             readers: Arc::new(Readers::new(config.buffer_tokens, wake)),
             answers: Arc::new(Answers::new(config.answers)),
             stats: Arc::default(),
+            slots: Arc::new(SharedSlots::new(config.max_pending)),
         };
         let limits =
             PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
+        let slots = Arc::clone(&around.slots);
         let text = Arc::new(TextPool::start("mlx-serving-text", limits)?);
         let (line, thread) = thread::start(&config, open, around.clone())?;
         Ok(Arc::new(Self {
             line,
             thread,
             around,
-            permits: Permits::new(config.max_pending, config.max_pending_tokens),
+            permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
             text,
             models: Mutex::default(),
             requests: Requests::default(),
@@ -161,16 +166,6 @@ impl Engine {
         }
         self.around.stats.accepted(readers.len());
         Ok(readers)
-    }
-
-    /// All of them, or none.
-    fn take_permits(&self, count: usize) -> Result<Vec<Permit>> {
-        let limit = self.permits.limit();
-        if count > limit {
-            let message = format!("is {count}, but this engine accepts {limit} answers at a time");
-            return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
-        }
-        self.permits.try_take(count).ok_or_else(|| self.overloaded(count))
     }
 
     fn tickets(&self, model: ModelKey, rules: &ModelRules, draft: &Draft, permits: Vec<Permit>) -> Vec<Ticket> {
@@ -361,32 +356,6 @@ impl Engine {
     fn rules(&self, model: ModelKey) -> Result<Arc<ModelRules>> {
         let missing = || Error::new(Code::ModelNotLoaded, "the model is not loaded; call loadModel() first");
         lock(&self.models).get(&model).cloned().ok_or_else(missing)
-    }
-
-    fn overloaded(&self, num_more: usize) -> Error {
-        let limit = self.permits.limit();
-        let message = format!("{limit} requests are pending, as many as this engine accepts");
-        Error::new(Code::Overloaded, message)
-            .with_limit(limit as f64, (self.permits.num_taken() + num_more) as f64)
-            .with_retry_after(self.around.stats.retry_after(self.permits.num_refused()))
-    }
-
-    /// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
-    fn refused_text(&self, error: Error) -> Error {
-        if error.code() != Code::Overloaded || error.retry_after().is_some() {
-            return error;
-        }
-        error.with_retry_after(self.around.stats.retry_after(0))
-    }
-
-    /// A prompt counts towards the pending tokens from the moment it is known.
-    fn extend(&self, permit: &Permit, request: &Request) -> Result<()> {
-        let Err(pending) = permit.extend(request.prompt.len()) else { return Ok(()) };
-        let limit = self.permits.token_limit();
-        let message = format!("{pending} prompt tokens would be pending, this engine accepts {limit}");
-        Err(Error::new(Code::Overloaded, message)
-            .with_limit(limit as f64, pending as f64)
-            .with_retry_after(self.around.stats.retry_after(1)))
     }
 
     /// Sends a command after every request accepted so far, the texts of some of which may still be processed.

@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::slots::SharedSlots;
 
 /// How much may be pending.
 #[derive(Debug)]
@@ -11,8 +14,7 @@ pub(super) struct Permits {
     token_limit: usize,
     num_taken: AtomicUsize,
     num_tokens: AtomicUsize,
-    /// Requests refused since the last one was accepted.
-    num_refused: AtomicUsize,
+    slots: Arc<SharedSlots>,
 }
 
 /// The right to be pending; returned on drop.
@@ -28,20 +30,18 @@ struct Room {
 }
 
 impl Permits {
-    pub(super) fn new(limit: usize, token_limit: usize) -> Arc<Self> {
-        let [num_taken, num_tokens, num_refused] = Default::default();
-        Arc::new(Self { limit, token_limit, num_taken, num_tokens, num_refused })
+    pub(super) fn new(limit: usize, token_limit: usize, slots: Arc<SharedSlots>) -> Arc<Self> {
+        let [num_taken, num_tokens] = Default::default();
+        Arc::new(Self { limit, token_limit, num_taken, num_tokens, slots })
     }
 
-    /// Permits for so many answers to one prompt, unless too many are taken.
-    pub(super) fn try_take(self: &Arc<Self>, count: usize) -> Option<Vec<Permit>> {
-        if !raise(&self.num_taken, count, |taken| taken.saturating_add(count) <= self.limit) {
-            self.num_refused.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        self.num_refused.store(0, Ordering::Relaxed);
+    /// Permits for so many answers to one prompt, unless too many are taken or kept for others: then the time after which to
+    /// try again.
+    pub(super) fn try_take(self: &Arc<Self>, count: usize, now: Instant) -> Result<Vec<Permit>, Duration> {
+        let take = || raise(&self.num_taken, count, |taken| taken.saturating_add(count) <= self.limit);
+        self.slots.enter(now, count, || self.num_taken(), take)?;
         let room = Arc::new(Room { permits: Arc::clone(self), num_tokens: OnceLock::new() });
-        Some((0..count).map(|_| Permit(Arc::clone(&room))).collect())
+        Ok((0..count).map(|_| Permit(Arc::clone(&room))).collect())
     }
 
     pub(super) fn num_taken(&self) -> usize {
@@ -54,11 +54,6 @@ impl Permits {
 
     pub(super) fn token_limit(&self) -> usize {
         self.token_limit
-    }
-
-    /// Callers that were refused and will come back, the present one included: a place for each has to become free.
-    pub(super) fn num_refused(&self) -> usize {
-        self.num_refused.load(Ordering::Relaxed).max(1)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One generation while it runs: its answer log, its readers, its text, its permit and its time stamps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -160,6 +160,12 @@ impl Row {
         let end = Ok(self.finished(reason, now));
         self.log.close(&rest, end.clone());
         end
+    }
+
+    /// How long it was on the device, if its answer is complete.
+    pub(super) fn stay(end: &Close) -> Option<Duration> {
+        let finished = end.as_ref().ok().filter(|finished| finished.finish_reason != FinishReason::Cancelled)?;
+        Some(finished.stamps.ended?.saturating_duration_since(finished.stamps.started?))
     }
 
     /// Ends the answer with an error.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::answers::{Answers, Close, Counts};
 use crate::error::Code;
@@ -68,7 +67,6 @@ pub struct Stats {
     rows: AtomicU64,
     parks: AtomicU64,
     recoveries: AtomicU64,
-    end_interval_us: AtomicU64,
     models: Mutex<BTreeMap<ModelKey, Arc<Account>>>,
 }
 
@@ -149,21 +147,6 @@ impl Stats {
     /// Forgets the account of a model.
     pub(super) fn close(&self, model: ModelKey) {
         lock(&self.models).remove(&model);
-    }
-
-    /// Notes how long an end was waited for; the moving average says when a place becomes free.
-    pub(super) fn end_interval(&self, interval: Duration) {
-        let sample = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
-        let before = self.end_interval_us.load(Ordering::Relaxed);
-        let mean = if before == 0 { sample } else { before - before / 8 + sample / 8 };
-        self.end_interval_us.store(mean, Ordering::Relaxed);
-    }
-
-    /// When a refused caller has a chance: once as many have ended as were refused, as far as the last ends tell.
-    pub(super) fn retry_after(&self, num_refused: usize) -> Duration {
-        let mean = Duration::from_micros(self.end_interval_us.load(Ordering::Relaxed));
-        let all = mean.saturating_mul(u32::try_from(num_refused).unwrap_or(u32::MAX));
-        all.clamp(Duration::from_millis(10), Duration::from_mins(1))
     }
 
     /// Where the scheduling of each loaded model stands.

@@ -10,4 +10,5 @@ mod panics;
 mod parking;
 mod progress;
 mod sharing;
+mod slots;
 mod stage;

@@ -19,9 +19,13 @@ struct Users {
 
 impl Users {
     fn new(overlap: Overlap, asks: &[Ask]) -> Self {
-        let mut stage = Stage::overlapping(overlap, 256);
-        stage.load_slow();
+        let stage = Stage::overlapping(overlap, 256);
         stage.around.answers.configure(Settings::OFF);
+        Self::on(stage, asks)
+    }
+
+    fn on(mut stage: Stage, asks: &[Ask]) -> Self {
+        stage.load_slow();
         let mut users = Self { stage, asking: HashMap::new(), num_asked: 0 };
         asks.iter().for_each(|&ask| users.ask(ask));
         users
@@ -107,6 +111,21 @@ fn a_model_that_was_idle_gets_nothing_for_the_past() {
     users.run(Duration::from_secs(2));
     let share = (users.time(SLOW) - before).as_secs_f64() / 2.0;
     assert!((0.4..0.6).contains(&share), "{share}");
+}
+
+#[test]
+fn a_prompt_is_read_in_small_chunks_also_between_two_answers_of_another_model() {
+    let mut users = Users::on(Stage::reading(512), &[ask(1)]);
+    users.run(STEP * 5);
+    while !users.asking.is_empty() {
+        users.stage.turn();
+        let given = &users.stage.given;
+        users.asking.retain(|reader, _| given.get(reader).is_none_or(|it| it.end.is_none()));
+    }
+    let before = users.stage.num_generations();
+    users.ask(Ask { model: SLOW, prompt_len: 2_000, ..ask(1) });
+    users.stage.turn();
+    assert_eq!(users.stage.num_generations() - before, 512 / 8);
 }
 
 #[test]

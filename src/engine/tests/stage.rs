@@ -15,6 +15,7 @@ use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
 use crate::engine::core::{Core, Next};
 use crate::engine::lane::Surroundings;
 use crate::engine::permit::Permits;
+use crate::engine::slots::SharedSlots;
 use crate::error::{Code, Error};
 use crate::executor::sim::{Fault, Profile, Script, SimBackend};
 use crate::executor::{Backend, Executor};
@@ -151,6 +152,12 @@ impl Clock for Alarm {
     }
 }
 
+/// What is played on the stage.
+struct Play {
+    faults: Vec<Fault>,
+    chunk: usize,
+}
+
 /// A device for each model, the first one last.
 struct Devices(Vec<SimBackend>);
 
@@ -182,15 +189,20 @@ impl Stage {
 
     /// With a device that fails so.
     pub(super) fn failing(settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
-        Self::on(PROFILE, settings, window, faults)
+        Self::on(PROFILE, settings, window, Play { faults, chunk: CHUNK })
     }
 
     /// With a device that takes so much while it runs a step.
     pub(super) fn overlapping(overlap: Overlap, window: usize) -> Self {
-        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), window, Vec::new())
+        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), window, Play { faults: Vec::new(), chunk: CHUNK })
     }
 
-    fn on(profile: Profile, settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
+    /// With so many tokens of prompts a step.
+    pub(super) fn reading(chunk: usize) -> Self {
+        Self::on(PROFILE, Settings::OFF, 256, Play { faults: Vec::new(), chunk })
+    }
+
+    fn on(profile: Profile, settings: Settings, window: usize, play: Play) -> Self {
         let clock = Arc::new(ManualClock::default());
         let alarm = Arc::new(Alarm { clock: Arc::clone(&clock), num_left: AtomicU64::new(Alarm::OFF) });
         let around = Surroundings {
@@ -198,24 +210,25 @@ impl Stage {
             readers: Arc::new(Readers::new(window, Box::new(|| ()))),
             answers: Arc::new(Answers::new(settings)),
             stats: Arc::default(),
+            slots: Arc::new(SharedSlots::new(1_000_000)),
         };
         let device = |profile| {
             SimBackend::new(profile, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
         };
         let slow = device(Profile { decode: STEP * TIMES_SLOWER, ..profile });
-        let backend = Devices([slow, device(profile).with_faults(faults)].into());
+        let backend = Devices([slow, device(profile).with_faults(play.faults)].into());
         // A request begins with the next turn: what is tested here does not wait for company.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
         let config = Config::default();
         let config =
-            Config { scheduler: scheduler::Config { window, prefill_chunk: CHUNK, ..config.scheduler }, ..config };
+            Config { scheduler: scheduler::Config { window, prefill_chunk: play.chunk, ..config.scheduler }, ..config };
         let mut core = Core::new(&config, Box::new(backend), around.clone());
         let (folder, text) = FOLDER.clone();
         let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
         let (files, coming) = ([0; 32], Arc::default());
         core.take(Command::Load(Box::new(Loading { key: MODEL, folder, text, files, coming, reply })));
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
-        let permits = Permits::new(1_000_000, 1_000_000);
+        let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&around.slots));
         Self { core, around, clock, alarm, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
     }
 
@@ -262,7 +275,7 @@ impl Stage {
         if ask.wants_progress {
             self.around.readers.want_progress(reader);
         }
-        let permit = self.permits.try_take(1).expect("a permit").remove(0);
+        let permit = self.permits.try_take(1, self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
         self.around.stats.accepted(1);
         (reader, Submission { model: ask.model, sequence, reader, request, claim, log, permit })

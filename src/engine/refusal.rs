@@ -1,0 +1,45 @@
+//! Which requests an engine refuses because too much is pending, and what their callers are told.
+
+use std::time::Duration;
+
+use crate::error::{Code, Error, Result};
+use crate::request::Request;
+
+use super::Engine;
+use super::permit::Permit;
+
+/// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
+const NEXT_TEXT: Duration = Duration::from_millis(10);
+
+impl Engine {
+    /// Permits for all answers of a request, or none.
+    pub(super) fn take_permits(&self, count: usize) -> Result<Vec<Permit>> {
+        let limit = self.permits.limit();
+        if count > limit {
+            let message = format!("is {count}, but this engine accepts {limit} answers at a time");
+            return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
+        }
+        self.permits.try_take(count, self.around.clock.now()).map_err(|retry_after| {
+            let message = format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
+            Error::new(Code::Overloaded, message)
+                .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
+                .with_retry_after(retry_after)
+        })
+    }
+
+    /// The queue of texts is full.
+    pub(super) fn refused_text(&self, error: Error) -> Error {
+        let has_hint = error.code() != Code::Overloaded || error.retry_after().is_some();
+        if has_hint { error } else { error.with_retry_after(NEXT_TEXT) }
+    }
+
+    /// A prompt counts towards the pending tokens from the moment it is known.
+    pub(super) fn extend(&self, permit: &Permit, request: &Request) -> Result<()> {
+        let Err(pending) = permit.extend(request.prompt.len()) else { return Ok(()) };
+        let limit = self.permits.token_limit();
+        let message = format!("{pending} prompt tokens would be pending, this engine accepts {limit}");
+        Err(Error::new(Code::Overloaded, message)
+            .with_limit(limit as f64, pending as f64)
+            .with_retry_after(self.around.slots.promise(self.around.clock.now(), 1)))
+    }
+}

@@ -1,0 +1,210 @@
+//! When a refused caller comes back to a free place: a virtual queue for callers that wait elsewhere. Each refusal is promised
+//! the next slot; slots follow each other at the interval at which places become free while requests wait. Places are kept for
+//! slots that are due or soon will be, so that a caller that has just been answered does not take them, unless rows of the
+//! device would be empty. Has no clock: `now` is an argument.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::lock::lock;
+
+/// A slot is kept for so long after it is due.
+const GRACE: Duration = Duration::from_millis(250);
+/// A caller may be early by so much: timers count whole milliseconds.
+const EARLY: Duration = Duration::from_millis(1);
+/// No caller is told to wait for longer.
+const LONGEST: Duration = Duration::from_mins(1);
+/// Slots that are kept at a time; refusals beyond are told a time and have no place kept.
+const MAX_SLOTS: usize = 4_096;
+/// Weight of a place that becomes free in the mean interval: answers end in groups as large as a batch.
+const ALPHA: f64 = 1.0 / 128.0;
+/// Weight of an answer in the mean time on the device.
+const ALPHA_OF_STAY: f64 = 1.0 / 16.0;
+/// Slots begin so much later than rows take to end, and are so much further apart than places become free: a place that
+/// is free too early waits, a caller that comes too early has come for nothing.
+const SLACK: f64 = 1.25;
+const SLOWER: f64 = 1.03;
+/// Before any answer has ended, one is expected to take so long,
+const FIRST_STAY: f64 = 2.0;
+/// and so many to run at a time.
+const FIRST_ROWS: usize = 32;
+/// Callers come so many times as fast as places become free where no order of slots can be kept.
+const FLOOD: f64 = 2.0;
+
+/// The virtual queue of an engine, for its callers and its lanes.
+#[derive(Debug)]
+pub(super) struct SharedSlots(Mutex<Slots>);
+
+impl SharedSlots {
+    pub(super) fn new(limit: usize) -> Self {
+        Self(Mutex::new(Slots::new(limit)))
+    }
+
+    /// Calls `take` if `count` callers may have a place, and says whether that was so and went well; else when to come again.
+    pub(super) fn enter(
+        &self,
+        now: Instant,
+        count: usize,
+        num_taken: impl FnOnce() -> usize,
+        take: impl FnOnce() -> bool,
+    ) -> Result<(), Duration> {
+        let mut slots = lock(&self.0);
+        if slots.admits(now, num_taken(), count) && take() { Ok(()) } else { Err(slots.promise(now, count)) }
+    }
+
+    /// When a caller that was refused for another reason is to come again.
+    pub(super) fn promise(&self, now: Instant, count: usize) -> Duration {
+        lock(&self.0).promise(now, count)
+    }
+
+    /// See [`Slots::wanted`].
+    pub(super) fn wanted(&self, now: Instant) {
+        lock(&self.0).wanted(now);
+    }
+
+    /// A generation has ended, which was on the device for so long if at all. See [`Slots::freed`].
+    pub(super) fn ended(&self, now: Instant, is_wanted: bool, stay: Option<Duration>) {
+        let mut slots = lock(&self.0);
+        slots.freed(now, is_wanted);
+        stay.into_iter().for_each(|stay| slots.stayed(stay));
+    }
+}
+
+/// The virtual queue itself.
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// Places of the engine.
+    limit: usize,
+    /// Slots that were promised and not taken, in order.
+    promised: VecDeque<Instant>,
+    /// Fading sums: places that became free while requests waited, and the seconds that took.
+    num_freed: f64,
+    freeing: f64,
+    /// Since when the next free place is waited for.
+    since: Option<Instant>,
+    /// Mean time that an answer is on the device, in seconds, once one has ended.
+    stay: Option<f64>,
+    /// How many are refused.
+    period: Option<Period>,
+}
+
+/// As long as an answer is on the device.
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    began: Instant,
+    num_refused: usize,
+    /// Periods before it in a row in which too many were refused.
+    num_flooded: u32,
+}
+
+impl Slots {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, promised: VecDeque::new(), num_freed: 0.0, freeing: 0.0, since: None, stay: None, period: None }
+    }
+
+    /// A place has become free. `is_wanted` says whether a request waits for a row: otherwise the interval is that of
+    /// callers, and says nothing of the device.
+    pub(super) fn freed(&mut self, now: Instant, is_wanted: bool) {
+        let since = self.since.replace(now).filter(|_| is_wanted);
+        if let Some(since) = since {
+            self.num_freed += 1.0 - ALPHA * self.num_freed;
+            self.freeing += now.saturating_duration_since(since).as_secs_f64() - ALPHA * self.freeing;
+        }
+        if !is_wanted {
+            self.since = None;
+        }
+    }
+
+    /// Requests begin to wait for rows.
+    pub(super) fn wanted(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// An answer was on the device for so long.
+    pub(super) fn stayed(&mut self, stay: Duration) {
+        let last = stay.as_secs_f64();
+        self.stay = Some(self.stay.map_or(last, |mean| mean + ALPHA_OF_STAY * (last - mean)));
+    }
+
+    /// Whether a caller has one of the places for `count` answers, of which so many are taken. Callers are not told apart: one
+    /// that comes when a slot is due takes it.
+    pub(super) fn admits(&mut self, now: Instant, num_taken: usize, count: usize) -> bool {
+        while self.promised.front().is_some_and(|&at| at + GRACE < now) {
+            self.promised.pop_front();
+        }
+        let is_free = |reserved: usize| num_taken + count + reserved <= self.limit;
+        let num_due = self.promised.iter().take(count).take_while(|&&at| at <= now + EARLY).count();
+        if num_due == count {
+            self.promised.drain(..count);
+            return is_free(0);
+        }
+        let soon = now + self.soon();
+        let num_soon = self.promised.partition_point(|&at| at <= soon);
+        let is_hungry = (num_taken as f64) < self.num_rows().round();
+        is_free(num_soon.min(self.num_rows().round() as usize)) || is_hungry && is_free(0)
+    }
+
+    /// When a refused caller with `count` answers is to come again, in whole milliseconds.
+    pub(super) fn promise(&mut self, now: Instant, count: usize) -> Duration {
+        let soon = self.soon();
+        let is_flooded = self.note_refusal(now, count);
+        if is_flooded || self.promised.len() + count > MAX_SLOTS {
+            return whole_millis(soon.min(LONGEST));
+        }
+        let interval = Duration::from_secs_f64(SLOWER * self.interval());
+        let times = |count: usize| interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        // Behind the last slot; that may have been promised while answers took longer.
+        let last = self.promised.back().map_or(now, |&last| last.min(now + soon + times(self.promised.len())));
+        let at = (last + times(count)).max(now + soon);
+        if at > now + LONGEST {
+            return LONGEST;
+        }
+        let index = self.promised.partition_point(|&other| other <= at);
+        (0..count).for_each(|_| self.promised.insert(index, at));
+        whole_millis(at - now)
+    }
+
+    /// Seconds between two places that become free.
+    fn interval(&self) -> f64 {
+        if self.num_freed > 0.0 {
+            return self.freeing / self.num_freed;
+        }
+        self.stay() / self.limit.min(FIRST_ROWS) as f64
+    }
+
+    /// In which rows that run now have ended.
+    fn soon(&self) -> Duration {
+        Duration::from_secs_f64(SLACK * self.stay())
+    }
+
+    /// Seconds that an answer is on the device.
+    fn stay(&self) -> f64 {
+        self.stay.unwrap_or(FIRST_STAY)
+    }
+
+    /// Answers that are on the device at a time (Little's law).
+    fn num_rows(&self) -> f64 {
+        (self.stay() / self.interval().max(1e-9)).clamp(1.0, self.limit as f64)
+    }
+
+    /// Counts a refusal. Says whether, in a whole period and in this one, more than twice as many were refused as places became
+    /// free.
+    fn note_refusal(&mut self, now: Instant, count: usize) -> bool {
+        let most = FLOOD * self.num_rows();
+        let stay = Duration::from_secs_f64(self.stay());
+        let period = self.period.get_or_insert(Period { began: now, num_refused: 0, num_flooded: 0 });
+        let passed = now.saturating_duration_since(period.began);
+        if passed >= stay {
+            let is_next = passed < stay * 2 && period.num_refused as f64 > most;
+            let num_flooded = if is_next { period.num_flooded + 1 } else { 0 };
+            *period = Period { began: now, num_refused: 0, num_flooded };
+        }
+        period.num_refused += count;
+        period.num_flooded >= 2 || period.num_flooded == 1 && period.num_refused as f64 > most
+    }
+}
+
+fn whole_millis(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX))
+}
