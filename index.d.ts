@@ -1033,11 +1033,28 @@ export interface ChatTemplateParams extends ChatOptions {
   messages: readonly Message[]
 }
 
-/** What an engine has done since it started, and what it is doing. */
+/** Refused generations, by what there was too much of. */
+export interface RefusalStats {
+  /** Pending generations: `scheduler.maxQueue`, places that are kept for callers who come again included. */
+  readonly queue: number
+  /** Pending prompt tokens: `scheduler.maxQueueTokens`. */
+  readonly tokens: number
+  /** Prompts that wait to be tokenized. */
+  readonly prompts: number
+}
+
+/**
+ * What an engine has done since it started, and what it is doing. In every sample `submitted` is the sum of `completed`,
+ * `failed`, `cancelled`, those `rejected`, `preparing`, `queued`, `running` and `joined`.
+ */
 export interface EngineStats {
-  /** Generations accepted. */
+  /** Generations asked for. */
+  readonly submitted: number
+  /** Of these, the ones that were accepted. */
   readonly requests: number
-  /** Of these, the ones that ended by themselves. */
+  /** Of these, the ones that were refused with `OverloadedError`. */
+  readonly rejected: RefusalStats
+  /** Of those accepted, the ones that ended by themselves. */
   readonly completed: number
   /** Of these, the ones that were cancelled, aborted or left. */
   readonly cancelled: number
@@ -1055,10 +1072,14 @@ export interface EngineStats {
   readonly parks: number
   /** Times a device failed and was set up again. */
   readonly recoveries: number
+  /** Generations whose prompts are being tokenized. */
+  readonly preparing: number
   /** Generations that wait for a place. */
   readonly queued: number
   /** Generations that have one, parked ones included. */
   readonly running: number
+  /** Generations that read the answer of another one that is queued or running. */
+  readonly joined: number
   /** Generations that wait for their reader, or for a more urgent one that has their place. */
   readonly parked: number
   /** Memory the generations hold on the device, in bytes. */

@@ -3,7 +3,7 @@
 use napi_derive::napi;
 
 use crate::answers::{Counts, LayerCounts};
-use crate::engine::{ModelKey, ModelStats, Snapshot};
+use crate::engine::{ModelKey, ModelStats, Refusals, Snapshot};
 use crate::scheduler::{AdmissionRecord, Reason, Status, Tier};
 
 use super::crossing::ms;
@@ -11,8 +11,12 @@ use super::crossing::ms;
 /// Counters of an engine.
 #[napi(object)]
 pub struct NativeStats {
+    /// Requests that came.
+    pub submitted: f64,
     /// Requests accepted.
     pub requests: f64,
+    /// Requests refused.
+    pub rejected: NativeRefusals,
     /// Finished by themselves.
     pub completed: f64,
     /// Cancelled or abandoned.
@@ -31,11 +35,15 @@ pub struct NativeStats {
     pub parks: f64,
     /// Times the device was reset after a failure.
     pub recoveries: f64,
+    /// Requests that are being tokenized, or on the way to the engine thread.
+    pub preparing: f64,
     /// Requests that wait for a row.
     pub queued: f64,
     /// Requests on the device.
     pub running: f64,
-    /// Of these, parked ones.
+    /// Requests that read the answer of another one.
+    pub joined: f64,
+    /// Of those on the device, parked ones.
     pub parked: f64,
     /// Bytes of KV held.
     pub kv_bytes: f64,
@@ -47,8 +55,11 @@ pub struct NativeStats {
 
 impl NativeStats {
     pub(super) fn new(stats: Snapshot, models: Vec<(ModelKey, ModelStats)>) -> Self {
+        let Refusals { queue, tokens, prompts } = stats.rejected;
         Self {
+            submitted: stats.submitted as f64,
             requests: stats.requests as f64,
+            rejected: NativeRefusals { queue: queue as f64, tokens: tokens as f64, prompts: prompts as f64 },
             completed: stats.completed as f64,
             cancelled: stats.cancelled as f64,
             failed: stats.failed as f64,
@@ -58,14 +69,27 @@ impl NativeStats {
             mean_batch: stats.rows as f64 / (stats.steps.max(1)) as f64,
             parks: stats.parks as f64,
             recoveries: stats.recoveries as f64,
+            preparing: stats.preparing as f64,
             queued: stats.queued as f64,
             running: stats.running as f64,
+            joined: stats.joined as f64,
             parked: stats.parked as f64,
             kv_bytes: stats.kv_bytes as f64,
             cache: stats.answers.into(),
             models: models.into_iter().map(NativeModelStats::from).collect(),
         }
     }
+}
+
+/// Refusals by reason.
+#[napi(object)]
+pub struct NativeRefusals {
+    /// Too many requests were pending.
+    pub queue: f64,
+    /// Too many prompt tokens were pending.
+    pub tokens: f64,
+    /// Too many prompts waited for the tokenizer.
+    pub prompts: f64,
 }
 
 /// How often a lifetime of answers was asked.

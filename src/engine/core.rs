@@ -92,7 +92,7 @@ impl Core {
 
     fn refuse(&self, submission: &Submission, error: Error) {
         let end = Err(error);
-        self.around.stats.ended(&end, 1);
+        self.around.stats.ended(&end);
         submission.log.close("", end);
         self.around.readers.mark([submission.reader]);
         self.around.readers.wake();
@@ -109,7 +109,7 @@ impl Core {
                 let scheduler = scheduler::Config { kv, ..self.config.scheduler };
                 let account = self.around.stats.open(key);
                 let fingerprint = Fingerprint::new(&files, limits.device);
-                let model = Model { executor, text, fingerprint, coming, account };
+                let model = Model { key, executor, text, fingerprint, coming, account };
                 self.lanes.insert(key, Lane::new(model, scheduler, self.around.clone()));
                 reply.send(Ok(Opened { limits, kv, fingerprint }));
             }
@@ -141,9 +141,9 @@ impl Core {
     /// Ends what still runs and drops every model; replies come last, when nothing is left on the device.
     fn leave(&mut self) {
         for (key, mut lane) in std::mem::take(&mut self.lanes) {
-            self.around.stats.close(key);
             lane.fail_all(&closed());
             lane.deliver();
+            self.around.stats.close(key);
             lane.drop_model();
         }
         let at = self.around.clock.now();

@@ -15,7 +15,8 @@ use crate::scheduler::plan::{Plan, StepOutput};
 use crate::scheduler::{self, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
 
-use super::command::{Reply, Submission};
+use super::census::{Ends, Present};
+use super::command::{ModelKey, Reply, Submission};
 use super::guarded::guarded;
 use super::pace::Pace;
 use super::progress::Watch;
@@ -36,6 +37,7 @@ pub(super) struct Surroundings {
 
 /// What a lane is made for.
 pub(super) struct Model {
+    pub(super) key: ModelKey,
     pub(super) executor: Box<dyn Executor>,
     pub(super) text: Arc<ModelText>,
     /// What its answers are kept under.
@@ -72,6 +74,8 @@ pub(super) struct Lane {
     /// Readers whose answers grew or ended since the last delivery.
     pub(super) marked: Vec<ReaderId>,
     pub(super) watched: Vec<Watch>,
+    /// Requests that ended since the last delivery.
+    ends: Ends,
     /// Whether a request waited for a row after the last turn.
     is_wanting: bool,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
@@ -92,6 +96,7 @@ impl Lane {
             around,
             marked: Vec::new(),
             watched: Vec::new(),
+            ends: Ends::default(),
             is_wanting: false,
             unloading: Vec::new(),
             plan: Plan::default(),
@@ -149,7 +154,7 @@ impl Lane {
     /// One reader has left a row that others go on reading, and is told its own end.
     fn part(&mut self, id: SequenceId, reader: ReaderId, end: Close) {
         let Some(row) = self.rows.get_mut(id) else { return };
-        self.around.stats.ended(&end, 1);
+        self.ends.add(&end, 1);
         self.around.readers.cut(reader, row.so_far(), end);
         self.marked.push(reader);
     }
@@ -286,7 +291,7 @@ impl Lane {
     fn ended(&mut self, row: &Row, end: &Close, now: Instant) {
         let is_wanted = self.scheduler.load().num_queued > 0;
         self.around.slots.ended(now, is_wanted, Row::stay(end));
-        self.around.stats.ended(end, row.readers.len());
+        self.ends.add(end, row.readers.len());
         self.marked.extend(row.readers.iter().map(|follower| follower.reader));
     }
 
@@ -318,11 +323,14 @@ impl Lane {
     /// One lock and at most one wake for everything that grew since the last time. Counted before it is delivered: whoever
     /// has an answer finds it in the figures.
     pub(super) fn deliver(&mut self) {
-        let is_wanting = self.scheduler.load().num_queued > 0;
+        let load = self.scheduler.load();
+        let is_wanting = load.num_queued > 0;
         if is_wanting && !std::mem::replace(&mut self.is_wanting, is_wanting) {
             self.around.slots.wanted(self.around.clock.now());
         }
         self.is_wanting = is_wanting;
+        let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };
+        self.around.stats.count(self.model.key, &mut self.ends, present);
         self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace.totals);
         if !self.marked.is_empty() {
             self.around.readers.mark(self.marked.drain(..));

@@ -1,6 +1,7 @@
 //! The handle to an engine, and the engine thread behind it. The handle may be used from any thread and never blocks:
 //! it checks, takes a permit and sends; the engine thread decides, does, accounts and delivers.
 
+mod census;
 mod command;
 mod config;
 mod core;
@@ -44,6 +45,7 @@ use crate::lock::lock;
 use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
 use crate::text::{Load, ModelText, PoolLimits, TextPool};
 
+use census::Refusal;
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
 use lane::Surroundings;
@@ -55,6 +57,7 @@ use thread::Line;
 use threads::Work;
 use ticket::{Coming, Ticket};
 
+pub use census::Refusals;
 pub use command::{ModelKey, Reply};
 pub use config::Config;
 #[cfg(feature = "node")]
@@ -145,7 +148,8 @@ impl Engine {
         self.check_open()?;
         let rules = self.rules(model)?;
         draft.logprobs = draft.logprobs.map(|count| rules.num_logprobs(count));
-        let permits = self.take_permits(draft.num_choices)?;
+        let num_choices = draft.num_choices;
+        let permits = self.take_permits(num_choices)?;
         let tickets = self.tickets(model, &rules, &draft, permits);
         let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
         // The prompt is one, and the first of them reads it.
@@ -162,9 +166,9 @@ impl Engine {
             for reader in readers {
                 self.release(reader);
             }
+            self.around.stats.refused(Refusal::Prompts, num_choices);
             return Err(self.refused_text(refused.error));
         }
-        self.around.stats.accepted(readers.len());
         Ok(readers)
     }
 
@@ -244,7 +248,7 @@ impl Engine {
 
     /// Ends an answer that never reached the engine thread.
     fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
-        self.around.stats.ended(&end, 1);
+        self.around.stats.ended(&end);
         log.close("", end);
         self.around.readers.mark([reader]);
         self.around.readers.wake();

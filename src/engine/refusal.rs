@@ -6,6 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::request::Request;
 
 use super::Engine;
+use super::census::Refusal;
 use super::permit::Permit;
 
 /// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
@@ -19,7 +20,9 @@ impl Engine {
             let message = format!("is {count}, but this engine accepts {limit} answers at a time");
             return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
         }
+        self.around.stats.submitted(count);
         self.permits.try_take(count, self.around.clock.now()).map_err(|retry_after| {
+            self.around.stats.refused(Refusal::Queue, count);
             let message = format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
             Error::new(Code::Overloaded, message)
                 .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)

@@ -132,6 +132,11 @@ impl Rows {
         self.deadlines.first().map(|&(at, _)| at)
     }
 
+    /// Readers that joined a row of another request.
+    pub(super) fn num_joined(&self) -> usize {
+        self.places.len().saturating_sub(self.by_id.len())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

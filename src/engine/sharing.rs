@@ -36,7 +36,7 @@ impl Surroundings {
         let now = self.clock.now();
         let Some(Found { log, way }) = self.answers.find(claim, now) else { return false };
         if let Some(end) = log.end() {
-            self.stats.ended(&end, 1);
+            self.stats.ended(&end);
             let total = end.map_or(0, |finished| finished.num_input_tokens);
             self.readers.progress(reader, Progress { processed: total, total, cached: total });
         }

@@ -1,16 +1,15 @@
-//! Counters of an engine. Counted in one place, the lane that commits a step, and read by anyone: relaxed atomics, since
-//! each stands for itself, and an account for each model, written once a turn.
+//! Counters of an engine, read by any thread: relaxed atomics where each stands for itself, a census of requests that add up
+//! at every moment (`census`), and an account for each model, written once a turn.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::answers::{Answers, Close, Counts};
-use crate::error::Code;
 use crate::lock::lock;
-use crate::request::FinishReason;
-use crate::scheduler::{AdmissionRecord, Load, Scheduler, Status};
+use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 
+use super::census::{Census, Ends, Present, Refusal, Refusals};
 use super::command::ModelKey;
 use super::pace::Totals;
 
@@ -57,10 +56,7 @@ impl Account {
 /// What the engine has done since it started.
 #[derive(Debug, Default)]
 pub struct Stats {
-    requests: AtomicU64,
-    completed: AtomicU64,
-    cancelled: AtomicU64,
-    failed: AtomicU64,
+    census: Mutex<Census>,
     prompt_tokens: AtomicU64,
     generated_tokens: AtomicU64,
     steps: AtomicU64,
@@ -73,14 +69,26 @@ pub struct Stats {
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// Requests accepted.
+    /// Requests that came. The sum of those that ended, were rejected, are being prepared, queued, running or joined.
+    pub submitted: u64,
+    /// Requests accepted: those that came and were not rejected.
     pub requests: u64,
-    /// Of these, those that finished by themselves.
+    /// Requests refused because too much was pending.
+    pub rejected: Refusals,
+    /// Finished by themselves.
     pub completed: u64,
     /// Cancelled or abandoned.
     pub cancelled: u64,
     /// Ended with an error.
     pub failed: u64,
+    /// Being tokenized, or on the way to the engine thread.
+    pub preparing: u64,
+    /// Requests that wait for a row.
+    pub queued: u64,
+    /// Requests that have a row, parked ones included.
+    pub running: u64,
+    /// Requests that read the answer of another one, which is queued or running.
+    pub joined: u64,
     /// Prompt tokens fed to the device.
     pub prompt_tokens: u64,
     /// Tokens generated and kept.
@@ -93,11 +101,7 @@ pub struct Snapshot {
     pub parks: u64,
     /// Times the device failed and was reset.
     pub recoveries: u64,
-    /// Requests that wait for a row.
-    pub queued: u64,
-    /// Requests on the device.
-    pub running: u64,
-    /// Of these, parked ones.
+    /// Generations that are parked.
     pub parked: u64,
     /// Bytes of KV held.
     pub kv_bytes: u64,
@@ -106,8 +110,24 @@ pub struct Snapshot {
 }
 
 impl Stats {
-    pub(super) fn accepted(&self, num_requests: usize) {
-        self.requests.fetch_add(num_requests as u64, Ordering::Relaxed);
+    /// So many requests came.
+    pub(super) fn submitted(&self, num_requests: usize) {
+        lock(&self.census).submitted(num_requests);
+    }
+
+    /// So many of them were refused before they reached the engine thread.
+    pub(super) fn refused(&self, why: Refusal, num_requests: usize) {
+        lock(&self.census).refused(why, num_requests);
+    }
+
+    /// A request ended that is with no model.
+    pub(super) fn ended(&self, end: &Close) {
+        lock(&self.census).ended(&Ends::one(end));
+    }
+
+    /// What has become of the requests of a model since the last time, all at once.
+    pub(super) fn count(&self, model: ModelKey, ends: &mut Ends, present: Present) {
+        lock(&self.census).count(model, ends, present);
     }
 
     pub(super) fn step(&self, num_rows: usize, num_prompt_tokens: usize) {
@@ -128,17 +148,6 @@ impl Stats {
         self.recoveries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many requests ended so.
-    pub(super) fn ended(&self, end: &Close, num_requests: usize) {
-        let counter = match end {
-            Ok(finished) if finished.finish_reason == FinishReason::Cancelled => &self.cancelled,
-            Ok(_) => &self.completed,
-            Err(error) if error.code() == Code::Cancelled => &self.cancelled,
-            Err(_) => &self.failed,
-        };
-        counter.fetch_add(num_requests as u64, Ordering::Relaxed);
-    }
-
     /// Begins the account of a model.
     pub(super) fn open(&self, model: ModelKey) -> Arc<Account> {
         Arc::clone(lock(&self.models).entry(model).or_default())
@@ -147,6 +156,7 @@ impl Stats {
     /// Forgets the account of a model.
     pub(super) fn close(&self, model: ModelKey) {
         lock(&self.models).remove(&model);
+        lock(&self.census).forget(model);
     }
 
     /// Where the scheduling of each loaded model stands.
@@ -156,31 +166,24 @@ impl Stats {
 
     /// The counters now.
     pub(super) fn snapshot(&self, answers: &Answers) -> Snapshot {
-        let (mut load, mut kv_bytes) = (Load::default(), 0);
+        let (mut parked, mut kv_bytes) = (0, 0);
         for account in lock(&self.models).values() {
             let stats = lock(&account.0);
-            load.num_queued += stats.scheduler.load.num_queued;
-            load.num_running += stats.scheduler.load.num_running;
-            load.num_parked += stats.scheduler.load.num_parked;
+            parked += stats.scheduler.load.num_parked as u64;
             kv_bytes += stats.kv_bytes;
         }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Snapshot {
-            requests: read(&self.requests),
-            completed: read(&self.completed),
-            cancelled: read(&self.cancelled),
-            failed: read(&self.failed),
             prompt_tokens: read(&self.prompt_tokens),
             generated_tokens: read(&self.generated_tokens),
             steps: read(&self.steps),
             rows: read(&self.rows),
             parks: read(&self.parks),
             recoveries: read(&self.recoveries),
-            queued: load.num_queued as u64,
-            running: load.num_running as u64,
-            parked: load.num_parked as u64,
+            parked,
             kv_bytes,
             answers: answers.counts(),
+            ..lock(&self.census).snapshot()
         }
     }
 }

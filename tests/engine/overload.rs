@@ -1,7 +1,7 @@
 //! What is refused leaves nothing behind, and what was accepted is kept, however little may wait.
 
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mlx_serving::engine::{Config, Draft, Reply, Snapshot};
 use mlx_serving::error::{Code, Result};
@@ -129,4 +129,72 @@ fn the_prompt_of_many_choices_counts_once_and_for_as_long_as_one_of_them_is_pend
     assert_eq!((refused.code(), refused.limit()), (Code::Overloaded, Some(150.0)));
     caller.answer(readers[1]).end.expect("ended").expect("well");
     caller.ask(long(1, 5)).end.expect("ended").expect("the room is free again");
+}
+
+/// Every request is in one place, and in none of them twice.
+fn add_up(stats: Snapshot) -> bool {
+    let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
+    stats.submitted == ended + stats.preparing + stats.queued + stats.running + stats.joined
+        && stats.requests == stats.submitted - stats.rejected.sum()
+}
+
+#[test]
+fn counters_add_up_at_every_moment_of_a_storm() {
+    let config = Config { max_pending: 24, max_pending_tokens: 120, ..Config::default() };
+    let caller = Caller::with(&config, "instant", Vec::new());
+    let num_asked: u64 = std::thread::scope(|scope| {
+        let (stop, stopped) = channel::<()>();
+        let caller = &caller;
+        let sampler = scope.spawn(move || {
+            let mut num_samples = 0;
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                let stats = caller.engine.stats();
+                assert!(add_up(stats), "{stats:?}");
+                num_samples += 1;
+            }
+            num_samples
+        });
+        let storm = move |thread: usize| {
+            let mut num_asked = 0;
+            for round in 0..300 {
+                // Some share an answer, some have several, some are cancelled, left or too late.
+                let text = format!("question {}", if round % 3 == 0 { 0 } else { round * 4 + thread });
+                let num_choices = 1 + round % 3;
+                let deadline = (round % 11 == 0).then(|| Instant::now() + Duration::from_micros(200));
+                let draft = Draft { num_choices, deadline, ..draft(&text, 12) };
+                num_asked += num_choices as u64;
+                for reader in caller.engine.submit(caller.model, draft).unwrap_or_default() {
+                    match (round + thread) % 5 {
+                        0 => caller.engine.cancel(reader),
+                        1 => caller.engine.release(reader),
+                        _ => {}
+                    }
+                }
+            }
+            num_asked
+        };
+        let storms: Vec<_> = (0..2).map(|thread| scope.spawn(move || storm(thread))).collect();
+        let num_asked = storms.into_iter().map(|storm| storm.join().expect("no panic")).sum();
+        caller.when(has_ended);
+        drop(stop);
+        assert!(sampler.join().expect("they add up") > 100);
+        num_asked
+    });
+    let stats = caller.engine.stats();
+    assert_eq!(stats.submitted, num_asked);
+    assert!(stats.rejected.queue > 0 && stats.completed > 0 && stats.cancelled > 0, "{stats:?}");
+    assert_eq!((stats.preparing, stats.queued, stats.running, stats.joined), (0, 0, 0, 0), "{stats:?}");
+}
+
+#[test]
+fn a_prompt_with_too_many_tokens_counts_as_refused_and_not_as_failed() {
+    let config = Config { max_pending_tokens: 60, ..Config::default() };
+    let caller = Caller::with(&config, SLOW, Vec::new());
+    let long = || draft(&"word ".repeat(10), 40);
+    let first = caller.submit(long());
+    let refused = caller.ask(long()).end.expect("ended").expect_err("no room");
+    assert_eq!(refused.code(), Code::Overloaded);
+    let stats = caller.engine.stats();
+    assert_eq!((stats.rejected.tokens, stats.failed, stats.requests, stats.submitted), (1, 0, 1, 2));
+    caller.answer(first).end.expect("ended").expect("well");
 }

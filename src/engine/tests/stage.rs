@@ -277,7 +277,7 @@ impl Stage {
         }
         let permit = self.permits.try_take(1, self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
-        self.around.stats.accepted(1);
+        self.around.stats.submitted(1);
         (reader, Submission { model: ask.model, sequence, reader, request, claim, log, permit })
     }
 
@@ -300,7 +300,18 @@ impl Stage {
     pub(super) fn turn(&mut self) -> Next {
         let next = self.core.turn();
         self.drain();
+        self.check_counts();
         next
+    }
+
+    /// Each request is counted in one place.
+    pub(super) fn check_counts(&self) {
+        let stats = self.around.stats.snapshot(&self.around.answers);
+        let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
+        let present = stats.preparing + stats.queued + stats.running + stats.joined;
+        assert_eq!(ended + present, stats.submitted, "{stats:?}");
+        let has_ended = self.given.values().filter(|given| given.end.is_some()).count() as u64;
+        assert!(has_ended <= ended, "who has an answer finds it in the figures: {stats:?}");
     }
 
     pub(super) fn turns(&mut self, count: usize) {
