@@ -74,9 +74,10 @@ impl Scheduler {
 
     /// Takes what a step cost. What the decoding part of a step with prompts took is known only by steps without.
     pub(super) fn learn(&mut self, step: &InFlight, took: Duration) {
+        let is_wanted = !self.queue.is_empty();
         match (step.num_decoding, step.num_prompt_tokens) {
-            (0, 0) => {}
-            (rows, 0) => self.width.observe(rows, took, !self.queue.is_empty()),
+            (0, 0) => return,
+            (rows, 0) => return self.width.observe(rows, took, is_wanted),
             (0, tokens) => self.prefill.observe(tokens, took, Duration::ZERO),
             (rows, tokens) => {
                 if let Some(decoding) = self.width.step_time(rows) {
@@ -84,6 +85,7 @@ impl Scheduler {
                 }
             }
         }
+        self.width.reconsider(self.active().count(), is_wanted);
     }
 
     /// Takes a token of a step for one of those who run, unless it has begun anew since that was planned.

@@ -63,8 +63,14 @@ impl Width {
     /// only then does the limit matter.
     pub(super) fn observe(&mut self, num_rows: usize, took: Duration, is_wanted: bool) {
         self.curve.observe(num_rows, took);
+        self.reconsider(num_rows, is_wanted);
+    }
+
+    /// Reconsiders the limit after a step in which so many sequences had a place, whether they decoded or read prompts. A step
+    /// that reads says nothing of a width, but wider ones may be known to be worth a try.
+    pub(super) fn reconsider(&mut self, num_taken: usize, is_wanted: bool) {
         let Some(tune) = self.config.tune else { return };
-        if !is_wanted || num_rows < self.limit {
+        if !is_wanted || num_taken < self.limit {
             return;
         }
         self.num_full += 1;
@@ -83,6 +89,10 @@ impl Width {
 
     /// The width to go on with.
     fn better(&self, min: usize, max: usize) -> usize {
+        // Prompts were read and nothing has decoded: any width may be the best, and the widest teaches most.
+        if self.curve.is_empty() {
+            return max;
+        }
         let target = self.config.step_target.as_secs_f64();
         let allowed = |known: &Known| known.seconds <= target;
         let best = self.known().filter(|known| (min..=max).contains(&known.width)).filter(allowed);

@@ -153,3 +153,26 @@ fn without_tuning_it_never_moves() {
     saturate(&mut width, &flat, 500);
     assert_eq!(width.limit(), 3);
 }
+
+#[test]
+fn a_new_engine_widens_while_it_only_reads_prompts() {
+    let mut scheduler = Scheduler::new(Config { width: WidthConfig::default(), prefill_chunk: 64, ..config() });
+    (0..16).for_each(|id| scheduler.add(seq(id), request(600, 8), start()));
+    step(&mut scheduler);
+    scheduler.add(seq(16), request(4, 4), start());
+    let joined = (0..4).map(|_| step(&mut scheduler)).position(|plan| ids(&plan).contains(&16));
+    assert_eq!(joined, Some(0), "a short prompt does not wait for the first of the long ones to decode");
+}
+
+#[test]
+fn a_limit_that_was_learnt_holds_while_prompts_are_read() {
+    let mut width = tuned();
+    let device = Device::Staircase(vec![(8, 10.0), (64, 100.0)]);
+    saturate(&mut width, &device, 600);
+    let limit = width.limit();
+    assert_eq!(limit, 8);
+    (0..100).for_each(|_| width.reconsider(limit, true));
+    assert_eq!(width.limit(), limit);
+    (0..100).for_each(|_| width.reconsider(limit - 1, true));
+    assert_eq!(width.limit(), limit);
+}
