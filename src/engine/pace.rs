@@ -15,6 +15,8 @@ pub(super) struct Pace {
     /// The steps in flight, oldest first.
     submitted: VecDeque<Submitted>,
     collected: Option<Instant>,
+    /// Rows of the step that was collected last.
+    collected_rows: usize,
     /// When the device ran out of steps with work left.
     idle_since: Option<Instant>,
     /// Processor time of the thread when the engine went on; nothing while the executor has it.
@@ -31,6 +33,7 @@ struct Submitted {
     at: Instant,
     /// Behind another one.
     is_ahead: bool,
+    num_rows: usize,
 }
 
 /// Sums since the lane began.
@@ -53,6 +56,7 @@ impl Pace {
             overlap,
             submitted: VecDeque::new(),
             collected: None,
+            collected_rows: 0,
             idle_since: None,
             resumed: None,
             own: Duration::ZERO,
@@ -74,11 +78,11 @@ impl Pace {
         self.resumed.get_or_insert_with(|| self.clock.thread_time());
     }
 
-    /// Lets the executor submit a step. One that computes nothing, `has_rows` false, is not what a device stood still for.
-    pub(super) fn submit<T>(&mut self, has_rows: bool, submit: impl FnOnce() -> T) -> T {
+    /// Lets the executor submit a step. One that computes nothing, without rows, is not what a device stood still for.
+    pub(super) fn submit<T>(&mut self, num_rows: usize, submit: impl FnOnce() -> T) -> T {
         let before = self.clock.now();
-        self.submitted.push_back(Submitted { at: before, is_ahead: !self.submitted.is_empty() });
-        if let Some(since) = self.idle_since.take_if(|_| has_rows) {
+        self.submitted.push_back(Submitted { at: before, is_ahead: !self.submitted.is_empty(), num_rows });
+        if let Some(since) = self.idle_since.take_if(|_| num_rows > 0) {
             let idle = before.saturating_duration_since(since);
             self.totals.idle += idle;
             self.totals.longest_idle = self.totals.longest_idle.max(idle);
@@ -90,7 +94,8 @@ impl Pace {
     /// alone, where that can be told: since it was submitted, or since the step before was collected.
     ///
     /// Where submitting a step ahead may wait for the device, the step before is collected that much later than it was
-    /// ready. Between two steps that were both followed by one this cancels out.
+    /// ready. Between two steps that were both followed by one this cancels out, if the host is kept as long behind both: so
+    /// the step, the one before it and the one behind it must have as many rows.
     pub(super) fn collect<T>(&mut self, collect: impl FnOnce() -> T) -> (T, Option<Duration>) {
         let output = self.lend(collect);
         self.resume();
@@ -98,9 +103,15 @@ impl Pace {
         self.has_stepped = true;
         let before = self.collected.replace(now);
         let step = self.submitted.pop_front();
-        let is_followed = !self.submitted.is_empty();
+        let (next, is_followed) = (self.submitted.front().map(|next| next.num_rows), !self.submitted.is_empty());
+        let num_rows = step.as_ref().map_or(0, |step| step.num_rows);
+        let previous = std::mem::replace(&mut self.collected_rows, num_rows);
+        let is_among_equals = || previous == num_rows && next == Some(num_rows);
         self.idle_since = (!is_followed).then_some(now);
-        let is_known = |step: &Submitted| self.overlap != Overlap::Bounded || step.is_ahead == is_followed;
+        let is_known = |step: &Submitted| match self.overlap {
+            Overlap::None | Overlap::Whole => true,
+            Overlap::Bounded => step.is_ahead == is_followed && (!is_followed || is_among_equals()),
+        };
         let began = step.filter(is_known).map(|step| Some(step.at).max(before));
         (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }

@@ -88,7 +88,7 @@ impl Lane {
             }
         }
         let submit = || guarded(Code::BackendError, || self.model.executor.submit(plan));
-        self.pace.submit(!plan.rows.is_empty(), submit)?;
+        self.pace.submit(plan.rows.len(), submit)?;
         self.watched.iter_mut().for_each(|watch| watch.planned(plan));
         Ok(())
     }

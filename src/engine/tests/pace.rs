@@ -20,6 +20,8 @@ struct Bench {
     /// When the device will have done everything.
     ready_at: Duration,
     origin: Instant,
+    /// Rows of the steps that are submitted.
+    num_rows: usize,
 }
 
 /// A clock by which the thread has worked for as long as it was told.
@@ -59,7 +61,7 @@ impl Bench {
         let origin = clock.now();
         let pace = Pace::new(Arc::clone(&clock) as Arc<dyn Clock>, overlap);
         let kept = if overlap == Overlap::Bounded { ms(6) } else { ms(0) };
-        Self { pace, clock, kept, ready_at: Duration::ZERO, origin }
+        Self { pace, clock, kept, ready_at: Duration::ZERO, origin, num_rows: 1 }
     }
 
     fn now(&self) -> Duration {
@@ -74,7 +76,7 @@ impl Bench {
         let (clock, now, begins_at) = (Arc::clone(&self.clock), self.now(), self.ready_at.max(self.now()));
         let kept_until = if begins_at > now && !self.kept.is_zero() { begins_at + self.kept } else { now };
         let kept_until = self.origin + kept_until;
-        self.pace.submit(true, || clock.sleep_until(kept_until));
+        self.pace.submit(self.num_rows, || clock.sleep_until(kept_until));
         self.ready_at = begins_at + ms(10);
     }
 
@@ -118,6 +120,21 @@ fn where_the_host_is_kept_the_first_and_the_last_of_a_row_of_steps_cannot_be_tol
 }
 
 #[test]
+fn where_the_host_is_kept_only_a_step_between_two_of_its_own_width_is_known() {
+    let mut bench = Bench::new(Overlap::Bounded);
+    let widths = [2, 2, 2, 3, 4, 4, 4];
+    bench.num_rows = widths[0];
+    bench.submit();
+    let mut known = Vec::new();
+    for width in &widths[1..] {
+        bench.num_rows = *width;
+        bench.submit();
+        known.push(bench.collect(2).is_some());
+    }
+    assert_eq!(known, [false, true, false, false, false, true], "3 rows ran once, and taught nothing");
+}
+
+#[test]
 fn where_it_is_not_each_of_a_row_of_steps_is_right() {
     assert_eq!(Bench::new(Overlap::Whole).five(), [Some(ms(10)); 5]);
 }
@@ -128,7 +145,7 @@ fn a_device_with_nothing_to_compute_does_not_stand_still() {
     bench.submit();
     bench.collect(1);
     bench.pass(ms(3));
-    bench.pace.submit(false, || ());
+    bench.pace.submit(0, || ());
     bench.collect(1);
     bench.pace.end(false);
     bench.pass(ms(50));
@@ -164,10 +181,10 @@ fn what_the_executor_takes_of_the_thread_is_not_the_engines() {
         engine(1_000); // Between turns there are commands.
         bench.pace.begin();
         engine(1);
-        bench.pace.submit(true, || executor(1));
+        bench.pace.submit(1, || executor(1));
         bench.pace.resume();
         engine(2);
-        bench.pace.submit(true, || executor(2));
+        bench.pace.submit(1, || executor(2));
         bench.pace.collect(|| executor(4));
         engine(4);
         bench.pace.end(true);
