@@ -51,6 +51,7 @@ use draft::{ModelRules, Prepared};
 use lane::Surroundings;
 use listeners::Listeners;
 use permit::{Permit, Permits};
+use refusal::refused_text;
 use requests::{Ready, Requests, Wanted};
 use slots::SharedSlots;
 use thread::Line;
@@ -167,7 +168,7 @@ impl Engine {
                 self.release(reader);
             }
             self.around.stats.refused(Refusal::Prompts, num_choices);
-            return Err(self.refused_text(refused.error));
+            return Err(refused_text(refused.error));
         }
         Ok(readers)
     }
@@ -305,7 +306,7 @@ impl Engine {
             Err(error) => return reply.send(Err(error)),
         };
         if let Err(refused) = self.text.run(load, move || job(&rules.text), move |result| reply.send(result)) {
-            (refused.done)(Err(self.refused_text(refused.error)));
+            (refused.done)(Err(refused_text(refused.error)));
         }
     }
 

@@ -12,6 +12,12 @@ use super::permit::Permit;
 /// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
 const NEXT_TEXT: Duration = Duration::from_millis(10);
 
+/// The queue of texts is full.
+pub(super) fn refused_text(error: Error) -> Error {
+    let has_hint = error.code() != Code::Overloaded || error.retry_after().is_some();
+    if has_hint { error } else { error.with_retry_after(NEXT_TEXT) }
+}
+
 impl Engine {
     /// Permits for all answers of a request, or none.
     pub(super) fn take_permits(&self, count: usize) -> Result<Vec<Permit>> {
@@ -28,12 +34,6 @@ impl Engine {
                 .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
                 .with_retry_after(retry_after)
         })
-    }
-
-    /// The queue of texts is full.
-    pub(super) fn refused_text(&self, error: Error) -> Error {
-        let has_hint = error.code() != Code::Overloaded || error.retry_after().is_some();
-        if has_hint { error } else { error.with_retry_after(NEXT_TEXT) }
     }
 
     /// A prompt counts towards the pending tokens from the moment it is known.

@@ -30,7 +30,7 @@ const FIRST_STAY: f64 = 2.0;
 /// and so many to run at a time.
 const FIRST_ROWS: usize = 32;
 /// Callers come so many times as fast as places become free where no order of slots can be kept.
-const FLOOD: f64 = 2.0;
+const FLOOD: usize = 2;
 
 /// The virtual queue of an engine, for its callers and its lanes.
 #[derive(Debug)]
@@ -67,7 +67,9 @@ impl SharedSlots {
     pub(super) fn ended(&self, now: Instant, is_wanted: bool, stay: Option<Duration>) {
         let mut slots = lock(&self.0);
         slots.freed(now, is_wanted);
-        stay.into_iter().for_each(|stay| slots.stayed(stay));
+        if let Some(stay) = stay {
+            slots.stayed(stay);
+        }
     }
 }
 
@@ -141,8 +143,8 @@ impl Slots {
         }
         let soon = now + self.soon();
         let num_soon = self.promised.partition_point(|&at| at <= soon);
-        let is_hungry = (num_taken as f64) < self.num_rows().round();
-        is_free(num_soon.min(self.num_rows().round() as usize)) || is_hungry && is_free(0)
+        let num_rows = self.num_rows();
+        is_free(num_soon.min(num_rows)) || num_taken < num_rows && is_free(0)
     }
 
     /// When a refused caller with `count` answers is to come again, in whole milliseconds.
@@ -184,8 +186,9 @@ impl Slots {
     }
 
     /// Answers that are on the device at a time (Little's law).
-    fn num_rows(&self) -> f64 {
-        (self.stay() / self.interval().max(1e-9)).clamp(1.0, self.limit as f64)
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a count")]
+    fn num_rows(&self) -> usize {
+        (self.stay() / self.interval().max(1e-9)).round().clamp(1.0, self.limit as f64) as usize
     }
 
     /// Counts a refusal. Says whether, in a whole period and in this one, more than twice as many were refused as places became
@@ -196,12 +199,12 @@ impl Slots {
         let period = self.period.get_or_insert(Period { began: now, num_refused: 0, num_flooded: 0 });
         let passed = now.saturating_duration_since(period.began);
         if passed >= stay {
-            let is_next = passed < stay * 2 && period.num_refused as f64 > most;
+            let is_next = passed < stay * 2 && period.num_refused > most;
             let num_flooded = if is_next { period.num_flooded + 1 } else { 0 };
             *period = Period { began: now, num_refused: 0, num_flooded };
         }
         period.num_refused += count;
-        period.num_flooded >= 2 || period.num_flooded == 1 && period.num_refused as f64 > most
+        period.num_flooded >= 2 || period.num_flooded == 1 && period.num_refused > most
     }
 }
 

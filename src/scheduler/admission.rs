@@ -65,7 +65,7 @@ impl Scheduler {
                 self.yielding(next.rank).inspect(|&id| self.set_aside(id, now));
             }
             match self.queue.pop() {
-                Some(Turn::Begin(sequence)) => self.begin(sequence, reason, depth, now),
+                Some(Turn::Begin(sequence)) => self.begin(*sequence, reason, depth, now),
                 Some(Turn::GoOn(id, promotion)) => self.go_on(id, promotion),
                 None => break,
             }

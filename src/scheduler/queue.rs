@@ -59,7 +59,7 @@ pub(super) struct Next {
 #[derive(Debug)]
 pub(super) enum Turn {
     /// It holds no KV.
-    Begin(Sequence),
+    Begin(Box<Sequence>),
     /// It was set aside with its KV, and may be promoted.
     GoOn(SequenceId, Option<Promotion>),
 }
@@ -176,7 +176,7 @@ impl Queue {
             self.classes[class].fresh.charge(&sequence.tenant, place, cost);
             sequence.charge = Some(Charge { class, tokens: cost });
         }
-        self.remove(id).map(Turn::Begin)
+        self.remove(id).map(|sequence| Turn::Begin(Box::new(sequence)))
     }
 
     /// A request is gone: its tenant is charged what it used, and so is its priority if it was promoted.

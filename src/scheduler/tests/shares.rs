@@ -47,7 +47,9 @@ impl Users {
                 gone.push(row.sequence);
             }
         }
-        gone.iter().for_each(|id| self.ask(self.owners[id]));
+        for id in gone {
+            self.ask(self.owners[&id]);
+        }
     }
 }
 
@@ -135,12 +137,16 @@ fn served(num_rows: usize, arrivals: &[Arrival]) -> BTreeMap<usize, (usize, usiz
             continue;
         }
         for row in &plan.rows {
-            let began = &mut times.get_mut(&(row.sequence.0 as usize)).expect("it came").1;
+            let began = &mut times.get_mut(&index(row.sequence)).expect("it came").1;
             *began = (*began).min(now);
         }
         now += plan.num_tokens();
         commit(&mut scheduler, &answer(&plan, 1));
     }
+}
+
+fn index(id: SequenceId) -> usize {
+    usize::try_from(id.0).expect("few")
 }
 
 /// The longest wait that `docs/scheduler.md` promises, in tokens that the device does.
