@@ -42,7 +42,7 @@ fn the_token_that_a_row_drew_before_it_was_set_aside_is_read() {
 
 #[test]
 fn without_memory_for_both_the_row_that_is_set_aside_is_computed_again() {
-    let kv = KvLimit { bytes: 24, bytes_per_position: 1, block: 8 };
+    let kv = KvLimit { bytes: 24, bytes_per_position: 1, block: 8, growth: KvGrowth::default() };
     let mut scheduler = crowded(Config { kv: Some(kv), prefill_chunk: 16, ..config() });
     scheduler.remove(seq(9));
     scheduler.add(seq(9), Request { priority: Priority::Urgent, ..request(10, 2) }, after(10));
