@@ -371,6 +371,7 @@ export interface Engine extends AsyncDisposable {
    * The token ids of a text, as the model's tokenizer makes them of a plain prompt.
    *
    * @throws {@link ModelError} `TokenizerError` or `ModelNotLoaded`
+   * @throws {@link InvalidParamsError} the text is too long
    */
   tokenize(params: TokenizeParams): Promise<Uint32Array>
   /**
@@ -460,6 +461,12 @@ export type GenerateParams = PromptParams | MessagesParams
  * answer that goes on with a new word begins with its space.
  */
 export interface PromptParams extends SamplingOptions {
+  /**
+   * At most 32 MiB of text. A text whose bytes prove that it cannot fit the context is refused before it is copied or
+   * tokenized; so are more `tokens` than the context has.
+   *
+   * @throws {@link InvalidParamsError} `ContextLengthExceeded`
+   */
   prompt: string | { tokens: readonly number[] | Uint32Array } | PromptTemplate
   messages?: undefined
 }
@@ -469,6 +476,7 @@ export interface PromptParams extends SamplingOptions {
  * some tokenizers write before the first word; with `continueFinalMessage` it continues that message.
  */
 export interface MessagesParams extends SamplingOptions, ChatOptions {
+  /** At most 16384 messages, parts of messages and calls, with 32 MiB of text altogether. */
   messages: readonly Message[]
   prompt?: undefined
 }
@@ -645,7 +653,7 @@ export interface SamplingOptions {
   structured?: Structured | undefined
   /**
    * Any of these texts ends the answer; nothing after it is in the answer. They are not looked for in
-   * {@link GenerateResult.reasoning}.
+   * {@link GenerateResult.reasoning}. At most 16, each of 1 to 256 bytes.
    *
    * @default []
    */
@@ -1017,13 +1025,14 @@ export interface GeneratorMetadata<T = unknown> {
 /** @see {@link Engine.tokenize} */
 export interface TokenizeParams {
   model: ModelHandle | string
+  /** At most 33554432 UTF-16 code units; a text without spaces between its words at most 8 MiB. */
   text: string
 }
 
 /** @see {@link Engine.detokenize} */
 export interface DetokenizeParams {
   model: ModelHandle | string
-  /** At most 4194304. */
+  /** At most 1048576. */
   tokens: readonly number[] | Uint32Array
 }
 
@@ -1234,7 +1243,10 @@ export declare class InvalidParamsError extends MlxServingError {}
 export declare class ModelError extends MlxServingError {}
 /** `GuidanceError`: what `structured` says cannot be enforced, or not with this model. */
 export declare class GuidanceError extends MlxServingError {}
-/** `Overloaded`: as many generations are pending as the engine accepts. Try again after `retryAfterMs`. */
+/**
+ * `Overloaded`: as many generations are pending as the engine accepts, or the texts of earlier ones keep it busy. Try again
+ * after `retryAfterMs`.
+ */
 export declare class OverloadedError extends MlxServingError {}
 /** `Timeout`: the generation's deadline passed. */
 export declare class TimeoutError extends MlxServingError {}

@@ -28,7 +28,7 @@ import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
 import { Models, pathOf } from './models'
 import type { NativeError, NativeSetting } from './native'
-import { isAbsent, read, reading, readKnown, readMs, readString, readTokens, take } from './options'
+import { isAbsent, read, reading, readKnown, readMs, readString, readText, readTokens, take } from './options'
 
 const DEFAULT_DRAIN_MS = 30_000
 
@@ -106,7 +106,7 @@ class NodeEngine implements Engine, Host {
   async tokenize(params: TokenizeParams): Promise<Uint32Array> {
     const { model, text } = readKnown(params, 'params', ['model', 'text'])
     const key = this.keyOf(model)
-    const read = readString(text, 'text')
+    const read = readText(text, 'text')
     return this.#ask(() => this.hub.native.tokenize(key, read))
   }
 

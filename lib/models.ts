@@ -2,6 +2,7 @@
 // however many ask for it at the same time. Loading itself happens in the addon.
 
 import { realpath } from 'node:fs/promises'
+import { types } from 'node:util'
 import type { ModelHandle } from '../index'
 import { errorOf, invalid, unwrap } from './errors'
 import type { NativeEngine, NativeModelInfo } from './native'
@@ -155,6 +156,7 @@ export function pathOf(options: unknown): unknown {
 
 function handle(model: unknown): object {
   if (isAbsent(model)) throw invalid('model', 'is required: a handle from loadModel(), or the id of a loaded model')
+  if (types.isPromise(model)) throw invalid('model', 'is a promise: await loadModel(), and pass the handle')
   if (typeof model === 'object') return model
   throw invalid('model', `must be a handle from loadModel() or an id, not ${show(model)}`)
 }

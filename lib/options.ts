@@ -5,7 +5,11 @@ import { types } from 'node:util'
 import { errorOf, invalid } from './errors'
 
 /** Token ids in one call: beyond it, reading them would hold up everything else in this process. */
-const MAX_TOKENS = 2 ** 22
+const MAX_TOKENS = 2 ** 20
+/** UTF-16 code units of a text in one call; as many bytes of a prompt are the most that the addon takes. */
+const MAX_TEXT = 2 ** 25
+/** A longer string is shown by its beginning. */
+const MAX_SHOWN = 40
 
 /** A caller's object, read. It has no prototype, so that nothing inherited is taken for an option. */
 export type Properties = Record<string, unknown>
@@ -66,8 +70,12 @@ export function readTokens(value: unknown, name: string, vocabSize: number): Uin
     throw invalid(name, 'must be an array of token ids or a Uint32Array')
   }
   const tokens = new Uint32Array(readLength(value, name))
+  // An element may be a getter that throws. It is caught here, so that reading does not make a function for each.
+  const at = { index: 0 }
+  const next = () => value[at.index]
   for (let i = 0; i < tokens.length; i++) {
-    const id = reading(name, () => value[i])
+    at.index = i
+    const id = reading(name, next)
     const isId = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize
     if (!isId) throw invalid(name, `must hold token ids, whole numbers below ${vocabSize}; at ${i} is ${show(id)}`)
     tokens[i] = id
@@ -89,11 +97,22 @@ export function readString(value: unknown, name: string): string {
   return value
 }
 
+/** A text that is copied. */
+export function readText(value: unknown, name: string): string {
+  const text = readString(value, name)
+  if (text.length <= MAX_TEXT) return text
+  const message = `\`${name}\` has ${text.length} characters; at most ${MAX_TEXT} are allowed`
+  throw errorOf('InvalidParams', message, { param: name, limit: MAX_TEXT, requested: text.length })
+}
+
 /** How a wrong value is named in a message: short, and never by calling code of the caller's. */
 export function show(value: unknown): string {
   if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number')
     return `${value}`
-  if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : 'a string'
+  if (typeof value === 'string') {
+    return value.length <= MAX_SHOWN ? JSON.stringify(value) : `${JSON.stringify(value.slice(0, MAX_SHOWN))}…`
+  }
   if (types.isProxy(value)) return 'a proxy'
+  if (types.isPromise(value)) return 'a promise'
   return Array.isArray(value) ? 'an array' : `of type ${typeof value}`
 }

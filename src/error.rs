@@ -30,7 +30,7 @@ pub enum Code {
     TokenizerError,
     /// What an answer must be cannot be enforced.
     GuidanceError,
-    /// As many requests are pending as the engine accepts.
+    /// As many requests are pending as the engine accepts, or earlier ones keep it busy.
     Overloaded,
     /// The request's deadline passed.
     Timeout,

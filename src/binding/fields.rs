@@ -3,13 +3,14 @@
 
 use std::ops::RangeInclusive;
 
-use napi::bindgen_prelude::{
-    FromNapiValue, JsObjectValue, KeyCollectionMode, KeyConversion, KeyFilter, Object, Unknown,
-};
-use napi::{JsValue, ValueType};
+use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Object, Unknown};
+use napi::{JsString, JsValue, ValueType};
 
 use crate::config::Value;
 use crate::error::{Code, Error};
+
+use super::keys::{Properties, Property, key_at, own_keys};
+use super::names::{self, Place};
 
 /// Why an option object was not taken.
 pub(super) enum Refusal {
@@ -34,8 +35,17 @@ impl From<napi::Error> for Refusal {
 /// Numbers up to here survive the way through JavaScript unchanged.
 pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// The longest list. Its elements are read while JavaScript waits.
-const MAX_ELEMENTS: u32 = 1 << 20;
+/// The longest list that is read element by element, where nothing else bounds it: JavaScript waits meanwhile.
+pub(super) const MAX_ELEMENTS: usize = 1 << 16;
+/// The longest text that is not a prompt, in UTF-16 code units, and the longest list of texts altogether.
+pub(super) const MAX_TEXT_UNITS: usize = 4 << 20;
+/// The longest name of an option.
+const MAX_KEY_UNITS: usize = 256;
+/// Longer paths are cut in messages.
+const MAX_PATH_CHARS: usize = 80;
+
+/// The most properties that an object of options is read with. None has as many.
+pub(super) const MAX_PROPERTIES: usize = 1 << 12;
 
 pub(super) type Read<T> = Result<T, Refusal>;
 
@@ -49,6 +59,7 @@ pub(super) struct Fields<'env> {
     /// How the object is called in messages, with a dot, or nothing for the outermost.
     prefix: String,
     code: Code,
+    place: Place,
     known: Vec<&'static str>,
 }
 
@@ -57,7 +68,12 @@ impl<'env> Fields<'env> {
     pub(super) fn of(name: &str, code: Code, value: Unknown<'env>) -> Read<Self> {
         let object = object(name, code, value)?;
         let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
-        Ok(Self { object, prefix, code, known: Vec::new() })
+        Ok(Self { object, prefix, code, place: Place::Other, known: Vec::new() })
+    }
+
+    /// Says which object it is, so that names of other libraries are known.
+    pub(super) fn at(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// The value of a property, if it is there.
@@ -120,9 +136,11 @@ impl<'env> Fields<'env> {
     pub(super) fn strings(&mut self, name: &'static str) -> Read<Option<Vec<String>>> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let path = self.path(name);
-        let mut items = Vec::new();
-        for (index, item) in elements(self.code, &path, value)?.enumerate() {
-            items.push(string(self.code, &format!("{path}[{index}]"), item?)?);
+        let (mut items, mut left) = (Vec::new(), MAX_TEXT_UNITS);
+        for (index, item) in elements(self.code, &path, value, MAX_ELEMENTS)?.enumerate() {
+            let (path, item) = (format!("{path}[{index}]"), item?);
+            left -= num_units(self.code, &path, &item, left)?;
+            items.push(string(self.code, &path, item)?);
         }
         Ok(Some(items))
     }
@@ -140,9 +158,13 @@ impl<'env> Fields<'env> {
     /// Everything known was read: what is left over is an error.
     pub(super) fn finish(self) -> Read<()> {
         let Some(object) = &self.object else { return Ok(()) };
-        for key in own_keys(object)? {
-            if !self.known.contains(&key.as_str()) {
-                return Err(unknown(self.code, &self.path(&key), &key, &self.known));
+        let keys = own_keys(object)?;
+        for index in 0..keys.get_array_length()? {
+            // What is too long to be copied is unknown by its beginning.
+            let key = key_at(&keys, index, MAX_KEY_UNITS)?
+                .map(|key| key.name.unwrap_or_else(|units| format!("of length {units}")));
+            if let Some(key) = key.filter(|key| !self.known.contains(&key.as_str())) {
+                return Err(unknown(self.place, self.code, &self.path(&key), &key, &self.known));
             }
         }
         Ok(())
@@ -150,26 +172,27 @@ impl<'env> Fields<'env> {
 }
 
 /// An option that does not exist, in an object where those of `known` do.
-pub(super) fn unknown(code: Code, path: &str, key: &str, known: &[&str]) -> Refusal {
-    let nearest = known.iter().min_by_key(|known| distance(known, key));
-    let hint = match nearest {
-        Some(known) if distance(known, key) <= key.len().div_ceil(2) => format!("did you mean `{known}`?"),
-        _ => format!("known are {}", known.join(", ")),
-    };
-    wrong(code, path, &format!("is not an option; {hint}")).into()
+pub(super) fn unknown(place: Place, code: Code, path: &str, key: &str, known: &[&str]) -> Refusal {
+    let path: String = path.chars().take(MAX_PATH_CHARS).collect();
+    wrong(code, &path, &format!("is not an option; {}", names::advice(place, key, known))).into()
 }
 
-/// The own properties of an object, each read once; none where the caller gave no object at all.
-pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Vec<Entry<'env>>> {
+/// The own properties of an object, each read once; none where the caller gave no object at all. More than `most` are
+/// refused before any of them is read.
+pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>, most: usize) -> Read<Vec<Entry<'env>>> {
     let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
-    let present = |(key, value)| Ok((key, (!is_absent(&value)?).then_some(value)));
-    properties(&object)?.into_iter().map(present).collect()
-}
-
-/// The own properties of an object, each read once.
-pub(super) fn properties<'env>(object: &Object<'env>) -> Read<Vec<(String, Unknown<'env>)>> {
-    let read = |key: String| Ok((key.clone(), object.get_named_property_unchecked(&key)?));
-    own_keys(object)?.into_iter().map(read).collect()
+    let too_many = |num: usize| {
+        let message = format!("has more than {most} properties, as many as are allowed");
+        wrong(code, name, &message).with_limit(most as f64, num as f64)
+    };
+    let properties = Properties::of(object, most)?.map_err(too_many)?;
+    let mut read = Vec::new();
+    for property in properties.read(MAX_KEY_UNITS) {
+        let Property { name: key, value } = property?;
+        let too_long = |units| wrong(code, name, &format!("has a name of {units} characters; no name is as long"));
+        read.push((key.map_err(too_long)?, (!is_absent(&value)?).then_some(value)));
+    }
+    Ok(read)
 }
 
 fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Object<'env>>> {
@@ -177,10 +200,15 @@ fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Obj
         ValueType::Undefined | ValueType::Null => Ok(None),
         ValueType::Object if !is_array(&value)? => {
             let object = Object::from_unknown(value)?;
-            if !is_plain(&object)? && own_keys(&object)?.is_empty() {
-                return Err(
-                    wrong(code, name, "must be an object with these names, not one of a class without any").into()
-                );
+            if is_plain(&object)? {
+                return Ok(Some(object));
+            }
+            if value.is_promise()? || is_binary(&value)? {
+                return Err(wrong(code, name, &format!("must be an object, not {}", kind(&value)?)).into());
+            }
+            if own_keys(&object)?.get_array_length()? == 0 {
+                let message = "must be an object with these names, not one of a class without any";
+                return Err(wrong(code, name, message).into());
             }
             Ok(Some(object))
         }
@@ -199,50 +227,54 @@ pub(super) fn is_plain(object: &Object<'_>) -> Read<bool> {
     Ok(above.get_type()? == ValueType::Null)
 }
 
-/// Names of own, enumerable properties. Symbols say nothing to this library, and what a prototype has was not asked for.
-fn own_keys(object: &Object<'_>) -> Read<Vec<String>> {
-    let (mode, filter) = (KeyCollectionMode::OwnOnly, KeyFilter::Enumerable);
-    let keys = object.get_all_property_names(mode, filter, KeyConversion::NumbersToStrings)?;
-    let mut names = Vec::new();
-    for index in 0..keys.get_array_length()? {
-        let key: Unknown<'_> = keys.get_element(index)?;
-        if key.get_type()? == ValueType::String {
-            names.push(String::from_unknown(key)?);
-        }
-    }
-    Ok(names)
-}
-
 /// A number that is whole, not negative, and exact.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range: checked before")]
 pub(super) fn whole(number: f64) -> Option<u64> {
     ((0.0..=MAX_SAFE_INTEGER as f64).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
-/// The elements of a list, each read when it is asked for: a list can be long and hold nothing.
+/// The elements of a list, each read when it is asked for; a list of more than `most` is refused before.
 pub(super) fn elements<'env>(
     code: Code,
     path: &str,
     value: Unknown<'env>,
+    most: usize,
 ) -> Read<impl ExactSizeIterator<Item = Read<Unknown<'env>>> + use<'env>> {
-    if !is_array(&value)? {
-        return Err(wrong(code, path, &format!("must be an array, not {}", kind(&value)?)).into());
+    let length = num_elements(code, path, &value)?;
+    if length > most {
+        let message = format!("has {length} elements; at most {most} are allowed");
+        return Err(wrong(code, path, &message).with_limit(most as f64, length as f64).into());
     }
     let array = Object::from_unknown(value)?;
-    let length = array.get_array_length()?;
-    if length > MAX_ELEMENTS {
-        let message = format!("has {length} elements; at most {MAX_ELEMENTS} are allowed");
-        return Err(wrong(code, path, &message).with_limit(f64::from(MAX_ELEMENTS), f64::from(length)).into());
+    Ok((0..length).map(move |index| Ok(array.get_element(u32::try_from(index).unwrap_or(u32::MAX))?)))
+}
+
+/// How long a list is.
+pub(super) fn num_elements(code: Code, path: &str, value: &Unknown<'_>) -> Read<usize> {
+    if !is_array(value)? {
+        return Err(wrong(code, path, &format!("must be an array, not {}", kind(value)?)).into());
     }
-    Ok((0..length as usize).map(move |index| Ok(array.get_element(u32::try_from(index).unwrap_or(u32::MAX))?)))
+    Ok(Object::from_unknown(*value)?.get_array_length()? as usize)
 }
 
 /// A text.
 pub(super) fn string(code: Code, path: &str, value: Unknown<'_>) -> Read<String> {
-    match value.get_type()? {
-        ValueType::String => Ok(String::from_unknown(value)?),
-        _ => Err(wrong(code, path, &format!("must be a string, not {}", kind(&value)?)).into()),
+    num_units(code, path, &value, MAX_TEXT_UNITS)?;
+    Ok(String::from_unknown(value)?)
+}
+
+/// How long a text is, in UTF-16 code units, of which it may have so many. It has at least as many bytes. Nothing is
+/// copied.
+pub(super) fn num_units(code: Code, path: &str, value: &Unknown<'_>, most: usize) -> Read<usize> {
+    if value.get_type()? != ValueType::String {
+        return Err(wrong(code, path, &format!("must be a string, not {}", kind(value)?)).into());
     }
+    let units = JsString::from_unknown(*value)?.utf16_len()?;
+    if units <= most {
+        return Ok(units);
+    }
+    let message = format!("has {units} characters, more than are read here: {most}");
+    Err(wrong(code, path, &message).with_limit(most as f64, units as f64).into())
 }
 
 pub(super) fn wrong(code: Code, path: &str, message: &str) -> Error {
@@ -251,6 +283,11 @@ pub(super) fn wrong(code: Code, path: &str, message: &str) -> Error {
 
 pub(super) fn is_array(value: &Unknown<'_>) -> napi::Result<bool> {
     value.is_array()
+}
+
+/// Whether it is a `Buffer`, a typed array or what one looks at.
+fn is_binary(value: &Unknown<'_>) -> napi::Result<bool> {
+    Ok(value.is_typedarray()? || value.is_arraybuffer()? || value.is_dataview()? || value.is_buffer()?)
 }
 
 fn is_absent(value: &Unknown<'_>) -> napi::Result<bool> {
@@ -267,24 +304,12 @@ pub(super) fn kind(value: &Unknown<'_>) -> napi::Result<&'static str> {
         ValueType::String => "a string",
         ValueType::Symbol => "a symbol",
         ValueType::Object if is_array(value)? => "an array",
+        ValueType::Object if value.is_promise()? => "a promise: await it first",
+        ValueType::Object if is_binary(value)? => "binary data: decode it first, as by `buffer.toString()`",
+        ValueType::Object if value.is_date()? => "a date",
         ValueType::Object => "an object",
         ValueType::Function => "a function",
         ValueType::BigInt => "a bigint",
         _ => "a value of another type",
     })
-}
-
-/// Levenshtein distance, to find the key that was meant.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(!from.eq_ignore_ascii_case(&to));
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.chars().count()]
 }

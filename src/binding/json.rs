@@ -3,20 +3,21 @@
 
 use std::fmt;
 
-use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Object, Unknown};
+use napi::{JsString, ValueType};
 use serde_json::{Map, Number, Value};
 
 use crate::error::Code;
 
-use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, is_plain, kind, properties, wrong};
+use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, is_plain, kind, wrong};
+use super::keys::{Properties, Property};
 
 /// Messages add a few levels, and `tojson` of a template takes 64.
 const MAX_DEPTH: usize = 48;
 /// Values that one param may consist of.
 const MAX_VALUES: usize = 1 << 16;
 /// Bytes of its texts and keys.
-const MAX_BYTES: usize = 4 << 20;
+pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// Where a value is. Written out only for an error: a value deep down has a long way.
 enum Path<'a> {
@@ -50,8 +51,9 @@ impl JsonReader {
     /// An object; `path` is how it is called in messages.
     pub(super) fn object(&mut self, path: &str, value: Unknown<'_>) -> Read<Value> {
         let path = &Path::Root(path);
-        if value.get_type()? != ValueType::Object || is_array(&value)? {
-            return Err(self.wrong(path, &format!("must be an object, not {}", kind(&value)?)));
+        let kind = kind(&value)?;
+        if kind != "an object" {
+            return Err(self.wrong(path, &format!("must be an object, not {kind}")));
         }
         self.value(path, value, 0)
     }
@@ -66,6 +68,8 @@ impl JsonReader {
             ValueType::Boolean => Ok(Value::Bool(bool::from_unknown(value)?)),
             ValueType::Number => self.number(path, f64::from_unknown(value)?),
             ValueType::String => {
+                // Measured before it is copied; its bytes are at least as many.
+                self.has_room(path, JsString::from_unknown(value)?.utf16_len()?)?;
                 let text = String::from_unknown(value)?;
                 self.count(path, text.len())?;
                 Ok(Value::String(text))
@@ -88,10 +92,11 @@ impl JsonReader {
 
     fn items(&mut self, path: &Path<'_>, value: Unknown<'_>, depth: usize) -> Read<Value> {
         // An array can be long and hold nothing.
-        if Object::from_unknown(value)?.get_array_length()? as usize > MAX_VALUES {
+        let length = Object::from_unknown(value)?.get_array_length()? as usize;
+        if self.num_values + length > MAX_VALUES {
             return Err(self.too_large(path));
         }
-        let items = elements(self.code, &path.to_string(), value)?.enumerate();
+        let items = elements(self.code, &path.to_string(), value, length)?.enumerate();
         let items = items.map(|(index, item)| self.value(&Path::Index(path, index), item?, depth + 1));
         items.collect::<Read<_>>().map(Value::Array)
     }
@@ -99,10 +104,16 @@ impl JsonReader {
     fn fields(&mut self, path: &Path<'_>, value: Unknown<'_>, depth: usize) -> Read<Value> {
         let object = Object::from_unknown(value)?;
         if !is_plain(&object)? {
-            return Err(self.wrong(path, "must be JSON, not an object of a class"));
+            let kind = kind(&value)?;
+            let what = if kind == "an object" { "an object of a class" } else { kind };
+            return Err(self.wrong(path, &format!("must be JSON, not {what}")));
         }
         let mut fields = Map::new();
-        for (key, value) in properties(&object)? {
+        let most = MAX_VALUES - self.num_values;
+        let properties = Properties::of(object, most)?.map_err(|_| self.too_large(path))?;
+        for property in properties.read(MAX_BYTES - self.num_bytes) {
+            let Property { name, value } = property?;
+            let key = name.map_err(|_| self.too_large(path))?;
             self.count(path, key.len())?;
             // As everywhere in params, `undefined` means absent.
             if value.get_type()? != ValueType::Undefined {
@@ -113,10 +124,15 @@ impl JsonReader {
         Ok(Value::Object(fields))
     }
 
+    fn has_room(&self, path: &Path<'_>, num_bytes: usize) -> Read<()> {
+        if self.num_bytes + num_bytes > MAX_BYTES { Err(self.too_large(path)) } else { Ok(()) }
+    }
+
     fn count(&mut self, path: &Path<'_>, num_bytes: usize) -> Read<()> {
         self.num_values += 1;
+        self.has_room(path, num_bytes)?;
         self.num_bytes += num_bytes;
-        if self.num_values > MAX_VALUES || self.num_bytes > MAX_BYTES { Err(self.too_large(path)) } else { Ok(()) }
+        if self.num_values > MAX_VALUES { Err(self.too_large(path)) } else { Ok(()) }
     }
 
     fn too_large(&self, path: &Path<'_>) -> Refusal {

@@ -12,6 +12,8 @@ mod exit;
 mod fields;
 mod figures;
 mod json;
+mod keys;
+mod names;
 mod options;
 mod params;
 mod prompt;
@@ -28,7 +30,7 @@ use napi_derive::napi;
 
 use crate::answers::ReaderId;
 use crate::config::{Effective, KNOBS, Settings, Source};
-use crate::engine::{Config, Engine, ModelKey, Reply};
+use crate::engine::{Config, Engine, ModelKey, PromptLimits, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
 use crate::text::Load;
@@ -145,12 +147,14 @@ impl NativeEngine {
     /// Accepts a request and returns a reader for each of its answers.
     #[napi(catch_unwind)]
     pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<Vec<u32>>> {
-        let draft = match params::read(params, options) {
+        let model = ModelKey(model);
+        let limits = self.engine.get().map_or(PromptLimits::NONE, |engine| engine.prompt_limits(model));
+        let draft = match params::read(params, options, limits) {
             Ok(draft) => draft,
             Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
-        let readers = self.engine().and_then(|engine| engine.submit(ModelKey(model), draft));
+        let readers = self.engine().and_then(|engine| engine.submit(model, draft));
         Ok(outcome(readers.map(|readers| readers.into_iter().map(|reader| reader.0).collect())))
     }
 

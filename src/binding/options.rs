@@ -11,7 +11,11 @@ use crate::config::{Knob, Member, Preset, Resolved, Settings, Value, find, names
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 
-use super::fields::{Fields, MAX_SAFE_INTEGER, Read, Refusal, elements, entries, kind, string, unknown, wrong};
+use super::fields::{
+    Fields, MAX_ELEMENTS, MAX_PROPERTIES, MAX_SAFE_INTEGER, Read, Refusal, elements, entries, kind, string, unknown,
+    wrong,
+};
+use super::names::Place;
 
 const CODE: Code = Code::ConfigError;
 /// Longer names are shown by their beginning.
@@ -50,7 +54,7 @@ pub(super) enum BackendChoice {
 pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
     let (mut preset, mut backend) = (Preset::default(), BackendChoice::Mlx);
     let mut said = Said::default();
-    for (key, value) in entries("options", CODE, options)? {
+    for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
         match (key.as_str(), value) {
             ("preset", Some(value)) => preset = read_preset(value)?,
             ("backend", Some(value)) => backend = read_backend(value)?,
@@ -66,7 +70,7 @@ pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Optio
 /// Reads the options of `engine.cache.configure`, which are those of the group `cache`.
 pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static Knob, Value)>> {
     let mut said = Said::default();
-    for (key, value) in entries("options", CODE, options)? {
+    for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
         read_option("cache", &key, value, &mut said)?;
     }
     if said.cache_path.is_some() {
@@ -84,7 +88,7 @@ pub(super) fn read_load(options: Unknown<'_>) -> Read<PathBuf> {
 }
 
 fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {
-    let variables = entries("environment", CODE, variables)?.into_iter();
+    let variables = entries("environment", CODE, variables, MAX_PROPERTIES)?.into_iter();
     let set = variables.filter_map(|(name, value)| Some((name, value?)));
     set.map(|(name, value)| string(CODE, &name, value).map(|text| (name, text))).collect()
 }
@@ -95,7 +99,7 @@ fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, said: &mut Sa
     match (find(group, key), value) {
         (Some(Member::Knob(knob)), Some(value)) => said.values.push((knob, read_value(knob, value)?)),
         (Some(Member::Group), Some(value)) => {
-            for (key, value) in entries(&path, CODE, value)? {
+            for (key, value) in entries(&path, CODE, value, MAX_PROPERTIES)? {
                 read_option(&path, &key, value, said)?;
             }
         }
@@ -124,7 +128,7 @@ fn unknown_option(group: &str, path: &str, key: &str) -> Refusal {
     if group == WITH_PATH {
         known.push("path");
     }
-    unknown(CODE, path, key, &known)
+    unknown(Place::Other, CODE, path, key, &known)
 }
 
 fn read_value(knob: &Knob, value: Unknown<'_>) -> Read<Value> {
@@ -144,24 +148,26 @@ fn read_preset(value: Unknown<'_>) -> Read<Preset> {
     if value.get_type()? != ValueType::String {
         return Err(Preset::refuse(kind(&value)?).into());
     }
-    let name = String::from_unknown(value)?;
+    let name = string(CODE, "preset", value)?;
     Preset::named(&name).ok_or_else(|| Preset::refuse(&format!("'{name}'")).into())
 }
 
 fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
     if value.get_type()? == ValueType::String {
-        return match String::from_unknown(value)?.as_str() {
+        return match string(CODE, "backend", value)?.as_str() {
             "mlx" => Ok(BackendChoice::Mlx),
             other => Err(wrong_backend(&format!("must be 'mlx' or {{ simulated }}, not '{other}'"))),
         };
     }
     let (mut name, mut faults) = (None, Vec::new());
-    for (key, value) in entries("backend", CODE, value)? {
+    for (key, value) in entries("backend", CODE, value, MAX_PROPERTIES)? {
         match (key.as_str(), value) {
             ("simulated", Some(value)) => name = Some(string(CODE, "backend.simulated", value)?),
             ("faults", Some(value)) => faults = read_faults(value)?,
             ("simulated" | "faults", None) => {}
-            (key, _) => return Err(unknown(CODE, &format!("backend.{key}"), key, &["simulated", "faults"])),
+            (key, _) => {
+                return Err(unknown(Place::Other, CODE, &format!("backend.{key}"), key, &["simulated", "faults"]));
+            }
         }
     }
     let name = name.ok_or_else(|| wrong_backend("must be 'mlx' or { simulated }"))?;
@@ -172,7 +178,7 @@ fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
 }
 
 fn read_faults(value: Unknown<'_>) -> Read<Vec<Fault>> {
-    let items = elements(CODE, "backend.faults", value)?.enumerate();
+    let items = elements(CODE, "backend.faults", value, MAX_ELEMENTS)?.enumerate();
     items.map(|(index, item)| read_fault(&format!("backend.faults[{index}]"), item?)).collect()
 }
 

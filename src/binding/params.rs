@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::engine::{Draft, single};
+use crate::engine::{Draft, PromptLimits, single};
 use crate::error::Code;
 use crate::request::{MAX_LOGPROBS, Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
+use super::names::Place;
 use super::prompt;
 use super::structured;
 
@@ -31,11 +32,11 @@ const MAX_CHOICES: u64 = 128;
 /// The longest tenant, salt or id.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Reads the two objects a caller gave.
-pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
+/// Reads the two objects a caller gave; `limits` are those of the model's prompts.
+pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimits) -> Read<Draft> {
     let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
-    let mut fields = Fields::of("", CODE, params)?;
-    let prompt = prompt::read(&mut fields)?;
+    let mut fields = Fields::of("", CODE, params)?.at(Place::Params);
+    let prompt = prompt::read(&mut fields, limits)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
     let temperature = fields.number("temperature", 0.0..=2.0)?;
     let top_p = fields.number("topP", 0.0..=1.0)?;
@@ -99,7 +100,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>) -> Read<Draft> {
 /// Token ids as keys, what is added to their logits as values.
 fn read_logit_bias(value: Unknown<'_>) -> Read<Vec<(u32, f32)>> {
     let mut biases = Vec::new();
-    for (key, value) in entries("logitBias", CODE, value)? {
+    for (key, value) in entries("logitBias", CODE, value, MAX_BIASES)? {
         let path = format!("logitBias.{key}");
         // A canonical number only, so that no token can be named twice.
         let token = key.parse::<u32>().ok().filter(|token| token.to_string() == key);
@@ -111,22 +112,16 @@ fn read_logit_bias(value: Unknown<'_>) -> Read<Vec<(u32, f32)>> {
         }
         biases.push((token, single(bias)));
     }
-    match biases.len() {
-        0..=MAX_BIASES => Ok(biases),
-        more => Err(wrong(CODE, "logitBias", "must name at most 4096 tokens")
-            .with_limit(MAX_BIASES as f64, more as f64)
-            .into()),
-    }
+    Ok(biases)
 }
 
 fn read_stop_tokens(value: Unknown<'_>) -> Read<Vec<u32>> {
-    let tokens = prompt::read_tokens("stopTokenIds", value)?;
-    match tokens.len() {
-        0..=MAX_STOP_TOKENS => Ok(tokens),
-        more => Err(wrong(CODE, "stopTokenIds", "must name at most 4096 tokens")
+    prompt::read_tokens("stopTokenIds", value, |length| match length {
+        0..=MAX_STOP_TOKENS => Ok(()),
+        more => Err(wrong(CODE, "stopTokenIds", &format!("has {more} tokens; at most {MAX_STOP_TOKENS} are allowed"))
             .with_limit(MAX_STOP_TOKENS as f64, more as f64)
             .into()),
-    }
+    })
 }
 
 /// A number whose range was checked to fit.
@@ -144,7 +139,7 @@ struct Options {
 }
 
 fn read_options(options: Unknown<'_>) -> Read<Options> {
-    let mut fields = Fields::of("options", CODE, options)?;
+    let mut fields = Fields::of("options", CODE, options)?.at(Place::Options);
     let timeout = fields.number("timeoutMs", 0.0..=MAX_SAFE_INTEGER as f64)?;
     let priority = match fields.string("priority")?.as_deref() {
         None | Some("default") => Priority::Default,

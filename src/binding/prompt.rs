@@ -4,28 +4,35 @@ use napi::bindgen_prelude::{FromNapiValue, Uint32Array, Unknown};
 use napi::{JsValue, ValueType};
 use serde_json::{Map, Value, json};
 
-use crate::engine::Prompt;
+use crate::engine::{MAX_PROMPT_BYTES, Prompt, PromptLimits};
 use crate::error::{Code, Error};
 use crate::text::{Chat, Content, Message, PromptTemplate, ToolChoice};
 
-use super::fields::{Fields, Read, Refusal, elements, is_array, string, whole, wrong};
+use super::fields::{
+    Fields, MAX_ELEMENTS, Read, Refusal, elements, is_array, kind, num_elements, num_units, string, whole, wrong,
+};
 use super::json::{self, JsonReader};
+use super::names::Place;
 
 const CODE: Code = Code::InvalidParams;
 
 /// Templates know a few; more are a mistake.
 const MAX_VARIABLES: usize = 64;
+/// Messages, parts and calls of one chat.
+const MAX_ITEMS: usize = 1 << 14;
+/// What a prompt may be.
+const PROMPTS: &str = "a string, { tokens } or { template, variables }";
 /// What params of their own say.
 const RESERVED: [&str; 3] = ["messages", "tools", "add_generation_prompt"];
 
 /// Reads the one of `prompt` and `messages` that is there, and what belongs to it.
-pub(super) fn read(fields: &mut Fields<'_>) -> Read<Prompt> {
+pub(super) fn read(fields: &mut Fields<'_>, limits: PromptLimits) -> Read<Prompt> {
     let (prompt, messages) = (fields.value("prompt")?, fields.value("messages")?);
     let chat = ChatFields::read(fields)?;
     match (prompt, messages) {
         (Some(prompt), None) => {
             chat.refuse()?;
-            read_single(prompt)
+            read_single(prompt, limits)
         }
         (None, Some(messages)) => chat.with(messages).map(Prompt::Chat),
         (Some(_), Some(_)) => Err(one_of("both are there")),
@@ -101,32 +108,45 @@ impl<'env> ChatFields<'env> {
     }
 }
 
-fn read_single(prompt: Unknown<'_>) -> Read<Prompt> {
+fn read_single(prompt: Unknown<'_>, limits: PromptLimits) -> Read<Prompt> {
     if prompt.get_type()? == ValueType::String {
+        // What cannot fit is not copied.
+        limits.check_bytes(num_units(CODE, "prompt", &prompt, usize::MAX)?)?;
         return Ok(Prompt::Text(String::from_unknown(prompt)?));
+    }
+    let kind = kind(&prompt)?;
+    if kind != "an object" {
+        return Err(wrong(CODE, "prompt", &format!("must be {PROMPTS}, not {kind}")).into());
     }
     let mut fields = Fields::of("prompt", CODE, prompt)?;
     let (tokens, template) = (fields.value("tokens")?, fields.string("template")?);
     let variables = fields.value("variables")?;
     fields.finish()?;
     match (tokens, template) {
-        (Some(tokens), None) if variables.is_none() => Ok(Prompt::Tokens(read_tokens("prompt.tokens", tokens)?)),
+        (Some(tokens), None) if variables.is_none() => {
+            let may_be = |length| limits.check_tokens(length, None).map_err(Refusal::from);
+            Ok(Prompt::Tokens(read_tokens("prompt.tokens", tokens, may_be)?))
+        }
         (None, Some(source)) => {
             let variables = variables.map(|variables| read_variables("prompt.variables", variables)).transpose()?;
             Ok(Prompt::Template(PromptTemplate { source, variables: variables.unwrap_or_default() }))
         }
-        _ => Err(wrong(CODE, "prompt", "must be a string, { tokens } or { template, variables }").into()),
+        _ => Err(wrong(CODE, "prompt", &format!("must be {PROMPTS}")).into()),
     }
 }
 
-/// Reads a list of token ids.
-pub(super) fn read_tokens(path: &str, value: Unknown<'_>) -> Read<Vec<u32>> {
+/// Reads a list of token ids, whose length is checked first.
+pub(super) fn read_tokens(path: &str, value: Unknown<'_>, may_be: impl FnOnce(usize) -> Read<()>) -> Read<Vec<u32>> {
     if value.is_typedarray()? {
         let not_u32 = |_| wrong(CODE, path, "must be an array of numbers or a Uint32Array");
-        return Ok(Uint32Array::from_unknown(value).map_err(not_u32)?.to_vec());
+        let tokens = Uint32Array::from_unknown(value).map_err(not_u32)?;
+        may_be(tokens.len())?;
+        return Ok(tokens.to_vec());
     }
+    let length = num_elements(CODE, path, &value)?;
+    may_be(length)?;
     let mut tokens = Vec::new();
-    for (index, item) in elements(CODE, path, value)?.enumerate() {
+    for (index, item) in elements(CODE, path, value, length)?.enumerate() {
         let item = item?;
         let number = if item.get_type()? == ValueType::Number { f64::from_unknown(item)? } else { f64::NAN };
         let token = whole(number).and_then(|number| u32::try_from(number).ok());
@@ -152,7 +172,7 @@ fn read_variables(path: &str, value: Unknown<'_>) -> Read<Map<String, Value>> {
 fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
     let mut reader = JsonReader::new(CODE);
     let mut tools = Vec::new();
-    for (index, item) in elements(CODE, "tools", value)?.enumerate() {
+    for (index, item) in elements(CODE, "tools", value, MAX_ELEMENTS)?.enumerate() {
         let path = format!("tools[{index}]");
         let tool = reader.object(&path, item?)?;
         if tool["type"] != "function" {
@@ -171,7 +191,7 @@ fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<V
     const NAME: &str = "toolChoice";
     let Some(tools) = tools else { return Err(wrong(CODE, NAME, "goes with `tools`").into()) };
     let choice = if choice.get_type()? == ValueType::String {
-        match String::from_unknown(choice)?.as_str() {
+        match string(CODE, NAME, choice)?.as_str() {
             "auto" => ToolChoice::Auto,
             "none" => return Ok((None, ToolChoice::Auto)),
             "required" if tools.is_empty() => return Err(wrong(CODE, NAME, "has no `tools` to choose from").into()),
@@ -190,82 +210,132 @@ fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<V
     Ok((Some(tools), choice))
 }
 
+/// What the messages of one chat may still have. The event loop stands still while they are read.
+struct Room {
+    num_items: usize,
+    num_units: usize,
+}
+
+impl Room {
+    /// A list of messages, parts or calls.
+    fn elements<'env>(
+        &mut self,
+        path: &str,
+        value: Unknown<'env>,
+    ) -> Read<impl ExactSizeIterator<Item = Read<Unknown<'env>>> + use<'env>> {
+        let length = num_elements(CODE, path, &value)?;
+        self.num_items = self.num_items.checked_sub(length).ok_or_else(|| {
+            let message =
+                format!("has {length} elements; at most {MAX_ITEMS} messages, parts and calls are allowed altogether");
+            wrong(CODE, path, &message).with_limit(MAX_ITEMS as f64, length as f64)
+        })?;
+        elements(CODE, path, value, length)
+    }
+
+    fn text(&mut self, path: &str, value: Unknown<'_>) -> Read<String> {
+        let units = num_units(CODE, path, &value, usize::MAX)?;
+        self.num_units = self.num_units.checked_sub(units).ok_or_else(|| {
+            let message =
+                format!("has {units} characters; messages may have {MAX_PROMPT_BYTES} bytes of text altogether");
+            wrong(CODE, path, &message).with_limit(MAX_PROMPT_BYTES as f64, units as f64)
+        })?;
+        Ok(String::from_unknown(value)?)
+    }
+
+    fn field(&mut self, fields: &mut Fields<'_>, name: &'static str) -> Read<Option<String>> {
+        let value = fields.value(name)?;
+        value.map(|value| self.text(&fields.path(name), value)).transpose()
+    }
+}
+
 fn read_messages(value: Unknown<'_>) -> Read<Vec<Message>> {
-    let items = elements(CODE, "messages", value)?;
+    let mut reader =
+        MessageReader { room: Room { num_items: MAX_ITEMS, num_units: MAX_PROMPT_BYTES }, json: JsonReader::new(CODE) };
+    let items = reader.room.elements("messages", value)?;
     if items.len() == 0 {
         return Err(wrong(CODE, "messages", "must have at least one message").into());
     }
-    let mut reader = JsonReader::new(CODE);
-    items.enumerate().map(|(index, item)| read_message(&mut reader, &format!("messages[{index}]"), item?)).collect()
+    items.enumerate().map(|(index, item)| reader.message(&format!("messages[{index}]"), item?)).collect()
 }
 
-fn read_message(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Read<Message> {
-    if matches!(value.get_type()?, ValueType::Undefined | ValueType::Null) {
-        return Err(wrong(CODE, path, "must be an object with `role` and `content`").into());
-    }
-    let mut fields = Fields::of(path, CODE, value)?;
-    let role = fields.string("role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
-    let content = fields.value("content")?;
-    let reasoning = fields.string("reasoning")?;
-    let name = fields.string("name")?;
-    let calls = fields.value("toolCalls")?;
-    let tool_call_id = fields.string("toolCallId")?;
-    let calls = calls.map(|calls| read_calls(reader, &fields.path("toolCalls"), calls)).transpose()?;
-    let content = content.map(|content| read_content(&fields.path("content"), content)).transpose()?;
-    let tool_calls = calls.unwrap_or_default();
-    // Who calls a function need not say anything.
-    if content.is_none() && tool_calls.is_empty() {
-        return Err(fields.wrong("content", "is missing"));
-    }
-    fields.finish()?;
-    Ok(Message { role, content, reasoning, name, tool_calls, tool_call_id })
+/// Reads the messages of one chat, which share their limits.
+struct MessageReader {
+    room: Room,
+    json: JsonReader,
 }
 
-/// A text, or parts of a text.
-fn read_content(path: &str, value: Unknown<'_>) -> Read<Content> {
-    if !is_array(&value)? {
-        return string(CODE, path, value).map(Content::Text);
+impl MessageReader {
+    fn message(&mut self, path: &str, value: Unknown<'_>) -> Read<Message> {
+        if matches!(value.get_type()?, ValueType::Undefined | ValueType::Null) {
+            return Err(wrong(CODE, path, "must be an object with `role` and `content`").into());
+        }
+        let mut fields = Fields::of(path, CODE, value)?.at(Place::Message);
+        let role = self.room.field(&mut fields, "role")?.ok_or_else(|| fields.wrong("role", "is missing"))?;
+        let content = fields.value("content")?;
+        let reasoning = self.room.field(&mut fields, "reasoning")?;
+        let name = self.room.field(&mut fields, "name")?;
+        let calls = fields.value("toolCalls")?;
+        let tool_call_id = self.room.field(&mut fields, "toolCallId")?;
+        let calls = calls.map(|calls| self.calls(&fields.path("toolCalls"), calls)).transpose()?;
+        let content = content.map(|content| self.content(&fields.path("content"), content)).transpose()?;
+        let tool_calls = calls.unwrap_or_default();
+        // A message that calls a function need not say anything.
+        if content.is_none() && tool_calls.is_empty() {
+            return Err(fields.wrong("content", "is missing"));
+        }
+        fields.finish()?;
+        Ok(Message { role, content, reasoning, name, tool_calls, tool_call_id })
     }
-    let parts = elements(CODE, path, value)?.enumerate();
-    parts.map(|(index, part)| read_part(&format!("{path}[{index}]"), part?)).collect::<Read<_>>().map(Content::Parts)
-}
 
-fn read_part(path: &str, value: Unknown<'_>) -> Read<String> {
-    let mut fields = Fields::of(path, CODE, value)?;
-    let kind = fields.string("type")?;
-    if kind.as_deref() != Some("text") {
-        return Err(fields.wrong("type", "must be 'text': only text parts are supported"));
+    /// A text, or parts of a text.
+    fn content(&mut self, path: &str, value: Unknown<'_>) -> Read<Content> {
+        if !is_array(&value)? {
+            return self.room.text(path, value).map(Content::Text);
+        }
+        let parts = self.room.elements(path, value)?.enumerate();
+        parts
+            .map(|(index, part)| self.part(&format!("{path}[{index}]"), part?))
+            .collect::<Read<_>>()
+            .map(Content::Parts)
     }
-    let text = fields.string("text")?.ok_or_else(|| fields.wrong("text", "is missing"))?;
-    fields.finish()?;
-    Ok(text)
-}
 
-fn read_calls(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Read<Vec<Value>> {
-    let calls = elements(CODE, path, value)?.enumerate();
-    calls.map(|(index, call)| read_call(reader, &format!("{path}[{index}]"), call?)).collect()
-}
-
-/// A call of a function, as templates know it.
-fn read_call(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Read<Value> {
-    let mut fields = Fields::of(path, CODE, value)?;
-    let id = fields.string("id")?;
-    if fields.string("type")?.is_some_and(|kind| kind != "function") {
-        return Err(fields.wrong("type", "must be 'function'"));
+    fn part(&mut self, path: &str, value: Unknown<'_>) -> Read<String> {
+        let mut fields = Fields::of(path, CODE, value)?;
+        let kind = fields.string("type")?;
+        if kind.as_deref() != Some("text") {
+            return Err(fields.wrong("type", "must be 'text': only text parts are supported"));
+        }
+        let text = self.room.field(&mut fields, "text")?.ok_or_else(|| fields.wrong("text", "is missing"))?;
+        fields.finish()?;
+        Ok(text)
     }
-    let function = fields.value("function")?.ok_or_else(|| fields.wrong("function", "is missing"))?;
-    let path = fields.path("function");
-    fields.finish()?;
-    let mut fields = Fields::of(&path, CODE, function)?;
-    let name = fields.string("name")?.ok_or_else(|| fields.wrong("name", "is missing"))?;
-    let arguments = fields.value("arguments")?.ok_or_else(|| fields.wrong("arguments", "is missing"))?;
-    let arguments = read_arguments(reader, &fields.path("arguments"), arguments)?;
-    fields.finish()?;
-    let mut call = Map::new();
-    call.extend(id.map(|id| ("id".to_owned(), Value::String(id))));
-    call.insert("type".to_owned(), "function".into());
-    call.insert("function".to_owned(), json!({ "name": name, "arguments": arguments }));
-    Ok(Value::Object(call))
+
+    fn calls(&mut self, path: &str, value: Unknown<'_>) -> Read<Vec<Value>> {
+        let calls = self.room.elements(path, value)?.enumerate();
+        calls.map(|(index, call)| self.call(&format!("{path}[{index}]"), call?)).collect()
+    }
+
+    /// A call of a function, as templates know it.
+    fn call(&mut self, path: &str, value: Unknown<'_>) -> Read<Value> {
+        let mut fields = Fields::of(path, CODE, value)?;
+        let id = self.room.field(&mut fields, "id")?;
+        if fields.string("type")?.is_some_and(|kind| kind != "function") {
+            return Err(fields.wrong("type", "must be 'function'"));
+        }
+        let function = fields.value("function")?.ok_or_else(|| fields.wrong("function", "is missing"))?;
+        let path = fields.path("function");
+        fields.finish()?;
+        let mut fields = Fields::of(&path, CODE, function)?;
+        let name = self.room.field(&mut fields, "name")?.ok_or_else(|| fields.wrong("name", "is missing"))?;
+        let arguments = fields.value("arguments")?.ok_or_else(|| fields.wrong("arguments", "is missing"))?;
+        let arguments = read_arguments(&mut self.json, &fields.path("arguments"), arguments)?;
+        fields.finish()?;
+        let mut call = Map::new();
+        call.extend(id.map(|id| ("id".to_owned(), Value::String(id))));
+        call.insert("type".to_owned(), "function".into());
+        call.insert("function".to_owned(), json!({ "name": name, "arguments": arguments }));
+        Ok(Value::Object(call))
+    }
 }
 
 /// An object, or the JSON text of one: templates print it themselves.
@@ -273,6 +343,7 @@ fn read_arguments(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Re
     if value.get_type()? != ValueType::String {
         return reader.object(path, value);
     }
+    num_units(CODE, path, &value, json::MAX_BYTES)?;
     json::parse_object(&String::from_unknown(value)?)
         .ok_or_else(|| wrong(CODE, path, "must be an object, or the JSON text of an object").into())
 }

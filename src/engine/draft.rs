@@ -15,6 +15,7 @@ use crate::scheduler::KvLimit;
 use crate::text::{Chat, Load, ModelText, PromptTemplate, Speech, Structured, ToolChoice};
 
 use super::command::Opened;
+use super::limits::PromptLimits;
 
 /// What is generated where the caller sets no limit, if the context has room for it.
 const DEFAULT_MAX_TOKENS: usize = 512;
@@ -146,8 +147,8 @@ pub(super) struct Prepared {
 pub(super) struct ModelRules {
     pub(super) text: Arc<ModelText>,
     fingerprint: Fingerprint,
-    /// Positions of a sequence.
-    pub(super) context_length: usize,
+    /// What its prompts may be.
+    pub(super) limits: PromptLimits,
     /// Token ids are below this.
     pub(super) vocab_size: usize,
     /// The model's own.
@@ -168,7 +169,8 @@ impl ModelRules {
     ) -> Self {
         let Opened { limits: Limits { context_length, vocab_size, .. }, kv, fingerprint } = opened;
         let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
-        Self { text, fingerprint, context_length, vocab_size, end_tokens, kv, coming, defaults }
+        let limits = PromptLimits { context_length, max_bytes_per_token: text.max_bytes_per_token() };
+        Self { text, fingerprint, limits, vocab_size, end_tokens, kv, coming, defaults }
     }
 
     /// So many of the most probable tokens, or all there are.
@@ -222,15 +224,22 @@ impl ModelRules {
     /// The tokens of a prompt, and what to look for in its answer.
     fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<Speech>)> {
         let tokens = match prompt {
-            Prompt::Text(text) => self.text.encode(text)?,
+            Prompt::Text(text) => self.encode(text)?,
             Prompt::Tokens(tokens) => tokens.clone(),
-            Prompt::Template(template) => self.text.encode(&self.text.render_prompt(template)?)?,
+            Prompt::Template(template) => self.encode(&self.text.render_prompt(template)?)?,
             Prompt::Chat(chat) => {
                 let rendered = self.text.render(chat)?;
-                return Ok((self.text.encode_rendered(&rendered)?, self.text.speech(chat, &rendered)));
+                self.limits.check_bytes(rendered.len())?;
+                let tokens = self.text.encode_rendered_at_most(&rendered, self.limits.context_length)?;
+                return Ok((tokens, self.text.speech(chat, &rendered)));
             }
         };
         Ok((tokens, None))
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
+        self.limits.check_bytes(text.len())?;
+        self.text.encode_at_most(text, self.limits.context_length)
     }
 
     /// What the answer must be: what the caller says, or calls.
@@ -332,16 +341,8 @@ impl ModelRules {
 
     /// Prompt and answer must fit the context; a limit that was asked for is never silently lowered.
     fn max_tokens(&self, prompt_len: usize, asked: Option<usize>) -> Result<usize> {
-        let room = self.context_length.saturating_sub(prompt_len);
-        let needed = prompt_len.saturating_add(asked.unwrap_or(1));
-        if needed > self.context_length {
-            let limit = self.context_length;
-            let message = format!(
-                "the prompt has {prompt_len} tokens and {} may be generated: together {needed}, but the context is {limit}",
-                asked.map_or("at least 1".to_owned(), |asked| asked.to_string()),
-            );
-            return Err(Error::new(Code::ContextLengthExceeded, message).with_limit(limit as f64, needed as f64));
-        }
+        self.limits.check_tokens(prompt_len, asked)?;
+        let room = self.limits.context_length.saturating_sub(prompt_len);
         Ok(asked.unwrap_or(DEFAULT_MAX_TOKENS).min(room))
     }
 }

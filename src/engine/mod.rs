@@ -10,6 +10,7 @@ mod device;
 mod draft;
 mod guarded;
 mod lane;
+mod limits;
 mod listeners;
 mod loading;
 mod pace;
@@ -64,6 +65,7 @@ pub use config::Config;
 #[cfg(feature = "node")]
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
+pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
 pub use listeners::Heard;
 pub use pace::Totals;
 pub use stats::{ModelStats, Snapshot, Stats};
@@ -171,6 +173,11 @@ impl Engine {
             return Err(refused_text(refused.error));
         }
         Ok(readers)
+    }
+
+    /// What prompts of a model may be; nothing is known of one that is not loaded.
+    pub fn prompt_limits(&self, model: ModelKey) -> PromptLimits {
+        self.rules(model).map_or(PromptLimits::NONE, |rules| rules.limits)
     }
 
     fn tickets(&self, model: ModelKey, rules: &ModelRules, draft: &Draft, permits: Vec<Permit>) -> Vec<Ticket> {

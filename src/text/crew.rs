@@ -26,7 +26,7 @@ pub struct PoolLimits {
     pub queue: usize,
     /// How long a job may hold up the jobs behind it. Then it goes on beside them.
     pub patience: Duration,
-    /// How long a job may take.
+    /// How long a job may take; one with a long text may take longer.
     pub budget: Duration,
 }
 
@@ -181,7 +181,7 @@ impl Crew {
     /// A job that is over its budget. Its thread is left to it.
     pub(super) fn take_late(&mut self, now: Instant) -> Option<Running> {
         let budget = self.limits.budget;
-        let is_late = |running: &Running| now.duration_since(running.since) >= budget;
+        let is_late = |running: &Running| now >= running.end(budget, self.is_closed);
         let late = self.running.swap_remove(self.running.iter().position(is_late)?);
         *self.num_stuck.of(late.load.is_heavy()) += 1;
         if late.thread == self.num_started {
@@ -197,8 +197,8 @@ impl Crew {
         let PoolLimits { patience, budget, .. } = self.limits;
         let look = |running: &Running| match running.since + patience {
             // Where the lead could not be left to another thread, time alone changes nothing before the budget is over.
-            soon if !running.is_aside && soon > now => soon.min(running.since + budget),
-            _ => running.since + budget,
+            soon if !running.is_aside && soon > now => soon.min(running.end(budget, self.is_closed)),
+            _ => running.end(budget, self.is_closed),
         };
         self.running.iter().map(look).min()
     }
@@ -245,7 +245,7 @@ impl Crew {
 
     /// The error of a job that is over its budget.
     pub(super) fn too_late(&self, load: &Load) -> Error {
-        let budget = self.limits.budget.as_millis();
+        let budget = (self.limits.budget + load.extra_time()).as_millis();
         Error::new(load.late, format!("the text of this request took longer than {budget} ms to process"))
     }
 
@@ -256,6 +256,11 @@ impl Crew {
 }
 
 impl Running {
+    /// When its time is over. A pool that is closed waits for the budget of all, and no longer.
+    fn end(&self, budget: Duration, is_closed: bool) -> Instant {
+        self.since + budget + if is_closed { Duration::ZERO } else { self.load.extra_time() }
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.number
     }

@@ -3,7 +3,7 @@
 //! this file. It can also be slow: callers use the text pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use tokenizers::Tokenizer;
 use super::assemble::Assembler;
 use super::chat::{Chat, Content, PromptTemplate};
 use super::date;
+use super::encoder::{Encoder, Frame};
 use super::growth;
 use super::guide::{Guides, Structured};
 use super::nesting;
@@ -31,8 +32,7 @@ const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 /// Everything needed to turn text into a model's tokens and back.
 #[derive(Debug)]
 pub struct ModelText {
-    tokenizer: Tokenizer,
-    tokenizer_path: PathBuf,
+    encoder: Encoder,
     pieces: Pieces,
     /// A model with a broken template can still complete plain prompts: the error waits for the first chat.
     templates: Result<Option<ChatTemplates>>,
@@ -62,18 +62,28 @@ impl ModelText {
         let (end_tokens, warnings) = end_tokens(folder, pieces.len(), &named, find)?;
         let manner = Manner::of(default, with_tools, |text| Mark::special(text, find(text)?, &pieces));
         let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true, thought: None }));
-        let tokenizer_path = path;
-        Ok(Self { tokenizer, tokenizer_path, pieces, templates, special_tokens, end_tokens, warnings, manner, guides })
+        let encoder = Encoder::new(tokenizer, path, pieces.len());
+        Ok(Self { encoder, pieces, templates, special_tokens, end_tokens, warnings, manner, guides })
     }
 
     /// The tokens of a plain prompt, with what the tokenizer puts around a text, such as a beginning-of-sequence token.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
-        self.encode_with(text, true)
+        self.encoder.encode(text, Frame::Tokenizer, usize::MAX)
     }
 
     /// The tokens of a rendered chat: the template wrote all special tokens, so none is added.
     pub fn encode_rendered(&self, text: &str) -> Result<Vec<TokenId>> {
-        self.encode_with(text, false)
+        self.encoder.encode(text, Frame::Nothing, usize::MAX)
+    }
+
+    /// Like [`Self::encode`]; a long text ends with `ContextLengthExceeded` as soon as it has more than `most` tokens.
+    pub fn encode_at_most(&self, text: &str, most: usize) -> Result<Vec<TokenId>> {
+        self.encoder.encode(text, Frame::Tokenizer, most)
+    }
+
+    /// Like [`Self::encode_rendered`], likewise.
+    pub fn encode_rendered_at_most(&self, text: &str, most: usize) -> Result<Vec<TokenId>> {
+        self.encoder.encode(text, Frame::Nothing, most)
     }
 
     /// The text of tokens, special ones left out. Ids that are not in the vocabulary give no text.
@@ -139,6 +149,11 @@ impl ModelText {
         &self.warnings
     }
 
+    /// Bytes of a text that one token can stand for, if there is a limit.
+    pub fn max_bytes_per_token(&self) -> Option<usize> {
+        self.encoder.max_bytes_per_token
+    }
+
     /// Ids the tokenizer can produce are below this.
     pub fn vocab_size(&self) -> usize {
         self.pieces.len()
@@ -166,17 +181,6 @@ impl ModelText {
 
     pub(super) fn pieces(&self) -> &Pieces {
         &self.pieces
-    }
-
-    fn encode_with(&self, text: &str, has_special: bool) -> Result<Vec<TokenId>> {
-        let encoded = guarded(|| self.tokenizer.encode_fast(text, has_special).map_err(|error| broken(error.as_ref())));
-        let encoding = encoded.map_err(|error| named(&self.tokenizer_path, &error))?;
-        // A post-processor can name ids that the vocabulary does not have; they must not reach the device.
-        if let Some(id) = encoding.get_ids().iter().find(|id| **id as usize >= self.vocab_size()) {
-            let message = format!("it produced token {id}; token ids are below {}", self.vocab_size());
-            return Err(named(&self.tokenizer_path, &Error::new(Code::TokenizerError, message)));
-        }
-        Ok(encoding.get_ids().to_vec())
     }
 }
 
@@ -241,19 +245,19 @@ fn template_sources(folder: &ModelFolder) -> Result<Option<Sources>> {
 }
 
 /// Runs code that works on what a model brought; a panic in it is an error of the model.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let reason = super::worker::panic_message(panic.as_ref());
         Err(Error::new(Code::TokenizerError, format!("it made the tokenizer panic: {reason}")))
     })
 }
 
-fn broken(error: &(dyn std::error::Error + Send + Sync)) -> Error {
+pub(super) fn broken(error: &(dyn std::error::Error + Send + Sync)) -> Error {
     let reason: String = error.to_string().chars().take(500).collect();
     Error::new(Code::TokenizerError, reason)
 }
 
-fn named(path: &Path, error: &Error) -> Error {
+pub(super) fn named(path: &Path, error: &Error) -> Error {
     Error::new(error.code(), format!("{}: {}", path.display(), error.message()))
 }
 

@@ -301,7 +301,7 @@ fn push_byte_level(bytes: &mut Vec<u8>, token: &str) {
 }
 
 /// Printable bytes are written as themselves; the other 68, in order, as the characters from U+0100.
-fn byte_level(c: char) -> Option<u8> {
+pub(super) fn byte_level(c: char) -> Option<u8> {
     match u32::from(c) {
         code @ (0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF) => u8::try_from(code).ok(),
         code @ 0x100..=0x120 => u8::try_from(code - 0x100).ok(),

@@ -55,6 +55,15 @@ fn shutdown_waits_for_accepted_requests_however_few_texts_may_wait() {
     }
 }
 
+/// One text after another was processed, whatever the first of them took.
+#[test]
+fn a_request_overtakes_a_text_that_takes_long() {
+    let caller = Caller::with(&Config::default(), "instant", Vec::new());
+    let gate = hold(&caller, |result| result.expect("well within its budget"));
+    caller.ask(draft("Hello", 5)).end.expect("ended").expect("well");
+    drop(gate);
+}
+
 /// It was refused without a hint, and counted as a request that never ends.
 #[test]
 fn a_request_that_finds_texts_waiting_is_told_when_to_come_back_and_leaves_nothing_behind() {

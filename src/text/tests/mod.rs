@@ -11,6 +11,7 @@ mod models;
 mod nesting;
 mod required;
 mod schemas;
+mod sizes;
 mod special;
 mod stops;
 mod streams;

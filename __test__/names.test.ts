@@ -1,0 +1,74 @@
+// What callers write who know another library: the answer names what is right here.
+
+import { createEngine, type Engine, type ModelHandle } from 'mlx-serving'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { failure } from './support.js'
+
+let engine: Engine
+let model: ModelHandle
+
+beforeAll(async () => {
+  engine = await createEngine()
+  model = await engine.loadModel()
+})
+afterAll(() => engine.dispose())
+
+/** Callers without types. */
+const generate = (params: object, options?: object) =>
+  engine.generate({ model, prompt: 'a', maxTokens: 2, ...params } as never, options as never)
+
+test.each<[string, unknown, string]>([
+  ['stop', ['.'], '`stopSequences`'],
+  ['max_tokens', 10, '`maxTokens`'],
+  ['max_new_tokens', 10, '`maxTokens`'],
+  ['maxOutputTokens', 10, '`maxTokens`'],
+  ['max_completion_tokens', 10, '`maxTokens`'],
+  ['num_predict', 10, '`maxTokens`'],
+  ['top_p', 0.5, '`topP`'],
+  ['top_k', 5, '`topK`'],
+  ['repeat_penalty', 1.1, '`repetitionPenalty`'],
+  ['system', 'You are a pirate.', "role: 'system'"],
+  ['stream', true, 'for await'],
+  ['response_format', { type: 'json_object' }, '`structured`'],
+  ['abortSignal', AbortSignal.abort(), 'generate(params, { signal })'],
+  ['signal', AbortSignal.abort(), 'generate(params, { signal })'],
+  ['timeoutMs', 10, 'generate(params, { timeoutMs })'],
+])('the param %s is answered with what to write', async (name, value, answer) => {
+  const error = await failure(generate({ [name]: value }))
+  expect(error).toMatchObject({ code: 'InvalidParams', param: name })
+  expect(error.message).toContain('is not an option; ')
+  expect(error.message).toContain(answer)
+})
+
+test('so are options, and the fields of messages', async () => {
+  const abort = await failure(generate({}, { abortSignal: AbortSignal.abort() }))
+  expect(abort.message).toBe('`options.abortSignal` is not an option; use `signal`')
+  const moved = await failure(generate({}, { maxTokens: 5 }))
+  expect(moved.message).toContain('first argument')
+  const messages = [{ role: 'assistant', content: 'a', reasoning_content: 'b' }]
+  expect((await failure(generate({ prompt: undefined, messages }))).message).toContain('use `reasoning`')
+})
+
+test.each<[string, object, string]>([
+  ['a Buffer', { prompt: Buffer.from('hello') }, 'decode it first'],
+  ['a promise', { prompt: Promise.resolve('hello') }, 'a promise: await it first'],
+  ['a Buffer as a message', { prompt: undefined, messages: [Buffer.from('a')] }, 'decode it first'],
+  ['a promise as params of a template', { prompt: { template: 'a', variables: Promise.resolve({}) } }, 'promise'],
+])('%s is named as what it is', async (_, params, answer) => {
+  const error = await failure(generate(params))
+  expect(error.code).toBe('InvalidParams')
+  expect(error.message).toContain(answer)
+})
+
+test('a model that is still a promise, or unknown, is named', async () => {
+  const error = await failure(engine.generate({ model: engine.loadModel() as never, prompt: 'a' }))
+  expect(error).toMatchObject({ code: 'InvalidParams', param: 'model' })
+  expect(error.message).toContain('await loadModel()')
+  const long = await failure(
+    engine.generate({ model: 'mlx-community/a-model-with-a-very-long-name-4bit', prompt: 'a' }),
+  )
+  expect(long.message).toContain('no model with id "mlx-community/a-model-with-a-very-long-n"… is loaded')
+  expect((await failure(engine.loadModel(5 as never))).message).toBe(
+    '`model` must be the path of a model folder, or { path }, not 5',
+  )
+})

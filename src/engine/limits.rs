@@ -1,0 +1,87 @@
+//! What a prompt may be, as far as its size tells: checked before it is copied, rendered text before it is tokenized.
+
+use crate::error::{Code, Error, Result};
+
+/// Texts of a prompt, whatever the model: copying and tokenizing them takes time and memory before anything else bounds
+/// it. Some 8 million tokens.
+pub const MAX_PROMPT_BYTES: usize = 32 << 20;
+
+/// What a model's prompts may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptLimits {
+    /// Positions of a sequence.
+    pub context_length: usize,
+    /// Bytes of text that one token can stand for, where there is a limit.
+    pub max_bytes_per_token: Option<usize>,
+}
+
+impl PromptLimits {
+    /// Where the model is not known.
+    pub const NONE: Self = Self { context_length: usize::MAX, max_bytes_per_token: None };
+
+    /// Refuses a text whose bytes prove that it cannot fit. Fewer bytes than it has may be given: then less is proved.
+    pub fn check_bytes(&self, num_bytes: usize) -> Result<()> {
+        let least = self.max_bytes_per_token.map_or(0, |most| num_bytes.div_ceil(most));
+        let limit = self.context_length;
+        if least >= limit {
+            let message = format!(
+                "the prompt has {num_bytes} bytes of text. That is at least {least} tokens, and at least 1 may be \
+                 generated, but the context is {limit}"
+            );
+            let error = Error::new(Code::ContextLengthExceeded, message);
+            return Err(error.with_limit(limit as f64, least as f64 + 1.0));
+        }
+        if num_bytes > MAX_PROMPT_BYTES {
+            let message = format!("has {num_bytes} bytes of text; at most {MAX_PROMPT_BYTES} are allowed");
+            let error = Error::invalid("prompt", message);
+            return Err(error.with_limit(MAX_PROMPT_BYTES as f64, num_bytes as f64));
+        }
+        Ok(())
+    }
+
+    /// Refuses more tokens than fit, with so many to be generated (at least 1).
+    pub fn check_tokens(&self, num_tokens: usize, asked: Option<usize>) -> Result<()> {
+        let limit = self.context_length;
+        let needed = num_tokens.saturating_add(asked.unwrap_or(1));
+        if needed <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "the prompt has {num_tokens} tokens and {} may be generated: together {needed}, but the context is {limit}",
+            asked.map_or("at least 1".to_owned(), |asked| asked.to_string()),
+        );
+        Err(Error::new(Code::ContextLengthExceeded, message).with_limit(limit as f64, needed as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PromptLimits = PromptLimits { context_length: 10, max_bytes_per_token: Some(4) };
+
+    #[test]
+    fn bytes_are_refused_once_they_leave_no_room_for_an_answer() {
+        assert!(LIMITS.check_bytes(9 * 4).is_ok());
+        let error = LIMITS.check_bytes(9 * 4 + 1).unwrap_err();
+        let said = (error.code(), error.limit(), error.requested());
+        assert_eq!(said, (Code::ContextLengthExceeded, Some(10.0), Some(11.0)), "{error}");
+    }
+
+    #[test]
+    fn a_text_of_a_tokenizer_that_proves_nothing_has_a_limit_as_well() {
+        let limits = PromptLimits { max_bytes_per_token: None, ..LIMITS };
+        assert!(
+            limits.check_bytes(MAX_PROMPT_BYTES).is_ok() && PromptLimits::NONE.check_bytes(MAX_PROMPT_BYTES).is_ok()
+        );
+        assert_eq!(limits.check_bytes(MAX_PROMPT_BYTES + 1).unwrap_err().code(), Code::InvalidParams);
+    }
+
+    #[test]
+    fn tokens_and_what_is_asked_for_must_fit_together() {
+        assert!(LIMITS.check_tokens(9, None).is_ok() && LIMITS.check_tokens(5, Some(5)).is_ok());
+        let error = LIMITS.check_tokens(10, None).unwrap_err();
+        assert_eq!((error.limit(), error.requested()), (Some(10.0), Some(11.0)), "{error}");
+        assert!(LIMITS.check_tokens(5, Some(6)).is_err() && LIMITS.check_tokens(usize::MAX, Some(usize::MAX)).is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! A model's tokenizer: from text to token ids. Bounds what a text may take before the tokenizers crate sees it.
+
+use std::path::PathBuf;
+
+use tokenizers::Tokenizer;
+
+use super::model::{broken, guarded, named};
+use super::size;
+use super::slices::{Failure, MAX_WHOLE_BYTES, SLICE_BYTES, Slicer};
+use crate::error::{Code, Error, Result};
+use crate::request::TokenId;
+
+/// A tokenizer and what is known of it.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    tokenizer: Tokenizer,
+    /// Where it was read from, for messages.
+    path: PathBuf,
+    /// Ids of the vocabulary are below this.
+    num_ids: usize,
+    /// Bytes of a text that one token can stand for, if there is a limit.
+    pub(super) max_bytes_per_token: Option<usize>,
+    slicer: Option<Slicer>,
+}
+
+/// What is put around a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// What the tokenizer puts there, such as a beginning-of-sequence token.
+    Tokenizer,
+    /// Nothing.
+    Nothing,
+}
+
+impl Encoder {
+    pub(super) fn new(tokenizer: Tokenizer, path: PathBuf, num_ids: usize) -> Self {
+        let max_bytes_per_token = size::max_bytes_per_token(&tokenizer);
+        let slicer = Slicer::of(&tokenizer);
+        Self { tokenizer, path, num_ids, max_bytes_per_token, slicer }
+    }
+
+    /// The tokens of a text. A long one ends with `ContextLengthExceeded` as soon as it has more than `most`.
+    pub(super) fn encode(&self, text: &str, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
+        let ids = guarded(|| Ok(self.ids(text, frame, most))).map_err(|panic| named(&self.path, &panic))?;
+        let ids = ids.map_err(|failure| self.error(failure, most))?;
+        // A post-processor can name ids that the vocabulary does not have; they must not reach the device.
+        let Some(id) = ids.iter().find(|id| **id as usize >= self.num_ids) else { return Ok(ids) };
+        let message = format!("it produced token {id}; token ids are below {}", self.num_ids);
+        Err(named(&self.path, &Error::new(Code::TokenizerError, message)))
+    }
+
+    fn ids(&self, text: &str, frame: Frame, most: usize) -> Result<Vec<TokenId>, Failure> {
+        let is_framed = frame == Frame::Tokenizer;
+        match &self.slicer {
+            Some(slicer) if text.len() > SLICE_BYTES => slicer.encode(&self.tokenizer, text, is_framed, most),
+            _ if text.len() > MAX_WHOLE_BYTES => Err(Failure::Uncut(text.len())),
+            _ => {
+                let encoded = self.tokenizer.encode_fast(text, is_framed).map_err(Failure::Tokenizer)?;
+                Ok(encoded.get_ids().to_vec())
+            }
+        }
+    }
+
+    fn error(&self, failure: Failure, most: usize) -> Error {
+        match failure {
+            Failure::Tokenizer(error) => named(&self.path, &broken(error.as_ref())),
+            Failure::Uncut(num_bytes) => {
+                let message = format!(
+                    "the text has {num_bytes} bytes that this model's tokenizer must see at once; at most \
+                     {MAX_WHOLE_BYTES} are allowed"
+                );
+                Error::new(Code::InvalidParams, message).with_limit(MAX_WHOLE_BYTES as f64, num_bytes as f64)
+            }
+            Failure::TooMany(num_tokens) => {
+                let message = format!("the prompt has more than {num_tokens} tokens, but the context is {most}");
+                Error::new(Code::ContextLengthExceeded, message).with_limit(most as f64, num_tokens as f64)
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Tokenizes a long text in slices, which bounds the memory that it takes and lets it end once it has too many tokens.
+//!
+//! Slices have the tokens of the whole where two things hold at each cut. No token spans it: the vocabulary has no token
+//! with the two characters around the cut beside each other, so no merge of byte pair encoding crosses it. And splitting
+//! the text into words, as pre-tokenizers do, does not look across it: a cut is between a letter and a space (or a line
+//! break) that a letter follows, no rule looks back, and the text around each cut is tokenized both ways to see it.
+//! A tokenizer for which that cannot be shown has no slicer: its texts are tokenized whole.
+
+use tokenizers::models::ModelWrapper;
+use tokenizers::pre_tokenizers::split::SplitPattern;
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+
+use super::pieces::byte_level;
+use super::size::pattern_of;
+use crate::request::TokenId;
+
+/// Tokenizing takes some 200 bytes of memory a byte of text at a time.
+pub(super) const SLICE_BYTES: usize = 64 << 10;
+/// The longest text, or part of one, that is tokenized at once: it takes more than a gigabyte.
+pub(super) const MAX_WHOLE_BYTES: usize = 8 << 20;
+/// Around a cut, so much text is tokenized both ways.
+const WINDOW_BYTES: usize = 128;
+/// Text with what rules for words look at. A tokenizer that splits it another way in parts has no slicer.
+const PROBE: &str = "The quick brown fox doesn't jump over 12 lazy dogs, they'll say (twice)!\n\nIn def main(args):\n    \
+                     return [x for x in args if x > 0]  # a comment\n\tif so else not\nüber die Straße und çà et là \
+                     слово за словом\nCamelCase words andSome more 1234 of   them\r\nend of it";
+
+/// Cuts texts for one tokenizer.
+#[derive(Debug)]
+pub(super) struct Slicer {
+    /// Bytes of a slice, if there are places to cut.
+    pub(super) slice_bytes: usize,
+    spaces: Cuts,
+    line_breaks: Option<Cuts>,
+    /// The normalizer writes a space before each text: a slice is given without the one that it begins with.
+    drops_space: bool,
+    /// What is put before and behind a text.
+    before: Vec<TokenId>,
+    behind: Vec<TokenId>,
+}
+
+/// Why a text has no tokens.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Tokenizer(tokenizers::Error),
+    /// A part without a place to cut has so many bytes.
+    Uncut(usize),
+    /// It has at least so many.
+    TooMany(usize),
+}
+
+/// By its last byte, whether a character may be before a cut: no token has it and the character behind the cut side by side.
+#[derive(Debug, Clone)]
+struct Cuts([bool; 256]);
+
+impl Slicer {
+    /// A slicer for a tokenizer whose slices have the tokens of the whole, as far as that can be told.
+    pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
+        let ModelWrapper::BPE(bpe) = tokenizer.get_model() else { return None };
+        let is_plain = bpe.dropout.is_none_or(|dropout| dropout == 0.0)
+            && bpe.continuing_subword_prefix.is_none()
+            && bpe.end_of_word_suffix.is_none();
+        let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        // Such a token takes the space behind a cut.
+        let takes_space = added.values().any(|token| token.rstrip && token.content.ends_with(char::is_alphabetic));
+        let normal = tokenizer.get_normalizer().map_or(Some(Normal::default()), Normal::of)?;
+        let words = tokenizer.get_pre_tokenizer().map_or(Some(Words { adds_space: false }), Words::of)?;
+        if !is_plain || takes_space || !normal.is_consistent() {
+            return None;
+        }
+        let vocab = tokenizer.get_vocab(true);
+        let tokens = || vocab.keys().map(String::as_str);
+        let space = normal.space.as_deref().unwrap_or(" ");
+        let spaces = Cuts::of(tokens(), &[" ", "Ġ", "▁", space]);
+        let line_breaks = (!words.adds_space && normal.prefix.is_none()).then(|| Cuts::of(tokens(), &["\n", "Ċ"]));
+        let (before, behind) = frame(tokenizer)?;
+        let slice_bytes = SLICE_BYTES;
+        let slicer = Self { slice_bytes, spaces, line_breaks, drops_space: normal.prefix.is_some(), before, behind };
+        let cuts = (1..PROBE.len()).filter(|at| slicer.is_place(PROBE, *at));
+        let has_cuts = cuts.clone().next().is_some();
+        (has_cuts && cuts.into_iter().all(|at| slicer.is_cut(tokenizer, PROBE, at))).then_some(slicer)
+    }
+
+    /// The tokens of a text, with what is put around it where `is_framed`, unless it has more than `most`.
+    pub(super) fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        is_framed: bool,
+        most: usize,
+    ) -> Result<Vec<TokenId>, Failure> {
+        let mut tokens = if is_framed { self.before.clone() } else { Vec::new() };
+        let mut start = 0;
+        while start < text.len() {
+            let end = self.next_cut(tokenizer, text, start);
+            if end - start > MAX_WHOLE_BYTES {
+                return Err(Failure::Uncut(end - start));
+            }
+            tokens.extend(self.slice(tokenizer, text, start, end).map_err(Failure::Tokenizer)?);
+            if tokens.len() > most {
+                return Err(Failure::TooMany(tokens.len()));
+            }
+            start = end;
+        }
+        if is_framed {
+            tokens.extend(&self.behind);
+        }
+        Ok(tokens)
+    }
+
+    fn slice(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        start: usize,
+        end: usize,
+    ) -> Result<Vec<TokenId>, tokenizers::Error> {
+        // A slice that goes on begins behind a cut, so with a space where one is dropped.
+        let start = if start > 0 && self.drops_space { start + 1 } else { start };
+        Ok(tokenizer.encode_fast(&text[start..end], false)?.get_ids().to_vec())
+    }
+
+    /// Where the slice that begins at `start` ends: at the last cut within its size, else at the first one beyond.
+    fn next_cut(&self, tokenizer: &Tokenizer, text: &str, start: usize) -> usize {
+        let soft = start + self.slice_bytes;
+        if soft >= text.len() {
+            return text.len();
+        }
+        let is_cut = |at: &usize| self.is_place(text, *at) && self.is_cut(tokenizer, text, *at);
+        let within = (start + self.slice_bytes / 2..soft).rev().find(is_cut);
+        within.or_else(|| (soft..text.len()).find(is_cut)).unwrap_or(text.len())
+    }
+
+    /// Whether no token and no word spans the place, as far as its characters tell.
+    fn is_place(&self, text: &str, at: usize) -> bool {
+        let bytes = text.as_bytes();
+        let cuts = match bytes[at] {
+            b' ' => &self.spaces,
+            b'\n' => match &self.line_breaks {
+                Some(cuts) => cuts,
+                None => return false,
+            },
+            _ => return false,
+        };
+        let is_letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+        cuts.0[usize::from(bytes[at - 1])]
+            && is_letter(text[..at].chars().next_back())
+            && is_letter(text[at + 1..].chars().next())
+    }
+
+    /// Whether the text around a place has the same tokens in two parts as in one.
+    fn is_cut(&self, tokenizer: &Tokenizer, text: &str, at: usize) -> bool {
+        let start = text.floor_char_boundary(at.saturating_sub(WINDOW_BYTES));
+        let end = text.ceil_char_boundary((at + WINDOW_BYTES).min(text.len()));
+        let of = |text: &str, start, end| self.slice(tokenizer, text, start, end);
+        let window = &text[start..end];
+        let (whole, at) = (of(window, 0, window.len()), at - start);
+        match (whole, of(window, 0, at), of(window, at, window.len())) {
+            (Ok(whole), Ok(mut parts), Ok(rest)) => {
+                parts.extend(rest);
+                parts == whole
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Cuts {
+    /// `behind` are the ways to write the character behind a cut.
+    fn of<'a>(tokens: impl Iterator<Item = &'a str>, behind: &[&str]) -> Self {
+        let mut cuts = [true; 256];
+        for token in tokens {
+            for (at, _) in behind.iter().flat_map(|behind| token.match_indices(behind)) {
+                let Some(c) = token[..at].chars().next_back() else { continue };
+                let last = token.as_bytes()[at - 1];
+                // As a character, and as the byte that it stands for in byte-level vocabularies.
+                [Some(last), byte_level(c)].into_iter().flatten().for_each(|byte| cuts[usize::from(byte)] = false);
+            }
+        }
+        Self(cuts)
+    }
+}
+
+/// What a normalizer does, as far as it works on each place of a text by itself.
+#[derive(Debug, Default)]
+struct Normal {
+    /// What a space becomes.
+    space: Option<String>,
+    /// What is put before a text.
+    prefix: Option<String>,
+}
+
+impl Normal {
+    fn of(normalizer: &NormalizerWrapper) -> Option<Self> {
+        match normalizer {
+            // A letter and a space do not compose.
+            NormalizerWrapper::NFC(_) => Some(Self::default()),
+            NormalizerWrapper::Prepend(prepend) => {
+                Some(Self { prefix: Some(prepend.prepend.clone()), ..Self::default() })
+            }
+            NormalizerWrapper::Replace(replace) => {
+                let space = Some(replace.content.clone()).filter(|_| pattern_of(replace).as_deref() == Some(" "));
+                Some(Self { space: Some(space?), ..Self::default() })
+            }
+            NormalizerWrapper::Sequence(stages) => stages.as_ref().iter().try_fold(Self::default(), |all, stage| {
+                let Self { space, prefix } = Self::of(stage)?;
+                let is_once = (all.space.is_none() || space.is_none()) && (all.prefix.is_none() || prefix.is_none());
+                is_once.then(|| Self { space: all.space.or(space), prefix: all.prefix.or(prefix) })
+            }),
+            _ => None,
+        }
+    }
+
+    /// A prefix must be what a space becomes.
+    fn is_consistent(&self) -> bool {
+        self.prefix.is_none() || self.prefix == self.space
+    }
+}
+
+/// How a pre-tokenizer splits a text.
+struct Words {
+    /// A text that begins without a space may get one.
+    adds_space: bool,
+}
+
+impl Words {
+    fn of(pre_tokenizer: &PreTokenizerWrapper) -> Option<Self> {
+        match pre_tokenizer {
+            PreTokenizerWrapper::ByteLevel(bytes) => Some(Self { adds_space: bytes.add_prefix_space }),
+            PreTokenizerWrapper::Metaspace(_) => Some(Self { adds_space: true }),
+            PreTokenizerWrapper::Digits(_) => Some(Self { adds_space: false }),
+            PreTokenizerWrapper::Split(split) => match &split.pattern {
+                SplitPattern::String(_) => Some(Self { adds_space: false }),
+                SplitPattern::Regex(regex) => (!looks_back(regex)).then_some(Self { adds_space: false }),
+            },
+            PreTokenizerWrapper::Sequence(stages) => {
+                stages.as_ref().iter().try_fold(Self { adds_space: false }, |all, stage| {
+                    Some(Self { adds_space: all.adds_space | Self::of(stage)?.adds_space })
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a pattern can ask what is before its match, or where a text begins or ends. Whitespace at the end of a line is
+/// not beside a cut.
+fn looks_back(regex: &str) -> bool {
+    let regex = regex.replace("\\s+$", "").replace("[^", "[");
+    ["(?<", "^", "$", "\\A", "\\b", "\\B", "\\G", "\\z", "\\Z", "\\K"].iter().any(|sign| regex.contains(sign))
+}
+
+/// What is put around a text.
+fn frame(tokenizer: &Tokenizer) -> Option<(Vec<TokenId>, Vec<TokenId>)> {
+    let plain = tokenizer.encode_fast("a", false).ok()?;
+    let framed = tokenizer.encode_fast("a", true).ok()?;
+    let (plain, framed) = (plain.get_ids(), framed.get_ids());
+    let at = framed.windows(plain.len().max(1)).position(|tokens| tokens == plain)?;
+    Some((framed[..at].to_vec(), framed[at + plain.len()..].to_vec()))
+}
