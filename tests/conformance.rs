@@ -6,12 +6,15 @@
 mod conformance {
     mod driver;
     mod folders;
+    mod seeded;
 
     mod against_itself;
     mod against_mlx_lm;
+    mod bad_families;
     mod bad_models;
     mod bad_plans;
     mod deterministic;
+    mod families;
     mod guided;
     mod heads;
     mod logprobs;

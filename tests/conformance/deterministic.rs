@@ -9,6 +9,7 @@ use super::against_itself::{LENGTHS, alone, outcome, prompt};
 use super::driver::{ANSWER, Driver};
 use super::folders::folder;
 use super::logprobs::{assert_same_alone_and_together, assert_same_when_computed_again};
+use super::seeded::case;
 
 /// Full precision with fused attention, full precision and half precision out of MLX's operations, quantized.
 const MODELS: [(&str, AttentionKind); 4] = [
@@ -77,4 +78,23 @@ fn log_probabilities_are_the_same_alone_and_at_every_load() {
 #[test]
 fn log_probabilities_of_a_row_that_is_computed_again_are_the_same_where_attention_is_fused() {
     assert_same_when_computed_again(&mut open(MODELS[0]));
+}
+
+#[test]
+fn a_row_of_a_mixture_is_the_same_whether_few_or_many_tokens_choose_experts() {
+    for name in ["qwen3_moe-f32", "qwen3_moe-f16", "qwen3_moe-q4"] {
+        let seeded = case(name);
+        let backend = MlxBackend::new().expect("a backend").deterministic(true);
+        let mut executor =
+            backend.with_attention(AttentionKind::Composed).open_mlx(&seeded.folder().folder).expect("a model");
+        let short = |token: u32| (0..5).map(|at| (at * 11 + token) % 60).collect::<Vec<_>>();
+        // Two dozen tokens of a step choose three experts each.
+        let [alone, together] = [3..4, 0..24].map(|ids: std::ops::Range<u32>| {
+            let mut driver = Driver::new(&mut executor);
+            ids.for_each(|id| driver.add(u64::from(id), &short(id), SamplingParams::GREEDY));
+            driver.run(6);
+            outcome(&mut driver, 3)
+        });
+        assert_eq!(alone, together, "{name}");
+    }
 }

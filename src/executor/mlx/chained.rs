@@ -83,7 +83,7 @@ impl Layer {
     fn load(model: &ModelSpec, index: usize, weights: &mut Weights<'_>) -> Result<Self> {
         let (layer, names) = (&model.layers[index], &model.names);
         let MlpSpec::Dense(mlp) = &layer.mlp else { return Err(not_dense()) };
-        let [gate, up, down] = model.dense(mlp);
+        let [gate, up, down] = model.dense(*mlp);
         let output = model.attention_output(layer);
         Ok(Self {
             attention_norm: weights.norm(&names.layer(index, names.attention_norms[0]))?,

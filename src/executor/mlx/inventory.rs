@@ -26,7 +26,7 @@ pub(super) fn check(model: &ModelSpec, folder: &ModelFolder) -> Result<()> {
         inventory.attention(index, layer)?;
         inventory.norms(index, layer)?;
         match &layer.mlp {
-            MlpSpec::Dense(mlp) => inventory.layer_linears(index, &model.dense(mlp))?,
+            MlpSpec::Dense(mlp) => inventory.layer_linears(index, &model.dense(*mlp))?,
             MlpSpec::Moe(moe) => inventory.experts(index, moe)?,
         }
     }
@@ -76,6 +76,11 @@ impl Inventory<'_> {
     fn experts(&mut self, index: usize, moe: &MoeSpec) -> Result<()> {
         let model = self.model;
         self.layer_linears(index, &[model.router(moe)])?;
+        if let Some(width) = moe.shared {
+            let (mlp, gate) = model.shared_expert(width);
+            self.layer_linears(index, &mlp)?;
+            self.layer_linears(index, &[gate])?;
+        }
         for shape in model.expert(moe) {
             if !model.has_single_experts(self.folder, index) {
                 let path = model.names.layer(index, &format!("{}.{}", model.names.stacked_experts, shape.name));

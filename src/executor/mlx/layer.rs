@@ -35,16 +35,16 @@ impl Layer {
     pub(super) fn apply(&self, index: usize, x: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
         let normed = self.attention_norms.before.apply(x)?;
         let attended = attention.attend(index, &self.qkv.apply(&normed)?, self.qk_norm.as_ref())?;
-        let attended = self.attention_norms.after(self.output.apply(&attended)?)?;
+        let attended = self.attention_norms.after(&self.output.apply(&attended)?)?;
         let x = self.residual.add(x, &attended)?;
-        let transformed = self.mlp_norms.after(self.mlp.apply(&self.mlp_norms.before.apply(&x)?)?)?;
+        let transformed = self.mlp_norms.after(&self.mlp.apply(&self.mlp_norms.before.apply(&x)?)?)?;
         self.residual.add(&x, &transformed)
     }
 }
 
 impl Around {
-    fn after(&self, x: Array) -> Mlx<Array> {
-        self.after.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.apply(&x))
+    fn after(&self, x: &Array) -> Mlx<Array> {
+        self.after.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.apply(x))
     }
 }
 

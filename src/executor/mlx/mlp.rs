@@ -13,7 +13,7 @@ use super::spec::Activation;
 /// A loaded MLP.
 pub(super) enum Mlp {
     Dense(Dense),
-    Moe(Moe),
+    Moe(Box<Moe>),
 }
 
 /// `down(activation(gate(x)) · up(x))`.
@@ -27,9 +27,15 @@ impl Mlp {
     /// [n, hidden] → [n, hidden]
     pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
         match self {
-            Self::Dense(dense) => dense.down.apply(&gated(dense.activation, &dense.gate_up.apply(x)?)?),
+            Self::Dense(dense) => dense.apply(x),
             Self::Moe(moe) => moe.apply(x),
         }
+    }
+}
+
+impl Dense {
+    pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
+        self.down.apply(&gated(self.activation, &self.gate_up.apply(x)?)?)
     }
 }
 

@@ -132,7 +132,7 @@ impl MlxBackend {
         let specs = model.attention();
         let is_f32_on_cpu = on_cpu && dtype == Dtype::Float32;
         let is_fused = self.attention == AttentionKind::Auto && is_f32_on_cpu && attention::can_fuse(&specs);
-        let mut weights = weights.in_blocks(self.is_deterministic);
+        let mut weights = weights.in_blocks(self.is_deterministic).for_cpu(on_cpu);
         let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
             let attention = attention::Fused::new(&specs, model.context_length)
                 .map_err(|error| device_error("preparing attention", error))?;

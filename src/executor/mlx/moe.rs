@@ -4,12 +4,12 @@
 use mlx_rs::Array;
 use mlx_rs::ops::indexing::{TryIndexOp, take_along_axis, take_axis};
 use mlx_rs::ops::{
-    argpartition_axis, argsort_axis, concatenate, divide, gather_mm, gather_qmm, multiply, softmax_axis,
+    add, argpartition_axis, argsort_axis, concatenate, divide, gather_mm, gather_qmm, multiply, sigmoid, softmax_axis,
 };
 
 use super::failure::Mlx;
 use super::linear::{Linear, Quantized};
-use super::mlp::gated;
+use super::mlp::{Dense, gated};
 use super::spec::MoeSpec;
 
 /// From so many choices on, they are sorted by expert, so that a matrix is read once for all its tokens.
@@ -21,13 +21,21 @@ pub(super) struct Moe {
     pub(super) router: Linear,
     pub(super) gate_up: ExpertProjection,
     pub(super) down: Experts,
+    pub(super) shared: Option<Shared>,
     /// Whether a token's result must not depend on how many others there are: sorted products use other kernels.
     pub(super) is_never_sorted: bool,
 }
 
+/// An expert that every token goes through.
+pub(super) struct Shared {
+    pub(super) mlp: Dense,
+    /// One output: the logit of its weight.
+    pub(super) gate: Linear,
+}
+
 /// A linear layer of all experts, without biases.
 pub(super) enum Experts {
-    /// [experts, inputs, outputs]: a view of the stored matrices.
+    /// [experts, inputs, outputs]: a view of the stored matrices, in the type in which their product is computed.
     Dense(Array),
     /// Each part is [experts, outputs, ..].
     Quantized(Quantized),
@@ -59,7 +67,8 @@ impl Moe {
             self.through(&x, &Choice { experts, is_sorted: false })?.squeeze_axes(&[-2])?
         };
         let dtype = y.dtype();
-        multiply(&y, weights.expand_dims(-1)?)?.sum_axis(-2, false)?.as_dtype(dtype)
+        let mixed = multiply(&y, weights.expand_dims(-1)?)?.sum_axis(-2, false)?.as_dtype(dtype)?;
+        self.shared.as_ref().map_or(Ok(mixed.clone()), |shared| add(mixed, shared.apply(x)?))
     }
 
     /// The experts of each token and their weights, [n, top k] each.
@@ -98,6 +107,12 @@ impl Moe {
     }
 }
 
+impl Shared {
+    fn apply(&self, x: &Array) -> Mlx<Array> {
+        multiply(sigmoid(self.gate.apply(x)?)?, self.mlp.apply(x)?)
+    }
+}
+
 impl Experts {
     /// `matrices` are [experts, outputs, inputs].
     pub(super) fn dense(matrices: &Array) -> Mlx<Self> {
@@ -107,7 +122,10 @@ impl Experts {
     fn apply(&self, x: &Array, choice: &Choice) -> Mlx<Array> {
         let Choice { experts, is_sorted } = choice;
         match self {
-            Self::Dense(matrices) => gather_mm(x, matrices, None, experts, *is_sorted),
+            Self::Dense(matrices) => {
+                let product = gather_mm(x.as_dtype(matrices.dtype())?, matrices, None, experts, *is_sorted)?;
+                product.as_dtype(x.dtype())
+            }
             Self::Quantized(Quantized { codes, scales, offsets, bits, group_size }) => {
                 gather_qmm(x, codes, scales, offsets, None, experts, true, *group_size, *bits, *is_sorted)
             }

@@ -100,6 +100,8 @@ pub(super) struct MoeSpec {
     /// Width of an expert.
     pub(super) width: i32,
     pub(super) activation: Activation,
+    /// Width of one more expert that every token goes through, weighted by a gate of its own.
+    pub(super) shared: Option<i32>,
 }
 
 /// The nonlinearity of an MLP.

@@ -29,6 +29,10 @@ pub(super) struct Names {
     pub(super) stacked_experts: &'static str,
     /// Each expert by itself: `NAME.INDEX.gate_proj` and so on.
     pub(super) single_experts: &'static str,
+    /// Gate, up and down projection of the expert that every token goes through.
+    pub(super) shared_expert: [&'static str; 3],
+    /// What weights it.
+    pub(super) shared_gate: &'static str,
 }
 
 impl Names {
@@ -47,6 +51,8 @@ impl Names {
         router: "mlp.gate",
         stacked_experts: "mlp.switch_mlp",
         single_experts: "mlp.experts",
+        shared_expert: ["mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj", "mlp.shared_expert.down_proj"],
+        shared_gate: "mlp.shared_expert_gate",
     };
 
     /// The path of something inside decoder layer `index`.
@@ -92,8 +98,8 @@ impl ModelSpec {
     }
 
     /// The gate, up and down projections of a dense MLP.
-    pub(super) fn dense(&self, mlp: &DenseSpec) -> [LinearShape; 3] {
-        self.gated(mlp.width, mlp.bias)
+    pub(super) fn dense(&self, mlp: DenseSpec) -> [LinearShape; 3] {
+        self.gated(self.names.mlp, mlp.width, mlp.bias)
     }
 
     /// What gives the probabilities of experts.
@@ -103,14 +109,19 @@ impl ModelSpec {
 
     /// The gate, up and down projections of one expert.
     pub(super) fn expert(&self, moe: &MoeSpec) -> [LinearShape; 3] {
-        self.gated(moe.width, false).map(|shape| {
+        self.gated(self.names.mlp, moe.width, false).map(|shape| {
             let name = shape.name.rsplit('.').next().unwrap_or(shape.name);
             LinearShape { name, ..shape }
         })
     }
 
-    fn gated(&self, width: i32, bias: bool) -> [LinearShape; 3] {
-        let [gate, up, down] = self.names.mlp;
+    /// The gate, up and down projections of the expert that every token goes through, and what weights it.
+    pub(super) fn shared_expert(&self, width: i32) -> ([LinearShape; 3], LinearShape) {
+        let gate = LinearShape { name: self.names.shared_gate, outputs: 1, inputs: self.hidden, bias: false };
+        (self.gated(self.names.shared_expert, width, false), gate)
+    }
+
+    fn gated(&self, [gate, up, down]: [&'static str; 3], width: i32, bias: bool) -> [LinearShape; 3] {
         let inner = |name| LinearShape { name, outputs: width, inputs: self.hidden, bias };
         [inner(gate), inner(up), LinearShape { name: down, outputs: self.hidden, inputs: width, bias }]
     }

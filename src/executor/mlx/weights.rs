@@ -16,11 +16,11 @@ use super::failure::{Mlx, bad_model, device_error};
 use super::layer::{Around, Layer};
 use super::linear::{KernelShape, Linear, Projection, Quantized};
 use super::mlp::{Dense, Mlp};
-use super::moe::{Experts, Moe};
+use super::moe::{Experts, Moe, Shared};
 use super::norm::Norm;
 use super::precision::Compute;
 use super::quantization::Affine;
-use super::spec::{LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
+use super::spec::{Activation, LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
 use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::hub::{ModelFolder, WeightFile};
@@ -34,6 +34,8 @@ pub(super) struct Weights<'a> {
     dtype: Dtype,
     /// Quantized weights are dequantized while they are loaded.
     dequantizes: bool,
+    /// MLX has no gathered product of half precision on its CPU backend.
+    gathers_in_float32: bool,
     /// Whether the products of MLX are carried out so that a row's result is the same in any company.
     in_blocks: bool,
     /// What was measured of them.
@@ -63,6 +65,7 @@ impl<'a> Weights<'a> {
             arrays,
             dtype: Dtype::Float32,
             dequantizes: compute == Compute::Dense,
+            gathers_in_float32: false,
             in_blocks: false,
             blocks: HashMap::new(),
         };
@@ -78,6 +81,11 @@ impl<'a> Weights<'a> {
         Self { in_blocks, ..self }
     }
 
+    /// Brings weights into the form that the operations of a CPU take.
+    pub(super) fn for_cpu(self, on_cpu: bool) -> Self {
+        Self { gathers_in_float32: on_cpu, ..self }
+    }
+
     /// The element type of activations.
     pub(super) fn dtype(&self) -> Dtype {
         self.dtype
@@ -87,12 +95,11 @@ impl<'a> Weights<'a> {
     pub(super) fn layer(&mut self, index: usize) -> Result<Layer> {
         let model = self.model;
         let (spec, names) = (&model.layers[index], &model.names);
-        let output = model.attention_output(spec);
         Ok(Layer {
             attention_norms: self.norms_around(index, spec, names.attention_norms)?,
             qkv: self.projection(index, &model.qkv(spec))?,
             qk_norm: spec.attention.qk_norm.map(|_| self.qk_norm(index)).transpose()?,
-            output: self.linear(&names.layer(index, output.name), output.bias)?,
+            output: self.layer_linear(index, model.attention_output(spec))?,
             mlp_norms: self.norms_around(index, spec, names.mlp_norms)?,
             mlp: self.mlp(index, &spec.mlp)?,
             residual: spec.residual,
@@ -112,25 +119,35 @@ impl<'a> Weights<'a> {
 
     fn mlp(&mut self, index: usize, spec: &MlpSpec) -> Result<Mlp> {
         match spec {
-            MlpSpec::Moe(spec) => Ok(Mlp::Moe(self.moe(index, *spec)?)),
-            MlpSpec::Dense(spec) => {
-                let [gate, up, down] = self.model.dense(spec);
-                let gate_up = self.projection(index, &[gate, up])?;
-                let down = self.linear(&self.model.names.layer(index, down.name), down.bias)?;
-                Ok(Mlp::Dense(Dense { gate_up, down, activation: spec.activation }))
-            }
+            MlpSpec::Moe(spec) => Ok(Mlp::Moe(Box::new(self.moe(index, *spec)?))),
+            MlpSpec::Dense(spec) => Ok(Mlp::Dense(self.dense(index, self.model.dense(*spec), spec.activation)?)),
         }
     }
 
+    fn dense(&mut self, index: usize, [gate, up, down]: [LinearShape; 3], activation: Activation) -> Result<Dense> {
+        let gate_up = self.projection(index, &[gate, up])?;
+        Ok(Dense { gate_up, down: self.layer_linear(index, down)?, activation })
+    }
+
+    fn layer_linear(&mut self, index: usize, shape: LinearShape) -> Result<Linear> {
+        self.linear(&self.model.names.layer(index, shape.name), shape.bias)
+    }
+
+    fn shared_expert(&mut self, index: usize, width: i32, activation: Activation) -> Result<Shared> {
+        let (mlp, gate) = self.model.shared_expert(width);
+        Ok(Shared { mlp: self.dense(index, mlp, activation)?, gate: self.layer_linear(index, gate)? })
+    }
+
     fn moe(&mut self, index: usize, spec: MoeSpec) -> Result<Moe> {
-        let router = self.linear(&self.model.names.layer(index, self.model.router(&spec).name), false)?;
+        let router = self.layer_linear(index, self.model.router(&spec))?;
+        let shared = spec.shared.map(|width| self.shared_expert(index, width, spec.activation)).transpose()?;
         let [gate, up, down] = self.model.expert(&spec);
         let [gate, up] = [self.experts(index, &spec, gate.name)?, self.experts(index, &spec, up.name)?];
         let gate_up = Experts::side_by_side(gate, up).map_err(|error| device_error("fusing projections", error))?;
         evaluated("loading weights", gate_up.arrays())?;
         let down = self.experts(index, &spec, down.name)?;
         evaluated("loading weights", down.arrays())?;
-        Ok(Moe { spec, router, gate_up, down, is_never_sorted: self.in_blocks })
+        Ok(Moe { spec, router, gate_up, down, shared, is_never_sorted: self.in_blocks })
     }
 
     /// The same linear layer of all experts of layer `index`. Lazy.
@@ -144,7 +161,9 @@ impl<'a> Weights<'a> {
         let [codes, scales, offsets] = ["weight", "scales", "biases"];
         let Some(Affine { bits, group_size }) = self.model.quantization_of(self.folder, &paths[0]) else {
             let matrices = self.stacked(&paths, codes, Self::floats)?;
-            return Experts::dense(&matrices).map_err(|error| device_error("loading weights", error));
+            let dtype = if self.gathers_in_float32 { Dtype::Float32 } else { self.dtype };
+            let experts = matrices.as_dtype(dtype).and_then(|matrices| Experts::dense(&matrices));
+            return experts.map_err(|error| device_error("loading weights", error));
         };
         let codes = self.stacked(&paths, codes, Self::take)?;
         let scales = self.stacked(&paths, scales, Self::floats)?;

@@ -8,6 +8,7 @@ mod granite;
 mod llama;
 mod mistral;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod rope;
@@ -24,13 +25,14 @@ use crate::error::Result;
 type Read = fn(&Fields<'_>) -> Result<ModelSpec>;
 
 /// By `model_type`.
-const FAMILIES: [(&str, Read); 8] = [
+const FAMILIES: [(&str, Read); 9] = [
     ("gemma2", gemma2::read),
     ("gemma3_text", gemma3_text::read),
     ("granite", granite::read),
     ("llama", llama::read),
     ("mistral", mistral::read),
     ("qwen2", qwen2::read),
+    ("qwen2_moe", qwen2_moe::read),
     ("qwen3", qwen3::read),
     ("qwen3_moe", qwen3_moe::read),
 ];
@@ -83,7 +85,7 @@ pub(super) fn read(config: &Value) -> Result<ModelSpec> {
     let fields = Fields::new(config)?;
     let mut model = family(&fields)?(&fields)?;
     fields.refuse_unread(changes_computation)?;
-    within_windows(&mut model);
+    drop_wide_windows(&mut model);
     Ok(model)
 }
 
@@ -106,11 +108,10 @@ fn changes_computation(name: &str) -> bool {
     !name.starts_with('_') && any(&COMPUTED) && !any(&NOT_COMPUTED)
 }
 
-/// Attention keeps all positions of a sequence and masks none of them, which is exact up to the narrowest window.
-fn within_windows(model: &mut ModelSpec) {
-    let windows = model.layers.iter().filter_map(|layer| layer.attention.window);
-    model.context_length = windows.chain([model.context_length]).min().unwrap_or(model.context_length);
+/// A window as wide as the context is none.
+fn drop_wide_windows(model: &mut ModelSpec) {
+    let positions = model.context_length;
     for layer in &mut model.layers {
-        layer.attention.window = None;
+        layer.attention.window = layer.attention.window.filter(|window| *window < positions);
     }
 }

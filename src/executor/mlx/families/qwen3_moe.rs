@@ -10,8 +10,14 @@ use crate::error::Result;
 pub(super) fn read(fields: &Fields<'_>) -> Result<ModelSpec> {
     let dims = Dims::read(fields)?;
     let dense = qwen3::layer(fields, &dims)?;
-    let mut model = dims.model(fields, &dense, qwen2::windows(fields, &dims)?)?;
-    let moe = experts(fields)?;
+    let model = dims.model(fields, &dense, qwen2::windows(fields, &dims)?)?;
+    with_experts(fields, model, None)
+}
+
+/// The model with mixtures in place of dense MLPs, except in layers that the file leaves dense. `shared` is the width of
+/// an expert that every token goes through.
+pub(super) fn with_experts(fields: &Fields<'_>, mut model: ModelSpec, shared: Option<i32>) -> Result<ModelSpec> {
+    let moe = MoeSpec { shared, ..experts(fields)? };
     let dense_layers = fields.ints("mlp_only_layers", 0..=1 << 10)?;
     let step = fields.optional_int("decoder_sparse_step", 1..=1 << 10)?.unwrap_or(1);
     for (index, layer) in (0..).zip(&mut model.layers) {
@@ -36,5 +42,6 @@ fn experts(fields: &Fields<'_>) -> Result<MoeSpec> {
         norm_topk_prob: fields.flag("norm_topk_prob", false)?,
         width: fields.int("moe_intermediate_size", 1..=1 << 20)?,
         activation: activation(fields, "hidden_act", Activation::Silu)?,
+        shared: None,
     })
 }

@@ -3,6 +3,7 @@
 mod adjust;
 mod blocks;
 mod composed;
+mod families;
 mod linear;
 mod logprobs;
 mod pool;
