@@ -17,7 +17,7 @@ use super::growth;
 use super::guide::{Guides, Structured};
 use super::nesting;
 use super::pieces::Pieces;
-use super::special::{end_tokens, named_tokens};
+use super::special::{add_stated, end_tokens, named_tokens};
 use super::speech::{CALL_ENDS, Manner, Speech};
 use super::stream::{Mark, TextStream};
 use super::template::{Owner, Sources, Template, sources_of};
@@ -53,7 +53,7 @@ impl ModelText {
     pub fn open(folder: &ModelFolder) -> Result<Self> {
         let path = folder.path.join("tokenizer.json");
         let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
-        let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes)).map_err(|error| named(&path, &error))?;
+        let (tokenizer, pieces) = guarded(|| load_tokenizer(&bytes, folder)).map_err(|error| named(&path, &error))?;
         let find = |token: &str| tokenizer.token_to_id(token);
         let special_tokens = named_tokens(folder, find);
         let templates = load_templates(folder, &special_tokens);
@@ -184,12 +184,13 @@ impl ModelText {
     }
 }
 
-fn load_tokenizer(bytes: &[u8]) -> Result<(Tokenizer, Pieces)> {
+fn load_tokenizer(bytes: &[u8], folder: &ModelFolder) -> Result<(Tokenizer, Pieces)> {
     nesting::check_tokenizer(bytes)?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| broken(error.as_ref()))?;
     // These are settings of some training run; here a prompt is neither cut nor filled up.
     tokenizer.with_truncation(None).map_err(|error| broken(error.as_ref()))?;
     tokenizer.with_padding(None);
+    add_stated(&mut tokenizer, folder);
     growth::check(tokenizer.get_normalizer())?;
     let pieces = Pieces::build(&tokenizer)?;
     Ok((tokenizer, pieces))

@@ -2,6 +2,7 @@
 //! precedence of `transformers`: `tokenizer_config.json`, `special_tokens_map.json`, then the defaults of the tokenizer's
 //! class.
 
+mod added;
 mod classes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,8 @@ use serde_json::Value;
 use crate::error::{Code, Error, Result};
 use crate::hub::ModelFolder;
 use crate::request::TokenId;
+
+pub(super) use added::add_stated;
 
 /// The names that every tokenizer has.
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];

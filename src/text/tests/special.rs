@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{byte_level, model_folder, open_files};
+use super::{byte_level, model_folder, open_files, sentence_piece};
 use crate::text::ModelText;
 use crate::text::special::named_tokens;
 
@@ -76,6 +76,40 @@ fn end_token_of_a_map_or_a_class_ends_answers() {
     assert!(ends(json!({"eos_token": null, "tokenizer_class": "GPT2Tokenizer"}), json!({}), json!({})).is_empty());
     assert_eq!(ends(json!({"tokenizer_class": "GPT2Tokenizer"}), json!({}), json!({})), [264]);
     assert_eq!(ends(json!({}), json!({}), json!({"model_type": "qwen2"})), [264]);
+}
+
+/// A model whose `tokenizer.json` knows of no added tokens, with these files; and the tokens of a text.
+fn tokens_without_added(config: Value, map: Value, text: &str) -> Vec<u32> {
+    let mut folder = model_folder(json!({}), json!({}), config);
+    folder.special_tokens_map = map;
+    let mut tokenizer = sentence_piece();
+    tokenizer["added_tokens"] = json!([]);
+    tokenizer["post_processor"] = Value::Null;
+    let model = open_files(folder, &[("tokenizer.json", tokenizer.to_string().as_bytes())]).unwrap();
+    let tokens = model.encode_rendered(text).unwrap();
+    assert_eq!(model.decode(&tokens).unwrap().contains("<s>"), !tokens.contains(&1));
+    tokens
+}
+
+#[test]
+fn a_token_that_only_another_file_states_is_one_token() {
+    let none = json!({});
+    let tokens = |config, map| tokens_without_added(config, map, "<s>he");
+    assert!(tokens(none.clone(), none.clone()).len() > 2, "nothing says that it is a token");
+    let whole = [1, 266];
+    assert_eq!(tokens(json!({"bos_token": "<s>"}), none.clone()), whole);
+    assert_eq!(tokens(none.clone(), json!({"bos_token": {"content": "<s>"}})), whole);
+    assert_eq!(tokens(json!({"extra_special_tokens": {"begin_token": "<s>"}}), none.clone()), whole);
+    assert_eq!(tokens(json!({"additional_special_tokens": ["<s>"]}), none.clone()), whole);
+    assert_eq!(tokens(none.clone(), json!({"additional_special_tokens": [{"content": "<s>"}]})), whole);
+    let decoder = json!({"added_tokens_decoder": {"1": {"content": "<s>", "special": true}}});
+    assert_eq!(tokens(decoder, none.clone()), whole);
+    let class = json!({"tokenizer_class": "LlamaTokenizer"});
+    assert_eq!(tokens(class, none.clone())[0], 1);
+    let padding = json!({"pad_token": "<s>"});
+    assert!(tokens(padding, none.clone()).len() > 2, "no prompt needs padding");
+    let absent = json!({"bos_token": "<beginning>", "additional_special_tokens": [7, "", null, {"content": 5}]});
+    assert!(tokens(absent, none).len() > 2);
 }
 
 #[test]
