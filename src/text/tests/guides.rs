@@ -341,7 +341,7 @@ fn hostile_demands_end_on_a_text_thread_and_their_answers_anywhere() {
 }
 
 /// Some way into an answer, which may turn out to be too much.
-fn follow(guide: &Guide) {
+pub(super) fn follow(guide: &Guide) {
     let mut matcher = guide.matcher();
     for step in 0..100 {
         let Ok(allowed) = matcher.allowed() else { return };

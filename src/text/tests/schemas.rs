@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::guides::{answer, answers, demo, message, refusal};
+use super::guides::{answer, answers, demo, follow, message, refusal};
 use crate::text::Structured;
 
 /// The values of some answers to a schema.
@@ -349,4 +349,39 @@ fn levels_of_all_parts_together_and_rules_of_a_grammar_are_bounded() {
     let conditions =
         format!("start: r::0\nr::_: \"a\" %if {}bit_clear(_, 0){}", "not(".repeat(5_000), ")".repeat(5_000));
     assert!(message(&Structured::Grammar(conditions)).contains("at most 200 are allowed"));
+}
+
+/// Grammars whose words and sentences nest as deeply as they may.
+fn deepest() -> Vec<Structured> {
+    let rules = |name: char, of: fn(String) -> String| {
+        let rules: String = (0..990).map(|at| format!("{name}{at}: {}\n", of(format!("{name}{}", at + 1)))).collect();
+        Structured::Grammar(format!("start: {name}0\n{rules}{name}990: \"b\"\n"))
+    };
+    let nested = |levels: usize, open: &str, close: &str| format!("{}b{}", open.repeat(levels), close.repeat(levels));
+    vec![
+        rules('r', |next| format!("\"a\" {next}")),
+        rules('r', |next| format!("{next} \"a\"")),
+        rules('r', |next| format!("(\"a\" {next})? \"b\"")),
+        rules('A', |next| format!("\"a\" {next}")),
+        rules('A', |next| format!("{next} \"a\"")),
+        rules('A', |next| format!("(\"a\" | {next} \"c\")")),
+        rules('A', |next| format!("\"a\" ({next} | \"b\")*")),
+        rules('A', |next| format!("~({next} \"a\")")),
+        rules('A', |next| format!("/[ab]+/ & (\"a\" {next})")),
+        Structured::Regex(nested(200, "(a", ")?")),
+        Structured::Regex(nested(200, "(a|", "c)*")),
+        Structured::Regex(nested(3_000, "(", ")")),
+        Structured::Regex(format!("{}b", "a?".repeat(5_000))),
+        Structured::Schema(json!({"pattern": nested(200, "(a|", "c)*")})),
+    ]
+}
+
+#[test]
+fn the_deepest_grammars_are_followed_on_the_stack_that_the_engine_thread_has() {
+    for structured in deepest() {
+        let asked = structured.clone();
+        let Ok(guide) = on_large_stack(move || demo().guide(&asked)) else { continue };
+        let follower = std::thread::Builder::new().stack_size(1 << 20);
+        follower.spawn(move || follow(&guide)).unwrap().join().unwrap();
+    }
 }
