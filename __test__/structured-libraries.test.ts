@@ -59,7 +59,7 @@ const accepted: Record<string, Schema> = {
     additionalProperties: { type: 'string' },
   },
   int32: number('integer', { format: 'int32' }),
-  int64: number('integer', { format: 'int64', minimum: -9223372036854775808, maximum: 9223372036854775807 }),
+  int64: number('integer', { format: 'int64', minimum: -(2 ** 63), maximum: 2 ** 63 }),
   uint8: number('integer', { format: 'uint8', minimum: 0 }),
   float: number('number', { format: 'float', minimum: -3.4028234663852886e38, maximum: 3.4028234663852886e38 }),
   double: number('number', {

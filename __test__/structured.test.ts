@@ -1,8 +1,10 @@
 // What an answer must be: enforced token by token, beside answers that are free, in streams and in answers that are kept.
 
+import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import type { GenerateParams, GenerateResult, GeneratorItem, Message, Structured } from 'mlx-serving'
 import { GuidanceError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -297,4 +299,24 @@ test('the value has the type that its caller says', async () => {
     structured,
   })
   expect(typeof result.parsed?.name).toBe('string')
+})
+
+test('messages have no backtraces, whatever the environment asks of the libraries', async () => {
+  const program = `
+    const { createEngine } = require(${JSON.stringify(ROOT)})
+    const broken = [{ grammar: 'start: <unknown>' }, { regex: '(' }, { grammar: 'start: missing' }, { schema: { type: 'string', pattern: '(' } }]
+    const run = async () => {
+      const engine = await createEngine()
+      const model = await engine.loadModel()
+      for (const structured of broken) {
+        await engine.generate({ model, prompt: 'x', structured }).catch(error => console.log(error.message))
+      }
+      await engine.shutdown()
+    }
+    run()`
+  const env = { ...process.env, RUST_BACKTRACE: '1' }
+  const { stdout } = await promisify(execFile)(process.execPath, ['-e', program], { env })
+  expect(stdout).toContain('unclosed group')
+  expect(stdout).toContain('missing')
+  expect(stdout).not.toMatch(/backtrace|\.rs\b|core::/)
 })

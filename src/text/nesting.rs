@@ -1,7 +1,7 @@
 //! How deeply templates and the regular expressions of tokenizers may be nested. The libraries that parse, compile and drop
 //! them recurse once a level, and an overflow of the stack ends the process. So the depth is bounded before they see a
 //! text, and each thread that runs them has the stack that the bound needs. Schemas and grammars have their bounds in
-//! `guide/`; JSON has that of serde_json, which is 128 levels.
+//! `guide/`; JSON has that of `serde_json`, which is 128 levels.
 
 use minijinja::machinery::{Token, tokenize};
 use serde::Deserialize;
@@ -53,7 +53,6 @@ impl TemplateDepth {
     fn push(&mut self, token: &Token<'_>) {
         let is_first = std::mem::take(&mut self.is_first_of_block);
         match token {
-            Token::TemplateData(_) => {}
             Token::VariableStart | Token::BlockStart => {
                 self.operators = vec![0];
                 self.is_first_of_block = matches!(token, Token::BlockStart);
@@ -63,8 +62,13 @@ impl TemplateDepth {
             }
             Token::Ident(name) if is_first => self.statement(name),
             Token::Ident("not" | "and" | "or" | "in" | "is" | "if" | "else") => self.operator(),
-            Token::Ident(_) | Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => {
-            }
+            Token::TemplateData(_)
+            | Token::Ident(_)
+            | Token::Str(_)
+            | Token::String(_)
+            | Token::Int(_)
+            | Token::Int128(_)
+            | Token::Float(_) => {}
             Token::Comma => {
                 let last = self.operators.last_mut().map(std::mem::take);
                 self.total -= last.unwrap_or(0);

@@ -65,7 +65,7 @@ impl<'a> Search<'_, 'a> {
         }
         let Value::Object(fields) = place.schema else { return };
         if let Some(types) = fields.get("type") {
-            let nullable = if fields.get("nullable") == Some(&Value::Bool(true)) { 1 } else { 0 };
+            let nullable = u8::from(fields.get("nullable") == Some(&Value::Bool(true)));
             shape.types &= types_of(types) | nullable;
         }
         let listed = fields.get("const").map(|value| vec![value]);

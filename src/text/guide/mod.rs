@@ -223,9 +223,10 @@ fn unfit(structured: &Structured, reason: &str) -> Error {
     refused(structured.name(), &format!("cannot be enforced: {reason}"))
 }
 
-/// With `RUST_BACKTRACE` set in the process, the compiler's errors have the places in its own code that they passed.
+/// Where the compiler panicked, its error has the places in its code that it passed, and so it may with `RUST_BACKTRACE`.
 fn without_backtrace(reason: &str) -> &str {
-    reason.split_once("Stack backtrace:").map_or(reason, |(reason, _)| reason)
+    let end = ["<backtrace>", "Stack backtrace:"].into_iter().filter_map(|mark| reason.find(mark)).min();
+    &reason[..end.unwrap_or(reason.len())]
 }
 
 /// `message` continues "`structured.name` …".

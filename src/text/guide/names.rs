@@ -256,13 +256,13 @@ fn add_all(schema: &mut Value, others: Vec<Value>) {
 
 fn is_match(pattern: &str, name: &str) -> Result<bool, String> {
     let search = RegexAst::SearchRegex(regex_to_lark(pattern, "dw"));
-    Ok(!is_empty(pattern, RegexAst::And(vec![search, RegexAst::Literal(name.to_owned())]))?)
+    Ok(!is_empty(pattern, &RegexAst::And(vec![search, RegexAst::Literal(name.to_owned())]))?)
 }
 
 /// Whether a pattern matches no other name than these.
 fn is_covered(pattern: &str, names: &[String]) -> Result<bool, String> {
     let search = RegexAst::SearchRegex(regex_to_lark(pattern, "dw"));
-    is_empty(pattern, RegexAst::And(vec![search, other_than(names)]))
+    is_empty(pattern, &RegexAst::And(vec![search, other_than(names)]))
 }
 
 /// Whether each name is one of these or matches a pattern.
@@ -271,7 +271,7 @@ fn are_all_covered(patterns: &Map<String, Value>, names: &[String]) -> Result<bo
     let Some(first) = patterns.keys().next() else { return Ok(false) };
     let any = RegexAst::Regex("(?s:.*)".to_owned());
     let left: Vec<_> = [any, other_than(names)].into_iter().chain(patterns.keys().map(not)).collect();
-    is_empty(first, RegexAst::And(left))
+    is_empty(first, &RegexAst::And(left))
 }
 
 fn other_than(names: &[String]) -> RegexAst {
@@ -279,9 +279,9 @@ fn other_than(names: &[String]) -> RegexAst {
 }
 
 /// Whether no text at all matches.
-fn is_empty(pattern: &str, set: RegexAst) -> Result<bool, String> {
+fn is_empty(pattern: &str, set: &RegexAst) -> Result<bool, String> {
     let mut builder = RegexBuilder::new();
-    let regex = builder.mk(&set).and_then(|set| builder.to_regex_limited(set, MAX_FUEL));
+    let regex = builder.mk(set).and_then(|set| builder.to_regex_limited(set, MAX_FUEL));
     match regex {
         Ok(mut regex) => Ok(regex.always_empty()),
         Err(error) => Err(format!("has the pattern {pattern:?}, which cannot be enforced: {error:.200}")),

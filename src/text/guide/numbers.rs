@@ -7,6 +7,11 @@ use serde_json::{Map, Value, json};
 const MAX_NUMBER: i64 = (1 << 53) - 1;
 /// A number that divides by this takes as many states. All that a schema names may come to hold for one number.
 const MAX_MULTIPLE: u64 = 1_000;
+/// The compiler counts in units of the last decimal place, in 32 bits.
+const MAX_DECIMALS: usize = 7;
+/// Whole numbers are compiled as numbers of 64 bits.
+const MAX_WHOLE: f64 = (1_u64 << 63) as f64;
+const BOUNDS: [&str; 4] = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"];
 
 /// Formats of numbers, with the least and the greatest whole number. Those beyond [`MAX_NUMBER`] are bounded by it.
 const WIDTHS: [(&str, i64, i64); 10] = [
@@ -21,6 +26,30 @@ const WIDTHS: [(&str, i64, i64); 10] = [
     ("uint64", 0, MAX_NUMBER),
     ("uint", 0, MAX_NUMBER),
 ];
+
+/// Bounds that are none would be passed over. The problem follows the place of the schema.
+pub(super) fn check_bounds(fields: &Map<String, Value>) -> Result<(), String> {
+    for (name, value) in BOUNDS.into_iter().filter_map(|name| Some((name, fields.get(name)?))) {
+        let is_old = value.is_boolean() && name.starts_with("exclusive");
+        if !value.is_number() && !is_old {
+            return Err(format!(".{name}` must be a number"));
+        }
+    }
+    Ok(())
+}
+
+/// Whole numbers beyond 64 bits would be taken for the last that has so many. The problem follows the place of the schema.
+pub(super) fn check_whole(fields: &Map<String, Value>) -> Result<(), String> {
+    let is_whole = fields.get("type").is_some_and(|types| {
+        types == "integer" || types.as_array().is_some_and(|types| types.iter().any(|kind| kind == "integer"))
+    });
+    for (name, value) in BOUNDS.into_iter().filter_map(|name| Some((name, fields.get(name)?))) {
+        if is_whole && value.as_f64().is_some_and(|bound| bound.abs() >= MAX_WHOLE) {
+            return Err(format!(".{name}` is {value}, beyond which no whole number can be enforced"));
+        }
+    }
+    Ok(())
+}
 
 /// Adds what a format says of a number: whole ones have a width. Any other format says nothing of numbers.
 pub(super) fn apply_format(fields: &mut Map<String, Value>, format: &str) {
@@ -73,6 +102,11 @@ pub(super) fn check_multiples(schema: &Value) -> Result<(), String> {
     let written: Vec<String> = values.iter().map(|value| format!("{}", value.abs())).collect();
     let num_decimals = |text: &String| text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
     let most_decimals = written.iter().map(num_decimals).max().unwrap_or(0);
+    if most_decimals > MAX_DECIMALS {
+        return Err(format!(
+            "has a `multipleOf` with {most_decimals} decimal places; at most {MAX_DECIMALS} are allowed"
+        ));
+    }
     let scaled = written.iter().map(|text| {
         let zeros = "0".repeat(most_decimals - num_decimals(text));
         format!("{}{zeros}", text.replace('.', "")).parse().unwrap_or(u64::MAX)

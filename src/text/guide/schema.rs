@@ -207,6 +207,7 @@ impl<'a> Visitor<'a> {
         place: &Place<'a>,
     ) -> Result<(), String> {
         let at = |key: &str| format!("{}.{key}", place.path);
+        numbers::check_bounds(to).map_err(|problem| format!("`{}{problem}", place.path))?;
         if let Some(format) = fields.get("format") {
             apply_format(to, format, &at("format"))?;
         }
@@ -228,7 +229,7 @@ impl<'a> Visitor<'a> {
             to.insert("anyOf".to_owned(), options);
         }
         numbers::bound(to);
-        Ok(())
+        numbers::check_whole(to).map_err(|problem| format!("`{}{problem}", place.path))
     }
 
     fn reference(&mut self, at: &Place<'a>) -> Result<Value, String> {
@@ -301,7 +302,7 @@ fn apply_format(to: &mut Map<String, Value>, format: &Value, path: &str) -> Resu
     Ok(())
 }
 
-/// As OpenAPI 3.0 writes it.
+/// As `OpenAPI` 3.0 writes it.
 fn allow_null(to: &mut Map<String, Value>) {
     match to.get_mut("type") {
         Some(Value::Array(types)) if !types.iter().any(|kind| kind == "null") => types.push(json!("null")),

@@ -1,6 +1,6 @@
 //! A call as one JSON object, `{"name": …, "arguments": {…}}`, as its characters arrive. The fields may come in any order,
 //! and others beside them; Llama calls the arguments `parameters`. Arguments may be `null`, which is none, and a text of
-//! JSON, as in messages of the OpenAI API.
+//! JSON, as in messages of other APIs.
 
 use super::call::Reading;
 use super::literal::{Literal, Notation, Step};

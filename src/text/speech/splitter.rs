@@ -63,6 +63,33 @@ enum State {
     Calls(Box<Run>),
 }
 
+/// What was passed on last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Nothing,
+    Text,
+    /// Calls behind a text.
+    Call,
+}
+
+/// Marks of calls in reasoning. They are none, unless the reasoning has no end: then the model may have meant one.
+#[derive(Debug, Default)]
+struct Mentions {
+    /// What may be the beginning of one.
+    recent: String,
+    is_there: bool,
+}
+
+impl Mentions {
+    fn push(&mut self, opens: &[&str], c: char) {
+        self.recent.push(c);
+        while !self.recent.is_empty() && !opens.iter().any(|open| open.starts_with(self.recent.as_str())) {
+            self.recent.remove(0);
+        }
+        self.is_there |= opens.contains(&self.recent.as_str());
+    }
+}
+
 /// Calls in the making.
 #[derive(Debug)]
 struct Run {
@@ -96,13 +123,8 @@ pub struct Splitter {
     may_reason: bool,
     /// The same, after reasoning.
     may_be_bare: bool,
-    /// Something of the text was passed on.
-    has_text: bool,
-    /// A call was read since then.
-    is_behind_call: bool,
-    /// What the reasoning ends with that may be the beginning of a call.
-    thought: String,
-    has_thought_of_call: bool,
+    last: Last,
+    mentions: Mentions,
     next_index: usize,
     warnings: Vec<String>,
 }
@@ -120,10 +142,8 @@ impl Splitter {
             is_behind_mark: speech.is_reasoning,
             may_reason: !speech.is_reasoning,
             may_be_bare: true,
-            has_text: false,
-            is_behind_call: false,
-            thought: String::new(),
-            has_thought_of_call: false,
+            last: Last::Nothing,
+            mentions: Mentions::default(),
             next_index: 0,
             warnings: Vec::new(),
         }
@@ -146,7 +166,7 @@ impl Splitter {
             State::Reasoning { .. } => {
                 let held = std::mem::take(&mut self.held);
                 held.chars().for_each(|c| self.think(c, said));
-                if self.has_thought_of_call {
+                if self.mentions.is_there {
                     self.warn("the reasoning has no end, and a tool call in it was not read");
                 }
                 return;
@@ -266,7 +286,9 @@ impl Splitter {
             Progress::More => self.state = State::Calls(run),
             Progress::Called => {
                 self.next_index += 1;
-                self.is_behind_call = true;
+                if self.last == Last::Text {
+                    self.last = Last::Call;
+                }
                 run.raw.clear();
                 run.reading = Reading::default();
                 (run.has_called, run.is_told) = (true, false);
@@ -343,19 +365,18 @@ impl Splitter {
             return self.gap.push(c);
         }
         let is_behind_mark = std::mem::take(&mut self.is_behind_mark);
-        if std::mem::take(&mut self.is_behind_call) && self.has_text {
+        if std::mem::replace(&mut self.last, Last::Text) == Last::Call {
             said.text.push(SEAM);
         } else if !is_behind_mark {
             said.text.push_str(&self.gap);
         }
         self.gap.clear();
         said.text.push(c);
-        self.has_text = true;
     }
 
     /// A character of the reasoning.
     fn think(&mut self, c: char, said: &mut Said) {
-        self.look_for_call(c);
+        self.mentions.push(self.format.map_or(&[], |format| format.opens), c);
         if c.is_whitespace() {
             return self.gap.push(c);
         }
@@ -364,15 +385,5 @@ impl Splitter {
         }
         self.gap.clear();
         said.reasoning.push(c);
-    }
-
-    /// Notes marks of calls in reasoning. They are none, unless the reasoning has no end: then the model may have meant one.
-    fn look_for_call(&mut self, c: char) {
-        let opens = self.format.map_or(&[][..], |format| format.opens);
-        self.thought.push(c);
-        while !self.thought.is_empty() && !opens.iter().any(|open| open.starts_with(self.thought.as_str())) {
-            self.thought.remove(0);
-        }
-        self.has_thought_of_call |= opens.contains(&self.thought.as_str());
     }
 }

@@ -6,6 +6,7 @@ mod chats;
 mod conformance;
 mod dates;
 mod demo;
+mod grammars;
 mod guides;
 mod models;
 mod nesting;

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::guides::{answer, answers, demo, follow, message, refusal};
+use super::guides::{answer, demo, message};
 use crate::text::Structured;
 
 /// The values of some answers to a schema.
@@ -190,6 +190,25 @@ fn bounds_beyond_what_javascript_reads_become_bounds_that_it_does() {
 }
 
 #[test]
+fn numbers_that_would_be_taken_for_others_are_refused() {
+    for (schema, path) in [
+        (json!({"type": "number", "minimum": "3"}), "minimum"),
+        (json!({"exclusiveMaximum": null}), "exclusiveMaximum"),
+        (json!({"type": "integer", "minimum": 1e300, "maximum": 2e300}), "minimum"),
+        (json!({"type": ["null", "integer"], "exclusiveMaximum": -9.3e18}), "exclusiveMaximum"),
+    ] {
+        refused(schema, &format!("structured.schema.{path}"));
+    }
+    assert!(message(&Structured::Schema(json!({"multipleOf": 1e-10}))).contains("at most 7 are allowed"));
+    all(&json!({"type": "number", "minimum": 0, "maximum": 1e-6, "multipleOf": 5e-7}), |value| {
+        [0.0, 5e-7, 1e-6].contains(&value.as_f64().expect("a number"))
+    });
+    all(&json!({"type": "integer", "minimum": 2, "exclusiveMaximum": true, "maximum": 4}), |value| {
+        value == 2 || value == 3
+    });
+}
+
+#[test]
 fn references_are_read_as_rfc_6901_and_uris_write_them() {
     let yes = json!({"type": "boolean"});
     let with = |reference: &str, defs: Value| {
@@ -296,92 +315,4 @@ fn what_cannot_be_enforced_about_names_is_refused_with_its_place() {
         "structured.schema.propertyNames",
     );
     refused(json!({"type": "object", "minProperties": 2}), "structured.schema.minProperties");
-}
-
-#[test]
-fn schemas_in_a_grammar_are_read_the_same_way() {
-    let schema = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/a~1b"}}, "required": ["a"], "additionalProperties": false, "$defs": {"a/b": {"type": "boolean"}, "c": {"if": {}}}});
-    let grammar = format!("start: \"<%json {{}}>\" value // %json {{\"not\": 1}}\nvalue: %json {schema:#}\n");
-    let answers = answers(&demo(), &Structured::Grammar(grammar));
-    assert!(answers.len() > 50);
-    for answer in answers {
-        let value: Value = serde_json::from_str(answer.strip_prefix("<%json {}>").unwrap()).unwrap();
-        assert!(value["a"].is_boolean(), "{answer}");
-    }
-}
-
-#[test]
-fn many_marks_of_schemas_are_read_in_one_pass() {
-    let grammar = format!("start: {}\n", "%json {\"items\": ".repeat(10_000));
-    let start = std::time::Instant::now();
-    assert!(message(&Structured::Grammar(grammar)).contains("structured.grammar"));
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
-    let marks = "start: \"a\" # %json {\"not\": 1}\n// \" %json {\"not\": 1}\nb: /%json {\"not\": 1}\\/ \"/ \"\\\" %json {}\"\n";
-    demo().guide(&Structured::Grammar(marks.to_owned())).unwrap();
-    assert!(message(&Structured::Grammar(format!("{marks}c: %json {{\"not\": 1}}"))).contains("%json.not"));
-}
-
-/// A quarter of the stack that threads for text have.
-fn on_large_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    std::thread::Builder::new().stack_size(128 << 20).spawn(work).unwrap().join().unwrap()
-}
-
-#[test]
-fn levels_of_all_parts_together_and_rules_of_a_grammar_are_bounded() {
-    let nested = |levels: usize, inner: Value| (0..levels).fold(inner, |inner, _| json!({"items": inner}));
-    let chain = |parts: usize, levels: usize| {
-        let target = |part: usize| nested(levels, json!({"$ref": format!("#/$defs/d{part}")}));
-        let mut defs: Map<_, _> = (0..parts).map(|part| (format!("d{part}"), target(part + 1))).collect();
-        defs.insert(format!("d{parts}"), json!({"type": "boolean"}));
-        Structured::Schema(json!({"$ref": "#/$defs/d0", "$defs": defs}))
-    };
-    let deep = chain(80, 40);
-    on_large_stack(move || demo().guide(&deep).map(drop)).unwrap();
-    let error = refusal(&chain(200, 40));
-    assert!(error.message().contains("levels in all its parts together; at most 4096 are allowed"), "{error}");
-    let rules = |count: usize| {
-        let rules: String = (0..count).map(|rule| format!("r{rule}: \"a\" r{}\n", rule + 1)).collect();
-        Structured::Grammar(format!("start: r0\n{rules}r{count}: \"b\""))
-    };
-    let many = rules(900);
-    on_large_stack(move || demo().guide(&many).map(drop)).unwrap();
-    assert!(message(&rules(5_000)).contains("at most 1000 are allowed"));
-    let conditions =
-        format!("start: r::0\nr::_: \"a\" %if {}bit_clear(_, 0){}", "not(".repeat(5_000), ")".repeat(5_000));
-    assert!(message(&Structured::Grammar(conditions)).contains("at most 200 are allowed"));
-}
-
-/// Grammars whose words and sentences nest as deeply as they may.
-fn deepest() -> Vec<Structured> {
-    let rules = |name: char, of: fn(String) -> String| {
-        let rules: String = (0..990).map(|at| format!("{name}{at}: {}\n", of(format!("{name}{}", at + 1)))).collect();
-        Structured::Grammar(format!("start: {name}0\n{rules}{name}990: \"b\"\n"))
-    };
-    let nested = |levels: usize, open: &str, close: &str| format!("{}b{}", open.repeat(levels), close.repeat(levels));
-    vec![
-        rules('r', |next| format!("\"a\" {next}")),
-        rules('r', |next| format!("{next} \"a\"")),
-        rules('r', |next| format!("(\"a\" {next})? \"b\"")),
-        rules('A', |next| format!("\"a\" {next}")),
-        rules('A', |next| format!("{next} \"a\"")),
-        rules('A', |next| format!("(\"a\" | {next} \"c\")")),
-        rules('A', |next| format!("\"a\" ({next} | \"b\")*")),
-        rules('A', |next| format!("~({next} \"a\")")),
-        rules('A', |next| format!("/[ab]+/ & (\"a\" {next})")),
-        Structured::Regex(nested(200, "(a", ")?")),
-        Structured::Regex(nested(200, "(a|", "c)*")),
-        Structured::Regex(nested(3_000, "(", ")")),
-        Structured::Regex(format!("{}b", "a?".repeat(5_000))),
-        Structured::Schema(json!({"pattern": nested(200, "(a|", "c)*")})),
-    ]
-}
-
-#[test]
-fn the_deepest_grammars_are_followed_on_the_stack_that_the_engine_thread_has() {
-    for structured in deepest() {
-        let asked = structured.clone();
-        let Ok(guide) = on_large_stack(move || demo().guide(&asked)) else { continue };
-        let follower = std::thread::Builder::new().stack_size(1 << 20);
-        follower.spawn(move || follow(&guide)).unwrap().join().unwrap();
-    }
 }
