@@ -144,8 +144,8 @@ impl MlxBackend {
             };
             (decoder, Box::new(attention))
         } else {
-            let attention = attention::Composed::new(&specs, dtype)
-                .map_err(|error| device_error("preparing attention", error))?;
+            let attention =
+                attention::Composed::new(&specs, dtype).map_err(|error| device_error("preparing attention", error))?;
             (Decoder::load(model, &mut weights)?, Box::new(attention))
         };
         let kv = attention.unit();

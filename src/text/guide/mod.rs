@@ -6,6 +6,7 @@
 //! Call it on a [`super::TextPool`].
 
 mod disjoint;
+mod formats;
 mod grammar;
 mod lark;
 mod names;

@@ -141,10 +141,7 @@ fn allowed(place: &Place<'_>, references: &References<'_>, depth: usize) -> Resu
             "enum" => these(value.as_array().map_or(&[][..], Vec::as_slice)),
             "pattern" => Names::Like(value.as_str().ok_or("must have a text as its `pattern`")?.to_owned()),
             "minLength" | "maxLength" => of_length(fields),
-            "format"
-                if fields.contains_key("pattern")
-                    && !super::schema::FORMATS.contains(&value.as_str().unwrap_or("")) =>
-            {
+            "format" if fields.contains_key("pattern") && !super::formats::is_known(value.as_str().unwrap_or("")) => {
                 Names::Any
             }
             "$ref" => {

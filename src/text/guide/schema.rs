@@ -1,14 +1,15 @@
 //! JSON schemas before they are compiled. The compiler passes over keywords that it does not know, and would leave an
 //! answer free where its caller thinks it is not: here every keyword is one that is enforced, or says nothing about what
 //! is valid. The error names the place of any other. What the compiler cannot read, but can enforce, is written in its way:
-//! references (`references`), names of properties (`names`), numbers (`numbers`) and `oneOf` (`disjoint`).
+//! references (`references`), names of properties (`names`), formats (`formats`), numbers (`numbers`) and `oneOf`
+//! (`disjoint`).
 
 use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Map, Value, json};
 
 use super::references::{Place, References, base_of};
-use super::{disjoint, names, numbers};
+use super::{disjoint, formats, names, numbers};
 
 /// Enforced, and without schemas in them.
 const PLAIN: [&str; 16] = [
@@ -64,10 +65,6 @@ const ANNOTATIONS: [&str; 27] = [
     "errorMessage",
     "tsType",
 ];
-pub(super) const FORMATS: [&str; 10] =
-    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
-/// Formats that any text has.
-const FREE_FORMATS: [&str; 2] = ["password", "binary"];
 /// Where the compiler is told how to write JSON.
 const OPTIONS: &str = "x-guidance";
 /// Between tokens of JSON: compact, spaced or indented, as a model likes, but not for ever.
@@ -209,7 +206,7 @@ impl<'a> Visitor<'a> {
         let at = |key: &str| format!("{}.{key}", place.path);
         numbers::check_bounds(to).map_err(|problem| format!("`{}{problem}", place.path))?;
         if let Some(format) = fields.get("format") {
-            apply_format(to, format, &at("format"))?;
+            formats::apply(to, format, &at("format"))?;
         }
         if fields.get("nullable") == Some(&Value::Bool(true)) {
             allow_null(to);
@@ -279,27 +276,6 @@ impl<'a> Visitor<'a> {
 
 fn check_entries(is: usize, most: usize, path: &str) -> Result<(), String> {
     if is <= most { Ok(()) } else { Err(format!("`{path}` has {is} entries; at most {most} are allowed")) }
-}
-
-/// A format is about texts, but for those that say how wide a number is. One that is not known changes nothing where the
-/// texts are given otherwise.
-fn apply_format(to: &mut Map<String, Value>, format: &Value, path: &str) -> Result<(), String> {
-    let Some(name) = format.as_str() else { return Err(format!("`{path}` must be a text")) };
-    let may_be_text = to.get("type").is_none_or(|types| {
-        types == "string" || types.as_array().is_some_and(|types| types.iter().any(|kind| kind == "string"))
-    });
-    let is_given = ["pattern", "enum", "const"].iter().any(|key| to.contains_key(*key));
-    if !may_be_text {
-        numbers::apply_format(to, name);
-    } else if FORMATS.contains(&name) {
-        to.insert("format".to_owned(), format.clone());
-    } else if !is_given && !FREE_FORMATS.contains(&name) {
-        let known = FORMATS.join(", ");
-        return Err(format!(
-            "`{path}` is {format:.60}, which cannot be enforced without a `pattern`; known are {known}"
-        ));
-    }
-    Ok(())
 }
 
 /// As `OpenAPI` 3.0 writes it.

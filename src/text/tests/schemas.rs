@@ -168,6 +168,33 @@ fn formats_that_are_not_known_need_something_that_says_the_same() {
     refused(json!({"type": ["string", "integer"], "format": "int64"}), "structured.schema.format");
 }
 
+/// Whether an answer may be this text.
+fn may_be(schema: &Value, text: &str) -> bool {
+    let model = demo();
+    let mut matcher = model.guide(&Structured::Schema(schema.clone())).unwrap().matcher();
+    let tokens = model.encode(text).unwrap();
+    tokens.into_iter().all(|token| matcher.accept(token).is_ok())
+        && matcher.allowed().is_ok_and(|allowed| allowed.may_end)
+}
+
+#[test]
+fn days_and_times_are_those_that_there_are() {
+    let text = |format: &str| json!({"type": "string", "format": format});
+    for (format, is, is_not) in [
+        ("date", "2024-02-29", "2023-02-29"),
+        ("date", "2000-02-29", "1900-02-29"),
+        ("date", "2023-11-30", "2023-11-31"),
+        ("time", "23:59:59Z", "23:59:60Z"),
+        ("date-time", "2024-02-29T23:59:59.5+01:00", "2023-02-29T23:59:59Z"),
+        ("date-time", "0004-02-29t00:00:00z", "2024-02-29T23:59:60Z"),
+    ] {
+        assert!(may_be(&text(format), &json!(is).to_string()), "{format}: {is}");
+        assert!(!may_be(&text(format), &json!(is_not).to_string()), "{format}: {is_not}");
+    }
+    let both = json!({"type": "string", "format": "date", "pattern": "^20"});
+    assert!(may_be(&both, "\"2024-02-29\"") && !may_be(&both, "\"1924-02-29\"") && !may_be(&both, "\"2023-02-29\""));
+}
+
 #[test]
 fn bounds_beyond_what_javascript_reads_become_bounds_that_it_does() {
     let limit = 9_007_199_254_740_991.0_f64;
