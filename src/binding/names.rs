@@ -1,4 +1,4 @@
-//! Names of other libraries for what this one has too, or does in another way: those of the OpenAI API, the AI SDK,
+//! Names of other libraries for what this one has too, or does in another way: those of `OpenAI`, the AI SDK,
 //! Ollama, vLLM, node-llama-cpp and Transformers. An option that does not exist is answered with the right one.
 
 /// The objects in which names mean something.

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn bytes_are_refused_once_they_leave_no_room_for_an_answer() {
         assert!(LIMITS.check_bytes(9 * 4).is_ok());
-        let error = LIMITS.check_bytes(9 * 4 + 1).unwrap_err();
+        let error = LIMITS.check_bytes(9 * 4 + 1).expect_err("too much");
         let said = (error.code(), error.limit(), error.requested());
         assert_eq!(said, (Code::ContextLengthExceeded, Some(10.0), Some(11.0)), "{error}");
     }
@@ -74,13 +74,13 @@ mod tests {
         assert!(
             limits.check_bytes(MAX_PROMPT_BYTES).is_ok() && PromptLimits::NONE.check_bytes(MAX_PROMPT_BYTES).is_ok()
         );
-        assert_eq!(limits.check_bytes(MAX_PROMPT_BYTES + 1).unwrap_err().code(), Code::InvalidParams);
+        assert_eq!(limits.check_bytes(MAX_PROMPT_BYTES + 1).expect_err("too much").code(), Code::InvalidParams);
     }
 
     #[test]
     fn tokens_and_what_is_asked_for_must_fit_together() {
         assert!(LIMITS.check_tokens(9, None).is_ok() && LIMITS.check_tokens(5, Some(5)).is_ok());
-        let error = LIMITS.check_tokens(10, None).unwrap_err();
+        let error = LIMITS.check_tokens(10, None).expect_err("too much");
         assert_eq!((error.limit(), error.requested()), (Some(10.0), Some(11.0)), "{error}");
         assert!(LIMITS.check_tokens(5, Some(6)).is_err() && LIMITS.check_tokens(usize::MAX, Some(usize::MAX)).is_err());
     }

@@ -157,7 +157,9 @@ impl Turns {
     pub(super) fn drain(&mut self, is_concerned: impl Fn(&Load) -> bool) -> Vec<Job> {
         let all = std::mem::take(self).lines.into_iter().flat_map(|line| line.light.into_iter().chain(line.heavy));
         let (mut drained, kept): (Vec<_>, Vec<_>) = all.partition(|job| is_concerned(&job.load));
-        kept.into_iter().for_each(|job| self.push(job));
+        for job in kept {
+            self.push(job);
+        }
         drained.sort_by_key(|job| job.number);
         drained
     }

@@ -259,7 +259,9 @@ fn abandon<'a>(shared: &'a Arc<Shared>, mut crew: MutexGuard<'a, Crew>, late: Ru
         quietly(job.run);
     }
     let mut crew = shared.lock();
-    answered.into_iter().for_each(|number| crew.answered(number));
+    for number in answered {
+        crew.answered(number);
+    }
     shared.wake_lead(crew);
     shared.lock()
 }
