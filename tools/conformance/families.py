@@ -52,7 +52,7 @@ def handle(case, is_check):
 def make_random(seed, out):
     out.mkdir(parents=True, exist_ok=True)
     for case in random_cases.draw(seed):
-        made = family_fixture.make(case, num_candidates=16)
+        made = family_fixture.make(case, is_live=True)
         write_json(out / f"{case.name}.json", made, indent=None)
         lengths = ", ".join(str(len(entry["greedy_tokens"])) for entry in made["prompts"])
         print(f"{case.name:18} clear tokens after its prompts: {lengths}", flush=True)

@@ -22,8 +22,10 @@ DIGITS = 7
 # Other arithmetic moves margins by about the tolerance of the logits, once up and once down.
 CLEAR = 2
 NUM_CANDIDATES = {None: 160, (4, 32): 800}
-# They run together.
+# The part of them that runs in the case's own type, all together.
 NUM_FINALISTS = 8
+LIVE_CANDIDATES = 16
+LIVE_FINALISTS = 2
 MIN_DISTINCT = 8
 # What half precision moves logits by at most, where it cannot be measured.
 HALF_TOLERANCE = 1e-2
@@ -109,15 +111,15 @@ def in_float32(model):
     return dequantize_model(reference.in_float32(model))
 
 
-def make(case, num_candidates=None):
-    """The contents of the case's file. With fewer candidates than usual, answers need not be clear to their end."""
+def make(case, is_live=False):
+    """The contents of the case's file. Of a live model fewer candidates are tried, and answers end where they are not clear."""
     tensors = tensors_of(case)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary)
         write_folder(case, tensors, path)
         model, exact = load_windowed(case, path), in_float32(load_windowed(case, path))
         model = exact if case.is_recorded_in_float32 else model
-        prompts = [record(case, length, (model, exact), num_candidates) for length in case.lengths]
+        prompts = [record(case, length, (model, exact), is_live) for length in case.lengths]
         check_batch(case, model, prompts)
         check_matters(case, tensors, path, prompts[-1]["prompt_tokens"])
     return {
@@ -130,14 +132,15 @@ def make(case, num_candidates=None):
     }
 
 
-def record(case, length, models, num_candidates):
+def record(case, length, models, is_live):
     """The entry of the prompt, among the candidates of this length, whose answer is clear for longest."""
     model, exact = models
-    vocab, count = case.full_config()["vocab_size"], num_candidates or NUM_CANDIDATES[case.quantization]
+    vocab = case.full_config()["vocab_size"]
+    count = LIVE_CANDIDATES if is_live else NUM_CANDIDATES[case.quantization]
     candidates = np.random.default_rng([case.seed, length]).integers(vocab, size=(count, length)).tolist()
     raced = reference.greedy(exact, candidates)
     varied = [len(set(tokens)) >= MIN_DISTINCT for tokens in raced.tokens.tolist()]
-    finalists = np.argsort(-raced.margins.min(axis=1) * varied)[:NUM_FINALISTS]
+    finalists = np.argsort(-raced.margins.min(axis=1) * varied)[: LIVE_FINALISTS if is_live else NUM_FINALISTS]
     prompts = [candidates[row] for row in finalists]
     answer = reference.greedy(model, prompts)
     least = HALF_TOLERANCE if case.is_recorded_in_float32 else 0
@@ -146,7 +149,7 @@ def record(case, length, models, num_candidates):
     best = max(entries, key=lambda entry: len(entry["greedy_tokens"]))
     num_clear = len(best["greedy_tokens"])
     is_whole = num_clear == reference.NUM_TOKENS
-    require(num_candidates or is_whole, f"{case.name}: after {length} tokens, {num_clear} are clear")
+    require(is_live or is_whole, f"{case.name}: after {length} tokens, {num_clear} are clear")
     return best
 
 

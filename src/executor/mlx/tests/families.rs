@@ -160,3 +160,56 @@ fn a_window_as_wide_as_the_context_is_none() {
     assert!(model.layers.iter().all(|layer| layer.attention.window.is_none()));
     assert_eq!(model.context_length, 8192);
 }
+
+#[test]
+fn whatever_stands_in_a_field_reading_ends_in_a_model_or_an_error() {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(7),
+        json!(1 << 24),
+        json!(0.5),
+        json!(1e300),
+        json!(-1e300),
+        json!(1e-300),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(""),
+        json!("NaN"),
+        json!([]),
+        json!([1]),
+        json!([[]]),
+        json!({}),
+        json!({ "a": { "b": 1 } }),
+        json!({ "bits": 4, "group_size": 64, "a": {} }),
+    ];
+    let more = [
+        "layer_types",
+        "rope_parameters",
+        "rope_scaling",
+        "quantization",
+        "quantization_config",
+        "rope_traditional",
+        "sliding_window_pattern",
+        "_sliding_window_pattern",
+        "use_sliding_window",
+        "attention_multiplier",
+        "mlp_bias",
+    ];
+    for config in [qwen3_moe(), gemma2(), gemma3()] {
+        let own: Vec<_> = config.as_object().expect("an object").keys().cloned().collect();
+        for field in own.iter().map(String::as_str).chain(more) {
+            for value in &values {
+                let mut changed = config.clone();
+                changed[field] = value.clone();
+                // In debug builds an overflow would end the test.
+                if let Err(error) = read(&changed) {
+                    assert!(!error.message().is_empty(), "{field} = {value}");
+                }
+            }
+        }
+    }
+}
