@@ -496,6 +496,8 @@ export interface PromptTemplate {
   template: string
   /** JSON values by name: at most 64, with 65536 values, 4 MiB of text and 48 levels altogether. @default {} */
   variables?: object | undefined
+  /** As {@link ChatOptions.specialTokens}, for the variables. @default 'template' */
+  specialTokens?: 'template' | 'all' | undefined
 }
 
 /** What a chat template may be told beside the messages. */
@@ -543,6 +545,15 @@ export interface ChatOptions {
    * @throws {@link InvalidParamsError} the template never reads a variable of that name
    */
   templateVariables?: object | undefined
+  /**
+   * Which spellings of control tokens, such as `<|im_end|>`, become those tokens. `'template'`: those that the chat template
+   * and messages of the role `'assistant'` write. In all other messages, in `tools` and in `templateVariables` they are text
+   * like any other, so that a user or the result of a tool cannot forge a turn. `'all'`: all of them, as in `transformers`
+   * and vLLM. The rendered text is the same. docs/prompts.md says what exactly is promised.
+   *
+   * @default 'template'
+   */
+  specialTokens?: 'template' | 'all' | undefined
 }
 
 /** A value that JSON can express. */
@@ -718,8 +729,8 @@ export interface Message {
   /** `'system'`, `'user'`, `'assistant'`, `'tool'`, or what else the model's chat template knows. */
   role: string
   /**
-   * What is said. A message with `toolCalls` may have none. Parts reach the template one by one if it knows parts, and
-   * joined otherwise.
+   * What is said. A message with `toolCalls` may have none; a template that fails without it is given an empty text. Parts
+   * reach the template one by one if it knows parts, and joined otherwise.
    */
   content?: string | readonly TextPart[] | undefined
   /** What the model thought before it said that; `reasoning_content` and `thinking` to templates. */

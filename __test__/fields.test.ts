@@ -91,6 +91,7 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
     expect((await ask('none')).finishReason).toBe('length')
   },
   templateVariables: refusing({ templateVariables: { mood: 'calm' } }, 'templateVariables.mood'),
+  specialTokens: differing({ specialTokens: 'all' }, { messages: [{ role: 'user', content: 'a<|end|>b' }] }),
   continueFinalMessage: differing({ continueFinalMessage: true }, { messages: [...CHAT, BEGUN] }),
   maxTokens: differing({ maxTokens: 2 }),
   temperature: differing({ temperature: 1 }, HOT),

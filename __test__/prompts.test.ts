@@ -220,6 +220,7 @@ test('a model without a place for tools refuses them, and a misspelled variable'
 test.each<[string, string, object]>([
   ['tools', 'tools', { prompt: 'a', tools: [tool] }],
   ['variables of a chat template', 'templateVariables', { prompt: 'a', templateVariables: {} }],
+  ['spellings of special tokens', 'specialTokens', { prompt: 'a', specialTokens: 'all' }],
   ['a message to be continued', 'continueFinalMessage', { prompt: 'a', continueFinalMessage: true }],
   ['both tokens and a template', 'prompt', { prompt: { tokens: [1], template: 'a' } }],
   ['variables without a template', 'prompt', { prompt: { variables: {} } }],

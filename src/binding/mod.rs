@@ -232,7 +232,9 @@ impl NativeEngine {
             }
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
-        self.text_job(env, model, Load::text(None, chat.num_bytes()), move |model| model.render(&chat))
+        self.text_job(env, model, Load::text(None, chat.num_bytes()), move |model| {
+            model.render(&chat).map(|rendered| rendered.text)
+        })
     }
 
     /// Counters since the start.

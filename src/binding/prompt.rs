@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{MAX_PROMPT_BYTES, Prompt, PromptLimits};
 use crate::error::{Code, Error};
-use crate::text::{Chat, Content, Message, PromptTemplate, ToolChoice};
+use crate::text::{Chat, Content, Message, PromptTemplate, SpecialTokens, ToolChoice};
 
 use super::fields::{
     Fields, MAX_ELEMENTS, Read, Refusal, elements, is_array, kind, num_elements, num_units, string, whole, wrong,
@@ -61,6 +61,7 @@ struct ChatFields<'env> {
     choice: Option<Unknown<'env>>,
     variables: Option<Unknown<'env>>,
     continues_final: Option<bool>,
+    special_tokens: Option<SpecialTokens>,
 }
 
 impl<'env> ChatFields<'env> {
@@ -70,6 +71,7 @@ impl<'env> ChatFields<'env> {
             choice: fields.value("toolChoice")?,
             variables: fields.value("templateVariables")?,
             continues_final: fields.switch("continueFinalMessage")?,
+            special_tokens: read_special_tokens(fields)?,
         })
     }
 
@@ -80,6 +82,7 @@ impl<'env> ChatFields<'env> {
             ("toolChoice", self.choice.is_some()),
             ("templateVariables", self.variables.is_some()),
             ("continueFinalMessage", self.continues_final.is_some()),
+            ("specialTokens", self.special_tokens.is_some()),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) => Err(wrong(CODE, name, "goes with `messages`, not with `prompt`").into()),
@@ -104,6 +107,7 @@ impl<'env> ChatFields<'env> {
             choice,
             variables,
             continues_final: self.continues_final.unwrap_or(false),
+            special_tokens: self.special_tokens.unwrap_or_default(),
         })
     }
 }
@@ -121,17 +125,29 @@ fn read_single(prompt: Unknown<'_>, limits: PromptLimits) -> Read<Prompt> {
     let mut fields = Fields::of("prompt", CODE, prompt)?;
     let (tokens, template) = (fields.value("tokens")?, fields.string("template")?);
     let variables = fields.value("variables")?;
+    let special_tokens = read_special_tokens(&mut fields)?;
     fields.finish()?;
     match (tokens, template) {
-        (Some(tokens), None) if variables.is_none() => {
+        (Some(tokens), None) if variables.is_none() && special_tokens.is_none() => {
             let may_be = |length| limits.check_tokens(length, None).map_err(Refusal::from);
             Ok(Prompt::Tokens(read_tokens("prompt.tokens", tokens, may_be)?))
         }
         (None, Some(source)) => {
             let variables = variables.map(|variables| read_variables("prompt.variables", variables)).transpose()?;
-            Ok(Prompt::Template(PromptTemplate { source, variables: variables.unwrap_or_default() }))
+            let (variables, special_tokens) = (variables.unwrap_or_default(), special_tokens.unwrap_or_default());
+            Ok(Prompt::Template(PromptTemplate { source, variables, special_tokens }))
         }
         _ => Err(wrong(CODE, "prompt", &format!("must be {PROMPTS}")).into()),
+    }
+}
+
+/// Which spellings of special tokens become those tokens.
+fn read_special_tokens(fields: &mut Fields<'_>) -> Read<Option<SpecialTokens>> {
+    match fields.string("specialTokens")?.as_deref() {
+        None => Ok(None),
+        Some("template") => Ok(Some(SpecialTokens::Template)),
+        Some("all") => Ok(Some(SpecialTokens::All)),
+        Some(_) => Err(fields.wrong("specialTokens", "must be 'template' or 'all'")),
     }
 }
 

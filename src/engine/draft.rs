@@ -226,11 +226,15 @@ impl ModelRules {
         let tokens = match prompt {
             Prompt::Text(text) => self.encode(text)?,
             Prompt::Tokens(tokens) => tokens.clone(),
-            Prompt::Template(template) => self.encode(&self.text.render_prompt(template)?)?,
+            Prompt::Template(template) => {
+                let rendered = self.text.render_prompt(template)?;
+                self.limits.check_bytes(rendered.len())?;
+                self.text.encode_prompt_at_most(&rendered, self.limits.context_length)?
+            }
             Prompt::Chat(chat) => {
                 let rendered = self.text.render(chat)?;
                 self.limits.check_bytes(rendered.len())?;
-                let tokens = self.text.encode_rendered_at_most(&rendered, self.limits.context_length)?;
+                let tokens = self.text.encode_chat_at_most(&rendered, self.limits.context_length)?;
                 return Ok((tokens, self.text.speech(chat, &rendered)));
             }
         };

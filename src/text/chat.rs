@@ -1,7 +1,8 @@
 //! What a chat template is given: messages, tools and variables, under the names that templates know.
 
-use minijinja::value::Value as JinjaValue;
 use serde_json::{Map, Value};
+
+use super::jinja::{Name, Text, Value as JinjaValue};
 
 /// A conversation, and what else its template is to know of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +18,18 @@ pub struct Chat {
     pub variables: Map<String, Value>,
     /// The answer goes on where the last message ends, instead of beginning a turn.
     pub continues_final: bool,
+    /// Which spellings of special tokens become those tokens.
+    pub special_tokens: SpecialTokens,
+}
+
+/// Which spellings of special tokens in a prompt become those tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// Those that the template and the assistant write; in what users, tools and variables say they are text.
+    #[default]
+    Template,
+    /// All of them.
+    All,
 }
 
 /// Which functions an answer calls.
@@ -34,7 +47,7 @@ pub enum ToolChoice {
 /// One message of a chat, as the chat template sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
-    /// Who speaks; which roles there are is up to the template.
+    /// The speaker's role; which roles there are is up to the template.
     pub role: String,
     /// What is said; a message that calls functions may say nothing.
     pub content: Option<Content>,
@@ -58,7 +71,7 @@ pub enum Content {
 }
 
 /// A variable of a template by name.
-pub(super) type Variable = (String, JinjaValue);
+pub(super) type Variable = (Name, JinjaValue);
 
 impl Content {
     /// The text that an answer would continue, and what is before it.
@@ -77,11 +90,11 @@ impl Content {
         }
     }
 
-    fn variable(&self, has_parts: bool) -> JinjaValue {
+    fn variable(&self, has_parts: bool, origin: Origin) -> JinjaValue {
         match self {
-            Self::Text(text) => JinjaValue::from(text.as_str()),
-            Self::Parts(parts) if has_parts => parts.iter().map(|text| part(text)).collect(),
-            Self::Parts(parts) => JinjaValue::from(parts.concat()),
+            Self::Text(text) => origin.text(text),
+            Self::Parts(parts) if has_parts => items(parts.iter().map(|text| part(text, origin)).collect()),
+            Self::Parts(parts) => origin.text(&parts.concat()),
         }
     }
 
@@ -100,15 +113,31 @@ impl Chat {
     /// `messages` and `tools`; what else there is in a chat overrides what the model brings.
     pub(super) fn variables(&self, has_parts: bool) -> Vec<Variable> {
         let messages = self.messages.iter().map(|message| message.variable(has_parts)).collect();
-        let tools = self.tools.as_ref().map_or(JinjaValue::from(()), |tools| list(tools));
+        let tools = self.tools.as_ref().map_or(JinjaValue::None, |tools| list(tools, Origin::Outside));
         let fixed = [
-            ("messages", messages),
-            ("add_generation_prompt", JinjaValue::from(!self.continues_final)),
+            ("messages", items(messages)),
+            ("add_generation_prompt", JinjaValue::Bool(!self.continues_final)),
             ("tools", tools),
-            ("documents", JinjaValue::from(())),
+            ("documents", JinjaValue::None),
         ];
-        let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let fixed = fixed.into_iter().map(|(name, value)| (name.into(), value));
         fixed.chain(given(&self.variables)).collect()
+    }
+
+    /// The same with an empty text where a message has no content.
+    pub(super) fn with_empty_contents(&self) -> Self {
+        let mut chat = self.clone();
+        for message in &mut chat.messages {
+            message.content.get_or_insert_with(|| Content::Text(String::new()));
+        }
+        chat
+    }
+
+    /// Messages and tools.
+    pub(super) fn num_items(&self) -> usize {
+        let tools = self.tools.iter().flatten().map(num_items).sum::<usize>();
+        let calls = self.messages.iter().map(|message| message.tool_calls.len()).sum::<usize>();
+        self.messages.len() + calls + tools + num_items_of(&self.variables)
     }
 
     /// The functions that an answer has to choose from, and whether it is one call of them; nothing where it is free.
@@ -130,19 +159,21 @@ impl Chat {
 
 impl Message {
     fn variable(&self, has_parts: bool) -> JinjaValue {
-        let text = |name: &'static str, text: &Option<String>| Some((name, JinjaValue::from(text.as_deref()?)));
-        let calls = (!self.tool_calls.is_empty()).then(|| list(&self.tool_calls));
+        // What the model wrote may hold its own marks.
+        let origin = if self.role == "assistant" { Origin::Model } else { Origin::Outside };
+        let text = |name: &'static str, text: &Option<String>| Some((name, origin.text(text.as_deref()?)));
+        let calls = (!self.tool_calls.is_empty()).then(|| list(&self.tool_calls, origin));
         let fields = [
             // Older templates know reasoning as `thinking`.
             text("thinking", &self.reasoning),
-            Some(("role", JinjaValue::from(self.role.as_str()))),
-            self.content.as_ref().map(|content| ("content", content.variable(has_parts))),
+            Some(("role", Origin::Word.text(&self.role))),
+            self.content.as_ref().map(|content| ("content", content.variable(has_parts, origin))),
             text("reasoning_content", &self.reasoning),
             text("name", &self.name),
             calls.map(|calls| ("tool_calls", calls)),
             text("tool_call_id", &self.tool_call_id),
         ];
-        JinjaValue::from_pairs(fields.into_iter().flatten())
+        map(fields.into_iter().flatten().map(|(name, value)| (JinjaValue::own(name), value)).collect())
     }
 
     fn len(&self) -> usize {
@@ -155,7 +186,20 @@ impl Message {
 
 /// The variables a caller gave.
 pub(super) fn given(variables: &Map<String, Value>) -> impl Iterator<Item = Variable> {
-    variables.iter().map(|(name, value)| (name.clone(), variable(value)))
+    variables.iter().map(|(name, value)| (name.as_str().into(), variable(value, Origin::Word)))
+}
+
+/// Values inside of variables.
+pub(super) fn num_items_of(variables: &Map<String, Value>) -> usize {
+    variables.values().map(num_items).sum()
+}
+
+fn num_items(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(num_items).sum::<usize>(),
+        Value::Object(fields) => 1 + num_items_of(fields),
+        _ => 1,
+    }
 }
 
 /// Bytes that printing the variables once takes, roughly.
@@ -173,26 +217,67 @@ fn len_of(value: &Value) -> usize {
     NODE_BYTES + inner
 }
 
-fn variable(value: &Value) -> JinjaValue {
-    match value {
-        Value::Null => JinjaValue::from(()),
-        Value::Bool(is_true) => JinjaValue::from(*is_true),
-        Value::Number(number) => match number.as_i64() {
-            Some(whole) => JinjaValue::from(whole),
-            None => JinjaValue::from(number.as_f64()),
-        },
-        Value::String(text) => JinjaValue::from(text.as_str()),
-        Value::Array(items) => list(items),
-        Value::Object(fields) => JinjaValue::from_pairs(given(fields)),
+/// Where a text comes from, which says whether it can spell special tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It is text and nothing else.
+    Outside,
+    /// The same, but a single word may be a part of what the template spells, as `<|` + role + `|>` does.
+    Word,
+    /// The model's own answer.
+    Model,
+}
+
+/// A word is at most so long.
+const MAX_WORD_BYTES: usize = 64;
+
+impl Origin {
+    fn text(self, text: &str) -> JinjaValue {
+        let is_word = || {
+            text.len() <= MAX_WORD_BYTES && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        };
+        let is_own = match self {
+            Self::Outside => false,
+            Self::Word => is_word(),
+            Self::Model => true,
+        };
+        JinjaValue::Text(if is_own { Text::own(text) } else { Text::from_outside(text) })
     }
 }
 
-fn list(items: &[Value]) -> JinjaValue {
-    items.iter().map(variable).collect()
+fn variable(value: &Value, origin: Origin) -> JinjaValue {
+    match value {
+        Value::Null => JinjaValue::None,
+        Value::Bool(is_true) => JinjaValue::Bool(*is_true),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => JinjaValue::Int(whole.into()),
+            (None, Some(whole)) => JinjaValue::Int(whole.into()),
+            (None, None) => JinjaValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => origin.text(text),
+        Value::Array(items) => list(items, origin),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| (origin.text(name), variable(value, origin));
+            map(fields.iter().map(field).collect())
+        }
+    }
 }
 
-fn part(text: &str) -> JinjaValue {
-    JinjaValue::from_pairs([("type", "text"), ("text", text)])
+fn list(values: &[Value], origin: Origin) -> JinjaValue {
+    items(values.iter().map(|value| variable(value, origin)).collect())
+}
+
+fn part(text: &str, origin: Origin) -> JinjaValue {
+    map(vec![(JinjaValue::own("type"), JinjaValue::own("text")), (JinjaValue::own("text"), origin.text(text))])
+}
+
+/// A value that is nested deeper than templates may nest is left out: readers of JSON have a lower limit.
+fn items(values: Vec<JinjaValue>) -> JinjaValue {
+    JinjaValue::list(values).unwrap_or(JinjaValue::Undefined)
+}
+
+fn map(entries: Vec<(JinjaValue, JinjaValue)>) -> JinjaValue {
+    JinjaValue::map(entries).unwrap_or(JinjaValue::Undefined)
 }
 
 /// A caller's own template and what it is filled with.
@@ -202,6 +287,8 @@ pub struct PromptTemplate {
     pub source: String,
     /// What it may name, besides the model's special tokens.
     pub variables: Map<String, Value>,
+    /// Which spellings of special tokens become those tokens.
+    pub special_tokens: SpecialTokens,
 }
 
 impl PromptTemplate {

@@ -1,12 +1,15 @@
 //! A model's tokenizer: from text to token ids. Bounds what a text may take before the tokenizers crate sees it.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use tokenizers::Tokenizer;
 
+use super::control::ControlTokens;
+use super::jinja::Rendered;
 use super::model::{broken, guarded, named};
 use super::size;
-use super::slices::{Failure, MAX_WHOLE_BYTES, SLICE_BYTES, Slicer};
+use super::slices::{Failure, MAX_WHOLE_BYTES, SLICE_BYTES, Slicer, Source, plain};
 use crate::error::{Code, Error, Result};
 use crate::request::TokenId;
 
@@ -21,6 +24,7 @@ pub(super) struct Encoder {
     /// Bytes of a text that one token can stand for, if there is a limit.
     pub(super) max_bytes_per_token: Option<usize>,
     slicer: Option<Slicer>,
+    control: ControlTokens,
 }
 
 /// What is put around a text.
@@ -33,15 +37,32 @@ pub(super) enum Frame {
 }
 
 impl Encoder {
-    pub(super) fn new(tokenizer: Tokenizer, path: PathBuf, num_ids: usize) -> Self {
+    pub(super) fn new(tokenizer: Tokenizer, path: PathBuf, num_ids: usize, control: ControlTokens) -> Self {
         let max_bytes_per_token = size::max_bytes_per_token(&tokenizer);
         let slicer = Slicer::of(&tokenizer);
-        Self { tokenizer, path, num_ids, max_bytes_per_token, slicer }
+        Self { tokenizer, path, num_ids, max_bytes_per_token, slicer, control }
     }
 
     /// The tokens of a text. A long one ends with `ContextLengthExceeded` as soon as it has more than `most`.
     pub(super) fn encode(&self, text: &str, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
-        let ids = guarded(|| Ok(self.ids(text, frame, most))).map_err(|panic| named(&self.path, &panic))?;
+        let tokens = plain(&self.tokenizer, text);
+        self.encode_with(&Source { tokenizer: &self.tokenizer, text, tokens: &tokens }, frame, most)
+    }
+
+    /// The same of a prompt in which texts from outside of the template spell no control tokens.
+    pub(super) fn encode_marked(&self, rendered: &Rendered, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
+        let is_forged = guarded(|| Ok(self.control.are_forged(&self.tokenizer, rendered)));
+        if !is_forged.map_err(|panic| named(&self.path, &panic))? {
+            return self.encode(&rendered.text, frame, most);
+        }
+        let tokens = |range: Range<usize>, is_framed: bool| {
+            self.control.encode(&self.tokenizer, &rendered.part(range), is_framed)
+        };
+        self.encode_with(&Source { tokenizer: &self.tokenizer, text: &rendered.text, tokens: &tokens }, frame, most)
+    }
+
+    fn encode_with(&self, source: &Source<'_>, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
+        let ids = guarded(|| Ok(self.ids(source, frame, most))).map_err(|panic| named(&self.path, &panic))?;
         let ids = ids.map_err(|failure| self.error(failure, most))?;
         // A post-processor can name ids that the vocabulary does not have; they must not reach the device.
         let Some(id) = ids.iter().find(|id| **id as usize >= self.num_ids) else { return Ok(ids) };
@@ -49,15 +70,13 @@ impl Encoder {
         Err(named(&self.path, &Error::new(Code::TokenizerError, message)))
     }
 
-    fn ids(&self, text: &str, frame: Frame, most: usize) -> Result<Vec<TokenId>, Failure> {
+    fn ids(&self, source: &Source<'_>, frame: Frame, most: usize) -> Result<Vec<TokenId>, Failure> {
         let is_framed = frame == Frame::Tokenizer;
+        let len = source.text.len();
         match &self.slicer {
-            Some(slicer) if text.len() > SLICE_BYTES => slicer.encode(&self.tokenizer, text, is_framed, most),
-            _ if text.len() > MAX_WHOLE_BYTES => Err(Failure::Uncut(text.len())),
-            _ => {
-                let encoded = self.tokenizer.encode_fast(text, is_framed).map_err(Failure::Tokenizer)?;
-                Ok(encoded.get_ids().to_vec())
-            }
+            Some(slicer) if len > SLICE_BYTES => slicer.encode(source, is_framed, most),
+            _ if len > MAX_WHOLE_BYTES => Err(Failure::Uncut(len)),
+            _ => (source.tokens)(0..len, is_framed).map_err(Failure::Tokenizer),
         }
     }
 

@@ -5,19 +5,17 @@
 
 mod assemble;
 mod chat;
+mod control;
 mod crew;
 mod date;
 mod encoder;
-mod filters;
 mod growth;
 mod guide;
 mod jinja;
-mod json;
 mod model;
 mod nesting;
 mod pieces;
 mod prefill;
-mod python;
 mod size;
 mod slices;
 mod special;
@@ -31,9 +29,10 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use chat::{Chat, Content, Message, PromptTemplate, ToolChoice};
+pub use chat::{Chat, Content, Message, PromptTemplate, SpecialTokens, ToolChoice};
 pub use crew::{MAX_STUCK_JOBS, PoolLimits};
 pub use guide::Structured;
+pub use jinja::Rendered;
 pub use model::ModelText;
 pub use nesting::LOAD_STACK_BYTES;
 pub use speech::{Call, CallDelta, Said, Speech, Splitter, Spoken};

@@ -3,7 +3,7 @@
 //! this file. It can also be slow: callers use the text pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,10 +11,12 @@ use tokenizers::Tokenizer;
 
 use super::assemble::Assembler;
 use super::chat::{Chat, Content, PromptTemplate};
+use super::control::ControlTokens;
 use super::date;
 use super::encoder::{Encoder, Frame};
 use super::growth;
 use super::guide::{Guides, Structured};
+use super::jinja::Rendered;
 use super::nesting;
 use super::pieces::Pieces;
 use super::special::{add_stated, end_tokens, named_tokens};
@@ -62,7 +64,8 @@ impl ModelText {
         let (end_tokens, warnings) = end_tokens(folder, pieces.len(), &named, find)?;
         let manner = Manner::of(default, with_tools, |text| Mark::special(text, find(text)?, &pieces));
         let guides = Guides::new(manner.marks(Markup { calls: true, reasoning: true, thought: None }));
-        let encoder = Encoder::new(tokenizer, path, pieces.len());
+        let control = ControlTokens::of(&tokenizer, [default, with_tools]);
+        let encoder = Encoder::new(tokenizer, path, pieces.len(), control);
         Ok(Self { encoder, pieces, templates, special_tokens, end_tokens, warnings, manner, guides })
     }
 
@@ -71,7 +74,7 @@ impl ModelText {
         self.encoder.encode(text, Frame::Tokenizer, usize::MAX)
     }
 
-    /// The tokens of a rendered chat: the template wrote all special tokens, so none is added.
+    /// The tokens of a text that has all special tokens, so that none is added.
     pub fn encode_rendered(&self, text: &str) -> Result<Vec<TokenId>> {
         self.encoder.encode(text, Frame::Nothing, usize::MAX)
     }
@@ -84,6 +87,22 @@ impl ModelText {
     /// Like [`Self::encode_rendered`], likewise.
     pub fn encode_rendered_at_most(&self, text: &str, most: usize) -> Result<Vec<TokenId>> {
         self.encoder.encode(text, Frame::Nothing, most)
+    }
+
+    /// The tokens of what a chat was rendered to, as [`Self::encode_rendered`]. What came from outside of the template is
+    /// text, whatever it spells.
+    pub fn encode_chat(&self, rendered: &Rendered) -> Result<Vec<TokenId>> {
+        self.encode_chat_at_most(rendered, usize::MAX)
+    }
+
+    /// Like [`Self::encode_chat`]; a long one ends with `ContextLengthExceeded` as soon as it has more than `most` tokens.
+    pub fn encode_chat_at_most(&self, rendered: &Rendered, most: usize) -> Result<Vec<TokenId>> {
+        self.encoder.encode_marked(rendered, Frame::Nothing, most)
+    }
+
+    /// The tokens of what a caller's own template was rendered to, likewise, with what the tokenizer puts around a text.
+    pub fn encode_prompt_at_most(&self, rendered: &Rendered, most: usize) -> Result<Vec<TokenId>> {
+        self.encoder.encode_marked(rendered, Frame::Tokenizer, most)
     }
 
     /// The text of tokens, special ones left out. Ids that are not in the vocabulary give no text.
@@ -103,7 +122,7 @@ impl ModelText {
     /// `InvalidParams` where the model has no template, or its template refuses the messages, knows nothing of a variable
     /// or of tools, or does not show the message to be continued; `TokenizerError` where the template fails or exceeds
     /// its budget; `ModelLoadError` where it cannot be compiled.
-    pub fn render(&self, chat: &Chat) -> Result<String> {
+    pub fn render(&self, chat: &Chat) -> Result<Rendered> {
         match &self.templates {
             Err(error) => Err(error.clone()),
             Ok(None) => Err(Error::invalid("messages", "need a chat template, and this model has none: use `prompt`")),
@@ -114,10 +133,10 @@ impl ModelText {
     /// The text a caller's own template becomes. Call it on a [`super::TextPool`], as [`Self::render`].
     ///
     /// `InvalidParams` where the template cannot be compiled, fails, exceeds its budget or does not read a variable.
-    pub fn render_prompt(&self, prompt: &PromptTemplate) -> Result<String> {
+    pub fn render_prompt(&self, prompt: &PromptTemplate) -> Result<Rendered> {
         guarded(|| {
             let template = Template::compile(&prompt.source, Owner::Caller, &self.special_tokens, date::now)?;
-            template.render(&prompt.variables)
+            template.render(&prompt.variables, prompt.special_tokens)
         })
     }
 
@@ -221,16 +240,28 @@ fn sources(templates: &Result<Option<ChatTemplates>>) -> (&str, &str) {
     (default.source(), with_tools.as_ref().unwrap_or(default).source())
 }
 
-/// A file of its own takes precedence over the configuration.
+/// Files of their own take precedence over the configuration: `chat_template.jinja`, and for named templates a folder.
 fn template_sources(folder: &ModelFolder) -> Result<Option<Sources>> {
-    let path = folder.path.join("chat_template.jinja");
-    if path.exists() {
-        let bytes = hub::read_file(&path, MAX_TEMPLATE_BYTES)?;
-        let source = String::from_utf8(bytes);
-        return source
-            .map(|default| Some(Sources { default, with_tools: None }))
-            .map_err(|error| load_error(&path, "is not UTF-8").with_source(error));
+    let named_files = folder.path.join("additional_chat_templates");
+    let file = |path: PathBuf| if path.exists() { read_template(&path).map(Some) } else { Ok(None) };
+    let default = match file(folder.path.join("chat_template.jinja"))? {
+        Some(default) => Some(default),
+        None => file(named_files.join("default.jinja"))?,
+    };
+    let with_tools = file(named_files.join("tool_use.jinja"))?;
+    if let Some(default) = default {
+        return Ok(Some(Sources { default, with_tools }));
     }
+    let sources = configured_sources(folder)?;
+    Ok(sources.map(|sources| Sources { with_tools: with_tools.or(sources.with_tools), ..sources }))
+}
+
+fn read_template(path: &Path) -> Result<String> {
+    let bytes = hub::read_file(path, MAX_TEMPLATE_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| load_error(path, "is not UTF-8").with_source(error))
+}
+
+fn configured_sources(folder: &ModelFolder) -> Result<Option<Sources>> {
     let path = folder.path.join("tokenizer_config.json");
     if let Some(sources) =
         sources_of(&folder.tokenizer_config["chat_template"]).map_err(|error| named(&path, &error))?

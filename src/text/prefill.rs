@@ -1,8 +1,8 @@
-//! Continuing the last message of a chat. A template ends each message with a mark of its own, which nobody but the
+//! Continuing the last message of a chat. A template ends each message with a mark of its own, which only the
 //! template knows: the place where the message ends is found by a tag put there before rendering, as `transformers` does.
 
 use super::chat::{Chat, Content};
-use super::python;
+use super::jinja::{Rendered, rstrip, strip};
 use crate::error::{Error, Result};
 
 /// The space tells whether the template trimmed the message.
@@ -19,14 +19,20 @@ pub(super) fn tagged(chat: &Chat) -> Result<(Chat, String)> {
 }
 
 /// What is before the tag in a rendering of the tagged chat; `plain` is the text that the tag was put to.
-pub(super) fn cut(mut rendered: String, plain: &str) -> Result<String> {
-    let place = rendered.rfind(TAG.trim_end()).filter(|_| rendered.contains(python::strip(plain)));
+pub(super) fn cut(mut rendered: Rendered, plain: &str) -> Result<Rendered> {
+    let text = &mut rendered.text;
+    let place = text.rfind(TAG.trim_end()).filter(|_| text.contains(strip(plain)));
     let place = place.ok_or_else(|| refused("the chat template does not show the last message as it is"))?;
-    let is_trimmed = !rendered[place..].starts_with(TAG);
-    rendered.truncate(place);
+    let is_trimmed = !text[place..].starts_with(TAG);
+    text.truncate(place);
     if is_trimmed {
-        rendered.truncate(python::rstrip(&rendered).len());
+        text.truncate(rstrip(text).len());
     }
+    let end = text.len();
+    rendered.outside.retain_mut(|range| {
+        range.end = range.end.min(end);
+        range.start < range.end
+    });
     Ok(rendered)
 }
 

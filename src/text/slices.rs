@@ -6,6 +6,8 @@
 //! break) that a letter follows, no rule looks back, and the text around each cut is tokenized both ways to see it.
 //! A tokenizer for which that cannot be shown has no slicer: its texts are tokenized whole.
 
+use std::ops::Range;
+
 use tokenizers::models::ModelWrapper;
 use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
@@ -37,6 +39,21 @@ pub(super) struct Slicer {
     /// What is put before and behind a text.
     before: Vec<TokenId>,
     behind: Vec<TokenId>,
+}
+
+/// A text, and how a part of it becomes tokens, with what the tokenizer puts around it or without.
+pub(super) struct Source<'a> {
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) text: &'a str,
+    pub(super) tokens: &'a dyn Fn(Range<usize>, bool) -> Result<Vec<TokenId>, tokenizers::Error>,
+}
+
+/// The tokens of parts of a text as they are.
+pub(super) fn plain<'a>(
+    tokenizer: &'a Tokenizer,
+    text: &'a str,
+) -> impl Fn(Range<usize>, bool) -> Result<Vec<TokenId>, tokenizers::Error> + 'a {
+    |range, is_framed| Ok(tokenizer.encode_fast(&text[range], is_framed)?.get_ids().to_vec())
 }
 
 /// Why a text has no tokens.
@@ -82,13 +99,8 @@ impl Slicer {
     }
 
     /// The tokens of a text, with what is put around it where `is_framed`, unless it has more than `most`.
-    pub(super) fn encode(
-        &self,
-        tokenizer: &Tokenizer,
-        text: &str,
-        is_framed: bool,
-        most: usize,
-    ) -> Result<Vec<TokenId>, Failure> {
+    pub(super) fn encode(&self, source: &Source<'_>, is_framed: bool, most: usize) -> Result<Vec<TokenId>, Failure> {
+        let Source { tokenizer, text, .. } = *source;
         let mut tokens = if is_framed { self.before.clone() } else { Vec::new() };
         let mut start = 0;
         while start < text.len() {
@@ -96,7 +108,7 @@ impl Slicer {
             if end - start > MAX_WHOLE_BYTES {
                 return Err(Failure::Uncut(end - start));
             }
-            tokens.extend(self.slice(tokenizer, text, start, end).map_err(Failure::Tokenizer)?);
+            tokens.extend(self.slice(source, start, end).map_err(Failure::Tokenizer)?);
             if tokens.len() > most {
                 return Err(Failure::TooMany(tokens.len()));
             }
@@ -108,16 +120,10 @@ impl Slicer {
         Ok(tokens)
     }
 
-    fn slice(
-        &self,
-        tokenizer: &Tokenizer,
-        text: &str,
-        start: usize,
-        end: usize,
-    ) -> Result<Vec<TokenId>, tokenizers::Error> {
+    fn slice(&self, source: &Source<'_>, start: usize, end: usize) -> Result<Vec<TokenId>, tokenizers::Error> {
         // A slice that goes on begins behind a cut, so with a space where one is dropped.
         let start = if start > 0 && self.drops_space { start + 1 } else { start };
-        Ok(tokenizer.encode_fast(&text[start..end], false)?.get_ids().to_vec())
+        (source.tokens)(start..end, false)
     }
 
     /// Where the slice that begins at `start` ends: at the last cut within its size, else at the first one beyond.
@@ -152,10 +158,12 @@ impl Slicer {
     fn is_cut(&self, tokenizer: &Tokenizer, text: &str, at: usize) -> bool {
         let start = text.floor_char_boundary(at.saturating_sub(WINDOW_BYTES));
         let end = text.ceil_char_boundary((at + WINDOW_BYTES).min(text.len()));
-        let of = |text: &str, start, end| self.slice(tokenizer, text, start, end);
         let window = &text[start..end];
-        let (whole, at) = (of(window, 0, window.len()), at - start);
-        match (whole, of(window, 0, at), of(window, at, window.len())) {
+        let tokens = plain(tokenizer, window);
+        let source = Source { tokenizer, text: window, tokens: &tokens };
+        let of = |start, end| self.slice(&source, start, end);
+        let (whole, at) = (of(0, window.len()), at - start);
+        match (whole, of(0, at), of(at, window.len())) {
             (Ok(whole), Ok(mut parts), Ok(rest)) => {
                 parts.extend(rest);
                 parts == whole

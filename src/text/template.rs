@@ -1,22 +1,30 @@
 //! Templates: renders a chat to the one string a model was trained on, or a caller's variables to a prompt, as Hugging
-//! Face's Jinja does. A template is a program from a stranger, so what it writes has a limit; see `jinja` for the others.
+//! Face's Jinja does. Owns what a run may take, which grows with what it is given, and says whose fault a failure is.
 
-use std::io;
+use std::time::Duration;
 
-use minijinja::value::Value as JinjaValue;
-use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
-use super::chat::{self, Chat, Variable};
+use super::chat::{self, Chat, SpecialTokens, Variable};
 use super::date::Clock;
-use super::{jinja, nesting, prefill};
+use super::jinja::{Fault, Limits, Program, Rendered, Value as JinjaValue};
+use super::prefill;
 use crate::error::{Code, Error, Result};
 
 /// What a template may add to what it was given.
 const MAX_OVERHEAD_BYTES: usize = 1 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 const MAX_ERROR_CHARS: usize = 500;
-const NAME: &str = "template";
+/// Steps of a run: real templates need about a hundred a message. Some look back over all messages for each one.
+const STEPS: u64 = 2_000_000;
+const STEPS_PER_BYTE: u64 = 16;
+const STEPS_PER_PAIR: u64 = 400;
+/// Bytes of everything that a run makes.
+const BYTES: u64 = 256 << 20;
+const BYTES_PER_BYTE: u64 = 64;
+const BYTES_PER_PAIR: u64 = 256;
+/// Whatever else a run may take, it takes no longer.
+const TIME: Duration = Duration::from_secs(4);
 
 /// Whose fault it is where a template fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +39,9 @@ pub(super) enum Owner {
 #[derive(Debug)]
 pub(super) struct Template {
     source: String,
-    environment: Environment<'static>,
-    special_tokens: Vec<Variable>,
+    program: Program,
+    special_tokens: Vec<(String, String)>,
+    clock: Clock,
     owner: Owner,
     /// It takes texts in parts, not only whole ones.
     has_parts: bool,
@@ -49,49 +58,59 @@ impl Template {
             let problem = format!("has {} bytes; at most {MAX_SOURCE_BYTES} are allowed", source.len());
             return Err(owner.broken(&problem));
         }
-        let mut environment = jinja::environment(clock).map_err(|error| owner.failed(&error))?;
-        let source = jinja::prepared(source);
-        nesting::check_template(&source).map_err(|problem| owner.broken(&problem))?;
-        let compiled = environment.add_template_owned(NAME, source.clone());
-        compiled.map_err(|error| owner.broken(&format!("is broken: {}", brief(&error))))?;
-        let token = |(name, token): &(String, String)| (name.clone(), JinjaValue::from(token.as_str()));
-        let has_parts = reads_parts(&source);
-        let special_tokens = special_tokens.iter().map(token).collect();
-        Ok(Self { source, environment, special_tokens, owner, has_parts })
+        let compiled = Program::compile(source).map_err(|fault| owner.failed(fault))?;
+        let has_parts = reads_parts(source);
+        let special_tokens = special_tokens.to_vec();
+        Ok(Self { source: source.to_owned(), program: compiled, special_tokens, clock, owner, has_parts })
     }
 
     /// The chat, ready for the model's answer.
-    pub(super) fn render_chat(&self, chat: &Chat) -> Result<String> {
+    pub(super) fn render_chat(&self, chat: &Chat) -> Result<Rendered> {
         self.check_read("templateVariables", chat.variables.keys())?;
         if chat.tools.as_ref().is_some_and(|tools| !tools.is_empty()) && !self.reads("tools") {
             return Err(Error::invalid("tools", "are nothing that this model's chat template knows of"));
         }
-        if !chat.continues_final {
-            return self.write(chat.variables(self.has_parts), chat.num_bytes());
+        let rendered = if chat.continues_final {
+            let (tagged, plain) = prefill::tagged(chat)?;
+            prefill::cut(self.write_chat(&tagged)?, &plain)?
+        } else {
+            self.write_chat(chat)?
+        };
+        Ok(trusted(rendered, chat.special_tokens))
+    }
+
+    /// A message that only calls functions has no content. Some templates want one: for them it is empty.
+    fn write_chat(&self, chat: &Chat) -> Result<Rendered> {
+        let size = Size { bytes: chat.num_bytes(), items: chat.num_items() };
+        let first = self.write(chat.variables(self.has_parts), size);
+        match first {
+            Err(Fault::Failed { .. }) if chat.messages.iter().any(|message| message.content.is_none()) => {
+                self.write(chat.with_empty_contents().variables(self.has_parts), size).or(first)
+            }
+            result => result,
         }
-        let (tagged, plain) = prefill::tagged(chat)?;
-        prefill::cut(self.write(tagged.variables(self.has_parts), tagged.num_bytes())?, &plain)
+        .map_err(|fault| self.owner.failed(fault))
     }
 
     /// A text from a caller's variables.
-    pub(super) fn render(&self, variables: &Map<String, Value>) -> Result<String> {
+    pub(super) fn render(&self, variables: &Map<String, Value>, special_tokens: SpecialTokens) -> Result<Rendered> {
         self.check_read("prompt.variables", variables.keys())?;
-        self.write(chat::given(variables).collect(), chat::len_of_all(variables))
+        let size = Size { bytes: chat::len_of_all(variables), items: chat::num_items_of(variables) };
+        let rendered = self.write(chat::given(variables).collect(), size);
+        rendered.map(|rendered| trusted(rendered, special_tokens)).map_err(|fault| self.owner.failed(fault))
     }
 
-    fn write(&self, variables: Vec<Variable>, input: usize) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(|error| self.owner.failed(&error))?;
-        // Escaping can make six bytes of one.
-        let mut out = Bounded { bytes: Vec::new(), limit: input.saturating_mul(6).saturating_add(MAX_OVERHEAD_BYTES) };
-        let variables = JinjaValue::from_pairs(self.special_tokens.iter().cloned().chain(variables));
-        let rendered = template.render_captured_to(variables, &mut out).map(drop);
-        rendered.map_err(|error| self.owner.failed(&error))?;
-        String::from_utf8(out.bytes).map_err(|error| {
-            Error::new(Code::TokenizerError, "the template wrote text that is not UTF-8").with_source(error)
-        })
+    fn write(&self, variables: Vec<Variable>, size: Size) -> std::result::Result<Rendered, Fault> {
+        let tokens = self.special_tokens.iter();
+        let mut all: Vec<_> = tokens.map(|(name, token)| (name.as_str().into(), JinjaValue::own(token))).collect();
+        for (name, value) in variables {
+            all.retain(|(other, _)| *other != name);
+            all.push((name, value));
+        }
+        self.program.run(all, size.limits(), self.clock)
     }
 
-    /// A variable that the template never reads is a mistake of whoever gave it.
+    /// A variable that the template never reads is a mistake of the caller.
     fn check_read<'a>(&self, param: &str, mut names: impl Iterator<Item = &'a String>) -> Result<()> {
         match names.find(|name| !self.reads(name)) {
             Some(name) => Err(Error::invalid(&format!("{param}.{name}"), "is no variable that the template reads")),
@@ -119,22 +138,59 @@ impl Owner {
     }
 
     /// A failing template is the messages' fault where it says so itself.
-    fn failed(self, error: &minijinja::Error) -> Error {
-        if let Some(message) = jinja::raised(error) {
-            let message = shortened(message);
-            return match self {
-                Self::Model => Error::invalid("messages", format!("were refused by the chat template: {message}")),
-                Self::Caller => Error::invalid("prompt.template", format!("refused its variables: {message}")),
-            };
-        }
-        let problem = match error.kind() {
-            ErrorKind::OutOfFuel => "did not come to an end within its budget".to_owned(),
-            _ => format!("failed: {}", brief(error)),
+    fn failed(self, fault: Fault) -> Error {
+        let problem = match fault {
+            Fault::Broken(problem) => return self.broken(&format!("is broken: {}", shortened(&problem))),
+            Fault::Raised(message) => {
+                let message = shortened(&message);
+                return match self {
+                    Self::Model => Error::invalid("messages", format!("were refused by the chat template: {message}")),
+                    Self::Caller => Error::invalid("prompt.template", format!("refused its variables: {message}")),
+                };
+            }
+            Fault::Spent(problem) => problem,
+            Fault::Failed { message, line } => {
+                let place = line.map_or_else(String::new, |line| format!(" in line {line}"));
+                format!("failed{place}: {}", shortened(&message))
+            }
         };
         match self {
             Self::Model => Error::new(Code::TokenizerError, format!("the chat template {problem}")),
             Self::Caller => Error::invalid("prompt.template", problem),
         }
+    }
+}
+
+/// How much a template is given.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    bytes: usize,
+    /// Messages and tools, or items of variables.
+    items: usize,
+}
+
+impl Size {
+    fn limits(self) -> Limits {
+        let (bytes, items) = (self.bytes as u64, self.items as u64);
+        let pairs = items.saturating_mul(items);
+        let sum = |base: u64, bytes_part: u64, pairs_part: u64| {
+            base.saturating_add(bytes.saturating_mul(bytes_part)).saturating_add(pairs.saturating_mul(pairs_part))
+        };
+        Limits {
+            steps: sum(STEPS, STEPS_PER_BYTE, STEPS_PER_PAIR),
+            bytes: sum(BYTES, BYTES_PER_BYTE, BYTES_PER_PAIR),
+            // Escaping can make six bytes of one.
+            text_bytes: self.bytes.saturating_mul(6).saturating_add(MAX_OVERHEAD_BYTES),
+            time: TIME,
+        }
+    }
+}
+
+/// Where every special token counts, nothing is from outside.
+fn trusted(rendered: Rendered, special_tokens: SpecialTokens) -> Rendered {
+    match special_tokens {
+        SpecialTokens::Template => rendered,
+        SpecialTokens::All => Rendered { outside: Vec::new(), ..rendered },
     }
 }
 
@@ -173,35 +229,6 @@ fn only(named: &[Value]) -> Option<&Value> {
     if let [one] = named { Some(one) } else { None }
 }
 
-fn brief(error: &minijinja::Error) -> String {
-    let mut message = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-    }
-    shortened(&message)
-}
-
 fn shortened(message: &str) -> String {
     message.chars().take(MAX_ERROR_CHARS).collect()
-}
-
-/// Fails instead of growing without end.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.limit - self.bytes.len() {
-            return Err(io::Error::other(format!("its output is longer than {} bytes", self.limit)));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

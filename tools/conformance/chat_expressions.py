@@ -114,3 +114,60 @@ FORMATS = [
     "%Y-%m-%d %H:%M:%S", "%d %b %Y", "%B %d, %Y", "%A, %a", "%-d %-m %-H %-I %-M %-S %-j %-y", "%e %y %j %p %I", "%F %T %D %R", "%w %u", "%C %h",
     "%c", "%x %X", "%f", "%Z|%z|", "%%", "%n%t", "no directive", "", "%",
 ]
+
+# What filters, tests and methods make of values that are not there, and of values of another type.
+VALUES = [
+    "undefined_name", "none", "true", "5", "-2.5", "''", "'aB c'", "[]", "[2, 1, 2]", "(1,)", "{}", "{'b': 1, 'A': none}", "[none, undefined_name]",
+]
+FILTERS = [
+    "abs", "attr('a')", "batch(2) | list", "capitalize", "center(7)", "count", "default('x')", "default('x', true)", "dictsort", "escape",
+    "filesizeformat", "first", "float", "float(1.5)", "forceescape", "format", "format(1)", "groupby('a')", "indent", "indent(2, true)", "int", "int(7)",
+    "items | list", "join", "join('-')", "last", "length", "list", "lower", "map('upper') | list", "map(attribute='a') | list", "max", "min", "pprint",
+    "reject('none') | list", "rejectattr('a') | list", "replace('a', 'b')", "replace(5, 6)", "replace('a', none)", "reverse | list", "round",
+    "safe", "select | list", "select('defined') | list", "selectattr('a', 'defined') | list", "slice(2) | list", "sort", "string", "striptags", "sum",
+    "title", "tojson", "trim", "trim('a')", "truncate(3)", "unique | list", "upper", "urlencode", "wordcount", "wordwrap(3)",
+]
+TESTS = [
+    "boolean", "callable", "defined", "divisibleby(2)", "eq(5)", "escaped", "even", "false", "filter", "float", "ge(1)", "gt(1)", "in('aB c')", "in([5])",
+    "integer", "iterable", "le(1)", "lower", "lt(1)", "mapping", "ne(5)", "none", "number", "odd", "sameas(none)", "sequence", "string", "test", "true",
+    "undefined", "upper",
+]
+OPERATIONS = [
+    "{} ~ 'x'", "{} + 'x'", "{} + 1", "{} * 2", "-{}", "{} - 1", "{} / 2", "{} // 2", "{} % 2", "{} ** 2", "{} < 1", "{} == none", "{} != 1", "{} in [none, 5]",
+    "1 in {}", "'a' in {}", "not {}", "{} and 1", "{} or 1", "'y' if {} else 'n'", "{}.a", "{}['a']", "{}[0]", "{}[:1]", "{}.get('a')", "{}.items()",
+    "{}.upper()", "{}.split()", "[{}]", "'%s' % {}", "'%d' % {}", "[{}] | join(',')", "{{'k': {}}}", "dict(a={})", "range({}) | list", "'-'.join({})",
+    "'x'.startswith({})", "'x'.replace('x', {})", "'a{{}}b'.format({})",
+]
+MORE_STATEMENTS = ["{{% for x in {} %}}[{{{{ x }}}}]{{% else %}}-{{% endfor %}}", "{{% set ns = namespace(x={}) %}}{{{{ ns.x }}}}"]
+
+
+def of_values():
+    for value in VALUES:
+        yield from (f"{{{{ {value} | {name} }}}}" for name in FILTERS)
+        yield from (f"{{{{ {value} is {name} }}}}" for name in TESTS)
+        yield from ("{{ " + operation.format(value) + " }}" for operation in OPERATIONS)
+        yield from (statement.format(value) for statement in MORE_STATEMENTS)
+
+
+# Numbers in texts, and formats.
+MORE_EXPRESSIONS = [
+    "1e20 ~ ' ' ~ 1e-7 ~ ' ' ~ [1e20, 1e-5]", "{'k': 1e-7}", "'%s is %d' % ('a', 3)", "'%(a)s-%(b)05.1f' % {'a': 1, 'b': 2.25}", "'%5d|%-5d|%05d|%+d' % (1, 2, 3, 4)",
+    "'%x %X %#x %o %e %g %G' % (255, 255, 255, 8, 12345.678, 0.00001234, 1e20)", "'%%'", "'100%' ~ 1", "'%s' % [1]", "'%s %s' % 'a'", "'%s' % ('a', 'b')", "'%r %a' % ('é', 'x')", "'%c' % 65",
+    "'%.2s|%5s|%-5s|' % ('abc', 'a', 'b')", "'%*d' % (5, 1)", "'{:>5}|{:<5}|{:^5}|{:*^5}'.format('a', 'b', 'c', 'd')", "'{:05d} {:+.2f} {:,} {:x} {:%}'.format(42, 3.14159, 1234567, 255, 0.5)",
+    "'{0[a]} {1!r} {{}}'.format({'a': 1}, 'x')", "'{a} {b}'.format(a=1, b=none)", "'{:10.3f}|{:e}|{:g}'.format(3.14159, 12345.678, 0.0001)", "'{}'.format(1e16)", "'{:>{}}'.format(1, 5)",
+    "'7'.zfill(3) ~ '-7'.zfill(5)", "'x'.ljust(3) ~ '|' ~ 'x'.rjust(3, '.') ~ 'x'.center(4)", "'aB'.swapcase()", "'a\\tb\\n\\tc'.expandtabs()", "'b'.center(4, '*') ~ 'bb'.center(5, '*')", "'abc' | center(6) ~ '|'",
+    "'hello world foo' | wordwrap(7)", "'a-b c_d e' | wordcount", "'<!-- x --><p>a  b</p>&amp; c' | striptags", "'a/b?c=é&d' | urlencode", "{'a b': 'c&d', 'e': 1} | urlencode", "[('a', 1)] | urlencode",
+    "'one two three four' | truncate(10)", "'one two three four' | truncate(10, true)", "'one two three four' | truncate(10, true, '…')", "'one two three' | truncate(10, false, '...', 0)", "1000 | filesizeformat", "123456789 | filesizeformat", "2048 | filesizeformat(true)",
+    "[1, 2, 3, 4, 5] | slice(3, 'x') | list", "[1, 2, 3] | batch(2, 'x') | list", "'0x1F' | int(0, 16)", "'ff' | int(base=16)", "'1e3' | int", "'  42 ' | int", "'nan' | float", "1234.5 | round(-2)", "7 | round", "7 | round(1)", "2.675 | round(2)", "2.5 | round(0, 'floor')",
+    "['b', 'a', 'C'] | sort(reverse=true)", "people | sort(attribute='age,name') | map(attribute='name') | join(',')", "people | groupby('age') | map(attribute='grouper') | list", "people | map(attribute='name') | map('upper') | join", "people | map('items') | list | length", "[3, 1, 2] | max", "people | max(attribute='age')", "['a', 'B'] | min", "people | unique(attribute='age') | list | length", "[[1, 2], [3]] | sum(start=[])", "l | select('number') | list", "'abc' | select('in', 'ab') | list", "[1, 2, 3, 4] | select('divisibleby', 2) | list", "[0, 1] | reject | list", "d | dictsort(by='value')", "{'b': 1, 'a': 2} | dictsort(reverse=true)",
+    "messages is callable", "joiner is callable", "loop is defined", "[nothing]", "(nothing,)", "{'a': nothing}", "5 is divisibleby 2 or true", "'a' is string and 1 is not string", "not 'a' is string", "1 is not none", "'upper' is filter", "'nope' is filter", "'odd' is test", "3 is lt 4", "'x' is eq 'x'", "[1] is sameas [1]", "1 is sameas true", "'ABC' is upper",
+    "'a' if nothing is defined and nothing else 'b'", "(1, 2)[0]", "'abc'[-2:]", "'abc'[5:]", "[1, 2, 3][::-1]", "[1, 2, 3][-1:0:-1]", "'日本'[::-1]", "range(10)[2:5] | list", "range(5)[-1]", "3 in range(5)", "(1, 2) + (3,)", "(1,) * 2", "'a' * 0", "2 * 'ab'", "1 == true", "'1' == 1", "none == false", "[] == ()", "1 < 2.5", "'a' < 1", "[1, 2] < [1, 3]", "1 < 2 > 0", "5 // -2", "-5 % 3", "5 % -3", "5.5 % 2", "-5.5 // 2", "2 ** 0.5", "1 / 3", "10 / 5", "1e3", "1.5e-3", "-1.5", "+5", "--5", "1 - -1", "2 + 3 * 4 ** 2", "'a' ~ 1 + 2", "1 + 2 ~ 'a'", "-3 | abs", "(-3) | abs", "2 ** 3 ** 2", "'a,b' | replace(',', ';') | upper", "'x' 'y' ~ 'z'", "'\\x41\\u00e9\\101'", "'a\\qb'", "\"it's\"", "true is true", "True and False", "None", "d.get('b', [])[1]", "d.items() | map('first') | list", "d.values() | list | length", "d.keys() | join(',')", "dict([('a', 1)], b=2)", "dict(d).a", "namespace({'a': 1}, b=2).b",
+]
+MORE_STATEMENTS_ALONE = [
+    "{% macro m(a, b=2) %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, 3, x=4) }}{{ m(b=1, a=0) }}", "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}",
+    "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "{% macro m(x) %}{{ y }}{% endmacro %}{% set y = 1 %}{{ m() }}{% set y = 2 %}{{ m() }}", "{% for i in [1] %}{% macro m() %}{{ i }}{% endmacro %}{{ m() }}{% endfor %}",
+    "{% macro outer() %}<{{ caller() }}>{% endmacro %}{% for i in [1, 2] %}{% call outer() %}{{ i }}{% endcall %}{% endfor %}", "{% set j = joiner() %}{% for i in [1, 2, 3] %}{{ j() }}{{ i }}{% endfor %}", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}",
+    "{% for x in [1, [2, [3]]] recursive %}{{ loop(x) if x is iterable else x }}{{ loop.depth }}{% endfor %}", "{% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "{% for x in [1, 2, 3] %}{{ loop.previtem }}-{{ loop.nextitem }};{% endfor %}",
+    "{% for x in [] %}x{% else %}{{ loop is defined }}{% endfor %}", "{% set x %}a{{ 1 }}{% endset %}{{ x | upper }}", "{% set x | upper %}a{% endset %}{{ x }}", "{% if 1 if true else 2 %}y{% endif %}", "{% set ns = namespace() %}{% set ns.a = 1 %}{{ ns.a }}{{ ns.b is defined }}",
+    "{% set x = 1, 2 %}{{ x }}", "{{ 1, 2 }}", "{% for i in 1, 2 %}{{ i }}{% endfor %}", "{% for k in {'a': 1} | items %}{{ k[0] }}{{ k[1] }}{% endfor %}", "{% if tools is iterable and tools | length > 0 %}T{% else %}-{% endif %}", "{%- set x = 'a' -%}\n {{ x }}\n", "a\n\n{% if true %}\n\nb\n{% endif %}", "{# a #}\nb", "{{ 'a' }}\nb", "  {{ 1 }}  ", "{% raw -%}\n a {%- endraw %}", "\n{%- if true %}\n  x\n{%- endif %}\n", "{% for x in range(3) -%}\n {{ x }}\n{%- endfor %}", "{% for x in [1, 2] if x > 1 %}{{ loop.length }}{% endfor %}", "{% set a = 1 %}{% with a = 2, b = a %}{{ a }}{{ b }}{% endwith %}{{ a }}", "{% filter replace('a', 'b') | upper %}aa{% endfilter %}", "{% break %}", "{% for x in [1, 2] %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% else %}n{% endfor %}", "{% macro m() %}{% set y = 1 %}{% endmacro %}{{ m() }}{{ y is defined }}", "{% set messages = messages[1:] %}{{ messages | length }}", "{{ range(100001) | list | length }}", "{{ {'a': 1}.b.c }}", "{{ [1, 2].append(3) }}", "{{ nothing() }}", "{{ d.zz() }}", "{{ 'a' | nope }}", "{{ 'a' is nope }}", "{% if false %}{{ 'a' | nope }}{% endif %}x", "{{ {[1]: 2} }}", "{{ 'a'.b }}", "{{ 5.real }}", "{{ (1).x }}",
+]

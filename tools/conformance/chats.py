@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 import transformers
 from chat_conversations import CONVERSATIONS
-from chat_expressions import EXPRESSIONS, FORMATS, STATEMENTS, VARIABLES
+from chat_expressions import EXPRESSIONS, FORMATS, MORE_EXPRESSIONS, MORE_STATEMENTS_ALONE, STATEMENTS, VARIABLES, of_values
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
@@ -69,7 +69,8 @@ EXPRESSION_CHAT = {**CONVERSATIONS["question"], "variables": VARIABLES}
 
 
 def sources():
-    return ["{{ " + expression + " }}" for expression in EXPRESSIONS] + STATEMENTS
+    expressions = ["{{ " + expression + " }}" for expression in EXPRESSIONS + MORE_EXPRESSIONS]
+    return expressions + STATEMENTS + MORE_STATEMENTS_ALONE + list(of_values())
 
 
 def renderings(tokenizer, template):

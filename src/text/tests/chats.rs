@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::error::{Code, Error, Result};
 use crate::text::date;
 use crate::text::template::{Owner, Template};
-use crate::text::{Chat, Content, Message, ModelText, PromptTemplate};
+use crate::text::{Chat, Content, Message, ModelText, PromptTemplate, Rendered};
 
 use super::{byte_level, model_folder, open_files};
 
@@ -23,7 +23,7 @@ fn prefill(content: Option<Content>) -> Chat {
 }
 
 fn render(template: &str, chat: &Chat) -> Result<String> {
-    Template::compile(template, Owner::Model, &[], date::now)?.render_chat(chat)
+    Template::compile(template, Owner::Model, &[], date::now)?.render_chat(chat).map(|rendered| rendered.text)
 }
 
 #[track_caller]
@@ -95,9 +95,9 @@ fn model_may_have_a_template_of_its_own_for_tools() {
         {"name": "tool_use", "template": "with {{ tools | length }}"},
     ]));
     let plain = chat(vec![message("user", "x")]);
-    assert_eq!(model.render(&plain).unwrap(), "without");
+    assert_eq!(model.render(&plain).unwrap().text, "without");
     let tools = Some(vec![json!({"type": "function", "function": {"name": "f"}})]);
-    assert_eq!(model.render(&Chat { tools, ..plain }).unwrap(), "with 1");
+    assert_eq!(model.render(&Chat { tools, ..plain }).unwrap().text, "with 1");
 }
 
 #[test]
@@ -123,8 +123,13 @@ fn message_that_cannot_be_continued_is_refused() {
     assert!(error.message().contains("does not show the last message"), "{error}");
 }
 
+fn text(rendered: Result<Rendered>) -> Result<String> {
+    rendered.map(|rendered| rendered.text)
+}
+
 fn prompt(source: &str, variables: &Value) -> PromptTemplate {
-    PromptTemplate { source: source.to_owned(), variables: variables.as_object().unwrap().clone() }
+    let variables = variables.as_object().unwrap().clone();
+    PromptTemplate { source: source.to_owned(), variables, ..PromptTemplate::default() }
 }
 
 #[test]
@@ -132,15 +137,15 @@ fn template_of_the_caller_is_filled_with_its_variables() {
     let model = model(&Value::Null);
     let source = "{{ bos_token }}{% for word in words %}{{ word }}{{ '-' if not loop.last }}{% endfor %} {{ n + 1 }} {{ x | tojson }}";
     let variables = json!({"words": ["a", "b"], "n": 1, "x": {"y": [null, true, 0.5]}});
-    let text = model.render_prompt(&prompt(source, &variables)).unwrap();
-    assert_eq!(text, r#"<s>a-b 2 {"y": [null, true, 0.5]}"#);
+    let rendered = model.render_prompt(&prompt(source, &variables)).unwrap();
+    assert_eq!(rendered.text, r#"<s>a-b 2 {"y": [null, true, 0.5]}"#);
 }
 
 #[test]
 fn what_is_wrong_with_a_template_of_the_caller_is_the_callers_fault() {
     let model = model(&Value::Null);
     let empty = || json!({});
-    let fails = |source: &str| refused(model.render_prompt(&prompt(source, &empty())), "prompt.template");
+    let fails = |source: &str| refused(text(model.render_prompt(&prompt(source, &empty()))), "prompt.template");
     assert!(fails("{% for %}").message().contains("broken"));
     assert!(fails("{{ 1 / 0 }}").message().contains("failed"));
     assert!(fails("{{ raise_exception('no name') }}").message().ends_with("no name"));
@@ -148,5 +153,5 @@ fn what_is_wrong_with_a_template_of_the_caller_is_the_callers_fault() {
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ '' }}{% endfor %}{% endfor %}";
     assert!(fails(endless).message().contains("budget"));
     assert!(fails("{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}").message().contains("longer than"));
-    refused(model.render_prompt(&prompt("{{ name }}", &json!({"nam": "Ada"}))), "prompt.variables.nam");
+    refused(text(model.render_prompt(&prompt("{{ name }}", &json!({"nam": "Ada"})))), "prompt.variables.nam");
 }

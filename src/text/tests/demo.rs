@@ -18,7 +18,7 @@ fn demo_model_turns_a_chat_into_tokens() {
     let content = Some(Content::Text("Hello!".to_owned()));
     let messages = vec![Message { role: "user".to_owned(), content, ..Message::default() }];
     let prompt = model.render(&Chat { messages, ..Chat::default() }).unwrap();
-    assert_eq!(prompt, "<|user|>Hello!<|end|><|assistant|>");
+    assert_eq!(prompt.text, "<|user|>Hello!<|end|><|assistant|>");
     let tokens = model.encode_rendered(&prompt).unwrap();
     assert_eq!(tokens.first(), Some(&3));
     assert_eq!(tokens[tokens.len() - 2..], [1, 4], "special tokens are one token each");

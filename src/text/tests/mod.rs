@@ -4,6 +4,7 @@
 
 mod chats;
 mod conformance;
+mod conversations;
 mod dates;
 mod demo;
 mod grammars;
@@ -17,6 +18,7 @@ mod special;
 mod stops;
 mod streams;
 mod templates;
+mod user_text;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 use super::{byte_level, opened, sentence_piece};
 use crate::error::Code;
 use crate::text::size::max_bytes_per_token;
-use crate::text::slices::{Failure, SLICE_BYTES, Slicer};
+use crate::text::slices::{Failure, SLICE_BYTES, Slicer, Source, plain};
 
 fn tokenizer(tokenizer: &Value) -> Tokenizer {
     Tokenizer::from_bytes(tokenizer.to_string()).unwrap()
@@ -79,6 +79,15 @@ fn texts() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 1..150).prop_map(|pieces| pieces.concat())
 }
 
+fn sliced(
+    slicer: &Slicer,
+    tokenizer: &Tokenizer,
+    text: &str,
+    (is_framed, most): (bool, usize),
+) -> Result<Vec<u32>, Failure> {
+    slicer.encode(&Source { tokenizer, text, tokens: &plain(tokenizer, text) }, is_framed, most)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -97,7 +106,7 @@ proptest! {
             let mut slicer = Slicer::of(tokenizer).unwrap();
             slicer.slice_bytes = 24;
             for is_framed in [false, true] {
-                let tokens = slicer.encode(tokenizer, &text, is_framed, usize::MAX).unwrap();
+                let tokens = sliced(&slicer, tokenizer, &text, (is_framed, usize::MAX)).unwrap();
                 prop_assert_eq!(tokens, whole(tokenizer, &text, is_framed), "{:?}", text);
             }
         }
@@ -111,7 +120,7 @@ fn slices_are_cut_wherever_words_of_letters_meet() {
         let mut slicer = Slicer::of(tokenizer).unwrap();
         slicer.slice_bytes = 24;
         // It ends long before the end of the text.
-        let failure = slicer.encode(tokenizer, &text, true, 30).unwrap_err();
+        let failure = sliced(&slicer, tokenizer, &text, (true, 30)).unwrap_err();
         assert!(matches!(failure, Failure::TooMany(31..=60)), "{failure:?}");
     }
 }
@@ -132,7 +141,7 @@ fn tokenizers_that_look_across_words_have_no_slicer() {
     let mut slicer = spans_words;
     slicer.slice_bytes = 24;
     let tokenizer = tokenizer(&spans);
-    assert_eq!(slicer.encode(&tokenizer, &text, false, usize::MAX).unwrap(), whole(&tokenizer, &text, false));
+    assert_eq!(sliced(&slicer, &tokenizer, &text, (false, usize::MAX)).unwrap(), whole(&tokenizer, &text, false));
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn chat_of(messages: Vec<Message>) -> Chat {
 fn render(template: &str) -> Result<String> {
     with_config(json!({"chat_template": template, "bos_token": "<s>", "eos_token": {"content": "</s>"}}), &[])?
         .render(&chat())
+        .map(|rendered| rendered.text)
 }
 
 #[track_caller]
@@ -82,7 +83,7 @@ fn variables_that_a_chat_has_are_there_and_others_are_not() {
     );
     let model = with_config(json!({"chat_template": "{{ messages[0].name }}"}), &[]).unwrap();
     let named = Message { name: Some("Ada".to_owned()), ..message("user", "x") };
-    assert_eq!(model.render(&chat_of(vec![named])).unwrap(), "Ada");
+    assert_eq!(model.render(&chat_of(vec![named])).unwrap().text, "Ada");
 }
 
 #[test]
@@ -150,8 +151,9 @@ fn template_is_found_in_all_the_places_models_put_it() {
         json!({"chat_template": [{"name": "tool_use", "template": "tool"}, {"name": "default", "template": "list"}]});
     let jinja: (&str, &[u8]) = ("chat_template.jinja", b"jinja");
     let json: (&str, &[u8]) = ("chat_template.json", br#"{"chat_template": "json"}"#);
-    let rendered =
-        |config: &Value, files: &[(&str, &[u8])]| with_config(config.clone(), files).unwrap().render(&chat());
+    let rendered = |config: &Value, files: &[(&str, &[u8])]| {
+        with_config(config.clone(), files).unwrap().render(&chat()).map(|rendered| rendered.text)
+    };
     assert_eq!(rendered(&config, &[jinja, json]).unwrap(), "jinja");
     assert_eq!(rendered(&config, &[json]).unwrap(), "config");
     assert_eq!(rendered(&list, &[]).unwrap(), "list");

@@ -1,0 +1,246 @@
+//! Keeps what users write text. A tokenizer takes a control token wherever a text spells one. So where a part from
+//! outside of the template spells one, the prompt is tokenized so that only the template's own spellings count: those
+//! get names that no text has, and the tokenizer's added tokens are looked for under these names. Prompts without such a
+//! spelling go the usual way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizer, Token, Tokenizer};
+
+use super::jinja::Rendered;
+use crate::request::TokenId;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The tokens of a vocabulary that only a template may write, by the first character of their spelling.
+#[derive(Debug, Default)]
+pub(super) struct ControlTokens {
+    by_first: BTreeMap<char, Vec<ControlToken>>,
+    /// Some are looked for after normalizing, where another spelling can become theirs.
+    has_normalized: bool,
+}
+
+#[derive(Debug)]
+struct ControlToken {
+    spelling: String,
+    id: TokenId,
+}
+
+/// A spelling of a control token in a prompt.
+struct Place {
+    range: Range<usize>,
+    id: TokenId,
+}
+
+impl ControlTokens {
+    /// Special tokens, and marks that the model's templates write, such as `<tool_response>`, where they are added tokens.
+    pub(super) fn of(tokenizer: &Tokenizer, templates: [&str; 2]) -> Self {
+        let mut tokens = Self::default();
+        for (id, token) in tokenizer.get_added_vocabulary().get_added_tokens_decoder() {
+            let is_mark = || {
+                let has_sign = token.content.chars().any(|c| !c.is_alphanumeric() && !c.is_whitespace());
+                has_sign && templates.iter().any(|template| template.contains(&token.content))
+            };
+            let Some(first) = token.content.chars().next().filter(|_| token.special || is_mark()) else { continue };
+            tokens.has_normalized |= token.normalized;
+            let same = tokens.by_first.entry(first).or_default();
+            same.push(ControlToken { spelling: token.content.clone(), id: *id });
+        }
+        for same in tokens.by_first.values_mut() {
+            same.sort_by_key(|token| std::cmp::Reverse(token.spelling.len()));
+        }
+        tokens
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ControlToken> {
+        self.by_first.values().flatten()
+    }
+
+    /// The spellings that the template wrote, where there are others that it did not write; else nothing.
+    fn places(&self, rendered: &Rendered) -> Option<Vec<Place>> {
+        let (mut places, mut is_forged) = (Vec::new(), false);
+        let mut from = 0;
+        for (at, first) in rendered.text.char_indices() {
+            let Some(same) = self.by_first.get(&first).filter(|_| at >= from) else { continue };
+            for token in same.iter().filter(|token| rendered.text[at..].starts_with(&token.spelling)) {
+                let range = at..at + token.spelling.len();
+                if is_outside(rendered, &range) {
+                    is_forged = true;
+                } else {
+                    from = range.end;
+                    places.push(Place { range, id: token.id });
+                    break;
+                }
+            }
+        }
+        is_forged.then_some(places)
+    }
+
+    /// Whether a text from outside spells a control token.
+    pub(super) fn are_forged(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> bool {
+        !rendered.outside.is_empty() && self.forged_places(tokenizer, rendered).is_some()
+    }
+
+    fn forged_places(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<Place>> {
+        self.places(rendered).or_else(|| self.normalized_places(tokenizer, rendered))
+    }
+
+    /// The tokens of a prompt in which only the template's spellings of control tokens count.
+    pub(super) fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        rendered: &Rendered,
+        is_framed: bool,
+    ) -> Result<Vec<TokenId>, Failure> {
+        let Some(places) = self.forged_places(tokenizer, rendered) else {
+            return Ok(tokenizer.encode_fast(rendered.text.as_str(), is_framed)?.get_ids().to_vec());
+        };
+        let names = Names::unlike(&rendered.text)?;
+        let mut text = String::with_capacity(rendered.text.len());
+        let mut from = 0;
+        for place in places {
+            text.push_str(&rendered.text[from..place.range.start]);
+            text.push_str(&names.of(place.id));
+            from = place.range.end;
+        }
+        text.push_str(&rendered.text[from..]);
+        self.encode_named(tokenizer, &names, &text, is_framed)
+    }
+
+    /// The same where only normalizing makes a text from outside a control token.
+    fn normalized_places(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<Place>> {
+        if !self.has_normalized || tokenizer.get_normalizer().is_none() {
+            return None;
+        }
+        let ids: BTreeSet<TokenId> = self.all().map(|token| token.id).collect();
+        let vocabulary = tokenizer.get_added_vocabulary();
+        let split = vocabulary.extract_and_normalize(tokenizer.get_normalizer(), &rendered.text);
+        let (mut places, mut is_forged) = (Vec::new(), false);
+        for (_, (start, end), tokens) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            for id in tokens.iter().flatten().map(|token| token.id).filter(|id| ids.contains(id)) {
+                if is_outside(rendered, &(start..end)) {
+                    is_forged = true;
+                } else {
+                    places.push(Place { range: start..end, id });
+                }
+            }
+        }
+        is_forged.then_some(places)
+    }
+
+    /// Encodes a text in which control tokens stand under their names: as `Tokenizer::encode` does, step by step.
+    fn encode_named(
+        &self,
+        tokenizer: &Tokenizer,
+        names: &Names,
+        text: &str,
+        is_framed: bool,
+    ) -> Result<Vec<TokenId>, Failure> {
+        let vocabulary = self.renamed(tokenizer, names);
+        let mut split = vocabulary.extract_and_normalize(tokenizer.get_normalizer(), text);
+        if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut split)?;
+        }
+        let model = tokenizer.get_model();
+        split.tokenize(|part| self.tokenize(part.get(), &|text| model.tokenize(text)))?;
+        let encoding = split.into_encoding(None, 0, OffsetType::None)?;
+        Ok(tokenizer.post_process(encoding, None, is_framed)?.get_ids().to_vec())
+    }
+
+    /// The added tokens of a tokenizer, control tokens under their names.
+    fn renamed(&self, tokenizer: &Tokenizer, names: &Names) -> AddedVocabulary {
+        let control: BTreeSet<TokenId> = self.all().map(|token| token.id).collect();
+        let mut tokens: Vec<(TokenId, AddedToken)> = Vec::new();
+        for (id, token) in tokenizer.get_added_vocabulary().get_added_tokens_decoder() {
+            let mut token = token.clone();
+            if control.contains(id) {
+                token.content = names.of(*id);
+            }
+            tokens.push((*id, token));
+        }
+        tokens.sort_by_key(|(id, _)| *id);
+        let ids = Ids(tokens.iter().map(|(id, token)| (token.content.clone(), *id)).collect());
+        let tokens: Vec<AddedToken> = tokens.into_iter().map(|(_, token)| token).collect();
+        let mut vocabulary = AddedVocabulary::new();
+        vocabulary.add_tokens(&tokens, &ids, tokenizer.get_normalizer());
+        vocabulary
+    }
+
+    /// A model can know a control token as a word of its own: then the word is taken apart after its first character.
+    fn tokenize(&self, text: &str, whole: &dyn Fn(&str) -> Result<Vec<Token>, Failure>) -> Result<Vec<Token>, Failure> {
+        let tokens = whole(text)?;
+        let spelled = text.char_indices().find_map(|(at, first)| {
+            let spells = |token: &&ControlToken| {
+                text[at..].starts_with(&token.spelling) && tokens.iter().any(|other| other.id == token.id)
+            };
+            let is_long = |token: &&ControlToken| token.spelling.len() > first.len_utf8();
+            self.by_first.get(&first)?.iter().filter(is_long).find(spells).map(|_| at + first.len_utf8())
+        });
+        let Some(at) = spelled else { return Ok(tokens) };
+        let mut tokens = whole(&text[..at])?;
+        for mut token in self.tokenize(&text[at..], whole)? {
+            token.offsets = (token.offsets.0 + at, token.offsets.1 + at);
+            tokens.push(token);
+        }
+        Ok(tokens)
+    }
+}
+
+/// Whether any of these bytes came from outside.
+fn is_outside(rendered: &Rendered, range: &Range<usize>) -> bool {
+    let first = rendered.outside.partition_point(|outside| outside.end <= range.start);
+    rendered.outside.get(first).is_some_and(|outside| outside.start < range.end)
+}
+
+/// Names of control tokens, in characters that a text does not have.
+struct Names(char);
+
+impl Names {
+    /// Of the characters for private use, one that is not in the text.
+    fn unlike(text: &str) -> Result<Self, Failure> {
+        const PRIVATE: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_FFFD}';
+        let used: BTreeSet<char> = text.chars().filter(|c| PRIVATE.contains(c)).collect();
+        let free = PRIVATE.into_iter().find(|c| !used.contains(c));
+        free.map(Self).ok_or_else(|| "the text uses every character for private use".into())
+    }
+
+    fn of(&self, id: TokenId) -> String {
+        format!("{0}{id}{0}", self.0)
+    }
+}
+
+/// A model that knows the ids of added tokens, and nothing else.
+struct Ids(BTreeMap<String, TokenId>);
+
+impl Model for Ids {
+    type Trainer = tokenizers::models::TrainerWrapper;
+
+    fn tokenize(&self, _: &str) -> tokenizers::Result<Vec<Token>> {
+        Ok(Vec::new())
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.0.get(token).copied()
+    }
+
+    fn id_to_token(&self, _: u32) -> Option<String> {
+        None
+    }
+
+    fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
+        std::collections::HashMap::new()
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn save(&self, _: &std::path::Path, _: Option<&str>) -> tokenizers::Result<Vec<std::path::PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn get_trainer(&self) -> Self::Trainer {
+        tokenizers::models::TrainerWrapper::from(tokenizers::models::bpe::BpeTrainer::default())
+    }
+}
