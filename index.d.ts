@@ -171,7 +171,7 @@ export interface AutoTuneOptions {
 
 /** What may be used of the device's memory. */
 export interface MemoryOptions {
-  /** Memory for a model's KV caches; without it, what the device has to spare. From 1 to 9007199254740991. */
+  /** Memory for the KV caches of all models; without it, what their weights leave of the memory. From 1 to 9007199254740991. */
   kvBytes?: number | undefined
 }
 

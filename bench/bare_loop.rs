@@ -42,7 +42,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // Cargo adds `--bench` when it runs the target itself.
     let path = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let Some(path) = path else { return Ok(()) };
-    let device = MlxBackend::new()?.open(&hub::open_folder(Path::new(&path))?)?;
+    let device = MlxBackend::new()?.open(&hub::open_folder(Path::new(&path))?, None)?;
     let mut bare = BareLoop { device, next_sequence: 0, next_step: 0 };
     say("{}")?;
     for line in stdin().lock().lines() {

@@ -109,7 +109,8 @@ impl Simulation {
         };
         let clock_of_device: Arc<dyn Clock> = clock.clone();
         let mut backend = SimBackend::new(setup.profile, clock_of_device, Box::new(vocabulary));
-        let device = backend.open(&hub::open_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo"))?)?;
+        let device =
+            backend.open(&hub::open_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo"))?, None)?;
         let unit = device.limits().kv;
         let kv = setup.kv_bytes.map(|bytes| KvLimit {
             bytes,

@@ -28,11 +28,10 @@ const SENTENCES: [&str; 8] = [
 /// What closes something in JSON, where an answer is to be that.
 const CLOSING: [&str; 3] = ["\"", "}", "]"];
 
-/// How the chosen backend is opened, on the engine thread. `memory_bytes` is what the process may use. A simulated device
-/// is always reproducible.
-pub(super) fn open(choice: BackendChoice, settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
+/// How the chosen backend is opened, on the engine thread. A simulated device is always reproducible.
+pub(super) fn open(choice: BackendChoice, settings: &Settings) -> OpenBackend {
     match choice {
-        BackendChoice::Mlx => open_mlx(settings, memory_bytes),
+        BackendChoice::Mlx => open_mlx(settings),
         BackendChoice::Simulated { profile, faults } => Box::new(move || {
             let backend = SimBackend::new(profile, Arc::new(RealClock), Box::new(vocabulary)).with_faults(faults);
             Ok(Box::new(backend) as Box<dyn Backend>)
@@ -41,17 +40,17 @@ pub(super) fn open(choice: BackendChoice, settings: &Settings, memory_bytes: Opt
 }
 
 #[cfg(feature = "mlx")]
-fn open_mlx(settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
+fn open_mlx(settings: &Settings) -> OpenBackend {
     let (is_deterministic, precision) = (settings.scheduler.deterministic, settings.precision);
     Box::new(move || {
         let backend = crate::executor::mlx::MlxBackend::new()?;
-        let backend = backend.deterministic(is_deterministic).precision(precision, memory_bytes);
+        let backend = backend.deterministic(is_deterministic).precision(precision, None);
         Ok(Box::new(backend) as Box<dyn Backend>)
     })
 }
 
 #[cfg(not(feature = "mlx"))]
-fn open_mlx(_settings: &Settings, _memory_bytes: Option<u64>) -> OpenBackend {
+fn open_mlx(_settings: &Settings) -> OpenBackend {
     Box::new(|| Err(Error::new(Code::ConfigError, "this build has no MLX").with_param("backend")))
 }
 

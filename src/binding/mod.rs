@@ -104,9 +104,8 @@ impl NativeEngine {
             let wake = Box::new(move || waker.wake());
             spawn("mlx-serving-start", reply, move || {
                 let settings = &resolved.settings;
-                let memory_bytes = whole(memory_bytes);
-                let config = Config { memory_bytes, ..Config::from(settings) };
-                let engine = Engine::start(config, backend::open(backend, settings, memory_bytes), wake)?;
+                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
+                let engine = Engine::start(config, backend::open(backend, settings), wake)?;
                 exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
                 slot.set(engine)?;

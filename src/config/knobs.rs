@@ -83,7 +83,7 @@ pub const KNOBS: &[Knob] = &[
         .variable("MLX_SERVING_PRECISION")
         .text("What models are computed in. 'auto' is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as 'model' is everywhere."),
     Knob::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
-        .text("Memory for a model's KV caches; without it, what the device has to spare."),
+        .text("Memory for the KV caches of all models; without it, what their weights leave of the memory."),
     Knob::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens).text(
         "Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps.",
     ),

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use crate::config::{self, Settings};
-use crate::executor::{KvUnit, Limits};
-use crate::scheduler::{self, AdaptiveWindow, KvLimit, TuneConfig, WidthConfig, WindowConfig};
+use crate::scheduler::{self, AdaptiveWindow, TuneConfig, WidthConfig, WindowConfig};
 
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
     /// How each model's scheduler decides. What it says of KV is filled in for each model.
     pub scheduler: scheduler::Config,
-    /// Bytes of KV that the sequences of a model may hold; derived from `memory_bytes` where it is absent.
+    /// Bytes of KV that the sequences of all models may hold; derived from `memory_bytes` where it is absent.
     pub kv_bytes: Option<u64>,
     /// Bytes of memory that the process may use; absent means that nobody knows, and then nothing limits KV.
     pub memory_bytes: Option<u64>,
@@ -53,17 +52,6 @@ impl From<&Settings> for Config {
 impl Default for Config {
     fn default() -> Self {
         Self::from(&Settings::default())
-    }
-}
-
-impl Config {
-    /// What a model's sequences may hold. A quarter of the memory is left to the process and the system; a model that
-    /// takes nearly all of the rest still gets an eighth.
-    pub(super) fn kv_limit(&self, limits: Limits) -> Option<KvLimit> {
-        let derived = |memory: u64| (memory / 4 * 3).saturating_sub(limits.weight_bytes).max(memory / 8);
-        let bytes = self.kv_bytes.or(self.memory_bytes.map(derived))?;
-        let KvUnit { bytes_per_position, block, growth } = limits.kv;
-        (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block, growth })
     }
 }
 

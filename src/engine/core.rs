@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use crate::answers::{Fingerprint, ReaderId};
 use crate::error::{Code, Error, Result};
-use crate::executor::{Backend, Limits};
+use crate::executor::{Backend, Executor, Limits};
+use crate::hub::ModelFolder;
 use crate::scheduler;
 
+use super::budget::{self, Budget, Holding};
 use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
 use super::config::Config;
 use super::device::DeviceShares;
@@ -17,6 +19,11 @@ use super::lane::{Lane, Model, Need, Surroundings};
 
 pub(super) struct Core {
     config: Config,
+    budget: Budget,
+    /// Bytes of KV of all models together, where that is limited.
+    kv_bytes: Option<u64>,
+    /// What each lane holds, in their order; kept to spare allocations.
+    holdings: Vec<Holding>,
     backend: Box<dyn Backend>,
     lanes: BTreeMap<ModelKey, Lane>,
     shares: DeviceShares,
@@ -44,7 +51,17 @@ pub(super) enum Next {
 
 impl Core {
     pub(super) fn new(config: &Config, backend: Box<dyn Backend>, around: Surroundings) -> Self {
-        Self { config: *config, backend, lanes: BTreeMap::new(), shares: DeviceShares::default(), around, ending: None }
+        Self {
+            config: *config,
+            budget: Budget::new(config),
+            kv_bytes: None,
+            holdings: Vec::new(),
+            backend,
+            lanes: BTreeMap::new(),
+            shares: DeviceShares::default(),
+            around,
+            ending: None,
+        }
     }
 
     pub(super) fn take(&mut self, command: Command) {
@@ -62,6 +79,7 @@ impl Core {
 
     /// A step of the lane whose turn it is on the device.
     pub(super) fn turn(&mut self) -> Next {
+        self.share_kv();
         let need = self.shares.serve(&mut self.lanes, &*self.around.clock);
         self.drop_unloaded();
         if let Some(ending) = &self.ending
@@ -101,20 +119,52 @@ impl Core {
     /// A panic while a model is opened is that model's failure, nobody else's.
     fn load(&mut self, loading: Loading) {
         let Loading { key, folder, text, files, coming, reply } = loading;
-        let opened = guarded(Code::ModelLoadError, || self.backend.open(&folder))
-            .and_then(|executor| check_limits(executor.limits()).map(|limits| (executor, limits)));
+        let opened = guarded(Code::ModelLoadError, || self.open(&folder));
         match opened {
             Ok((executor, limits)) => {
-                let kv = self.config.kv_limit(limits);
+                let bytes = self.budget.kv(self.weights() + limits.weight_bytes);
+                let kv = bytes.and_then(|bytes| budget::limit_of(limits, bytes));
                 let scheduler = scheduler::Config { kv, ..self.config.scheduler };
                 let account = self.around.stats.open(key);
                 let fingerprint = Fingerprint::new(&files, limits.device);
                 let model = Model { key, executor, text, fingerprint, coming, account };
                 self.lanes.insert(key, Lane::new(model, scheduler, self.around.clone()));
+                self.kv_bytes = bytes;
                 reply.send(Ok(Opened { limits, kv, fingerprint }));
             }
             Err(error) => reply.send(Err(error)),
         }
+    }
+
+    /// Opens a model if its weights fit beside those that are loaded; before, nothing is allocated for it.
+    fn open(&mut self, folder: &ModelFolder) -> Result<(Box<dyn Executor>, Limits)> {
+        let loaded = self.weights();
+        let free = self.budget.beside(loaded);
+        self.budget.admit(self.backend.weight_bytes(folder, free)?, loaded)?;
+        let executor = self.backend.open(folder, free)?;
+        let limits = check_limits(executor.limits())?;
+        Ok((executor, limits))
+    }
+
+    /// Bytes of the weights of all models.
+    fn weights(&self) -> u64 {
+        self.lanes.values().map(Lane::weight_bytes).sum()
+    }
+
+    /// Divides the KV of the engine between its models, by what each holds.
+    fn share_kv(&mut self) {
+        let Some(total) = self.kv_bytes else { return };
+        self.holdings.clear();
+        self.holdings.extend(self.lanes.values().map(Lane::holding));
+        for (index, lane) in self.lanes.values_mut().enumerate() {
+            lane.scheduler.set_kv_bytes(budget::share(total, &self.holdings, index));
+        }
+    }
+
+    /// Bytes of KV that sequences of all models hold.
+    #[cfg(test)]
+    pub(super) fn kv_held(&self) -> u64 {
+        self.lanes.values().map(|lane| lane.holding().bytes).sum()
     }
 
     fn unload(&mut self, key: ModelKey, reply: Reply<()>) {
@@ -125,10 +175,15 @@ impl Core {
     }
 
     fn drop_unloaded(&mut self) {
+        let mut has_dropped = false;
         for (key, lane) in self.lanes.extract_if(.., |_, lane| lane.may_be_dropped()) {
             self.around.stats.close(key);
             self.around.answers.forget(lane.fingerprint());
             lane.drop_model();
+            has_dropped = true;
+        }
+        if has_dropped {
+            self.kv_bytes = self.budget.kv(self.weights());
         }
     }
 

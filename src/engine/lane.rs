@@ -15,6 +15,7 @@ use crate::scheduler::plan::{Plan, StepOutput};
 use crate::scheduler::{self, Drawn, Expiry, Scheduler};
 use crate::text::{ModelText, StreamState};
 
+use super::budget::Holding;
 use super::census::{Ends, Present};
 use super::command::{ModelKey, Reply, Submission};
 use super::guarded::guarded;
@@ -190,6 +191,16 @@ impl Lane {
 
     pub(super) fn has(&self, reader: ReaderId) -> bool {
         self.rows.of_reader(reader).is_some()
+    }
+
+    /// Bytes of its weights.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.model.executor.limits().weight_bytes
+    }
+
+    /// What its sequences hold of the engine's KV.
+    pub(super) fn holding(&self) -> Holding {
+        Holding { bytes: self.scheduler.kv_bytes(), is_busy: !self.rows.is_empty() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

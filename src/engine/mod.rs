@@ -1,6 +1,7 @@
 //! The handle to an engine, and the engine thread behind it. The handle may be used from any thread and never blocks:
 //! it checks, takes a permit and sends; the engine thread decides, does, accounts and delivers.
 
+mod budget;
 mod census;
 mod command;
 mod config;

@@ -69,6 +69,10 @@ pub trait Executor {
 
 /// Makes executors: one a loaded model. Called on the engine thread.
 pub trait Backend: Send {
-    /// Loads a model whose folder has been read and validated.
-    fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>>;
+    /// Bytes of weights that a model would keep resident. Nothing is loaded. `free_bytes` is what other models leave of the
+    /// memory, where that is known.
+    fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<u64>;
+
+    /// Loads a model whose folder has been read and validated, in the form in which it takes [`weight_bytes`](Self::weight_bytes).
+    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>>;
 }

@@ -39,6 +39,22 @@ impl KvBudget {
         budget
     }
 
+    /// Sets what sequences may hold, in bytes: it changes with what other models hold. A capacity that shrank because the
+    /// device ran out of memory stays where it is smaller.
+    pub(super) fn set_bytes(&mut self, bytes: u64) {
+        let Some(limit) = &mut self.limit else { return };
+        if limit.bytes == bytes {
+            return;
+        }
+        limit.bytes = bytes;
+        self.capacity = if self.growth.is_some() { self.capacity.min(self.whole()) } else { self.whole() };
+    }
+
+    /// Bytes of so many positions.
+    pub(super) fn bytes(&self, num_positions: usize) -> u64 {
+        self.limit.map_or(0, |limit| limit.bytes_per_position.saturating_mul(num_positions as u64))
+    }
+
     /// What fits where the device has the memory that it was expected to have.
     fn whole(&self) -> usize {
         self.limit.map_or(usize::MAX, |limit| limit.capacity())

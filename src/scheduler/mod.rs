@@ -190,6 +190,16 @@ impl Scheduler {
         self.in_flight.len() == 1 && may_follow()
     }
 
+    /// Sets how many bytes of KV its sequences may hold, where that is limited.
+    pub fn set_kv_bytes(&mut self, bytes: u64) {
+        self.kv.set_bytes(bytes);
+    }
+
+    /// Bytes of KV that its sequences hold, where that is limited.
+    pub fn kv_bytes(&self) -> u64 {
+        self.kv.bytes(self.positions_held())
+    }
+
     /// Decides what to do now; a plan to be run is written to `plan`, whatever was there before. `num_coming` requests
     /// were accepted and are still being prepared.
     pub fn next(&mut self, now: Instant, num_coming: usize, plan: &mut Plan) -> Decision {

@@ -1,5 +1,6 @@
 //! The engine thread's state on a stage: no threads, a clock that is moved by hand, a device that takes virtual time.
 
+mod budget;
 mod crowd;
 mod defaults;
 mod interleavings;

@@ -156,14 +156,20 @@ impl Clock for Alarm {
 struct Play {
     faults: Vec<Fault>,
     chunk: usize,
+    /// Bytes of KV of all models.
+    kv_bytes: Option<u64>,
 }
 
 /// A device for each model, the first one last.
 struct Devices(Vec<SimBackend>);
 
 impl Backend for Devices {
-    fn open(&mut self, model: &ModelFolder) -> crate::error::Result<Box<dyn Executor>> {
-        self.0.pop().expect("no more models than devices").open(model)
+    fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> crate::error::Result<u64> {
+        self.0.last().expect("no more models than devices").weight_bytes(model, free_bytes)
+    }
+
+    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> crate::error::Result<Box<dyn Executor>> {
+        self.0.pop().expect("no more models than devices").open(model, free_bytes)
     }
 }
 
@@ -189,17 +195,28 @@ impl Stage {
 
     /// With a device that fails so.
     pub(super) fn failing(settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
-        Self::on(PROFILE, settings, window, Play { faults, chunk: CHUNK })
+        Self::on(PROFILE, settings, window, Play { faults, chunk: CHUNK, kv_bytes: None })
     }
 
     /// With a device that takes so much while it runs a step.
     pub(super) fn overlapping(overlap: Overlap, window: usize) -> Self {
-        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), window, Play { faults: Vec::new(), chunk: CHUNK })
+        Self::on(
+            Profile { overlap, ..PROFILE },
+            Settings::default(),
+            window,
+            Play { faults: Vec::new(), chunk: CHUNK, kv_bytes: None },
+        )
     }
 
     /// With so many tokens of prompts a step.
     pub(super) fn reading(chunk: usize) -> Self {
-        Self::on(PROFILE, Settings::OFF, 256, Play { faults: Vec::new(), chunk })
+        Self::on(PROFILE, Settings::OFF, 256, Play { faults: Vec::new(), chunk, kv_bytes: None })
+    }
+
+    /// With so many bytes of KV for all models, of which a position takes one.
+    pub(super) fn remembering(kv_bytes: u64) -> Self {
+        let play = Play { faults: Vec::new(), chunk: CHUNK, kv_bytes: Some(kv_bytes) };
+        Self::on(Profile { kv_bytes_per_position: 1, ..PROFILE }, Settings::OFF, 256, play)
     }
 
     fn on(profile: Profile, settings: Settings, window: usize, play: Play) -> Self {
@@ -220,8 +237,8 @@ impl Stage {
         // A request begins with the next turn: what is tested here does not wait for company.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
         let config = Config::default();
-        let config =
-            Config { scheduler: scheduler::Config { window, prefill_chunk: play.chunk, ..config.scheduler }, ..config };
+        let scheduler = scheduler::Config { window, prefill_chunk: play.chunk, ..config.scheduler };
+        let config = Config { scheduler, kv_bytes: play.kv_bytes, ..config };
         let mut core = Core::new(&config, Box::new(backend), around.clone());
         let (folder, text) = FOLDER.clone();
         let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));

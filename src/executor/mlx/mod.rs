@@ -74,7 +74,7 @@ pub struct MlxBackend {
     attention: AttentionKind,
     is_deterministic: bool,
     precision: Precision,
-    memory_bytes: Option<u64>,
+    free_bytes: Option<u64>,
 }
 
 impl MlxBackend {
@@ -95,11 +95,11 @@ impl MlxBackend {
         Self { is_deterministic, ..self }
     }
 
-    /// What models are computed in. `memory_bytes` is what the process may use: a CPU dequantizes weights only if they
-    /// take at most half of it then.
+    /// What models are computed in. `free_bytes` is memory that no model takes, until [`Backend::open`] says it: a CPU
+    /// dequantizes weights only if they take at most half of it then.
     #[must_use]
-    pub fn precision(self, precision: Precision, memory_bytes: Option<u64>) -> Self {
-        Self { precision, memory_bytes, ..self }
+    pub fn precision(self, precision: Precision, free_bytes: Option<u64>) -> Self {
+        Self { precision, free_bytes, ..self }
     }
 
     /// Chooses the attention, so that tests can run on one device what another one runs.
@@ -112,9 +112,7 @@ impl MlxBackend {
     /// Opens a model as the type it is, for tests that look inside.
     #[doc(hidden)]
     pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
-        let mut model = families::read(&folder.config)?;
-        inventory::untie_stored_head(&mut model, folder);
-        inventory::check(&model, folder)?;
+        let model = described(folder)?;
         let (streams, kind) = Streams::open()?;
         blas::use_one_thread();
         let opened = with_stream(&streams.steps.clone(), || self.load(&model, folder, streams, kind));
@@ -123,10 +121,13 @@ impl MlxBackend {
         opened.map_err(|error| unreadable_weights(folder, error))
     }
 
+    fn compute(&self, model: &ModelSpec, folder: &ModelFolder, on_cpu: bool) -> Compute {
+        Compute::choose(self.precision, on_cpu, precision::dense_bytes(model, folder), self.free_bytes)
+    }
+
     fn load(&self, model: &ModelSpec, folder: &ModelFolder, streams: Streams, kind: DeviceType) -> Result<MlxExecutor> {
         let on_cpu = matches!(kind, DeviceType::Cpu);
-        let dense_bytes = precision::dense_bytes(model, folder);
-        let compute = Compute::choose(self.precision, on_cpu, dense_bytes, self.memory_bytes);
+        let compute = self.compute(model, folder, on_cpu);
         let weights = Weights::open(model, folder, &streams.files, compute)?;
         let dtype = weights.dtype();
         let specs = model.attention();
@@ -186,8 +187,24 @@ fn name_of(on_cpu: bool, is_deterministic: bool, compute: Compute) -> &'static s
     }
 }
 
+/// What a folder holds, checked.
+fn described(folder: &ModelFolder) -> Result<ModelSpec> {
+    let mut model = families::read(&folder.config)?;
+    inventory::untie_stored_head(&mut model, folder);
+    inventory::check(&model, folder)?;
+    Ok(model)
+}
+
 impl Backend for MlxBackend {
-    fn open(&mut self, model: &ModelFolder) -> Result<Box<dyn Executor>> {
+    fn weight_bytes(&self, folder: &ModelFolder, free_bytes: Option<u64>) -> Result<u64> {
+        let model = described(folder)?;
+        let on_cpu = matches!(streams::device()?, DeviceType::Cpu);
+        let free = Self { free_bytes, ..*self };
+        Ok(free.compute(&model, folder, on_cpu).weight_bytes(&model, folder))
+    }
+
+    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
+        self.free_bytes = free_bytes;
         Ok(Box::new(self.open_mlx(model)?))
     }
 }

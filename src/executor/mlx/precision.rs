@@ -21,12 +21,13 @@ pub(super) enum Compute {
 }
 
 impl Compute {
-    /// What `precision` means for this folder. `memory_bytes` is what the process may use; dequantized weights may take half of it.
-    pub(super) fn choose(precision: Precision, on_cpu: bool, dense_bytes: u64, memory_bytes: Option<u64>) -> Self {
+    /// What `precision` means for a model. `free_bytes` is memory that no other model takes; dequantized weights may take half
+    /// of it.
+    pub(super) fn choose(precision: Precision, on_cpu: bool, dense_bytes: u64, free_bytes: Option<u64>) -> Self {
         match precision {
             Precision::Model => Self::AsStored,
             Precision::Auto if !on_cpu => Self::AsStored,
-            Precision::Auto if memory_bytes.is_none_or(|memory| dense_bytes <= memory / 2) => Self::Dense,
+            Precision::Auto if free_bytes.is_none_or(|free| dense_bytes <= free / 2) => Self::Dense,
             Precision::Auto => Self::Float32,
         }
     }

@@ -29,6 +29,12 @@ impl Streams {
     }
 }
 
+/// The kind of MLX's default device.
+pub(super) fn device() -> Result<DeviceType> {
+    let kind = Device::try_default().and_then(|device| device.get_type());
+    kind.map_err(|error| device_error("finding a device", error))
+}
+
 impl Drop for Streams {
     fn drop(&mut self) {
         wait(&self.files);

@@ -27,7 +27,7 @@ fn device(faults: Vec<Fault>) -> (Box<dyn Executor>, Arc<ManualClock>) {
     let vocabulary = Box::new(move |_: &ModelFolder| Ok((script.clone(), 100)));
     let profile = Profile::named("m3-max/llama-3.2-3b-4bit").expect("it is listed");
     let mut backend = SimBackend::new(profile, clock.clone(), vocabulary).with_faults(faults);
-    (backend.open(&folder()).expect("opens"), clock)
+    (backend.open(&folder(), None).expect("opens"), clock)
 }
 
 fn admission(id: u64, prompt: &[TokenId], sampling: SamplingParams) -> Admission {

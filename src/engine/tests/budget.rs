@@ -1,0 +1,88 @@
+//! One budget of memory for all models of an engine.
+
+use proptest::prelude::*;
+
+use crate::engine::Config;
+use crate::engine::budget::{Budget, Holding, share};
+use crate::error::Code;
+
+use super::stage::{Ask, SLOW, Stage, ask};
+
+const GB: u64 = 1 << 30;
+/// Positions of a block of the simulated device.
+const BLOCK: u64 = 256;
+
+fn budget(memory_bytes: Option<u64>, kv_bytes: Option<u64>) -> Budget {
+    Budget::new(&Config { memory_bytes, kv_bytes, ..Config::default() })
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_with_both_numbers() {
+    let budget = budget(Some(16 * GB), None);
+    assert!(budget.admit(14 * GB, 0).is_ok());
+    assert!(budget.admit(5 * GB, 9 * GB).is_ok());
+    let error = budget.admit(5 * GB + 1, 9 * GB).expect_err("an eighth of the memory is not for weights");
+    assert_eq!(error.code(), Code::InsufficientMemory);
+    assert_eq!((error.limit(), error.requested()), (Some((5 * GB) as f64), Some((5 * GB + 1) as f64)));
+    assert!(error.to_string().contains("5368709121 bytes"), "{error}");
+}
+
+#[test]
+fn nothing_is_refused_where_the_memory_is_unknown() {
+    assert!(budget(None, None).admit(u64::MAX, u64::MAX).is_ok());
+    assert_eq!(budget(None, None).kv(GB), None);
+}
+
+#[test]
+fn kv_has_what_the_weights_of_all_models_leave() {
+    assert_eq!(budget(Some(16 * GB), None).kv(4 * GB), Some(8 * GB));
+    assert_eq!(budget(Some(16 * GB), None).kv(8 * GB), Some(4 * GB));
+    assert_eq!(budget(Some(16 * GB), None).kv(13 * GB), Some(2 * GB), "an eighth at least");
+    assert_eq!(budget(Some(16 * GB), Some(GB)).kv(13 * GB), Some(GB), "the user decides");
+}
+
+#[test]
+fn an_idle_model_keeps_nothing_back() {
+    let (idle, busy) = (Holding { bytes: 0, is_busy: false }, Holding { bytes: 700, is_busy: true });
+    assert_eq!(share(1_000, &[busy], 0), 1_000);
+    assert_eq!(share(1_000, &[busy, idle], 0), 1_000);
+    assert_eq!(share(1_000, &[busy, idle], 1), 300);
+}
+
+proptest! {
+    /// Models that keep to their shares keep to the budget together.
+    #[test]
+    fn models_within_their_shares_are_within_the_budget(
+        total in 0_u64..10_000, bytes in prop::collection::vec(0_u64..12_000, 1..6),
+    ) {
+        let mut holdings: Vec<_> = bytes.iter().map(|&bytes| Holding { bytes, is_busy: true }).collect();
+        for _ in 0..holdings.len() {
+            for index in 0..holdings.len() {
+                holdings[index].bytes = holdings[index].bytes.min(share(total, &holdings, index));
+            }
+        }
+        prop_assert!(holdings.iter().map(|holding| holding.bytes).sum::<u64>() <= total, "{holdings:?}");
+        for index in 0..holdings.len() {
+            prop_assert!(share(total, &holdings, index) >= total / (2 * bytes.len() as u64));
+        }
+    }
+}
+
+#[test]
+fn two_models_share_the_kv_of_the_engine_and_every_request_ends() {
+    let total = 8 * BLOCK;
+    let mut stage = Stage::remembering(total);
+    stage.load_slow();
+    let asks = |model| (1..=12).map(move |prompt| Ask { model, prompt_len: 200, ..ask(prompt) });
+    for ask in asks(super::stage::MODEL).chain(asks(SLOW)) {
+        stage.submit(ask);
+    }
+    let mut most = 0;
+    while stage.given.values().filter(|given| given.end.is_some()).count() < 24 {
+        stage.turn();
+        most = most.max(stage.core.kv_held());
+    }
+    assert!(most <= total, "{most} of {total}");
+    assert!(most > total / 2, "memory is used: {most} of {total}");
+    assert!(stage.given.values().all(|given| matches!(given.end, Some(Ok(_)))));
+}
