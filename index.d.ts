@@ -1036,7 +1036,7 @@ export interface GeneratorMetadata<T = unknown> {
 /** @see {@link Engine.tokenize} */
 export interface TokenizeParams {
   model: ModelHandle | string
-  /** At most 33554432 UTF-16 code units; a text without spaces between its words at most 8 MiB. */
+  /** At most 33554432 UTF-16 code units; a text without spaces between its words at most 4 MiB. */
   text: string
 }
 
