@@ -72,7 +72,9 @@ namespace {
 
 void add_move(KvUpdate& update, const KvMove& move) {
   require(move.from_slot >= 0 && move.to_slot >= 0 && move.count >= 1, "a move has slots and at least one position");
-  update.extent(move.from_slab).cover(int64_t{move.from_slot} + 1, move.count);
+  if (move.from_slab >= 0) {
+    update.extent(move.from_slab).cover(int64_t{move.from_slot} + 1, move.count);
+  }
   update.extent(move.to_slab).cover(int64_t{move.to_slot} + 1, move.count);
   std::vector<uint32_t> slots(move.count, move.to_slot), positions(move.count);
   for (int position = 0; position < move.count; position++) {
@@ -158,7 +160,7 @@ class Node : public mlx::core::Primitive {
   }
 
  private:
-  // Inputs: slabs, index arrays, keys, values.
+  // Inputs: slabs, index arrays, keys, values, and a zero.
   void eval(const std::vector<array>& inputs, std::vector<array>& outputs) {
     const KvUpdate& update = *update_;
     const size_t num_slabs = 2 * update.extents.size();
@@ -171,11 +173,9 @@ class Node : public mlx::core::Primitive {
       const array& rows = inputs[num_slabs + update.indices.size() + side];
       size_t index = num_slabs;
       for (const KvMove& move : update.moves) {
-        const array& from = inputs[2 * move.from_slab + side];
-        const auto& s = from.strides();
-        const array moved = view(from, {move.count, 1, from.shape(1), 1, from.shape(3)}, {s[2], 0, s[1], 0, s[3]},
-                                 move.from_slot * s[0]);
-        write(inputs[2 * move.to_slab + side], moved, inputs[index], inputs[index + 1]);
+        const array& to = inputs[2 * move.to_slab + side];
+        const Shape shape = {move.count, 1, to.shape(1), 1, to.shape(3)};
+        write(to, moved(inputs, move, side, shape), inputs[index], inputs[index + 1]);
         index += 2;
       }
       for (size_t read = 0; read < update.reads.size(); read++) {
@@ -200,6 +200,16 @@ class Node : public mlx::core::Primitive {
         }
       }
     }
+  }
+
+  // What a move copies.
+  array moved(const std::vector<array>& inputs, const KvMove& move, int side, const Shape& shape) const {
+    if (move.from_slab < 0) {
+      return view(inputs.back(), shape, {0, 0, 0, 0, 0}, 0);
+    }
+    const array& from = inputs[2 * move.from_slab + side];
+    const auto& s = from.strides();
+    return view(from, shape, {s[2], 0, s[1], 0, s[3]}, move.from_slot * s[0]);
   }
 
   // Writes rows [n, 1, kv heads, 1, head dim] to these slots and positions of a slab. The array that takes the rows is the only
@@ -296,6 +306,7 @@ std::vector<array> run_kv_update(
   inputs.insert(inputs.end(), update->indices.begin(), update->indices.end());
   inputs.push_back(keys);
   inputs.push_back(values);
+  inputs.push_back(array(0.0f, keys.dtype()));
   const std::vector<mlx::core::Dtype> types(shapes.size(), keys.dtype());
   return array::make_arrays(std::move(shapes), types, std::make_shared<Node>(stream, update), inputs);
 }

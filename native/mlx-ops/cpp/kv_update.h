@@ -20,6 +20,7 @@ namespace mlx_ops {
 
 // Laid out as in src/ffi.rs, as are the other structs here.
 struct KvMove {
+  // Negative: the positions become zeros.
   int32_t from_slab;
   int32_t from_slot;
   int32_t to_slab;

@@ -10,7 +10,7 @@ use mlx_rs::error::{Exception, Result};
 use mlx_rs::{Array, Stream};
 use mlx_sys::{mlx_array, mlx_stream};
 
-use crate::kv_update::{KvMove, KvRead};
+use crate::kv_update::KvRead;
 
 /// A C++ object that is only ever pointed to.
 #[repr(C)]
@@ -42,6 +42,16 @@ pub(crate) struct RawSegment {
 }
 
 /// Where a row is written; a negative slab is nowhere.
+#[repr(C)]
+pub(crate) struct RawMove {
+    /// Negative: the positions become zeros.
+    pub(crate) from_slab: i32,
+    pub(crate) from_slot: i32,
+    pub(crate) to_slab: i32,
+    pub(crate) to_slot: i32,
+    pub(crate) count: i32,
+}
+
 #[repr(C)]
 pub(crate) struct RawPlace {
     pub(crate) slab: i32,
@@ -125,7 +135,7 @@ unsafe extern "C" {
     pub(crate) fn mlx_ops_step_free(step: *mut Opaque<StepKind>);
     pub(crate) fn mlx_ops_kv_update_new(
         out: *mut *mut Opaque<KvUpdateKind>,
-        moves: RawSlice<KvMove>,
+        moves: RawSlice<RawMove>,
         places: RawSlice<RawPlace>,
         reads: RawSlice<KvRead>,
     ) -> c_int;

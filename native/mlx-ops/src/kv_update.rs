@@ -7,16 +7,13 @@ use std::ptr::NonNull;
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::{Array, Stream};
 
-use crate::ffi::{self, KvUpdateKind, Opaque, RawPlace, RawSlice};
+use crate::ffi::{self, KvUpdateKind, Opaque, RawMove, RawPlace, RawSlice};
 
-/// The first `count` positions of a slot, copied to another slot.
-#[repr(C)]
+/// The first `count` positions of a slot, copied to another slot or made zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvMove {
-    /// Index of the slab that is read.
-    pub from_slab: i32,
-    /// The slot there.
-    pub from_slot: i32,
+    /// Index of the slab that is read, and the slot there. Absent: the positions become zeros.
+    pub from: Option<(i32, i32)>,
     /// Index of the slab that is written.
     pub to_slab: i32,
     /// The slot there.
@@ -87,8 +84,9 @@ impl KvUpdate {
             Some(place) => Err(Exception::custom(format!("{place:?} is out of range"))),
         };
         let places = places.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let moves = moves.iter().map(RawMove::of).collect::<Result<Vec<_>>>()?;
         let mut raw = std::ptr::null_mut();
-        let (moves, places) = (RawSlice::of(moves), RawSlice::of(&places));
+        let (moves, places) = (RawSlice::of(&moves), RawSlice::of(&places));
         // SAFETY: the slices are valid for the call.
         ffi::check(unsafe { ffi::mlx_ops_kv_update_new(&raw mut raw, moves, places, RawSlice::of(reads)) })?;
         let raw = NonNull::new(raw).ok_or_else(|| Exception::custom("no update was made"))?;
@@ -115,6 +113,18 @@ impl KvUpdate {
         let arrays: Vec<_> = handles.into_iter().map(|handle| unsafe { Array::from_ptr(handle) }).collect();
         ffi::check(status)?;
         Ok(arrays.as_chunks::<2>().0.iter().map(|[keys, values]| [keys.clone(), values.clone()]).collect())
+    }
+}
+
+impl RawMove {
+    fn of(moved: &KvMove) -> Result<Self> {
+        let KvMove { from, to_slab, to_slot, count } = *moved;
+        let (from_slab, from_slot) = match from {
+            Some((slab, slot)) if slab >= 0 => (slab, slot),
+            None => (-1, 0),
+            Some(_) => return Err(Exception::custom(format!("{moved:?} is out of range"))),
+        };
+        Ok(Self { from_slab, from_slot, to_slab, to_slot, count })
     }
 }
 

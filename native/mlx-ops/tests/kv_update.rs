@@ -118,14 +118,35 @@ fn moves_come_before_writes_and_in_order() -> Result<()> {
     let [keys, values] = rows(9, 2, Dtype::Float32)?;
     // The first sequence moves to the larger slab; the second one takes its slot.
     let moves = [
-        KvMove { from_slab: 0, from_slot: 0, to_slab: 1, to_slot: 0, count: 2 },
-        KvMove { from_slab: 0, from_slot: 1, to_slab: 0, to_slot: 0, count: 1 },
+        KvMove { from: Some((0, 0)), to_slab: 1, to_slot: 0, count: 2 },
+        KvMove { from: Some((0, 1)), to_slab: 0, to_slot: 0, count: 1 },
     ];
     let update = KvUpdate::new(&moves, &[place(0, 0, 1), place(1, 0, 2)], &[view(0, 0, 1, 3), view(1, 0, 1, 3)])?;
     let reads = update.run(&slabs, &keys, &values)?;
     assert_eq!(numbers(&reads[0][0])?, [[3.0, 9.0, 0.0]]);
     assert_eq!(numbers(&reads[1][0])?, [[1.0, 2.0, 10.0]]);
     assert_eq!(numbers(&reads[1][1])?, [[101.0, 102.0, 110.0]]);
+    Ok(())
+}
+
+#[test]
+fn a_move_from_nowhere_leaves_zeros_whatever_was_there() -> Result<()> {
+    for dtype in [Dtype::Float32, Dtype::Float16, Dtype::Bfloat16] {
+        let slabs = [slab(2, 4, dtype)?];
+        let nan = Array::from_f32(f32::NAN).as_dtype(dtype)?;
+        let [keys, values] = rows(1, 6, dtype)?;
+        let [keys, values] = [keys.multiply(&nan)?, values.multiply(&nan)?];
+        let places: Vec<_> = (0..6).map(|row| place(0, row / 3, row % 3)).collect();
+        KvUpdate::new(&[], &places, &[view(0, 0, 2, 4)])?.run(&slabs, &keys, &values)?[0][0].eval()?;
+        let [keys, values] = rows(9, 1, dtype)?;
+        let wipe = KvMove { from: None, to_slab: 0, to_slot: 1, count: 2 };
+        let update = KvUpdate::new(&[wipe], &[place(0, 1, 0)], &[view(0, 1, 1, 4)])?;
+        for (read, first) in update.run(&slabs, &keys, &values)?[0].iter().zip([9.0, 109.0]) {
+            let read = numbers(read)?.concat();
+            assert_eq!(read[..2], [first, 0.0], "{dtype:?}");
+            assert!(read[2].is_nan(), "{dtype:?}: not more than was asked for");
+        }
+    }
     Ok(())
 }
 
@@ -162,9 +183,12 @@ fn what_lies_outside_a_slab_is_refused() -> Result<()> {
     for outside in reads.into_iter().chain([late, skipping, KvRead { slot: i32::MAX, ..fits }]) {
         assert!(refused(&[], place(0, 0, 0), outside, &slabs), "{outside:?}");
     }
-    let moved = KvMove { from_slab: 0, from_slot: 0, to_slab: 0, to_slot: 1, count: 1 };
+    let moved = KvMove { from: Some((0, 0)), to_slab: 0, to_slot: 1, count: 1 };
     assert!(!refused(&[moved], place(0, 0, 0), fits, &slabs));
-    for outside in [KvMove { count: 5, ..moved }, KvMove { count: 0, ..moved }, KvMove { to_slot: 2, ..moved }] {
+    let outside = [KvMove { count: 5, ..moved }, KvMove { count: 0, ..moved }, KvMove { to_slot: 2, ..moved }];
+    let wipes = outside.map(|outside| KvMove { from: None, ..outside });
+    let froms = [(-1, 0), (0, -1), (1, 0), (0, 2)].map(|from| KvMove { from: Some(from), ..moved });
+    for outside in outside.into_iter().chain(wipes).chain(froms) {
         assert!(refused(&[outside], place(0, 0, 0), fits, &slabs), "{outside:?}");
     }
     assert!(refused(&[], place(0, 0, 0), fits, &[slab(2, 4, Dtype::Float16)?]), "another type");

@@ -235,7 +235,7 @@ impl LayerPool {
 
     fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
         let make = make_slab(self.shape, self.num_layers);
-        self.moves.push(self.pool.copy(from, num_positions, to, make)?);
+        self.moves.extend(self.pool.copy(from, num_positions, to, make)?);
         Ok(())
     }
 
@@ -272,7 +272,7 @@ impl PoolShape {
     }
 }
 
-/// Slabs begin as zeros: what is masked must be a number.
+/// Slabs begin as zeros, as a slot does that another sequence has left: what is masked must be a number.
 fn make_slab(shape: PoolShape, num_layers: i32) -> impl Fn(i32, i32) -> Mlx<Memory> {
     move |num_slots, num_positions| {
         let array = || zeros_dtype(&[num_slots, shape.kv_heads, num_positions, shape.head_dim], shape.scores.kv_dtype);
@@ -297,8 +297,8 @@ impl Slabs {
     }
 
     fn number_move(&mut self, Move { from, to, count }: &Move<Memory>) -> KvMove {
-        let (from_slab, to_slab) = (self.number(from), self.number(to));
-        KvMove { from_slab, from_slot: from.slot, to_slab, to_slot: to.slot, count: *count }
+        let from = from.as_ref().map(|from| (self.number(from), from.slot));
+        KvMove { from, to_slab: self.number(to), to_slot: to.slot, count: *count }
     }
 }
 

@@ -32,6 +32,9 @@ pub(in super::super) struct Pool<M> {
 struct Slab<M> {
     capacity: i32,
     slots: Vec<Option<SequenceId>>,
+    /// Positions of each slot that a sequence has left behind. They are wiped when another one takes the slot: rows attend
+    /// together up to the longest of them, and what is masked must be a number.
+    left_behind: Vec<i32>,
     memory: M,
 }
 
@@ -52,10 +55,11 @@ pub(in super::super) struct Slot<M> {
     pub(in super::super) memory: M,
 }
 
-/// The first `count` positions of a slot, to be copied into another one.
+/// The first `count` positions of a slot, to be copied into another one, or to become zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Move<M> {
-    pub(in super::super) from: Slot<M>,
+    /// Absent where they become zeros.
+    pub(in super::super) from: Option<Slot<M>>,
     pub(in super::super) to: Slot<M>,
     pub(in super::super) count: i32,
 }
@@ -90,7 +94,7 @@ impl<M: Clone> Pool<M> {
     }
 
     /// Gives every sequence a slot that holds what it comes to. `make` makes the memory of a slab of so many slots of so many
-    /// positions. What is returned has to be copied before anything else is done to the slots.
+    /// positions. What is returned has to be copied, in order, before anything else is done to the slots.
     pub(in super::super) fn grow(
         &mut self,
         growths: &[Growth],
@@ -111,9 +115,9 @@ impl<M: Clone> Pool<M> {
             self.make_room(capacity, growths.len(), &mut make)?;
             for growth in growths {
                 let old = self.leave(growth.sequence);
-                let new = self.enter(capacity, growth)?;
+                let new = self.enter(capacity, growth, &mut moves)?;
                 let count = self.kind.num_kept(growth.start);
-                moves.extend(old.filter(|_| count > 0).map(|from| Move { from, to: new, count }));
+                moves.extend(old.filter(|_| count > 0).map(|from| Move { from: Some(from), to: new, count }));
             }
         }
         Ok(moves)
@@ -126,14 +130,16 @@ impl<M: Clone> Pool<M> {
         num_positions: i32,
         to: SequenceId,
         make: impl FnMut(i32, i32) -> Mlx<M>,
-    ) -> Mlx<Move<M>> {
+    ) -> Mlx<Vec<Move<M>>> {
         let source = *self.places.get(&from).ok_or("a copy of a sequence without KV")?;
         if !self.kind.can_copy(num_positions, source.num_positions) {
             return Err("a copy of positions that have left the window".into());
         }
-        self.grow(&[Growth { sequence: to, start: 0, end: num_positions }], make)?;
+        let mut moves = self.grow(&[Growth { sequence: to, start: 0, end: num_positions }], make)?;
         let to = self.slot(to).ok_or("a copy for a sequence without KV")?;
-        Ok(Move { from: self.slot_at(source), to, count: self.kind.num_kept(num_positions) })
+        let from = Some(self.slot_at(source));
+        moves.push(Move { from, to, count: self.kind.num_kept(num_positions) });
+        Ok(moves)
     }
 
     /// Gives the slot of a sequence back, if it has one.
@@ -148,12 +154,19 @@ impl<M: Clone> Pool<M> {
 
     /// Brings one sequence nearer to others of its capacity, if any is far: out of a slab that others have room for, or out of
     /// a slot behind holes.
-    pub(in super::super) fn compact(&mut self) -> Option<Move<M>> {
+    pub(in super::super) fn compact(&mut self) -> Vec<Move<M>> {
+        let mut moves = Vec::new();
+        self.compact_into(&mut moves);
+        moves
+    }
+
+    fn compact_into(&mut self, moves: &mut Vec<Move<M>>) -> Option<()> {
         let (sequence, to) = self.to_merge().or_else(|| self.to_close_up())?;
         let place = *self.places.get(&sequence)?;
-        let from = self.leave(sequence)?;
-        let to = self.put(to.0, to.1, sequence, place.num_positions)?;
-        Some(Move { from, to, count: self.kind.num_kept(place.num_positions) })
+        let from = self.leave(sequence);
+        let to = self.put(Place { slab: to.0, slot: to.1, ..place }, sequence, moves)?;
+        moves.push(Move { from, to, count: self.kind.num_kept(place.num_positions) });
+        Some(())
     }
 
     /// The last sequence of the emptiest slab whose sequences fit into another one of its capacity, and where to.
@@ -195,32 +208,39 @@ impl<M: Clone> Pool<M> {
         let missing = i32::try_from(count - num_free).map_err(|_| "too many sequences")?;
         let num_slots = missing.max(doubled.min(ahead));
         let slots = vec![None; num_slots.unsigned_abs() as usize];
-        self.slabs.insert(self.num_made, Slab { capacity, slots, memory: make(num_slots, capacity)? });
+        let left_behind = vec![0; slots.len()];
+        self.slabs.insert(self.num_made, Slab { capacity, slots, left_behind, memory: make(num_slots, capacity)? });
         self.num_made += 1;
         Ok(())
     }
 
     /// The fullest slab that has a free slot takes it.
-    fn enter(&mut self, capacity: i32, growth: Growth) -> Mlx<Slot<M>> {
+    fn enter(&mut self, capacity: i32, growth: Growth, moves: &mut Vec<Move<M>>) -> Mlx<Slot<M>> {
         let of_capacity = self.slabs.iter().filter(|(_, slab)| slab.capacity == capacity);
         let free = of_capacity.filter_map(|(id, slab)| slab.free_slot().map(|slot| (slab.num_used(), *id, slot)));
         let (_, slab, slot) = free.max_by_key(|(used, id, _)| (*used, *id)).ok_or("no slot is free")?;
-        self.put(slab, slot, growth.sequence, growth.end).ok_or_else(|| "no slab has this slot".into())
+        let place = Place { slab, slot, num_positions: growth.end };
+        self.put(place, growth.sequence, moves).ok_or_else(|| "no slab has this slot".into())
     }
 
-    fn put(&mut self, slab: u32, slot: usize, sequence: SequenceId, num_positions: i32) -> Option<Slot<M>> {
-        *self.slabs.get_mut(&slab)?.slots.get_mut(slot)? = Some(sequence);
-        let place = Place { slab, slot, num_positions };
+    fn put(&mut self, place: Place, sequence: SequenceId, moves: &mut Vec<Move<M>>) -> Option<Slot<M>> {
+        let slab = self.slabs.get_mut(&place.slab)?;
+        *slab.slots.get_mut(place.slot)? = Some(sequence);
+        let count = std::mem::take(slab.left_behind.get_mut(place.slot)?);
         self.places.insert(sequence, place);
-        Some(self.slot_at(place))
+        let to = self.slot_at(place);
+        moves.extend((count > 0).then(|| Move { from: None, to: to.clone(), count }));
+        Some(to)
     }
 
     /// An empty slab is dropped.
     fn leave(&mut self, sequence: SequenceId) -> Option<Slot<M>> {
         let place = self.places.remove(&sequence)?;
         let left = self.slot_at(place);
+        let count = self.kind.num_kept(place.num_positions);
         let slab = self.slabs.get_mut(&place.slab)?;
         slab.slots[place.slot] = None;
+        slab.left_behind[place.slot] = count;
         if slab.num_used() == 0 {
             self.slabs.remove(&place.slab);
         }

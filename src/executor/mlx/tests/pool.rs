@@ -36,7 +36,8 @@ fn joining_and_leaving_moves_nobody_else() {
     grow(&mut pool, &[(0, 0, 100), (1, 0, 100), (2, 0, 100)]);
     let before = slots(&pool, [0, 2].into_iter());
     pool.release(SequenceId(1));
-    assert_eq!(grow(&mut pool, &[(0, 100, 101), (2, 100, 101), (3, 0, 100), (4, 0, 700)]), []);
+    let moves = grow(&mut pool, &[(0, 100, 101), (2, 100, 101), (3, 0, 100), (4, 0, 700)]);
+    assert!(moves.iter().all(|moved| moved.from.is_none()), "{moves:?}");
     assert_eq!(slots(&pool, [0, 2].into_iter()), before);
     assert_eq!(slots(&pool, [3].into_iter()), [(0, 1)], "in the place that became free");
 }
@@ -57,7 +58,8 @@ fn a_sequence_moves_with_what_it_has_when_it_outgrows_its_slot() {
     grow(&mut pool, &[(0, 0, 256), (1, 0, 10)]);
     let moves = grow(&mut pool, &[(0, 256, 257), (1, 10, 11)]);
     let [moved] = &moves[..] else { panic!("{moves:?}") };
-    assert_eq!((moved.from.memory.1, moved.to.memory.1, moved.count), (256, 512, 256));
+    let from = moved.from.as_ref().expect("a copy");
+    assert_eq!((from.memory.1, moved.to.memory.1, moved.count), (256, 512, 256));
 }
 
 #[test]
@@ -76,11 +78,30 @@ fn slabs_come_together_one_sequence_at_a_time() {
         grow(&mut pool, &[(id, 0, 100)]);
         pool.compact();
     }
-    while let Some(moved) = pool.compact() {
-        assert_eq!(moved.count, 100);
+    while let Some(moved) = pool.compact().pop() {
+        assert_eq!((moved.from.is_some(), moved.count), (true, 100));
     }
     let slabs: std::collections::BTreeSet<_> = slots(&pool, 0..32).into_iter().map(|(slab, _)| slab).collect();
     assert_eq!((slabs.len(), pool.bytes()), (1, 32 * 256));
+}
+
+/// What one sequence left was masked for the next one, and yet made its values NaN where it was NaN.
+#[test]
+fn a_slot_is_wiped_of_what_was_left_there_before_another_sequence_takes_it() {
+    for (mut pool, kept) in [(full(), 200), (Pool::new(Box::new(Window(150)), 1), 150)] {
+        grow(&mut pool, &[(0, 0, 100), (1, 0, 190)]);
+        grow(&mut pool, &[(1, 190, 200)]);
+        pool.release(SequenceId(1));
+        let moves = grow(&mut pool, &[(2, 0, 10)]);
+        let [Move { from: None, to, count }] = &moves[..] else { panic!("{moves:?}") };
+        assert_eq!((to.slot, *count), (1, kept));
+        assert_eq!(grow(&mut pool, &[(2, 10, 11), (3, 0, 5)]), [], "a slot that was never used is zeros");
+    }
+    let mut pool = full();
+    grow(&mut pool, &[(0, 0, 100), (1, 0, 256)]);
+    assert_eq!(grow(&mut pool, &[(1, 256, 257)]).len(), 1, "it outgrows its slot, and leaves a copy there");
+    let moves = grow(&mut pool, &[(2, 0, 10)]);
+    assert!(matches!(&moves[..], [Move { from: None, count: 256, .. }]), "{moves:?}");
 }
 
 #[test]
