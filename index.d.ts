@@ -1233,7 +1233,10 @@ export declare class MlxServingError extends Error {
   readonly limit?: number
   /** What was asked for where a limit was broken. */
   readonly requested?: number
-  /** Milliseconds after which trying again has a chance. */
+  /**
+   * Milliseconds after which to try again, whole. For `Overloaded` they are the caller's slot in a virtual queue: a place is
+   * kept for a caller that comes back then or up to a quarter of a second later.
+   */
   readonly retryAfterMs?: number
 }
 
