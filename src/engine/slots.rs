@@ -18,7 +18,9 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// Slots that are kept at a time; refusals beyond are told a time and have no place kept.
 const MAX_SLOTS: usize = 4_096;
 /// Weight of a place that becomes free in the mean interval: answers end in groups as large as a batch.
-const ALPHA: f64 = 1.0 / 128.0;
+const ALPHA: f64 = 1.0 / 64.0;
+/// Places that become free within this part of an interval are one group.
+const IN_ONE_GROUP: f64 = 0.25;
 /// Weight of an answer in the mean time on the device.
 const ALPHA_OF_STAY: f64 = 1.0 / 16.0;
 /// Slots begin so much later than rows take to end, and are so much further apart than places become free: a place that
@@ -83,6 +85,8 @@ pub(super) struct Slots {
     /// Fading sums: places that became free while requests waited, and the seconds that took.
     num_freed: f64,
     freeing: f64,
+    /// Places that became free at about the last moment, and the seconds since the moment before: they fade as one.
+    group: (f64, f64),
     /// Since when the next free place is waited for.
     since: Option<Instant>,
     /// Mean time that an answer is on the device, in seconds, once one has ended.
@@ -102,20 +106,35 @@ struct Period {
 
 impl Slots {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, promised: VecDeque::new(), num_freed: 0.0, freeing: 0.0, since: None, stay: None, period: None }
+        Self {
+            limit,
+            promised: VecDeque::new(),
+            num_freed: 0.0,
+            freeing: 0.0,
+            group: (0.0, 0.0),
+            since: None,
+            stay: None,
+            period: None,
+        }
     }
 
     /// A place has become free. `is_wanted` says whether a request waits for a row: otherwise the interval is that of
     /// callers, and says nothing of the device.
     pub(super) fn freed(&mut self, now: Instant, is_wanted: bool) {
-        let since = self.since.replace(now).filter(|_| is_wanted);
-        if let Some(since) = since {
-            self.num_freed += 1.0 - ALPHA * self.num_freed;
-            self.freeing += now.saturating_duration_since(since).as_secs_f64() - ALPHA * self.freeing;
-        }
         if !is_wanted {
             self.since = None;
+            return;
         }
+        let Some(since) = self.since.replace(now) else { return };
+        let waited = now.saturating_duration_since(since).as_secs_f64();
+        if waited > IN_ONE_GROUP * self.interval() {
+            let (num, seconds) = std::mem::take(&mut self.group);
+            let fade = (1.0 - ALPHA).powf(num);
+            self.num_freed = self.num_freed * fade + num;
+            self.freeing = self.freeing * fade + seconds;
+        }
+        self.group.0 += 1.0;
+        self.group.1 += waited;
     }
 
     /// Requests begin to wait for rows.
@@ -169,8 +188,9 @@ impl Slots {
 
     /// Seconds between two places that become free.
     fn interval(&self) -> f64 {
-        if self.num_freed > 0.0 {
-            return self.freeing / self.num_freed;
+        let num = self.num_freed + self.group.0;
+        if num > 0.0 {
+            return (self.freeing + self.group.1) / num;
         }
         self.stay() / self.limit.min(FIRST_ROWS) as f64
     }
