@@ -77,6 +77,8 @@ pub(super) struct Lane {
     pub(super) watched: Vec<Watch>,
     /// Requests that ended since the last delivery.
     ends: Ends,
+    /// The batch limit that callers were told last.
+    told_limit: usize,
     /// Whether a request waited for a row after the last turn.
     is_wanting: bool,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
@@ -98,6 +100,7 @@ impl Lane {
             marked: Vec::new(),
             watched: Vec::new(),
             ends: Ends::default(),
+            told_limit: 0,
             is_wanting: false,
             unloading: Vec::new(),
             plan: Plan::default(),
@@ -340,6 +343,10 @@ impl Lane {
             self.around.slots.wanted(self.around.clock.now());
         }
         self.is_wanting = is_wanting;
+        let batch_limit = self.scheduler.batch_limit();
+        if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.told_limit, batch_limit) {
+            self.around.slots.has_rows(batch_limit);
+        }
         let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };
         self.around.stats.count(self.model.key, &mut self.ends, present);
         self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace.totals);

@@ -29,7 +29,7 @@ const SLACK: f64 = 1.25;
 const SLOWER: f64 = 1.03;
 /// Before any answer has ended, one is expected to take so long,
 const FIRST_STAY: f64 = 2.0;
-/// and so many to run at a time.
+/// and so many rows to run at a time.
 const FIRST_ROWS: usize = 32;
 /// Callers come so many times as fast as places become free where no order of slots can be kept.
 const FLOOD: usize = 2;
@@ -60,6 +60,11 @@ impl SharedSlots {
         lock(&self.0).promise(now, count)
     }
 
+    /// See [`Slots::has_rows`].
+    pub(super) fn has_rows(&self, num_rows: usize) {
+        lock(&self.0).has_rows(num_rows);
+    }
+
     /// See [`Slots::wanted`].
     pub(super) fn wanted(&self, now: Instant) {
         lock(&self.0).wanted(now);
@@ -80,6 +85,8 @@ impl SharedSlots {
 pub(super) struct Slots {
     /// Places of the engine.
     limit: usize,
+    /// Rows that the device may run at a time.
+    num_rows: usize,
     /// Slots that were promised and not taken, in order.
     promised: VecDeque<Instant>,
     /// Fading sums: places that became free while requests waited, and the seconds that took.
@@ -108,6 +115,7 @@ impl Slots {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
+            num_rows: limit.clamp(1, FIRST_ROWS),
             promised: VecDeque::new(),
             num_freed: 0.0,
             freeing: 0.0,
@@ -116,6 +124,11 @@ impl Slots {
             stay: None,
             period: None,
         }
+    }
+
+    /// The device may run so many rows at a time.
+    pub(super) fn has_rows(&mut self, num_rows: usize) {
+        self.num_rows = num_rows.clamp(1, self.limit.max(1));
     }
 
     /// A place has become free. `is_wanted` says whether a request waits for a row: otherwise the interval is that of
@@ -162,8 +175,7 @@ impl Slots {
         }
         let soon = now + self.soon();
         let num_soon = self.promised.partition_point(|&at| at <= soon);
-        let num_rows = self.num_rows();
-        is_free(num_soon.min(num_rows)) || num_taken < num_rows && is_free(0)
+        is_free(num_soon.min(self.num_rows)) || num_taken < self.num_rows && is_free(0)
     }
 
     /// When a refused caller with `count` answers is to come again, in whole milliseconds.
@@ -192,7 +204,7 @@ impl Slots {
         if num > 0.0 {
             return (self.freeing + self.group.1) / num;
         }
-        self.stay() / self.limit.min(FIRST_ROWS) as f64
+        self.stay() / self.num_rows as f64
     }
 
     /// In which rows that run now have ended.
@@ -205,16 +217,10 @@ impl Slots {
         self.stay.unwrap_or(FIRST_STAY)
     }
 
-    /// Answers that are on the device at a time (Little's law).
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a count")]
-    fn num_rows(&self) -> usize {
-        (self.stay() / self.interval().max(1e-9)).round().clamp(1.0, self.limit as f64) as usize
-    }
-
     /// Counts a refusal. Says whether, in a whole period and in this one, more than twice as many were refused as places became
     /// free.
     fn note_refusal(&mut self, now: Instant, count: usize) -> bool {
-        let most = FLOOD * self.num_rows();
+        let most = FLOOD * self.num_rows;
         let stay = Duration::from_secs_f64(self.stay());
         let period = self.period.get_or_insert(Period { began: now, num_refused: 0, num_flooded: 0 });
         let passed = now.saturating_duration_since(period.began);

@@ -353,25 +353,6 @@ impl Scheduler {
         self.admitted.drain(..)
     }
 
-    /// Counters over its life.
-    pub fn counters(&self) -> Counters {
-        let (tier_switches, tier_samples) = (self.window.num_switches, self.window.num_samples);
-        Counters { tier_switches, tier_samples, limit_changes: self.width.num_changes(), ..self.counters }
-    }
-
-    /// Writes where it stands; allocates only where there is more to say than before.
-    pub fn write_status(&self, status: &mut Status) {
-        let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
-        *load = self.load();
-        *counters = self.counters();
-        *batch_limit = self.width.limit();
-        *window = self.window.length();
-        *tier = self.window.tier();
-        step_times.clear();
-        step_times.extend(self.width.measured());
-        *prefill_cost = self.prefill.line();
-    }
-
     fn next_expiry(&self) -> Option<Instant> {
         let running = self.running.iter().filter_map(|sequence| self.expiry_of(sequence)).map(|(at, _)| at);
         running.chain(self.queue.first_deadline().map(|(at, _)| at)).min()

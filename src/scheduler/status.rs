@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::request::SequenceId;
 
+use super::Scheduler;
 use super::window::{Reason, Tier};
 
 /// How full the scheduler is.
@@ -66,4 +67,30 @@ pub struct Status {
     pub step_times: Vec<(f64, Duration)>,
     /// What prompts add to a step: a fixed part, and a part for each token.
     pub prefill_cost: Option<(Duration, Duration)>,
+}
+
+impl Scheduler {
+    /// Sequences it lets run together now.
+    pub fn batch_limit(&self) -> usize {
+        self.width.limit()
+    }
+
+    /// Counters over its life.
+    pub fn counters(&self) -> Counters {
+        let (tier_switches, tier_samples) = (self.window.num_switches, self.window.num_samples);
+        Counters { tier_switches, tier_samples, limit_changes: self.width.num_changes(), ..self.counters }
+    }
+
+    /// Writes where it stands; allocates only where there is more to say than before.
+    pub fn write_status(&self, status: &mut Status) {
+        let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
+        *load = self.load();
+        *counters = self.counters();
+        *batch_limit = self.width.limit();
+        *window = self.window.length();
+        *tier = self.window.tier();
+        step_times.clear();
+        step_times.extend(self.width.measured());
+        *prefill_cost = self.prefill.line();
+    }
 }

@@ -47,9 +47,11 @@ enum Event {
 
 impl World {
     fn new(device: Device) -> Self {
+        let mut slots = Slots::new(device.limit);
+        slots.has_rows(device.rows);
         Self {
             device,
-            slots: Slots::new(device.limit),
+            slots,
             queued: VecDeque::new(),
             num_running: 0,
             events: BinaryHeap::new(),
@@ -208,6 +210,17 @@ fn the_first_refusal_of_a_new_engine_is_told_a_time_in_which_an_answer_can_end()
     let waits = [(); 3].map(|()| slots.promise(at(0), 1).as_millis());
     assert!(waits[0] >= 1_000, "{waits:?} ms");
     assert!(waits[0] < waits[1] && waits[1] < waits[2], "one after another: {waits:?} ms");
+}
+
+#[test]
+fn an_idle_device_takes_as_many_callers_as_it_has_rows_whatever_was_promised_to_others() {
+    let mut slots = Slots::new(32);
+    slots.has_rows(32);
+    for _ in 0..200 {
+        slots.promise(at(0), 1);
+    }
+    assert!((0..32).all(|num_taken| slots.admits(at(100), num_taken, 1)));
+    assert!(!slots.admits(at(100), 32, 1));
 }
 
 #[test]
