@@ -7,6 +7,7 @@
 //! transformer), `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences` (checking plans), `feed` (a
 //! step's tokens), `executor`.
 
+mod activation;
 mod adjust;
 mod attention;
 mod blas;

@@ -7,9 +7,10 @@ use mlx_rs::ops::{
     add, argpartition_axis, argsort_axis, concatenate, divide, gather_mm, gather_qmm, multiply, sigmoid, softmax_axis,
 };
 
+use super::activation::Nonlinearity;
 use super::failure::Mlx;
 use super::linear::{Linear, Quantized};
-use super::mlp::{Dense, gated};
+use super::mlp::Dense;
 use super::spec::MoeSpec;
 
 /// From so many choices on, they are sorted by expert, so that a matrix is read once for all its tokens.
@@ -19,6 +20,7 @@ const SORTED_FROM: i32 = 64;
 pub(super) struct Moe {
     pub(super) spec: MoeSpec,
     pub(super) router: Linear,
+    pub(super) activation: Nonlinearity,
     pub(super) gate_up: ExpertProjection,
     pub(super) down: Experts,
     pub(super) shared: Option<Shared>,
@@ -103,7 +105,7 @@ impl Moe {
             ExpertProjection::One(experts) => experts.apply(x, choice)?,
             ExpertProjection::Apart([gate, up]) => concatenate(&[gate.apply(x, choice)?, up.apply(x, choice)?], -1)?,
         };
-        self.down.apply(&gated(self.spec.activation, &gate_up)?, choice)
+        self.down.apply(&self.activation.gated(&gate_up)?, choice)
     }
 }
 

@@ -9,6 +9,7 @@ use mlx_rs::ops::{add, concatenate, dequantize, stack as stack_axis};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, Stream, with_stream};
 
+use super::activation::Nonlinearity;
 use super::attention::QkNorm;
 use super::blocks::Blocks;
 use super::chained::{Packed, not_dense};
@@ -126,7 +127,11 @@ impl<'a> Weights<'a> {
 
     fn dense(&mut self, index: usize, [gate, up, down]: [LinearShape; 3], activation: Activation) -> Result<Dense> {
         let gate_up = self.projection(index, &[gate, up])?;
-        Ok(Dense { gate_up, down: self.layer_linear(index, down)?, activation })
+        Ok(Dense { gate_up, down: self.layer_linear(index, down)?, activation: self.nonlinearity(activation)? })
+    }
+
+    fn nonlinearity(&self, activation: Activation) -> Result<Nonlinearity> {
+        Nonlinearity::load(activation, self.dtype).map_err(|error| device_error("loading weights", error))
     }
 
     fn layer_linear(&mut self, index: usize, shape: LinearShape) -> Result<Linear> {
@@ -147,7 +152,8 @@ impl<'a> Weights<'a> {
         evaluated("loading weights", gate_up.arrays())?;
         let down = self.experts(index, &spec, down.name)?;
         evaluated("loading weights", down.arrays())?;
-        Ok(Moe { spec, router, gate_up, down, shared, is_never_sorted: self.in_blocks })
+        let activation = self.nonlinearity(spec.activation)?;
+        Ok(Moe { spec, router, activation, gate_up, down, shared, is_never_sorted: self.in_blocks })
     }
 
     /// The same linear layer of all experts of layer `index`. Lazy.
