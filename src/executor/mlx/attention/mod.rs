@@ -8,6 +8,8 @@ mod layout;
 pub(super) mod pool;
 mod rope;
 mod scores;
+#[cfg(test)]
+mod tests;
 
 pub(super) use composed::Composed;
 pub(super) use fused::{Fused, can_fuse};
