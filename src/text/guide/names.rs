@@ -252,35 +252,39 @@ fn add_all(schema: &mut Value, others: Vec<Value>) {
 }
 
 fn is_match(pattern: &str, name: &str) -> Result<bool, String> {
-    let search = RegexAst::SearchRegex(regex_to_lark(pattern, "dw"));
-    Ok(!is_empty(pattern, &RegexAst::And(vec![search, RegexAst::Literal(name.to_owned())]))?)
+    let both = RegexAst::And(vec![search(pattern), RegexAst::Literal(name.to_owned())]);
+    let is_empty = is_empty(pattern, &both)?;
+    is_empty.map(|is_empty| !is_empty).ok_or_else(|| format!("has the pattern {pattern:?}, which takes too much"))
 }
 
-/// Whether a pattern matches no other name than these.
+/// Whether a pattern matches no other name than these. A pattern that takes too much to compare counts as one that does.
 fn is_covered(pattern: &str, names: &[String]) -> Result<bool, String> {
-    let search = RegexAst::SearchRegex(regex_to_lark(pattern, "dw"));
-    is_empty(pattern, &RegexAst::And(vec![search, other_than(names)]))
+    let left = RegexAst::And(vec![search(pattern), other_than(names)]);
+    is_empty(pattern, &left).map(|is_empty| is_empty == Some(true))
 }
 
 /// Whether each name is one of these or matches a pattern.
 fn are_all_covered(patterns: &Map<String, Value>, names: &[String]) -> Result<bool, String> {
-    let not = |pattern: &String| RegexAst::Not(Box::new(RegexAst::SearchRegex(regex_to_lark(pattern, "dw"))));
+    let not = |pattern: &String| RegexAst::Not(Box::new(search(pattern)));
     let Some(first) = patterns.keys().next() else { return Ok(false) };
     let any = RegexAst::Regex("(?s:.*)".to_owned());
     let left: Vec<_> = [any, other_than(names)].into_iter().chain(patterns.keys().map(not)).collect();
-    is_empty(first, &RegexAst::And(left))
+    is_empty(first, &RegexAst::And(left)).map(|is_empty| is_empty == Some(true))
+}
+
+fn search(pattern: &str) -> RegexAst {
+    RegexAst::SearchRegex(regex_to_lark(pattern, "dw"))
 }
 
 fn other_than(names: &[String]) -> RegexAst {
     RegexAst::Not(Box::new(RegexAst::Or(names.iter().map(|name| RegexAst::Literal(name.clone())).collect())))
 }
 
-/// Whether no text at all matches.
-fn is_empty(pattern: &str, set: &RegexAst) -> Result<bool, String> {
+/// Whether no text at all matches; `None` where that takes too much to find out.
+fn is_empty(pattern: &str, set: &RegexAst) -> Result<Option<bool>, String> {
     let mut builder = RegexBuilder::new();
-    let regex = builder.mk(set).and_then(|set| builder.to_regex_limited(set, MAX_FUEL));
-    match regex {
-        Ok(mut regex) => Ok(regex.always_empty()),
-        Err(error) => Err(format!("has the pattern {pattern:?}, which cannot be enforced: {error:.200}")),
-    }
+    let set = builder
+        .mk(set)
+        .map_err(|error| format!("has the pattern {pattern:?}, which cannot be enforced: {error:.200}"))?;
+    Ok(builder.to_regex_limited(set, MAX_FUEL).ok().map(|mut regex| regex.always_empty()))
 }

@@ -125,6 +125,14 @@ fn a_pattern_holds_for_the_properties_that_it_matches() {
 }
 
 #[test]
+fn patterns_that_take_too_much_to_compare_are_enforced_all_the_same() {
+    let pattern = "^(a|b)*a(a|b){14}$";
+    let schema =
+        json!({"type": "object", "patternProperties": {pattern: {"type": "null"}}, "additionalProperties": false});
+    demo().guide(&Structured::Schema(schema)).unwrap();
+}
+
+#[test]
 fn formats_of_numbers_say_how_wide_they_are() {
     for (format, least, most) in [
         ("int8", -128, 127),
