@@ -74,8 +74,10 @@ impl Width {
             return;
         }
         self.num_full += 1;
-        // The first look comes at once: a burst that finds a new engine should not wait for it to settle.
-        if self.num_full >= tune.interval || self.num_changes == 0 {
+        // The first look comes at once: a burst that finds a new engine should not wait for it to settle. Prompts that take one
+        // step are followed by one that decodes, and then there is something to go by.
+        let is_first = self.num_changes == 0 && (self.num_full > 1 || !self.curve.is_empty());
+        if self.num_full >= tune.interval || is_first {
             self.num_full = 0;
             self.curve.forget(FORGET_AFTER);
             self.move_to(self.better(tune.min, self.config.ceiling()));
