@@ -6,7 +6,7 @@ use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
 use mlx_serving::request::SamplingParams;
 
 use super::driver::{ANSWER, Driver, generate};
-use super::seeded::{Case, Prompt, cases};
+use super::seeded::{Case, Expected, cases};
 
 /// Attention, and what is computed in.
 type Way = (AttentionKind, Precision);
@@ -36,7 +36,7 @@ fn for_each_way(look: impl Fn(&mut MlxExecutor, &Case, &str)) {
     }
 }
 
-fn assert_tokens(found: &[u32], prompt: &Prompt, shown: &str) {
+fn assert_tokens(found: &[u32], prompt: &Expected, shown: &str) {
     assert_eq!(found[..prompt.tokens.len()], prompt.tokens[..], "{shown}, prompt of {}", prompt.prompt.len());
 }
 

@@ -19,12 +19,12 @@ pub(crate) struct Case {
     seed: u64,
     pub(crate) config: Value,
     tensors: Vec<Tensor>,
-    pub(crate) prompts: Vec<Prompt>,
+    pub(crate) prompts: Vec<Expected>,
 }
 
 /// What mlx-lm answers to a prompt, as far as the answer does not hang on a rounding.
 #[derive(Deserialize)]
-pub(crate) struct Prompt {
+pub(crate) struct Expected {
     #[serde(rename = "prompt_tokens")]
     pub(crate) prompt: Vec<TokenId>,
     #[serde(rename = "greedy_tokens")]
@@ -113,7 +113,7 @@ impl Tensor {
     }
 }
 
-/// The finalizer of SplitMix64 over a counter that starts at FNV-1a of the name.
+/// The finalizer of `SplitMix64` over a counter that starts at FNV-1a of the name.
 fn hashes(seed: u64, name: &str) -> impl Iterator<Item = u64> {
     let fnv = |state: u64, byte: u8| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let start = name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, fnv);

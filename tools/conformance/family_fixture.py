@@ -120,7 +120,8 @@ def make(case, is_live=False):
         model, exact = load_windowed(case, path), in_float32(load_windowed(case, path))
         model = exact if case.is_recorded_in_float32 else model
         prompts = [record(case, length, (model, exact), is_live) for length in case.lengths]
-        check_batch(case, model, prompts)
+        if not is_live:  # Of a live model that may differ in half precision: what counts is the plain loop.
+            check_batch(case, model, prompts)
         check_matters(case, tensors, path, prompts[-1]["prompt_tokens"])
     return {
         "case": case.name,
