@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::jinja::{Name, Text, Value as JinjaValue};
+use super::special::NAMES;
 
 /// A conversation, and what else its template is to know of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -184,9 +185,12 @@ impl Message {
     }
 }
 
-/// The variables a caller gave.
+/// The variables a caller gave. Those that replace a special token of the model are such a token.
 pub(super) fn given(variables: &Map<String, Value>) -> impl Iterator<Item = Variable> {
-    variables.iter().map(|(name, value)| (name.as_str().into(), variable(value, Origin::Word)))
+    variables.iter().map(|(name, value)| {
+        let origin = if NAMES.contains(&name.as_str()) { Origin::Model } else { Origin::Word };
+        (name.as_str().into(), variable(value, origin))
+    })
 }
 
 /// Values inside of variables.
@@ -224,7 +228,7 @@ enum Origin {
     Outside,
     /// The same, but a single word may be a part of what the template spells, as `<|` + role + `|>` does.
     Word,
-    /// The model's own answer.
+    /// The model's own answer, or its special tokens.
     Model,
 }
 

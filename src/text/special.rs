@@ -17,7 +17,8 @@ use crate::request::TokenId;
 pub(super) use added::add_stated;
 
 /// The names that every tokenizer has.
-const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+pub(super) const NAMES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Objects of further names.
 const MORE: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
 const END: &str = "eos_token";

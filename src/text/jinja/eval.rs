@@ -177,23 +177,23 @@ impl Run {
         filters::apply(self, &filter.name, value, args)
     }
 
-    fn eval_call(&mut self, called: &Expr, args: &Args, caller: Option<Value>) -> Result<Value, Fault> {
-        if let Node::Attribute(inner, name) = &*called.node {
+    fn eval_call(&mut self, function: &Expr, args: &Args, caller: Option<Value>) -> Result<Value, Fault> {
+        if let Node::Attribute(inner, name) = &*function.node {
             let object = self.eval(inner)?;
             let args = self.arguments(args)?;
             let result = self.call_method(&object, name, args, caller);
             return result.map_err(|fault| of_undefined(fault, &object, inner));
         }
-        let value = self.eval(called)?;
+        let value = self.eval(function)?;
         let args = self.arguments(args)?;
         let result = self.call(&value, args, caller);
-        result.map_err(|fault| of_undefined(fault, &value, called))
+        result.map_err(|fault| of_undefined(fault, &value, function))
     }
 
     /// The value of a call block: its macro is given what to call back.
     pub(super) fn call_with(&mut self, call: &Expr, caller: Value) -> Result<Value, Fault> {
         match &*call.node {
-            Node::Call(called, args) => self.deeper(|run| run.eval_call(called, args, Some(caller))),
+            Node::Call(function, args) => self.deeper(|run| run.eval_call(function, args, Some(caller))),
             _ => failed("`call` needs a call"),
         }
     }

@@ -302,6 +302,17 @@ fn variables_of_the_callers_own_template_are_text() {
 }
 
 #[test]
+fn variables_that_replace_a_special_token_are_that_token() {
+    let model = chatml("{{ eos_token }}{{ mood }}");
+    let with = |name: &str| {
+        let variables = [(name.to_owned(), json!("<|im_end|>"))].into_iter().collect();
+        encoded(&model, &Chat { messages: vec![message("user", "")], variables, ..Chat::default() }).1
+    };
+    assert!(with("eos_token").contains(&END));
+    assert!(!with("mood").contains(&END));
+}
+
+#[test]
 fn marks_that_the_template_writes_count_as_control_tokens_where_they_are_added_tokens() {
     let template = "<tool é ▁>{{ messages[0].content }}";
     let id = 267;
