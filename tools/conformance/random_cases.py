@@ -17,7 +17,9 @@ def draw(seed):
     cases = []
     for family in FAMILIES:
         drawn = draw_family(family, random)
-        cases += [replace(case, seed=int(random.integers(2**48))) for case in in_types(drawn)]
+        # A router in half precision can choose other experts: only mlx-lm in the same type could tell which.
+        comparable = [case for case in in_types(drawn) if not case.is_recorded_in_float32]
+        cases += [replace(case, seed=int(random.integers(2**48))) for case in comparable]
     return cases
 
 
