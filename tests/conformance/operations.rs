@@ -1,42 +1,59 @@
 //! How many operations a step is does not depend on how many rows it has: on a device where each costs about the same, that
 //! decides what a row costs that joins.
 
-use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
+use mlx_serving::config::Precision;
+use mlx_serving::executor::Executor;
+use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
 use mlx_serving::request::SamplingParams;
 
 use super::against_itself::prompt;
 use super::driver::Driver;
 use super::folders::open;
+use super::seeded::cases;
 
-/// Of a step that decodes rows of these lengths, a few tokens after they joined one after another.
-fn operations(executor: &mut MlxExecutor, lengths: &[usize]) -> f64 {
+/// Of a step that decodes rows of these lengths, after a few tokens. They join one after another, or together.
+fn operations(executor: &mut MlxExecutor, lengths: &[usize], is_together: bool) -> f64 {
+    let vocab_size = u32::try_from(executor.limits().vocab_size).expect("a small vocabulary");
     let mut driver = Driver::new(executor);
     for (id, len) in (0..).zip(lengths) {
-        driver.add(id, &prompt(*len), SamplingParams::GREEDY);
-        driver.run(1);
+        let tokens: Vec<_> = prompt(*len).into_iter().map(|token| token % vocab_size).collect();
+        driver.add(id, &tokens, SamplingParams::GREEDY);
+        if !is_together {
+            driver.run(1);
+        }
     }
-    driver.run(40);
+    // Slots come together one a step.
+    driver.run(if is_together { 2 } else { 12 });
     f64::from(u32::try_from(driver.count_operations()).expect("few"))
 }
 
+/// Whether rows of these lengths cost at most so many times the operations of one.
+fn assert_bounded(executor: &mut MlxExecutor, name: &str, (lengths, is_together): (&[usize], bool), times: f64) {
+    let one = operations(executor, &[20], true);
+    let many = operations(executor, lengths, is_together);
+    assert!(many <= times * one, "{name}: {one} operations of one row, {many} of {}", lengths.len());
+}
+
 #[test]
-fn rows_of_similar_length_share_the_operations_of_one() {
-    for case in ["base", "f16", "q4-g64"] {
-        let mut executor = open(case, AttentionKind::Composed);
-        let one = operations(&mut executor, &[60]);
-        let similar: Vec<usize> = (0..32).map(|row| 60 + 5 * row % 40).collect();
-        let many = operations(&mut executor, &similar);
-        assert!(many <= 1.25 * one, "{case}: {one} operations of one row, {many} of 32");
+fn rows_of_each_family_share_the_operations_of_one() {
+    let similar: Vec<usize> = (0..32).map(|row| 20 + 5 * row % 17).collect();
+    for case in cases().iter().filter(|case| case.name.ends_with("f16")) {
+        let backend = MlxBackend::new().expect("a backend").with_attention(AttentionKind::Composed);
+        let mut executor = backend.precision(Precision::Model, None).open_mlx(&case.folder().folder).expect("a model");
+        assert_bounded(&mut executor, &case.name, (&similar, true), 1.25);
     }
 }
 
 #[test]
-fn rows_whose_lengths_differ_a_hundredfold_cost_less_than_twice_the_operations_of_one() {
-    for case in ["base", "f16", "q4-g64"] {
-        let mut executor = open(case, AttentionKind::Composed);
-        let one = operations(&mut executor, &[60]);
-        let ragged: Vec<usize> = (0..32).map(|row| [9, 20, 45, 100, 220, 350, 480, 900][row % 8]).collect();
-        let many = operations(&mut executor, &ragged);
-        assert!(many <= 2.0 * one, "{case}: {one} operations of one row, {many} of 32");
-    }
+fn rows_that_join_one_after_another_come_to_share_the_operations_of_one() {
+    let mut executor = open("base", AttentionKind::Composed);
+    let similar: Vec<usize> = (0..32).map(|row| 20 + 5 * row % 17).collect();
+    assert_bounded(&mut executor, "base", (&similar, false), 1.25);
+}
+
+#[test]
+fn rows_whose_lengths_differ_a_hundredfold_cost_at_most_twice_the_operations_of_one() {
+    let mut executor = open("base", AttentionKind::Composed);
+    let ragged: Vec<usize> = (0..32).map(|row| [8, 20, 45, 100, 220, 350, 600, 800][row % 8]).collect();
+    assert_bounded(&mut executor, "base", (&ragged, true), 2.0);
 }

@@ -166,3 +166,18 @@ fn who_is_left_over_from_several_does_not_fail_for_what_they_held_together() {
     (3..=5).for_each(|id| scheduler.add(seq(id), request(1, 5), start()));
     assert_eq!(ids(&plan(&mut scheduler)), [2, 3], "four of the five blocks, and each may come to need another");
 }
+
+#[test]
+fn a_layer_with_a_window_takes_no_more_once_its_window_is_full() {
+    let window = Some(KvWindow { positions: 32, least: 32, bytes_per_position: 6 });
+    let kv = |window| KvLimit {
+        bytes: 1 << 20,
+        bytes_per_position: 10,
+        block: 16,
+        growth: KvGrowth { doubles: true, window },
+    };
+    let taken = |limit: KvLimit| [1, 17, 33, 65, 129].map(|positions| limit.whole_blocks(positions));
+    assert_eq!(taken(kv(None)), [16, 32, 64, 128, 256]);
+    // Beyond 32 positions only 4 of 10 bytes are kept of each.
+    assert_eq!(taken(kv(window)), [16, 32, 64 - 19, 128 - 57, 256 - 134]);
+}

@@ -13,7 +13,7 @@ mod window;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use super::plan::{Feed, KvGrowth, Overlap, Plan, Row, StepOutput};
+use super::plan::{Feed, KvGrowth, KvWindow, Overlap, Plan, Row, StepOutput};
 use super::*;
 use crate::request::{FinishReason, Priority, Request, SequenceId};
 

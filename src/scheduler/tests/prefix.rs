@@ -84,3 +84,28 @@ fn a_choice_that_lost_its_kv_copies_the_prompt_and_computes_only_its_own_answer_
     assert_eq!((again.prefix, again.num_prompt), (Some(Prefix { of: seq(1), num_positions: 8 }), 9));
     assert!(again.prompt.len() > 9, "what it had said is part of it");
 }
+
+/// A model whose layers with a window keep so many positions.
+fn with_window(positions: usize) -> Config {
+    let window = Some(KvWindow { positions, least: positions, bytes_per_position: 1 });
+    let kv = KvLimit { bytes: 1 << 20, bytes_per_position: 2, block: 16, growth: KvGrowth { doubles: true, window } };
+    Config { kv: Some(kv), ..with_rows(4) }
+}
+
+#[test]
+fn choices_copy_a_prompt_that_is_within_the_window() {
+    let mut scheduler = Scheduler::new(with_window(20));
+    add_choices(&mut scheduler, 2);
+    let plans = [(); 3].map(|()| copies(&step(&mut scheduler)));
+    assert_eq!(plans, [vec![], vec![], vec![(2, 1, 8)]]);
+}
+
+#[test]
+fn choices_read_a_prompt_for_themselves_where_the_window_drops_positions_of_it() {
+    let mut scheduler = Scheduler::new(with_window(8));
+    add_choices(&mut scheduler, 2);
+    let plans = [(); 6].map(|()| step(&mut scheduler));
+    let begun: Vec<_> = plans.iter().flat_map(|plan| &plan.admit).map(|admission| admission.sequence).collect();
+    assert_eq!(begun, [seq(1), seq(2)]);
+    assert!(plans.iter().all(|plan| copies(plan).is_empty()));
+}
