@@ -128,7 +128,7 @@ impl Core {
                 let account = self.around.stats.open(key);
                 let fingerprint = Fingerprint::new(&files, limits.device);
                 let model = Model { key, executor, text, fingerprint, coming, account };
-                self.lanes.insert(key, Lane::new(model, scheduler, self.around.clone()));
+                self.lanes.insert(key, Lane::new(model, &scheduler, self.around.clone()));
                 self.kv_bytes = bytes;
                 reply.send(Ok(Opened { limits, kv, fingerprint }));
             }

@@ -90,9 +90,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(model: Model, config: scheduler::Config, around: Surroundings) -> Self {
+    pub(super) fn new(model: Model, config: &scheduler::Config, around: Surroundings) -> Self {
         Self {
-            scheduler: Scheduler::new(config),
+            scheduler: Scheduler::new(*config),
             pace: Pace::new(Arc::clone(&around.clock), model.executor.limits().overlap),
             model,
             rows: Rows::default(),

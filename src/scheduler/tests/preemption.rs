@@ -5,8 +5,8 @@ fn with(priority: Priority, max_tokens: usize) -> Request {
 }
 
 /// Two background rows that decode, and an urgent request that comes.
-fn crowded(config: Config) -> Scheduler {
-    let mut scheduler = Scheduler::new(config);
+fn crowded(config: &Config) -> Scheduler {
+    let mut scheduler = Scheduler::new(*config);
     (1..4).for_each(|id| scheduler.add(seq(id), with(Priority::Background, 100), after(id)));
     step(&mut scheduler);
     step(&mut scheduler);
@@ -16,7 +16,7 @@ fn crowded(config: Config) -> Scheduler {
 
 #[test]
 fn an_urgent_request_takes_the_row_of_a_background_one_at_the_next_step() {
-    let mut scheduler = crowded(config());
+    let mut scheduler = crowded(&config());
     let taken = step(&mut scheduler);
     assert_eq!(lens(&taken), [(1, 1), (9, 2)], "the row that came last is set aside");
     assert!(taken.release.is_empty(), "it keeps its KV");
@@ -30,7 +30,7 @@ fn an_urgent_request_takes_the_row_of_a_background_one_at_the_next_step() {
 
 #[test]
 fn the_token_that_a_row_drew_before_it_was_set_aside_is_read() {
-    let mut scheduler = crowded(config());
+    let mut scheduler = crowded(&config());
     let ahead = plan(&mut scheduler);
     scheduler.add(seq(10), with(Priority::Urgent, 2), after(10));
     let next = plan(&mut scheduler);
@@ -43,7 +43,7 @@ fn the_token_that_a_row_drew_before_it_was_set_aside_is_read() {
 #[test]
 fn without_memory_for_both_the_row_that_is_set_aside_is_computed_again() {
     let kv = KvLimit { bytes: 24, bytes_per_position: 1, block: 8, growth: KvGrowth::default() };
-    let mut scheduler = crowded(Config { kv: Some(kv), prefill_chunk: 16, ..config() });
+    let mut scheduler = crowded(&Config { kv: Some(kv), prefill_chunk: 16, ..config() });
     scheduler.remove(seq(9));
     scheduler.add(seq(9), Request { priority: Priority::Urgent, ..request(10, 2) }, after(10));
     let taken = step(&mut scheduler);
@@ -85,7 +85,7 @@ fn urgent_requests_without_end_leave_the_background_its_part() {
 #[test]
 fn a_row_that_is_set_aside_may_end_be_parked_or_become_urgent() {
     let set_aside = || {
-        let mut scheduler = crowded(config());
+        let mut scheduler = crowded(&config());
         step(&mut scheduler);
         scheduler
     };

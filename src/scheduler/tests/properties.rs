@@ -69,8 +69,8 @@ impl Device {
 }
 
 /// Does everything, then drains; whatever was added must end or have been removed, and nothing be left on the device.
-fn run(config: Config, overlap: Overlap, acts: Vec<Act>) {
-    let mut scheduler = Scheduler::new(config);
+fn run(config: &Config, overlap: Overlap, acts: Vec<Act>) {
+    let mut scheduler = Scheduler::new(*config);
     let (mut device, mut added, mut now) = (Device::default(), 0, start());
     let mut launched = VecDeque::new();
     let mut step = |scheduler: &mut Scheduler, now: Instant, ends: u8| {
@@ -85,7 +85,7 @@ fn run(config: Config, overlap: Overlap, acts: Vec<Act>) {
                 Overlap::Whole => true,
             };
             assert!(!is_ahead || may_be_ahead, "{overlap:?}: {plan:?} was planned ahead");
-            device.take(&plan, &config);
+            device.take(&plan, config);
             launched.push_back(plan);
         }
         let oldest = launched.pop_front();
@@ -135,16 +135,16 @@ fn with_little_memory() -> Config {
 proptest! {
     #[test]
     fn plans_are_always_what_an_executor_relies_on(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
-        run(config(), overlap, acts);
+        run(&config(), overlap, acts);
     }
 
     #[test]
     fn also_where_the_width_moves(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
-        run(tuned(), overlap, acts);
+        run(&tuned(), overlap, acts);
     }
 
     #[test]
     fn also_where_memory_is_short(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
-        run(with_little_memory(), overlap, acts);
+        run(&with_little_memory(), overlap, acts);
     }
 }
