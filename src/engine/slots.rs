@@ -198,13 +198,15 @@ impl Slots {
         whole_millis(at - now)
     }
 
-    /// Seconds between two places that become free.
+    /// Seconds between two places that become free: between what was measured while requests waited, which may be long ago,
+    /// and what the last answers come to where all rows are taken (Little's law). The two agree while requests wait.
     fn interval(&self) -> f64 {
+        let by_stay = self.stay() / self.num_rows as f64;
         let num = self.num_freed + self.group.0;
         if num > 0.0 {
-            return (self.freeing + self.group.1) / num;
+            return 0.7 * (self.freeing + self.group.1) / num + 0.3 * by_stay;
         }
-        self.stay() / self.num_rows as f64
+        by_stay
     }
 
     /// In which rows that run now have ended.
