@@ -13,7 +13,7 @@ const GB: u64 = 1 << 30;
 const BLOCK: u64 = 256;
 
 fn budget(memory_bytes: Option<u64>, kv_bytes: Option<u64>) -> Budget {
-    Budget::new(&Config { memory_bytes, kv_bytes, ..Config::default() })
+    Budget::new(&Config { kv_bytes, memory_bytes, ..Config::default() })
 }
 
 #[test]

@@ -249,7 +249,7 @@ impl LayerPool {
         let moves: Vec<_> = self.moves.drain(..).map(|moved| slabs.number_move(&moved)).collect();
         let placed = |span: &Span| {
             let slot = self.pool.slot(span.sequence).ok_or("a row without a slot")?;
-            Ok(Placed { span: *span, slab: slabs.number(&slot), slot: slot.slot })
+            Ok(Placed { span: *span, slab: slabs.number(&slot), slot: slot.index })
         };
         let placed = spans.iter().map(placed).collect::<Mlx<Vec<_>>>()?;
         let layout = Layout::new(self.pool.kind(), placed);
@@ -297,8 +297,8 @@ impl Slabs {
     }
 
     fn number_move(&mut self, Move { from, to, count }: &Move<Memory>) -> KvMove {
-        let from = from.as_ref().map(|from| (self.number(from), from.slot));
-        KvMove { from, to_slab: self.number(to), to_slot: to.slot, count: *count }
+        let from = from.as_ref().map(|from| (self.number(from), from.index));
+        KvMove { from, to_slab: self.number(to), to_slot: to.index, count: *count }
     }
 }
 

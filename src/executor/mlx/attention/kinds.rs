@@ -1,6 +1,7 @@
 //! Which positions a layer keeps of a sequence, and where in the sequence's slot they lie.
 
 /// Positions of the smallest slot; also what larger ones double from.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a small constant
 pub(super) const SMALLEST_SLOT: i32 = super::KV_BLOCK as i32;
 
 /// What kind of KV a layer has.

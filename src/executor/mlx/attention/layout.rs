@@ -72,16 +72,16 @@ impl Layout {
     fn add_decoding(&mut self, kind: &dyn KvKind, placed: Placed, is_neighbour: bool) {
         let Placed { span, slab, slot } = placed;
         let (first, visible) = (self.num_rows(), kind.num_kept(span.start + 1));
-        match (is_neighbour, self.groups.last_mut(), self.reads.last_mut()) {
-            (true, Some(Group::Decode { num_visible, .. }), Some(read)) => {
-                num_visible.push(visible);
-                read.num_slots += 1;
-                read.first_count = read.first_count.max(visible);
-            }
-            _ => {
-                self.groups.push(Group::Decode { first, num_visible: vec![visible] });
-                self.reads.push(KvRead { slab, slot, num_slots: 1, first_count: visible, ..KvRead::default() });
-            }
+        if is_neighbour
+            && let (Some(Group::Decode { num_visible, .. }), Some(read)) =
+                (self.groups.last_mut(), self.reads.last_mut())
+        {
+            num_visible.push(visible);
+            read.num_slots += 1;
+            read.first_count = read.first_count.max(visible);
+        } else {
+            self.groups.push(Group::Decode { first, num_visible: vec![visible] });
+            self.reads.push(KvRead { slab, slot, num_slots: 1, first_count: visible, ..KvRead::default() });
         }
         self.add_rows(kind, placed, 1);
     }

@@ -51,7 +51,8 @@ struct Place {
 pub(in super::super) struct Slot<M> {
     /// Names the slab; no other one ever has this name.
     pub(in super::super) slab: u32,
-    pub(in super::super) slot: i32,
+    /// Its number in the slab.
+    pub(in super::super) index: i32,
     pub(in super::super) memory: M,
 }
 
@@ -250,8 +251,8 @@ impl<M: Clone> Pool<M> {
     fn slot_at(&self, place: Place) -> Slot<M> {
         let memory = self.slabs[&place.slab].memory.clone();
         #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // slabs have few slots
-        let slot = place.slot as i32;
-        Slot { slab: place.slab, slot, memory }
+        let index = place.slot as i32;
+        Slot { slab: place.slab, index, memory }
     }
 }
 

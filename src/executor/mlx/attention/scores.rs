@@ -49,11 +49,11 @@ impl Scores {
             Group::Piece { window: None, .. } if self.is_fused => Ok(Visible::Causal),
             Group::Piece { len, num_before, window, .. } => {
                 let (num_keys, window) = (num_before + len, window.unwrap_or(num_before + len));
-                let sees = |row: i32| {
+                let keys_of = |row: i32| {
                     let last = num_before + row;
                     (0..num_keys).map(move |key| key <= last && key > last - window)
                 };
-                let seen: Vec<bool> = (0..*len).flat_map(sees).collect();
+                let seen: Vec<bool> = (0..*len).flat_map(keys_of).collect();
                 Ok(Visible::Masked(Array::from_slice(&seen, &[1, 1, *len, num_keys])))
             }
         }
@@ -83,7 +83,7 @@ impl Scores {
         // Heads that share keys are the rows of one product.
         let grouped = queries.reshape(&[num_rows, kv_heads, heads / kv_heads, head_dim])?;
         let keys = kv[0].transpose_axes(&[0, 1, 3, 2])?;
-        let weights = self.weights(spec, matmul(&grouped, keys)?, visible)?;
+        let weights = self.weights(spec, &matmul(&grouped, keys)?, visible)?;
         matmul(weights, &kv[1])?.reshape(&[num_rows, flat])
     }
 
@@ -97,7 +97,7 @@ impl Scores {
         } else {
             let grouped = queries.reshape(&[1, kv_heads, heads / kv_heads, num_rows, head_dim])?;
             let keys = kv[0].expand_dims(2)?.transpose_axes(&[0, 1, 2, 4, 3])?;
-            let weights = self.weights(spec, matmul(&grouped, keys)?, visible)?;
+            let weights = self.weights(spec, &matmul(&grouped, keys)?, visible)?;
             matmul(weights, kv[1].expand_dims(2)?)?.reshape(&[1, heads, num_rows, head_dim])?
         };
         attended.transpose_axes(&[0, 2, 1, 3])?.reshape(&[num_rows, heads * head_dim])
@@ -105,8 +105,8 @@ impl Scores {
 
     /// The softmax of scores, capped where the model asks for that, over the keys that are seen. Scores and weights are rounded
     /// as MLX's own operations on the model's type round them.
-    fn weights(self, spec: &AttentionSpec, scores: Array, visible: &Visible) -> Mlx<Array> {
-        let mut scores = in_type(&scores, self.dtype)?;
+    fn weights(self, spec: &AttentionSpec, scores: &Array, visible: &Visible) -> Mlx<Array> {
+        let mut scores = in_type(scores, self.dtype)?;
         if let Some(softcap) = spec.softcap {
             let softcap = number(softcap, self.dtype)?;
             scores = multiply(tanh(divide(scores, &softcap)?)?, &softcap)?;

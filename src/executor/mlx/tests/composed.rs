@@ -1,5 +1,7 @@
 //! Attention beside the same computed the plain way, in f64, while sequences join, grow, are copied and leave.
 
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small numbers of the test's own making
+
 use std::collections::BTreeMap;
 
 use mlx_rs::{Array, Dtype};
@@ -162,9 +164,9 @@ impl Rig {
         let mut out = x.clone();
         for pair in 0..half {
             let angle = position as f64 * spec.rope.base.powf(-(2.0 * pair as f64) / x.len() as f64);
-            let (sine, cosine) = angle.sin_cos();
-            out[pair] = x[pair] * cosine - x[half + pair] * sine;
-            out[half + pair] = x[pair] * sine + x[half + pair] * cosine;
+            let (sin, cos) = angle.sin_cos();
+            out[pair] = x[pair] * cos - x[half + pair] * sin;
+            out[half + pair] = x[pair] * sin + x[half + pair] * cos;
         }
         out
     }
@@ -225,7 +227,7 @@ fn a_prompt_is_copied_while_it_is_within_the_window_or_where_it_ends() {
     rig.copy(0, 17, 2);
     rig.step(&[(0, 1), (1, 9), (2, 1)]);
     rig.step(&[(2, 1), (1, 1)]);
-    let refused = rig.attention.copy(SequenceId(0), 17, SequenceId(3)).err().expect("it has gone on");
+    let refused = rig.attention.copy(SequenceId(0), 17, SequenceId(3)).expect_err("it has gone on");
     assert!(refused.what().contains("window"), "{}", refused.what());
 }
 
@@ -272,6 +274,8 @@ fn sequences_that_come_and_go_in_any_order_never_meet() {
         }
     }
     let ids: Vec<u64> = rig.sequences.keys().copied().collect();
-    ids.iter().for_each(|id| rig.remove(*id));
+    for id in ids {
+        rig.remove(id);
+    }
     assert_eq!(rig.attention.bytes(), 0);
 }

@@ -18,7 +18,7 @@ fn full() -> Slabs {
 }
 
 fn slots(pool: &Slabs, ids: impl Iterator<Item = u64>) -> Vec<(u32, i32)> {
-    ids.map(|id| pool.slot(SequenceId(id)).map(|slot| (slot.slab, slot.slot)).expect("a slot")).collect()
+    ids.map(|id| pool.slot(SequenceId(id)).map(|slot| (slot.slab, slot.index)).expect("a slot")).collect()
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn a_sequence_moves_with_what_it_has_when_it_outgrows_its_slot() {
     let mut pool = full();
     grow(&mut pool, &[(0, 0, 256), (1, 0, 10)]);
     let moves = grow(&mut pool, &[(0, 256, 257), (1, 10, 11)]);
-    let [moved] = &moves[..] else { panic!("{moves:?}") };
-    let from = moved.from.as_ref().expect("a copy");
-    assert_eq!((from.memory.1, moved.to.memory.1, moved.count), (256, 512, 256));
+    let [outgrown] = &moves[..] else { panic!("{moves:?}") };
+    let from = outgrown.from.as_ref().expect("a copy");
+    assert_eq!((from.memory.1, outgrown.to.memory.1, outgrown.count), (256, 512, 256));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_slot_is_wiped_of_what_was_left_there_before_another_sequence_takes_it() {
         pool.release(SequenceId(1));
         let moves = grow(&mut pool, &[(2, 0, 10)]);
         let [Move { from: None, to, count }] = &moves[..] else { panic!("{moves:?}") };
-        assert_eq!((to.slot, *count), (1, kept));
+        assert_eq!((to.index, *count), (1, kept));
         assert_eq!(grow(&mut pool, &[(2, 10, 11), (3, 0, 5)]), [], "a slot that was never used is zeros");
     }
     let mut pool = full();
