@@ -1257,10 +1257,7 @@ export declare class InvalidParamsError extends MlxServingError {}
 export declare class ModelError extends MlxServingError {}
 /** `GuidanceError`: what `structured` says cannot be enforced, or not with this model. */
 export declare class GuidanceError extends MlxServingError {}
-/**
- * `Overloaded`: as many generations are pending as the engine accepts, or the texts of earlier ones keep it busy. Try again
- * after `retryAfterMs`.
- */
+/** `Overloaded`: the engine has all the generations or texts that it accepts. Try again after `retryAfterMs`. */
 export declare class OverloadedError extends MlxServingError {}
 /** `Timeout`: the generation's deadline passed. */
 export declare class TimeoutError extends MlxServingError {}

@@ -81,7 +81,7 @@ pub const KNOBS: &[Knob] = &[
         .text("Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU: in float32 it costs nothing there, with `precision: 'model'` it costs most where few generations run. On a GPU products of weights are made so; attention may still round differently."),
     Knob::precision("precision", "auto", |s| &mut s.precision)
         .variable("MLX_SERVING_PRECISION")
-        .text("What models are computed in. 'auto' is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as 'model' is everywhere."),
+        .text("What models are computed in. `'auto'` is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as `'model'` is everywhere."),
     Knob::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
         .text("Memory for the KV caches of all models; without it, what their weights leave of the memory."),
     Knob::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens).text(
