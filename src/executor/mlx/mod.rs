@@ -44,6 +44,7 @@ use mlx_rs::{DeviceType, Dtype, with_stream};
 
 pub use self::executor::MlxExecutor;
 
+use self::attention::Grouping;
 use self::decoder::Decoder;
 use self::failure::{device_error, unreadable_weights};
 use self::precision::Compute;
@@ -146,8 +147,9 @@ impl MlxBackend {
             };
             (decoder, Box::new(attention))
         } else {
-            let attention =
-                attention::Composed::new(&specs, dtype).map_err(|error| device_error("preparing attention", error))?;
+            let grouping = if self.is_deterministic { Grouping::Single } else { Grouping::Neighbours };
+            let attention = attention::Composed::new(&specs, dtype, grouping)
+                .map_err(|error| device_error("preparing attention", error))?;
             (Decoder::load(model, &mut weights)?, Box::new(attention))
         };
         let kv = attention.unit();

@@ -14,7 +14,7 @@ use mlx_rs::{Array, Device, DeviceType, Dtype};
 use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
 use super::kinds::{Full, KvKind, Window};
-use super::layout::{Group, Layout, Placed};
+use super::layout::{Group, Grouping, Layout, Placed};
 use super::pool::{Growth, Move, Pool, Slot};
 use super::rope::Rotation;
 use super::scores::{Scores, Visible, in_type};
@@ -62,6 +62,7 @@ struct PoolShape {
     kv_heads: i32,
     head_dim: i32,
     scores: Scores,
+    grouping: Grouping,
 }
 
 /// What all layers of a pool do in a step.
@@ -78,14 +79,14 @@ struct Step {
 impl Composed {
     /// For layers whose activations have element type `dtype`, on MLX's default device. The CPU has no arithmetic of half
     /// precision: MLX converts number by number there, every key and value in every step. So its KV is f32.
-    pub(in super::super) fn new(specs: &[AttentionSpec], dtype: Dtype) -> Mlx<Self> {
+    pub(in super::super) fn new(specs: &[AttentionSpec], dtype: Dtype, grouping: Grouping) -> Mlx<Self> {
         let on_cpu = matches!(Device::try_default()?.get_type()?, DeviceType::Cpu);
         let kv_dtype = if on_cpu { Dtype::Float32 } else { dtype };
         let scores = |spec: &AttentionSpec| Scores { is_fused: !on_cpu && spec.softcap.is_none(), dtype, kv_dtype };
         let mut pools: Vec<LayerPool> = Vec::new();
         let mut layers = Vec::new();
         for spec in specs {
-            let shape = PoolShape::of(spec, scores(spec));
+            let shape = PoolShape::of(spec, scores(spec), grouping);
             let pool = pools.iter().position(|pool| pool.shape == shape).unwrap_or_else(|| {
                 pools.push(LayerPool::new(shape));
                 pools.len() - 1
@@ -252,16 +253,16 @@ impl LayerPool {
             Ok(Placed { span: *span, slab: slabs.number(&slot), slot: slot.index })
         };
         let placed = spans.iter().map(placed).collect::<Mlx<Vec<_>>>()?;
-        let layout = Layout::new(self.pool.kind(), placed);
+        let layout = Layout::new(self.pool.kind(), self.shape.grouping, placed);
         self.step = Some(Step::new(layout, &moves, slabs, &self.shape)?);
         Ok(())
     }
 }
 
 impl PoolShape {
-    fn of(spec: &AttentionSpec, scores: Scores) -> Self {
+    fn of(spec: &AttentionSpec, scores: Scores, grouping: Grouping) -> Self {
         let AttentionSpec { window, heads, kv_heads, head_dim, .. } = *spec;
-        Self { window, heads, kv_heads, head_dim, scores }
+        Self { window, heads, kv_heads, head_dim, scores, grouping }
     }
 
     fn kind(self) -> Box<dyn KvKind> {

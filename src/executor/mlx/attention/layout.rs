@@ -29,6 +29,15 @@ pub(super) struct Layout {
     pub(super) groups: Vec<Group>,
 }
 
+/// Which rows that decode attend in one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Grouping {
+    /// Those in neighbouring slots.
+    Neighbours,
+    /// Each row by itself, over no more keys than it sees: its result has the same bits whatever else is in the step.
+    Single,
+}
+
 /// Rows that attend in one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Group {
@@ -40,14 +49,16 @@ pub(super) enum Group {
 }
 
 impl Layout {
-    pub(super) fn new(kind: &dyn KvKind, mut placed: Vec<Placed>) -> Self {
+    pub(super) fn new(kind: &dyn KvKind, grouping: Grouping, mut placed: Vec<Placed>) -> Self {
         // Sorted: rows that decode come first, and neighbours in a slab are neighbours here.
         placed.sort_by_key(|placed| (placed.span.len > 1, placed.slab, placed.slot));
         let mut layout = Self::default();
         let mut last: Option<Placed> = None;
         for placed in placed {
-            let is_neighbour =
-                |last: &Placed| last.span.len == 1 && last.slab == placed.slab && last.slot + 1 == placed.slot;
+            let is_neighbour = |last: &Placed| {
+                let is_next = last.slab == placed.slab && last.slot + 1 == placed.slot;
+                grouping == Grouping::Neighbours && last.span.len == 1 && is_next
+            };
             if placed.span.len > 1 {
                 layout.add_piece(kind, placed);
             } else {

@@ -13,6 +13,7 @@ mod tests;
 
 pub(super) use composed::Composed;
 pub(super) use fused::{Fused, can_fuse};
+pub(super) use layout::Grouping;
 
 use mlx_ops::Chain;
 use mlx_rs::Array;

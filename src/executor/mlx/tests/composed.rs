@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use mlx_rs::{Array, Dtype};
 
-use super::super::attention::{Attention, Composed, QkNorm, Span};
+use super::super::attention::{Attention, Composed, Grouping, QkNorm, Span};
 use super::super::spec::{AttentionSpec, Rope, RopeScaling};
 use crate::request::SequenceId;
 
@@ -61,7 +61,7 @@ impl Rig {
         let width = usize::try_from(specs[0].head_dim).expect("a width");
         let norm_values = [7, 8].map(|seed| Noise::row(seed, width));
         let [queries, keys] = norm_values.clone().map(|values| Array::from_slice(&values, &[specs[0].head_dim]));
-        let attention = Composed::new(&specs, Dtype::Float32).expect("attention");
+        let attention = Composed::new(&specs, Dtype::Float32, Grouping::Neighbours).expect("attention");
         let norms = QkNorm { queries, keys };
         Self { specs, norms, norm_values, attention, sequences: BTreeMap::new(), next_seed: 1 }
     }
