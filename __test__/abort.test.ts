@@ -5,6 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, type Ready, read, simulated, until } from './support.js'
 
 const REASON = new Error('the caller went away')
+/** A generation that nothing refers to ends when it is collected. */
+const held: unknown[] = []
 
 interface Stage {
   /** What must be so before the generation starts. */
@@ -16,7 +18,7 @@ interface Stage {
 const stages: Record<string, Stage> = {
   queued: {
     async before({ engine, model }) {
-      engine.generate({ ...(await longAnswer(100)), model })
+      held.push(engine.generate({ ...(await longAnswer(100)), model }))
       await until(() => engine.stats().running === 1)
     },
     isReached: ({ engine }) => engine.stats().queued === 1,
