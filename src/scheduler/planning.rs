@@ -47,6 +47,10 @@ impl Scheduler {
         };
         let num_unfed = self.prefilling.iter().map(|&(_, unfed, _)| unfed).sum();
         let mut budget = self.prefill.budget(beside, num_unfed);
+        // Larger chunks are not tried out at the cost of streams that cannot share the step.
+        if self.streams_beside.is_some() {
+            budget = budget.min(self.prefill.largest_known_within(self.config.width.step_target));
+        }
         let sure = first_unfed.min(budget.div_ceil(4));
         self.running[first].share = sure;
         budget -= sure;

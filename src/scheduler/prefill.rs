@@ -78,6 +78,13 @@ impl Prefill {
         if is_cheap { size + rest } else { size }
     }
 
+    /// The most prompt tokens that take no longer, by what was measured: a larger chunk is not thought cheaper. All of a
+    /// chunk where nothing was measured.
+    pub(super) fn largest_known_within(&self, most: Duration) -> usize {
+        let fits = |&size: &usize| self.cost(size).is_none_or(|cost| cost <= most);
+        self.sizes().take_while(fits).last().unwrap_or(LEAST_CHUNK.min(self.chunk))
+    }
+
     fn largest_within(&self, most: Duration) -> usize {
         let fits = |&size: &usize| self.hopeful_cost(size) <= most;
         self.sizes().take_while(fits).last().unwrap_or(LEAST_CHUNK.min(self.chunk))

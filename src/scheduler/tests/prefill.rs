@@ -67,6 +67,22 @@ fn a_prompt_is_read_in_chunks_that_suit_the_streams_of_another_model() {
     assert_eq!(step(&mut scheduler).num_tokens(), 512);
 }
 
+/// The first chunks of a model taught nothing of larger ones, so that each was twice the one before, up to 512 tokens at once.
+#[test]
+fn no_chunk_beside_streams_of_another_model_is_tried_that_takes_longer_than_a_step_may() {
+    let mut scheduler = Scheduler::new(Config { prefill_chunk: 512, ..with_rows(1) });
+    scheduler.set_streams_beside(Some(ms(0.1)));
+    scheduler.add(seq(1), request(2_000, 1), start());
+    let mut num_read = 0;
+    while num_read < 2_000 {
+        let plan = plan(&mut scheduler);
+        let took = ms(8.0 + plan.num_tokens() as f64);
+        assert!(took <= Config::default().width.step_target, "{took:?} at {num_read}");
+        num_read += plan.num_tokens();
+        commit_after(&mut scheduler, &answer(&plan, 1), took);
+    }
+}
+
 #[test]
 fn where_no_chunk_is_short_enough_they_are_disturbed_rarely_instead() {
     let budget = taught(80.0, 0.5).budget(beside(6.0), 2_000);
