@@ -220,7 +220,7 @@ class Node : public mlx::core::Primitive {
         {0, 2}, stream());
     evaluate(written);
     if (written.buffer().ptr() != slab.buffer().ptr()) {
-      throw std::logic_error("[kv_update] the slab was not written in place");
+      throw std::runtime_error("[kv_update] the slab was not written in place");
     }
   }
 
