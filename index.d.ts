@@ -125,9 +125,9 @@ export interface SchedulerOptions {
    */
   ageingMs?: number | undefined
   /**
-   * Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU: in float32 it costs
-   * nothing there, with `precision: 'model'` it costs most where few generations run. On a GPU products of weights are made
-   * so; attention may still round differently.
+   * Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU, where it costs nothing for
+   * models that run on the engine's own attention in float32; elsewhere each row attends by itself, and products cost most
+   * where few generations run. On a GPU attention may still round differently.
    *
    * @default false
    */

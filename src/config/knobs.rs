@@ -78,7 +78,7 @@ pub const KNOBS: &[Knob] = &[
     Knob::millis("scheduler.ageingMs", 5_000.0, 1.0..=3_600_000.0, |s| &mut s.scheduler.ageing)
         .text("Once a request of a lower priority has waited so long, its priority gets a fifth of the tokens, so that none waits for ever."),
     Knob::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
-        .text("Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU: in float32 it costs nothing there, with `precision: 'model'` it costs most where few generations run. On a GPU products of weights are made so; attention may still round differently."),
+        .text("Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU, where it costs nothing for models that run on the engine's own attention in float32; elsewhere each row attends by itself, and products cost most where few generations run. On a GPU attention may still round differently."),
     Knob::precision("precision", "auto", |s| &mut s.precision)
         .variable("MLX_SERVING_PRECISION")
         .text("What models are computed in. `'auto'` is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as `'model'` is everywhere."),
