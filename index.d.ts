@@ -1055,7 +1055,7 @@ export interface ChatTemplateParams extends ChatOptions {
 
 /** Refused generations, by what there was too much of. */
 export interface RefusalStats {
-  /** Pending generations: `scheduler.maxQueue`, places that are kept for callers who come again included. */
+  /** Pending generations: `scheduler.maxQueue`, with the places that are kept for refused callers. */
   readonly queue: number
   /** Pending prompt tokens: `scheduler.maxQueueTokens`. */
   readonly tokens: number

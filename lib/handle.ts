@@ -1,5 +1,5 @@
 // What a caller holds of an answer. A generation and its iterators share one handle; once the last of them has been
-// collected, nobody can ask for more, and the work ends. It knows neither generations nor iterators.
+// collected, no code can read more of it, and the work ends. It knows neither generations nor iterators.
 
 import type { Source } from './answer'
 

@@ -77,8 +77,8 @@ pub(super) struct Lane {
     pub(super) watched: Vec<Watch>,
     /// Requests that ended since the last delivery.
     ends: Ends,
-    /// The batch limit that callers were told last.
-    told_limit: usize,
+    /// The batch limit that was reported last.
+    reported_limit: usize,
     /// Whether a request waited for a row after the last turn.
     is_wanting: bool,
     /// Set when the model is being unloaded: replies are given once the last row has ended.
@@ -100,7 +100,7 @@ impl Lane {
             marked: Vec::new(),
             watched: Vec::new(),
             ends: Ends::default(),
-            told_limit: 0,
+            reported_limit: 0,
             is_wanting: false,
             unloading: Vec::new(),
             plan: Plan::default(),
@@ -344,7 +344,7 @@ impl Lane {
         }
         self.is_wanting = is_wanting;
         let batch_limit = self.scheduler.batch_limit();
-        if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.told_limit, batch_limit) {
+        if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.reported_limit, batch_limit) {
             self.around.slots.has_rows(batch_limit);
         }
         let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };

@@ -1,4 +1,4 @@
-//! Which requests an engine refuses because too much is pending, and what their callers are told.
+//! Which requests an engine refuses because too much is pending, and the retry hint of a refusal.
 
 use std::time::Duration;
 

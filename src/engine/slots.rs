@@ -13,9 +13,9 @@ use crate::lock::lock;
 const GRACE: Duration = Duration::from_millis(250);
 /// A caller may be early by so much: timers count whole milliseconds.
 const EARLY: Duration = Duration::from_millis(1);
-/// No caller is told to wait for longer.
+/// The longest retry hint.
 const LONGEST: Duration = Duration::from_mins(1);
-/// Slots that are kept at a time; refusals beyond are told a time and have no place kept.
+/// Slots that are kept at a time; a refusal beyond has a retry hint and no place.
 const MAX_SLOTS: usize = 4_096;
 /// Weight of a place that becomes free in the mean interval: answers end in groups as large as a batch.
 const ALPHA: f64 = 1.0 / 64.0;
@@ -161,7 +161,7 @@ impl Slots {
         self.stay = Some(self.stay.map_or(last, |mean| mean + ALPHA_OF_STAY * (last - mean)));
     }
 
-    /// Whether a caller has one of the places for `count` answers, of which so many are taken. Callers are not told apart: one
+    /// Whether a caller has one of the places for `count` answers, of which so many are taken. Callers are anonymous: one
     /// that comes when a slot is due takes it.
     pub(super) fn admits(&mut self, now: Instant, num_taken: usize, count: usize) -> bool {
         while self.promised.front().is_some_and(|&at| at + GRACE < now) {

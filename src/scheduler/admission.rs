@@ -113,7 +113,7 @@ impl Scheduler {
     }
 
     /// Whether prompts wait for more places to become free, so that they can be read together: only where more wait than
-    /// places are free, so that somebody has to wait anyway, and for no longer than that many ends take. A request for which
+    /// places are free, so that one has to wait anyway, and for no longer than that many ends take. A request for which
     /// a row is given up waits for no end, and one that keeps its KV has no prompt to read.
     fn holds_joins(&self, next: &Next) -> bool {
         let num_free = self.num_free();

@@ -89,7 +89,7 @@ impl Shares {
         let fair = self.virtual_time + charge / num_tenants;
         self.virtual_time = match (self.heads.first(), self.heads.last()) {
             (Some(&(least, _)), Some(&(most, _))) => fair.clamp(least, most),
-            // Tokens that nobody else waits for are no debt.
+            // Tokens for which no other tenant waits are no debt.
             _ => fair.max(ends),
         };
         self.sweep();

@@ -71,7 +71,7 @@ pub(super) enum Failure {
 struct Cuts([bool; 256]);
 
 impl Slicer {
-    /// A slicer for a tokenizer whose slices have the tokens of the whole, as far as that can be told.
+    /// A slicer for a tokenizer whose slices are known to have the tokens of the whole.
     pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let ModelWrapper::BPE(bpe) = tokenizer.get_model() else { return None };
         let is_plain = bpe.dropout.is_none_or(|dropout| dropout == 0.0)

@@ -22,7 +22,7 @@ pub struct Load {
     pub tenant: Option<Arc<str>>,
     /// Bytes of its texts.
     pub num_bytes: usize,
-    /// Whether it compiles a program of its caller: a template, a grammar, a schema. How long that takes cannot be told
+    /// Whether it compiles a program of its caller: a template, a grammar, a schema. The time that takes cannot be foreseen
     /// from its size.
     pub is_program: bool,
     /// The code of its error if it takes longer than its budget.

@@ -109,7 +109,7 @@ impl KvUpdate {
             let (out, slabs) = (handles.as_mut_ptr(), RawSlice::of(&slabs));
             ffi::mlx_ops_kv_update_run(out, self.raw.as_ptr(), slabs, &raw const rows, stream.as_ptr())
         };
-        // SAFETY: nobody else owns the handles; those that the call did not set are empty, and freeing them is allowed.
+        // SAFETY: the handles have no other owner; those that the call did not set are empty, and freeing them is allowed.
         let arrays: Vec<_> = handles.into_iter().map(|handle| unsafe { Array::from_ptr(handle) }).collect();
         ffi::check(status)?;
         Ok(arrays.as_chunks::<2>().0.iter().map(|[keys, values]| [keys.clone(), values.clone()]).collect())

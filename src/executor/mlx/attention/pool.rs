@@ -15,7 +15,7 @@ use crate::request::SequenceId;
 
 /// The most slots of a slab, unless more are wanted at once: as many as a batch comes to have.
 const MOST_SLOTS: i32 = 32;
-/// Slots that nobody wants yet are made as long as a slab has at most so many bytes.
+/// Spare slots are made as long as a slab has at most so many bytes.
 const BYTES_AHEAD: u64 = 512 << 20;
 
 /// Slabs of layers that keep the same positions.
