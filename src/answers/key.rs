@@ -75,8 +75,8 @@ impl Claim {
 }
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
-    // Deadline and priority decide when there is an answer, and whether; not what it says. Who may share is the salt's to
-    // say, not the tenant's.
+    // Deadline and priority affect timing, not content, so they are not part of the key. The salt, not the tenant, decides
+    // which requests share.
     let Request {
         prompt,
         sampling,

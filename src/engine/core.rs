@@ -154,6 +154,10 @@ impl Core {
     /// Divides the KV of the engine between its models, by what each holds.
     fn share_kv(&mut self) {
         let Some(total) = self.kv_bytes else { return };
+        if self.lanes.len() == 1 {
+            // Nothing has to be counted in every step where there is nothing to divide.
+            return self.lanes.values_mut().for_each(|lane| lane.scheduler.set_kv_bytes(total));
+        }
         self.holdings.clear();
         self.holdings.extend(self.lanes.values().map(Lane::holding));
         for (index, lane) in self.lanes.values_mut().enumerate() {

@@ -118,9 +118,7 @@ impl Executor for MlxExecutor {
     }
 
     fn submit(&mut self, plan: &Plan) -> Result<()> {
-        let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
-        self.sequences.check(plan, bounds)?;
-        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
+        self.take_in(plan)?;
         let launched = if plan.rows.is_empty() {
             Launched { step: plan.step, sequences: Vec::new(), outcome: None, waiting: None, rest: Vec::new() }
         } else {
@@ -173,6 +171,13 @@ impl Executor for MlxExecutor {
 }
 
 impl MlxExecutor {
+    /// Checks a plan as a whole, then drops and admits the sequences that it names.
+    fn take_in(&mut self, plan: &Plan) -> Result<()> {
+        let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
+        self.sequences.check(plan, bounds)?;
+        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))
+    }
+
     fn change_sequences(&mut self, plan: &Plan) -> Mlx<()> {
         for id in &plan.release {
             self.sequences.remove(*id);
@@ -325,9 +330,7 @@ impl MlxExecutor {
     /// Like [`inspect`](Self::inspect), but counts the operations of MLX's graph: what a step costs where all cost the same.
     #[doc(hidden)]
     pub fn count_operations(&mut self, plan: &Plan) -> Result<usize> {
-        let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
-        self.sequences.check(plan, bounds)?;
-        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
+        self.take_in(plan)?;
         let stream = self.streams.steps.clone();
         with_stream(&stream, || {
             let fed = feed::tokens(plan, &self.sequences)?;
@@ -345,9 +348,7 @@ impl MlxExecutor {
     /// The KV is written as by [`Executor::submit`], but the sequences do not advance.
     #[doc(hidden)]
     pub fn inspect(&mut self, plan: &Plan) -> Result<Vec<Vec<f32>>> {
-        let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
-        self.sequences.check(plan, bounds)?;
-        self.change_sequences(plan).map_err(|error| device_error("admitting sequences", error))?;
+        self.take_in(plan)?;
         let stream = self.streams.steps.clone();
         with_stream(&stream, || {
             let fed = feed::tokens(plan, &self.sequences)?;
