@@ -1,4 +1,4 @@
-// The plots of docs/scheduler.md: throughput and time to the first token against load, for every policy.
+// The plots of docs/scheduler-results.md: throughput and time to the first token against load, for every policy.
 
 import { figure } from './svg.mjs'
 
