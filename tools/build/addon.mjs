@@ -1,6 +1,6 @@
-// The addon: cargo builds it, and it is laid into its platform's package folder beside the libraries it loads.
-// Owns that layout. Which libraries and where they are is known to native/mlx-sys; the root build.rs passes it on.
-// Compiling for a Mac where there is none is darwin/toolchain.mjs's.
+// Builds the addon with cargo and copies it into the package folder of its platform, beside the libraries that it loads.
+// Owns that layout. native/mlx-sys knows the libraries and their folder; the root build.rs passes the folder on.
+// darwin/toolchain.mjs compiles for a Mac on other machines.
 
 import { constants, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -27,12 +27,12 @@ export async function buildAddon(target = platform()) {
   })
 }
 
-/** Cargo's messages say where the results are, wherever its target folder is. */
+/** Reads the paths of the results from cargo's messages: the target folder may be anywhere. */
 async function cargoBuild(target, args = [], environment = {}) {
   const built = {}
   await cargoRelease(['build', '--release', '--lib', ...args], message => note(message, target, built), environment)
   if (built.addon && built.libraries) return built
-  throw new Failure('cargo did not say where it put the addon and the libraries it needs.')
+  throw new Failure('cargo did not report the paths of the addon and of the libraries it needs.')
 }
 
 function note(message, target, built) {
@@ -40,8 +40,8 @@ function note(message, target, built) {
     built.addon = message.filenames.find(path => path.endsWith(target.addon))
   }
   if (message.reason === 'build-script-executed') {
-    const told = Object.fromEntries(message.env)
-    built.libraries = told.MLX_SERVING_LIBRARIES ?? built.libraries
+    const reported = Object.fromEntries(message.env)
+    built.libraries = reported.MLX_SERVING_LIBRARIES ?? built.libraries
   }
 }
 
@@ -55,7 +55,7 @@ function layOut({ folder, companion }, { addon, libraries }) {
   place(addon, join(folder, NAME))
 }
 
-/** Renames into place: a process that has the old file loaded keeps it whole. */
+/** Renames into place, so that a process that has loaded the old file keeps it intact. */
 function place(from, to) {
   copyFileSync(from, `${to}.new`, constants.COPYFILE_FICLONE)
   renameSync(`${to}.new`, to)

@@ -1,6 +1,6 @@
-// `npm run check:darwin`, `npm run check:linux`: whether a platform package's binaries will load where it is installed:
-// made for that system and no newer one, everything they need beside them or in every such system, nothing of the
-// machine that built them. binary_facts.py reads the files; what they should be is decided here.
+// `npm run check:darwin`, `npm run check:linux`: checks that the binaries of a platform package will load where it is
+// installed. They must be made for the oldest supported system, find every library beside them or in that system, and
+// contain no path of the machine that built them. binary_facts.py reads the files; this script decides.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -21,12 +21,12 @@ const LIBCXX = '/usr/lib/libc++.1.dylib'
 const MAC_LIBRARIES = [LIBSYSTEM, LIBCXX, '/usr/lib/libiconv.2.dylib', '/usr/lib/libobjc.A.dylib']
 const MAC_FRAMEWORKS = '/System/Library/Frameworks/'
 const LINUX_LIBRARIES = ['libc.so.6', 'libm.so.6', 'libstdc++.so.6', 'libgcc_s.so.1', 'ld-linux-x86-64.so.2']
-/** What Ubuntu 22.04 has, the oldest system MLX's released binary is made for. */
+/** The versions in Ubuntu 22.04, the oldest system that MLX's released binary supports. */
 const OLDEST_LINUX = { GLIBC: '2.35', GLIBCXX: '3.4.30', CXXABI: '1.3.13' }
-/** Homes of people and of build services. Source files of the Rust toolchain and of crates are named without one. */
+/** Home folders of users and build services. Source paths of the Rust toolchain and of crates are remapped. */
 const MACHINE_PATHS = [/\/home\/\w+\//, /\/Users\/\w+\//]
 
-/** Fails unless the platform's package, whose addon must be built, will load. */
+/** Fails unless the binaries of the platform package will load. The addon must be built. */
 export async function checkBinaries(target) {
   const facts = await phase(`Checking the binaries of ${target.package}`, () => readFacts(target))
   const problems = target.name === 'darwin-arm64' ? macProblems(facts, await systemSymbols()) : linuxProblems(facts)
@@ -43,7 +43,7 @@ async function readFacts({ folder }) {
   return Object.fromEntries(Object.entries(JSON.parse(said)).map(([path, facts]) => [basename(path), facts]))
 }
 
-/** The symbols of the system's libraries, by library: those the addon was linked against. */
+/** The symbols of each system library against which the addon was linked. */
 async function systemSymbols() {
   const stubs = await systemStubs()
   return { [LIBSYSTEM]: symbolsOf(join(stubs, 'libSystem.tbd')), [LIBCXX]: symbolsOf(join(stubs, 'libc++.tbd')) }
@@ -51,7 +51,7 @@ async function systemSymbols() {
 
 const symbolsOf = stub => new Set(readFileSync(stub, 'utf8').match(/(?<![\w$.])(_[\w$.]+|dyld_stub_binder)/g))
 
-/** What keeps the addon, or a library beside it, from loading on the oldest macOS. */
+/** Reasons why the addon, or a library beside it, would not load on the oldest macOS. */
 export function macProblems(files, symbols) {
   const { [ADDON]: addon, 'libmlx.dylib': mlx } = files
   const offered = { ...symbols, '@rpath/libmlx.dylib': new Set(mlx.exports) }
@@ -70,7 +70,7 @@ function machProblems(name, facts, beside) {
     ...expect('is for', [facts.format, facts.machine], ['mach-o', 'arm64'], name),
     ...expect('needs macOS', facts.oldest, [OLDEST_MACOS], name),
     ...expect('calls itself', facts.name, [`@rpath/${name}`], name),
-    // Not signed at all, or changed after it, it is not loaded on Apple silicon.
+    // Apple silicon loads no file that is unsigned or was changed after signing.
     ...expect('is signed', facts.signature, [{ adHoc: true, covered: true, wrongPages: 0 }], name),
     ...facts.libraries.filter(library => !isThere(library)).map(library => `${name} needs ${library}`),
   ]
@@ -78,16 +78,16 @@ function machProblems(name, facts, beside) {
 
 function importProblems(imports, offered) {
   const problems = imports.flatMap(([name, library]) => {
-    // Node itself has these.
+    // Node provides these.
     if (library === null && /^_(napi|node_api)_/.test(name)) return []
     return offered[library]?.has(name) ? [] : [`${name} is not found in ${library ?? 'any library that is linked'}`]
   })
-  // MLX throws into the addon: both must have the system's C++ runtime, not the addon one of its own.
+  // MLX throws exceptions into the addon, so both must use the system's C++ runtime.
   const throws = imports.some(([name, library]) => name === '___cxa_throw' && library === LIBCXX)
   return throws ? problems : [...problems, `${ADDON} has a C++ runtime of its own`]
 }
 
-/** What keeps the addon, or a library beside it, from loading on the oldest Linux. */
+/** Reasons why the addon, or a library beside it, would not load on the oldest Linux. */
 export function linuxProblems(files) {
   const blas = Object.keys(files).find(name => name.startsWith('libblas'))
   return [
@@ -114,7 +114,7 @@ function isTooNew(version) {
   return oldest !== undefined && number.localeCompare(oldest, 'en', { numeric: true }) > 0
 }
 
-/** Paths inside the addon that say which machine built it. */
+/** Paths of the build machine that the addon contains. */
 export function pathProblems(text) {
   const own = [root, homedir()].filter(path => text.includes(`${path}/`))
   const others = MACHINE_PATHS.map(pattern => pattern.exec(text)?.[0]).filter(Boolean)

@@ -1,4 +1,4 @@
-// What would keep a binary from loading where it is installed is found and named.
+// The check finds and names each reason why a binary would not load where it is installed.
 
 import { expect, test } from 'vitest'
 import { linuxProblems, macProblems, pathProblems } from './binaries.mjs'

@@ -1,8 +1,8 @@
-"""Says as JSON what a shared library is: for which system, what it needs, what it offers. Judges nothing.
+"""Prints facts about shared libraries as JSON: system, dependencies, exports. Decides nothing.
 
     python3 binary_facts.py FILE…
 
-ELF is read by pyelftools, Mach-O by macholib; of a Mach-O file's signature this checks the digests of its pages itself.
+pyelftools reads ELF, macholib reads Mach-O. This script itself checks the page digests of a Mach-O signature.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from macholib.SymbolTable import SymbolTable
 
 # Numbers of load commands and fields, as in <mach-o/loader.h> and <kern/cs_blobs.h>.
 LC_ID_DYLIB, LC_RPATH, LC_CODE_SIGNATURE, LC_BUILD_VERSION = 0xD, 0x8000001C, 0x1D, 0x32
-# Libraries are loaded in four ways, and numbered through.
+# Four load commands load a library. Ordinals count all of them.
 LC_LOADS = (0xC, 0x80000018, 0x8000001F, 0x80000023)
 CODE_DIRECTORY, ADHOC = 0xFADE0C02, 0x2
 CPU_ARM64 = 0x0100000C
@@ -73,12 +73,12 @@ def text(data):
 
 
 def origin(ordinal, libraries):
-    """The library an import is bound to; None for one that is looked up in whatever is loaded."""
+    """The library of an import; None for a flat lookup in all loaded libraries."""
     return None if ordinal == FLAT_LOOKUP else libraries[ordinal - 1]
 
 
 def signature(path, offset, size):
-    """Whether it is an ad-hoc one, and how many pages of the file do not have the digest it says they have."""
+    """Whether the signature is ad hoc, and how many pages differ from their recorded digest."""
     with open(path, "rb") as file:
         whole = file.read()
     blob = whole[offset : offset + size]

@@ -1,5 +1,5 @@
-// `npm run build`: everything that has to be there before the engine can be used from JavaScript. Does nothing, quickly,
-// when nothing changed. Uses only what comes with Node: it is what installs the rest.
+// `npm run build`: builds what JavaScript needs to use the engine. Does nothing when nothing changed. Imports only modules
+// of Node, because this script installs all other packages.
 
 import { pathToFileURL } from 'node:url'
 import { buildAddon } from './addon.mjs'

@@ -1,4 +1,4 @@
-// Where is kept what is fetched or made once for all checkouts of a user: the same folder native/mlx-sys keeps MLX in.
+// The folder for files that are fetched or made once for all checkouts of a user. native/mlx-sys uses it for MLX.
 
 import { homedir } from 'node:os'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// `npm run clean`: removes everything that is built or installed here. What is kept for all checkouts of a user (MLX's
-// released binaries) stays in the user's cache folder.
+// `npm run clean`: removes everything that is built or installed here. MLX's released binaries stay in the user's cache
+// folder, which all checkouts share.
 
 import { readdirSync, rmSync } from 'node:fs'
 import { main } from './failure.mjs'

@@ -1,12 +1,12 @@
-// Starts other programs: quietly (output shown only if they fail), visibly, or with their lines read on the way.
-// Owns what a missing program and a non-zero exit mean; callers own the arguments.
+// Starts other programs: quietly (their output is shown only if they fail), visibly, or line by line. Turns a missing
+// program and a non-zero exit into a failure.
 
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { Failure } from './failure.mjs'
 import { root } from './repository.mjs'
 
-/** What to tell someone who lacks a program. */
+/** Advice for a missing program. */
 const SOURCES = {
   cargo: 'Install Rust 1.95 or newer: https://rustup.rs',
   npm: 'It comes with Node.js: https://nodejs.org',
@@ -18,28 +18,28 @@ const SOURCES = {
 /** Runs a program with its output on the terminal. */
 export const show = (program, args, options) => start(program, args, { stdio: 'inherit', ...options })
 
-/** Runs a program silently; what it wrote becomes part of the failure, if it fails. Resolves with its stdout. */
+/** Runs a program silently and resolves with its stdout. A failure contains all of its output. */
 export async function quiet(program, args, options) {
-  const said = { out: '', all: '' }
+  const written = { out: '', all: '' }
   const collect = child => {
     child.stdout.on('data', text => {
-      said.out += text
-      said.all += text
+      written.out += text
+      written.all += text
     })
     child.stderr.on('data', text => {
-      said.all += text
+      written.all += text
     })
   }
   try {
     await start(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options }, collect)
   } catch (error) {
-    if (error instanceof Failure) error.message = `${said.all.trim()}\n\n${error.message}`
+    if (error instanceof Failure) error.message = `${written.all.trim()}\n\n${error.message}`
     throw error
   }
-  return said.out
+  return written.out
 }
 
-/** Runs a program with stderr on the terminal and hands each line of its stdout to `take`. */
+/** Runs a program with stderr on the terminal and passes each line of its stdout to `take`. */
 export function lines(program, args, take, options) {
   const read = child => createInterface({ input: child.stdout }).on('line', take)
   return start(program, args, { stdio: ['inherit', 'pipe', 'inherit'], ...options }, read)

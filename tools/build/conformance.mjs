@@ -1,6 +1,6 @@
-// `npm run conformance`: compares every family with what mlx-lm answered, within tolerances, on this machine's device, and
-// says which conformance tests it leaves out. `npm run conformance:live -- --seed N` does the same with new random models,
-// made from the seed and answered by mlx-lm at once; without --seed a new one is taken, and shown.
+// `npm run conformance`: compares every model family with the recorded answers of mlx-lm, within tolerances, on this
+// machine's device. Lists the conformance tests that it leaves out. `npm run conformance:live -- --seed N` compares new
+// random models, made from the seed, with mlx-lm itself; without --seed it chooses a seed and prints it.
 
 import { createHash } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ import { phase } from './terminal.mjs'
 
 const MAX_SEED = 2 ** 31
 const TESTS = ['test', '--locked', '--test', 'conformance']
-/** Modules of tests that hold on every device. The others compare bits, or look at what only the CPU does. */
+/** Test modules that hold on every device. The others compare bits, or test the CPU backend only. */
 const ON_EVERY_DEVICE = ['families', 'bad_families', 'bad_models', 'bad_plans']
 const speaks = { speaks: true }
 
@@ -26,7 +26,7 @@ function options() {
   throw new Failure(`--seed is ${values.seed}, expected a whole number from 0 to ${MAX_SEED - 1}.`)
 }
 
-/** An interpreter with mlx-lm as the fixtures were made with; installs what is missing. */
+/** An interpreter with the version of mlx-lm that made the fixtures; installs what is missing. */
 async function python() {
   const requirements = at('tools', 'conformance', 'requirements.txt')
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 8)
@@ -64,7 +64,7 @@ async function recorded() {
   const modules = [...listed.matchAll(/^conformance::(\w+)::.*: test$/gm)].map(([, module]) => module)
   const left = modules.filter(module => !ON_EVERY_DEVICE.includes(module))
   console.log(
-    `${left.length} tests were not run: they compare bits, or look at what only the CPU does. They are in ${[...new Set(left)].join(', ')}.`,
+    `${left.length} tests were not run: they compare bits, or test the CPU backend only. They are in ${[...new Set(left)].join(', ')}.`,
   )
 }
 

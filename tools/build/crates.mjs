@@ -1,4 +1,4 @@
-// Which crates are shipped: cargo's word, followed from this package through what it needs at run time.
+// Lists the crates that are shipped: cargo's metadata, followed from this package along run-time dependencies.
 
 import { quiet } from './command.mjs'
 import { platforms } from './repository.mjs'
@@ -13,7 +13,7 @@ export async function shippedCrates() {
   return [...found.values()].sort((a, b) => (`${a.name} ${a.version}` < `${b.name} ${b.version}` ? -1 : 1))
 }
 
-/** Follows normal dependencies from this package. A macro runs in the compiler: neither it nor what it needs is shipped. */
+/** Follows normal dependencies from this package. A macro runs in the compiler, so it and its dependencies are not shipped. */
 function linkedFrom({ packages, resolve }) {
   const crates = new Map(packages.map(crate => [crate.id, crate]))
   const needs = new Map(resolve.nodes.map(node => [node.id, node.deps]))

@@ -1,4 +1,4 @@
-// `npm run build:darwin`: the addon for Apple silicon, built on whatever machine this is.
+// `npm run build:darwin`: the addon for Apple silicon, built on any machine.
 
 import { buildAddon } from './addon.mjs'
 import { main } from './failure.mjs'

@@ -1,5 +1,5 @@
-// What index.d.ts and src/error.rs declare, read for tables and comparisons: option fields with their documentation,
-// error codes with their classes, exported values. Relies on how those files are formatted, and says so if it finds nothing.
+// Reads index.d.ts and src/error.rs for tables and comparisons: option fields with their documentation, error codes with
+// their classes, exported values. Relies on the formatting of these files, and fails if it finds nothing.
 
 import { readFileSync } from 'node:fs'
 import { Failure } from './failure.mjs'
@@ -11,8 +11,8 @@ const types = () => read('index.d.ts')
 const FIELD = /(?: {2}\/\*\*((?:(?!\*\/).)*)\*\/\n)? {2}(\w+)\??: (.*?)\n/gs
 
 /**
- * The fields of an interface, then those of the interfaces they may be: name with dots, type, default, first words. That
- * one may be undefined says nothing: all of them may be left out.
+ * The fields of an interface and of its nested interfaces: name with dots, type, default, documentation. `| undefined` is
+ * dropped, because every field may be left out.
  */
 export function fieldsOf(name, prefix = '') {
   const body = found(new RegExp(`^export interface ${name} \\{\n(.*?)^\\}`, 'ms').exec(types()), `interface ${name}`)
@@ -36,7 +36,7 @@ const sentence = text =>
     .replace(/\s+/g, ' ')
     .trim()
 
-/** Every error code: the class it comes as, and what it means. */
+/** Every error code with its class and its meaning. */
 export function errorCodes() {
   const union = found(/^export type ErrorCode =\n(.*?)\n\n/ms.exec(types()), 'type ErrorCode')
   const classes = errorClasses()
@@ -60,7 +60,7 @@ function errorClasses() {
 
 const capital = text => text[0].toUpperCase() + text.slice(1)
 
-/** The codes of the engine itself, with what src/error.rs says of each. */
+/** The codes of the engine with their documentation in src/error.rs. */
 export function coreCodes() {
   const body = found(/^pub enum Code \{\n(.*?)^\}/ms.exec(read('src', 'error.rs')), 'enum Code in src/error.rs')
   const variants = body.matchAll(/((?: {4}\/\/\/ .*\n)+) {4}(\w+),/g)
@@ -75,5 +75,5 @@ export function exportedValues() {
 
 function found(match, what) {
   if (match) return match[1]
-  throw new Failure(`${what} was not found where the documentation is made from it.`)
+  throw new Failure(`${what} was not found. The documentation is made from it.`)
 }

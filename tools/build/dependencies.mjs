@@ -1,5 +1,5 @@
-// The npm packages the scripts, the tests and the type checks use: installed by npm, exactly as locked.
-// Owns knowing whether they are; npm's own record of what it installed is compared with the lock file.
+// Installs the npm packages of the scripts, tests and type checks, exactly as locked. Compares npm's record of what it
+// installed with the lock file, and does nothing if they agree.
 
 import { existsSync } from 'node:fs'
 import { quiet } from './command.mjs'
@@ -17,7 +17,7 @@ function areInstalled() {
   if (!existsSync(record)) return false
   const locked = Object.entries(readJson(at('package-lock.json')).packages)
   const installed = readJson(record).packages
-  // Optional ones are for other platforms.
+  // Optional packages are for other platforms.
   return locked.every(
     ([path, { version, optional }]) => path === '' || optional || installed[path]?.version === version,
   )

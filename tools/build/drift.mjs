@@ -1,5 +1,5 @@
-// `npm run check:drift`: things that are written in two places say the same in both: versions, exported names, error
-// codes, options, tables and code in the documentation, third-party notices. Also that lock files pin what they name.
+// `npm run check:drift`: compares what is written in two places: versions, exported names, error codes, options, tables,
+// paths and code in the documentation, third-party notices. Also checks that lock files pin what they name.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -67,7 +67,7 @@ function checkOptions() {
   compare('index.d.ts declares options that are not there', [...BESIDES].sort(), others.sort())
 }
 
-/** Only registries, whose packages do not change once published, and in the lock files by their digests. */
+/** Dependencies come from registries, whose packages do not change once published. Lock files pin their digests. */
 function checkSources() {
   const crates = readFileSync(at('Cargo.lock'), 'utf8').matchAll(/^source = "(.*)"/gm)
   const foreign = [...crates].map(([, source]) => source).filter(source => source !== CRATES_IO)

@@ -1,6 +1,6 @@
-// What went wrong, for a person: a sentence and what to do. Scripts end through `main`, which prints it without a stack.
+// Failures that a user can act on: one sentence, and what to do. Scripts end through `main`, which prints it without a stack.
 
-/** An expected failure: its message is all there is to say. */
+/** An expected failure. Its message is complete without a stack. */
 export class Failure extends Error {}
 
 /** Runs a script to its end; a failure becomes a line on stderr and exit code 1. */

@@ -1,15 +1,15 @@
-// Whether something built is up to date: a digest of the contents of everything it is made from, kept from the last
-// build. Contents, not times: a checkout back and forth costs nothing. Reading a few megabytes takes milliseconds.
+// Decides whether a build result is up to date, by a digest of the contents of all its inputs at the last build. Contents
+// instead of times: switching branches back and forth rebuilds nothing. Reading a few megabytes takes milliseconds.
 
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { at, root } from './repository.mjs'
 
-/** Folders that hold results, not sources, wherever they are. */
+/** Names of folders that hold results and no sources. */
 const RESULTS = new Set(['target', 'node_modules', '.git'])
 
-/** Builds with `make` unless `inputs` are as they were when all `outputs` were last made. Says whether it built. */
+/** Builds with `make` unless all `outputs` exist and `inputs` are unchanged since. Returns whether it built. */
 export async function keepFresh({ name, inputs, outputs, facts = [] }, make) {
   const stamp = at('target', 'stamps', name)
   const digest = digestOf(inputs, facts)
@@ -24,7 +24,7 @@ function read(path) {
   return existsSync(path) ? readFileSync(path, 'utf8') : undefined
 }
 
-/** Differs when any of the files does, or of those in the folders, or a fact. */
+/** A digest of the files, of all files in the folders, and of the facts. */
 export function digestOf(inputs, facts = []) {
   const hash = createHash('sha256').update(JSON.stringify(facts))
   for (const path of inputs.flatMap(input => filesIn(at(input)))) {
@@ -33,7 +33,7 @@ export function digestOf(inputs, facts = []) {
   return hash.digest('hex')
 }
 
-/** The file, or all files of the folder, in a stable order. What is not there has no files. */
+/** The file, or all files of the folder, in a stable order. A missing path has no files. */
 function filesIn(path) {
   if (!existsSync(path)) return []
   if (!statSync(path).isDirectory()) return [path]

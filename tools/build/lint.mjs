@@ -1,5 +1,5 @@
-// `npm run lint`: formatting and lints of both languages, the workflows, and the types of everything that is TypeScript. Runs all of
-// them, so that one look shows all there is to mend.
+// `npm run lint`: formatting and lints of both languages, the workflows, and the types of all TypeScript. Runs all checks, so
+// that one run shows every problem.
 
 import { show } from './command.mjs'
 import { installPackages } from './dependencies.mjs'
@@ -30,5 +30,5 @@ await main(async () => {
       failed.push(title)
     })
   }
-  if (failed.length > 0) throw new Failure(`To mend: ${failed.join('; ')}.`)
+  if (failed.length > 0) throw new Failure(`Failed: ${failed.join('; ')}.`)
 })

@@ -1,4 +1,4 @@
-// `node tools/build/other-node.mjs 24`: runs the JavaScript tests on another major version of Node, one of those the
+// `node tools/build/other-node.mjs 24`: runs the JavaScript tests on another major version of Node, from the versions that the
 // install smoke test uses.
 
 import { build } from './build.mjs'
@@ -11,7 +11,8 @@ await main(async () => {
   await installTools()
   const nodes = otherNodes()
   const [, , major] = process.argv
-  if (!nodes[major]) throw new Failure(`Say which Node: ${Object.keys(nodes).join(', ') || 'none is there'}.`)
+  if (!nodes[major])
+    throw new Failure(`Name a version of Node: ${Object.keys(nodes).join(', ') || 'none is installed'}.`)
   await build()
   await phase(
     `Testing from JavaScript on Node ${major} (vitest)`,

@@ -1,6 +1,6 @@
-// `npm run pack`: the tarballs that would be published: the package and this platform's own. `npm run pack:all` makes
-// those of all platforms, a Mac's cross-compiled. Either takes `--out DIR`; the default is target/packages.
-// Owns what differs between this checkout and what is published. What a tarball must be is tarballs.mjs's.
+// `npm run pack`: makes the tarballs for publication: the package and the one of this platform. `npm run pack:all` makes
+// those of all platforms, cross-compiled for a Mac. Both take `--out DIR`; the default is target/packages.
+// Owns the differences between this checkout and a published package. tarballs.mjs checks the result.
 
 import { constants, cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -18,7 +18,7 @@ import { phase } from './terminal.mjs'
 const LICENCES = ['LICENSE', 'THIRD-PARTY.md']
 const COPY = { recursive: true, mode: constants.COPYFILE_FICLONE }
 
-/** Packs the package and those of the given platforms. Resolves with the paths of the tarballs, the package's first. */
+/** Packs the package and the given platforms. Resolves with the paths of the tarballs, the package first. */
 export async function pack({ targets = [platform()], out = at('target', 'packages') } = {}) {
   await build()
   for (const target of targets) {
@@ -31,14 +31,14 @@ export async function pack({ targets = [platform()], out = at('target', 'package
   return tarballs
 }
 
-/** Without what only this checkout needs, and with the platform packages, which only a published one can name. */
+/** Drops what only this checkout needs, and adds the platform packages, which do not exist before publication. */
 export function publishedManifest() {
   const { scripts, devDependencies, ...manifest } = readJson(at('package.json'))
   const optionalDependencies = Object.fromEntries(platforms().map(target => [target.package, manifest.version]))
   return { ...manifest, optionalDependencies }
 }
 
-/** Packs a copy, so that nothing is written beside the sources. */
+/** Packs a copy, so that no file is written beside the sources. */
 async function packOne(folder, manifest, out) {
   const staged = at('target', 'staged', manifest.name)
   rmSync(staged, { recursive: true, force: true })
@@ -55,7 +55,7 @@ async function packOne(folder, manifest, out) {
   return tarball
 }
 
-/** Where it is published from, which npm compares with the signed statement of where it was built. */
+/** The repository: npm compares it with the signed provenance of the build. */
 function repository() {
   const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: name } = process.env
   return server && name ? { repository: { type: 'git', url: `git+${server}/${name}.git` } } : {}

@@ -1,5 +1,5 @@
-// The Python environment with mlx-lm in the versions of tools/conformance. Benches and the tests on a real model compare
-// with it: the addon's BLAS replaces the wheel's, so that every side runs the same libmlx on the same linear algebra.
+// The Python environment with mlx-lm in the versions of tools/conformance, for benchmarks and for the tests on a real model.
+// The addon's BLAS replaces the one of the wheel, so that every side runs the same libmlx on the same BLAS.
 
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -10,10 +10,10 @@ import { at, platform } from './repository.mjs'
 import { PYTHON } from './wheels.mjs'
 
 const REQUIREMENTS = at('tools', 'conformance', 'requirements.txt')
-/** What the wheel's library of linear algebra is replaced with, and what that needs. On a Mac there is none. */
+/** The BLAS that replaces the wheel's, and its dependency. A Mac has none. */
 const BLAS = /^lib(blas-.*|gfortran)\.so/
 
-/** Of every side, so that none has more cores for its products than another. */
+/** The environment of every side: each has one core for its matrix products. */
 export const environment = { ...process.env, OPENBLAS_NUM_THREADS: '1', HF_HUB_OFFLINE: '1', PYTHONUNBUFFERED: '1' }
 
 /** The interpreter; installs what is missing. */

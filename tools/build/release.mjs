@@ -1,7 +1,7 @@
-// `npm run release -- --from DIR`: publishes the packed tarballs, each with proof of where it was built, the package
-// itself last: whoever can install it finds its platform packages. `--dry-run` does all of it but publishing, and
+// `npm run release -- --from DIR`: publishes the packed tarballs with their provenance. The package itself comes last, so
+// that its platform packages exist when it can be installed. `--dry-run` does everything except publishing.
 // `--check-tag v1.2.3` only compares a tag with the version of this checkout.
-// Stopped half-way, it can be started again: what is published already is passed over.
+// After an interruption it can run again: it skips tarballs that are already published.
 
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -13,7 +13,7 @@ import { platforms, root } from './repository.mjs'
 import { checkTarball, releasedVersion } from './tarballs.mjs'
 import { phase } from './terminal.mjs'
 
-/** What is to be published, in that order. Fails unless there is a tarball of every package. */
+/** The tarballs in the order of publication. Fails unless every package has one. */
 export function releaseOrder(folder, version = releasedVersion()) {
   const names = [...platforms().map(target => target.package), 'mlx-serving']
   const tarballs = names.map(name => ({ name, version, tarball: join(folder, `${name}-${version}.tgz`) }))
@@ -22,7 +22,7 @@ export function releaseOrder(folder, version = releasedVersion()) {
   throw new Failure(`Not packed for ${version}: ${missing.map(({ name }) => name).join(', ')}.`)
 }
 
-/** Fails unless the tag is the one of this checkout's version. */
+/** Fails unless the tag matches the version of this checkout. */
 export function checkTag(tag, version = releasedVersion()) {
   if (tag !== `v${version}`) throw new Failure(`The tag ${tag} must be v${version}, the version in Cargo.toml.`)
 }
@@ -36,15 +36,15 @@ async function release(folder, isDryRun) {
   }
 }
 
-/** A registry that cannot be asked counts as one that has it not: publishing will fail with the reason. */
+/** Whether the registry has it. An unreachable registry counts as no: publishing then fails with the reason. */
 const isPublished = (name, version) =>
   quiet('npm', ['view', `${name}@${version}`, 'version']).then(
-    said => said.trim() === version,
+    output => output.trim() === version,
     () => false,
   )
 
 function publish(tarball, isDryRun) {
-  // The proof is made by the build service, which a rehearsal elsewhere has not.
+  // Only the build service can make the provenance.
   const proof = isDryRun ? ['--dry-run'] : ['--provenance']
   const args = ['publish', tarball, '--access', 'public', '--ignore-scripts', ...proof]
   return phase(`npm ${args.join(' ')}`, () => show('npm', args, { cwd: root }), { speaks: true })
@@ -56,6 +56,6 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
     const { values } = parseArgs({ options })
     if (values['check-tag']) return checkTag(values['check-tag'])
     if (values.from) return release(resolve(values.from), values['dry-run'] === true)
-    throw new Failure('Say where the tarballs are: npm run release -- --from DIR')
+    throw new Failure('Name the folder of the tarballs: npm run release -- --from DIR')
   })
 }

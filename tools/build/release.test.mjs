@@ -1,4 +1,4 @@
-// A release is whole or it is none: every package is there, of one version, and the package itself comes last.
+// A release contains every package in one version, and publishes the package itself last.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

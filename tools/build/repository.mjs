@@ -1,5 +1,4 @@
-// Where things are in this repository and what they are called on this platform. Every other script asks here.
-// Owns no work: building is in addon.mjs and skin.mjs.
+// Paths in this repository and names on this platform, for every other script. Builds nothing: addon.mjs and skin.mjs do.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -18,7 +17,7 @@ export const readJson = path => JSON.parse(readFileSync(path, 'utf8'))
 export const pages = () =>
   ['README.md', ...readdirSync(at('docs')).map(name => `docs/${name}`)].filter(name => name.endsWith('.md'))
 
-/** The platforms a package exists for: what cargo calls them and their addon, and what lies beside it in the package. */
+/** The supported platforms: cargo's names for the platform and its addon, and the files beside the addon in the package. */
 const PLATFORMS = {
   'linux-x64': {
     name: 'linux-x64-gnu',
@@ -36,10 +35,10 @@ const PLATFORMS = {
 
 const described = found => ({ ...found, package: `mlx-serving-${found.name}`, folder: at('npm', found.name) })
 
-/** All platforms a package exists for. */
+/** All supported platforms. */
 export const platforms = () => Object.values(PLATFORMS).map(described)
 
-/** The platform this process runs on; fails on one that no package exists for. */
+/** The platform of this process. Fails if it is not supported. */
 export function platform() {
   const found = PLATFORMS[`${process.platform}-${process.arch}`]
   if (found) return described(found)
@@ -53,13 +52,13 @@ export function platformNamed(name) {
   const found = platforms().find(known => known.name === name)
   if (found) return found
   throw new Failure(
-    `Say which platform: ${platforms()
+    `Name a platform: ${platforms()
       .map(known => known.name)
       .join(' or ')}.`,
   )
 }
 
-/** The script behind a command of an installed package: started with this very Node, on every platform. */
+/** The script behind a command of an installed package. Starting it with this Node works on every platform. */
 export function commandOf(name, command = name) {
   const folder = at('node_modules', ...name.split('/'))
   const { bin } = readJson(join(folder, 'package.json'))

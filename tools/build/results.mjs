@@ -1,5 +1,5 @@
-// What the test runners said: each runner's own counts are kept under target/, and summed up in one closing line.
-// `node tools/build/results.mjs` prints the line for all runners since the last `--reset`, and fails if a test failed.
+// Counts of the test runners: each runner's counts are stored under target/ and added up in one closing line.
+// `node tools/build/results.mjs` prints that line for all runners since the last `--reset`, and fails if a test failed.
 
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,13 +9,13 @@ import { at, readJson } from './repository.mjs'
 
 const folder = at('target', 'results')
 
-/** Keeps one runner's counts; running it again replaces them. */
+/** Stores the counts of one runner. A second run replaces them. */
 export function record(runner, { passed, failed }) {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, `${runner}.json`), JSON.stringify({ runner, passed, failed }))
 }
 
-/** Forgets all counts. */
+/** Removes all counts. */
 export const reset = () => rmSync(folder, { recursive: true, force: true })
 
 /** Prints each runner's counts and their sum. */

@@ -1,4 +1,4 @@
-// The test runners: cargo's and vitest. Owns how each is called and how its counts are read from what it reports.
+// The test runners, cargo and vitest: how each is called, and how its counts are read from its report.
 
 import { existsSync, rmSync } from 'node:fs'
 import { lines, show } from './command.mjs'
@@ -7,7 +7,7 @@ import { record } from './results.mjs'
 
 const CLOSING_LINE = /^test result: .*?(\d+) passed; (\d+) failed;/
 
-/** Runs cargo's tests with these arguments. The closing lines of all its test programs are added up. */
+/** Runs cargo's tests with these arguments, and adds up the closing lines of all test programs. */
 export function runCargoTests(name, args, env = {}) {
   const counts = { passed: 0, failed: 0 }
   const take = line => {
@@ -38,7 +38,7 @@ export function runVitest(name, { node = process.execPath, args: more = [] } = {
   )
 }
 
-/** Keeps the counts of a run. One that fails without naming a failed test, as on a compile error, counts as one. */
+/** Stores the counts of a run. A run that fails without a failed test, as on a compile error, counts as one failure. */
 async function recorded(name, run, count) {
   try {
     await run()

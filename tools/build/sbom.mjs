@@ -1,5 +1,5 @@
-// `npm run sbom -- --out FILE`: what the packages are made of, as CycloneDX, for those who have to keep such lists. The
-// same as THIRD-PARTY.md says: crates from cargo, libraries from third-party/libraries.md.
+// `npm run sbom -- --out FILE`: writes the bill of materials of the packages in CycloneDX format. It has the contents of
+// THIRD-PARTY.md: crates from cargo, libraries from third-party/libraries.md.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -9,10 +9,10 @@ import { shippedCrates } from './crates.mjs'
 import { Failure, main } from './failure.mjs'
 import { at, platforms, readJson } from './repository.mjs'
 
-/** A row of a table of libraries: name, address, version where it is known, in which package, licence. */
+/** A row of a table of libraries: name, address, version if known, package, licence. */
 const LIBRARY = /^\| \[(.+?)\]\((.+?)\)(?: ([\d.]+))?[^|]*\| [^|]* \| ([^|]+) \|/gm
 
-/** The list, as an object. */
+/** The bill of materials as an object. */
 export async function billOfMaterials() {
   const { name, version, license } = readJson(at('package.json'))
   const own = npmPackage('application', name, version, license)
@@ -71,7 +71,7 @@ function component({ type = 'library', name, version, licence, purl, address }) 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   await main(async () => {
     const { values } = parseArgs({ options: { out: { type: 'string' } } })
-    if (!values.out) throw new Failure('Say where to write it: npm run sbom -- --out FILE')
+    if (!values.out) throw new Failure('Name the file to write: npm run sbom -- --out FILE')
     writeFileSync(resolve(values.out), `${JSON.stringify(await billOfMaterials(), null, 2)}\n`)
   })
 }

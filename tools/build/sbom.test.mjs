@@ -1,9 +1,9 @@
-// The bill of materials names what is shipped: crates, libraries and the packages themselves, each with its terms.
+// The bill of materials names everything that is shipped: crates, libraries and packages, each with its licence.
 
 import { expect, test } from 'vitest'
 import { billOfMaterials } from './sbom.mjs'
 
-test('every part has a name, an address of its own and its licence', async () => {
+test('every part has a name, a unique address and a licence', async () => {
   const { bomFormat, components, dependencies } = await billOfMaterials()
   expect(bomFormat).toBe('CycloneDX')
   for (const { name, purl, licenses } of components) {

@@ -1,4 +1,5 @@
-// The TypeScript skin: tsc compiles lib/ to dist/, if its sources changed. The door for ES modules is JavaScript already.
+// The TypeScript skin: tsc compiles lib/ to dist/ if its sources changed. The entry for ES modules is already JavaScript and
+// is copied.
 
 import { copyFileSync, rmSync } from 'node:fs'
 import { quiet } from './command.mjs'

@@ -1,6 +1,6 @@
-// `npm run smoke`: installs the packed tarballs into empty folders outside the repository, as users do, and uses them
-// there in the ways users do. What is only there in a checkout is found missing here. `--quick` leaves out the other
-// package managers and versions of Node; `--from DIR` takes tarballs that are packed already.
+// `npm run smoke`: installs the packed tarballs into empty folders outside the repository and uses them as users do. Finds
+// files that exist in a checkout but not in a package. `--quick` skips the other package managers and versions of Node;
+// `--from DIR` takes existing tarballs.
 
 import { mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -22,11 +22,11 @@ import { phase } from './terminal.mjs'
 
 const { values: options } = parseArgs({ options: { quick: { type: 'boolean' }, from: { type: 'string' } } })
 const counts = { passed: 0, failed: 0 }
-/** What cannot be shown on this machine, and why. */
+/** Checks that cannot run on this machine, with the reason. */
 const notRun = []
 const failures = []
 
-/** One check; all are made, so that one run shows all that is wrong. Resolves with whether it passed. */
+/** One check. All checks run, so that one run shows every problem. Resolves with whether it passed. */
 async function check(title, work) {
   try {
     await phase(title, work)
@@ -39,19 +39,19 @@ async function check(title, work) {
   }
 }
 
-/** A check that runs a model, which not every machine can. */
+/** A check that runs a model. Some machines cannot. */
 async function checkAnswer(title, work, missing) {
   if (missing === undefined) await check(title, work)
   else notRun.push(`${title} (${missing})`)
 }
 
-/** What users of npm do with the package, on every version of Node there is. */
+/** The uses of the package after an installation with npm, on every version of Node. */
 async function checkNpm(place) {
   const folder = join(place.root, 'npm')
   if (!(await check('Installing with npm', () => installInto(folder, NPM, place)))) return
   await check('Only the package of this platform was installed', () => {
     const names = installedPlatforms(folder).map(target => target.name)
-    if (names.join() !== platform().name) throw new Failure(`installed were: ${names.join(', ')}`)
+    if (names.join() !== platform().name) throw new Failure(`installed: ${names.join(', ')}`)
   })
   writePrograms(folder)
   for (const [title, prepare] of PREPARATIONS) await check(title, () => prepare(folder))
@@ -81,27 +81,27 @@ async function checkOthers(place) {
   }
 }
 
-/** Without the platform package there is no engine, but an error that says what to do. */
+/** Without the platform package, `createEngine` rejects with an error that says what to do. */
 async function checkWithoutOptional(place) {
   const folder = join(place.root, 'without-optional')
   await check(`Installing with ${NPM_WITHOUT_OPTIONAL.title}: the error is readable`, async () => {
     await installInto(folder, NPM_WITHOUT_OPTIONAL, place)
     const script =
       "require('mlx-serving').createEngine().catch(({ code, message }) => console.log(code, message, '\\n'))"
-    const said = await quiet(process.execPath, ['--eval', script], { cwd: folder })
+    const output = await quiet(process.execPath, ['--eval', script], { cwd: folder })
     const expected = `UnsupportedPlatform the package ${platform().package} is not installed.`
-    if (!said.startsWith(expected) || !said.includes('--omit=optional')) throw new Failure(`it was: ${said}`)
+    if (!output.startsWith(expected) || !output.includes('--omit=optional')) throw new Failure(`it was: ${output}`)
   })
 }
 
-/** What the package says of itself: to Node, to bundlers, to TypeScript in each of its ways to resolve it. */
+/** The manifest and types as Node, bundlers and each module resolution of TypeScript read them. */
 async function checkDeclarations([tarball]) {
   await check('publint', () => quiet(process.execPath, [tool('publint', 'src', 'cli.js'), 'run', tarball, '--strict']))
   const attw = tool('@arethetypeswrong', 'cli', 'dist', 'index.js')
   await check('Are the types wrong?', () => quiet(process.execPath, [attw, tarball, '--no-emoji']))
 }
 
-/** Tarballs that are there already, the package's own first. */
+/** Existing tarballs, the package itself first. */
 function packedIn(folder) {
   const names = readdirSync(folder).filter(name => name.endsWith(`-${releasedVersion()}.tgz`))
   return names.sort((one, other) => one.length - other.length).map(name => join(folder, name))

@@ -1,6 +1,6 @@
-// The code in README.md and docs/ works as written: every `ts` and `js` block is a whole program, type-checked against
-// the package's public types, and every `js` block is run. Programs are written to target/snippets, from where the
-// package's own name leads to this checkout, as it leads to the installed package elsewhere.
+// Checks the code in README.md and docs/: every `ts` and `js` block is a whole program that is type-checked against the
+// package's public types, and every `js` block is run. Programs are written to target/snippets, where the package's name
+// resolves to this checkout.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -24,7 +24,7 @@ const TSCONFIG = {
   include: ['*.mts', '*.mjs'],
 }
 
-/** Type-checks all of them, then runs what is JavaScript. */
+/** Type-checks all programs, then runs those in JavaScript. */
 export async function checkSnippets() {
   const programs = writePrograms()
   await phase(`Code in the documentation: types of ${programs.length} programs (tsc)`, () =>

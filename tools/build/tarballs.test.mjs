@@ -1,4 +1,4 @@
-// A tarball that is not as it must be is refused, and the refusal says why.
+// A tarball that breaks a rule is refused with the reason.
 
 import { expect, test } from 'vitest'
 import { publishedManifest } from './pack.mjs'
@@ -18,7 +18,7 @@ const macManifest = readJson(`${platformNamed('darwin-arm64').folder}/package.js
 const root = changes => problemsOf({ manifest: publishedManifest(), files: ROOT_FILES, size: 9_999_999, ...changes })
 const mac = changes => problemsOf({ manifest: macManifest, files: MAC_FILES, size: 59_999_999, ...changes })
 
-test('packages that are as they must be have no problems', () => {
+test('packages that follow the rules have no problems', () => {
   expect(root()).toEqual([])
   expect(mac()).toEqual([])
 })
@@ -51,8 +51,8 @@ test('a version that Cargo.toml does not have', () => {
   ])
 })
 
-test('a package nobody knows', () => {
+test('a package without rules', () => {
   expect(problemsOf({ manifest: { name: 'left-pad' }, files: [], size: 0 })).toEqual([
-    'nothing is known of a package called left-pad',
+    'there are no rules for a package called left-pad',
   ])
 })

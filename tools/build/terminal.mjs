@@ -1,5 +1,5 @@
-// How the scripts speak: colour, and phases with their elapsed time. A phase is one line that counts up where the output
-// is a terminal, and two plain lines (begin, end) where it is a log.
+// Output of the scripts: colour, and phases with their elapsed time. On a terminal a phase is one line with a running clock;
+// in a log it is two plain lines, one at the beginning and one at the end.
 
 const colourful = !process.env.NO_COLOR && (Boolean(process.env.FORCE_COLOR) || process.stdout.isTTY === true)
 const style = code => text => (colourful ? `\u001b[${code}m${text}\u001b[0m` : String(text))
@@ -16,8 +16,8 @@ export const isLive = process.stdout.isTTY === true && process.env.TERM !== 'dum
 export const seconds = since => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
 /**
- * Runs one phase. `speaks` says that the work writes to the terminal itself, as cargo does, so that its lines are not
- * overwritten by the clock.
+ * Runs one phase. `speaks`: the work writes to the terminal itself, as cargo does, so there is no running clock that would
+ * overwrite its lines.
  */
 export async function phase(title, work, { speaks = false } = {}) {
   const begin = performance.now()

@@ -1,5 +1,6 @@
-// `npm test`: builds what is missing, then runs every test there is: the pure core alone, all of the engine with MLX's
-// reference BLAS, reproducibility with the one that is shipped, and the JavaScript tests against the release addon. Stops at the first runner that fails.
+// `npm test`: builds what is missing, then runs all tests: the pure core, the engine with MLX's reference BLAS,
+// reproducibility with the BLAS that ships, and the JavaScript tests against the release addon. Stops at the first runner
+// that fails.
 
 import { build } from './build.mjs'
 import { main } from './failure.mjs'
@@ -10,7 +11,7 @@ import { phase } from './terminal.mjs'
 
 const speaks = { speaks: true }
 
-/** Lets a test program load the libraries that are shipped, where they differ from those it was linked with. */
+/** Lets a test program load the libraries that ship instead of those with which it was linked. */
 const librariesOfAddon = { LD_LIBRARY_PATH: platform().folder, OPENBLAS_NUM_THREADS: '1' }
 
 await main(async () => {
@@ -28,7 +29,7 @@ await main(async () => {
         runCargoTests('threads', ['--no-default-features', '--features', 'loom', '--lib', 'answers::tests::threads']),
       speaks,
     )
-    // Documentation tests ran with the core; cargo gives their programs no run path to MLX.
+    // Documentation tests already ran with the core: cargo gives their programs no run path to MLX.
     const whole = ['--workspace', '--lib', '--bins', '--tests']
     await phase('Testing the engine with MLX (cargo test)', () => runCargoTests('engine', whole), speaks)
     const ownBlas = (name, environment) =>
@@ -38,7 +39,7 @@ await main(async () => {
       () => ownBlas('engine-own-blas', {}),
       speaks,
     )
-    // Which of its kernels OpenBLAS takes depends on the processor; those for AVX2 agree in other shapes than the newer ones.
+    // OpenBLAS chooses kernels by processor. The AVX2 kernels are position-invariant for other shapes than the newer ones.
     await phase(
       'Testing reproducibility with its kernels for AVX2',
       () => ownBlas('engine-own-blas-avx2', { OPENBLAS_CORETYPE: 'Haswell' }),

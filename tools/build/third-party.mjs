@@ -1,6 +1,6 @@
-// `node tools/build/third-party.mjs`: writes THIRD-PARTY.md, the notices of everything that is shipped inside the addon
-// or beside it. With `--check` it only says whether the file is what it would write. The crates are cargo's word, the
-// libraries beside the addon are described by hand in third-party/libraries.md.
+// `node tools/build/third-party.mjs`: writes THIRD-PARTY.md, the notices of everything that ships inside the addon or beside
+// it. With `--check` it only compares the file with what it would write. Crates come from cargo; third-party/libraries.md
+// describes the libraries beside the addon by hand.
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,17 +8,17 @@ import { shippedCrates } from './crates.mjs'
 import { Failure, main } from './failure.mjs'
 import { at } from './repository.mjs'
 
-/** The licences of crates whose texts are kept in third-party/. */
+/** Licences of crates; their texts are in third-party/. */
 const TEXTS = ['MIT', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'Zlib']
-/** Those of the libraries beside the addon, besides the ones above. */
+/** Further licences, of the libraries beside the addon. */
 const LIBRARY_TEXTS = ['GCC-exception-3.1', 'GPL-3.0-or-later', 'LGPL-2.1-or-later']
 const FILE = at('THIRD-PARTY.md')
 const parts = name => readFileSync(at('tools', 'build', 'third-party', name), 'utf8').trim()
 
-/** Who wrote the text of a licence, not the crate under it. */
+/** Copyright lines of the licence texts themselves, which name no holder of a crate. */
 const OF_A_LICENCE = /Free Software Foundation/
 
-/** The copyright lines of a crate's own licence files; its authors where the files name nobody. */
+/** The copyright lines of a crate's licence files, or its authors if the files name none. */
 function holders(crate) {
   const folder = dirname(crate.manifest_path)
   const files = readdirSync(folder).filter(name => /^(licen[cs]e|copying|copyright|notice)/i.test(name))
@@ -34,7 +34,7 @@ function readLines(path) {
   try {
     return readFileSync(path, 'utf8').split('\n')
   } catch {
-    return [] // a folder of licence texts, whose crate names its holders elsewhere
+    return [] // a folder of licence texts; this crate names its holders elsewhere
   }
 }
 
@@ -68,6 +68,6 @@ await main(async () => {
   const text = await compose()
   if (!process.argv.includes('--check')) writeFileSync(FILE, text)
   else if (!existsSync(FILE) || readFileSync(FILE, 'utf8') !== text) {
-    throw new Failure('THIRD-PARTY.md does not say what is shipped. Run: node tools/build/third-party.mjs')
+    throw new Failure('THIRD-PARTY.md differs from what is shipped. Run: node tools/build/third-party.mjs')
   }
 })

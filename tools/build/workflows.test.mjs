@@ -1,4 +1,4 @@
-// What would be seen only when the build service runs a workflow is seen here.
+// Finds errors that would otherwise show only when the build service runs a workflow.
 
 import { expect, test } from 'vitest'
 import { problemsOf } from './workflows.mjs'
@@ -19,7 +19,7 @@ test('a workflow that can run has no problems', async () => {
   expect(await problemsOf(workflow('macos-15', 'first'), 'a.yml')).toEqual([])
 })
 
-test('a job that waits for one that is not there, a machine that is not offered', async () => {
+test('a job that needs a missing job, and an unknown machine', async () => {
   expect(await problemsOf(workflow('macos-15', 'frist'), 'a.yml')).toEqual([expect.stringContaining('"frist"')])
   expect(await problemsOf(workflow('macos-3', 'first'), 'a.yml')).toEqual([expect.stringContaining('"macos-3"')])
 })

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Makes archives whose index Apple's linker can read; the one of a Linux system does not know the format of the members.
+// Makes archives whose index Apple's linker can read. The archiver of a Linux system does not know the format of the members.
 
 import { run } from './run.mjs'
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-// The linker that cargo is given for a Mac: lld, which also signs ad hoc, without which nothing runs on Apple silicon.
-// Turns the arguments for a compiler that links, which are what rustc passes, into those of the linker itself.
+// The linker of cargo for a Mac: lld. It also signs ad hoc, which Apple silicon requires. rustc passes arguments for a
+// compiler that links; this script translates them into arguments of the linker.
 
 import { run, withoutTarget } from './run.mjs'
 
-/** Parts of libSystem, which have names of their own on a Mac for the sake of old programs. */
+/** Parts of libSystem; on a Mac they exist under these names for old programs. */
 const IN_LIBSYSTEM = new Set(['-lc', '-lm'])
 const RENAMED = { '-dynamiclib': '-dylib' }
 

@@ -1,9 +1,9 @@
-// Compiling for Apple silicon on a machine that is no Mac: which tools do it, and what cargo has to be told of them.
+// Compiles for Apple silicon on a machine that is not a Mac: selects the tools and configures cargo for them.
 //
-// zig is the C and C++ compiler (it comes with the headers of Apple's C library and of libc++), the Rust toolchain's own
-// lld links and signs ad hoc. No SDK of Apple's is needed: what is linked against are stubs, lists of the symbols that a
-// library has. libSystem's comes with zig; libc++ and libiconv are in stubs/. A release is built on a Mac; this shows on
-// any machine that the Mac's code compiles, links and finds its symbols.
+// zig is the C and C++ compiler; it contains the headers of Apple's C library and of libc++. The Rust toolchain's lld links
+// and signs ad hoc. Apple's SDK is not needed: the linker uses stubs, which list the symbols of a library. The stub of
+// libSystem comes with zig; those of libc++ and libiconv are in stubs/. A release is built on a Mac. This build shows on any
+// machine that the code for a Mac compiles, links and finds its symbols.
 
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,10 +15,10 @@ import { phase } from '../terminal.mjs'
 import { wheels } from '../wheels.mjs'
 
 const here = (...parts) => at('tools', 'build', 'darwin', ...parts)
-/** Apart from the builds for this machine, whose build scripts are compiled with other flags. */
+/** A separate target folder: builds for this machine compile build scripts with other flags. */
 const TARGET_FOLDER = at('target', 'darwin')
 
-/** What cargo is called with, and in which environment, to build for a Mac. */
+/** Cargo's arguments and environment for a build for a Mac. */
 export async function crossCompiling(target) {
   if (target.triple !== 'aarch64-apple-darwin') throw new Failure(`${target.name} is built on a machine of its kind.`)
   const rust = (await quiet('rustc', ['--print', 'sysroot'])).trim()
@@ -27,7 +27,7 @@ export async function crossCompiling(target) {
     args: ['--target', target.triple, '--target-dir', TARGET_FOLDER],
     environment: {
       ...tools(target.triple),
-      // Keeps rustc and the cc crate from asking for Xcode's.
+      // Without it, rustc and the cc crate look for Xcode's SDK.
       SDKROOT: await makeSdk(),
       MLX_SERVING_ZIG: join(await zig(), 'zig'),
       MLX_SERVING_LD64: await linker(rust),
@@ -36,7 +36,7 @@ export async function crossCompiling(target) {
   }
 }
 
-/** The folder of the stubs an addon for a Mac is linked against: Xcode's on a Mac, elsewhere the ones made here. */
+/** The folder of the stubs against which an addon for a Mac is linked: Xcode's on a Mac, elsewhere those made here. */
 export async function systemStubs() {
   const sdk = process.platform === 'darwin' ? (await quiet('xcrun', ['--show-sdk-path'])).trim() : await makeSdk()
   return join(sdk, 'usr', 'lib')
@@ -46,7 +46,7 @@ export async function systemStubs() {
 function tools(triple) {
   const name = triple.replaceAll('-', '_')
   const tool = file => {
-    chmodSync(here(file), 0o755) // a checkout from an archive may have lost it
+    chmodSync(here(file), 0o755) // an unpacked archive may have lost the mode
     return here(file)
   }
   return {
@@ -64,7 +64,7 @@ async function haveStandardLibrary(rust, triple) {
   )
 }
 
-/** lld under the name by which it speaks as Apple's linker does. */
+/** lld under the name that selects the interface of Apple's linker. */
 async function linker(rust) {
   const [, host] = /^host: (.*)$/m.exec(await quiet('rustc', ['--version', '--verbose']))
   const found = join(rust, 'lib', 'rustlib', host, 'bin', 'gcc-ld', 'ld64.lld')
@@ -74,7 +74,7 @@ async function linker(rust) {
 
 const zig = async () => join(await wheels('zig'), 'ziglang')
 
-/** A folder that the linker takes for the root of a Mac's libraries. */
+/** A folder that the linker uses as the root of a Mac's libraries. */
 async function makeSdk() {
   const sdk = join(TARGET_FOLDER, 'sdk')
   const libraries = join(sdk, 'usr', 'lib')
@@ -85,5 +85,5 @@ async function makeSdk() {
   return sdk
 }
 
-/** System libraries are listed as arm64e, which is what a program for arm64 is linked against; lld wants them to match. */
+/** Stubs list system libraries as arm64e. lld needs the architecture of the program, arm64. */
 const forArm64 = stub => stub.replace(/,?\s*arm64e\.x1-\w+/g, '').replaceAll('arm64e-', 'arm64-')

@@ -1,8 +1,8 @@
-// Whether this machine can run a model: on Linux always, on a Mac where there is a Metal device. Virtual Macs may have none.
+// Whether this machine can run a model: Linux always, a Mac if it has a Metal device. Virtual Macs may have none.
 
 import { quiet } from '../command.mjs'
 
-/** Why programs that run a model cannot run here, if they cannot. */
+/** Why this machine cannot run a model, or nothing if it can. */
 export async function missingDevice() {
   if (process.platform !== 'darwin') return undefined
   const displays = await quiet('system_profiler', ['SPDisplaysDataType'])

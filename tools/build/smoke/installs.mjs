@@ -1,5 +1,5 @@
 // How each package manager installs the package from a registry into an empty folder, and how Node is started there.
-// Each keeps what it fetches in a folder of this run's own: another build of the same version must not be found there.
+// Each has a cache folder of this run, so that it cannot find another build of the same version.
 
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,11 +7,11 @@ import { quiet } from '../command.mjs'
 import { platforms } from '../repository.mjs'
 import { tool } from './tools.mjs'
 
-/** Settings of whoever runs this, which would have a say otherwise. */
+/** Settings of the user's environment that would change the installation. */
 const FOREIGN = /^(npm_|YARN_|PNPM_|BUN_|NODE_OPTIONS)/i
 const own = Object.fromEntries(Object.entries(process.env).filter(([name]) => !FOREIGN.test(name)))
 
-/** What bun calls it. */
+/** Bun's name of the architecture. */
 const ARCHITECTURE = process.arch === 'arm64' ? 'aarch64' : process.arch
 
 const npm = (...options) => ({
@@ -39,7 +39,7 @@ const pnpm = {
   },
 }
 
-/** With Plug'n'Play, its default: there is no node_modules, and Node is given a way to find packages. */
+/** With Plug'n'Play, the default of yarn: no node_modules; a loader tells Node where packages are. */
 const yarn = {
   title: "yarn (Plug'n'Play)",
   install: async ({ folder, url, kept }) => {
@@ -53,7 +53,7 @@ const yarn = {
       YARN_ENABLE_IMMUTABLE_INSTALLS: 'false',
     }
     const program = tool('@yarnpkg', 'cli-dist', 'bin', 'yarn.js')
-    // Without a lock file of its own the folder would be taken for a part of a project above it.
+    // Without its own lock file, yarn takes the folder for a part of a project above it.
     writeFileSync(join(folder, 'yarn.lock'), '')
     await quiet(process.execPath, [program, 'add', 'mlx-serving'], { cwd: folder, env: settings })
     const loader = join(folder, '.pnp.loader.mjs')
@@ -76,10 +76,10 @@ const bun = {
   },
 }
 
-/** The ones that are tried besides plain npm. */
+/** The package managers that are tested besides plain npm. */
 export const OTHERS = [NPM_WITHOUT_SCRIPTS, pnpm, yarn, bun]
 
-/** Makes an empty project, and installs the package into it as the package manager does. */
+/** Makes an empty project and installs the package with the package manager. */
 export async function installInto(folder, manager, { url, kept }) {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{ "name": "smoke", "private": true }')

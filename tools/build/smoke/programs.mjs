@@ -1,5 +1,5 @@
-// The programs that use the installed package, each in another way: what they are, how they are made, how they are run.
-// Each asks the bundled model the same and prints the answer; none shuts the engine down, so each must end by itself.
+// Programs that use the installed package in different ways: their sources, how they are built and how they are run.
+// Each asks the bundled model the same question and prints the answer. None shuts the engine down; each must end by itself.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,10 +10,10 @@ import { tool } from './tools.mjs'
 
 const QUESTION = "{ role: 'user', content: 'What is 20 + 3?' }"
 const ANSWER = /\b23\b/
-/** A program that does not end by itself is ended, which is a failure. */
+/** A program that does not end by itself within this time is killed and fails. */
 const TIME_LIMIT = 60_000
 
-/** Also looks where the libraries come from: in a checkout there are others to be found. */
+/** Also checks which libraries were loaded: a checkout has others that could be found. */
 const ASK = folder => `
 async function ask() {
   const engine = await createEngine()
@@ -46,7 +46,7 @@ import { Worker } from 'node:worker_threads'
 new Worker(new URL('ask.mjs', import.meta.url)).on('error', error => { throw error })
 `
 
-/** Library declarations are checked too: ours must not need more than what every project has. */
+/** Checks library declarations too: index.d.ts must not need types that a project may lack. */
 const tsconfig = (options, files) => ({
   compilerOptions: {
     target: 'es2022',
@@ -59,7 +59,7 @@ const tsconfig = (options, files) => ({
   files,
 })
 
-/** Writes all of them into a folder in which the package is installed. */
+/** Writes all programs into a folder in which the package is installed. */
 export function writePrograms(folder) {
   const files = {
     'ask.mjs': `import { createEngine } from 'mlx-serving'\n${ASK(folder)}`,
@@ -84,7 +84,7 @@ const bundle = (folder, ...options) =>
     cwd: folder,
   })
 
-/** What is made of the programs before they are run. A title, and the work. */
+/** Builds before the programs run: title and work. */
 export const PREPARATIONS = [
   ['TypeScript, node16 resolution', folder => tsc(folder, 'node16.json')],
   ['TypeScript, bundler resolution', folder => tsc(folder, 'bundler.json')],
@@ -98,7 +98,7 @@ export const PREPARATIONS = [
   ],
 ]
 
-/** What is run after that, on every Node. */
+/** The programs that run on every version of Node. */
 export const PROGRAMS = [
   ['ES module', ['ask.mjs']],
   ['CommonJS', ['ask.cjs']],
@@ -109,11 +109,11 @@ export const PROGRAMS = [
   ['bundle with the package', ['inside.cjs']],
 ]
 
-/** Where Node itself understands TypeScript. */
+/** For versions of Node that strip TypeScript themselves. */
 export const STRIPPED = ['types stripped by Node', ['--experimental-strip-types', '--no-warnings', 'typed.mts']]
 export const SINCE_STRIPPED = 22
 
-/** Runs one in the folder; fails unless it answers and ends by itself. */
+/** Runs a program in the folder. Fails unless it answers and ends by itself. */
 export async function run(folder, program, args, environment = process.env) {
   const said = await quiet(program, args, { cwd: folder, env: environment, timeout: TIME_LIMIT })
   if (!ANSWER.test(said)) throw new Failure(`${args.at(-1)} answered 20 + 3 with: ${said.trim()}`)

@@ -1,6 +1,6 @@
-// An npm registry on this machine that has the packed tarballs and nothing else: package managers install from it as
-// they do from npm's, so that what they make of the platform packages is seen. A platform package that is not packed is
-// known, but cannot be fetched: an install that asks for it fails.
+// An npm registry on this machine that serves only the packed tarballs. Package managers install from it as from npm's
+// registry, which tests how they choose the platform packages. A platform package that is not packed is listed but cannot
+// be fetched, so an installation that requests it fails.
 
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -40,7 +40,7 @@ function send(response, type, body) {
   response.writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body)
 }
 
-/** What a registry says of a package. It is long published: package managers distrust what is new. */
+/** A registry's metadata of a package. The date of publication is old, because package managers distrust new packages. */
 function packument({ manifest, bytes, file }, host) {
   const { name, version } = manifest
   const digest = (algorithm, encoding) => createHash(algorithm).update(bytes).digest(encoding)

@@ -1,5 +1,5 @@
-// What the install smoke test uses besides Node and npm: other package managers, bundlers, checkers of packages and
-// other versions of Node. They are packages of their own in tools/, locked, so that nobody else has to install them.
+// Tools of the install smoke test besides Node and npm: other package managers, bundlers, checkers of packages and other
+// versions of Node. tools/ has its own package.json and lock file, so that other commands do not install them.
 
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { quiet } from '../command.mjs'
@@ -14,7 +14,7 @@ const folder = at('target', 'smoke-tools')
 /** A path inside an installed tool. */
 export const tool = (...path) => [folder, 'node_modules', ...path].join('/')
 
-/** Installs the tools, if they are not there or others are locked. */
+/** Installs the tools unless the locked versions are installed. */
 export async function installTools() {
   const inputs = MANIFESTS.map(name => `tools/build/smoke/tools/${name}`)
   await keepFresh({ name: 'smoke-tools', inputs, outputs: [tool()] }, () =>
@@ -26,7 +26,7 @@ export async function installTools() {
   )
 }
 
-/** The versions of Node that are there for this platform, by major version. */
+/** The installed versions of Node for this platform, by major version. */
 export function otherNodes() {
   const names = Object.keys(readJson(source('package.json')).optionalDependencies).filter(name =>
     /^node-\d+$/.test(name),
