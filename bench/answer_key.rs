@@ -1,5 +1,5 @@
-//! What it costs to find out whether an answer is there: the key of a request with a prompt of 2,000 tokens, and a look
-//! among 10,000 answers, half of the time a find. The last line is one JSON object. Run by `npm run bench:answers`.
+//! Measures a look-up in the answer cache: the key of a request with a prompt of 2,000 tokens, and a look-up among 10,000
+//! answers with a hit rate of one half. The last line is one JSON object. Run by `npm run bench:answers`.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 

@@ -1,6 +1,6 @@
-// `npm run bench:answers`: what sharing answers brings where requests repeat, and what it costs where none does. The
-// baseline is the same engine with all three lifetimes switched off; both are open all the time and take turns. Progress
-// goes to stderr, tables to stdout; the last line of stdout is one JSON object with all of it.
+// `npm run bench:answers`: measures what sharing answers gains when requests repeat, and what it costs when none repeats. The
+// baseline is the same engine with all three lifetimes switched off. Both engines stay open and take turns. Progress goes to
+// stderr, tables to stdout; the last line of stdout is one JSON object with all figures.
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
@@ -21,7 +21,7 @@ const BACKENDS = {
 }
 const FLAGS = { pairs: { type: 'string', default: '5' }, backends: { type: 'string', default: 'simulated,demo' } }
 const NUM_USERS = 100
-/** So many that a load is more than its first questions, which nobody can have the answer to. */
+/** Enough requests of each user that first questions, which cannot be cached, are a small part of the load. */
 const REQUESTS_OF_A_USER = 12
 const NUM_PROMPTS = 200
 const ZIPF = 1.1
@@ -74,7 +74,7 @@ async function measureBackend(backend, pairs) {
   }
 }
 
-/** Both sides do the same work one after the other, each going first every other time; the first pair warms up. */
+/** Both sides do the same work in turns, and the first side alternates. The first pair warms up. */
 async function inTurns(sides, pairs, what, work) {
   const measured = []
   for (let round = 0; round <= pairs; round++) {
@@ -90,12 +90,12 @@ async function inTurns(sides, pairs, what, work) {
   return measured
 }
 
-/** How many times as fast the sharing side was, pair by pair. */
+/** The speed-up of the sharing side, pair by pair. */
 function ratios(pairs, of = quartiles) {
   return of(pairs.map(({ shared, baseline }) => baseline.msPerRequest / shared.msPerRequest))
 }
 
-/** Users who each ask one thing after another; a few things are asked by most of them. */
+/** Users with one request after another. Most users send a few popular requests (Zipf). */
 async function duplicates({ engine, model }, round) {
   const random = generator(round + 1)
   const draw = zipf(random)
@@ -121,9 +121,9 @@ async function allDistinct({ engine, model }) {
   return { msPerRequest: ms / numRequests }
 }
 
-/** All of a burst of identical requests, against one request alone. */
+/** A burst of identical requests, compared with one request alone. */
 async function identical({ engine, model }) {
-  const prompt = 'What does everybody want to know?'
+  const prompt = 'What is asked most often?'
   engine.cache.clear()
   const alone = await timed(() => ask(engine, model, prompt))
   engine.cache.clear()
@@ -133,11 +133,11 @@ async function identical({ engine, model }) {
     results = await Promise.all(Array.from({ length: BURST }, () => ask(engine, model, prompt)))
   })
   const { tokens } = results[0]
-  if (results.some(result => `${result.tokens}` !== `${tokens}`)) throw new Error('not all have the same answer')
+  if (results.some(result => `${result.tokens}` !== `${tokens}`)) throw new Error('the answers differ')
   return { ratio: all / alone, generations: (engine.stats().generatedTokens - before.generatedTokens) / tokens.length }
 }
 
-/** On a device that costs nothing: the way of an answer that is there, and how often the two later lifetimes have it. */
+/** On a device that takes no time: the latency of a cached answer, and the hit rates of the two later lifetimes. */
 async function measureHits() {
   const { createEngine } = (await import('../dist/index.js')).default
   const engine = await createEngine({ backend: { simulated: 'instant' } })
@@ -182,7 +182,7 @@ async function timed(work) {
   return performance.now() - begin
 }
 
-/** Draws places from 0, the n-th with a weight of 1 / n^1.1. */
+/** Draws indexes from 0; the n-th has a weight of 1 / n^1.1. */
 function zipf(random) {
   const weights = Array.from({ length: NUM_PROMPTS }, (_, place) => 1 / (place + 1) ** ZIPF)
   const total = weights.reduce((sum, weight) => sum + weight)
@@ -211,7 +211,7 @@ function row(cell) {
 }
 
 function goalsOf({ backend, duplicateHeavy, burstRatio, burstGenerations, distinctOverhead }) {
-  // The demo model answers faster than a thousand promises are kept.
+  // The demo model answers faster than a thousand promises settle.
   const inTime = goal(`${BURST} identical at once: time of one alone`, '≤ 1.2', burstRatio, ratio => ratio <= 1.2)
   return [
     goal(`${backend}, duplicates: requests/s against baseline`, '≥ 5', duplicateHeavy, ratio => ratio >= 5),
@@ -223,9 +223,9 @@ function goalsOf({ backend, duplicateHeavy, burstRatio, burstGenerations, distin
 
 function overallGoals({ micros, firstChunkMs, dedup, promptCache }, { promptTokens, lookMicros }) {
   return [
-    goal('an answer that is there, awaited, µs', '≤ 100', micros, one => one <= 100),
+    goal('a cached answer, awaited, µs', '≤ 100', micros, one => one <= 100),
     goal('its first chunk, ms', '< 1', firstChunkMs, one => one < 1),
-    goal(`key and look, ${promptTokens} tokens, µs`, '≤ 10', lookMicros, one => one <= 10),
+    goal(`key and look-up, ${promptTokens} tokens, µs`, '≤ 10', lookMicros, one => one <= 10),
     goal('repeated within a second: dedup hits', '> 0.5', [dedup, dedup, dedup], part => part > 0.5),
     goal('repeated later: prompt cache hits', '> 0.8', [promptCache, promptCache, promptCache], part => part > 0.8),
   ]

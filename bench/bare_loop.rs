@@ -1,5 +1,5 @@
-//! Side (a) of `npm run bench:overhead`: the least code that makes the executor generate. Every prompt is fed in one
-//! step, then every row is fed its last token, until all are long enough: no engine, no text, no delivery.
+//! Side (a) of `npm run bench:overhead`: the least code that makes the executor generate. It feeds all prompts in one step,
+//! then the last token of each row, until all answers are long enough. No engine, no text, no delivery.
 //!
 //! Argument: a model folder. Jobs come on stdin, results go to stdout; `job.mjs` has the protocol. Its run path names
 //! the reference BLAS, so `LD_LIBRARY_PATH` must name the addon's folder for the fast one.
@@ -72,8 +72,7 @@ impl BareLoop {
         let mut first_ms = 0.0;
         let mut num_submitted = 0;
         for num_collected in 0..job.num_tokens {
-            // One step ahead where the device takes it, as the engine does: behind the one that reads the prompts only if
-            // it takes it at once.
+            // Submits one step ahead like the engine: behind the step that reads the prompts only if `submit` does not block.
             let ahead = match self.device.limits().overlap {
                 Overlap::None => 0,
                 Overlap::Bounded => usize::from(num_collected > 0),
@@ -105,7 +104,7 @@ impl BareLoop {
         admissions
     }
 
-    /// The step that draws every row's token number `index`.
+    /// The step that samples token number `index` of every row.
     fn plan(&mut self, admissions: &[Admission], index: usize) -> Plan {
         let is_first = index == 0;
         let row = |admission: &Admission| {

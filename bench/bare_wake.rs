@@ -1,6 +1,6 @@
-//! What a step costs a thread that does no more than the engine has to: it waits for one that goes through a model's worth of
-//! memory, wakes a third one that sleeps, and looks at its own processor time. Prints a line; the last line is one JSON
-//! object. Run by `npm run bench:batching`.
+//! Measures a step of a bare thread without an engine: it waits for a second thread that reads as much memory as a model has,
+//! wakes a third thread that sleeps, and reads its own processor time. Prints a line; the last line is one JSON object. Run by
+//! `npm run bench:batching`.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -13,9 +13,9 @@ use std::time::Duration;
 use mlx_serving::clock::{Clock, RealClock};
 
 const NUM_STEPS: usize = 300;
-/// Floats that a step goes through: the weights of the larger model of the benches.
+/// Floats that a step reads: the weights of the larger model of the benchmarks.
 const NUM_FLOATS: usize = 26 << 20;
-/// How often the engine looks at its own processor time in a step.
+/// How often the engine reads its own processor time in a step.
 const NUM_LOOKS: u32 = 4;
 
 fn main() {

@@ -1,7 +1,7 @@
-// `npm run bench:batching`: what batching brings on a real model, what it costs the engine, and what reproducibility costs.
-// The same engine at 1 to 32 concurrent prompts, with and without deterministic products; the cost of decisions at 256
-// running and 10,000 waiting; of the engine's cost a step, how much is its own work and how much a wake by itself; the cost
-// of doing nothing. Progress goes to stderr; the last line of stdout is JSON.
+// `npm run bench:batching`: measures what batching gains on a real model, what it costs the engine, and what reproducibility
+// costs. It runs the same engine with 1 to 32 concurrent prompts, with and without deterministic products; decisions with 256
+// running and 10,000 waiting sequences; the engine's own work in a step without thread wakes; a bare thread wake; and an idle
+// engine. Progress goes to stderr; the last line of stdout is JSON.
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
@@ -27,7 +27,7 @@ const FLAGS = {
 }
 /** By rows. */
 const MOST_MICROS_PER_STEP = { 1: 20, 32: 60 }
-/** By side: the engine as it comes, and with products in shapes that agree. */
+/** By side: the engine with default options, and with deterministic products. */
 const SIDES = { b: {}, d: { scheduler: { deterministic: true } } }
 
 await main(async () => {
@@ -40,9 +40,9 @@ await main(async () => {
   const alone = await measureAlone(Number(values.pairs))
   progress('decisions')
   const decisions = await runBench('decisions')
-  progress('a wake alone')
+  progress('a bare thread wake')
   const bareWake = await runBench('bare_wake')
-  progress(`nothing, for ${values.idle} s`)
+  progress(`an idle engine, for ${values.idle} s`)
   const idle = JSON.parse(await quiet(process.execPath, [at('bench', 'idle.mjs'), values.idle]))
   for (const model of new Set(cells.map(cell => cell.model))) {
     console.log(`\n${bold(model)}: medians [quartiles] of interleaved runs`)
@@ -51,9 +51,9 @@ await main(async () => {
   const own = alone.map(
     ({ tokensPerStep, engineMicrosPerStep }) => `${engineMicrosPerStep.toFixed(1)} at ${tokensPerStep.toFixed(1)} rows`,
   )
-  console.log(`\nEngine, µs a step, where nobody sleeps: ${own.join(', ')}.`)
+  console.log(`\nEngine, µs a step, over a device that takes no time: ${own.join(', ')}.`)
   console.log(
-    `A thread that sleeps, wakes another and looks at the time: at least ${bareWake.step.toFixed(1)} µs a step.`,
+    `A bare thread that sleeps, wakes another and reads its processor time: at least ${bareWake.step.toFixed(1)} µs a step.`,
   )
   const goals = [...goalsOf(cells), ...overallGoals(decisions, idle)]
   printGoals(goals)
@@ -67,8 +67,8 @@ async function measureModel(model, interpreter, pairs) {
 }
 
 /**
- * The engine's own time a step over a device that takes no time: nobody sleeps, and caches keep what is needed. Answers that
- * take none end before all have begun, so the rows that a step had are counted.
+ * The engine's own time a step over a device that takes no time: no thread sleeps, and the processor's caches stay warm.
+ * Early answers end before the last ones start, so the actual number of rows of a step is counted.
  */
 async function measureAlone(pairs) {
   const rows = Object.keys(MOST_MICROS_PER_STEP).map(Number)
@@ -78,7 +78,7 @@ async function measureAlone(pairs) {
   return [...rounds.values()].map(costsOf)
 }
 
-/** Sides by letter, with the options that their engines are made with. */
+/** Measures sides, given by letter with the options of their engines. */
 async function measureSides(options, { model, folder, rows, pairs, title }) {
   const { promptsFor } = await import('./prompts.mjs')
   const take = await promptsFor(model)
@@ -102,14 +102,14 @@ function cellOf(model, rows, pairs, alone) {
     numPairs: pairs.length,
     tokensPerSecond: quartiles(pairs.map(pair => pair.b.tokensPerSecond)),
     firstMs: quartiles(pairs.map(pair => pair.b.firstMs)),
-    /** Against one prompt alone, in the same round. */
+    /** Compared with one prompt alone in the same round. */
     speedUp: quartiles(pairs.map((pair, round) => rateRatio(pair.b, alone[round].b))),
     deterministic: paired(pairs, ['d', 'b'], rateRatio),
     ...costsOf(pairs),
   }
 }
 
-/** The engine thread's own time a step, what a step brought, and the share of time in which the device waited for it. */
+/** For each step: the engine thread's own time and the number of tokens. Also the share of time in which the device waited. */
 function costsOf(pairs) {
   const sum = of => pairs.reduce((total, { b }) => total + of(b), 0)
   const numSteps = sum(b => b.scheduling.steps)
@@ -154,7 +154,7 @@ function goalsOf(cells) {
     ),
     ...crowded.map(({ model }) => {
       const longest = cells.filter(cell => cell.model === model).map(cell => cell.longestDeviceIdleMs)
-      return atMost(`${model}: the longest such time, ms`, 0.5, Math.max(...longest))
+      return atMost(`${model}: longest device idle, ms`, 0.5, Math.max(...longest))
     }),
   ]
 }
@@ -162,6 +162,6 @@ function goalsOf(cells) {
 function overallGoals(decisions, idle) {
   return [
     atMost(`decision p99 at ${decisions.running} running and ${decisions.queued} waiting, µs`, 100, decisions.p99),
-    atMost(`${idle.seconds} s of doing nothing: CPU ms`, (5 * idle.seconds) / 60, idle.cpuMs),
+    atMost(`${idle.seconds} s of an idle engine: CPU ms`, (5 * idle.seconds) / 60, idle.cpuMs),
   ]
 }

@@ -1,5 +1,5 @@
-// What crossing between JavaScript and the engine costs, piece by piece: the call, the first chunk, a stream's drains.
-// The device is a simulated one that takes no time. `npm run bench:bridge` runs it.
+// Measures each crossing between JavaScript and the engine: the call, the first chunk, the drains of a stream. The simulated
+// device takes no time. `npm run bench:bridge` runs it.
 
 import path from 'node:path'
 import { createEngine, type Engine, type Generation, type ModelHandle } from 'mlx-serving'
@@ -28,7 +28,7 @@ const ask = (prompt: string | { tokens: Uint32Array } = PROMPT, maxTokens = 1): 
   engine.generate({ model, prompt, maxTokens, temperature: 0, cache: 'off' })
 
 describe('a request', () => {
-  bench('the call alone, left at once', async () => {
+  bench('the call alone, cancelled at once', async () => {
     await ask()[Symbol.asyncDispose]()
   })
   bench('one token, awaited', async () => {
@@ -43,8 +43,8 @@ describe('a request', () => {
 })
 
 describe('a stream', () => {
-  bench('one, to its end', () => read(ask(PROMPT, STREAM_TOKENS)))
-  bench('64 at once, to their ends', async () => {
+  bench('one, read to its end', () => read(ask(PROMPT, STREAM_TOKENS)))
+  bench('64 at once, read to their ends', async () => {
     await Promise.all(Array.from({ length: NUM_STREAMS }, () => read(ask(PROMPT, STREAM_TOKENS))))
   })
 })

@@ -1,6 +1,6 @@
-// Where the bench keeps what it makes once: models, and the Python environment with mlx-lm. Outside of the repository.
+// The benchmarks' part of the cache, outside the repository: models, and the Python environment with mlx-lm.
 
 import { cached as shared } from '../tools/build/cache.mjs'
 
-/** A path in the bench's part of the cache. */
+/** A path in the benchmarks' part of the cache. */
 export const cached = (...parts) => shared('bench', ...parts)

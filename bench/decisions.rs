@@ -1,4 +1,4 @@
-//! What the scheduler's decisions cost: 256 sequences that run, 10,000 that wait, one ends and one comes with every step.
+//! Measures the scheduler's decisions: 256 sequences run, 10,000 wait, and in every step one ends and one arrives.
 //! Prints a table; the last line is one JSON object. Run by `npm run bench:batching`.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]

@@ -1,5 +1,5 @@
-// Side (b): the full way from JavaScript. Prompts go in as text, all at once, and every answer is read as a stream.
-// Run by overhead.mjs and batching.mjs with the model folder as its argument, and the engine's options as JSON after it.
+// Side (b): the engine from JavaScript. Sends all prompts of a job at once, as text, and reads every answer as a stream. Other
+// benchmarks run it with two arguments: the model folder, and the engine's options as JSON.
 
 import mlxServing from '../dist/index.js'
 import { serveJobs } from './job.mjs'
@@ -20,14 +20,14 @@ await serveJobs(async ({ prompts, numTokens, params }) => {
 })
 await engine.dispose()
 
-/** What the engine says of its own work in this job. */
+/** The engine's figures about its own work in this job. */
 function since(before) {
   const { steps, engineMs, deviceIdleMs, longestDeviceIdleMs, batchLimit } = engine.stats().models[0]
   return {
     steps: steps - before.steps,
     engineMs: engineMs - before.engineMs,
     deviceIdleMs: deviceIdleMs - before.deviceIdleMs,
-    // Of this job and those before it.
+    // Over this job and all earlier ones.
     longestDeviceIdleMs,
     batchLimit,
   }

@@ -1,5 +1,5 @@
-// What the engine is to reach, and whether it does. A goal is met by the median of the pairs, missed when all between
-// the quartiles miss it, and open when they lie on both sides.
+// The goals of the benchmarks and their verdicts. A goal is met when the median of the pairs meets it, missed when the median
+// and both quartiles miss it, and open otherwise.
 
 import { addedFirstMs, paired, quartiles, rateRatio } from './statistics.mjs'
 
@@ -51,7 +51,7 @@ function firstTokenGoals({ model, rows, pairs }) {
   return [goal(what, `≤ ${MOST_ADDED_FIRST_MS}`, added, ms => ms <= MOST_ADDED_FIRST_MS)]
 }
 
-/** More at once must never be slower in all. Cells of a model follow each other by rows, and share their rounds. */
+/** More rows must never lower the total rate. The cells of a model are sorted by rows and share their rounds. */
 function growthGoals(cells) {
   return cells.slice(1).flatMap((cell, index) => {
     const before = cells[index]
@@ -63,7 +63,7 @@ function growthGoals(cells) {
 
 const has = (pairs, sides) => sides.every(side => side in pairs[0])
 
-/** A goal with its verdict, by the quartiles of what was measured. */
+/** A goal with its verdict, from the quartiles of the measurements. */
 export function goal(what, bound, quartiles, isMet) {
   const verdict = isMet(quartiles[1]) ? 'met' : quartiles.some(isMet) ? 'open' : 'missed'
   return { what, bound, quartiles, verdict }

@@ -1,5 +1,5 @@
-// What an engine costs that has nothing to do: a model is loaded, has answered once, and waits. Prints the processor time
-// of the whole process in milliseconds, as one line of JSON.
+// Measures an idle engine: a model is loaded, answers once, and waits. Prints the processor time of the whole process in
+// milliseconds, as one line of JSON.
 
 import { setTimeout } from 'node:timers/promises'
 import mlxServing from '../dist/index.js'
@@ -8,7 +8,7 @@ const seconds = Number(process.argv[2])
 const engine = await mlxServing.createEngine()
 const model = await engine.loadModel()
 await engine.generate({ model, prompt: 'Hello' })
-// What garbage collection still has to do is not idleness.
+// Garbage collection that is still due is not idle cost.
 await setTimeout(2_000)
 const before = process.cpuUsage()
 await setTimeout(seconds * 1_000)

@@ -1,5 +1,5 @@
-// A side in a process of its own: one job a line on its stdin, one result a line on its stdout, for as long as it is
-// needed. Owns that protocol's JavaScript ends; bare_loop.rs and mlx_lm_side.py have the others.
+// The protocol of a side that runs as a separate process: one job per line on its stdin, one result per line on its stdout.
+// This file has both ends in JavaScript; bare_loop.rs and mlx_lm_side.py have their own.
 //
 // job: { prompts: [{ tokens, text }], numTokens }; result: { firstMs: [of a row], totalMs, answers: [[tokens of a row]] }
 
@@ -31,7 +31,7 @@ export async function startSide(program, args, env) {
   }
 }
 
-/** The other end: says that it is ready, then does jobs until there are no more. */
+/** The end in the side's process: reports that it is ready, then runs jobs until stdin ends. */
 export async function serveJobs(run) {
   console.log('{}')
   for await (const line of createInterface({ input: process.stdin })) {

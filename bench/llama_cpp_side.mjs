@@ -1,5 +1,5 @@
-// Side of node-llama-cpp: the same greedy tokens from the GGUF file, one sequence a prompt in one context, on one thread.
-// Run with the folder that node-llama-cpp is installed in and the file as its arguments; job.mjs has the protocol.
+// The side of node-llama-cpp: the same greedy tokens from the GGUF file, one sequence for each prompt in one context, on one
+// thread. Its arguments are the folder in which node-llama-cpp is installed and the file; job.mjs has the protocol.
 
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
@@ -17,7 +17,7 @@ const llama = await getLlama({ gpu: false, build: 'never', maxThreads: THREADS, 
 const model = await llama.loadModel({ modelPath })
 const contexts = new Map()
 
-/** A context for so many sequences; contexts of other sizes are closed first. */
+/** A context for this number of sequences. Closes contexts of other sizes first. */
 async function contextFor(sequences) {
   if (contexts.has(sequences)) return contexts.get(sequences)
   for (const [size, context] of contexts) {

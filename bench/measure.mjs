@@ -1,15 +1,15 @@
-// The measuring itself. Sides take turns at the same prompts, in another order each time, and a round goes through all
-// numbers of concurrent prompts: whatever else the machine does meets everything that is compared alike.
+// Measures sides in rounds. Sides take turns at the same prompts, in another order each time, and a round goes through all
+// numbers of concurrent prompts. So other work on the machine affects all compared values alike.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { median } from './statistics.mjs'
 
 const NUM_TOKENS = 64
-/** Models that are over quickly get more rounds: they cost little there and say more. */
+/** Fast models get more rounds within this time: their values vary more. */
 const MODEL_MS = 30_000
 const MAX_ROUNDS = 25
 
-/** What every side did, by number of concurrent prompts: a list of rounds for each. */
+/** The results of all sides: a list of rounds for each number of concurrent prompts. */
 export async function measure(sides, { rows, minRounds, take, onRound }) {
   const letters = Object.keys(sides)
   const rounds = new Map(rows.map(count => [count, []]))
@@ -22,7 +22,7 @@ export async function measure(sides, { rows, minRounds, take, onRound }) {
     const order = [...letters.slice(turn), ...letters.slice(0, turn)]
     for (const count of rows) {
       const pair = await takeTurns(sides, order, take(count))
-      // The first round warms everybody up.
+      // The first round only warms up.
       if (done >= 0) rounds.get(count).push(pair)
     }
   }
@@ -44,12 +44,12 @@ async function runOn(side, prompts) {
     tokensPerSecond: (1000 * numTokens) / totalMs,
     cpuMsPerToken: (cpuMs(side.pid) - before) / numTokens,
     answers,
-    // What the engine says of itself; others have nothing to say.
+    // The engine's figures about itself; other sides have none.
     scheduling,
   }
 }
 
-/** Processor time of a process's living threads, to the microsecond; where the system does not tell, not a number. */
+/** Processor time of a process's living threads in milliseconds; NaN on systems without /proc. */
 function cpuMs(pid) {
   if (process.platform !== 'linux') return Number.NaN
   const tasks = `/proc/${pid}/task`

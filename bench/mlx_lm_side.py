@@ -25,7 +25,7 @@ def main(path):
 
 
 def drawing_by(params):
-    """What mlx-lm has for these params of the engine: a sampler, processors of logits, and what reads log-probabilities."""
+    """mlx-lm's counterparts of these sampling parameters: a sampler, logits processors, and a reader of log-probabilities."""
     mx.random.seed(params.get("seed", 0))
     sampler = make_sampler(
         temp=params.get("temperature", 0.0),
@@ -40,41 +40,41 @@ def drawing_by(params):
         presence_penalty=params.get("presencePenalty"),
         frequency_penalty=params.get("frequencyPenalty"),
     )
-    return sampler, processors, told_by(params.get("logprobs"))
+    return sampler, processors, reader_of(params.get("logprobs"))
 
 
-def told_by(num_top):
-    """Reads those of the most probable tokens, as many as are wanted; mlx-lm has computed those of all."""
+def reader_of(num_top):
+    """Reads the log-probabilities of the most probable tokens. mlx-lm has computed those of all tokens."""
 
-    def told(logprobs):
+    def read(logprobs):
         top = mx.argpartition(-logprobs, num_top - 1)[:num_top]
         return top.tolist(), logprobs[top].tolist()
 
-    return told if num_top else lambda _logprobs: None
+    return read if num_top else lambda _logprobs: None
 
 
 def alone(model, prompts, num_tokens, drawing):
-    sampler, processors, told = drawing
+    sampler, processors, read_logprobs = drawing
     begin = time.perf_counter()
     tokens, first_ms = [], None
     prompt = mx.array(prompts[0])
     steps = generate_step(prompt, model, max_tokens=num_tokens, sampler=sampler, logits_processors=processors)
     for token, logprobs in steps:
-        told(logprobs)
+        read_logprobs(logprobs)
         first_ms = first_ms or milliseconds_since(begin)
         tokens.append(int(token))
     return {"firstMs": [first_ms], "totalMs": milliseconds_since(begin), "answers": [tokens]}
 
 
 def together(model, prompts, num_tokens, drawing):
-    sampler, processors, told = drawing
+    sampler, processors, read_logprobs = drawing
     begin = time.perf_counter()
     generator = BatchGenerator(model, max_tokens=num_tokens)
     rows = generator.insert(prompts, samplers=[sampler] * len(prompts), logits_processors=[processors] * len(prompts))
     answers, first_ms = {row: [] for row in rows}, {}
     while responses := generator.next_generated():
         for response in responses:
-            told(response.logprobs)
+            read_logprobs(response.logprobs)
             first_ms.setdefault(response.uid, milliseconds_since(begin))
             answers[response.uid].append(int(response.token))
     total_ms = milliseconds_since(begin)

@@ -1,5 +1,5 @@
-// The model folders that are measured. None may end an answer early, or sides would be timed at different work: random
-// models have no end token, and the demo model is copied without its own.
+// The measured model folders. No model may end an answer early, because sides would do different work: random models have no
+// end token, and the demo model is copied without its end token.
 
 import { cpSync, existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { cached } from './cache.mjs'
 
 export const DEMO = at('models', 'demo')
 
-/** The folder of a model; made on first use. */
+/** The folder of a model. Made on first use. */
 export async function modelFolder(name, interpreter) {
   if (name === 'demo') return endlessDemo()
   const folder = cached(`model-${name}`)
@@ -22,7 +22,7 @@ export async function modelFolder(name, interpreter) {
   return folder
 }
 
-/** The folder of a model whose tokens are texts: those of a random model are numbered words, of which no sentence is made. */
+/** The folder of a model with a vocabulary of real text. The tokens of a random model are numbered words. */
 export async function speakingFolder(name, interpreter) {
   const folder = await modelFolder(name, interpreter)
   if (name === 'demo') return folder

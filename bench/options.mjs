@@ -1,5 +1,5 @@
-// The command line of `npm run bench:overhead`: what is compared, on which models, with how many at once, how often.
-// The defaults are the full comparison.
+// The command line of `npm run bench:overhead`: sides, models, numbers of rows, number of pairs. The defaults are the full
+// comparison.
 
 import { parseArgs } from 'node:util'
 import { Failure } from '../tools/build/failure.mjs'
@@ -21,7 +21,7 @@ const FLAGS = {
 }
 const QUICK = { models: '4x256', rows: '1,4', pairs: '3' }
 
-/** The flags, checked. */
+/** The checked flags. */
 export function readOptions(args) {
   const { values } = parseArgs({ args, options: FLAGS, strict: true })
   const chosen = values.quick ? { ...values, ...QUICK } : values

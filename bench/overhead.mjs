@@ -1,5 +1,5 @@
-// `npm run bench:overhead`: what the engine costs over the bare executor, and how it compares with mlx-lm in process
-// and behind its server. bench/README.md says how to read it. Progress goes to stderr; the last line of stdout is JSON.
+// `npm run bench:overhead`: compares the engine with its bare executor, and with mlx-lm in process and behind its server.
+// bench/README.md explains the tables. Progress goes to stderr; the last line of stdout is JSON.
 
 import { arch, cpus, platform } from 'node:os'
 import { build } from '../tools/build/build.mjs'
@@ -31,7 +31,7 @@ await main(async () => {
 })
 
 async function measureModel(model, programs, { sides: letters, rows, pairs }) {
-  // Loaded only now: the package was built by this script.
+  // Imported here, because this script builds the package first.
   const { promptsFor } = await import('./prompts.mjs')
   const folder = await modelFolder(model, programs.python)
   const take = await promptsFor(model)

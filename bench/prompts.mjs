@@ -1,18 +1,18 @@
-// Prompts of 32 tokens, all different, as text and as the token ids of that text: some sides take one, some the other.
-// Seeded: every run asks the same.
+// Different prompts of 32 tokens, each as text and as the token ids of that text: sides take one or the other. Seeded, so that
+// every run has the same prompts.
 
 import mlxServing from '../dist/index.js'
 import { DEMO } from './models.mjs'
 
 const NUM_PROMPT_TOKENS = 32
-/** Far more than mlx_lm.server remembers: no side is asked what it has kept. */
+/** Far more than mlx_lm.server caches, so that no side gets a prompt that it has cached. */
 const NUM_PROMPTS = 320
 const VOCAB_SIZE = 1024
 const COUNTRIES = ['France', 'Japan', 'Peru', 'Kenya', 'Norway', 'Egypt', 'Canada', 'Greece', 'India', 'Spain']
 
 /**
- * A function that takes the next so many prompts; it begins again when all were taken. Random models have numbered words;
- * other models are asked questions in the tokens of the model in `folder`.
+ * A function that takes the next prompts, and starts over at the end of the list. Prompts of random models are numbered
+ * words; prompts of other models are questions in the tokens of the model in `folder`.
  */
 export async function promptsFor(model, folder = DEMO) {
   const prompts = ['demo', 'real'].includes(model) ? await questionPrompts(folder) : numberedPrompts()

@@ -1,6 +1,6 @@
-"""Writes the random models of the bench: llama decoders in float32 with nothing to end an answer.
+"""Writes the random models of the benchmarks: Llama decoders in float32 without an end token.
 
-Owns their sizes. Weights and files are made as those of the conformance fixtures are, so that answers vary.
+Owns their sizes. Weights and files are made like those of the conformance fixtures, so that answers vary.
 """
 
 import sys

@@ -1,6 +1,6 @@
-// `npm run bench:real`: a real model, SmolLM2-135M-Instruct at 4 bits, beside mlx-lm and node-llama-cpp. All sides use one
-// thread and take turns at the same prompts. On a CPU mlx-lm runs the same weights in float32: with half-precision scales it
-// needs seconds a token there. Progress goes to stderr; the last line of stdout is one JSON object.
+// `npm run bench:real`: compares the engine on a real model, SmolLM2-135M-Instruct at 4 bits, with mlx-lm and node-llama-cpp.
+// All sides use one thread and take turns at the same prompts. On a CPU mlx-lm runs the same weights in float32, because it
+// needs seconds for each token with half-precision scales. Progress goes to stderr; the last line of stdout is one JSON object.
 
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -37,7 +37,7 @@ await main(async () => {
   const cells = rows.map(count => cell(count, rounds.get(count)))
   console.log(`\n${bold('SmolLM2-135M-Instruct, 4 bits')}: 32 prompt and 64 answer tokens, medians [quartiles]`)
   table(cells.map(shown))
-  console.log(dim('Ratios are those of mlx-serving to the peer, pair by pair.'))
+  console.log(dim('Ratios are mlx-serving / peer, pair by pair.'))
   const due = cells.filter(({ rows }) => rows === 4 || rows === 8)
   const goals = due.map(({ rows, ratios }) =>
     goal(`${rows} at once: tok/s / node-llama-cpp`, `≥ ${LEAST_RATIO}`, ratios.cpp, it => it >= LEAST_RATIO),
@@ -68,7 +68,7 @@ async function openSides() {
   }
 }
 
-/** The folder that node-llama-cpp is installed in, with the binary of this platform alone. */
+/** The folder in which node-llama-cpp is installed, with only the binary of this platform. */
 async function llamaCpp() {
   const folder = cached(`node-llama-cpp-${PEER_VERSION}`)
   if (existsSync(join(folder, 'complete'))) return folder

@@ -1,4 +1,4 @@
-// The comparison for people: a table for each model, the goals with their verdicts, and the same as one line of JSON.
+// Prints a comparison: a table for each model, and the goals with their verdicts.
 
 import { bold, dim, green, red } from '../tools/build/terminal.mjs'
 import { SIDES } from './options.mjs'
@@ -6,7 +6,7 @@ import { addedFirstMs, cpuRatio, paired, quartiles, rateRatio } from './statisti
 
 const COLOURS = { met: green, missed: red, open: dim }
 
-/** What is kept of a cell: quartiles of each side, and of (b) against the others, pair by pair. */
+/** The summary of a cell: quartiles of each side, and of (b) against the others, pair by pair. */
 export function summarize(pairs) {
   const letters = Object.keys(pairs[0]).sort()
   const ofSide = letter => ({
@@ -16,7 +16,7 @@ export function summarize(pairs) {
   return Object.fromEntries(letters.map(letter => [letter, ofSide(letter)]))
 }
 
-/** (b) against each other side. */
+/** (b) compared with each other side. */
 export function compare(pairs) {
   const others = 'b' in pairs[0] ? Object.keys(pairs[0]).filter(letter => letter !== 'b') : []
   const against = other => ({
@@ -28,7 +28,7 @@ export function compare(pairs) {
   return Object.fromEntries(others.sort().map(other => [other, against(other)]))
 }
 
-/** The share of answers that (b) and another side have in common, where the other tells its tokens. */
+/** The share of answers that are equal in (b) and another side, if that side reports its tokens. */
 function share(pairs, other) {
   const answers = pairs.flatMap(pair => (pair[other].answers ?? []).map((answer, row) => [answer, pair.b.answers[row]]))
   return answers.length === 0 ? null : answers.filter(([one, same]) => `${one}` === `${same}`).length / answers.length
@@ -69,7 +69,7 @@ export const range = ([low, middle, high]) =>
   low === high ? number(middle) : `${number(middle)} [${number(low)}-${number(high)}]`
 const number = value => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2))
 
-/** Markdown, with columns aligned. */
+/** Prints a Markdown table with aligned columns. */
 export function table(rows) {
   const names = Object.keys(rows[0])
   const lines = [names, names.map(() => '---'), ...rows.map(row => names.map(name => `${row[name]}`))]

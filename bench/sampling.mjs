@@ -1,5 +1,6 @@
-// `npm run bench:sampling`: what each param of sampling costs. The same engine and prompts, greedy against one feature at a
-// time and all together, and each of these against mlx-lm with the same settings, all in turns. Progress goes to stderr; the last line of stdout is one JSON object.
+// `npm run bench:sampling`: measures the cost of each sampling parameter. Compares greedy with one feature at a time and with
+// all together, on the same engine and prompts, and each of these with mlx-lm under the same settings, in turns. Progress goes
+// to stderr; the last line of stdout is one JSON object.
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
@@ -24,9 +25,9 @@ const FLAGS = {
 const SEEDED = { temperature: 0.8, seed: 1 }
 const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.5 }
 const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
-const TOLD = { logprobs: 20 }
+const LOGPROBS = { logprobs: 20 }
 const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
-/** What mlx-lm has not: a list that is longer than any answer here. */
+/** For mlx-lm, which has no constraints: a list that is longer than any answer here. */
 const RECORD = { name: { type: 'string', maxLength: 20 }, value: { type: 'number' }, kind: { enum: ['a', 'b'] } }
 const items = { type: 'object', properties: RECORD, required: ['name', 'value'], additionalProperties: false }
 const GRAMMAR = { temperature: 0, structured: { schema: { type: 'array', items, minItems: 1000 } } }
@@ -38,8 +39,8 @@ const FEATURES = {
   'min-p': { ...SEEDED, minP: 0.05 },
   penalties: { temperature: 0, ...PENALTIES },
   'logit bias': { temperature: 0, ...BIAS },
-  logprobs: { temperature: 0, ...TOLD },
-  /** Everything that changes a draw. */
+  logprobs: { temperature: 0, ...LOGPROBS },
+  /** All parameters that change a draw. */
   all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
 }
 
@@ -93,7 +94,7 @@ async function measureModel(model, interpreter, rows, pairs) {
   }
 }
 
-/** A schema against nothing, with a vocabulary of which JSON can be made. */
+/** A schema compared with no constraint, with a vocabulary that can write JSON. */
 async function measureGrammar(model, interpreter, rows, pairs) {
   const { promptsFor } = await import('./prompts.mjs')
   const folder = await speakingFolder(model, interpreter)
@@ -110,7 +111,7 @@ async function measureGrammar(model, interpreter, rows, pairs) {
   }
 }
 
-/** The side on which mlx-lm does the same. */
+/** The name of mlx-lm's side with the same settings. */
 function peerOf(name) {
   return `mlx-lm ${name}`
 }

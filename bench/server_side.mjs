@@ -1,5 +1,5 @@
-// Side (d): mlx_lm.server over loopback, as it comes: one streaming completion a prompt, all at once, greedy.
-// The client is this process.
+// Side (d): mlx_lm.server over loopback with its defaults: one streaming completion for each prompt, all at once, greedy. The
+// client is this process.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -65,7 +65,7 @@ async function untilReady(child, ask) {
   throw new Failure('mlx_lm.server did not start.')
 }
 
-/** One completion: when its first text came, and how many tokens the server says it had. */
+/** One completion: the time of its first text, and the number of tokens that the server reports. */
 function complete({ port, folder }, { prompt, numTokens, begin }) {
   const body = {
     model: folder,
@@ -80,7 +80,7 @@ function complete({ port, folder }, { prompt, numTokens, begin }) {
       const seen = { firstMs: undefined, end: '' }
       response.setEncoding('utf8')
       response.on('data', text => {
-        // What comes before are comments that keep the connection alive.
+        // Comments before the data keep the connection alive.
         if (text.includes('data: ')) seen.firstMs ??= performance.now() - begin
         seen.end = (seen.end + text).slice(-END_LENGTH)
       })

@@ -1,5 +1,5 @@
-// `npm run bench:serving`: how the scheduler serves simulated traffic, against other ways to schedule, and a sample of
-// it in real time. bench/README.md says how to read it. Progress goes to stderr; the last line of stdout is JSON.
+// `npm run bench:serving`: compares the scheduler with other policies on simulated traffic, and runs a sample in real time.
+// bench/README.md explains the tables. Progress goes to stderr; the last line of stdout is JSON.
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -25,11 +25,11 @@ await main(async () => {
   const runs = await simulate(values.quick)
   const cells = runs.filter(({ run }) => run === 0)
   progress('a sample in real time')
-  // Loaded only now: the package was built by this script.
+  // Imported here, because this script builds the package first.
   const { sampleRealTime } = await import('./serving/real_time.mjs')
   const { sampleOverload } = await import('./serving/overload.mjs')
   const sample = await sampleRealTime(cells)
-  progress('ten times as much as fits, in real time')
+  progress('ten times the load that fits, in real time')
   const overload = await sampleOverload()
   const goals = goalsOf(runs, sample, overload)
   printReport(runs, sample, overload, goals)

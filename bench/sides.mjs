@@ -1,5 +1,5 @@
-// Opens the sides of the comparison on one model, each as its own process. Owns how each is started and with which
-// libraries; what a side does is in its own file.
+// Opens the sides of the comparison on one model, each as a separate process: how each is started, and with which libraries.
+// The work of a side is in its own file.
 
 import { cargoRelease } from '../tools/build/cargo.mjs'
 import { quiet } from '../tools/build/command.mjs'
@@ -25,7 +25,7 @@ export async function openSides(letters, programs, folder) {
 
 export const closeSides = sides => Promise.all(Object.values(sides).map(side => side.close()))
 
-/** Builds a bench of the crate and says where it is. */
+/** Builds a benchmark of the crate and returns its path. */
 export async function buildBench(name, features = []) {
   let program
   const note = ({ reason, target, executable }) => {
@@ -33,10 +33,10 @@ export async function buildBench(name, features = []) {
   }
   await cargoRelease(['bench', '--bench', name, ...features, '--no-run'], note)
   if (program) return program
-  throw new Failure(`cargo did not say where it put the bench ${name}.`)
+  throw new Failure(`cargo did not report the path of the benchmark ${name}.`)
 }
 
-/** Builds a bench of the pure core, runs it, and returns what its last line says. */
+/** Builds a benchmark of the pure core, runs it, and returns the JSON of its last line. */
 export async function runBench(name) {
   const printed = await quiet(await buildBench(name, ['--no-default-features']), [])
   return JSON.parse(printed.trim().split('\n').at(-1))

@@ -1,5 +1,5 @@
-// `npm run bench:startup`: from `require` to the first token of the bundled model, beside mlx-lm from `import` to the
-// same, in turns; and what loading the addon takes besides MLX. The last line of stdout is JSON.
+// `npm run bench:startup`: measures the time from `require` to the first token of the bundled model, and for mlx-lm from
+// `import` to its first token, in turns. Also measures the loading of the addon without MLX. The last line of stdout is JSON.
 
 import { join } from 'node:path'
 import { build } from '../tools/build/build.mjs'
@@ -19,7 +19,7 @@ await main(async () => {
   await build()
   const interpreter = await python()
   const rounds = []
-  // The first one is not counted: it reads files that are in memory afterwards.
+  // The first round does not count: it reads files into memory.
   for (let round = 0; round <= NUM_ROUNDS; round++) {
     const one = await measure(interpreter)
     if (round > 0) rounds.push(one)
@@ -46,7 +46,7 @@ function start(program, [script, ...args], more = {}) {
   return quiet(program, [at('bench', script), ...args], { env: { ...environment, ...more } })
 }
 
-/** Has the system load MLX before Node starts. */
+/** Environment that loads MLX before Node starts. */
 function mlxLoaded() {
   const [variable, file] =
     process.platform === 'darwin' ? ['DYLD_INSERT_LIBRARIES', 'libmlx.dylib'] : ['LD_PRELOAD', 'libmlx.so']

@@ -1,5 +1,4 @@
-// How long the addon itself takes to load. Run by startup.mjs with MLX's library in the process already, so that what
-// MLX takes is not in it. Prints milliseconds.
+// Measures the loading of the addon alone. startup.mjs runs it with MLX's library already loaded. Prints milliseconds.
 
 const begin = performance.now()
 require(process.argv[2])

@@ -1,5 +1,5 @@
-// One start of the engine as a program does it: require, open, load the bundled model, ask, first token. Prints the
-// milliseconds at which each was there, counted from before `require`. Run by startup.mjs, in a process for each start.
+// One start of the engine as in a program: require, open, load the bundled model, ask, first token. Prints the milliseconds
+// from before `require` to each of these points. startup.mjs runs it in a new process for each start.
 
 const begin = performance.now()
 const since = () => performance.now() - begin

@@ -1,4 +1,4 @@
-"""One start of mlx-lm as a program does it: import, load, ask, first token. Counterpart of startup_engine.cjs.
+"""One start of mlx-lm as in a program: import, load, ask, first token. Counterpart of startup_engine.cjs.
 
 Run by startup.mjs with the model folder and the question as its arguments.
 """

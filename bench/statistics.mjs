@@ -1,11 +1,11 @@
-// Medians and quartiles, and ratios taken pair by pair: what one side did against what another did at the same moment.
+// Medians, quartiles, and ratios pair by pair: one side compared with another at the same moment.
 
 export const median = values => quantile(values, 0.5)
 
 /** `[first quartile, median, third quartile]`. */
 export const quartiles = values => [0.25, 0.5, 0.75].map(share => quantile(values, share))
 
-/** What such a share of the values lies below. */
+/** The quantile of a share of the values. */
 export function quantile(values, share) {
   const sorted = [...values].sort((one, other) => one - other)
   const place = share * (sorted.length - 1)
@@ -13,7 +13,7 @@ export function quantile(values, share) {
   return below + (sorted[Math.ceil(place)] - below) * (place % 1)
 }
 
-/** Quartiles over the pairs of what `value` makes of two sides' measurements. */
+/** Quartiles over all pairs of `value` of two sides' measurements. */
 export const paired = (pairs, [one, other], value) => quartiles(pairs.map(pair => value(pair[one], pair[other])))
 
 export const rateRatio = (one, other) => one.tokensPerSecond / other.tokensPerSecond

@@ -1,6 +1,6 @@
-// What the engine itself costs: the whole way from JavaScript over a simulated device that takes no time. Prints one
-// line of JSON: processor microseconds of the process, all threads, per request and per streamed token, and how late
-// the event loop was meanwhile. A process of its own, so that nobody else's time is counted.
+// Measures the engine from JavaScript over a simulated device that takes no time. Prints one line of JSON: processor
+// microseconds of the process (all threads) per request and per streamed token, and the delay of the event loop. Runs in its
+// own process, so that no other work is counted.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import mlxServing from '../dist/index.js'
@@ -32,10 +32,10 @@ await engine.dispose()
 /** One-token answers, awaited. */
 async function requests(count) {
   const ask = () => engine.generate({ model, prompt: PROMPT, temperature: 0, maxTokens: 1, cache: 'off' })
-  const lane = async () => {
+  const client = async () => {
     for (let done = 0; done < count / CONCURRENT; done++) await ask()
   }
-  await Promise.all(Array.from({ length: CONCURRENT }, lane))
+  await Promise.all(Array.from({ length: CONCURRENT }, client))
 }
 
 async function streamRounds() {
@@ -64,7 +64,7 @@ function streams() {
   )
 }
 
-/** Simulated models end where they like, but always in the same place: seeds whose answers are long enough. */
+/** Seeds with long enough answers: a simulated model always ends the same seed at the same place. */
 async function longSeeds() {
   const found = []
   for (let seed = 1; found.length < NUM_STREAMS; seed++) {

@@ -1,4 +1,4 @@
-//! What is run: every policy on the same requests, for each device, kind of traffic and load.
+//! The runs: every policy on the same requests, for each device, workload and load.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::policy::Policy;
 use super::simulation::{Host, Setup};
 use super::traffic::{Arrivals, Lengths};
 
-/// How much is run.
+/// How much traffic is simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// An hour of traffic in each cell of the open loop, and more where little comes.
+    /// An hour of traffic in each cell of the open loop, and more at low loads.
     Full,
     /// A twelfth of it.
     Quick,
@@ -24,10 +24,10 @@ pub(crate) struct Cell {
     pub(crate) workload: &'static str,
     /// In the workload's own unit: requests a second, or users.
     pub(crate) load: f64,
-    /// What the cell varies besides, if it does.
+    /// Another property that the cell varies.
     pub(crate) variant: Option<String>,
     pub(crate) setup: Setup,
-    /// Which one of several runs with other requests; 0 is in the report.
+    /// The number of the run, among several with different requests. Run 0 is in the report.
     pub(crate) run: u64,
 }
 
@@ -41,17 +41,17 @@ impl Cell {
     }
 }
 
-/// The devices, each with loads in requests a second that go up to what it can serve.
+/// The devices, each with loads in requests a second up to its capacity.
 const DEVICES: [(&str, [f64; 6]); 2] = [
     ("m3-max/llama-3.2-3b-4bit", [0.1, 0.5, 1.0, 1.5, 2.0, 2.5]),
     ("m3-max/llama-3.1-8b-4bit", [0.05, 0.2, 0.4, 0.6, 0.8, 1.0]),
 ];
-/// Where fewer come, more hours are simulated.
+/// Below this load, more hours are simulated.
 const LEAST_REQUESTS_AN_HOUR: f64 = 7_200.0;
-/// Runs with bursts: the only workload in which a window changes anything, and then by what happens to be measured first.
+/// Runs with bursts: only there does a window have an effect, which depends on the first measurements.
 const RUNS: u64 = 9;
 const USERS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 100];
-/// The question of the documents' benchmark.
+/// The question of v1.4.2's benchmark.
 const QUESTION: Lengths = Lengths::Fixed { prompt: 32, answer: 50 };
 
 /// The sample in real time: `real_time.mjs` does the same.
@@ -108,7 +108,7 @@ fn of_device(profile: Profile, loads: &[f64], span: Duration) -> Vec<Cell> {
     cells
 }
 
-/// Where few requests come, so much time that percentiles can be compared.
+/// At low loads, enough time for percentiles that can be compared.
 fn long_enough(load: f64, span: Duration) -> Duration {
     let requests_an_hour = load * 3_600.0;
     span.mul_f64((LEAST_REQUESTS_AN_HOUR / requests_an_hour).max(1.0))
@@ -119,19 +119,19 @@ fn compared(workload: &'static str, load: f64, setup: Setup) -> Vec<Cell> {
     Policy::COMPARED.map(cell).to_vec()
 }
 
-/// One user, and as much time as fifty questions take, half an answer short of the next.
+/// One user, for the time of fifty questions, up to half an answer before the next.
 fn fifty_questions(base: Setup) -> Setup {
     Setup { lengths: QUESTION, span: bare_question(&base.profile).total * 99 / 2, ..base }
 }
 
-/// What a question takes on the device alone.
+/// The time of a question on the device alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bare {
     pub(crate) first_token: Duration,
     pub(crate) total: Duration,
 }
 
-/// A question without an engine: one step that reads it, and one for each further token.
+/// A question without an engine: one step that reads it, and one step for each further token.
 pub(crate) fn bare_question(profile: &Profile) -> Bare {
     let Lengths::Fixed { prompt, answer } = QUESTION else { unreachable!("questions have one length") };
     let first_token = profile.step_time(0, prompt);
@@ -150,7 +150,7 @@ fn presets(loads: &[f64], base: Setup) -> Vec<Cell> {
     loads.iter().flat_map(at).collect()
 }
 
-/// More users than the memory holds the KV of.
+/// More users than the memory can hold KV for.
 fn little_memory(base: Setup) -> Vec<Cell> {
     let at = |mebibytes: u64| {
         let kv_bytes = Some(mebibytes << 20);
@@ -160,7 +160,7 @@ fn little_memory(base: Setup) -> Vec<Cell> {
     [1_024, 512, 256].map(at).to_vec()
 }
 
-/// Sixteen users on an engine that takes longer after each step than ours, with and without a step ahead.
+/// Sixteen users on an engine that takes longer after each step, with and without submitting ahead.
 fn overlap(base: Setup) -> Vec<Cell> {
     let at = |(host_ms, overlap): (u64, Overlap)| {
         let host = Host { fixed: Duration::from_millis(host_ms), per_row: Duration::ZERO };

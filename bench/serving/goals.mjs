@@ -1,5 +1,5 @@
-// What the scheduler is to reach, and whether it does. Simulations have no noise: a goal is met or missed, at its worst
-// cell; where a cell was run several times, with other requests each, by the median of its runs.
+// The goals of the scheduler and their verdicts. A simulation has no noise, so a goal is met or missed, at its worst cell. For a
+// cell that ran several times with different requests, the median of the runs decides.
 
 import { quartiles } from '../statistics.mjs'
 
@@ -7,7 +7,7 @@ const DEVICES = { '3B': 'm3-max/llama-3.2-3b-4bit', '8B': 'm3-max/llama-3.1-8b-4
 /** Workloads on which the adaptive window is compared with none. */
 const WINDOWED = ['poisson', 'bursty', 'ramp', 'short and long prompts', 'users']
 
-/** The goals that the runs of all cells decide. */
+/** The goals, decided by the runs of all cells. */
 export function goalsOf(runs, sample, overload) {
   const ofDevices = Object.entries(DEVICES).flatMap(([name, profile]) => {
     const own = runs.filter(cell => cell.profile === profile)
@@ -18,7 +18,7 @@ export function goalsOf(runs, sample, overload) {
   return [...ofDevices, ...sampleGoals(sample), ...overloadGoals(overload)]
 }
 
-/** The cell of a workload, load and policy, in a run of it. */
+/** The cell of a workload, load and policy in one run. */
 export function find(cells, workload, load, policy, run = 0) {
   const isIt = cell => cell.workload === workload && cell.load === load && cell.policy === policy && cell.run === run
   return cells.find(isIt)
@@ -41,13 +41,13 @@ function crowdGoals(cells) {
   const against = policy => ours.ttftMs.p95 / of(policy).ttftMs.p95
   const rate = ours.tokensPerSecond / of('one at a time').tokensPerSecond
   return [
-    goal('100 users: tok/s by those of one at a time', rate, value => value >= 5, '≥ 5'),
+    goal('100 users: tok/s / one at a time', rate, value => value >= 5, '≥ 5'),
     ...['one at a time', 'v1.4.2'].map(policy =>
-      goal(`100 users: TTFT p95 by that of ${policy}`, against(policy), value => value < 1, '< 1'),
+      goal(`100 users: TTFT p95 / ${policy}`, against(policy), value => value < 1, '< 1'),
     ),
-    // These differ in what an idle engine does, and this one is never idle.
+    // These policies differ only on an idle engine, and this one is never idle.
     ...['fixed 2 ms', 'no window'].map(policy =>
-      goal(`100 users: TTFT p95 by that of ${policy}`, against(policy), value => value <= 1.005, '≤ 1.005'),
+      goal(`100 users: TTFT p95 / ${policy}`, against(policy), value => value <= 1.005, '≤ 1.005'),
     ),
   ]
 }
@@ -60,7 +60,7 @@ function windowGoals(cells) {
   const ratio = of => cell => of(cell) / of(find(cells, cell.workload, cell.load, 'no window', cell.run))
   const rates = own.map(median(ratio(cell => cell.report.served.tokensPerSecond)))
   const firsts = own.map(median(ratio(cell => cell.report.served.ttftMs.p50)))
-  // The first leaves the tier that every engine begins with.
+  // The first switch leaves the tier with which every engine begins.
   const switched = ({ report }) => (100 * Math.max(0, report.tierSwitches - 1)) / Math.max(1, report.tierSamples)
   const switches = own.map(median(switched))
   const worst = (what, values, pick, isMet, bound) => {
@@ -78,17 +78,17 @@ function windowGoals(cells) {
 function sampleGoals(sample) {
   const near = value => Math.abs(value - 1) <= 0.05
   return sample.flatMap(({ users, rate, ttft }) => [
-    goal(`real time, ${users} users: tok/s by the simulated`, rate.real / rate.simulated, near, '0.95 to 1.05'),
-    goal(`real time, ${users} users: mean TTFT by the simulated`, ttft.real / ttft.simulated, near, '0.95 to 1.05'),
+    goal(`real time, ${users} users: tok/s / simulated`, rate.real / rate.simulated, near, '0.95 to 1.05'),
+    goal(`real time, ${users} users: mean TTFT / simulated`, ttft.real / ttft.simulated, near, '0.95 to 1.05'),
   ])
 }
 
 function overloadGoals({ numFailed, refusalMs, goodput, recoveryMs }) {
   return [
-    goal('10 x of what fits: a refusal takes, ms p99', refusalMs.p99, value => value <= 1, '≤ 1'),
-    goal('10 x of what fits: ends that are neither answers nor Overloaded', numFailed, value => value === 0, '0'),
-    goal('10 x of what fits: good answers by those at 1 x', goodput[1], value => value >= 0.9, '≥ 0.9'),
-    goal('10 x of what fits: as before after, ms', recoveryMs[1], value => value <= 5_000, '≤ 5000'),
+    goal('10 x the load that fits: time of a refusal, ms p99', refusalMs.p99, value => value <= 1, '≤ 1'),
+    goal('10 x the load that fits: ends that are neither answers nor Overloaded', numFailed, value => value === 0, '0'),
+    goal('10 x the load that fits: good answers / those at 1 x', goodput[1], value => value >= 0.9, '≥ 0.9'),
+    goal('10 x the load that fits: time to recover, ms', recoveryMs[1], value => value <= 5_000, '≤ 5000'),
   ]
 }
 

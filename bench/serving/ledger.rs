@@ -1,5 +1,5 @@
-//! What became of each request, and what is told of all of them together. Times count from when a user sent its request,
-//! not from when the engine looked: a stall that keeps requests from being noticed is part of what they wait.
+//! The outcome of each request, and the figures over all requests. Times count from the moment at which a user sends, not from
+//! the moment at which the engine sees the request: a stall of the engine is part of the wait.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::statistics::{Percentiles, jain};
 use super::traffic::Job;
 
-/// A request is served well when its first token comes within this, and its others within the next on average: the bounds
-/// of the `MLPerf` Inference server scenario for a model of 8B.
+/// A request counts for goodput if its first token comes within the first bound, and its other tokens within the second on
+/// average: the bounds of the `MLPerf` Inference server scenario for a model of 8B.
 const GOOD_TTFT_MS: f64 = 2_000.0;
 const GOOD_TIME_PER_TOKEN_MS: f64 = 100.0;
 
@@ -38,21 +38,21 @@ pub(crate) struct Served {
     /// From the first request to the last token.
     pub(crate) seconds: f64,
     pub(crate) tokens_per_second: f64,
-    /// Requests a second that were served well.
+    /// Goodput in requests a second.
     pub(crate) goodput: f64,
     pub(crate) ttft_ms: Option<Percentiles>,
     pub(crate) inter_token_ms: Option<Percentiles>,
     pub(crate) mean_request_ms: f64,
     pub(crate) mean_ttft_ms: f64,
-    /// Of what each user got a second while it waited for answers.
+    /// Jain's index over the tokens a second that each user got while it waited for answers.
     pub(crate) jain: f64,
-    /// By the length of the prompt, where there are two kinds.
+    /// By length of the prompt, if there are two kinds.
     pub(crate) short_ttft_ms: Option<Percentiles>,
     pub(crate) long_ttft_ms: Option<Percentiles>,
 }
 
 impl Ledger {
-    /// Notes a request; its place is how it is called from now on.
+    /// Adds a request. Its index identifies it from now on.
     pub(crate) fn add(&mut self, job: Job) -> usize {
         self.entries.push(Entry { job, num_tokens: 0, first: Duration::ZERO, last: Duration::ZERO });
         self.entries.len() - 1
@@ -62,12 +62,12 @@ impl Ledger {
         &self.entries[place].job
     }
 
-    /// Tokens that a request has got.
+    /// Tokens that a request has received.
     pub(crate) fn num_tokens(&self, place: usize) -> usize {
         self.entries[place].num_tokens
     }
 
-    /// A user got a token.
+    /// A user received a token.
     pub(crate) fn token(&mut self, place: usize, now: Duration) {
         let entry = &mut self.entries[place];
         if entry.num_tokens == 0 {
@@ -79,7 +79,7 @@ impl Ledger {
         entry.num_tokens += 1;
     }
 
-    /// Sums up. `long` is from where on a prompt counts as long.
+    /// Computes the figures. A prompt of at least `long` tokens counts as long.
     pub(crate) fn sum_up(mut self, long: Option<usize>) -> Served {
         let entries = &self.entries;
         let tokens = entries.iter().map(|entry| entry.num_tokens).sum();
@@ -118,7 +118,7 @@ impl Entry {
     }
 }
 
-/// Tokens of each user by the time it waited for them.
+/// Tokens of each user divided by the time for which it waited.
 fn rates_of_users(entries: &[Entry]) -> impl Iterator<Item = f64> {
     let mut users: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     for entry in entries {

@@ -1,5 +1,5 @@
-//! `npm run bench:serving`, the simulated part: serves an hour of traffic in every cell with each policy, on a clock that
-//! is moved by hand. Prints one line of JSON for each cell, in any order; `serving.mjs` makes the report of them.
+//! The simulated part of `npm run bench:serving`: serves an hour of traffic in every cell with each policy, on a clock that is
+//! moved by hand. Prints one line of JSON for each cell, in any order; `serving.mjs` prints the report.
 //!
 //! Argument: `--quick` for a twelfth of the traffic.
 #![allow(clippy::print_stdout)] // a program, not a library
@@ -23,7 +23,7 @@ use mlx_serving::error::Result;
 use cells::{Cell, Scale, bare_question, cells};
 use simulation::{Report, simulate};
 
-/// Of the requests, the same for all policies of a cell; repeated runs count on from it.
+/// The seed of the requests, the same for all policies of a cell. Repeated runs use the following seeds.
 const SEED: u64 = 20_261_121;
 
 #[derive(Serialize)]
@@ -37,10 +37,10 @@ struct Line<'a> {
     variant: &'a Option<String>,
     policy: &'a str,
     run: u64,
-    /// What one question of the documents' benchmark takes on the device alone.
+    /// The time of one question of v1.4.2's benchmark on the device alone.
     bare_first_token_ms: f64,
     bare_total_ms: f64,
-    /// Real time the simulation took.
+    /// Real time of the simulation.
     took_seconds: f64,
     report: Report,
 }

@@ -1,8 +1,8 @@
-//! The scheduler of v1.4.2, from its documents: an idle device waits a window for a batch of up to four, which then runs
-//! one request after another, and nobody joins. A request that finds everything idle runs at once. The window counts
-//! from the arrival of who has waited longest, so that one that passes while a batch runs costs nothing.
+//! The scheduler of v1.4.2, from its documents: an idle device waits for a window until a batch of up to four has arrived. The
+//! batch then runs one request after another, and no request joins it. A request that finds everything idle runs at once. The
+//! window counts from the arrival of the oldest waiting request, so a window that passes while a batch runs costs nothing.
 //!
-//! This is the gate only; what it lets through runs one at a time on the scheduler that the others use.
+//! This is only the gate: the requests that it admits run one at a time on the same scheduler as the other policies.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 const BATCH: usize = 4;
 const EMA_ALPHA: f64 = 0.5;
 const HYSTERESIS: u32 = 3;
-/// Windows in microseconds, and the depth up to which each is used.
+/// Windows in microseconds, each with the largest queue depth for which it is used.
 const TIERS: [(u64, f64); 3] = [(750, 1.0), (1_000, 5.0), (2_000, f64::INFINITY)];
 
-/// Requests before the gate, by their place in the ledger.
+/// Requests before the gate, by their index in the ledger.
 #[derive(Debug)]
 pub(crate) struct Original {
     waiting: VecDeque<(Instant, usize)>,
@@ -33,7 +33,7 @@ impl Original {
         self.waiting.push_back((now, request));
     }
 
-    /// The next batch, for a device that has nothing to do; none before the window has passed.
+    /// The next batch for an idle device. None before the window has passed.
     pub(crate) fn open(&mut self, now: Instant, was_idle: bool) -> Vec<usize> {
         let is_due = self.next_opening().is_some_and(|at| at <= now);
         let is_alone = was_idle && self.waiting.len() == 1;
@@ -44,7 +44,7 @@ impl Original {
         self.waiting.drain(..self.waiting.len().min(BATCH)).map(|(_, request)| request).collect()
     }
 
-    /// When the window of those who wait has passed.
+    /// When the window of the waiting requests ends.
     pub(crate) fn next_opening(&self) -> Option<Instant> {
         self.waiting.front().map(|&(since, _)| since + Duration::from_micros(TIERS[self.tier].0))
     }

@@ -1,23 +1,23 @@
-// Ten times as many requests as the device can serve, in real time through JavaScript and the addon: how fast a refusal is,
-// what it costs those who were accepted, and how soon everything is as before. Callers who are refused do not come again.
+// Sends ten times as many requests as the device can serve, in real time through JavaScript and the addon. Measures the time of
+// a refusal, the cost for accepted requests, and the time to recover. Refused callers do not retry.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createEngine, OverloadedError } from '../../dist/index.mjs'
 import { median, quantile, quartiles } from '../statistics.mjs'
 import { longPrompts, PROFILE } from './real_time.mjs'
 
-/** One row for each place of the widest batch, and half as many that wait. */
+/** A row for each place of the largest batch, and half as many waiting requests. */
 const MAX_QUEUE = 48
 const MAX_TOKENS = 50
-/** A load lasts so long; answers count once it has settled. */
+/** Duration of a load. Answers count after it has settled. */
 const SECONDS = 10
 const SETTLED_AFTER = 4
 const PAIRS = 3
-/** An answer is good if its first token came so soon. */
+/** An answer is good if its first token came within this time. */
 const GOOD_MS = 2_000
 const OVERLOAD = 10
 
-/** Loads of one and ten times what the device can serve, in turns on one engine. */
+/** Loads of one and ten times the rate that the device can serve, in turns on one engine. */
 export async function sampleOverload() {
   const prompts = await longPrompts()
   const engine = await createEngine({ backend: { simulated: PROFILE }, scheduler: { maxQueue: MAX_QUEUE } })
@@ -57,7 +57,7 @@ async function capacityOf(ask) {
   return ended / (SECONDS - SETTLED_AFTER)
 }
 
-/** From now on for as long as a load lasts; whether what ends at this moment counts. */
+/** A function that tells whether an answer that ends now counts, from now until the load ends. */
 function period() {
   const begin = performance.now()
   const until = begin + 1_000 * SECONDS
@@ -65,7 +65,7 @@ function period() {
   return { begin, until, counts }
 }
 
-/** So many requests a second, at even distances. */
+/** Sends requests at a constant rate. */
 async function offer(ask, perSecond) {
   const { begin, until, counts } = period()
   const outcome = { numAsked: 0, numGood: 0, refusalMs: [], others: [] }
@@ -91,7 +91,7 @@ async function offer(ask, perSecond) {
   return { ...outcome, ended: Promise.all(all) }
 }
 
-/** How long it takes until a question is accepted and has its first token nearly as soon as on an idle engine. */
+/** The time until a question is accepted and gets its first token almost as early as on an idle engine. */
 async function recovery(ask, aloneMs) {
   const begin = performance.now()
   for (;;) {

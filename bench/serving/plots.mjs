@@ -10,7 +10,7 @@ const WORKLOADS = {
   users: { title: 'closed loop', label: 'users, one request each at a time' },
 }
 
-/** Names and contents of all plots. */
+/** Names and SVG texts of all plots. */
 export function plotsOf(cells) {
   return Object.entries(DEVICES).flatMap(([device, profile]) =>
     Object.entries(WORKLOADS).map(([workload, words]) => {
@@ -38,8 +38,8 @@ function panels(cells, { device, title, label }) {
     panel('throughput', { label: 'tokens a second' }, own => own.tokensPerSecond),
     panel('first token, p95', { label: 'seconds', isLog: true }, own => own.ttftMs.p95 / 1000),
     panel(
-      'what windows cost',
-      { label: 'median first token, by that of no window', ends: [0.6, 1.2] },
+      'cost of windows',
+      { label: 'median first token / no window', ends: [0.6, 1.2] },
       (own, without) => own.ttftMs.p50 / without.ttftMs.p50,
       ['default', 'no window', 'fixed 2 ms'],
     ),

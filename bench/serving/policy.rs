@@ -1,4 +1,4 @@
-//! What is compared: ways to schedule, as settings of the scheduler, and what stands before it in the oldest of them.
+//! The compared policies: settings of the scheduler, and for v1.4.2 the gate before it.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use mlx_serving::scheduler::{Config, WidthConfig, WindowConfig};
 
 use super::original::Original;
 
-/// A way to schedule.
+/// A scheduling policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// What an engine does that nobody has configured.
+    /// An engine with default options.
     Default,
-    /// The same, but it never waits for company.
+    /// The same, but an idle engine never waits.
     NoWindow,
-    /// The same with the window of v1.4.1: 2 ms, always.
+    /// The same with the fixed window of v1.4.1: 2 ms.
     FixedWindow,
     /// One request after another: `MLX_GPU_SCHEDULER=off`.
     OneAtATime,
@@ -26,7 +26,7 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    /// Those of every comparison.
+    /// The policies of every comparison.
     pub(crate) const COMPARED: [Self; 5] =
         [Self::Default, Self::NoWindow, Self::FixedWindow, Self::OneAtATime, Self::Original];
 
@@ -55,7 +55,7 @@ impl Policy {
         }
     }
 
-    /// What holds requests back before the scheduler sees them.
+    /// The gate that holds requests back before the scheduler sees them.
     pub(crate) fn gate(self) -> Option<Original> {
         (self == Self::Original).then(Original::default)
     }

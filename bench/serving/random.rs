@@ -1,4 +1,4 @@
-//! Seeded random numbers (`SplitMix64`: Steele, Lea and Flood, 2014) in the distributions that traffic is made of.
+//! Seeded random numbers (`SplitMix64`: Steele, Lea and Flood, 2014) in the distributions of the traffic.
 
 /// A stream of random numbers; equal seeds give equal streams on every machine.
 #[derive(Debug, Clone)]

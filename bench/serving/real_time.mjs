@@ -1,15 +1,15 @@
-// A few cells of the simulation in real time: the same closed loop through JavaScript and the addon, on the simulated
-// device with the operating system's clock. Shows that what the simulation leaves out does not matter.
+// Runs a few cells of the simulation in real time: the same closed loop through JavaScript and the addon, on the simulated
+// device with the operating system's clock. Shows that the parts that the simulation leaves out do not matter.
 
 import { createEngine } from '../../dist/index.mjs'
 
 export const PROFILE = 'm3-max/llama-3.2-3b-4bit'
 const PROMPT_TOKENS = 32
-/** Answers from so many tokens on, and below so many. */
+/** The smallest length of an answer, and the length below which it stays. */
 const ANSWER_TOKENS = [25, 75]
 const SECONDS = 10
 
-/** For each number of users that was simulated: what came of it here, and there. */
+/** For each simulated number of users: the results in real time and in the simulation. */
 export async function sampleRealTime(cells) {
   const prompts = await longPrompts()
   const sample = []
@@ -25,7 +25,7 @@ export async function sampleRealTime(cells) {
   return sample
 }
 
-/** On an engine of its own, which has to learn what steps cost, as in the simulation. */
+/** On a new engine, which learns step times as in the simulation. */
 async function closedLoop(prompts, numUsers) {
   const engine = await createEngine({ backend: { simulated: PROFILE } })
   const model = await engine.loadModel()
@@ -33,7 +33,7 @@ async function closedLoop(prompts, numUsers) {
   let numTokens = 0
   const begin = performance.now()
   const user = async number => {
-    // Users come one after another, as in the simulation.
+    // Users start one after another, as in the simulation.
     await new Promise(resolve => setTimeout(resolve, (1000 * number) / numUsers))
     for (let turn = 0; performance.now() - begin < 1_000 * SECONDS; turn++) {
       const prompt = prompts[(number + turn * numUsers) % prompts.length]
@@ -49,7 +49,7 @@ async function closedLoop(prompts, numUsers) {
   return { ttftMs, tokensPerSecond: numTokens / seconds }
 }
 
-/** What `traffic.rs` makes of a user's n-th request. */
+/** The length of a user's n-th answer, as in `traffic.rs`. */
 function lengthOf(user, turn) {
   const [from, below] = ANSWER_TOKENS
   return from + ((17 * user + 29 * turn) % (below - from))
@@ -57,7 +57,7 @@ function lengthOf(user, turn) {
 
 const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length
 
-/** Prompts to which the simulated model has enough to say, found on a device that takes no time. */
+/** Prompts with long enough answers of the simulated model, found on a device that takes no time. */
 export async function longPrompts() {
   const engine = await createEngine({ backend: { simulated: 'instant' } })
   const model = await engine.loadModel()

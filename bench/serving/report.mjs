@@ -1,5 +1,5 @@
-// The report for people: a table for each device and workload, what waiting for company brings where it brings anything,
-// the sample in real time, the goals with their verdicts.
+// Prints the report: a table for each device and workload, the effect of windows on bursts, the sample in real time, and the
+// goals with their verdicts.
 
 import { bold, green, red } from '../../tools/build/terminal.mjs'
 import { range, table } from '../report.mjs'
@@ -15,11 +15,11 @@ export function printReport(runs, sample, overload, goals) {
       table(own.filter(cell => cell.workload === workload).map(row))
     }
   }
-  console.log(`\n${bold('Bursts: the median first token, by that without a window')}`)
+  console.log(`\n${bold('Bursts: the median first token / no window')}`)
   table(cells.filter(({ workload, policy }) => workload === 'bursty' && policy === 'default').map(burstRow(runs)))
   console.log(`\n${bold('Real time, through JavaScript, against the simulation')}`)
   table(sample.map(sampleRow))
-  console.log(`\n${bold('Ten times as much as fits, in real time')}`)
+  console.log(`\n${bold('Ten times the load that fits, in real time')}`)
   table([overloadRow(overload)])
   console.log(`\n${bold('Goals')}`)
   table(goals.map(goalRow))
@@ -45,7 +45,7 @@ function row({ load, variant, policy, report }) {
   }
 }
 
-/** Several runs with other requests each: what the window moves depends on them. */
+/** Several runs with different requests, because the effect of a window depends on them. */
 const burstRow =
   runs =>
   ({ profile, load }) => {
@@ -78,7 +78,7 @@ const overloadRow = ({ capacity, numAsked, numRefused, numFailed, refusalMs, goo
   failed: numFailed,
   'refusal ms p50/99': `${refusalMs.p50.toFixed(3)} / ${refusalMs.p99.toFixed(3)}`,
   'good answers by those at 1 x': range(goodput),
-  'as before after, ms': range(recoveryMs),
+  'time to recover, ms': range(recoveryMs),
 })
 
 const goalRow = ({ what, bound, value, verdict }) => ({
@@ -91,7 +91,7 @@ const goalRow = ({ what, bound, value, verdict }) => ({
 const percentiles = values => (values === null ? '' : [values.p50, values.p95, values.p99].map(short).join(' / '))
 const short = value => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
 
-/** What each part has of the whole, largest first. */
+/** The share of each part, largest first. */
 function shares(parts) {
   const all = Object.values(parts).reduce((sum, part) => sum + part, 0)
   const sorted = Object.entries(parts).sort(([, one], [, other]) => other - one)

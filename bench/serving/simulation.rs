@@ -1,5 +1,5 @@
-//! One run: the real scheduler drives a simulated device with a hand-moved clock, as a lane of the engine does (take what
-//! came, plan and submit as many steps as overlap, collect the oldest, account), and charges what the engine takes.
+//! One run: the real scheduler drives a simulated device with a clock moved by hand, like the engine's model runner (take
+//! arrivals, plan and submit as many steps as overlap, collect the oldest, account), and charges the engine's own time.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -22,30 +22,30 @@ use super::original::Original;
 use super::policy::Policy;
 use super::traffic::{Arrivals, Lengths, Traffic};
 
-/// The token that ends an answer, and one that does not.
+/// The token that ends an answer, and one that does not end it.
 const END: TokenId = 1;
 const WORD: TokenId = 2;
-/// What the simulated model says when it would like to end: here the length of an answer is the traffic's to say.
+/// The end token of the simulated model, which no answer has: the traffic sets the length of answers.
 const NEVER_ENDS: TokenId = 3;
 const VOCAB_SIZE: usize = 4;
-/// What users allow an answer to have.
+/// `maxTokens` of every request.
 const MAX_TOKENS: usize = 1_024;
 
-/// What is simulated.
+/// The parameters of a simulation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) profile: Profile,
     pub(crate) policy: Policy,
     pub(crate) arrivals: Arrivals,
     pub(crate) lengths: Lengths,
-    /// For how long requests come.
+    /// For how long requests arrive.
     pub(crate) span: Duration,
     pub(crate) host: Host,
-    /// Memory for KV; as much as is needed where there is none.
+    /// Memory for KV. Unlimited if absent.
     pub(crate) kv_bytes: Option<u64>,
 }
 
-/// What the engine takes after each step: fixed, and for each row.
+/// The engine's own time after each step: a fixed part, and a part for each row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Host {
     pub(crate) fixed: Duration,
@@ -57,7 +57,7 @@ impl Host {
     pub(crate) const ENGINE: Self = Self { fixed: Duration::from_nanos(18_700), per_row: Duration::from_nanos(1_290) };
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
@@ -65,19 +65,19 @@ pub(crate) struct Report {
     pub(crate) steps: u64,
     /// Rows of a step, on average.
     pub(crate) mean_rows: f64,
-    /// Why requests were admitted: how many, by reason.
+    /// Admitted requests by reason.
     pub(crate) admissions: HashMap<String, u64>,
-    /// At which tier of the adaptive window: the share of all, by tier.
+    /// The share of admissions at each tier of the adaptive window.
     pub(crate) tiers: HashMap<String, f64>,
     pub(crate) tier_switches: u64,
-    /// Samples of the depth, after each of which the tier might have changed.
+    /// Samples of the queue depth. The tier may change after each.
     pub(crate) tier_samples: u64,
     pub(crate) preemptions: u64,
     pub(crate) limit_changes: u64,
     pub(crate) batch_limit: usize,
 }
 
-/// Runs until everybody is served.
+/// Runs until every request is served.
 pub(crate) fn simulate(setup: &Setup, seed: u64) -> Result<Report> {
     let mut simulation = Simulation::new(setup, seed)?;
     simulation.run()?;
@@ -93,7 +93,7 @@ struct Simulation {
     gate: Option<Original>,
     traffic: Traffic,
     ledger: Ledger,
-    /// When the steps in flight were submitted and how many rows they have.
+    /// The steps in flight: submission time and number of rows.
     submitted: VecDeque<(Instant, usize)>,
     collected: Instant,
     num_steps: u64,
@@ -167,7 +167,7 @@ impl Simulation {
         if self.scheduler.is_empty()
             && let Some(gate) = &mut self.gate
         {
-            // A device that had work until this moment was not idle, but there is no step to tell by.
+            // The device had work until this moment, so it was not idle; no step shows it.
             let was_idle = is_idle && self.collected < now;
             gate.open(now, was_idle).into_iter().for_each(|place| self.submit(place));
         }
@@ -182,7 +182,7 @@ impl Simulation {
         self.scheduler.add(SequenceId(place as u64), request, self.clock.now());
     }
 
-    /// An error of the scheduler's is when to ask it again.
+    /// `Err` is the time at which to ask the scheduler again.
     fn fill_pipeline(&mut self, plan: &mut Plan) -> Result<Option<Instant>> {
         while self.scheduler.may_plan(self.device.limits().overlap) {
             let now = self.clock.now();
@@ -213,7 +213,7 @@ impl Simulation {
             let Host { fixed, per_row } = self.setup.host;
             self.clock.advance(fixed + per_row * u32::try_from(num_rows).unwrap_or(u32::MAX));
         }
-        // Users get tokens at the end of the engine's turn.
+        // Users receive tokens at the end of the engine's turn.
         let now = self.clock.now() - self.start;
         for token in drawn {
             let place = place_of(token.sequence);
@@ -228,7 +228,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Answers end where the traffic says.
+    /// Answers end at the length that the traffic sets.
     fn end_answers(&self, output: &mut StepOutput) {
         for (sequence, token) in &mut output.tokens {
             let place = place_of(*sequence);
@@ -263,7 +263,7 @@ impl Simulation {
     }
 }
 
-/// Sequences are called by their place in the ledger.
+/// The id of a sequence is its index in the ledger.
 fn place_of(sequence: SequenceId) -> usize {
     usize::try_from(sequence.0).expect("it was a usize")
 }

@@ -1,4 +1,4 @@
-//! What is told of many values: percentiles, and how equal they are.
+//! Percentiles of values, and Jain's index of fairness.
 
 use serde::Serialize;
 
@@ -11,19 +11,19 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of those values, whose order is lost. `None` where there are none.
+    /// The percentiles of these values, which it reorders. `None` if there are no values.
     pub(crate) fn of(values: &mut [f64]) -> Option<Self> {
         Some(Self { p50: nearest_rank(values, 50)?, p95: nearest_rank(values, 95)?, p99: nearest_rank(values, 99)? })
     }
 }
 
-/// The smallest value that is not exceeded by so many percent of all: a value that occurred, also in the tail.
+/// The smallest value that this percentage of all values does not exceed. It is always one of the values, also in the tail.
 fn nearest_rank(values: &mut [f64], percent: usize) -> Option<f64> {
     let rank = (values.len() * percent).div_ceil(100).checked_sub(1)?;
     Some(*values.select_nth_unstable_by(rank, f64::total_cmp).1)
 }
 
-/// Jain's index of fairness: 1 where all have the same, 1/n where one of n has everything.
+/// Jain's index of fairness: 1 if all values are equal, 1/n if one of n has everything.
 pub(crate) fn jain(shares: impl Iterator<Item = f64>) -> f64 {
     let (num, sum, squares) =
         shares.fold((0.0, 0.0, 0.0), |(num, sum, squares), share| (num + 1.0, sum + share, squares + share * share));

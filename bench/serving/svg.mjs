@@ -1,5 +1,5 @@
-// Line charts as SVG, written by hand: panels side by side with their axes, one line a series, one legend. Colours are
-// told apart by most eyes, and text follows the reader's light or dark theme.
+// Draws line charts as SVG: panels side by side with axes, one line for each series, one legend. Most readers can distinguish
+// the colours, and text follows the reader's light or dark theme.
 
 const PANEL = { width: 300, height: 230, left: 62, top: 34, gap: 30 }
 const LEGEND_HEIGHT = 34

@@ -1,6 +1,6 @@
-//! Who asks for what and when. Everything is drawn from a seed before the engine sees any of it, so that every policy
-//! serves the same requests. In the open loop users do not wait for each other's answers, nor for their own; in the
-//! closed loop each sends its next request when it has its answer.
+//! The simulated traffic: users, requests and their times. Everything is drawn from a seed before the run, so every policy
+//! serves the same requests. In the open loop users send without waiting for answers. In the closed loop each user sends its
+//! next request when it has its answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,29 +9,29 @@ use super::random::Random;
 
 /// Users of the open loop.
 const NUM_USERS: usize = 50;
-/// Requests of a burst, on average; they follow each other so closely.
+/// Requests of a burst, on average, and the time between them.
 pub(crate) const BURST: f64 = 8.0;
 const BURST_GAP: Duration = Duration::from_micros(100);
-/// In the closed loop, users come one after another within this time.
+/// In the closed loop, users start one after another within this time.
 const USERS_COME_WITHIN: Duration = Duration::from_secs(1);
-/// What a text thread takes for a prompt, one prompt at a time: 22 µs were measured for eight words.
+/// The time of a text thread for a prompt, one prompt at a time. Measured: 22 µs for eight words.
 const TEXT_BASE: Duration = Duration::from_micros(14);
 const TEXT_PER_TOKEN: Duration = Duration::from_micros(1);
 
-/// How requests come.
+/// How requests arrive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Arrivals {
-    /// Independent users: so many requests a second.
+    /// Independent users: this many requests a second.
     Poisson(f64),
     /// The same number of requests a second in bursts of eight on average.
     Bursty(f64),
-    /// From none to twice so many requests a second at the end.
+    /// A ramp from zero to twice this many requests a second.
     Ramp(f64),
-    /// So many users, each with one request at a time.
+    /// A closed loop of this many users, each with one request at a time.
     Users(usize),
 }
 
-/// How long prompts and answers are.
+/// The lengths of prompts and answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Lengths {
     /// Log-normal with the means of `ShareGPT`, 161 and 338 tokens (Kwon et al., "Efficient memory management for large
@@ -39,9 +39,9 @@ pub(crate) enum Lengths {
     Chat,
     /// Nine of ten as [`Chat`](Self::Chat) with prompts of 32, the tenth with a prompt of 4,096.
     ShortAndLong,
-    /// Always the same.
+    /// Fixed lengths.
     Fixed { prompt: usize, answer: usize },
-    /// Answers from so many tokens on, and below so many, in an order that `real_time.mjs` knows as well.
+    /// Answers from the first length up to below the second, in the same order as in `real_time.mjs`.
     InTurn { prompt: usize, answers: (usize, usize) },
 }
 
@@ -51,11 +51,11 @@ pub(crate) struct Job {
     pub(crate) user: usize,
     pub(crate) num_prompt: usize,
     pub(crate) num_answer: usize,
-    /// When its user sends it, counted from the beginning.
+    /// When its user sends it, from the beginning of the run.
     pub(crate) due: Duration,
 }
 
-/// Who sends requests.
+/// The users that send requests.
 #[derive(Debug)]
 struct User {
     number: usize,
@@ -67,24 +67,24 @@ struct User {
 #[derive(Debug)]
 pub(crate) struct Traffic {
     lengths: Lengths,
-    /// Users that send again once they are answered, until then.
+    /// Users that send again once they are answered, until the end.
     again_until: Option<Duration>,
     users: Vec<User>,
     agenda: BTreeMap<(Duration, u64), Job>,
     num_planned: u64,
-    /// Sent, and being turned into tokens: with the moment when that is done.
+    /// Requests that were sent and are being tokenized, each with the time when that ends.
     coming: VecDeque<(Duration, Job)>,
     text_is_free_at: Duration,
 }
 
 impl Traffic {
-    /// What comes within so much time.
+    /// The requests within a span of time.
     pub(crate) fn new(arrivals: Arrivals, lengths: Lengths, span: Duration, seed: u64) -> Self {
         let (num_users, again_until) = match arrivals {
             Arrivals::Users(num_users) => (num_users, Some(span)),
             _ => (NUM_USERS, None),
         };
-        // A stream of numbers for each user: what it asks next does not depend on who is answered first.
+        // Each user has its own random stream, so that its next request does not depend on the order of answers.
         let new_user = |number: usize| {
             let random = Random::new(seed ^ (number as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
             User { number, num_sent: 0, random }
@@ -106,19 +106,19 @@ impl Traffic {
         traffic
     }
 
-    /// The next request that is ready for the engine at that moment.
+    /// The next request that is ready for the engine at this time.
     pub(crate) fn take(&mut self, now: Duration) -> Option<Job> {
         self.pass_on(now);
         self.coming.pop_front_if(|(ready, _)| *ready <= now).map(|(_, job)| job)
     }
 
-    /// When the next request is ready for the engine, if there is another.
+    /// When the next request will be ready for the engine.
     pub(crate) fn next_ready(&self) -> Option<Duration> {
         let planned = || self.agenda.values().next().map(|job| job.due.max(self.text_is_free_at) + text_time(job));
         self.coming.front().map(|&(ready, _)| ready).or_else(planned)
     }
 
-    /// Requests that were sent and are not ready.
+    /// Requests that were sent and are not ready yet.
     pub(crate) fn num_coming(&self) -> usize {
         self.coming.len()
     }
@@ -164,7 +164,7 @@ impl Lengths {
     }
 }
 
-/// When requests are sent; in the closed loop, when each user sends its first.
+/// The times at which requests are sent. In the closed loop, the time of each user's first request.
 pub(crate) fn moments(arrivals: Arrivals, span: Duration, random: &mut Random) -> Vec<Duration> {
     let seconds = span.as_secs_f64();
     let mut moments = Vec::new();
@@ -173,14 +173,14 @@ pub(crate) fn moments(arrivals: Arrivals, span: Duration, random: &mut Random) -
             moments.extend(poisson(rate * seconds, random).map(|event| Duration::from_secs_f64(event / rate)));
         }
         Arrivals::Ramp(rate) => {
-            // By the inverse of the number that is expected until a moment t, rate · t² / span.
+            // The inverse of the expected number of requests until t, which is rate · t² / span.
             let at = |event: f64| Duration::from_secs_f64((event * seconds / rate).sqrt());
             moments.extend(poisson(rate * seconds, random).map(at));
         }
         Arrivals::Bursty(rate) => {
             let starts: Vec<_> = poisson(rate * seconds / BURST, random).collect();
             for start in starts {
-                // At least one, and one more with the same probability each time.
+                // A geometric number of requests: at least one.
                 let others = (0..).take_while(|_| random.unit() > 1.0 / BURST);
                 let at = Duration::from_secs_f64(start * BURST / rate);
                 moments
@@ -195,7 +195,7 @@ pub(crate) fn moments(arrivals: Arrivals, span: Duration, random: &mut Random) -
     moments
 }
 
-/// The events of a Poisson process of rate 1, up to an end.
+/// The events of a Poisson process of rate 1, up to the end.
 fn poisson(end: f64, random: &mut Random) -> impl Iterator<Item = f64> {
     let mut at = 0.0;
     std::iter::from_fn(move || {

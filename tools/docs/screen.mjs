@@ -1,7 +1,8 @@
 // What a terminal shows after a program has written to it: rows of runs of text, each with its style. Knows the escape
 // sequences that the programs of this repository write, and fails on others. Owns no drawing.
 
-const TOKENS = /\u001b\[([\d;?]*)([A-Za-z])|[\r\n]|[^\u001b\r\n]+/g
+const ESCAPE = '\u001b'
+const TOKENS = new RegExp(`${ESCAPE}\\[([\\d;?]*)([A-Za-z])|[\\r\\n]|[^${ESCAPE}\\r\\n]+`, 'g')
 
 /** Styles by the code that switches them on. Code 0 switches all of them off. */
 const STYLES = { 1: 'bold', 2: 'dim', 31: 'red', 32: 'green', 33: 'yellow', 36: 'cyan' }
