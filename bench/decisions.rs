@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::request::{Priority, Request, SequenceId};
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
-use mlx_serving::scheduler::{Config, Scheduler, WidthConfig};
+use mlx_serving::scheduler::{BatchLimitConfig, Config, Scheduler};
 
 const NUM_RUNNING: usize = 256;
 const NUM_QUEUED: u64 = 10_000;
@@ -24,8 +24,8 @@ fn request(id: u64) -> Request {
 }
 
 fn main() {
-    let width = WidthConfig { start: NUM_RUNNING, tune: None, ..WidthConfig::default() };
-    let mut scheduler = Scheduler::new(Config { width, ..Config::default() });
+    let batch_limit = BatchLimitConfig { start: NUM_RUNNING, tune: None, ..BatchLimitConfig::default() };
+    let mut scheduler = Scheduler::new(Config { batch_limit, ..Config::default() });
     let mut now = Instant::now();
     (0..NUM_QUEUED).for_each(|id| scheduler.add(SequenceId(id), request(id), now));
     let (mut plan, mut drawn, mut expired) = (Plan::default(), Vec::new(), Vec::new());

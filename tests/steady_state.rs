@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::request::{Request, SequenceId};
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
-use mlx_serving::scheduler::{Config, Decision, Scheduler, Status, WidthConfig};
+use mlx_serving::scheduler::{BatchLimitConfig, Config, Decision, Scheduler, Status};
 
 struct Counting;
 
@@ -42,8 +42,8 @@ fn request() -> Request {
 
 #[test]
 fn a_decode_step_allocates_nothing() {
-    let width = WidthConfig { start: 32, ..WidthConfig::default() };
-    let mut scheduler = Scheduler::new(Config { width, ..Config::default() });
+    let batch_limit = BatchLimitConfig { start: 32, ..BatchLimitConfig::default() };
+    let mut scheduler = Scheduler::new(Config { batch_limit, ..Config::default() });
     let now = Instant::now();
     (0..200).for_each(|id| scheduler.add(SequenceId(id), request(), now));
     let (mut plan, mut output) = (Plan::default(), StepOutput::default());

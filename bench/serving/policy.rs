@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mlx_serving::scheduler::{Config, WidthConfig, WindowConfig};
+use mlx_serving::scheduler::{BatchLimitConfig, Config, WindowConfig};
 
 use super::original::Original;
 
@@ -49,9 +49,11 @@ impl Policy {
             Self::Default => default,
             Self::NoWindow => Config { window: fixed_window(true, 0), ..default },
             Self::FixedWindow => Config { window: fixed_window(false, 2_000), ..default },
-            Self::OneAtATime | Self::Original => Config { window: fixed_window(true, 0), width: width(1), ..default },
-            Self::Latency => Config { window: fixed_window(true, 750), width: width(2), ..default },
-            Self::Throughput => Config { width: WidthConfig { start: 8, ..default.width }, ..default },
+            Self::OneAtATime | Self::Original => {
+                Config { window: fixed_window(true, 0), batch_limit: fixed_limit(1), ..default }
+            }
+            Self::Latency => Config { window: fixed_window(true, 750), batch_limit: fixed_limit(2), ..default },
+            Self::Throughput => Config { batch_limit: BatchLimitConfig { start: 8, ..default.batch_limit }, ..default },
         }
     }
 
@@ -65,6 +67,6 @@ fn fixed_window(fast_path: bool, micros: u64) -> WindowConfig {
     WindowConfig { fast_path, fixed: Duration::from_micros(micros), adaptive: None }
 }
 
-fn width(start: usize) -> WidthConfig {
-    WidthConfig { start, tune: None, ..WidthConfig::default() }
+fn fixed_limit(start: usize) -> BatchLimitConfig {
+    BatchLimitConfig { start, tune: None, ..BatchLimitConfig::default() }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{self, Settings};
-use crate::scheduler::{self, AdaptiveWindow, TuneConfig, WidthConfig, WindowConfig};
+use crate::scheduler::{self, AdaptiveWindow, BatchLimitConfig, TuneConfig, WindowConfig};
 
 /// Limits of an engine. Every one bounds something that would otherwise grow with the callers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,7 +74,7 @@ fn shared(settings: &config::Scheduler) -> scheduler::Config {
     });
     scheduler::Config {
         window: WindowConfig { fast_path: settings.fast_path, fixed: settings.window, adaptive },
-        width: WidthConfig { start: settings.batch_size, tune, step_target: settings.p99_threshold },
+        batch_limit: BatchLimitConfig { start: settings.batch_size, tune, step_target: settings.p99_threshold },
         ..one_at_a_time(settings)
     }
 }
@@ -83,7 +83,7 @@ fn shared(settings: &config::Scheduler) -> scheduler::Config {
 fn one_at_a_time(settings: &config::Scheduler) -> scheduler::Config {
     scheduler::Config {
         window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
-        width: WidthConfig { start: 1, tune: None, step_target: settings.p99_threshold },
+        batch_limit: BatchLimitConfig { start: 1, tune: None, step_target: settings.p99_threshold },
         prefill_chunk: settings.prefill_chunk_tokens,
         stretch: settings.inter_token_stretch,
         ageing: settings.ageing,
@@ -114,17 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn the_preset_for_latency_has_a_fixed_window_and_width() {
+    fn the_preset_for_latency_has_a_fixed_window_and_batch_limit() {
         let Config { scheduler, .. } = of(Preset::Latency, |_| ());
         let window = WindowConfig { fast_path: true, fixed: Duration::from_micros(750), adaptive: None };
         assert_eq!(scheduler.window, window);
-        assert_eq!((scheduler.width.start, scheduler.width.tune), (2, None));
+        assert_eq!((scheduler.batch_limit.start, scheduler.batch_limit.tune), (2, None));
     }
 
     #[test]
     fn off_runs_one_at_a_time_and_waits_for_nobody() {
         let Config { scheduler, .. } = of(Preset::Throughput, |settings| settings.scheduler.enabled = false);
-        assert_eq!(scheduler.width.ceiling(), 1);
+        assert_eq!(scheduler.batch_limit.ceiling(), 1);
         assert_eq!((scheduler.window.fixed, scheduler.window.adaptive), (Duration::ZERO, None));
     }
 }

@@ -1,4 +1,4 @@
-//! The state of the engine thread: every loaded model's lane. Takes commands, gives each lane its turn, says how long
+//! The state of the engine thread: every loaded model's runner. Takes commands, gives each runner its turn, says how long
 //! there is nothing to do. Has no thread and no channel, so that a simulation can drive it with a hand-moved clock.
 
 use std::collections::BTreeMap;
@@ -15,19 +15,19 @@ use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, clos
 use super::config::Config;
 use super::device::DeviceShares;
 use super::guarded::guarded;
-use super::lane::{Lane, Model, Need, Surroundings};
+use super::runner::{Model, ModelRunner, Need, SharedState};
 
 pub(super) struct Core {
     config: Config,
     budget: Budget,
     /// Bytes of KV of all models together, where that is limited.
     kv_bytes: Option<u64>,
-    /// What each lane holds, in their order; kept to spare allocations.
+    /// What each runner holds, in their order; kept to spare allocations.
     holdings: Vec<Holding>,
     backend: Box<dyn Backend>,
-    lanes: BTreeMap<ModelKey, Lane>,
+    runners: BTreeMap<ModelKey, ModelRunner>,
     shares: DeviceShares,
-    around: Surroundings,
+    shared: SharedState,
     ending: Option<Ending>,
 }
 
@@ -50,16 +50,16 @@ pub(super) enum Next {
 }
 
 impl Core {
-    pub(super) fn new(config: &Config, backend: Box<dyn Backend>, around: Surroundings) -> Self {
+    pub(super) fn new(config: &Config, backend: Box<dyn Backend>, shared: SharedState) -> Self {
         Self {
             config: *config,
             budget: Budget::new(config),
             kv_bytes: None,
             holdings: Vec::new(),
             backend,
-            lanes: BTreeMap::new(),
+            runners: BTreeMap::new(),
             shares: DeviceShares::default(),
-            around,
+            shared,
             ending: None,
         }
     }
@@ -67,9 +67,9 @@ impl Core {
     pub(super) fn take(&mut self, command: Command) {
         match command {
             Command::Submit(submission) => self.submit(*submission),
-            Command::Cancel(reader) => self.with_lane_of(reader, |lane| lane.cancel(reader)),
-            Command::Abandon(reader) => self.with_lane_of(reader, |lane| lane.abandon(reader)),
-            Command::Unpark(reader) => self.with_lane_of(reader, |lane| lane.unpark(reader)),
+            Command::Cancel(reader) => self.with_runner_of(reader, |runner| runner.cancel(reader)),
+            Command::Abandon(reader) => self.with_runner_of(reader, |runner| runner.abandon(reader)),
+            Command::Unpark(reader) => self.with_runner_of(reader, |runner| runner.unpark(reader)),
             Command::Load(loading) => self.load(*loading),
             Command::Unload(key, reply) => self.unload(key, reply),
             Command::Shutdown(at, reply) => self.shut_down(at, reply),
@@ -77,13 +77,13 @@ impl Core {
         }
     }
 
-    /// A step of the lane whose turn it is on the device.
+    /// A step of the runner whose turn it is on the device.
     pub(super) fn turn(&mut self) -> Next {
         self.share_kv();
-        let need = self.shares.serve(&mut self.lanes, &*self.around.clock);
+        let need = self.shares.serve(&mut self.runners, &*self.shared.clock);
         self.drop_unloaded();
         if let Some(ending) = &self.ending
-            && (self.around.clock.now() >= ending.at || self.lanes.values().all(Lane::is_empty))
+            && (self.shared.clock.now() >= ending.at || self.runners.values().all(ModelRunner::is_empty))
         {
             self.leave();
         }
@@ -93,7 +93,7 @@ impl Core {
     fn next(&self, need: Need) -> Next {
         let end = self.ending.as_ref().map(|ending| ending.at);
         match need {
-            _ if self.lanes.is_empty() && end.is_some() => Next::Leave,
+            _ if self.runners.is_empty() && end.is_some() => Next::Leave,
             Need::Turn => Next::Turn,
             Need::Until(at) => Next::Wait(end.into_iter().chain([at]).min()),
             Need::Command => Next::Wait(end),
@@ -101,19 +101,19 @@ impl Core {
     }
 
     fn submit(&mut self, submission: Submission) {
-        match self.lanes.get_mut(&submission.model) {
+        match self.runners.get_mut(&submission.model) {
             _ if self.ending.is_some() => self.refuse(&submission, closed()),
-            Some(lane) => lane.add(submission),
+            Some(runner) => runner.add(submission),
             None => self.refuse(&submission, Error::new(Code::ModelNotLoaded, "the model was unloaded")),
         }
     }
 
     fn refuse(&self, submission: &Submission, error: Error) {
         let end = Err(error);
-        self.around.stats.ended(&end);
+        self.shared.stats.ended(&end);
         submission.log.close("", end);
-        self.around.readers.mark([submission.reader]);
-        self.around.readers.wake();
+        self.shared.readers.mark([submission.reader]);
+        self.shared.readers.wake();
     }
 
     /// A panic while a model is opened is that model's failure, nobody else's.
@@ -125,10 +125,10 @@ impl Core {
                 let bytes = self.budget.kv(self.weights() + limits.weight_bytes);
                 let kv = bytes.and_then(|bytes| budget::limit_of(limits, bytes));
                 let scheduler = scheduler::Config { kv, ..self.config.scheduler };
-                let account = self.around.stats.open(key);
+                let account = self.shared.stats.open(key);
                 let fingerprint = Fingerprint::new(&files, limits.device);
                 let model = Model { key, executor, text, fingerprint, coming, account };
-                self.lanes.insert(key, Lane::new(model, &scheduler, self.around.clone()));
+                self.runners.insert(key, ModelRunner::new(model, &scheduler, self.shared.clone()));
                 self.kv_bytes = bytes;
                 reply.send(Ok(Opened { limits, kv, fingerprint }));
             }
@@ -148,42 +148,42 @@ impl Core {
 
     /// Bytes of the weights of all models.
     fn weights(&self) -> u64 {
-        self.lanes.values().map(Lane::weight_bytes).sum()
+        self.runners.values().map(ModelRunner::weight_bytes).sum()
     }
 
     /// Divides the KV of the engine between its models, by what each holds.
     fn share_kv(&mut self) {
         let Some(total) = self.kv_bytes else { return };
-        if self.lanes.len() == 1 {
+        if self.runners.len() == 1 {
             // Nothing has to be counted in every step where there is nothing to divide.
-            return self.lanes.values_mut().for_each(|lane| lane.scheduler.set_kv_bytes(total));
+            return self.runners.values_mut().for_each(|runner| runner.scheduler.set_kv_bytes(total));
         }
         self.holdings.clear();
-        self.holdings.extend(self.lanes.values().map(Lane::holding));
-        for (index, lane) in self.lanes.values_mut().enumerate() {
-            lane.scheduler.set_kv_bytes(budget::share(total, &self.holdings, index));
+        self.holdings.extend(self.runners.values().map(ModelRunner::holding));
+        for (index, runner) in self.runners.values_mut().enumerate() {
+            runner.scheduler.set_kv_bytes(budget::share(total, &self.holdings, index));
         }
     }
 
     /// Bytes of KV that sequences of all models hold.
     #[cfg(test)]
     pub(super) fn kv_held(&self) -> u64 {
-        self.lanes.values().map(|lane| lane.holding().bytes).sum()
+        self.runners.values().map(|runner| runner.holding().bytes).sum()
     }
 
     fn unload(&mut self, key: ModelKey, reply: Reply<()>) {
-        match self.lanes.get_mut(&key) {
-            Some(lane) => lane.unload(reply),
+        match self.runners.get_mut(&key) {
+            Some(runner) => runner.unload(reply),
             None => reply.send(Ok(())),
         }
     }
 
     fn drop_unloaded(&mut self) {
         let mut has_dropped = false;
-        for (key, lane) in self.lanes.extract_if(.., |_, lane| lane.may_be_dropped()) {
-            self.around.stats.close(key);
-            self.around.answers.forget(lane.fingerprint());
-            lane.drop_model();
+        for (key, runner) in self.runners.extract_if(.., |_, runner| runner.may_be_dropped()) {
+            self.shared.stats.close(key);
+            self.shared.answers.forget(runner.fingerprint());
+            runner.drop_model();
             has_dropped = true;
         }
         if has_dropped {
@@ -199,20 +199,20 @@ impl Core {
 
     /// Ends what still runs and drops every model; replies come last, when nothing is left on the device.
     fn leave(&mut self) {
-        for (key, mut lane) in std::mem::take(&mut self.lanes) {
-            lane.fail_all(&closed());
-            lane.deliver();
-            self.around.stats.close(key);
-            lane.drop_model();
+        for (key, mut runner) in std::mem::take(&mut self.runners) {
+            runner.fail_all(&closed());
+            runner.deliver();
+            self.shared.stats.close(key);
+            runner.drop_model();
         }
-        let at = self.around.clock.now();
+        let at = self.shared.clock.now();
         let ending = self.ending.get_or_insert_with(|| Ending { at, replies: Vec::new() });
         ending.replies.drain(..).for_each(|reply| reply.send(Ok(())));
     }
 
-    fn with_lane_of(&mut self, reader: ReaderId, act: impl FnOnce(&mut Lane)) {
-        if let Some(lane) = self.lanes.values_mut().find(|lane| lane.has(reader)) {
-            act(lane);
+    fn with_runner_of(&mut self, reader: ReaderId, act: impl FnOnce(&mut ModelRunner)) {
+        if let Some(runner) = self.runners.values_mut().find(|runner| runner.has(reader)) {
+            act(runner);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How models share the device: by time, which each lane is charged for its turns (start-time fair queueing: Goyal, Vin and
-//! Cheng, 1996). The lane with the smallest tag has the next turn; its tag rises by what the turn took over the lane's weight.
+//! How models share the device: by time, which each runner is charged for its turns (start-time fair queueing: Goyal, Vin and
+//! Cheng, 1996). The runner with the smallest tag has the next turn; its tag rises by what the turn took over the runner's weight.
 //!
-//! A lane with a step in flight keeps its turn, and submits a step ahead of another only if the next turn is its own as well:
-//! no turn of another lane falls between the submission of a step and its end, so each lane measures its own times.
+//! A runner with a step in flight keeps its turn, and submits a step ahead of another only if the next turn is its own as well:
+//! no turn of another runner falls between the submission of a step and its end, so each runner measures its own times.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::error::Code;
 
 use super::command::ModelKey;
 use super::guarded::guarded;
-use super::lane::{Lane, Need};
+use super::runner::{ModelRunner, Need};
 use super::turn::Others;
 
 /// A model counts as having streams for so long after it had some: its user may be about to ask again.
@@ -21,17 +21,17 @@ const STREAMS_LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct DeviceShares {
     accounts: BTreeMap<ModelKey, Account>,
-    /// Where a lane begins that had no work: the tag of the last turn.
+    /// Where a runner begins that had no work: the tag of the last turn.
     virtual_time: f64,
-    /// When lanes last had streams, and what a step of them took.
+    /// When runners last had streams, and what a step of them took.
     streams: BTreeMap<ModelKey, (Instant, Duration)>,
-    /// The lane that had the last turn.
+    /// The runner that had the last turn.
     last: Option<ModelKey>,
     /// Lanes with work, in the order of their turns; kept to spare allocations.
     order: Vec<ModelKey>,
 }
 
-/// What a lane has had of the device.
+/// What a runner has had of the device.
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
     /// Weighted seconds.
@@ -41,20 +41,20 @@ struct Account {
 }
 
 impl DeviceShares {
-    /// Gives the lane a turn that has had least of the device; others that have work for it wait.
-    pub(super) fn serve(&mut self, lanes: &mut BTreeMap<ModelKey, Lane>, clock: &dyn Clock) -> Need {
+    /// Gives the runner a turn that has had least of the device; others that have work for it wait.
+    pub(super) fn serve(&mut self, runners: &mut BTreeMap<ModelKey, ModelRunner>, clock: &dyn Clock) -> Need {
         let mut need = Need::Command;
-        for lane in lanes.values_mut().filter(|lane| !lane.has_work()) {
-            need = need.sooner(guarded_turn(lane, ALONE));
+        for runner in runners.values_mut().filter(|runner| !runner.has_work()) {
+            need = need.sooner(guarded_turn(runner, ALONE));
         }
-        self.line_up(lanes);
-        self.note_streams(lanes, clock);
+        self.line_up(runners);
+        self.note_streams(runners, clock);
         for index in 0..self.order.len() {
-            let (own, has_stepped) = self.turn(self.order[index], lanes, clock);
+            let (own, has_stepped) = self.turn(self.order[index], runners, clock);
             need = need.sooner(own);
             if has_stepped && index + 1 < self.order.len() {
                 for key in &self.order[index + 1..] {
-                    lanes.get_mut(key).into_iter().for_each(Lane::tend);
+                    runners.get_mut(key).into_iter().for_each(ModelRunner::tend);
                 }
                 return Need::Turn;
             }
@@ -62,45 +62,50 @@ impl DeviceShares {
         need
     }
 
-    fn note_streams(&mut self, lanes: &BTreeMap<ModelKey, Lane>, clock: &dyn Clock) {
-        if lanes.len() <= 1 {
+    fn note_streams(&mut self, runners: &BTreeMap<ModelKey, ModelRunner>, clock: &dyn Clock) {
+        if runners.len() <= 1 {
             return self.streams.clear();
         }
         let now = clock.now();
-        for (&key, lane) in lanes {
-            self.streams.extend(lane.scheduler.stream_step().map(|step| (key, (now, step))));
+        for (&key, runner) in runners {
+            self.streams.extend(runner.scheduler.stream_step().map(|step| (key, (now, step))));
         }
         self.streams.retain(|_, (at, _)| now.saturating_duration_since(*at) <= STREAMS_LINGER);
     }
 
-    /// Orders the lanes with work by their tags, after one that has a step in flight. One that had no work begins at the
+    /// Orders the runners with work by their tags, after one that has a step in flight. One that had no work begins at the
     /// virtual time.
-    fn line_up(&mut self, lanes: &BTreeMap<ModelKey, Lane>) {
+    fn line_up(&mut self, runners: &BTreeMap<ModelKey, ModelRunner>) {
         let Self { accounts, order, virtual_time, .. } = self;
         order.clear();
-        order.extend(lanes.iter().filter(|(_, lane)| lane.has_work()).map(|(&key, _)| key));
+        order.extend(runners.iter().filter(|(_, runner)| runner.has_work()).map(|(&key, _)| key));
         accounts.retain(|key, _| order.contains(key));
         for &key in &*order {
             accounts.entry(key).or_insert(Account { tag: *virtual_time, cost: 0.0 });
         }
-        let is_in_flight = |key: &ModelKey| lanes.get(key).is_some_and(Lane::is_in_flight);
+        let is_in_flight = |key: &ModelKey| runners.get(key).is_some_and(ModelRunner::is_in_flight);
         let tag = |key: &ModelKey| accounts.get(key).map_or(0.0, |account| account.tag);
         order.sort_by(|a, b| is_in_flight(b).cmp(&is_in_flight(a)).then(tag(a).total_cmp(&tag(b))));
     }
 
-    /// A turn of a lane. Says what it needs, and whether it had the device.
-    fn turn(&mut self, key: ModelKey, lanes: &mut BTreeMap<ModelKey, Lane>, clock: &dyn Clock) -> (Need, bool) {
+    /// A turn of a runner. Says what it needs, and whether it had the device.
+    fn turn(
+        &mut self,
+        key: ModelKey,
+        runners: &mut BTreeMap<ModelKey, ModelRunner>,
+        clock: &dyn Clock,
+    ) -> (Need, bool) {
         let others = self.others(key);
-        let Some(lane) = lanes.get_mut(&key) else { return (Need::Command, false) };
+        let Some(runner) = runners.get_mut(&key) else { return (Need::Command, false) };
         if self.last.replace(key) != Some(key) {
-            lane.pace.others_ran();
+            runner.timing.others_ran();
         }
         if self.order.len() == 1 {
-            return (guarded_turn(lane, others), true);
+            return (guarded_turn(runner, others), true);
         }
-        let (began, num_steps, weight) = (clock.now(), lane.pace.totals.steps, lane.scheduler.weight());
-        let need = guarded_turn(lane, others);
-        let has_stepped = lane.pace.totals.steps > num_steps || need == Need::Turn;
+        let (began, num_steps, weight) = (clock.now(), runner.timing.totals.steps, runner.scheduler.weight());
+        let need = guarded_turn(runner, others);
+        let has_stepped = runner.timing.totals.steps > num_steps || need == Need::Turn;
         let took = clock.now().saturating_duration_since(began);
         self.charge(key, took, weight);
         (need, has_stepped)
@@ -129,13 +134,13 @@ impl DeviceShares {
 /// Nothing else is on the device.
 const ALONE: Others = Others { may_plan_ahead: true, stream_step: None };
 
-/// A panic in a turn is that lane's alone; the others never hear of it. How far its account had come is not known, so every
+/// A panic in a turn is that runner's alone; the others never hear of it. How far its account had come is not known, so every
 /// row of it ends, and the device begins anew.
-fn guarded_turn(lane: &mut Lane, others: Others) -> Need {
-    guarded(Code::BackendError, || Ok(lane.turn(others))).unwrap_or_else(|error| {
-        lane.fail_all(&error);
-        lane.recover(&error);
-        lane.deliver();
+fn guarded_turn(runner: &mut ModelRunner, others: Others) -> Need {
+    guarded(Code::BackendError, || Ok(runner.turn(others))).unwrap_or_else(|error| {
+        runner.fail_all(&error);
+        runner.recover(&error);
+        runner.deliver();
         Need::Turn
     })
 }

@@ -10,20 +10,20 @@ mod defaults;
 mod device;
 mod draft;
 mod guarded;
-mod lane;
 mod limits;
 mod listeners;
 mod loading;
-mod pace;
 mod permit;
 mod progress;
 mod refusal;
 mod requests;
 mod row;
 mod rows;
+mod runner;
 mod sharing;
 mod slots;
 mod stats;
+mod step_timing;
 mod thread;
 mod threads;
 mod ticket;
@@ -50,11 +50,11 @@ use crate::text::{Load, ModelText, PoolLimits, TextPool};
 use census::Refusal;
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
-use lane::Surroundings;
 use listeners::Listeners;
 use permit::{Permit, Permits};
 use refusal::refused_text;
 use requests::{Ready, Requests, Wanted};
+use runner::SharedState;
 use slots::SharedSlots;
 use thread::Line;
 use threads::Work;
@@ -68,8 +68,8 @@ pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
 pub use listeners::Heard;
-pub use pace::Totals;
 pub use stats::{ModelStats, Snapshot, Stats};
+pub use step_timing::Totals;
 pub use thread::OpenBackend;
 
 /// What a caller may know of a loaded model.
@@ -95,7 +95,7 @@ pub struct ModelInfo {
 pub struct Engine {
     line: Line,
     thread: Work,
-    around: Surroundings,
+    shared: SharedState,
     permits: Arc<Permits>,
     text: Arc<TextPool>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
@@ -114,7 +114,7 @@ impl Engine {
     /// Starts the engine thread and waits until its backend is ready. `wake` is called when there is something to drain.
     pub fn start(config: Config, open: OpenBackend, wake: Wake) -> Result<Arc<Self>> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
-        let around = Surroundings {
+        let shared = SharedState {
             clock,
             readers: Arc::new(Readers::new(config.buffer_tokens, wake)),
             answers: Arc::new(Answers::new(config.answers)),
@@ -123,13 +123,13 @@ impl Engine {
         };
         let limits =
             PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
-        let slots = Arc::clone(&around.slots);
+        let slots = Arc::clone(&shared.slots);
         let text = Arc::new(TextPool::start("mlx-serving-text", limits)?);
-        let (line, thread) = thread::start(&config, open, around.clone())?;
+        let (line, thread) = thread::start(&config, open, shared.clone())?;
         Ok(Arc::new(Self {
             line,
             thread,
-            around,
+            shared,
             permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
             text,
             models: Mutex::default(),
@@ -158,7 +158,7 @@ impl Engine {
         let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
         // The prompt is one, and the first of them reads it.
         if let Some(first) = readers.first().filter(|_| draft.wants_progress) {
-            self.around.readers.want_progress(*first);
+            self.shared.readers.want_progress(*first);
         }
         let engine = Arc::clone(self);
         let queued = self.text.run(
@@ -170,7 +170,7 @@ impl Engine {
             for reader in readers {
                 self.release(reader);
             }
-            self.around.stats.refused(Refusal::Prompts, num_choices);
+            self.shared.stats.refused(Refusal::Prompts, num_choices);
             return Err(refused_text(refused.error));
         }
         Ok(readers)
@@ -187,7 +187,7 @@ impl Engine {
         let ticket = |(choice, permit): (u64, Permit)| {
             let id = if choice == 0 { name.clone() } else { format!("{name}#{choice}") };
             let log = Arc::new(AnswerLog::new(RequestId(id.into())).with_logprobs(draft.logprobs));
-            let reader = self.around.readers.add(Arc::clone(&log), self.around.clock.now());
+            let reader = self.shared.readers.add(Arc::clone(&log), self.shared.clock.now());
             self.requests.add(reader);
             let coming = Coming::announce(&rules.coming);
             Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
@@ -223,7 +223,7 @@ impl Engine {
                 self.follow_up(reader);
             }
             Ready::Cancelled => {
-                let stamps = Stamps { ended: Some(self.around.clock.now()), ..Stamps::default() };
+                let stamps = Stamps { ended: Some(self.shared.clock.now()), ..Stamps::default() };
                 let finish_reason = FinishReason::Cancelled;
                 let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
                 self.end(reader, &log, Ok(finished));
@@ -245,8 +245,8 @@ impl Engine {
     }
 
     fn serve_or_submit(&self, ticket: Ticket, request: Request, claim: Option<Claim>) {
-        let is_late = || request.deadline.is_some_and(|at| at <= self.around.clock.now());
-        if claim.is_some_and(|claim| !is_late() && self.around.serve(ticket.reader, &claim)) {
+        let is_late = || request.deadline.is_some_and(|at| at <= self.shared.clock.now());
+        if claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.reader, &claim)) {
             return;
         }
         match self.extend(&ticket.permit, &request) {
@@ -257,20 +257,20 @@ impl Engine {
 
     /// Ends an answer that never reached the engine thread.
     fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
-        self.around.stats.ended(&end);
+        self.shared.stats.ended(&end);
         log.close("", end);
-        self.around.readers.mark([reader]);
-        self.around.readers.wake();
+        self.shared.readers.mark([reader]);
+        self.shared.readers.wake();
     }
 
     /// From now on the reader gets text as it comes, from the beginning of its answer.
     pub fn stream(&self, reader: ReaderId) {
-        self.around.readers.stream(reader);
+        self.shared.readers.stream(reader);
     }
 
     /// The consumer of a stream took that many tokens.
     pub fn credit(&self, reader: ReaderId, num_tokens: usize) {
-        if self.around.readers.credit(reader, num_tokens) {
+        if self.shared.readers.credit(reader, num_tokens) {
             self.send(Command::Unpark(reader));
         }
     }
@@ -284,7 +284,7 @@ impl Engine {
 
     /// Nobody reads: nothing more is delivered and the work ends within a step.
     pub fn release(&self, reader: ReaderId) {
-        self.around.readers.remove(reader);
+        self.shared.readers.remove(reader);
         if self.requests.leave(reader) {
             self.send(Command::Abandon(reader));
         }
@@ -294,7 +294,7 @@ impl Engine {
     /// Delivers everything new; tokens and text are appended to the buffers, reader after reader.
     pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Heard> {
         let mut raw = String::new();
-        let deliveries = self.around.readers.drain(tokens, &mut raw);
+        let deliveries = self.shared.readers.drain(tokens, &mut raw);
         for delivery in deliveries.iter().filter(|delivery| delivery.end.is_some()) {
             self.requests.ended(delivery.reader);
         }
@@ -320,13 +320,13 @@ impl Engine {
 
     /// Counters since the start.
     pub fn stats(&self) -> Snapshot {
-        self.around.stats.snapshot(&self.around.answers)
+        self.shared.stats.snapshot(&self.shared.answers)
     }
 
     /// Keeps reproducible answers in a file, from which they are taken up now. Once in the life of an engine. A file that
     /// cannot be read is set aside, with a warning.
     pub fn keep_answers_in(&self, path: PathBuf) -> Result<()> {
-        let saving = Saving::start(&self.around.answers, path)?;
+        let saving = Saving::start(&self.shared.answers, path)?;
         self.saving.set(saving).map_err(|_| Error::new(Code::ConfigError, "answers are kept in another file already"))
     }
 
@@ -337,7 +337,7 @@ impl Engine {
 
     /// How the scheduling of each loaded model stands.
     pub fn model_stats(&self) -> Vec<(ModelKey, ModelStats)> {
-        self.around.stats.models()
+        self.shared.stats.models()
     }
 
     /// Refuses new work at once; what runs may end within `drain`, then it ends with `EngineClosed`.

@@ -10,7 +10,7 @@ use crate::request::SequenceId;
 use crate::scheduler::Drawn;
 use crate::scheduler::plan::{Feed, Plan};
 
-use super::lane::Lane;
+use super::runner::ModelRunner;
 
 /// Between two reports of a row: at most twenty a second.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -23,13 +23,13 @@ pub(super) struct Watch {
     /// Steps in flight, oldest first, and up to which position each reads.
     in_flight: VecDeque<(u64, usize)>,
     /// The furthest position that was told. One that gave its memory back reads again what it had read.
-    told: usize,
-    told_at: Option<Instant>,
+    reported: usize,
+    reported_at: Option<Instant>,
 }
 
 impl Watch {
     fn of(sequence: SequenceId) -> Self {
-        Self { sequence, readers: Vec::new(), in_flight: VecDeque::new(), told: 0, told_at: None }
+        Self { sequence, readers: Vec::new(), in_flight: VecDeque::new(), reported: 0, reported_at: None }
     }
 
     /// Notes what a step is going to read.
@@ -46,19 +46,19 @@ impl Watch {
         while let Some((_, end)) = self.in_flight.pop_front_if(|(planned, _)| *planned <= step) {
             read = Some(end);
         }
-        let is_due = self.told_at.is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL);
-        let read = read.filter(|read| is_due && *read > self.told)?;
-        (self.told, self.told_at) = (read, Some(now));
+        let is_due = self.reported_at.is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL);
+        let read = read.filter(|read| is_due && *read > self.reported)?;
+        (self.reported, self.reported_at) = (read, Some(now));
         Some(read)
     }
 }
 
-impl Lane {
+impl ModelRunner {
     /// A reader of a row is told how far its prompt has been read, if it wants to know.
     pub(super) fn watch(&mut self, id: SequenceId, reader: ReaderId) {
-        let Some(row) = self.rows.get(id).filter(|_| self.around.readers.wants_progress(reader)) else { return };
+        let Some(row) = self.rows.get(id).filter(|_| self.shared.readers.wants_progress(reader)) else { return };
         if row.log.num_tokens() > 0 {
-            return self.around.readers.progress(reader, row.prompt_there());
+            return self.shared.readers.progress(reader, row.prompt_there());
         }
         let known = self.watched.iter().position(|watch| watch.sequence == id);
         let index = known.unwrap_or_else(|| {
@@ -69,15 +69,15 @@ impl Lane {
     }
 
     /// Tells of the prompts that a step has brought further; `drawn` are those that are read whole.
-    pub(super) fn tell_progress(&mut self, step: u64, drawn: &[Drawn], now: Instant) {
-        let Self { watched, rows, around, marked, .. } = self;
+    pub(super) fn report_progress(&mut self, step: u64, drawn: &[Drawn], now: Instant) {
+        let Self { watched, rows, shared, notified, .. } = self;
         watched.retain_mut(|watch| {
             let Some(row) = rows.get(watch.sequence) else { return false };
             let is_whole = drawn.iter().any(|drawn| drawn.sequence == watch.sequence);
             let read = watch.done(step, now).map(|read| row.prompt_read_to(read));
             if let Some(progress) = is_whole.then(|| row.prompt_read()).or(read) {
-                watch.readers.iter().for_each(|&reader| around.readers.progress(reader, progress));
-                marked.extend(&watch.readers);
+                watch.readers.iter().for_each(|&reader| shared.readers.progress(reader, progress));
+                notified.extend(&watch.readers);
             }
             !is_whole
         });

@@ -26,9 +26,9 @@ impl Engine {
             let message = format!("is {count}, but this engine accepts {limit} answers at a time");
             return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
         }
-        self.around.stats.submitted(count);
-        self.permits.try_take(count, self.around.clock.now()).map_err(|retry_after| {
-            self.around.stats.refused(Refusal::Queue, count);
+        self.shared.stats.submitted(count);
+        self.permits.try_take(count, self.shared.clock.now()).map_err(|retry_after| {
+            self.shared.stats.refused(Refusal::Queue, count);
             let message = format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
             Error::new(Code::Overloaded, message)
                 .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
@@ -43,6 +43,6 @@ impl Engine {
         let message = format!("{pending} prompt tokens would be pending, this engine accepts {limit}");
         Err(Error::new(Code::Overloaded, message)
             .with_limit(limit as f64, pending as f64)
-            .with_retry_after(self.around.slots.promise(self.around.clock.now(), 1)))
+            .with_retry_after(self.shared.slots.promise(self.shared.clock.now(), 1)))
     }
 }

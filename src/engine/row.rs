@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::guide::Verdict;
 use crate::request::{FinishReason, Progress, TokenLogprob};
 use crate::scheduler::plan::Prefix;
-use crate::scheduler::{Drawn, Wish};
+use crate::scheduler::{Drawn, Urgency};
 use crate::text::{StreamState, TextStream};
 
 use super::command::Submission;
@@ -21,7 +21,7 @@ pub(super) struct Row {
     pub(super) log: Arc<AnswerLog>,
     pub(super) readers: SmallVec<[Follower; 1]>,
     /// What they want together with those who left since it was [looked at](Self::reconsider).
-    wish: Wish,
+    urgency: Urgency,
     /// What the log says, where somebody left since it said something new.
     so_far: Option<Arc<AnswerLog>>,
     /// What others must ask for to share it, and the clearing after which they may not any more.
@@ -41,16 +41,16 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Follower {
     pub(super) reader: ReaderId,
-    pub(super) wish: Wish,
+    pub(super) urgency: Urgency,
 }
 
 impl Row {
     pub(super) fn new(submission: Submission, text: TextStream, epoch: u64) -> Self {
-        let wish = Wish::of(&submission.request);
+        let urgency = Urgency::of(&submission.request);
         Self {
             log: submission.log,
-            readers: smallvec![Follower { reader: submission.reader, wish }],
-            wish,
+            readers: smallvec![Follower { reader: submission.reader, urgency }],
+            urgency,
             so_far: None,
             claim: submission.claim.map(|claim| (claim, epoch)),
             text,
@@ -125,7 +125,7 @@ impl Row {
     /// Adds a reader.
     pub(super) fn join(&mut self, follower: Follower) {
         self.readers.push(follower);
-        self.wish = self.wish.and(follower.wish);
+        self.urgency = self.urgency.and(follower.urgency);
     }
 
     /// Takes a reader out; the last one takes its place.
@@ -136,13 +136,13 @@ impl Row {
     }
 
     /// What its readers want together.
-    pub(super) fn wish(&self) -> Wish {
-        self.wish
+    pub(super) fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     /// Leaves out of that who has left. Looks at every reader: done once for many who left together.
     pub(super) fn reconsider(&mut self) {
-        self.wish = self.readers.iter().map(|follower| follower.wish).reduce(Wish::and).unwrap_or_default();
+        self.urgency = self.readers.iter().map(|follower| follower.urgency).reduce(Urgency::and).unwrap_or_default();
     }
 
     /// What it says so far, for a reader that leaves while others go on. All who leave before it says more share that.

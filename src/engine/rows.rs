@@ -1,4 +1,4 @@
-//! The rows of a lane, and who reads which: a row belongs to its readers, and goes when the last of them does. Finds a row
+//! The rows of a runner, and who reads which: a row belongs to its readers, and goes when the last of them does. Finds a row
 //! by its sequence, by any of its readers, and, for those who ask for the same, by its key. Owns the readers' deadlines: a
 //! row ends only when nobody wants it any more.
 
@@ -19,7 +19,7 @@ pub(super) struct Rows {
     /// The newest row of each key.
     joinable: HashMap<Key, SequenceId>,
     deadlines: BTreeSet<(Instant, ReaderId)>,
-    /// Rows whose wish is still that of readers who left, too.
+    /// Rows whose urgency is still that of readers who left, too.
     left: BTreeSet<SequenceId>,
 }
 
@@ -82,7 +82,7 @@ impl Rows {
         Some(Left::Others(id))
     }
 
-    /// A row that somebody has left to others, with the wish of those. Gives each such row once.
+    /// A row that somebody has left to others, with the urgency of those. Gives each such row once.
     pub(super) fn reconsider(&mut self) -> Option<(SequenceId, &Row)> {
         let id = self.left.pop_first()?;
         let row = self.by_id.get_mut(&id)?;
@@ -143,12 +143,12 @@ impl Rows {
 
     fn note(&mut self, sequence: SequenceId, index: usize, follower: Follower) {
         self.places.insert(follower.reader, Place { sequence, index });
-        self.deadlines.extend(follower.wish.deadline.map(|at| (at, follower.reader)));
+        self.deadlines.extend(follower.urgency.deadline.map(|at| (at, follower.reader)));
     }
 
-    fn forget(&mut self, Follower { reader, wish }: Follower) {
+    fn forget(&mut self, Follower { reader, urgency }: Follower) {
         self.places.remove(&reader);
-        if let Some(at) = wish.deadline {
+        if let Some(at) = urgency.deadline {
             self.deadlines.remove(&(at, reader));
         }
     }

@@ -6,31 +6,31 @@ use std::sync::Arc;
 
 use crate::answers::{Claim, Found, ReaderId, Settings, Way};
 use crate::request::{Progress, SequenceId, Served};
-use crate::scheduler::Wish;
+use crate::scheduler::Urgency;
 
 use super::Engine;
 use super::command::Submission;
-use super::lane::{Lane, Surroundings};
 use super::row::Follower;
+use super::runner::{ModelRunner, SharedState};
 
 impl Engine {
     /// Which answers are shared.
     pub fn sharing(&self) -> Settings {
-        self.around.answers.settings()
+        self.shared.answers.settings()
     }
 
     /// Changes which answers are shared, from the next request on.
     pub fn configure_sharing(&self, settings: Settings) {
-        self.around.answers.configure(settings);
+        self.shared.answers.configure(settings);
     }
 
     /// Forgets all answers; requests that come now are computed even where an identical one is running.
     pub fn forget_answers(&self) {
-        self.around.answers.clear();
+        self.shared.answers.clear();
     }
 }
 
-impl Surroundings {
+impl SharedState {
     /// Gives a reader an answer that has ended, if there is the one its request asks for. Says whether there was.
     pub(super) fn serve(&self, reader: ReaderId, claim: &Claim) -> bool {
         let now = self.clock.now();
@@ -48,22 +48,22 @@ impl Surroundings {
     }
 }
 
-impl Lane {
+impl ModelRunner {
     /// Gives a request the answer of another one that has ended or runs; gives it back where it must be computed.
     pub(super) fn share(&mut self, submission: Submission) -> Option<Submission> {
         let Some(claim) = submission.claim else { return Some(submission) };
-        let now = self.around.clock.now();
+        let now = self.shared.clock.now();
         if submission.request.deadline.is_some_and(|at| at <= now) {
             // It ends with the next turn: nobody shall find it in the place of a row that goes on.
             return Some(Submission { claim: None, ..submission });
         }
-        let answers = &self.around.answers;
+        let answers = &self.shared.answers;
         if let Some(id) = self.rows.joinable(&claim, answers.epoch(), answers.max_readers()) {
             self.join(id, &submission, &claim);
             return None;
         }
         // It may have ended while this request was on its way here.
-        if self.around.serve(submission.reader, &claim) {
+        if self.shared.serve(submission.reader, &claim) {
             return None;
         }
         answers.count(Way::Computed);
@@ -73,14 +73,14 @@ impl Lane {
     /// The generation goes on for as long as its most patient reader wants, as fast as its most urgent one does, and at
     /// once: the new one is not behind.
     fn join(&mut self, id: SequenceId, submission: &Submission, claim: &Claim) {
-        let follower = Follower { reader: submission.reader, wish: Wish::of(&submission.request) };
+        let follower = Follower { reader: submission.reader, urgency: Urgency::of(&submission.request) };
         let Some(row) = self.rows.join(id, follower) else { return };
-        let (log, now) = (Arc::clone(&row.log), self.around.clock.now());
-        self.scheduler.revise(id, row.wish(), now);
+        let (log, now) = (Arc::clone(&row.log), self.shared.clock.now());
+        self.scheduler.revise(id, row.urgency(), now);
         self.scheduler.unpark(id, now);
-        self.around.answers.count(Way::Coalesced);
-        self.around.readers.share(follower.reader, log, Served::Coalesced, now, claim.seed);
+        self.shared.answers.count(Way::Coalesced);
+        self.shared.readers.share(follower.reader, log, Served::Coalesced, now, claim.seed);
         self.watch(id, follower.reader);
-        self.marked.push(follower.reader);
+        self.notified.push(follower.reader);
     }
 }

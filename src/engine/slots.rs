@@ -34,7 +34,7 @@ const FIRST_ROWS: usize = 32;
 /// Callers come so many times as fast as places become free where no order of slots can be kept.
 const FLOOD: usize = 2;
 
-/// The virtual queue of an engine, for its callers and its lanes.
+/// The virtual queue of an engine, for its callers and its runners.
 #[derive(Debug)]
 pub(super) struct SharedSlots(Mutex<Slots>);
 

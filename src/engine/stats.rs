@@ -11,7 +11,7 @@ use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 
 use super::census::{Census, Ends, Present, Refusal, Refusals};
 use super::command::ModelKey;
-use super::pace::Totals;
+use super::step_timing::Totals;
 
 /// Admissions that are remembered with why and when.
 const NUM_RECENT: usize = 32;
@@ -29,7 +29,7 @@ pub struct ModelStats {
     pub recent: VecDeque<AdmissionRecord>,
 }
 
-/// The figures of one model, shared by its lane and those who ask.
+/// The figures of one model, shared by its runner and those who ask.
 #[derive(Debug, Default)]
 pub(super) struct Account(Mutex<ModelStats>);
 

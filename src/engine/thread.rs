@@ -16,7 +16,7 @@ use super::command::Command;
 use super::config::Config;
 use super::core::{Core, Next};
 use super::guarded::guarded;
-use super::lane::Surroundings;
+use super::runner::SharedState;
 use super::threads::{self, Work};
 
 /// Room for commands is allocated at the start. Senders beyond it wait for the engine thread's next look, which comes
@@ -50,8 +50,8 @@ impl Line {
 }
 
 /// Starts the thread and waits until its backend is there.
-pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) -> Result<(Line, Work)> {
-    // A pending request causes at most a submission, an end and two changes of pace; the rest is for models and shutdown.
+pub(super) fn start(config: &Config, open: OpenBackend, shared: SharedState) -> Result<(Line, Work)> {
+    // A pending request causes at most a submission, an end and two changes of parking; the rest is for models and shutdown.
     let room = config.max_pending.saturating_mul(4).saturating_add(64);
     let (sender, commands) = bounded(room.min(MAX_COMMANDS));
     let (started, starting) = bounded(1);
@@ -59,11 +59,11 @@ pub(super) fn start(config: &Config, open: OpenBackend, around: Surroundings) ->
     let config = *config;
     let (returned, ended) = (commands.clone(), Arc::clone(&has_ended));
     let body = move || {
-        let obituary = Obituary { readers: Arc::clone(&around.readers), commands: commands.clone(), has_ended: ended };
+        let obituary = Obituary { readers: Arc::clone(&shared.readers), commands: commands.clone(), has_ended: ended };
         match guarded(Code::BackendError, open) {
             Ok(backend) => {
                 started.send(Ok(())).ok();
-                run(&mut Core::new(&config, backend, around), &commands);
+                run(&mut Core::new(&config, backend, shared), &commands);
             }
             Err(error) => drop(started.send(Err(error))),
         }

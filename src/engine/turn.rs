@@ -1,4 +1,4 @@
-//! One turn of a lane: expire, decide, do, account, deliver. A panic of what drives the device is a failure of the device.
+//! One turn of a runner: expire, decide, do, account, deliver. A panic of what drives the device is a failure of the device.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,35 +8,35 @@ use crate::scheduler::Decision;
 use crate::scheduler::plan::Feed;
 
 use super::guarded::guarded;
-use super::lane::{Lane, Need};
+use super::runner::{ModelRunner, Need};
 
-/// What a lane must know of the others before its turn.
+/// What a runner must know of the others before its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Others {
-    /// Whether the lane may have a step in flight when its turn is over: it has the next one as well.
+    /// Whether the runner may have a step in flight when its turn is over: it has the next one as well.
     pub(super) may_plan_ahead: bool,
     /// What a step of their streams takes, if they have any.
     pub(super) stream_step: Option<Duration>,
 }
 
-impl Lane {
+impl ModelRunner {
     /// Submits what the device can take, collects the oldest step once enough are in flight, and delivers what came of it.
     pub(super) fn turn(&mut self, others: Others) -> Need {
-        self.pace.begin();
+        self.timing.begin();
         self.scheduler.set_streams_beside(others.stream_step);
         let need = self.try_turn(others.may_plan_ahead).unwrap_or_else(|error| {
             self.recover(&error);
             Need::Turn
         });
         self.deliver();
-        self.pace.end(need == Need::Turn && !self.scheduler.is_empty());
+        self.timing.end(need == Need::Turn && !self.scheduler.is_empty());
         need
     }
 
-    /// What does not wait for the lane's turn: deadlines that passed, and ends that commands brought.
+    /// What does not wait for the runner's turn: deadlines that passed, and ends that commands brought.
     pub(super) fn tend(&mut self) {
         self.expire();
-        if !self.marked.is_empty() {
+        if !self.notified.is_empty() {
             self.deliver();
         }
     }
@@ -47,8 +47,8 @@ impl Lane {
         if self.scheduler.num_in_flight() == 0 {
             return Ok(need);
         }
-        let (output, took) = self.pace.collect(|| guarded(Code::BackendError, || self.model.executor.collect()));
-        let now = self.around.clock.now();
+        let (output, took) = self.timing.collect(|| guarded(Code::BackendError, || self.model.executor.collect()));
+        let now = self.shared.clock.now();
         self.account(&output?, took, now);
         Ok(Need::Turn)
     }
@@ -56,8 +56,8 @@ impl Lane {
     fn fill_pipeline(&mut self, may_plan_ahead: bool) -> Result<Need> {
         let may_plan = |it: &Self| it.scheduler.num_in_flight() == 0 || may_plan_ahead;
         while may_plan(self) && self.scheduler.may_plan(self.model.executor.limits().overlap) {
-            self.pace.resume();
-            let now = self.around.clock.now();
+            self.timing.resume();
+            let now = self.shared.clock.now();
             // A request that is sent at this moment may be missed; it joins at the next step.
             let num_coming = self.model.coming.load(Ordering::Relaxed);
             match self.scheduler.next(now, num_coming, &mut self.plan) {
@@ -88,7 +88,7 @@ impl Lane {
             }
         }
         let submit = || guarded(Code::BackendError, || self.model.executor.submit(plan));
-        self.pace.submit(plan.rows.len(), submit)?;
+        self.timing.submit(plan.rows.len(), submit)?;
         self.watched.iter_mut().for_each(|watch| watch.planned(plan));
         Ok(())
     }

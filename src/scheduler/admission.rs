@@ -44,7 +44,7 @@ impl Scheduler {
 
     /// Rows that are free.
     fn num_free(&self) -> usize {
-        self.width.limit().saturating_sub(self.active().count())
+        self.batch_limit.limit().saturating_sub(self.active().count())
     }
 
     /// Whether a row is free for a request, or would be given up for it.
@@ -121,8 +121,8 @@ impl Scheduler {
         if self.active().any(Sequence::is_prefilling) || self.queue.len() <= num_free || is_at_once() {
             return false;
         }
-        let limit = self.width.limit();
-        let wanted = self.prefill.joining(limit, self.ends_per_step, self.width.step_time(limit));
+        let limit = self.batch_limit.limit();
+        let wanted = self.prefill.joining(limit, self.ends_per_step, self.batch_limit.step_time(limit));
         num_free < wanted && f64::from(self.num_held) * self.ends_per_step < wanted as f64
     }
 
@@ -158,7 +158,7 @@ impl Scheduler {
     /// where there are too many of them: others run meanwhile.
     fn victim(&self) -> Option<SequenceId> {
         let num_parked = self.holders().filter(|sequence| sequence.is_parked()).count();
-        let is_crowded = num_parked > self.config.width.ceiling() * PARKED_PER_ROW;
+        let is_crowded = num_parked > self.config.batch_limit.ceiling() * PARKED_PER_ROW;
         if !is_crowded && (self.kv.fits(self.positions_held()) || self.holders().count() <= 1) {
             return None;
         }

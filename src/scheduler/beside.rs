@@ -25,7 +25,7 @@ impl Scheduler {
     /// What a step of its streams takes, while it has any; zero before the first was measured.
     pub fn stream_step(&self) -> Option<Duration> {
         let num_rows = self.active().filter(|sequence| sequence.decodes_next()).count();
-        (num_rows > 0).then(|| self.width.step_time(num_rows).unwrap_or_default())
+        (num_rows > 0).then(|| self.batch_limit.step_time(num_rows).unwrap_or_default())
     }
 
     /// Says what a step of other models' streams takes, while there are any: prompts are read in chunks that suit them.

@@ -10,7 +10,7 @@ pub struct Config {
     /// When an idle engine waits for company before it starts.
     pub window: WindowConfig,
     /// How many sequences run together.
-    pub width: WidthConfig,
+    pub batch_limit: BatchLimitConfig,
     /// Prompt tokens of one step, over all rows, while nobody decodes.
     pub prefill_chunk: usize,
     /// A step that also reads prompts takes at most so many times a step that only decodes, as far as chunks can help.
@@ -51,12 +51,12 @@ pub struct AdaptiveWindow {
 
 /// How many sequences run together.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct WidthConfig {
+pub struct BatchLimitConfig {
     /// The limit to begin with, and for good where `tune` is off.
     pub start: usize,
     /// The limit follows measured step times.
     pub tune: Option<TuneConfig>,
-    /// No width is chosen whose steps take longer than this, as long as there is a narrower one.
+    /// A batch size whose steps take longer than this is chosen only if no smaller one is allowed.
     pub step_target: Duration,
 }
 
@@ -107,7 +107,7 @@ impl KvLimit {
     }
 }
 
-impl WidthConfig {
+impl BatchLimitConfig {
     /// The most rows a step can come to have. Whoever begins with more than `max` means that there may be more.
     pub fn ceiling(&self) -> usize {
         self.tune.map_or(self.start, |tune| tune.max.max(self.start))
@@ -118,7 +118,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             window: WindowConfig::default(),
-            width: WidthConfig::default(),
+            batch_limit: BatchLimitConfig::default(),
             prefill_chunk: 512,
             stretch: 2.0,
             ageing: Duration::from_secs(5),
@@ -146,7 +146,7 @@ impl Default for AdaptiveWindow {
     }
 }
 
-impl Default for WidthConfig {
+impl Default for BatchLimitConfig {
     fn default() -> Self {
         Self { start: 4, tune: Some(TuneConfig::default()), step_target: Duration::from_millis(100) }
     }

@@ -3,10 +3,11 @@
 //!
 //! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. One that runs may wait for its turn as well:
 //! it was set aside for a more urgent one and keeps its KV. What is decided from measurements:
-//! how many run together (`width`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
+//! how many run together (`batch_limit`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
 //! and whether an idle engine waits for company (`window`). Prompts that are one are read once (`prefix`).
 
 mod admission;
+mod batch_limit;
 mod beside;
 mod config;
 mod curve;
@@ -22,9 +23,8 @@ mod shares;
 mod status;
 #[cfg(test)]
 mod tests;
-mod width;
+mod urgency;
 mod window;
-mod wish;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,17 +32,17 @@ use std::time::{Duration, Instant};
 use crate::guide::Verdict;
 use crate::request::{FinishReason, Priority, Request, SequenceId, TokenId};
 
-pub use config::{AdaptiveWindow, Config, KvLimit, TuneConfig, WidthConfig, WindowConfig};
+pub use config::{AdaptiveWindow, BatchLimitConfig, Config, KvLimit, TuneConfig, WindowConfig};
 pub use status::{AdmissionRecord, Counters, Load, Status};
+pub use urgency::Urgency;
 pub use window::{Reason, Tier};
-pub use wish::Wish;
 
+use batch_limit::BatchLimit;
 use kv::KvBudget;
 use plan::{Overlap, Plan, StepOutput};
 use prefill::Prefill;
 use queue::Queue;
 use sequence::Sequence;
-use width::Width;
 use window::Window;
 
 /// Parked sequences that may hold KV at a time, for each row of the widest batch: they gave their rows away.
@@ -108,7 +108,7 @@ pub struct Scheduler {
     /// Lists of steps that were committed, to be used again.
     spare: Vec<Vec<SequenceId>>,
     window: Window,
-    width: Width,
+    batch_limit: BatchLimit,
     prefill: Prefill,
     kv: KvBudget,
     /// Mean number of sequences that end in a step.
@@ -148,7 +148,7 @@ impl Scheduler {
             in_flight: VecDeque::new(),
             spare: Vec::new(),
             window: Window::new(config.window),
-            width: Width::new(config.width),
+            batch_limit: BatchLimit::new(config.batch_limit),
             prefill: Prefill::new(config.prefill_chunk, config.stretch),
             kv: KvBudget::new(config.kv),
             ends_per_step: 0.0,
@@ -274,15 +274,15 @@ impl Scheduler {
     }
 
     /// Changes how urgent a sequence is and until when it is wanted: others have come to wait for it, or have left.
-    pub fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
+    pub fn revise(&mut self, id: SequenceId, urgency: Urgency, now: Instant) {
         match self.running.iter_mut().find(|sequence| sequence.id == id) {
             Some(sequence) if sequence.is_aside => {
                 self.queue.forget_aside(sequence);
-                sequence.revise(wish);
+                sequence.revise(urgency);
                 self.queue.set_aside(sequence);
             }
-            Some(sequence) => sequence.revise(wish),
-            None => self.queue.revise(id, wish, now),
+            Some(sequence) => sequence.revise(urgency),
+            None => self.queue.revise(id, urgency, now),
         }
     }
 

@@ -187,5 +187,5 @@ pub struct StepOutput {
     pub logprobs: StepLogprobs,
 }
 
-/// What sequences are told of the odds of their tokens.
+/// Log-probabilities of the step, by sequence.
 pub type StepLogprobs = HashMap<SequenceId, Vec<TokenLogprob>>;

@@ -12,7 +12,7 @@ use super::{Drawn, InFlight, Scheduler};
 impl Scheduler {
     /// Everyone who decodes goes on; prompts share a budget of tokens. Rows come in order of admission.
     pub(super) fn plan_rows(&mut self, plan: &mut Plan) {
-        let ceiling = self.config.width.ceiling();
+        let ceiling = self.config.batch_limit.ceiling();
         self.share_budget(ceiling);
         for sequence in self.running.iter_mut().filter(|sequence| sequence.wants_step()) {
             if plan.rows.len() == ceiling {
@@ -43,13 +43,13 @@ impl Scheduler {
             (0, _, Some(step)) => Beside::Decoding(Some(step)),
             (0, 1, None) => Beside::Nobody,
             (0, _, None) => Beside::Prompts,
-            (rows, ..) => Beside::Decoding(self.width.step_time(rows.min(ceiling))),
+            (rows, ..) => Beside::Decoding(self.batch_limit.step_time(rows.min(ceiling))),
         };
         let num_unfed = self.prefilling.iter().map(|&(_, unfed, _)| unfed).sum();
         let mut budget = self.prefill.budget(beside, num_unfed);
         // Larger chunks are not tried out at the cost of streams that cannot share the step.
         if self.streams_beside.is_some() {
-            budget = budget.min(self.prefill.largest_known_within(self.config.width.step_target));
+            budget = budget.min(self.prefill.largest_known_within(self.config.batch_limit.step_target));
         }
         let sure = first_unfed.min(budget.div_ceil(4));
         self.running[first].share = sure;
@@ -81,15 +81,15 @@ impl Scheduler {
         let is_wanted = !self.queue.is_empty();
         match (step.num_decoding, step.num_prompt_tokens) {
             (0, 0) => return,
-            (rows, 0) => return self.width.observe(rows, took, is_wanted),
+            (rows, 0) => return self.batch_limit.observe(rows, took, is_wanted),
             (0, tokens) => self.prefill.observe(tokens, took, Duration::ZERO),
             (rows, tokens) => {
-                if let Some(decoding) = self.width.step_time(rows) {
+                if let Some(decoding) = self.batch_limit.step_time(rows) {
                     self.prefill.observe(tokens, took, decoding);
                 }
             }
         }
-        self.width.reconsider(self.active().count(), is_wanted);
+        self.batch_limit.reconsider(self.active().count(), is_wanted);
     }
 
     /// Takes a token of a step for one of those who run, unless it has begun anew since that was planned.

@@ -10,7 +10,7 @@ use crate::request::{Priority, SequenceId};
 
 use super::sequence::{Charge, Promotion, Sequence};
 use super::shares::{Place, Shares, Tag, Used};
-use super::wish::Wish;
+use super::urgency::Urgency;
 
 /// Of so many tokens that pass a priority that has waited long enough, it is owed one.
 const OWED_PART: i64 = 4;
@@ -122,9 +122,9 @@ impl Queue {
     }
 
     /// Changes what is wanted of a request. It keeps its place among those of its tenant.
-    pub(super) fn revise(&mut self, id: SequenceId, wish: Wish, now: Instant) {
+    pub(super) fn revise(&mut self, id: SequenceId, urgency: Urgency, now: Instant) {
         if let Some(mut sequence) = self.extract(id) {
-            sequence.revise(wish);
+            sequence.revise(urgency);
             self.push(sequence, now);
         }
     }

@@ -8,9 +8,9 @@ use crate::guide::{Guide, Verdict};
 use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
-use super::prefix::Beginning;
+use super::prefix::PrefixSource;
 use super::shares::{Place, Tag};
-use super::wish::Wish;
+use super::urgency::Urgency;
 
 /// Tokens read that a sequence has room for from the beginning, so that steps in between allocate nothing.
 const ROOM_FOR_READ: usize = 4_096;
@@ -39,7 +39,7 @@ pub(super) struct Sequence {
     pub(super) parked_at: Option<Instant>,
     /// The caller's; the same allocation in all choices of a request.
     pub(super) prompt: Arc<[TokenId]>,
-    beginning: Beginning,
+    prefix_source: PrefixSource,
     sampling: SamplingParams,
     logit_bias: Arc<[(TokenId, f32)]>,
     logprobs: Option<u8>,
@@ -102,7 +102,7 @@ impl Sequence {
             max_positions: request.max_positions(),
             stop: request.stop,
             prompt: Arc::clone(&request.prompt),
-            beginning: Beginning::default(),
+            prefix_source: PrefixSource::default(),
             guide: request.guide,
             known: request.prompt,
             read: Vec::new(),
@@ -116,8 +116,8 @@ impl Sequence {
     }
 
     /// Others want it, or want it differently.
-    pub(super) fn revise(&mut self, wish: Wish) {
-        (self.deadline, self.priority) = (wish.deadline, wish.priority);
+    pub(super) fn revise(&mut self, urgency: Urgency) {
+        (self.deadline, self.priority) = (urgency.deadline, urgency.priority);
     }
 
     /// The admission that must precede the first row, once.
@@ -130,9 +130,9 @@ impl Sequence {
         self.read.reserve(self.stop.max_tokens.saturating_sub(self.num_read_before).min(ROOM_FOR_READ));
         Some(Admission {
             sequence: self.id,
-            prefix: match self.beginning {
-                Beginning::Copies(prefix) => Some(prefix),
-                Beginning::Reads | Beginning::Waits => None,
+            prefix: match self.prefix_source {
+                PrefixSource::Copied(prefix) => Some(prefix),
+                PrefixSource::Computed | PrefixSource::Awaited => None,
             },
             prompt: Arc::clone(&self.known),
             num_prompt: self.known.len() - self.num_read_before,
@@ -147,11 +147,11 @@ impl Sequence {
     }
 
     /// How it will begin; only asked of those who have not.
-    pub(super) fn begin_by(&mut self, beginning: Beginning) {
-        self.beginning = beginning;
-        self.num_fed = match beginning {
-            Beginning::Copies(prefix) => prefix.num_positions,
-            Beginning::Reads | Beginning::Waits => 0,
+    pub(super) fn set_prefix_source(&mut self, source: PrefixSource) {
+        self.prefix_source = source;
+        self.num_fed = match source {
+            PrefixSource::Copied(prefix) => prefix.num_positions,
+            PrefixSource::Computed | PrefixSource::Awaited => 0,
         };
         self.num_copied = self.num_fed;
     }
@@ -164,7 +164,7 @@ impl Sequence {
 
     /// Whether it waits until another sequence has read its prompt.
     pub(super) fn awaits_prompt(&self) -> bool {
-        !self.admitted && self.beginning == Beginning::Waits
+        !self.admitted && self.prefix_source == PrefixSource::Awaited
     }
 
     /// Whether steps that were planned bring so many positions of it to the device.
@@ -281,7 +281,7 @@ impl Sequence {
         self.num_prompt_before = self.num_prompt_computed();
         self.num_read_before += self.read.len();
         self.known = self.known.iter().copied().chain(self.read.drain(..)).collect();
-        self.begin_by(Beginning::Reads);
+        self.set_prefix_source(PrefixSource::Computed);
         self.num_drawn = 0;
         self.admitted = false;
     }

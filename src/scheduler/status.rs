@@ -72,13 +72,13 @@ pub struct Status {
 impl Scheduler {
     /// Sequences it lets run together now.
     pub fn batch_limit(&self) -> usize {
-        self.width.limit()
+        self.batch_limit.limit()
     }
 
     /// Counters over its life.
     pub fn counters(&self) -> Counters {
         let (tier_switches, tier_samples) = (self.window.num_switches, self.window.num_samples);
-        Counters { tier_switches, tier_samples, limit_changes: self.width.num_changes(), ..self.counters }
+        Counters { tier_switches, tier_samples, limit_changes: self.batch_limit.num_changes(), ..self.counters }
     }
 
     /// Writes where it stands; allocates only where there is more to say than before.
@@ -86,11 +86,11 @@ impl Scheduler {
         let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
         *load = self.load();
         *counters = self.counters();
-        *batch_limit = self.width.limit();
+        *batch_limit = self.batch_limit.limit();
         *window = self.window.length();
         *tier = self.window.tier();
         step_times.clear();
-        step_times.extend(self.width.measured());
+        step_times.extend(self.batch_limit.measured());
         *prefill_cost = self.prefill.line();
     }
 }

@@ -13,7 +13,7 @@ use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
 use mlx_serving::request::{Priority, Sharing};
-use mlx_serving::scheduler::{self, WidthConfig};
+use mlx_serving::scheduler::{self, BatchLimitConfig};
 use mlx_serving::text::{CallDelta, ModelText, Spoken};
 
 /// A device on which a reader begins to stream long before the first token. On one without cost the answer can be whole
@@ -178,8 +178,8 @@ impl Caller {
 
 /// An engine that never runs more than so many sequences together.
 pub(super) fn with_rows(num_rows: usize) -> Config {
-    let width = WidthConfig { start: num_rows, tune: None, ..WidthConfig::default() };
-    Config { scheduler: scheduler::Config { width, ..scheduler::Config::default() }, ..Config::default() }
+    let batch_limit = BatchLimitConfig { start: num_rows, tune: None, ..BatchLimitConfig::default() };
+    Config { scheduler: scheduler::Config { batch_limit, ..scheduler::Config::default() }, ..Config::default() }
 }
 
 pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {

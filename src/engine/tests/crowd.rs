@@ -54,7 +54,7 @@ fn everybody_who_leaves_at_one_moment_is_told_its_own_end_with_what_there_was() 
         assert!(ends(&staying).into_iter().all(|end| reason(end) == Some(FinishReason::Length)));
         assert!(released.iter().all(|it| stage.given.get(it).is_none_or(|given| given.end.is_none())));
         assert_eq!(stage.num_generations(), 1);
-        assert!(stage.around.readers.is_empty());
+        assert!(stage.shared.readers.is_empty());
     }
 }
 

@@ -105,7 +105,7 @@ impl Life {
             }
             Event::Turns(count) => (0..count).for_each(|_| self.turn()),
             Event::Stream(index) => self.with(index, |life, reader| {
-                life.stage.around.readers.stream(reader);
+                life.stage.shared.readers.stream(reader);
                 life.expect(reader).streams = true;
             }),
             Event::Cancel(index) => self.with(index, |life, reader| {
@@ -120,7 +120,7 @@ impl Life {
             }),
             Event::Pass(time) => self.stage.clock.advance(time),
             Event::Clear => {
-                self.stage.around.answers.clear();
+                self.stage.shared.answers.clear();
                 self.kept.clear();
                 self.running.iter_mut().for_each(|generation| generation.is_old = true);
             }
@@ -244,8 +244,8 @@ impl Life {
         self.look();
         assert_eq!(self.ended.len(), self.num_submitted, "everybody is told an end");
         assert!(self.running.is_empty(), "no generation without readers");
-        assert!(self.stage.around.readers.is_empty());
-        let stats = self.stage.around.stats.snapshot(&self.stage.around.answers);
+        assert!(self.stage.shared.readers.is_empty());
+        let stats = self.stage.shared.stats.snapshot(&self.stage.shared.answers);
         assert_eq!(stats.requests, self.num_submitted as u64);
         assert_eq!(stats.completed + stats.cancelled + stats.failed, stats.requests, "each is counted once");
         assert_eq!(stats.answers.num_entries, self.kept.len() as u64);

@@ -20,7 +20,7 @@ struct Users {
 impl Users {
     fn new(overlap: Overlap, asks: &[Ask]) -> Self {
         let stage = Stage::overlapping(overlap, 256);
-        stage.around.answers.configure(Settings::OFF);
+        stage.shared.answers.configure(Settings::OFF);
         Self::on(stage, asks)
     }
 
@@ -59,7 +59,7 @@ impl Users {
 
     /// How much of the time a model had, by its steps.
     fn time(&self, model: ModelKey) -> Duration {
-        let models = self.stage.around.stats.models();
+        let models = self.stage.shared.stats.models();
         let (_, stats) = models.iter().find(|(key, _)| *key == model).expect("it is loaded");
         let step = if model == SLOW { STEP * TIMES_SLOWER } else { STEP };
         step * u32::try_from(stats.totals.steps).expect("few")
@@ -87,7 +87,7 @@ fn a_step_takes_as_long_as_it_does_without_the_other_model() {
     for overlap in OVERLAPS {
         let mut users = Users::new(overlap, &[ask(1), Ask { model: SLOW, ..ask(1) }]);
         users.run(Duration::from_secs(4));
-        for (model, stats) in users.stage.around.stats.models() {
+        for (model, stats) in users.stage.shared.stats.models() {
             let step = if model == SLOW { STEP * TIMES_SLOWER } else { STEP };
             let (_, measured) = stats.scheduler.step_times[0];
             assert!(measured.abs_diff(step) < Duration::from_micros(1), "{overlap:?}: {measured:?} of {step:?}");

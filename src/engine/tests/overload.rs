@@ -8,11 +8,11 @@ use super::stage::{Ask, STEP, Stage, ask};
 
 const NIGHT: Duration = Duration::from_hours(8);
 
-/// How the last row of a lane goes.
+/// How the last row of a runner goes.
 type Way = fn(&mut Stage, ReaderId);
 
 fn retry_after(stage: &Stage) -> Duration {
-    stage.around.slots.promise(stage.now(), 1)
+    stage.shared.slots.promise(stage.now(), 1)
 }
 
 /// The interval that ran on through the night stood for hundreds of ends.

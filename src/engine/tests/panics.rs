@@ -17,7 +17,7 @@ fn alone(prompt: TokenId) -> Vec<TokenId> {
     stage.answer(reader).whole.1
 }
 
-/// Rows that had ended by the scheduler stayed with the lane for ever, others lacked a token.
+/// Rows that had ended by the scheduler stayed with the runner for ever, others lacked a token.
 #[test]
 fn wherever_the_engine_panics_everybody_is_told_an_end_and_the_model_is_as_before() {
     let truth = PROMPTS.map(alone);
@@ -40,8 +40,8 @@ fn wherever_the_engine_panics_everybody_is_told_an_end_and_the_model_is_as_befor
             let again = PROMPTS.map(|prompt| stage.submit(ask(prompt)));
             stage.play();
             assert_eq!(again.map(|reader| stage.given[&reader].whole.1.clone()), truth, "at {moment}, {overlap:?}");
-            assert_eq!((stage.num_pending(), stage.around.readers.len()), (0, 0), "at {moment}, {overlap:?}");
-            let stats = stage.around.stats.snapshot(&stage.around.answers);
+            assert_eq!((stage.num_pending(), stage.shared.readers.len()), (0, 0), "at {moment}, {overlap:?}");
+            let stats = stage.shared.stats.snapshot(&stage.shared.answers);
             assert_eq!(
                 stats.completed + stats.failed,
                 stats.requests,

@@ -7,7 +7,7 @@ use crate::scheduler::plan::Overlap;
 use super::stage::{NUM_TOKENS, Stage, ask};
 
 fn num_parks(stage: &Stage) -> u64 {
-    stage.around.stats.snapshot(&stage.around.answers).parks
+    stage.shared.stats.snapshot(&stage.shared.answers).parks
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn a_row_is_parked_once_though_a_step_was_planned_ahead() {
         let reader = stage.stream(ask(6));
         while stage.turn() == Next::Turn {}
         assert_eq!(num_parks(&stage), 1, "{overlap:?}");
-        assert!(stage.around.readers.credit(reader, NUM_TOKENS), "it was behind");
+        assert!(stage.shared.readers.credit(reader, NUM_TOKENS), "it was behind");
         stage.core.take(Command::Unpark(reader));
         assert!(stage.answer(reader).end.is_some());
         assert_eq!(num_parks(&stage), 1, "{overlap:?}");
@@ -38,7 +38,7 @@ fn read_late(overlap: Overlap, window: usize) {
         let num_consumed = (round - 1) * credit;
         assert_eq!(stage.given[&reader].tokens.len() - num_consumed, window, "{overlap:?}, {window}");
         assert_eq!(num_parks(&stage), round as u64, "{overlap:?}, {window}");
-        assert!(stage.around.readers.credit(reader, credit), "{overlap:?}, {window}: it was behind");
+        assert!(stage.shared.readers.credit(reader, credit), "{overlap:?}, {window}: it was behind");
         stage.core.take(Command::Unpark(reader));
     }
 }

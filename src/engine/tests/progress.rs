@@ -124,7 +124,7 @@ fn what_is_read_again_is_not_told_again() {
     let mut stage = Stage::failing(Settings::OFF, 256, vec![Fault { step: 120, kind: FaultKind::Memory }]);
     let readers = [stage.submit(asked(LONG)), stage.submit(Ask { prompt: 9, ..asked(LONG) })];
     stage.play();
-    assert_eq!(stage.around.stats.snapshot(&stage.around.answers).recoveries, 1);
+    assert_eq!(stage.shared.stats.snapshot(&stage.shared.answers).recoveries, 1);
     for reader in readers {
         let processed: Vec<_> = told(&stage, reader).iter().map(|progress| progress.processed).collect();
         assert!(processed.windows(2).all(|pair| pair[0] < pair[1]), "{processed:?}");

@@ -74,7 +74,7 @@ fn the_last_one_to_leave_ends_the_generation_and_what_there_was_is_not_kept() {
         for reader in readers {
             stage.release(reader);
         }
-        let steps = |stage: &Stage| stage.around.stats.snapshot(&stage.around.answers).steps;
+        let steps = |stage: &Stage| stage.shared.stats.snapshot(&stage.shared.answers).steps;
         let before = steps(&stage);
         stage.play();
         assert!(steps(&stage) <= before + 1, "at {position}: at most the one that drops it");
@@ -221,7 +221,7 @@ fn who_shares_nothing_neither_takes_nor_gives() {
         let reader = stage.submit(ask);
         assert_eq!(stage.answer(reader).summary().served, Served::Computed);
     }
-    let counts = stage.around.answers.counts();
+    let counts = stage.shared.answers.counts();
     assert_eq!((counts.coalescing.misses, counts.num_shared()), (1, 0));
 }
 
@@ -230,7 +230,7 @@ fn after_a_clearing_what_runs_is_neither_joined_nor_kept() {
     let mut stage = Stage::new(Settings::default());
     let first = stage.submit(ask(5));
     stage.turns(2);
-    stage.around.answers.clear();
+    stage.shared.answers.clear();
     let second = stage.submit(ask(5));
     let given = [first, second].map(|reader| stage.answer(reader));
     assert!(given.iter().all(|given| given.summary().served == Served::Computed));
@@ -243,10 +243,10 @@ fn the_answers_of_an_unloaded_model_are_gone() {
     let mut stage = Stage::new(Settings::default());
     let first = stage.submit(ask(5));
     stage.answer(first);
-    assert_eq!(stage.around.answers.counts().num_entries, 1);
+    assert_eq!(stage.shared.answers.counts().num_entries, 1);
     stage.unload();
     stage.play();
-    assert_eq!(stage.around.answers.counts().num_entries, 0);
+    assert_eq!(stage.shared.answers.counts().num_entries, 0);
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_generation_is_parked_when_the_one_who_kept_up_has_left() {
     stage.release(keeps_up);
     stage.turns(NUM_TOKENS);
     assert!(stage.given[&behind].tokens.len() < NUM_TOKENS, "it waits for its reader");
-    stage.around.readers.credit(behind, NUM_TOKENS);
+    stage.shared.readers.credit(behind, NUM_TOKENS);
     stage.core.take(Command::Unpark(behind));
     assert_eq!(stage.answer(behind).tokens.len(), NUM_TOKENS);
 }
@@ -295,6 +295,6 @@ fn each_request_is_counted_once_however_it_ended() {
     stage.play();
     stage.submit(long());
     stage.play();
-    let stats = stage.around.stats.snapshot(&stage.around.answers);
+    let stats = stage.shared.stats.snapshot(&stage.shared.answers);
     assert_eq!((stats.requests, stats.completed, stats.cancelled), (5, 3, 2));
 }

@@ -13,8 +13,8 @@ use crate::clock::{Clock, ManualClock};
 use crate::engine::Config;
 use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
 use crate::engine::core::{Core, Next};
-use crate::engine::lane::Surroundings;
 use crate::engine::permit::Permits;
+use crate::engine::runner::SharedState;
 use crate::engine::slots::SharedSlots;
 use crate::error::{Code, Error};
 use crate::executor::sim::{Fault, Profile, Script, SimBackend};
@@ -175,7 +175,7 @@ impl Backend for Devices {
 
 pub(super) struct Stage {
     pub(super) core: Core,
-    pub(super) around: Surroundings,
+    pub(super) shared: SharedState,
     pub(super) clock: Arc<ManualClock>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) given: HashMap<ReaderId, Given>,
@@ -222,7 +222,7 @@ impl Stage {
     fn on(profile: Profile, settings: Settings, window: usize, play: Play) -> Self {
         let clock = Arc::new(ManualClock::default());
         let alarm = Arc::new(Alarm { clock: Arc::clone(&clock), num_left: AtomicU64::new(Alarm::OFF) });
-        let around = Surroundings {
+        let shared = SharedState {
             clock: Arc::clone(&alarm) as Arc<dyn Clock>,
             readers: Arc::new(Readers::new(window, Box::new(|| ()))),
             answers: Arc::new(Answers::new(settings)),
@@ -239,14 +239,14 @@ impl Stage {
         let config = Config::default();
         let scheduler = scheduler::Config { window, prefill_chunk: play.chunk, ..config.scheduler };
         let config = Config { scheduler, kv_bytes: play.kv_bytes, ..config };
-        let mut core = Core::new(&config, Box::new(backend), around.clone());
+        let mut core = Core::new(&config, Box::new(backend), shared.clone());
         let (folder, text) = FOLDER.clone();
         let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
         let (files, coming) = ([0; 32], Arc::default());
         core.take(Command::Load(Box::new(Loading { key: MODEL, folder, text, files, coming, reply })));
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
-        let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&around.slots));
-        Self { core, around, clock, alarm, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
+        let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&shared.slots));
+        Self { core, shared, clock, alarm, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
     }
 
     /// Loads the second model.
@@ -264,7 +264,7 @@ impl Stage {
     /// A request goes its way, past what is kept.
     pub(super) fn submit(&mut self, ask: Ask) -> ReaderId {
         let (reader, submission) = self.prepare(ask);
-        let serve = |claim| self.around.serve(reader, &claim);
+        let serve = |claim| self.shared.serve(reader, &claim);
         if !submission.claim.is_some_and(serve) {
             self.core.take(Command::Submit(Box::new(submission)));
         }
@@ -288,19 +288,19 @@ impl Stage {
         let terms = Terms { sharing: ask.sharing, salt, is_seeded: ask.seed.is_some(), choice: 0 };
         let claim = Claim::new(self.fingerprint, &request, &terms);
         let log = Arc::new(AnswerLog::new(RequestId(number.to_string().into())));
-        let reader = self.around.readers.add(Arc::clone(&log), self.now());
+        let reader = self.shared.readers.add(Arc::clone(&log), self.now());
         if ask.wants_progress {
-            self.around.readers.want_progress(reader);
+            self.shared.readers.want_progress(reader);
         }
         let permit = self.permits.try_take(1, self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
-        self.around.stats.submitted(1);
+        self.shared.stats.submitted(1);
         (reader, Submission { model: ask.model, sequence, reader, request, claim, log, permit })
     }
 
     pub(super) fn stream(&mut self, ask: Ask) -> ReaderId {
         let reader = self.submit(ask);
-        self.around.readers.stream(reader);
+        self.shared.readers.stream(reader);
         reader
     }
 
@@ -309,7 +309,7 @@ impl Stage {
     }
 
     pub(super) fn release(&mut self, reader: ReaderId) {
-        self.around.readers.remove(reader);
+        self.shared.readers.remove(reader);
         self.core.take(Command::Abandon(reader));
     }
 
@@ -323,7 +323,7 @@ impl Stage {
 
     /// Each request is counted in one place.
     pub(super) fn check_counts(&self) {
-        let stats = self.around.stats.snapshot(&self.around.answers);
+        let stats = self.shared.stats.snapshot(&self.shared.answers);
         let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
         let present = stats.preparing + stats.queued + stats.running + stats.joined;
         assert_eq!(ended + present, stats.submitted, "{stats:?}");
@@ -369,7 +369,7 @@ impl Stage {
     pub(super) fn drain(&mut self) {
         let (mut tokens, mut text) = (Vec::new(), String::new());
         let (mut token_at, mut byte_at) = (0, 0);
-        for delivery in self.around.readers.drain(&mut tokens, &mut text) {
+        for delivery in self.shared.readers.drain(&mut tokens, &mut text) {
             let given = self.given.entry(delivery.reader).or_default();
             assert!(given.end.is_none(), "nothing comes after the end");
             if let Some(progress) = delivery.progress {
@@ -390,7 +390,7 @@ impl Stage {
 
     /// Generations that were begun: the device reads a prompt of one token for each.
     pub(super) fn num_generations(&self) -> u64 {
-        self.around.stats.snapshot(&self.around.answers).prompt_tokens
+        self.shared.stats.snapshot(&self.shared.answers).prompt_tokens
     }
 }
 

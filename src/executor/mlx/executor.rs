@@ -8,11 +8,11 @@ use mlx_ops::NO_TOKEN;
 use mlx_rs::transforms::async_eval;
 use mlx_rs::{Array, memory, with_stream};
 
-use super::adjust::{Adjustment, adjust};
 use super::attention::{Attention, Span};
 use super::decoder::Decoder;
 use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
+use super::logits_processors::{LogitsProcessor, process_logits};
 use super::logprobs::{Asking, Unread};
 use super::mask::Masks;
 use super::sampler::{Draw, Sampler, indices, replace_rows};
@@ -41,21 +41,21 @@ pub struct MlxExecutor {
 
 /// Rows of a step whose logits are changed before a token is drawn.
 #[derive(Default)]
-struct Adjusted {
+struct ProcessedRows {
     /// Where they are among the rows that draw.
     places: Vec<usize>,
-    rows: Vec<Adjustment>,
+    rows: Vec<LogitsProcessor>,
     last: Vec<Drawn>,
 }
 
-impl Adjusted {
+impl ProcessedRows {
     /// [s, vocab] with these rows changed.
     fn apply_to(&self, logits: Array) -> Mlx<Array> {
         if self.places.is_empty() {
             return Ok(logits);
         }
         let last = feed::last_tokens(&self.last)?.map(|last| last.reshape(&[-1, 1])).transpose()?;
-        replace_rows(&logits, &self.places, |rows| adjust(rows, &self.rows, last.as_ref()))
+        replace_rows(&logits, &self.places, |rows| process_logits(rows, &self.rows, last.as_ref()))
     }
 }
 
@@ -237,10 +237,10 @@ impl MlxExecutor {
 
     /// A token for each of the rows, from [s, vocab].
     fn draw(&self, logits: &Array, rows: &[Row]) -> Result<Outcome> {
-        let (draws, adjusted, masks) = (self.draws(rows)?, self.adjustments(rows)?, self.masks(rows)?);
+        let (draws, processed, masks) = (self.draws(rows)?, self.processors(rows)?, self.masks(rows)?);
         let asking = self.asking(rows)?;
         let outcome = || {
-            let changed = masks.apply_to(adjusted.apply_to(logits.clone())?)?;
+            let changed = masks.apply_to(processed.apply_to(logits.clone())?)?;
             let tokens = self.sampler.sample(&changed, &draws)?;
             let checked = self.sampler.checked(logits, &tokens)?;
             let logprobs = asking.answer(logits, &tokens)?;
@@ -258,17 +258,17 @@ impl MlxExecutor {
     }
 
     /// The rows that draw from changed logits, by their place among those that draw.
-    fn adjustments(&self, rows: &[Row]) -> Result<Adjusted> {
-        let mut adjusted = Adjusted::default();
+    fn processors(&self, rows: &[Row]) -> Result<ProcessedRows> {
+        let mut processed = ProcessedRows::default();
         for (place, row) in rows.iter().enumerate() {
             let sequence = self.sequences.get(row.sequence)?;
-            if let Some(adjustment) = sequence.adjustment(row.start + row.len()) {
-                adjusted.places.push(place);
-                adjusted.last.push(sequence.last());
-                adjusted.rows.push(adjustment);
+            if let Some(processor) = sequence.processor(row.start + row.len()) {
+                processed.places.push(place);
+                processed.last.push(sequence.last());
+                processed.rows.push(processor);
             }
         }
-        Ok(adjusted)
+        Ok(processed)
     }
 
     /// The rows that follow a guide. One that has come to its end draws what nobody will read.
@@ -283,7 +283,7 @@ impl MlxExecutor {
         Ok(masks)
     }
 
-    /// The rows that are told log-probabilities, by their place among those that draw.
+    /// The rows that asked for log-probabilities, by their place among the rows that draw.
     fn asking(&self, rows: &[Row]) -> Result<Asking> {
         let mut asking = Asking::default();
         for (place, row) in rows.iter().enumerate() {

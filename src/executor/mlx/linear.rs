@@ -5,7 +5,7 @@ use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
 use mlx_rs::{Array, Dtype};
 
-use super::blocks::Blocks;
+use super::batch_invariant::InvariantBlocks;
 use super::failure::Mlx;
 
 /// `x · weightᵀ + bias`.
@@ -14,7 +14,7 @@ pub(super) struct Linear {
     /// [outputs]
     bias: Option<Array>,
     /// What a product is cut into along its rows, so that a row's result is the same in any company.
-    blocks: Option<Blocks>,
+    blocks: Option<InvariantBlocks>,
 }
 
 /// [outputs, inputs], in one of two forms.
@@ -57,13 +57,13 @@ impl Linear {
     }
 
     /// Makes a row's result the same in any company.
-    pub(super) fn in_blocks(self, blocks: Blocks) -> Self {
+    pub(super) fn batch_invariant(self, blocks: InvariantBlocks) -> Self {
         Self { blocks: Some(blocks), ..self }
     }
 
     /// In which shapes its product may be carried out so that they agree, for activations of this type.
-    pub(super) fn measure_blocks(&self, shape: KernelShape, dtype: Dtype) -> Mlx<Blocks> {
-        Blocks::measure([shape.inputs, shape.outputs], dtype, |x| self.weight.product(x))
+    pub(super) fn measure_blocks(&self, shape: KernelShape, dtype: Dtype) -> Mlx<InvariantBlocks> {
+        InvariantBlocks::measure([shape.inputs, shape.outputs], dtype, |x| self.weight.product(x))
     }
 
     /// What MLX chooses kernels by, besides the number of rows.

@@ -17,7 +17,7 @@ use crate::scheduler::plan::StepLogprobs;
 pub(super) struct Asking {
     /// Where they are among the rows that draw.
     places: Vec<usize>,
-    /// Who they are, and how many of the most probable tokens each is told.
+    /// Sequences that asked, and how many of the most probable tokens each wants.
     rows: Vec<(SequenceId, usize)>,
 }
 
@@ -28,7 +28,7 @@ impl Asking {
         self.rows.push((sequence, num_top));
     }
 
-    /// What they are told, given [s, vocab] f32, as the model gives them, and the [s] u32 that were drawn.
+    /// Their log-probabilities, given [s, vocab] f32, as the model gives them, and the [s] u32 that were drawn.
     pub(super) fn answer(self, logits: &Array, drawn: &Array) -> Mlx<Option<Unread>> {
         if self.rows.is_empty() {
             return Ok(None);
@@ -44,7 +44,7 @@ impl Asking {
 }
 
 /// The most probable tokens of each row in no order, [r, n] u32; of equals those with smaller ids. They are as many for every
-/// row, so that what a row is told does not depend on what its neighbours ask for.
+/// row, so that the values of a row do not depend on what its neighbours ask for.
 fn most_probable(logits: &Array) -> Mlx<Array> {
     let most = logits.dim(1).min(MAX_LOGPROBS.into());
     let ascending = argpartition_axis(logits.negative()?, most - 1, -1)?;
@@ -74,12 +74,12 @@ impl Unread {
         let values: Vec<f32> = self.values.to_vec_exact().map_err(unreadable)?;
         let width = named.len() / self.rows.len().max(1);
         let rows = named.chunks(width).zip(values.chunks(width)).zip(self.rows);
-        Ok(rows.map(|((named, values), (sequence, num_top))| (sequence, told(named, values, num_top))).collect())
+        Ok(rows.map(|((named, values), (sequence, num_top))| (sequence, reported(named, values, num_top))).collect())
     }
 }
 
 /// The first as it is, then the most probable of the others.
-fn told(named: &[TokenId], values: &[f32], num_top: usize) -> Vec<TokenLogprob> {
+fn reported(named: &[TokenId], values: &[f32], num_top: usize) -> Vec<TokenLogprob> {
     let mut all: Vec<_> = named.iter().zip(values).map(|(&token, &logprob)| TokenLogprob { token, logprob }).collect();
     all[1..].sort_unstable_by(|a, b| b.logprob.total_cmp(&a.logprob).then(a.token.cmp(&b.token)));
     all.truncate(1 + num_top);

@@ -3,15 +3,14 @@
 //!
 //! In reading order: `streams` (where work runs, and the wait for its end), `spec` (what a model is), `families` (how it is
 //! read from `config.json`), `tensors` and `inventory` (which tensors that takes), `precision` (what is computed in),
-//! `weights`, `linear` and `moe` (tensors on the device), `blocks` (the same bits in any company), `decoder` and `layer` (the
+//! `weights`, `linear` and `moe` (tensors on the device), `batch_invariant` (products whose bits do not depend on the batch), `decoder` and `layer` (the
 //! transformer), `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences` (checking plans), `feed` (a
 //! step's tokens), `executor`.
 
 mod activation;
-mod adjust;
 mod attention;
+mod batch_invariant;
 mod blas;
-mod blocks;
 mod chained;
 mod config;
 mod decoder;
@@ -22,6 +21,7 @@ mod feed;
 mod inventory;
 mod layer;
 mod linear;
+mod logits_processors;
 mod logprobs;
 mod mask;
 mod mlp;
@@ -135,7 +135,7 @@ impl MlxBackend {
         let specs = model.attention();
         let is_f32_on_cpu = on_cpu && dtype == Dtype::Float32;
         let is_fused = self.attention == AttentionKind::Auto && is_f32_on_cpu && attention::can_fuse(&specs);
-        let mut weights = weights.in_blocks(self.is_deterministic).for_cpu(on_cpu);
+        let mut weights = weights.batch_invariant(self.is_deterministic).for_cpu(on_cpu);
         let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
             let attention = attention::Fused::new(&specs, model.context_length)
                 .map_err(|error| device_error("preparing attention", error))?;

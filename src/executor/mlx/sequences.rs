@@ -7,9 +7,9 @@ use std::sync::Arc;
 use mlx_rs::Array;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::adjust::Adjustment;
 use super::attention::Span;
 use super::failure::bad_plan;
+use super::logits_processors::LogitsProcessor;
 use crate::error::Result;
 use crate::executor::Guided;
 use crate::request::{SamplingParams, SequenceId, TokenId};
@@ -25,7 +25,7 @@ pub(super) struct Sequence {
     /// How much of `prompt` is the caller's.
     num_prompt: usize,
     logit_bias: Arc<[(TokenId, f32)]>,
-    /// How many of the most probable tokens are told beside each one drawn.
+    /// How many of the most probable tokens are reported beside each drawn one.
     pub(super) logprobs: Option<u8>,
     end_tokens: Arc<[TokenId]>,
     min_tokens: usize,
@@ -189,7 +189,7 @@ impl Sequence {
     }
 
     /// What is changed about the logits from which the token at `position` is drawn, if anything is.
-    pub(super) fn adjustment(&self, position: usize) -> Option<Adjustment> {
+    pub(super) fn processor(&self, position: usize) -> Option<LogitsProcessor> {
         let bias = self.bias(position);
         if bias.is_empty() && !self.sampling.penalizes() {
             return None;
@@ -199,7 +199,7 @@ impl Sequence {
         let num_recent = (num_recent as usize).saturating_sub(usize::from(has_unread));
         let known = self.prompt.iter().chain(&self.said.tokens).copied();
         let num_known = self.prompt.len() + self.said.tokens.len();
-        Some(Adjustment {
+        Some(LogitsProcessor {
             bias,
             recent: known.skip(num_known.saturating_sub(num_recent)).collect(),
             said: self.said.times.iter().map(|(token, times)| (*token, *times)).collect(),
@@ -253,7 +253,7 @@ fn check_admission(admission: &Admission, bounds: Bounds) -> Result<()> {
     let biased = admission.logit_bias.iter().map(|(token, _)| token);
     match biased.chain(admission.end_tokens.iter()).find(|token| **token as usize >= bounds.vocab_size) {
         Some(token) => {
-            Err(bad_plan(format!("{id} changes the odds of token {token}, the vocabulary has {}", bounds.vocab_size)))
+            Err(bad_plan(format!("{id} has a bias for token {token}, the vocabulary has {}", bounds.vocab_size)))
         }
         None => Ok(()),
     }

@@ -11,7 +11,7 @@ use mlx_rs::{Array, Dtype, Stream, with_stream};
 
 use super::activation::Nonlinearity;
 use super::attention::QkNorm;
-use super::blocks::Blocks;
+use super::batch_invariant::InvariantBlocks;
 use super::chained::{Packed, not_dense};
 use super::failure::{Mlx, bad_model, device_error};
 use super::layer::{Around, Layer};
@@ -38,9 +38,9 @@ pub(super) struct Weights<'a> {
     /// MLX has no gathered product of half precision on its CPU backend.
     gathers_in_float32: bool,
     /// Whether the products of MLX are carried out so that a row's result is the same in any company.
-    in_blocks: bool,
+    batch_invariant: bool,
     /// What was measured of them.
-    blocks: HashMap<KernelShape, Blocks>,
+    blocks: HashMap<KernelShape, InvariantBlocks>,
 }
 
 impl<'a> Weights<'a> {
@@ -67,7 +67,7 @@ impl<'a> Weights<'a> {
             dtype: Dtype::Float32,
             dequantizes: compute == Compute::Dense,
             gathers_in_float32: false,
-            in_blocks: false,
+            batch_invariant: false,
             blocks: HashMap::new(),
         };
         weights.check_shapes()?;
@@ -78,8 +78,8 @@ impl<'a> Weights<'a> {
     }
 
     /// Makes every layer carry out its product so that a row's result is the same in any company.
-    pub(super) fn in_blocks(self, in_blocks: bool) -> Self {
-        Self { in_blocks, ..self }
+    pub(super) fn batch_invariant(self, batch_invariant: bool) -> Self {
+        Self { batch_invariant, ..self }
     }
 
     /// Brings weights into the form that the operations of a CPU take.
@@ -153,7 +153,7 @@ impl<'a> Weights<'a> {
         let down = self.experts(index, &spec, down.name)?;
         evaluated("loading weights", down.arrays())?;
         let activation = self.nonlinearity(spec.activation)?;
-        Ok(Moe { spec, router, activation, gate_up, down, shared, is_never_sorted: self.in_blocks })
+        Ok(Moe { spec, router, activation, gate_up, down, shared, is_never_sorted: self.batch_invariant })
     }
 
     /// The same linear layer of all experts of layer `index`. Lazy.
@@ -274,7 +274,7 @@ impl<'a> Weights<'a> {
     }
 
     fn shape(&mut self, linear: Linear) -> Mlx<Linear> {
-        if !self.in_blocks {
+        if !self.batch_invariant {
             return Ok(linear);
         }
         let shape = linear.kernel_shape();
@@ -283,7 +283,7 @@ impl<'a> Weights<'a> {
             Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(shape, self.dtype)?),
         };
         let blocks = blocks.clone();
-        Ok(linear.in_blocks(blocks))
+        Ok(linear.batch_invariant(blocks))
     }
 
     fn lazy_linear(&mut self, path: &str, bias: bool) -> Result<Linear> {

@@ -156,7 +156,7 @@ impl Executor for SimExecutor {
         let fault = if plan.rows.is_empty() { None } else { self.next_fault() };
         match fault {
             Some(FaultKind::Submit) => return Err(device_failed()),
-            Some(FaultKind::Panic) => panic!("the simulated device was told to panic"),
+            Some(FaultKind::Panic) => panic!("the simulated device panics, as its script says"),
             Some(FaultKind::Memory) => return Err(out_of_memory()),
             Some(FaultKind::Collect | FaultKind::Logits) | None => {}
         }
@@ -232,8 +232,8 @@ impl SimExecutor {
             let may_end = sequence.num_fed >= sequence.may_end_at;
             let token = sequence.draw(&self.script, may_end);
             output.tokens.push((row.sequence, token));
-            let told = |count| (row.sequence, sequence.speaker.odds(token, self.vocab_size).told(count));
-            output.logprobs.extend(sequence.logprobs.map(told));
+            let logprobs = |count| (row.sequence, sequence.speaker.logprobs(token, self.vocab_size).top(count));
+            output.logprobs.extend(sequence.logprobs.map(logprobs));
         }
         Ok(())
     }
@@ -252,11 +252,11 @@ impl SimExecutor {
 }
 
 fn device_failed() -> Error {
-    Error::new(Code::BackendError, "the simulated device failed, as it was told to")
+    Error::new(Code::BackendError, "the simulated device failed, as its script says")
 }
 
 fn out_of_memory() -> Error {
-    Error::new(Code::InsufficientMemory, "the simulated device ran out of memory, as it was told to")
+    Error::new(Code::InsufficientMemory, "the simulated device ran out of memory, as its script says")
 }
 
 fn bad_plan(what: &str) -> Error {

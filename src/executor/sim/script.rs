@@ -35,15 +35,15 @@ pub(super) struct Speaker {
 /// tokens that follow it in the vocabulary, around its end, had what was left: each half of what the ones before it left,
 /// and the last one all of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Odds {
+pub(super) struct Logprobs {
     drawn: TokenId,
     probability: f64,
     vocab_size: usize,
 }
 
-impl Odds {
+impl Logprobs {
     /// The token drawn, then the `count` most probable ones.
-    pub(super) fn told(&self, count: u8) -> Vec<TokenLogprob> {
+    pub(super) fn top(&self, count: u8) -> Vec<TokenLogprob> {
         let ranked = (0..self.vocab_size).map(|rank| self.ranked(rank)).take(count.into());
         std::iter::once(self.ranked(0)).chain(ranked).collect()
     }
@@ -127,10 +127,10 @@ impl Speaker {
     }
 
     /// How probable the token was that was drawn last. It depends on everything before it, as the token does.
-    pub(super) fn odds(&self, drawn: TokenId, vocab_size: usize) -> Odds {
+    pub(super) fn logprobs(&self, drawn: TokenId, vocab_size: usize) -> Logprobs {
         let share = self.prefix as f64 / u64::MAX as f64;
         // Kept from 1, so that every token has some probability.
-        Odds { drawn, probability: 0.5 + 0.49 * share, vocab_size }
+        Logprobs { drawn, probability: 0.5 + 0.49 * share, vocab_size }
     }
 
     fn peek(&mut self, script: &Script, may_end: bool) -> TokenId {

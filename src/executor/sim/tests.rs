@@ -167,7 +167,7 @@ fn a_plan_no_device_could_carry_out_is_refused() {
 #[test]
 fn log_probabilities_are_of_a_true_distribution_and_the_same_when_computed_again() {
     let (mut device, _) = device(Vec::new());
-    let mut told = |prompt: &[TokenId], count| {
+    let mut reported = |prompt: &[TokenId], count| {
         device.reset().expect("resets");
         let mut plan = prefill(1, prompt, SamplingParams::GREEDY);
         plan.admit[0].logprobs = Some(count);
@@ -175,20 +175,20 @@ fn log_probabilities_are_of_a_true_distribution_and_the_same_when_computed_again
         let output = device.collect().expect("collects");
         (output.tokens[0].1, output.logprobs[&SequenceId(1)].clone())
     };
-    let (drawn, all) = told(&[50, 51], 100);
+    let (drawn, all) = reported(&[50, 51], 100);
     let sum: f64 = all[1..].iter().map(|it| f64::from(it.logprob).exp()).sum();
     assert!((sum - 1.0).abs() < 1e-6, "{sum}");
     assert!(all[1..].is_sorted_by(|a, b| a.logprob >= b.logprob), "the likeliest first");
     assert_eq!((all[0].token, all[0]), (drawn, all[1]), "a greedy token is the likeliest");
     let tokens: std::collections::BTreeSet<_> = all[1..].iter().map(|it| it.token).collect();
     assert_eq!((tokens.len(), tokens.last()), (100, Some(&99)), "each token of the vocabulary once");
-    assert_eq!(told(&[50, 51], 3).1, all[..4]);
-    assert_eq!(told(&[50, 51], 0).1, all[..1]);
-    assert_ne!(told(&[50, 52], 0).1[0], all[0], "they depend on what came before");
+    assert_eq!(reported(&[50, 51], 3).1, all[..4]);
+    assert_eq!(reported(&[50, 51], 0).1, all[..1]);
+    assert_ne!(reported(&[50, 52], 0).1[0], all[0], "they depend on what came before");
 }
 
 #[test]
-fn nobody_is_told_log_probabilities_who_did_not_ask() {
+fn rows_without_the_request_get_no_log_probabilities() {
     let (mut device, _) = device(Vec::new());
     device.submit(&prefill(1, &[50], SamplingParams::GREEDY)).expect("submits");
     assert!(device.collect().expect("collects").logprobs.is_empty());

@@ -39,9 +39,9 @@ fn who_is_wanted_more_urgently_by_another_goes_before_those_who_came_earlier() {
     for (id, priority) in [(1, Priority::Default), (2, Priority::Default), (3, Priority::Background)] {
         scheduler.add(seq(id), of(priority), start());
     }
-    let urgent = Wish { priority: Priority::Urgent, deadline: None };
+    let urgent = Urgency { priority: Priority::Urgent, deadline: None };
     scheduler.revise(seq(3), urgent, start());
-    scheduler.revise(seq(2), Wish { deadline: Some(after(500)), ..Wish::default() }, start());
+    scheduler.revise(seq(2), Urgency { deadline: Some(after(500)), ..Urgency::default() }, start());
     assert_eq!(scheduler.queue.since(), Some(start()), "nobody waits for company anew");
     assert_eq!(expire(&mut scheduler, after(500)), [(seq(2), Expiry::Deadline)]);
     assert_eq!(serve(&mut scheduler, after(500)), [3, 1]);
@@ -49,10 +49,10 @@ fn who_is_wanted_more_urgently_by_another_goes_before_those_who_came_earlier() {
 
 #[test]
 fn several_want_it_as_the_most_urgent_and_for_as_long_as_the_most_patient() {
-    let wish = |priority, ms: Option<u64>| Wish { priority, deadline: ms.map(after) };
-    let (urgent, patient) = (wish(Priority::Urgent, Some(10)), wish(Priority::Background, Some(20)));
-    assert_eq!(urgent.and(patient), wish(Priority::Urgent, Some(20)));
-    assert_eq!(urgent.and(wish(Priority::Default, None)), wish(Priority::Urgent, None));
+    let urgency = |priority, ms: Option<u64>| Urgency { priority, deadline: ms.map(after) };
+    let (urgent, patient) = (urgency(Priority::Urgent, Some(10)), urgency(Priority::Background, Some(20)));
+    assert_eq!(urgent.and(patient), urgency(Priority::Urgent, Some(20)));
+    assert_eq!(urgent.and(urgency(Priority::Default, None)), urgency(Priority::Urgent, None));
 }
 
 #[test]

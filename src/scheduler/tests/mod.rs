@@ -1,3 +1,4 @@
+mod batch_limit;
 mod fairness;
 mod joining;
 mod memory;
@@ -7,7 +8,6 @@ mod prefill;
 mod prefix;
 mod properties;
 mod shares;
-mod width;
 mod window;
 
 use std::sync::LazyLock;
@@ -38,7 +38,7 @@ fn config() -> Config {
 fn with_rows(num_rows: usize) -> Config {
     Config {
         window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
-        width: WidthConfig { start: num_rows, tune: None, ..WidthConfig::default() },
+        batch_limit: BatchLimitConfig { start: num_rows, tune: None, ..BatchLimitConfig::default() },
         prefill_chunk: 4,
         ..Config::default()
     }

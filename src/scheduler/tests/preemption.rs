@@ -102,6 +102,6 @@ fn a_row_that_is_set_aside_may_end_be_parked_or_become_urgent() {
     assert!(ids(&step(&mut parked)).contains(&2));
 
     let mut wanted = set_aside();
-    wanted.revise(seq(2), Wish { priority: Priority::Urgent, deadline: None }, after(20));
+    wanted.revise(seq(2), Urgency { priority: Priority::Urgent, deadline: None }, after(20));
     assert_eq!(ids(&step(&mut wanted)), [2, 9]);
 }

@@ -77,7 +77,7 @@ fn no_chunk_beside_streams_of_another_model_is_tried_that_takes_longer_than_a_st
     while num_read < 2_000 {
         let plan = plan(&mut scheduler);
         let took = ms(8.0 + plan.num_tokens() as f64);
-        assert!(took <= Config::default().width.step_target, "{took:?} at {num_read}");
+        assert!(took <= Config::default().batch_limit.step_target, "{took:?} at {num_read}");
         num_read += plan.num_tokens();
         commit_after(&mut scheduler, &answer(&plan, 1), took);
     }

@@ -52,7 +52,7 @@ impl Device {
         }
         let num_prompt_tokens: usize =
             plan.rows.iter().filter(|row| row.feed != Feed::Sampled).map(super::plan::Row::len).sum();
-        assert!(plan.rows.len() <= config.width.ceiling() && num_prompt_tokens <= config.prefill_chunk);
+        assert!(plan.rows.len() <= config.batch_limit.ceiling() && num_prompt_tokens <= config.prefill_chunk);
         for row in &plan.rows {
             let (fed, prompt) = self.sequences.get_mut(&row.sequence).expect("rows name admitted sequences");
             assert!(!row.is_empty());
@@ -122,7 +122,7 @@ fn overlap() -> impl Strategy<Value = Overlap> {
 }
 
 fn tuned() -> Config {
-    Config { width: WidthConfig::default(), prefill_chunk: 24, ..config() }
+    Config { batch_limit: BatchLimitConfig::default(), prefill_chunk: 24, ..config() }
 }
 
 fn with_little_memory() -> Config {
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn also_where_the_width_moves(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+    fn also_where_the_batch_limit_moves(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
         run(&tuned(), overlap, acts);
     }
 

@@ -12,7 +12,7 @@ const LOGITS: [f32; VOCAB] = [1.0, 3.0, -2.0, 0.5, 2.0, -5.0, 2.0, 0.0, 0.5, 3.0
 const RANKED: [TokenId; VOCAB] = [1, 9, 4, 6, 0, 3, 8, 7, 2, 10, 5, 11];
 
 /// Rows of the same logits, raised by a number each, which drew a token each; some ask for log-probabilities.
-fn told(rows: &[(f32, TokenId, Option<usize>)]) -> StepLogprobs {
+fn reported(rows: &[(f32, TokenId, Option<usize>)]) -> StepLogprobs {
     let mut asking = Asking::default();
     for (place, &(_, _, asked)) in rows.iter().enumerate() {
         if let Some(num_top) = asked {
@@ -35,12 +35,12 @@ fn known(token: TokenId) -> f64 {
 #[test]
 fn all_of_them_are_the_whole_distribution_in_its_order() {
     for raise in [0.0, 7.5, -300.0, 1000.0] {
-        let told = &told(&[(raise, 7, Some(VOCAB))])[&SequenceId(0)];
-        let tokens: Vec<_> = told.iter().map(|it| it.token).collect();
+        let reported = &reported(&[(raise, 7, Some(VOCAB))])[&SequenceId(0)];
+        let tokens: Vec<_> = reported.iter().map(|it| it.token).collect();
         assert_eq!(tokens, [&[7], &RANKED[..]].concat(), "the one drawn, then the likeliest; of equals the smaller id");
-        let sum: f64 = told[1..].iter().map(|it| f64::from(it.logprob).exp()).sum();
+        let sum: f64 = reported[1..].iter().map(|it| f64::from(it.logprob).exp()).sum();
         assert!((sum - 1.0).abs() < 1e-4, "raised by {raise}: {sum}");
-        for it in told {
+        for it in reported {
             assert!((f64::from(it.logprob) - known(it.token)).abs() < 1e-4, "raised by {raise}: {it:?}");
         }
     }
@@ -49,13 +49,13 @@ fn all_of_them_are_the_whole_distribution_in_its_order() {
 #[test]
 fn rows_have_as_many_as_they_ask_for_whatever_others_ask_for() {
     let rows = [(0.0, 5, Some(2)), (1.0, 4, None), (0.0, 1, Some(0)), (2.0, 11, Some(20)), (0.0, 2, Some(4))];
-    let together = told(&rows);
+    let together = reported(&rows);
     assert_eq!(together.len(), 4);
     for (place, row) in rows.iter().enumerate() {
-        let alone = told(&[*row]).remove(&SequenceId(0));
+        let alone = reported(&[*row]).remove(&SequenceId(0));
         assert_eq!(together.get(&SequenceId(place as u64)), alone.as_ref(), "row {place}");
         let expected = row.2.map(|num_top| 1 + num_top.min(VOCAB));
-        assert_eq!(alone.map(|told| told.len()), expected, "row {place}");
+        assert_eq!(alone.map(|reported| reported.len()), expected, "row {place}");
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::scheduler::plan::Overlap;
 
-/// Stop-watch of a lane.
-pub(super) struct Pace {
+/// Stop-watch of a runner.
+pub(super) struct StepTiming {
     clock: Arc<dyn Clock>,
     overlap: Overlap,
     /// The steps in flight, oldest first.
@@ -36,7 +36,7 @@ struct Submitted {
     num_rows: usize,
 }
 
-/// Sums since the lane began.
+/// Sums since the runner began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Turns that collected a step.
@@ -49,7 +49,7 @@ pub struct Totals {
     pub longest_idle: Duration,
 }
 
-impl Pace {
+impl StepTiming {
     pub(super) fn new(clock: Arc<dyn Clock>, overlap: Overlap) -> Self {
         Self {
             clock,
@@ -116,7 +116,7 @@ impl Pace {
         (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }
 
-    /// Everything of the turn is done. Without work that the lane goes on with at once, the device stands still because there
+    /// Everything of the turn is done. Without work that the runner goes on with at once, the device stands still because there
     /// is nothing for it.
     pub(super) fn end(&mut self, has_work: bool) {
         if !has_work {

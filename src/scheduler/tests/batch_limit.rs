@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::width::Width;
+use super::super::batch_limit::BatchLimit;
 use super::*;
 
 /// A device's decode step in milliseconds, by rows.
@@ -27,7 +27,7 @@ impl Device {
         rows as f64 / self.step(rows)
     }
 
-    /// The most tokens a millisecond of any width that keeps the target and is not narrower than the first; the least
+    /// The most tokens a millisecond of any batch size that keeps the target and is not smaller than the first; the least
     /// there can be where none is.
     fn best_rate(&self) -> f64 {
         let kept = (4..=32).filter(|&rows| self.step(rows) <= 100.0);
@@ -35,16 +35,16 @@ impl Device {
     }
 }
 
-fn tuned() -> Width {
-    Width::new(WidthConfig::default())
+fn tuned() -> BatchLimit {
+    BatchLimit::new(BatchLimitConfig::default())
 }
 
-/// Runs full steps; returns the widths that were run.
-fn saturate(width: &mut Width, device: &Device, num_steps: usize) -> Vec<usize> {
+/// Runs full steps; returns the batch sizes that were run.
+fn saturate(tuner: &mut BatchLimit, device: &Device, num_steps: usize) -> Vec<usize> {
     (0..num_steps)
         .map(|_| {
-            let rows = width.limit();
-            width.observe(rows, Duration::from_secs_f64(device.step(rows) / 1e3), true);
+            let rows = tuner.limit();
+            tuner.observe(rows, Duration::from_secs_f64(device.step(rows) / 1e3), true);
             rows
         })
         .collect()
@@ -68,33 +68,33 @@ fn device() -> impl Strategy<Value = Device> {
 proptest! {
     #[test]
     fn it_settles_where_the_device_is_fast_and_stays_there(device in device()) {
-        let mut width = tuned();
-        saturate(&mut width, &device, 600);
-        let before = width.num_changes();
-        let run = saturate(&mut width, &device, 3_000);
+        let mut tuner = tuned();
+        saturate(&mut tuner, &device, 600);
+        let before = tuner.num_changes();
+        let run = saturate(&mut tuner, &device, 3_000);
         let mean = run.iter().map(|&rows| rows as f64).sum::<f64>() / run.iter().map(|&rows| device.step(rows)).sum::<f64>();
         prop_assert!(mean >= 0.9 * device.best_rate(), "{mean} of {}", device.best_rate());
-        prop_assert!(width.num_changes() - before <= 1, "{} changes", width.num_changes() - before);
+        prop_assert!(tuner.num_changes() - before <= 1, "{} changes", tuner.num_changes() - before);
     }
 
     #[test]
-    fn no_width_is_kept_that_misses_the_target_if_a_narrower_one_does_not(device in device()) {
-        let mut width = tuned();
-        saturate(&mut width, &device, 600);
-        prop_assert!(device.step(width.limit()) <= 100.0 || device.step(2) > 100.0, "{} rows", width.limit());
+    fn no_batch_size_is_kept_that_misses_the_target_if_a_smaller_one_meets_it(device in device()) {
+        let mut tuner = tuned();
+        saturate(&mut tuner, &device, 600);
+        prop_assert!(device.step(tuner.limit()) <= 100.0 || device.step(2) > 100.0, "{} rows", tuner.limit());
     }
 
     #[test]
     fn noise_does_not_make_it_swing(noise in prop::collection::vec(0.97..1.03f64, 2_000)) {
         let m3 = Device::Staircase(vec![(1, 6.4), (2, 7.0), (4, 8.2), (8, 14.1), (32, 20.4), (64, 39.6)]);
-        let mut width = tuned();
-        saturate(&mut width, &m3, 600);
-        let before = width.num_changes();
+        let mut tuner = tuned();
+        saturate(&mut tuner, &m3, 600);
+        let before = tuner.num_changes();
         for noise in noise {
-            let rows = width.limit();
-            width.observe(rows, Duration::from_secs_f64(m3.step(rows) * noise / 1e3), true);
+            let rows = tuner.limit();
+            tuner.observe(rows, Duration::from_secs_f64(m3.step(rows) * noise / 1e3), true);
         }
-        prop_assert!(width.num_changes() - before <= 2, "{} changes", width.num_changes() - before);
+        prop_assert!(tuner.num_changes() - before <= 2, "{} changes", tuner.num_changes() - before);
     }
 }
 
@@ -102,61 +102,62 @@ proptest! {
 fn it_crosses_a_stair_on_which_the_next_wider_step_is_slower() {
     let m3 = Device::Staircase(vec![(1, 6.4), (2, 7.0), (4, 8.2), (8, 14.1), (32, 20.4), (64, 39.6)]);
     assert!(m3.rate(5) < m3.rate(4));
-    let mut width = tuned();
-    saturate(&mut width, &m3, 200);
-    assert_eq!(width.limit(), 32);
+    let mut tuner = tuned();
+    saturate(&mut tuner, &m3, 200);
+    assert_eq!(tuner.limit(), 32);
 }
 
 #[test]
-fn it_finds_the_end_of_a_stair_between_two_measured_widths() {
+fn it_finds_the_end_of_a_stair_between_two_measured_batch_sizes() {
     let device = Device::Staircase(vec![(4, 8.0), (24, 20.0), (64, 60.0)]);
-    let mut width = tuned();
-    saturate(&mut width, &device, 400);
-    assert!((21..=24).contains(&width.limit()), "{}", width.limit());
+    let mut tuner = tuned();
+    saturate(&mut tuner, &device, 400);
+    assert!((21..=24).contains(&tuner.limit()), "{}", tuner.limit());
 }
 
 #[test]
 fn it_goes_below_where_it_began_if_every_wider_step_is_worse() {
     let device = Device::Staircase(vec![(2, 8.0), (3, 18.0), (4, 40.0), (64, 400.0)]);
-    let mut width = tuned();
-    saturate(&mut width, &device, 400);
-    assert_eq!(width.limit(), 2);
+    let mut tuner = tuned();
+    saturate(&mut tuner, &device, 400);
+    assert_eq!(tuner.limit(), 2);
 }
 
 #[test]
 fn it_narrows_when_the_device_slows_down_and_widens_again_when_it_recovers() {
     let fast = Device::Linear(5.0, 1.0);
     let slow = Device::Linear(5.0, 6.0);
-    let mut width = tuned();
-    saturate(&mut width, &fast, 400);
-    let wide = width.limit();
-    saturate(&mut width, &slow, 400);
-    let narrow = width.limit();
+    let mut tuner = tuned();
+    saturate(&mut tuner, &fast, 400);
+    let wide = tuner.limit();
+    saturate(&mut tuner, &slow, 400);
+    let narrow = tuner.limit();
     assert!(wide >= 26 && narrow <= 16, "{wide} rows, then {narrow}");
-    saturate(&mut width, &fast, 6_000);
-    assert!(width.limit() >= 26, "{} rows", width.limit());
+    saturate(&mut tuner, &fast, 6_000);
+    assert!(tuner.limit() >= 26, "{} rows", tuner.limit());
 }
 
 #[test]
 fn it_does_not_move_while_nobody_waits_for_a_place() {
-    let mut width = tuned();
+    let mut tuner = tuned();
     for _ in 0..1_000 {
-        width.observe(4, STEP, false);
+        tuner.observe(4, STEP, false);
     }
-    assert_eq!((width.limit(), width.num_changes()), (4, 0));
+    assert_eq!((tuner.limit(), tuner.num_changes()), (4, 0));
 }
 
 #[test]
 fn without_tuning_it_never_moves() {
-    let mut width = Width::new(WidthConfig { start: 3, tune: None, ..WidthConfig::default() });
+    let mut tuner = BatchLimit::new(BatchLimitConfig { start: 3, tune: None, ..BatchLimitConfig::default() });
     let flat = Device::Linear(1.0, 0.0);
-    saturate(&mut width, &flat, 500);
-    assert_eq!(width.limit(), 3);
+    saturate(&mut tuner, &flat, 500);
+    assert_eq!(tuner.limit(), 3);
 }
 
 #[test]
 fn a_new_engine_widens_while_it_only_reads_prompts() {
-    let mut scheduler = Scheduler::new(Config { width: WidthConfig::default(), prefill_chunk: 64, ..config() });
+    let mut scheduler =
+        Scheduler::new(Config { batch_limit: BatchLimitConfig::default(), prefill_chunk: 64, ..config() });
     (0..16).for_each(|id| scheduler.add(seq(id), request(600, 8), start()));
     step(&mut scheduler);
     scheduler.add(seq(16), request(4, 4), start());
@@ -166,13 +167,13 @@ fn a_new_engine_widens_while_it_only_reads_prompts() {
 
 #[test]
 fn a_limit_that_was_learnt_holds_while_prompts_are_read() {
-    let mut width = tuned();
+    let mut tuner = tuned();
     let device = Device::Staircase(vec![(8, 10.0), (64, 100.0)]);
-    saturate(&mut width, &device, 600);
-    let limit = width.limit();
+    saturate(&mut tuner, &device, 600);
+    let limit = tuner.limit();
     assert_eq!(limit, 8);
-    (0..100).for_each(|_| width.reconsider(limit, true));
-    assert_eq!(width.limit(), limit);
-    (0..100).for_each(|_| width.reconsider(limit - 1, true));
-    assert_eq!(width.limit(), limit);
+    (0..100).for_each(|_| tuner.reconsider(limit, true));
+    assert_eq!(tuner.limit(), limit);
+    (0..100).for_each(|_| tuner.reconsider(limit - 1, true));
+    assert_eq!(tuner.limit(), limit);
 }

@@ -28,9 +28,9 @@ const ROWS_OF_A_CALL: i32 = 8;
 
 /// Numbers of rows whose products agree, ascending; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Blocks(pub(super) Vec<i32>);
+pub(super) struct InvariantBlocks(pub(super) Vec<i32>);
 
-impl Blocks {
+impl InvariantBlocks {
     /// Finds out in which shapes `product`, of [n, inputs] with the result [n, outputs], agrees with itself.
     pub(super) fn measure(
         [inputs, outputs]: [i32; 2],

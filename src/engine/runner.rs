@@ -19,16 +19,16 @@ use super::budget::Holding;
 use super::census::{Ends, Present};
 use super::command::{ModelKey, Reply, Submission};
 use super::guarded::guarded;
-use super::pace::Pace;
 use super::progress::Watch;
 use super::row::Row;
 use super::rows::{Left, Rows};
 use super::slots::SharedSlots;
 use super::stats::{Account, Stats};
+use super::step_timing::StepTiming;
 
-/// What the lanes of an engine share.
+/// What the runners of an engine share.
 #[derive(Clone)]
-pub(super) struct Surroundings {
+pub(super) struct SharedState {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readers: Arc<Readers>,
     pub(super) answers: Arc<Answers>,
@@ -36,7 +36,7 @@ pub(super) struct Surroundings {
     pub(super) slots: Arc<SharedSlots>,
 }
 
-/// What a lane is made for.
+/// What a runner is made for.
 pub(super) struct Model {
     pub(super) key: ModelKey,
     pub(super) executor: Box<dyn Executor>,
@@ -48,7 +48,7 @@ pub(super) struct Model {
     pub(super) account: Arc<Account>,
 }
 
-/// What a lane needs before it can go on.
+/// What a runner needs before it can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Need {
     /// Another turn.
@@ -66,14 +66,14 @@ impl Need {
     }
 }
 
-pub(super) struct Lane {
+pub(super) struct ModelRunner {
     pub(super) scheduler: Scheduler,
     pub(super) model: Model,
     pub(super) rows: Rows,
-    pub(super) around: Surroundings,
-    pub(super) pace: Pace,
+    pub(super) shared: SharedState,
+    pub(super) timing: StepTiming,
     /// Readers whose answers grew or ended since the last delivery.
-    pub(super) marked: Vec<ReaderId>,
+    pub(super) notified: Vec<ReaderId>,
     pub(super) watched: Vec<Watch>,
     /// Requests that ended since the last delivery.
     ends: Ends,
@@ -89,15 +89,15 @@ pub(super) struct Lane {
     expired: Vec<(SequenceId, Expiry)>,
 }
 
-impl Lane {
-    pub(super) fn new(model: Model, config: &scheduler::Config, around: Surroundings) -> Self {
+impl ModelRunner {
+    pub(super) fn new(model: Model, config: &scheduler::Config, shared: SharedState) -> Self {
         Self {
             scheduler: Scheduler::new(*config),
-            pace: Pace::new(Arc::clone(&around.clock), model.executor.limits().overlap),
+            timing: StepTiming::new(Arc::clone(&shared.clock), model.executor.limits().overlap),
             model,
             rows: Rows::default(),
-            around,
-            marked: Vec::new(),
+            shared,
+            notified: Vec::new(),
             watched: Vec::new(),
             ends: Ends::default(),
             reported_limit: 0,
@@ -115,8 +115,8 @@ impl Lane {
         let StopRules { stop_sequences, include_stop, .. } = &request.stop;
         let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
         let text = if request.continues_text { text.following(&request.prompt) } else { text };
-        let (reader, now) = (submission.reader, self.around.clock.now());
-        self.rows.insert(id, Row::new(submission, text, self.around.answers.epoch()));
+        let (reader, now) = (submission.reader, self.shared.clock.now());
+        self.rows.insert(id, Row::new(submission, text, self.shared.answers.epoch()));
         self.watch(id, reader);
         self.scheduler.add(id, request, now);
     }
@@ -129,7 +129,7 @@ impl Lane {
                 self.finish(id, FinishReason::Cancelled);
             }
             Some(Left::Others(id)) => {
-                let now = self.around.clock.now();
+                let now = self.shared.clock.now();
                 if let Some(finished) = self.rows.get(id).map(|row| row.finished(FinishReason::Cancelled, now)) {
                     self.part(id, reader, Ok(finished));
                 }
@@ -159,13 +159,13 @@ impl Lane {
     fn part(&mut self, id: SequenceId, reader: ReaderId, end: Close) {
         let Some(row) = self.rows.get_mut(id) else { return };
         self.ends.add(&end, 1);
-        self.around.readers.cut(reader, row.so_far(), end);
-        self.marked.push(reader);
+        self.shared.readers.cut(reader, row.so_far(), end);
+        self.notified.push(reader);
     }
 
     pub(super) fn unpark(&mut self, reader: ReaderId) {
         if let Some(id) = self.rows.of_reader(reader) {
-            self.scheduler.unpark(id, self.around.clock.now());
+            self.scheduler.unpark(id, self.shared.clock.now());
         }
     }
 
@@ -183,7 +183,7 @@ impl Lane {
         !self.unloading.is_empty() && self.rows.is_empty()
     }
 
-    /// Gives the replies that waited for the lane's end, after everything it held on the device is gone.
+    /// Gives the replies that waited for the runner's end, after everything it held on the device is gone.
     pub(super) fn drop_model(self) {
         let Self { model, unloading, .. } = self;
         drop(model);
@@ -228,9 +228,9 @@ impl Lane {
         let mut drawn = std::mem::take(&mut self.drawn);
         let ran = self.scheduler.commit(output, took, &mut drawn);
         if ran.num_rows > 0 {
-            self.around.stats.step(ran.num_rows, ran.num_prompt_tokens);
+            self.shared.stats.step(ran.num_rows, ran.num_prompt_tokens);
         }
-        self.tell_progress(output.step, &drawn, now);
+        self.report_progress(output.step, &drawn, now);
         for drawn in drawn.drain(..) {
             let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
             self.take(drawn, logprobs, now);
@@ -245,31 +245,31 @@ impl Lane {
             return self.fail(drawn.sequence, guidance_error(unable));
         }
         let state = row.push(drawn, logprobs, now);
-        self.around.stats.token();
+        self.shared.stats.token();
         if state == StreamState::Stopped {
             self.scheduler.end(drawn.sequence);
             self.finish(drawn.sequence, FinishReason::Stop);
         } else if let Some(reason) = drawn.finish {
             self.finish(drawn.sequence, reason);
         } else {
-            self.marked.extend(row.readers.iter().map(|follower| follower.reader));
+            self.notified.extend(row.readers.iter().map(|follower| follower.reader));
             // A row whose readers are all behind gives its place to others until one has caught up.
             let num_under_way = || self.scheduler.num_under_way(drawn.sequence);
-            if row.is_out_of_credit(&self.around.readers, num_under_way) && self.scheduler.park(drawn.sequence, now) {
-                self.around.stats.park();
+            if row.is_out_of_credit(&self.shared.readers, num_under_way) && self.scheduler.park(drawn.sequence, now) {
+                self.shared.stats.park();
             }
         }
     }
 
     /// A row is past its time with its last reader; the others' deadlines are theirs alone.
     pub(super) fn expire(&mut self) {
-        let now = self.around.clock.now();
+        let now = self.shared.clock.now();
         while let Some(reader) = self.rows.expired(now) {
             self.dismiss(reader, expiry_error(Expiry::Deadline));
         }
         // Before anything is decided, and once for all who left together.
         while let Some((id, row)) = self.rows.reconsider() {
-            self.scheduler.revise(id, row.wish(), now);
+            self.scheduler.revise(id, row.urgency(), now);
         }
         let mut expired = std::mem::take(&mut self.expired);
         self.scheduler.expire(now, &mut expired);
@@ -280,7 +280,7 @@ impl Lane {
     }
 
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
-        let now = self.around.clock.now();
+        let now = self.shared.clock.now();
         // It goes once it has its end: where that fails, it is found among the rows.
         if let Some(end) = self.rows.get_mut(id).map(|row| row.finish(reason, now))
             && let Some(row) = self.rows.remove(id)
@@ -289,13 +289,13 @@ impl Lane {
             if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
                 && finished.finish_reason != FinishReason::Cancelled
             {
-                self.around.answers.keep(claim, *epoch, row.log, now);
+                self.shared.answers.keep(claim, *epoch, row.log, now);
             }
         }
     }
 
     fn fail(&mut self, id: SequenceId, error: Error) {
-        let now = self.around.clock.now();
+        let now = self.shared.clock.now();
         if let Some(mut row) = self.rows.remove(id) {
             let end = row.fail(error);
             self.ended(&row, &end, now);
@@ -304,9 +304,9 @@ impl Lane {
 
     fn ended(&mut self, row: &Row, end: &Close, now: Instant) {
         let is_wanted = self.scheduler.load().num_queued > 0;
-        self.around.slots.ended(now, is_wanted, Row::stay(end));
+        self.shared.slots.ended(now, is_wanted, Row::stay(end));
         self.ends.add(end, row.readers.len());
-        self.marked.extend(row.readers.iter().map(|follower| follower.reader));
+        self.notified.extend(row.readers.iter().map(|follower| follower.reader));
     }
 
     /// The device failed. Without memory everything starts again, fewer at a time; else the rows of the steps in flight
@@ -319,8 +319,8 @@ impl Lane {
         for id in lost {
             self.fail(id, error.clone());
         }
-        self.pace.reset();
-        self.around.stats.recovery();
+        self.timing.reset();
+        self.shared.stats.recovery();
         if let Err(broken) = guarded(Code::BackendError, || self.model.executor.reset()) {
             self.fail_all(&broken);
         }
@@ -340,19 +340,19 @@ impl Lane {
         let load = self.scheduler.load();
         let is_wanting = load.num_queued > 0;
         if is_wanting && !std::mem::replace(&mut self.is_wanting, is_wanting) {
-            self.around.slots.wanted(self.around.clock.now());
+            self.shared.slots.wanted(self.shared.clock.now());
         }
         self.is_wanting = is_wanting;
         let batch_limit = self.scheduler.batch_limit();
         if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.reported_limit, batch_limit) {
-            self.around.slots.has_rows(batch_limit);
+            self.shared.slots.has_rows(batch_limit);
         }
         let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };
-        self.around.stats.count(self.model.key, &mut self.ends, present);
-        self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.pace.totals);
-        if !self.marked.is_empty() {
-            self.around.readers.mark(self.marked.drain(..));
-            self.around.readers.wake();
+        self.shared.stats.count(self.model.key, &mut self.ends, present);
+        self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.timing.totals);
+        if !self.notified.is_empty() {
+            self.shared.readers.mark(self.notified.drain(..));
+            self.shared.readers.wake();
         }
     }
 }

@@ -4,7 +4,7 @@ use mlx_rs::ops::{add, matmul};
 use mlx_rs::random::{key, normal};
 use mlx_rs::{Array, Dtype};
 
-use super::super::blocks::Blocks;
+use super::super::batch_invariant::InvariantBlocks;
 use super::super::failure::Mlx;
 
 const SIZE: [i32; 2] = [64, 96];
@@ -18,37 +18,37 @@ fn product(differs: fn(i32) -> bool) -> impl Fn(&Array) -> Mlx<Array> {
     }
 }
 
-fn measured(differs: fn(i32) -> bool) -> Blocks {
-    Blocks::measure(SIZE, Dtype::Float32, product(differs)).expect("a measurement")
+fn measured(differs: fn(i32) -> bool) -> InvariantBlocks {
+    InvariantBlocks::measure(SIZE, Dtype::Float32, product(differs)).expect("a measurement")
 }
 
 #[test]
 fn shapes_are_taken_as_far_as_they_agree_in_both_directions() {
-    assert_eq!(measured(|_| false), Blocks(vec![4, 8, 16, 32, 64, 128, 256, 512, 1024]));
-    assert_eq!(measured(|rows| !(16..256).contains(&rows)), Blocks(vec![16, 32, 64, 128]));
-    assert_eq!(measured(|rows| rows == 64 || rows == 16), Blocks(vec![32]));
+    assert_eq!(measured(|_| false), InvariantBlocks(vec![4, 8, 16, 32, 64, 128, 256, 512, 1024]));
+    assert_eq!(measured(|rows| !(16..256).contains(&rows)), InvariantBlocks(vec![16, 32, 64, 128]));
+    assert_eq!(measured(|rows| rows == 64 || rows == 16), InvariantBlocks(vec![32]));
 }
 
 /// A product in which a row's result differs from that of another place where `kind` of the two differs.
-fn measured_by_place(kind: fn(i32) -> i32) -> Blocks {
+fn measured_by_place(kind: fn(i32) -> i32) -> InvariantBlocks {
     let by_place = |x: &Array| {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let kinds: Vec<_> = (0..x.dim(0)).map(|row| kind(row) as f32).collect();
         add(x, Array::from_slice(&kinds, &[x.dim(0), 1]))
     };
-    Blocks::measure([8, 8], Dtype::Float32, by_place).expect("a measurement")
+    InvariantBlocks::measure([8, 8], Dtype::Float32, by_place).expect("a measurement")
 }
 
 #[test]
 fn a_product_in_which_a_place_counts_is_made_smaller_until_none_does() {
-    assert_eq!(measured_by_place(|row| row / 16), Blocks(vec![4, 8, 16]));
-    assert_eq!(measured_by_place(|row| row / 12), Blocks(vec![4, 8]));
-    assert_eq!(measured_by_place(|row| row), Blocks(vec![1]));
+    assert_eq!(measured_by_place(|row| row / 16), InvariantBlocks(vec![4, 8, 16]));
+    assert_eq!(measured_by_place(|row| row / 12), InvariantBlocks(vec![4, 8]));
+    assert_eq!(measured_by_place(|row| row), InvariantBlocks(vec![1]));
 }
 
 #[test]
 fn any_number_of_rows_gives_the_product_of_the_whole() {
-    let (blocks, product) = (Blocks(vec![8, 32, 64]), product(|_| false));
+    let (blocks, product) = (InvariantBlocks(vec![8, 32, 64]), product(|_| false));
     let x = normal::<f32>(&[200, SIZE[0]], None, None, &key(2).expect("a key")).expect("rows");
     for rows in [1, 8, 9, 31, 33, 64, 97, 200] {
         let of_rows = mlx_rs::ops::indexing::take_axis(&x, Array::arange::<_, i32>(None, rows, None).expect("rows"), 0);
@@ -61,7 +61,7 @@ fn any_number_of_rows_gives_the_product_of_the_whole() {
 
 #[test]
 fn rows_are_cut_into_few_products_that_waste_little() {
-    let blocks = Blocks(vec![8, 16, 32, 64, 128]);
+    let blocks = InvariantBlocks(vec![8, 16, 32, 64, 128]);
     let cases: [(i32, &[i32]); 9] = [
         (1, &[8]),
         (9, &[16]),
@@ -76,5 +76,5 @@ fn rows_are_cut_into_few_products_that_waste_little() {
     for (rows, expected) in cases {
         assert_eq!(blocks.cut(rows), expected, "{rows} rows");
     }
-    assert_eq!(Blocks(vec![32]).cut(65), [32, 32, 32], "where nothing else agrees");
+    assert_eq!(InvariantBlocks(vec![32]).cut(65), [32, 32, 32], "where nothing else agrees");
 }

@@ -15,7 +15,7 @@ type Pairs = Vec<(TokenId, f32)>;
 
 /// What is changed about one row.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Adjustment {
+pub(super) struct LogitsProcessor {
     /// Added to logits; no token twice.
     pub(super) bias: Pairs,
     /// The last tokens that are known, as far as they are recent; empty where repetition costs nothing.
@@ -27,9 +27,9 @@ pub(super) struct Adjustment {
     pub(super) params: SamplingParams,
 }
 
-/// The adjusted logits, [r, vocab] f32. `last` is [r, 1] u32: the token each row drew last, which counts where it is not
+/// The processed logits, [r, vocab] f32. `last` is [r, 1] u32: the token each row drew last, which counts where it is not
 /// among those known; `None` where all are known.
-pub(super) fn adjust(logits: &Array, rows: &[Adjustment], last: Option<&Array>) -> Mlx<Array> {
+pub(super) fn process_logits(logits: &Array, rows: &[LogitsProcessor], last: Option<&Array>) -> Mlx<Array> {
     let mut logits = logits.clone();
     if rows.iter().any(|row| !row.bias.is_empty()) {
         logits = add_pairs(&logits, rows, |row| row.bias.clone())?;
@@ -38,7 +38,7 @@ pub(super) fn adjust(logits: &Array, rows: &[Adjustment], last: Option<&Array>) 
         logits = penalize_repetition(&logits, rows, last)?;
     }
     if rows.iter().any(|row| row.params.presence_penalty != 0.0 || row.params.frequency_penalty != 0.0) {
-        logits = add_pairs(&logits, rows, costs_of_said)?;
+        logits = add_pairs(&logits, rows, penalties_of_read_tokens)?;
         if let Some(last) = last {
             logits = penalize_unread(&logits, rows, last)?;
         }
@@ -47,13 +47,13 @@ pub(super) fn adjust(logits: &Array, rows: &[Adjustment], last: Option<&Array>) 
 }
 
 /// What presence and frequency take from each token that was said.
-fn costs_of_said(row: &Adjustment) -> Pairs {
+fn penalties_of_read_tokens(row: &LogitsProcessor) -> Pairs {
     let SamplingParams { presence_penalty, frequency_penalty, .. } = row.params;
     row.said.iter().map(|&(token, times)| (token, -(presence_penalty + frequency_penalty * times as f32))).collect()
 }
 
 /// Adds a value to the logits of some tokens of each row.
-fn add_pairs(logits: &Array, rows: &[Adjustment], pairs: impl Fn(&Adjustment) -> Pairs) -> Mlx<Array> {
+fn add_pairs(logits: &Array, rows: &[LogitsProcessor], pairs: impl Fn(&LogitsProcessor) -> Pairs) -> Mlx<Array> {
     let pairs: Vec<_> = rows.iter().map(pairs).collect();
     let Some((tokens, values)) = columns(&pairs, 0.0) else { return Ok(logits.clone()) };
     let changed = add(logits.take_along_axis(&tokens, 1)?, values)?;
@@ -61,8 +61,9 @@ fn add_pairs(logits: &Array, rows: &[Adjustment], pairs: impl Fn(&Adjustment) ->
 }
 
 /// Positive logits of recent tokens are divided, negative ones multiplied (Keskar et al., 2019).
-fn penalize_repetition(logits: &Array, rows: &[Adjustment], last: Option<&Array>) -> Mlx<Array> {
-    let of_row = |row: &Adjustment| row.recent.iter().map(|token| (*token, row.params.repetition_penalty)).collect();
+fn penalize_repetition(logits: &Array, rows: &[LogitsProcessor], last: Option<&Array>) -> Mlx<Array> {
+    let of_row =
+        |row: &LogitsProcessor| row.recent.iter().map(|token| (*token, row.params.repetition_penalty)).collect();
     let recent: Vec<Pairs> = rows.iter().map(of_row).collect();
     let logits = match columns(&recent, 1.0) {
         Some((tokens, penalties)) => penalize_at(logits, &tokens, &penalties)?,
@@ -83,8 +84,8 @@ fn penalize_at(logits: &Array, tokens: &Array, penalty: &Array) -> Mlx<Array> {
 }
 
 /// Presence and frequency of the token that nobody has read.
-fn penalize_unread(logits: &Array, rows: &[Adjustment], last: &Array) -> Mlx<Array> {
-    let counts = |row: &Adjustment, cost: f32| if row.has_unread { cost } else { 0.0 };
+fn penalize_unread(logits: &Array, rows: &[LogitsProcessor], last: &Array) -> Mlx<Array> {
+    let counts = |row: &LogitsProcessor, cost: f32| if row.has_unread { cost } else { 0.0 };
     let frequency = column(rows, |row| counts(row, row.params.frequency_penalty));
     let presence = column(rows, |row| counts(row, row.params.presence_penalty));
     let said: Vec<_> = rows.iter().map(|row| row.said.clone()).collect();
@@ -126,7 +127,7 @@ fn shape<T>(rows: &[Vec<T>], width: usize) -> [i32; 2] {
 }
 
 /// [r, 1]
-fn column(rows: &[Adjustment], value: impl Fn(&Adjustment) -> f32) -> Array {
+fn column(rows: &[LogitsProcessor], value: impl Fn(&LogitsProcessor) -> f32) -> Array {
     let values: Vec<f32> = rows.iter().map(value).collect();
     Array::from_slice(&values, &[rows_of(values.len()), 1])
 }

@@ -7,14 +7,14 @@ use crate::request::{Priority, Request};
 
 /// How urgent a sequence is, and until when anybody wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wish {
+pub struct Urgency {
     /// The moment after which nobody has a use for it; absent where that never comes.
     pub deadline: Option<Instant>,
     /// Who goes first.
     pub priority: Priority,
 }
 
-impl Wish {
+impl Urgency {
     /// What a request says.
     pub fn of(request: &Request) -> Self {
         Self { deadline: request.deadline, priority: request.priority }

@@ -1,10 +1,10 @@
-//! Adjusted logits are those of a plain computation, row by row, whether the last token was read or not.
+//! Processed logits are those of a plain computation, row by row, whether the last token was read or not.
 
 use std::collections::HashMap;
 
 use mlx_rs::Array;
 
-use super::super::adjust::{Adjustment, adjust};
+use super::super::logits_processors::{LogitsProcessor, process_logits};
 use crate::request::{SamplingParams, TokenId};
 
 const VOCAB: usize = 16;
@@ -88,7 +88,7 @@ impl Row {
     }
 
     /// What the host knows of it, the last token of the answer left out where nobody has read it.
-    fn adjustment(&self, has_unread: bool) -> Adjustment {
+    fn processor(&self, has_unread: bool) -> LogitsProcessor {
         let has_unread = has_unread && !self.answer.is_empty();
         let known = &self.answer[..self.answer.len() - usize::from(has_unread)];
         let mut said = HashMap::new();
@@ -98,7 +98,7 @@ impl Row {
         let all: Vec<_> = self.prompt.iter().chain(known).copied().collect();
         let penalizes = self.params.penalizes_repetition();
         let num_recent = if penalizes { self.params.repetition_context as usize - usize::from(has_unread) } else { 0 };
-        Adjustment {
+        LogitsProcessor {
             bias: self.bias.clone(),
             recent: all[all.len().saturating_sub(num_recent)..].to_vec(),
             said: said.into_iter().collect(),
@@ -113,7 +113,7 @@ impl Row {
 }
 
 #[test]
-fn adjusted_logits_are_those_of_a_plain_computation() {
+fn processed_logits_are_those_of_a_plain_computation() {
     let mut numbers = Numbers(1);
     for round in 0..300 {
         let rows: Vec<Row> = (0..=numbers.below(6)).map(|_| numbers.row()).collect();
@@ -122,12 +122,13 @@ fn adjusted_logits_are_those_of_a_plain_computation() {
             let logits: Vec<f32> = rows.iter().flat_map(|row| row.logits).collect();
             let last: Vec<TokenId> = rows.iter().map(Row::last).collect();
             let last = unread.then(|| Array::from_slice(&last, &[shape[0], 1]));
-            let adjustments: Vec<_> = rows.iter().map(|row| row.adjustment(unread)).collect();
-            let adjusted = adjust(&Array::from_slice(&logits, &shape), &adjustments, last.as_ref()).expect("a step");
+            let processors: Vec<_> = rows.iter().map(|row| row.processor(unread)).collect();
+            let processed =
+                process_logits(&Array::from_slice(&logits, &shape), &processors, last.as_ref()).expect("a step");
             let expected: Vec<f32> = rows.iter().flat_map(Row::expected).collect();
-            let adjusted = adjusted.to_vec_exact::<f32>().expect("logits");
-            for (at, (found, wanted)) in adjusted.iter().zip(&expected).enumerate() {
-                let row = &adjustments[at / VOCAB];
+            let processed = processed.to_vec_exact::<f32>().expect("logits");
+            for (at, (found, wanted)) in processed.iter().zip(&expected).enumerate() {
+                let row = &processors[at / VOCAB];
                 assert!((found - wanted).abs() < 1e-4, "round {round}, {at}: {found} for {wanted}; {row:?}");
             }
         }

@@ -1,23 +1,23 @@
-//! How many sequences run together: the width at which the device gives most tokens a second, as far as its step times
-//! are known. A step's cost never falls with its rows, which bounds what a width between two measured ones can be worth:
-//! where that is enough, it is tried. So the limit finds its way over a staircase, where the next wider step is worse and
-//! a much wider one is better. What was not run for long is forgotten and tried again, since devices change.
+//! How many sequences run together: the batch size at which the device gives most tokens a second, as far as its step times
+//! are known. A step's cost never falls with its rows, which bounds what a batch size between two measured ones can be worth:
+//! where that is enough, it is tried. So the limit finds its way over a staircase, where the next larger batch is worse and
+//! a much larger one is better. What was not run for long is forgotten and tried again, since devices change.
 
 use std::time::Duration;
 
-use super::config::WidthConfig;
+use super::config::BatchLimitConfig;
 use super::curve::Curve;
 
-/// A measured width must be better than the present one by so much.
+/// A measured batch size must be better than the present one by so much.
 const LEAST_GAIN: f64 = 1.03;
-/// A width that was never run must promise so much more than the best that was.
+/// A batch size that was never run must promise so much more than the best that was.
 const LEAST_PROMISE: f64 = 1.05;
-/// Decode steps after which a width that was not run is forgotten.
+/// Decode steps after which a batch size that was not run is forgotten.
 const FORGET_AFTER: u64 = 4_096;
 
 #[derive(Debug)]
-pub(super) struct Width {
-    config: WidthConfig,
+pub(super) struct BatchLimit {
+    config: BatchLimitConfig,
     limit: usize,
     curve: Curve,
     /// Full steps since the limit was last reconsidered.
@@ -25,15 +25,15 @@ pub(super) struct Width {
     num_changes: u64,
 }
 
-/// A width with its measured step time.
+/// A batch size with its measured step time.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    width: usize,
+    batch_size: usize,
     seconds: f64,
 }
 
-impl Width {
-    pub(super) fn new(config: WidthConfig) -> Self {
+impl BatchLimit {
+    pub(super) fn new(config: BatchLimitConfig) -> Self {
         let alpha = config.tune.map_or(0.3, |tune| tune.ema_alpha);
         let limit = config.tune.map_or(config.start, |tune| config.start.max(tune.min));
         Self { config, limit, curve: Curve::by_size(alpha), num_full: 0, num_changes: 0 }
@@ -67,7 +67,7 @@ impl Width {
     }
 
     /// Reconsiders the limit after a step in which so many sequences had a place, whether they decoded or read prompts. A step
-    /// that reads says nothing of a width, but wider ones may be known to be worth a try.
+    /// that reads says nothing of a batch size, but larger ones may be known to be worth a try.
     pub(super) fn reconsider(&mut self, num_taken: usize, is_wanted: bool) {
         let Some(tune) = self.config.tune else { return };
         if !is_wanted || num_taken < self.limit {
@@ -89,68 +89,68 @@ impl Width {
         self.limit = limit;
     }
 
-    /// The width to go on with.
+    /// The batch size to go on with.
     fn better(&self, min: usize, max: usize) -> usize {
-        // Prompts were read and nothing has decoded: any width may be the best, and the widest teaches most.
+        // Prompts were read and nothing has decoded: any batch size may be the best, and the largest teaches most.
         if self.curve.is_empty() {
             return max;
         }
         let target = self.config.step_target.as_secs_f64();
         let allowed = |known: &Known| known.seconds <= target;
-        let best = self.known().filter(|known| (min..=max).contains(&known.width)).filter(allowed);
+        let best = self.known().filter(|known| (min..=max).contains(&known.batch_size)).filter(allowed);
         let Some(best) = best.max_by(|a, b| a.rate().total_cmp(&b.rate())) else {
-            return self.narrower(min);
+            return self.smaller(min);
         };
-        if best.width > min && self.gets_worse_from(&best) {
-            return usize::midpoint(min, best.width);
+        if best.batch_size > min && self.gets_worse_from(&best) {
+            return usize::midpoint(min, best.batch_size);
         }
         if let Some(untried) = self.promising(min, max).filter(|(_, promise)| *promise > best.rate() * LEAST_PROMISE) {
             return untried.0;
         }
-        let present = self.known().find(|known| known.width == self.limit).filter(allowed);
+        let present = self.known().find(|known| known.batch_size == self.limit).filter(allowed);
         match present {
             Some(present) if best.rate() <= present.rate() * LEAST_GAIN => self.limit,
-            _ => best.width,
+            _ => best.batch_size,
         }
     }
 
-    /// Nothing that was run keeps the target: half-way to the narrowest from the narrowest that was.
-    fn narrower(&self, min: usize) -> usize {
-        let narrowest = self.known().map(|known| known.width).find(|&width| width >= min).unwrap_or(min);
-        usize::midpoint(min, narrowest)
+    /// Nothing that was run keeps the target: half-way to the smallest from the smallest that was.
+    fn smaller(&self, min: usize) -> usize {
+        let smallest = self.known().map(|known| known.batch_size).find(|&size| size >= min).unwrap_or(min);
+        usize::midpoint(min, smallest)
     }
 
-    /// Whether the best width is the narrowest known and all others are clearly worse: then narrower ones may be better.
+    /// Whether the best batch size is the smallest known and all others are clearly worse: then smaller ones may be better.
     /// Otherwise they are not looked for, since the limit gets there only once most of what runs has ended.
     fn gets_worse_from(&self, best: &Known) -> bool {
         let target = self.config.step_target.as_secs_f64();
         let is_worse = |other: Known| other.seconds > target || other.rate() * LEAST_PROMISE < best.rate();
-        let mut others = self.known().filter(|known| known.width != best.width).peekable();
-        others.peek().is_some() && others.all(|other| other.width > best.width && is_worse(other))
+        let mut others = self.known().filter(|known| known.batch_size != best.batch_size).peekable();
+        others.peek().is_some() && others.all(|other| other.batch_size > best.batch_size && is_worse(other))
     }
 
-    /// A width that was never run, with what can be gained there. Of those between two that were, the widest is worth
-    /// most and costs no less than the narrower of the two; they are searched by halves.
+    /// A batch size that was never run, with what can be gained there. Of those between two that were, the largest is worth
+    /// most and costs no less than the smaller of the two; they are searched by halves.
     fn promising(&self, min: usize, max: usize) -> Option<(usize, f64)> {
         let target = self.config.step_target.as_secs_f64();
-        let ends = self.known().map(|known| known.width).chain([max + 1]).skip(1);
+        let ends = self.known().map(|known| known.batch_size).chain([max + 1]).skip(1);
         let untried = self.known().zip(ends).filter(|(below, _)| below.seconds <= target).filter_map(|(below, end)| {
-            let half = if end > max { max } else { usize::midpoint(below.width, end) };
-            let promise = Known { width: end.min(max + 1) - 1, ..below }.rate();
-            (half > below.width && (min..=max).contains(&half)).then_some((half, promise))
+            let half = if end > max { max } else { usize::midpoint(below.batch_size, end) };
+            let promise = Known { batch_size: end.min(max + 1) - 1, ..below }.rate();
+            (half > below.batch_size && (min..=max).contains(&half)).then_some((half, promise))
         });
         untried.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "every bucket is one whole width")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "every bucket is one whole batch size")]
     fn known(&self) -> impl Iterator<Item = Known> {
-        self.curve.measured().map(|(size, cost)| Known { width: size as usize, seconds: cost.as_secs_f64() })
+        self.curve.measured().map(|(size, cost)| Known { batch_size: size as usize, seconds: cost.as_secs_f64() })
     }
 }
 
 impl Known {
-    /// Tokens a second. A device that takes no time serves more the wider the step is.
+    /// Tokens a second. A device that takes no time serves more the more rows the step has.
     fn rate(self) -> f64 {
-        self.width as f64 / self.seconds.max(1e-9)
+        self.batch_size as f64 / self.seconds.max(1e-9)
     }
 }

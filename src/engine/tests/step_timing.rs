@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::answers::Settings;
 use crate::clock::{Clock, ManualClock};
-use crate::engine::pace::Pace;
+use crate::engine::step_timing::StepTiming;
 use crate::scheduler::plan::Overlap;
 
 use super::stage::{Stage, ask};
@@ -15,7 +15,7 @@ use super::stage::{Stage, ask};
 /// device does not take it at once.
 struct Bench {
     clock: Arc<Worked>,
-    pace: Pace,
+    timing: StepTiming,
     kept: Duration,
     /// When the device will have done everything.
     ready_at: Duration,
@@ -59,9 +59,9 @@ impl Bench {
     fn new(overlap: Overlap) -> Self {
         let clock = Arc::new(Worked::default());
         let origin = clock.now();
-        let pace = Pace::new(Arc::clone(&clock) as Arc<dyn Clock>, overlap);
+        let timing = StepTiming::new(Arc::clone(&clock) as Arc<dyn Clock>, overlap);
         let kept = if overlap == Overlap::Bounded { ms(6) } else { ms(0) };
-        Self { pace, clock, kept, ready_at: Duration::ZERO, origin, num_rows: 1 }
+        Self { timing, clock, kept, ready_at: Duration::ZERO, origin, num_rows: 1 }
     }
 
     fn now(&self) -> Duration {
@@ -76,7 +76,7 @@ impl Bench {
         let (clock, now, begins_at) = (Arc::clone(&self.clock), self.now(), self.ready_at.max(self.now()));
         let kept_until = if begins_at > now && !self.kept.is_zero() { begins_at + self.kept } else { now };
         let kept_until = self.origin + kept_until;
-        self.pace.submit(self.num_rows, || clock.sleep_until(kept_until));
+        self.timing.submit(self.num_rows, || clock.sleep_until(kept_until));
         self.ready_at = begins_at + ms(10);
     }
 
@@ -84,7 +84,7 @@ impl Bench {
     fn collect(&mut self, num_in_flight: u32) -> Option<Duration> {
         let (clock, behind) = (Arc::clone(&self.clock), ms(10) * (num_in_flight - 1));
         let ready_at = self.origin + self.ready_at.saturating_sub(behind);
-        self.pace.collect(|| clock.sleep_until(ready_at)).1
+        self.timing.collect(|| clock.sleep_until(ready_at)).1
     }
 
     /// Five steps in a row, each submitted ahead of the one before.
@@ -97,7 +97,7 @@ impl Bench {
         }
         took.push(self.collect(1));
         assert_eq!(self.now(), ms(50), "the device never stood still");
-        assert_eq!(self.pace.totals.idle, ms(0));
+        assert_eq!(self.timing.totals.idle, ms(0));
         took
     }
 }
@@ -110,7 +110,7 @@ fn a_step_that_is_alone_took_the_time_since_it_was_submitted() {
         bench.submit();
         assert_eq!(bench.collect(1), Some(ms(10)));
     }
-    assert_eq!((bench.pace.totals.idle, bench.pace.totals.longest_idle), (ms(5), ms(5)));
+    assert_eq!((bench.timing.totals.idle, bench.timing.totals.longest_idle), (ms(5), ms(5)));
 }
 
 #[test]
@@ -120,14 +120,14 @@ fn where_the_host_is_kept_the_first_and_the_last_of_a_row_of_steps_cannot_be_tol
 }
 
 #[test]
-fn where_the_host_is_kept_only_a_step_between_two_of_its_own_width_is_known() {
+fn where_the_host_is_kept_only_a_step_between_two_of_its_own_batch_size_is_known() {
     let mut bench = Bench::new(Overlap::Bounded);
-    let widths = [2, 2, 2, 3, 4, 4, 4];
-    bench.num_rows = widths[0];
+    let batch_sizes = [2, 2, 2, 3, 4, 4, 4];
+    bench.num_rows = batch_sizes[0];
     bench.submit();
     let mut known = Vec::new();
-    for width in &widths[1..] {
-        bench.num_rows = *width;
+    for batch_size in &batch_sizes[1..] {
+        bench.num_rows = *batch_size;
         bench.submit();
         known.push(bench.collect(2).is_some());
     }
@@ -145,18 +145,18 @@ fn a_device_with_nothing_to_compute_does_not_stand_still() {
     bench.submit();
     bench.collect(1);
     bench.pass(ms(3));
-    bench.pace.submit(0, || ());
+    bench.timing.submit(0, || ());
     bench.collect(1);
-    bench.pace.end(false);
+    bench.timing.end(false);
     bench.pass(ms(50));
     bench.submit();
-    assert_eq!(bench.pace.totals.idle, ms(0));
+    assert_eq!(bench.timing.totals.idle, ms(0));
 }
 
 #[test]
 fn it_does_not_stand_still_while_nobody_wants_anything() {
     let mut stage = Stage::new(Settings::OFF);
-    let idle = |stage: &Stage| stage.around.stats.models()[0].1.totals.idle;
+    let idle = |stage: &Stage| stage.shared.stats.models()[0].1.totals.idle;
     let first = stage.submit(ask(1));
     while stage.given.get(&first).is_none_or(|given| given.end.is_none()) {
         stage.turn();
@@ -179,15 +179,15 @@ fn what_the_executor_takes_of_the_thread_is_not_the_engines() {
     let executor = |ms: u64| clock.work(100 * ms);
     for turn in 1..=3 {
         engine(1_000); // Between turns there are commands.
-        bench.pace.begin();
+        bench.timing.begin();
         engine(1);
-        bench.pace.submit(1, || executor(1));
-        bench.pace.resume();
+        bench.timing.submit(1, || executor(1));
+        bench.timing.resume();
         engine(2);
-        bench.pace.submit(1, || executor(2));
-        bench.pace.collect(|| executor(4));
+        bench.timing.submit(1, || executor(2));
+        bench.timing.collect(|| executor(4));
         engine(4);
-        bench.pace.end(true);
-        assert_eq!((bench.pace.totals.engine, bench.pace.totals.steps), (ms(7 * turn), turn));
+        bench.timing.end(true);
+        assert_eq!((bench.timing.totals.engine, bench.timing.totals.steps), (ms(7 * turn), turn));
     }
 }
