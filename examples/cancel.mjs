@@ -1,5 +1,5 @@
-// Three ways to end a generation before it has ended by itself: leaving its loop, aborting a signal, and `cancel()`,
-// which keeps what there is. In each case its row is free for others within one step.
+// Three ways to end a generation early: leave its loop, abort a signal, or call `cancel()`, which keeps the text so far. In
+// each case its row is free for other requests within one step.
 
 import { createEngine } from 'mlx-serving'
 

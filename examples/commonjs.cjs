@@ -1,4 +1,4 @@
-// The package from CommonJS: the same implementation, so that errors caught on either side are of the same classes.
+// The package from CommonJS. It is the same implementation as for ES modules, so error classes are the same.
 
 const { createEngine } = require('mlx-serving')
 

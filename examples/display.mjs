@@ -1,5 +1,5 @@
-// How the examples show answers: a line per question, rewritten in place while its answer grows where the output is a
-// terminal, printed once it is whole where it is not; and a table. Knows nothing of the engine.
+// Shows the answers of the examples: one line per question, and a table at the end. On a terminal a line is rewritten while its
+// answer grows; elsewhere it is printed once, when the answer is complete. Knows nothing about the engine.
 
 import { stripVTControlCharacters } from 'node:util'
 
@@ -9,13 +9,13 @@ const style = code => text => (isColourful ? `\u001b[${code}m${text}\u001b[0m` :
 const bold = style('1')
 const dim = style('2')
 
-// What a model writes is shown as text: it must not move the cursor.
+// A model's answer is shown as text: control sequences in it must not move the cursor.
 const oneLine = text => stripVTControlCharacters(text).replace(/\s+/gu, ' ').trim()
 const cut = (text, width) => (text.length > width ? `${text.slice(0, width - 1)}…` : text)
-// Of an answer the end matters: it is what is being written, and where a calculation has its result.
+// Cuts the beginning: the end of an answer is the part being written, and has the result of a calculation.
 const cutFront = (text, width) => (text.length > width ? `…${text.slice(1 - width)}` : text)
 
-/** Opens the view. `line(row)` is where one answer goes: `add` a piece of it, `end` with all of it. */
+/** Opens the view. `line(row)` is the line of one answer: `add` appends a piece, `end` sets the whole answer. */
 export function openView(questions) {
   const rows = questions.map(question => ({ question: oneLine(question), answer: '' }))
   const width = Math.max(...rows.map(({ question }) => question.length))

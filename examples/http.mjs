@@ -1,5 +1,5 @@
-// An answer over HTTP, as server-sent events: a body is made of bytes, a stream of an answer of chunks. A client that goes
-// away ends the work: closing the response cancels the stream. Here the client is in the same process.
+// Sends an answer over HTTP as server-sent events. The body is made of bytes, the answer of chunks, so two transforms convert
+// them. A client that disconnects ends the work: closing the response cancels the stream. Here the client is in this process.
 
 import { createServer } from 'node:http'
 import { Readable } from 'node:stream'

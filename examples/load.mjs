@@ -1,5 +1,5 @@
-// What a busy engine does, on any machine: 1 to 32 concurrent generations on a simulated laptop GPU. The rate of all
-// together grows with the batch, while each stream slows down only a little.
+// A busy engine, on any machine: 1 to 32 concurrent generations on a simulated laptop GPU. The total rate grows with the batch,
+// while each stream slows down only a little.
 
 import { createEngine } from 'mlx-serving'
 

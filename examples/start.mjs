@@ -1,6 +1,6 @@
-// Asks a model several different questions at the same time, shows the answers as they are written, then a table with
-// times and rates. With arguments, asks those questions: `npm start -- "What is 12 + 7?"`. The model is the bundled one, or
-// the folder after `--model`.
+// Asks a model several questions at the same time, shows the answers while they are written, then prints a table with times and
+// rates. Arguments are the questions: `npm start -- "What is 12 + 7?"`. The model is the bundled one, or the folder after
+// `--model`.
 
 import { parseArgs } from 'node:util'
 import { createEngine, MlxServingError } from 'mlx-serving'
@@ -18,7 +18,7 @@ const CONVERSATIONS = [
   [user('What is 20 + 30?'), assistant('20 + 30 = 50.'), user('And minus 3?')],
 ]
 
-/** What a reader sees of a conversation: what the user said in it. */
+/** A conversation as shown in the table: the user's messages. */
 const asked = messages =>
   messages
     .filter(({ role }) => role === 'user')

@@ -8,6 +8,7 @@ import { quiet } from './command.mjs'
 import { coreCodes, errorCodes, exportedValues, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
 import { declarationOf, knobs } from './knobs.mjs'
+import { checkPaths } from './paths.mjs'
 import { at, readJson } from './repository.mjs'
 import { checkSnippets } from './snippets.mjs'
 import { phase } from './terminal.mjs'
@@ -88,6 +89,7 @@ await main(async () => {
   await phase('Exported names', checkExports)
   await phase('Error codes', checkErrorCodes)
   await phase('Options', checkOptions)
+  await phase('Links and file names in the documentation', checkPaths)
   await phase('Tables in the documentation', () => script('tables.mjs', '--check'))
   await phase('Third-party notices', () => script('third-party.mjs', '--check'))
   await checkSnippets()

@@ -1,5 +1,5 @@
-// `node tools/build/tables.mjs`: writes the tables of options and errors into the pages that have a place for them, made
-// from the declarations and from the addon's own list of knobs. With `--check` it only says which pages are behind.
+// `node tools/build/tables.mjs`: writes the tables of options and errors into the pages that have markers for them, from the
+// declarations and from the addon's own list of options. With `--check` it only reports pages that are out of date.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { build } from './build.mjs'
@@ -21,7 +21,8 @@ const optionRows = () => {
   return besides.map(({ name, type, standard, text }) => [code(name), code(type), code(standard), text])
 }
 
-const range = ({ isSwitch, min, max }) => (isSwitch ? 'on or off' : `${min} to ${max}`)
+const range = ({ isSwitch, names, min, max }) =>
+  names ? names.map(name => code(shown(name))).join(', ') : isSwitch ? 'on or off' : `${min} to ${max}`
 
 const knobRows = () =>
   knobs().map(knob => [code(knob.name), code(knob.variable), code(shown(knob.default)), range(knob), knob.text])
@@ -47,7 +48,7 @@ const TABLES = {
 
 function withTables(text) {
   return text.replace(/(<!-- table: (\w+) -->\n).*?(<!-- end -->)/gs, (_, begin, name, end) => {
-    if (!TABLES[name]) throw new Failure(`There is no table called ${name}.`)
+    if (!TABLES[name]) throw new Failure(`There is no table named ${name}.`)
     return `${begin}\n${TABLES[name]()}\n\n${end}`
   })
 }
@@ -61,6 +62,6 @@ await main(async () => {
     return renewed !== text
   })
   if (process.argv.includes('--check') && behind.length > 0) {
-    throw new Failure(`${behind.join(', ')}: tables are behind the declarations. Run: node tools/build/tables.mjs`)
+    throw new Failure(`${behind.join(', ')}: tables differ from the declarations. Run: node tools/build/tables.mjs`)
   }
 })

@@ -34,7 +34,8 @@ function control(screen, command, parameters) {
   const count = Number(parameters || 1)
   if (command === 'm') screen.styles = parameters.split(';').reduce(restyle, screen.styles)
   else if (command === 'A') moveTo(screen, Math.max(0, screen.row - count))
-  else if (command === 'K') screen.rows[screen.row].length = screen.column
+  else if (command === 'G') screen.column = count - 1
+  else if (command === 'K') screen.rows[screen.row].length = Math.min(screen.rows[screen.row].length, screen.column)
   // Modes of the terminal, such as a hidden cursor, change no text.
   else if (command !== 'h' && command !== 'l') throw new Error(`unknown escape sequence: [${parameters}${command}`)
 }

@@ -20,6 +20,12 @@ text{font:${CELL.font}px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans
 @media(prefers-color-scheme:dark){.back{fill:#161b22;stroke:#30363d}.mark{fill:#30363d}text{fill:#e6edf3}
 .dim{fill:#8b949e}.red{fill:#ff7b72}.green{fill:#3fb950}.yellow{fill:#d29922}.cyan{fill:#58a6ff}}`
 
+/** Columns of a text: the programs that are drawn write no wide characters. */
+const cells = text => [...text].length
+const tenths = value => Math.round(value * 10) / 10
+const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
+const escaped = text => text.replace(/[&<>]/g, character => ENTITIES[character])
+
 await main(async () => {
   // Everything is built first, so that the picture shows the program and not the compiler.
   await run('npm', ['start'])
@@ -80,9 +86,3 @@ function drawRow(runs, row) {
     })
     .join('')
 }
-
-/** Columns of a text: the programs that are drawn write no wide characters. */
-const cells = text => [...text].length
-const tenths = value => Math.round(value * 10) / 10
-const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
-const escaped = text => text.replace(/[&<>]/g, character => ENTITIES[character])
