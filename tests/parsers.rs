@@ -1,8 +1,8 @@
-//! Parsers of what a model folder or a caller brings, fed with a kept corpus and with changes of it. An input may be
-//! refused; it must not end the process, panic through, or take minutes. Each parser runs in a process of its own, on a
-//! thread with a quarter of the stack that it has in an engine, so that an overflow is a failing test with its input.
+//! Runs the parsers of model folders and of requests on a stored corpus and on mutations of it. A parser may refuse an input. It
+//! must not end the process, panic, or take minutes. Each parser runs in its own process, on a thread with a quarter of the
+//! stack that it has in an engine, so that an overflow fails the test with its input.
 //!
-//! `MLX_PARSER_INPUTS` sets how many changed inputs each parser gets, `MLX_PARSER_SEED` where they begin.
+//! `MLX_PARSER_INPUTS` is the number of mutated inputs of each parser, `MLX_PARSER_SEED` their first seed.
 
 mod parsers {
     mod mutations;
@@ -17,7 +17,7 @@ mod parsers {
     use mutations::Mutations;
     use targets::Target;
 
-    /// A few seconds each in a debug build.
+    /// Default number of inputs: a few seconds for each parser in a debug build.
     const NUM_INPUTS: u64 = 150;
     const CHILD: &str = "MLX_PARSER_CHILD";
 
@@ -35,7 +35,7 @@ mod parsers {
         env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     }
 
-    /// Runs a parser in another process; the last input that it began with is in a file.
+    /// Runs a parser in another process, which writes each input to a file before it parses it.
     fn survives(target: Target) {
         let last = tempfile::NamedTempFile::new().expect("a file for the input");
         let program = env::current_exe().expect("this test");
@@ -64,7 +64,7 @@ mod parsers {
         );
     }
 
-    /// The other process: does nothing where it is run as a test of its own.
+    /// The body of the other process. Does nothing when it runs as a normal test.
     #[test]
     fn child() {
         let Ok(name) = env::var(CHILD) else { return };
@@ -85,7 +85,7 @@ mod parsers {
             let seeds: Vec<_> = corpus.into_iter().map(|(_, input)| input).collect();
             let mut mutations = Mutations::new(seeds, target.words(), number("MLX_PARSER_SEED", 1));
             for _ in 0..number("MLX_PARSER_INPUTS", NUM_INPUTS) {
-                // Either will do.
+                // Success and refusal are both fine.
                 let _ = feed(&mutations.next_input());
             }
         };

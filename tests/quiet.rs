@@ -1,5 +1,5 @@
-//! A model that is dropped in the middle of a step leaves nobody at work: what comes next may be the end of the process,
-//! or a model that needs the memory. A test program of its own, since MLX counts the memory of its process.
+//! Dropping a model in the middle of a step waits for MLX's threads: the process may end next, or another model may need the
+//! memory. A separate test program, because MLX counts the memory of its process.
 
 #![cfg(feature = "mlx")]
 
@@ -13,10 +13,10 @@ use mlx_serving::hub::open_folder;
 use mlx_serving::request::{SequenceId, TokenId};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
 
-/// Some milliseconds of work: dropping a model takes microseconds.
+/// Enough prompt for some milliseconds of work. Dropping a model takes microseconds.
 const PROMPT: usize = 400;
 
-/// A step that reads a prompt, and one that draws the token after the prompt's.
+/// A step that reads a prompt, and a step that samples the next token.
 fn plans() -> [Plan; 2] {
     let sequence = SequenceId(0);
     let prompt: Arc<[TokenId]> = vec![7; PROMPT].into();
@@ -27,7 +27,7 @@ fn plans() -> [Plan; 2] {
 }
 
 #[test]
-fn a_model_that_is_dropped_in_mid_step_leaves_nobody_at_work() {
+fn dropping_a_model_in_mid_step_waits_for_the_threads_of_the_device() {
     let folder = open_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")).expect("the demo model");
     for attention in [AttentionKind::Auto, AttentionKind::Composed] {
         let before = active_memory().expect("the memory in use");
@@ -39,7 +39,7 @@ fn a_model_that_is_dropped_in_mid_step_leaves_nobody_at_work() {
             }
             drop(executor);
             assert_eq!(active_memory().expect("the memory in use"), before, "{attention:?}: a step is under way");
-            assert_eq!(cache_memory().expect("the memory kept"), 0, "{attention:?}: what was dropped is given back");
+            assert_eq!(cache_memory().expect("the cached memory"), 0, "{attention:?}: dropped memory is released");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What the serving bench computes, and what its simulation shows of the engine. The bench is a program without a test
-//! harness; its rooms are tested here.
+//! Tests the parts of the serving benchmark, which is a program without a test harness: its figures and its simulation.
 
 #[path = "../bench/serving/main.rs"]
 #[expect(dead_code, reason = "a program: its entry and its list of cells are not run here")]

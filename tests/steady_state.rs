@@ -1,5 +1,5 @@
-//! In steady state the scheduler decides without allocating: what a decode step needs was there before. A test program of
-//! its own, since it counts every allocation of its process.
+//! In steady state the scheduler decides without allocating: a decode step reuses buffers. A separate test program, because it
+//! counts every allocation of its process.
 
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement")]
 
@@ -35,7 +35,7 @@ static ALLOCATOR: Counting = Counting;
 fn request() -> Request {
     Request {
         deadline: Some(Instant::now() + Duration::from_hours(1)),
-        tenant: Some("somebody".into()),
+        tenant: Some("a tenant".into()),
         ..Request::of(vec![1; 100], 2_000)
     }
 }

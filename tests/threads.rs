@@ -1,5 +1,5 @@
-//! Engines that come one after another run on one thread: what a device library keeps for a thread is there once. A test
-//! program of its own, since threads are shared by all engines of a process.
+//! Engines that run one after another use one thread, so that a device library keeps its thread-local state once. A separate
+//! test program, because all engines of a process share the threads.
 
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
@@ -15,7 +15,7 @@ use mlx_serving::executor::sim::{Profile, SimBackend};
 
 type Threads = Arc<Mutex<HashSet<ThreadId>>>;
 
-/// An engine that notes the thread it runs on.
+/// An engine that records its thread.
 fn engine(threads: &Threads) -> Arc<Engine> {
     let threads = Arc::clone(threads);
     let open = Box::new(move || {
@@ -34,7 +34,7 @@ fn shut_down(engine: &Arc<Engine>) {
     engine.stop();
 }
 
-/// Each engine had a thread of its own, and MLX kept a stream for each of them until the process ended.
+/// Regression: each engine had its own thread, and MLX kept a stream for each until the process ended.
 #[test]
 fn engines_run_on_as_many_threads_as_there_are_engines_at_a_time() {
     let threads = Threads::default();
@@ -51,7 +51,7 @@ fn engines_run_on_as_many_threads_as_there_are_engines_at_a_time() {
 
     let broken = || Engine::start(Config::default(), Box::new(|| panic!("no device")), Box::new(|| ())).err();
     assert!((0..5).all(|_| broken().is_some_and(|error| error.message().contains("no device"))));
-    // Its handle is dropped without a shutdown: its thread goes on to the next one, if not at once.
+    // The handle is dropped without a shutdown. The next engine gets its thread, perhaps after a moment.
     drop(engine(&threads));
     for _ in 0..20 {
         shut_down(&engine(&threads));

@@ -1,9 +1,9 @@
-//! A row's result does not depend on its neighbours, on how its prompt was cut, or on what ran before.
+//! A row's result does not depend on other rows of the batch, on how its prompt was cut, or on earlier steps.
 //!
-//! The tests run with the BLAS that MLX was released with, whose results do not depend on the number of rows: every
-//! difference is a defect of the engine. They demand equal bits, with one exception: out of MLX's own operations, a
-//! chunk's softmax sums fewer masked zeros than a whole prompt's, in lanes that depend on the length. There the tokens
-//! must be equal, and the logits to six digits.
+//! The tests use MLX's reference BLAS, whose results do not depend on the number of rows. So every difference is a defect of
+//! the engine, and they demand equal bits. There is one exception: in attention made of MLX's operations, the softmax of a
+//! chunk sums fewer masked zeros than that of a whole prompt, and its SIMD lanes depend on the length. There the tokens must be
+//! equal, and the logits to six digits.
 
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
@@ -19,7 +19,7 @@ pub(super) fn prompt(len: usize) -> Vec<TokenId> {
     (0..len).map(|at| TokenId::try_from((at * 37 + len * 11) % 90).expect("a small number")).collect()
 }
 
-/// Tokens, and the bits of the logits after the last of them.
+/// The tokens, and the bits of the logits after the last one.
 pub(super) type Outcome = (Vec<TokenId>, Vec<u32>);
 
 pub(super) fn outcome(driver: &mut Driver<'_>, id: u64) -> Outcome {
@@ -61,7 +61,7 @@ fn a_row_is_the_same_when_it_joins_late_and_others_leave() {
             driver.run(5 * usize::try_from(id).expect("a small number") + 5);
         }
         driver.run(ANSWER);
-        // Each leaves before the next is looked at.
+        // Each row leaves before the next one is compared.
         for (id, expected) in (0..).zip(expected) {
             assert_eq!(outcome(&mut driver, id), expected, "{kind:?}, row {id}");
         }
@@ -91,7 +91,7 @@ fn a_prompt_cut_into_chunks_gives_the_same_tokens_where_attention_is_composed() 
     }
 }
 
-/// Whether all rows of a ragged batch draw the tokens they draw alone, prompts cut into chunks, steps launched ahead or not.
+/// All rows of a ragged batch draw the same tokens as alone, with prompts cut into chunks, and steps launched ahead or not.
 fn assert_same_tokens(chunk: usize, is_ahead: bool) {
     for kind in KINDS {
         let mut executor = open("base", kind);
@@ -122,7 +122,7 @@ fn steps_launched_ahead_of_reading_give_the_same_tokens() {
 }
 
 #[test]
-fn choices_that_copy_a_prompt_are_what_each_is_alone() {
+fn choices_that_copy_a_prompt_equal_the_same_request_alone() {
     let drawn = |seed| SamplingParams { temperature: 1.0, seed, ..SamplingParams::GREEDY };
     for (kind, is_ahead) in [(KINDS[0], false), (KINDS[1], false), (KINDS[1], true)] {
         let mut executor = open("base", kind);
@@ -134,7 +134,7 @@ fn choices_that_copy_a_prompt_are_what_each_is_alone() {
             run(&mut driver, 1);
             driver.add_choice(1, 0, drawn(1));
             run(&mut driver, 9);
-            // The one that was copied goes on, or is gone.
+            // The source of the copy continues, or has been removed.
             driver.add_choice(2, 1, drawn(2));
             run(&mut driver, 20);
             driver.run(ANSWER);
@@ -146,7 +146,7 @@ fn choices_that_copy_a_prompt_are_what_each_is_alone() {
 }
 
 #[test]
-fn a_step_that_draws_nothing_is_done_when_it_was_collected() {
+fn a_step_that_samples_nothing_is_done_when_it_was_collected() {
     let held = |executor: &mut MlxExecutor, len, chunk| {
         let mut driver = Driver::new(executor).with_chunk(chunk);
         driver.add(0, &prompt(len), SamplingParams::GREEDY);
@@ -154,17 +154,17 @@ fn a_step_that_draws_nothing_is_done_when_it_was_collected() {
         driver.collect();
         executor.kv_bytes()
     };
-    // Memory is taken as the device comes to it: both read 299 positions.
+    // The device allocates memory when it runs a step: both have read 299 positions.
     let whole = held(&mut open("base", AttentionKind::Auto), 299, usize::MAX);
     assert_eq!(held(&mut open("base", AttentionKind::Auto), 300, 299), whole);
 }
 
 #[test]
-fn a_prompt_can_be_copied_while_its_last_piece_is_being_read() {
+fn a_prompt_can_be_copied_while_its_last_chunk_is_being_read() {
     for kind in KINDS {
         let mut executor = open("base", kind);
         let expected = generate(&mut executor, &prompt(300), SamplingParams::GREEDY);
-        // All but the last token of the prompt is read by a step that draws nothing.
+        // A step that samples nothing reads all but the last token of the prompt.
         let mut driver = Driver::new(&mut executor).with_chunk(299);
         driver.add(0, &prompt(300), SamplingParams::GREEDY);
         driver.submit(ANSWER);
@@ -178,7 +178,7 @@ fn a_prompt_can_be_copied_while_its_last_piece_is_being_read() {
 }
 
 #[test]
-fn a_copy_outlives_what_it_was_copied_from() {
+fn a_copy_outlives_its_source() {
     for kind in KINDS {
         let mut executor = open("base", kind);
         let expected = generate(&mut executor, &prompt(40), SamplingParams::GREEDY);
@@ -194,7 +194,7 @@ fn a_copy_outlives_what_it_was_copied_from() {
 }
 
 #[test]
-fn a_reset_forgets_everything_and_the_model_goes_on() {
+fn a_reset_drops_all_sequences_and_keeps_the_model() {
     for kind in KINDS {
         let mut executor = open("base", kind);
         let expected = generate(&mut executor, &prompt(33), SamplingParams::GREEDY);

@@ -55,12 +55,12 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().map(|value| value.abs()).fold(0.0, f32::max);
     let off = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    // `max` would swallow a NaN.
+    // `max` would ignore a NaN.
     off.fold(0.0, |worst: f32, off| if off <= worst { worst } else { off }) / largest
 }
 
 #[test]
-fn changed_logits_lead_to_the_tokens_of_mlx_lm_alone_and_together_read_or_not() {
+fn logits_processors_give_the_tokens_of_mlx_lm_alone_and_together_collected_or_not() {
     let expected = adjusted();
     let sampling = |penalty: f32, context: u32| SamplingParams {
         repetition_penalty: penalty,
@@ -76,7 +76,7 @@ fn changed_logits_lead_to_the_tokens_of_mlx_lm_alone_and_together_read_or_not() 
                     let sampling = sampling(it.repetition_penalty, it.repetition_context);
                     driver.add_biased(id, &it.prompt_tokens, sampling, &it.logit_bias);
                 }
-                // Ahead, so that the last token is on the device when the next one is drawn.
+                // Launched ahead, so that the last token is only on the device when the next one is sampled.
                 driver.run_ahead(ANSWER);
                 for (id, it) in (0..).zip(group) {
                     assert_eq!(driver.remove(id), it.greedy_tokens, "{kind:?}, {together} together: {it:?}");

@@ -1,4 +1,4 @@
-//! Model folders of each family whose config or tensors are wrong: opening one ends in a typed error that names the field
+//! Model folders of each family with a wrong config or wrong tensors: opening one fails with a typed error that names the field
 //! or the tensor, before anything is loaded.
 
 use mlx_serving::error::{Code, Error};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::seeded::{Case, SeededFolder, case, cases};
 
-/// One case of each family; of the mixture, one for each way to store experts.
+/// One case of each family. Mixtures of experts have one for each way to store experts.
 const FAMILIES: [&str; 9] = [
     "gemma2-f32",
     "gemma3_text-f32",
@@ -30,7 +30,7 @@ fn refused(folder: &ModelFolder, shown: &str) -> Error {
     open(folder).expect_err(&format!("{shown} was accepted"))
 }
 
-/// The folder of a case with one field changed; `null` is as good as absent.
+/// The folder of a case with one changed field. `null` counts as absent.
 fn with_field(case: &Case, field: &str, value: Value) -> SeededFolder {
     let mut folder = case.folder();
     folder.folder.config[field] = value;
@@ -45,7 +45,7 @@ fn assert_refused(name: &str, (field, value): (&str, Value), code: Code) {
 }
 
 #[test]
-fn a_number_that_is_none_is_an_error_that_names_the_field_in_every_family() {
+fn a_field_of_another_type_is_an_error_that_names_it_in_every_family() {
     let never = [json!("8"), json!([[1]]), json!({ "a": 1 }), json!(-1), json!(1e300), json!(u64::MAX)];
     for name in FAMILIES {
         let case = case(name);
@@ -100,7 +100,7 @@ fn experts_out_of_range_are_an_error() {
     ] {
         assert_refused(name, (field, value), Code::ModelLoadError);
     }
-    // Allowed by themselves, but the tensors are of another model.
+    // Valid values that contradict the tensors.
     for (field, value, tensor) in [
         ("num_experts", json!(4096), "model.layers.0.mlp.gate.weight"),
         ("moe_intermediate_size", json!(64), "model.layers.0.mlp.switch_mlp.gate_proj.weight"),
@@ -115,7 +115,7 @@ fn experts_out_of_range_are_an_error() {
 }
 
 #[test]
-fn a_field_that_changes_what_is_computed_is_named_where_the_family_has_no_such_thing() {
+fn a_field_that_changes_the_computation_is_refused_by_a_family_that_does_not_support_it() {
     for (name, field, value) in [
         ("llama-f32", "attn_logit_softcapping", json!(50.0)),
         ("llama-f32", "final_logit_softcapping", json!(30.0)),
@@ -136,7 +136,7 @@ fn a_field_that_changes_what_is_computed_is_named_where_the_family_has_no_such_t
         ("gemma3_text-f32", "use_bidirectional_attention", json!(true)),
         ("granite-f32", "sliding_window", json!(4096)),
     ] {
-        // A field that says nothing asks for nothing.
+        // A field that switches nothing on is accepted.
         if value.is_null() {
             open(&with_field(&case(name), field, value).folder).expect("a model");
         } else {
@@ -146,7 +146,7 @@ fn a_field_that_changes_what_is_computed_is_named_where_the_family_has_no_such_t
 }
 
 #[test]
-fn rope_that_is_not_understood_is_named() {
+fn an_unknown_rope_scaling_is_named() {
     let linear = |more: &str, value: Value| {
         let mut scaling = json!({ "rope_type": "linear", "factor": 2.0 });
         scaling[more] = value;
@@ -168,7 +168,7 @@ fn rope_that_is_not_understood_is_named() {
 }
 
 #[test]
-fn fields_that_change_nothing_are_passed_over() {
+fn fields_that_do_not_change_the_computation_are_ignored() {
     for name in FAMILIES {
         let mut folder = case(name).folder();
         let config = folder.folder.config.as_object_mut().expect("an object");
@@ -205,7 +205,7 @@ fn every_tensor_is_needed_in_its_shape_and_type() {
                 error
             };
             let is_named = |error: &Error| {
-                // Without scales a layer counts as not quantized, and its codes are of the wrong type or shape.
+                // Without scales a layer counts as not quantized, and its codes have the wrong type or shape.
                 let path = name.rsplit_once('.').expect("a path").0;
                 assert!(error.message().contains(path), "{}, {name}: {error}", case.name);
             };

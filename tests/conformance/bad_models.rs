@@ -1,4 +1,4 @@
-//! A model folder is data from a stranger: whatever its config or its tensors claim, opening it ends in an error.
+//! A model folder is untrusted data: opening one with a wrong config or wrong tensors fails with an error.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -76,7 +76,7 @@ fn a_config_that_contradicts_the_tensors_is_an_error() {
 }
 
 #[test]
-fn heads_for_which_no_values_are_left_are_an_error_that_says_so() {
+fn more_heads_than_values_are_an_error_with_the_numbers() {
     let mut folder = with_config("num_attention_heads", json!(4096));
     folder.config["head_dim"] = Value::Null;
     let error = open(&folder);
@@ -86,7 +86,7 @@ fn heads_for_which_no_values_are_left_are_an_error_that_says_so() {
 }
 
 #[test]
-fn what_cannot_be_run_is_named_with_what_can() {
+fn an_unsupported_value_is_named_with_the_supported_ones() {
     let changes = [
         ("model_type", json!("gpt2"), "llama"),
         ("hidden_act", json!("gelu"), "silu"),
@@ -128,14 +128,14 @@ fn a_tensor_of_the_wrong_type_is_named() {
 }
 
 #[test]
-fn a_tensor_the_model_has_no_place_for_is_an_error() {
+fn an_unknown_tensor_is_an_error() {
     let mut folder = folder("base");
     let header = folder.tensors["model.norm.weight"].clone();
     folder.tensors.insert("model.layers.0.self_attn.q_norm.weight".to_owned(), header.clone());
     assert!(open(&folder).message().contains("q_norm"));
     folder.tensors.remove("model.layers.0.self_attn.q_norm.weight");
     folder.tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), header);
-    // Known to be harmless, but not in the file: found out when the file is read.
+    // A harmless name, but not in the file: reading the file finds it.
     assert!(open(&folder).message().contains("disappeared"));
 }
 

@@ -1,4 +1,4 @@
-//! Plans that contradict what the executor holds are errors, before the device sees them, and change nothing.
+//! A plan that contradicts the executor's sequences is an error before it reaches the device, and changes nothing.
 
 use mlx_serving::error::Code;
 use mlx_serving::executor::Executor;
@@ -11,7 +11,7 @@ use super::folders::open;
 
 const PROMPT: [u32; 4] = [3, 1, 4, 1];
 
-/// An executor that holds sequence 1, which has its prompt and one token drawn.
+/// An executor with sequence 1, which has read its prompt and sampled one token.
 fn executor() -> MlxExecutor {
     let mut executor = open("base", AttentionKind::Auto);
     run_plan(&mut executor, &first_step(1, &PROMPT)).expect("a first step");
@@ -32,7 +32,7 @@ fn admission(change: impl FnOnce(&mut Plan)) -> Plan {
     plan
 }
 
-/// An admission that begins with KV of another one.
+/// An admission that copies KV of another sequence.
 fn copying(of: u64, num_positions: usize) -> Plan {
     admission(|plan| {
         plan.admit[0].prefix = Some(Prefix { of: SequenceId(of), num_positions });
@@ -63,7 +63,7 @@ fn bad_plans() -> Vec<(&'static str, Plan)> {
         ("more positions than announced", admission(|plan| plan.admit[0].max_positions = 3)),
         ("a drawn token before any", admission(|plan| plan.rows[0].feed = Feed::Sampled)),
         ("a prompt from its middle", admission(|plan| plan.rows[0].start = 2)),
-        ("a prefix of nobody", copying(9, 3)),
+        ("a prefix of an unknown sequence", copying(9, 3)),
         ("a prefix of itself", copying(2, 3)),
         ("a prefix that is not there yet", copying(1, 5)),
         ("a prefix beyond the prompt", copying(1, usize::MAX)),
@@ -81,7 +81,7 @@ fn bad_plans() -> Vec<(&'static str, Plan)> {
 }
 
 #[test]
-fn a_plan_that_contradicts_what_is_held_is_an_error_and_changes_nothing() {
+fn a_plan_that_contradicts_the_sequences_is_an_error_and_changes_nothing() {
     let mut executor = executor();
     let bytes = executor.kv_bytes();
     for (what, plan) in bad_plans() {
@@ -90,14 +90,15 @@ fn a_plan_that_contradicts_what_is_held_is_an_error_and_changes_nothing() {
         assert_eq!(executor.kv_bytes(), bytes, "{what}");
     }
     run_plan(&mut executor, &rows([next_row()])).expect("the sequence goes on");
-    run_plan(&mut executor, &copying(1, 3)).expect("a prefix that is there");
+    run_plan(&mut executor, &copying(1, 3)).expect("a known prefix");
 }
 
 #[test]
-fn a_row_fed_a_token_that_was_not_drawn_is_an_error() {
+fn a_row_fed_a_token_that_was_not_sampled_is_an_error() {
     let mut executor = executor();
-    run_plan(&mut executor, &rows([Row { sample: false, ..next_row() }])).expect("a step that draws nothing");
-    let error = executor.submit(&rows([Row { start: PROMPT.len() + 1, ..next_row() }])).expect_err("nothing was drawn");
+    run_plan(&mut executor, &rows([Row { sample: false, ..next_row() }])).expect("a step that samples nothing");
+    let error =
+        executor.submit(&rows([Row { start: PROMPT.len() + 1, ..next_row() }])).expect_err("nothing was sampled");
     assert_eq!(error.code(), Code::BackendError);
 }
 
@@ -108,14 +109,14 @@ fn collecting_more_steps_than_were_launched_is_an_error() {
 }
 
 #[test]
-fn releasing_a_sequence_nobody_knows_is_allowed() {
+fn releasing_an_unknown_sequence_is_allowed() {
     let mut executor = executor();
     let plan = Plan { release: vec![SequenceId(77)], ..rows([next_row()]) };
     assert_eq!(run_plan(&mut executor, &plan).expect("a step").len(), 1);
 }
 
 #[test]
-fn a_step_without_rows_draws_nothing() {
+fn a_step_without_rows_samples_nothing() {
     let mut executor = executor();
     let plan = Plan { step: 5, release: vec![SequenceId(1)], ..Plan::default() };
     executor.submit(&plan).expect("a step");

@@ -1,6 +1,6 @@
-//! A row's bits do not depend on its company, whatever the BLAS: in full precision on the CPU with nothing asked for, and
-//! where MLX multiplies with products in shapes that agree. `npm test` runs these with `OpenBLAS` as well, whose results
-//! do depend on the shape of a product.
+//! A row's bits do not depend on other rows of the batch, with any BLAS: in full precision on the CPU by default, and elsewhere
+//! with deterministic products. `npm test` runs these tests with `OpenBLAS` as well, whose results depend on the shape of a
+//! product.
 
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
 use mlx_serving::request::SamplingParams;
@@ -11,7 +11,7 @@ use super::folders::folder;
 use super::logprobs::{assert_same_alone_and_together, assert_same_when_computed_again};
 use super::seeded::case;
 
-/// Full precision with fused attention, full precision and half precision out of MLX's operations, quantized.
+/// Full precision with fused attention; full precision, half precision and quantized with composed attention.
 const MODELS: [(&str, AttentionKind); 4] = [
     ("base", AttentionKind::Auto),
     ("base", AttentionKind::Composed),
@@ -54,7 +54,7 @@ fn a_row_is_the_same_however_its_prompt_is_cut_where_attention_is_fused() {
 }
 
 #[test]
-fn a_row_that_is_computed_again_goes_on_with_the_same_bits_where_attention_is_fused() {
+fn a_recomputed_row_continues_with_the_same_bits_where_attention_is_fused() {
     let mut executor = open(MODELS[0]);
     let whole = alone(&mut executor, &prompt(33), usize::MAX);
     for num_known in [1, 20, ANSWER - 1] {
@@ -76,7 +76,7 @@ fn log_probabilities_are_the_same_alone_and_at_every_load() {
 }
 
 #[test]
-fn log_probabilities_of_a_row_that_is_computed_again_are_the_same_where_attention_is_fused() {
+fn log_probabilities_of_a_recomputed_row_are_the_same_where_attention_is_fused() {
     assert_same_when_computed_again(&mut open(MODELS[0]));
 }
 
@@ -88,7 +88,7 @@ fn a_row_of_a_mixture_is_the_same_whether_few_or_many_tokens_choose_experts() {
         let mut executor =
             backend.with_attention(AttentionKind::Composed).open_mlx(&seeded.folder().folder).expect("a model");
         let short = |token: u32| (0..5).map(|at| (at * 11 + token) % 60).collect::<Vec<_>>();
-        // Two dozen tokens of a step choose three experts each.
+        // In one step two dozen tokens choose three experts each.
         let [alone, together] = [3..4, 0..24].map(|ids: std::ops::Range<u32>| {
             let mut driver = Driver::new(&mut executor);
             ids.for_each(|id| driver.add(u64::from(id), &short(id), SamplingParams::GREEDY));

@@ -1,4 +1,4 @@
-//! Drives an executor with hand-made plans, the way an engine would, and reads what it draws.
+//! Drives an executor with hand-made plans, as the engine does, and reads the sampled tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use mlx_serving::guide::Guide;
 use mlx_serving::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
-/// A sequence under way.
+/// A running sequence.
 struct Running {
     prompt: Arc<[TokenId]>,
     /// Positions planned so far.
     computed: usize,
-    /// Tokens planned so far, read or not.
+    /// Tokens planned so far, collected or not.
     planned: usize,
     tokens: Vec<TokenId>,
-    /// What came with each token, where it was asked for.
+    /// Log-probabilities of each token, if requested.
     logprobs: Vec<Vec<TokenLogprob>>,
 }
 
-/// An executor, and what was asked of it so far.
+/// An executor with its running sequences.
 pub(crate) struct Driver<'a> {
     executor: &'a mut MlxExecutor,
     running: BTreeMap<u64, Running>,
@@ -30,19 +30,19 @@ pub(crate) struct Driver<'a> {
     releases: Vec<SequenceId>,
     step: u64,
     chunk: usize,
-    /// Those whose logits were not numbers in some step.
+    /// Sequences with NaN or infinite logits in some step.
     pub(crate) not_finite: BTreeSet<u64>,
 }
 
 impl<'a> Driver<'a> {
-    /// Drops what the executor held before.
+    /// Drops all sequences of the executor.
     pub(crate) fn new(executor: &'a mut MlxExecutor) -> Self {
         executor.reset().expect("a reset");
         let (running, admissions, releases) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self { executor, running, admissions, releases, step: 0, chunk: usize::MAX, not_finite: BTreeSet::new() }
     }
 
-    /// Prompts are fed in pieces of at most this many tokens.
+    /// Prompts are fed in chunks of at most this many tokens.
     pub(crate) fn with_chunk(mut self, chunk: usize) -> Self {
         self.chunk = chunk;
         self
@@ -66,12 +66,12 @@ impl<'a> Driver<'a> {
         self.running.insert(id, Running { prompt, computed: 0, planned: 0, tokens: Vec::new(), logprobs: Vec::new() });
     }
 
-    /// The sequence that was added last is told log-probabilities.
+    /// Requests log-probabilities for the sequence that was added last.
     pub(crate) fn ask_logprobs(&mut self, num_top: u8) {
         self.admissions.last_mut().expect("one that was just added").logprobs = Some(num_top);
     }
 
-    /// What a sequence was told so far.
+    /// The log-probabilities of a sequence so far.
     pub(crate) fn logprobs(&self, id: u64) -> &[Vec<TokenLogprob>] {
         &self.running[&id].logprobs
     }
@@ -87,7 +87,7 @@ impl<'a> Driver<'a> {
         self.admissions.last_mut().expect("one was added").guide = Some(guide.clone());
     }
 
-    /// Another continuation of a sequence's prompt, which begins with the KV that is there of all but its last token.
+    /// Another continuation of a sequence's prompt. It copies the KV of all but the last token.
     pub(crate) fn add_choice(&mut self, id: u64, of: u64, sampling: SamplingParams) {
         let prompt = Arc::clone(&self.running[&of].prompt);
         let num_positions = prompt.len() - 1;
@@ -96,13 +96,13 @@ impl<'a> Driver<'a> {
         self.running.get_mut(&id).expect("just added").computed = num_positions;
     }
 
-    /// Drops a sequence with the next step; its tokens.
+    /// Drops a sequence with the next step and returns its tokens.
     pub(crate) fn remove(&mut self, id: u64) -> Vec<TokenId> {
         self.releases.push(SequenceId(id));
         self.running.remove(&id).expect("a running sequence").tokens
     }
 
-    /// Steps until every sequence has `count` tokens; those that are there first wait.
+    /// Runs steps until every sequence has `count` tokens. Sequences that have them wait.
     pub(crate) fn run(&mut self, count: usize) {
         while self.running.values().any(|sequence| sequence.planned < count) {
             self.submit(count);
@@ -110,7 +110,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Like `run`, with each step launched before the tokens of the one before are read.
+    /// Like `run`, but launches each step before the tokens of the previous step are collected.
     pub(crate) fn run_ahead(&mut self, count: usize) {
         self.submit(count);
         while self.running.values().any(|sequence| sequence.planned < count) {
@@ -120,7 +120,7 @@ impl<'a> Driver<'a> {
         self.collect();
     }
 
-    /// What the next token of every sequence would be drawn from. Nothing advances.
+    /// The logits of every sequence's next token. Nothing advances.
     pub(crate) fn logits(&mut self) -> BTreeMap<u64, Vec<f32>> {
         let before: Vec<_> = self.running.values().map(|running| (running.computed, running.planned)).collect();
         let plan = self.plan(usize::MAX);
@@ -132,7 +132,7 @@ impl<'a> Driver<'a> {
         sampled.zip(rows).collect()
     }
 
-    /// Operations of the step that draws the next token of every sequence. Nothing advances.
+    /// Operations of the step that samples the next token of every sequence. Nothing advances.
     pub(crate) fn count_operations(&mut self) -> usize {
         let before: Vec<_> = self.running.values().map(|running| (running.computed, running.planned)).collect();
         let plan = self.plan(usize::MAX);
@@ -168,7 +168,7 @@ impl<'a> Driver<'a> {
         let mut output = self.executor.collect().expect("tokens");
         self.not_finite.extend(output.not_finite.iter().map(|sequence| sequence.0));
         for (sequence, token) in output.tokens {
-            // A row that was removed with its last step under way has drawn one token too many.
+            // A row that was removed while its last step ran has sampled one extra token.
             if let Some(running) = self.running.get_mut(&sequence.0) {
                 running.tokens.push(token);
                 running.logprobs.extend(output.logprobs.remove(&sequence));
@@ -177,7 +177,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// `count` tokens after a prompt, alone.
+/// `count` tokens of one prompt alone.
 pub(crate) fn generate(executor: &mut MlxExecutor, prompt: &[TokenId], sampling: SamplingParams) -> Vec<TokenId> {
     let mut driver = Driver::new(executor);
     driver.add(0, prompt, sampling);
@@ -185,7 +185,7 @@ pub(crate) fn generate(executor: &mut MlxExecutor, prompt: &[TokenId], sampling:
     driver.remove(0)
 }
 
-/// Tokens in a whole answer of these tests; as many as the fixtures have.
+/// Tokens of a whole answer, as many as in the fixtures.
 pub(crate) const ANSWER: usize = 64;
 
 /// A plan that admits one prompt and feeds it whole.

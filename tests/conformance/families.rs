@@ -8,12 +8,12 @@ use mlx_serving::request::SamplingParams;
 use super::driver::{ANSWER, Driver, generate};
 use super::seeded::{Case, Expected, cases};
 
-/// Attention, and what is computed in.
+/// The implementation of attention, and the precision.
 type Way = (AttentionKind, Precision);
 
-/// All ways in which a model in float32 is computed on a CPU.
+/// All configurations for a model in float32 on a CPU.
 const FLOAT32: [Way; 2] = [(AttentionKind::Auto, Precision::Model), (AttentionKind::Composed, Precision::Model)];
-/// Those of other models: there is no fused attention in half precision.
+/// The configurations for other models: half precision has no fused attention.
 const OTHERS: [Way; 3] = [
     (AttentionKind::Composed, Precision::Model),
     (AttentionKind::Auto, Precision::Auto),
@@ -25,7 +25,7 @@ fn open(case: &Case, (attention, precision): Way) -> MlxExecutor {
     backend.open_mlx(&case.folder().folder).expect("a model")
 }
 
-/// Calls `look` for each case in each way.
+/// Calls `look` for each case in each configuration.
 fn for_each_way(look: impl Fn(&mut MlxExecutor, &Case, &str)) {
     for case in cases() {
         let is_float32 = case.config["torch_dtype"] == "float32" && case.config["quantization"].is_null();
@@ -91,6 +91,6 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().map(|value| value.abs()).fold(0.0, f32::max);
     let off = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    // `max` would swallow a NaN.
+    // `max` would ignore a NaN.
     off.fold(0.0, |worst: f32, off| if off <= worst { worst } else { off }) / largest
 }

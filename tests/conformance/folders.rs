@@ -13,7 +13,7 @@ pub(crate) struct Expected {
     pub(crate) prompt: Vec<TokenId>,
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) logits: Vec<f32>,
-    /// How far logits may be off, relative to the largest of the row.
+    /// The largest allowed error of logits, relative to the largest of the row.
     pub(crate) tolerance: f32,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn open(case: &str, attention: AttentionKind) -> MlxExecutor {
     backend.with_attention(attention).open_mlx(&folder(case)).expect("a model")
 }
 
-/// What mlx-lm answers when logits are changed before the choice.
+/// mlx-lm's answer with logits processors.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Adjusted {
     pub(crate) prompt_tokens: Vec<TokenId>,
@@ -59,7 +59,7 @@ pub(crate) struct Adjusted {
     pub(crate) repetition_context: u32,
 }
 
-/// The recorded answers to changed logits, all of the case "base".
+/// The recorded answers with logits processors, all of the case "base".
 pub(crate) fn adjusted() -> Vec<Adjusted> {
     #[derive(serde::Deserialize)]
     struct File {
@@ -69,8 +69,8 @@ pub(crate) fn adjusted() -> Vec<Adjusted> {
     serde_json::from_slice::<File>(&bytes).expect("what the script writes").answers
 }
 
-/// The recorded log-probabilities of the case "base" after the prompt of that length: of every token, at each of the first
-/// greedy ones.
+/// The recorded log-probabilities of the case "base" after the prompt of that length: of every token of the vocabulary, at each
+/// of the first greedy tokens.
 pub(crate) fn logprobs(prompt_len: usize, vocab_size: usize) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(path("base").join("logprobs.safetensors")).expect("a fixture file");
     let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
@@ -78,7 +78,7 @@ pub(crate) fn logprobs(prompt_len: usize, vocab_size: usize) -> Vec<Vec<f32>> {
     all.chunks(vocab_size).map(<[f32]>::to_vec).collect()
 }
 
-/// What is expected of a case, prompt by prompt.
+/// The expected results of a case, for each prompt.
 pub(crate) fn expected(case: &str) -> Vec<Expected> {
     let read = |name: &str| std::fs::read(path(case).join(name)).expect("a fixture file");
     let list: Value = serde_json::from_slice(&read("expected.json")).expect("JSON");
@@ -95,7 +95,7 @@ pub(crate) fn expected(case: &str) -> Vec<Expected> {
     expected.collect()
 }
 
-/// Where a case is.
+/// The folder of a case.
 pub(crate) fn path(case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/fixtures").join(case)
 }

@@ -1,4 +1,4 @@
-//! The head of a model: a tensor of its own where the folder stores one, else the embedding.
+//! The head of a model: its own tensor if the folder stores one, otherwise the embedding.
 
 use mlx_serving::error::Code;
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend};
@@ -15,7 +15,7 @@ fn says_tied(mut folder: ModelFolder, value: Option<bool>) -> ModelFolder {
 }
 
 #[test]
-fn a_stored_head_is_used_also_where_config_json_says_nothing_of_it_or_calls_it_tied() {
+fn a_stored_head_is_used_even_if_config_json_omits_it_or_calls_it_tied() {
     // Dense, dense in a quantized model, quantized.
     for case in ["base", "q-mixed", "q8-g32"] {
         for (said, kind) in [None, Some(true)].into_iter().zip([AttentionKind::Auto, AttentionKind::Composed]) {
@@ -29,7 +29,7 @@ fn a_stored_head_is_used_also_where_config_json_says_nothing_of_it_or_calls_it_t
 }
 
 #[test]
-fn the_embedding_serves_as_the_head_where_none_is_stored_and_config_json_says_nothing() {
+fn the_embedding_is_the_head_if_none_is_stored_and_config_json_omits_it() {
     let case = "rope-linear";
     let mut backend = MlxBackend::new().expect("a backend");
     let mut executor = backend.open_mlx(&says_tied(folder(case), None)).expect("a model");

@@ -1,5 +1,5 @@
-//! Log-probabilities: those of mlx-lm, of the model's own distribution whatever is changed before the draw, and of the same
-//! bits whoever else is in the batch.
+//! Log-probabilities equal those of mlx-lm, are those of the model's own distribution before any change for the draw, and have
+//! the same bits in any batch.
 
 use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
 use mlx_serving::request::{SamplingParams, TokenId, TokenLogprob};
@@ -12,7 +12,7 @@ const VOCAB: usize = 128;
 /// Tokens after which rows are compared.
 const COMPARED: usize = 24;
 
-/// Log-probabilities, the likeliest first and of equals the smaller id.
+/// Log-probabilities, sorted from the most probable. Among equals the smaller id comes first.
 fn ranked(logprobs: &[f32]) -> Vec<TokenLogprob> {
     let token = |(token, &logprob)| TokenLogprob { token: TokenId::try_from(token).expect("small"), logprob };
     let mut ranked: Vec<_> = logprobs.iter().enumerate().map(token).collect();
@@ -20,25 +20,25 @@ fn ranked(logprobs: &[f32]) -> Vec<TokenLogprob> {
     ranked
 }
 
-/// In double precision, by the definition.
+/// Log-softmax in double precision.
 #[allow(clippy::cast_possible_truncation)]
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
     logits.iter().map(|logit| (f64::from(*logit) - sum.ln()) as f32).collect()
 }
 
-/// Whether `told` is the token drawn and the most probable ones, by log-probabilities known from elsewhere.
-fn assert_told(told: &[TokenLogprob], drawn: TokenId, num_top: usize, known: &[f32], tolerance: f32) {
-    assert_eq!((told[0].token, told.len()), (drawn, 1 + num_top));
-    for (it, rank) in told[1..].iter().zip(ranked(known)) {
-        // Two that are as good as equal may have changed places.
+/// `found` holds the sampled token and the most probable ones, with the known log-probabilities.
+fn assert_found(found: &[TokenLogprob], drawn: TokenId, num_top: usize, known: &[f32], tolerance: f32) {
+    assert_eq!((found[0].token, found.len()), (drawn, 1 + num_top));
+    for (it, rank) in found[1..].iter().zip(ranked(known)) {
+        // Two nearly equal tokens may have swapped places.
         assert!((it.logprob - rank.logprob).abs() < tolerance, "{it:?} is ranked where {rank:?} is known");
     }
-    for it in told {
+    for it in found {
         let known = known[it.token as usize];
         assert!((it.logprob - known).abs() < tolerance, "{it:?} is known as {known}");
     }
-    let tokens: std::collections::BTreeSet<_> = told[1..].iter().map(|it| it.token).collect();
+    let tokens: std::collections::BTreeSet<_> = found[1..].iter().map(|it| it.token).collect();
     assert_eq!(tokens.len(), num_top, "each once");
 }
 
@@ -56,15 +56,15 @@ fn log_probabilities_are_those_of_mlx_lm() {
         for (id, it) in (0..).zip(&expected) {
             let known = logprobs(it.prompt.len(), VOCAB);
             assert!(known.len() >= 16, "{} are recorded", known.len());
-            for ((told, drawn), known) in driver.logprobs(id).iter().zip(&it.tokens).zip(&known) {
-                assert_told(told, *drawn, 20, known, 1e-4);
+            for ((found, drawn), known) in driver.logprobs(id).iter().zip(&it.tokens).zip(&known) {
+                assert_found(found, *drawn, 20, known, 1e-4);
             }
         }
     }
 }
 
 #[test]
-fn they_are_of_the_models_own_distribution_whatever_is_changed_before_the_draw() {
+fn they_are_those_of_the_models_own_distribution_before_any_change_for_the_draw() {
     let hot = SamplingParams { temperature: 2.0, seed: 3, top_k: 4, presence_penalty: 2.0, ..SamplingParams::GREEDY };
     let bias: Vec<_> = (0..40).map(|token| (token, 30.0)).collect();
     for case in CASES {
@@ -76,21 +76,21 @@ fn they_are_of_the_models_own_distribution_whatever_is_changed_before_the_draw()
         for count in 1..9 {
             let logits = driver.logits().remove(&1).expect("it runs");
             driver.run(count);
-            let told = driver.logprobs(1).last().expect("it asked");
+            let found = driver.logprobs(1).last().expect("it asked");
             assert_eq!(driver.logprobs(0).len(), 0, "it did not ask");
-            assert!(told[0].token < 40, "it was drawn from the biased ones");
-            assert_told(told, told[0].token, 20, &log_softmax(&logits), 1e-4);
+            assert!(found[0].token < 40, "it was sampled from the biased tokens");
+            assert_found(found, found[0].token, 20, &log_softmax(&logits), 1e-4);
         }
     }
 }
 
-/// What one row was told, to the bit.
-fn bits(told: &[Vec<TokenLogprob>], num_top: u8) -> Vec<(TokenId, u32)> {
-    let of_token = |told: &Vec<TokenLogprob>| told[..=num_top.into()].to_vec();
-    told.iter().flat_map(of_token).map(|it| (it.token, it.logprob.to_bits())).collect()
+/// The log-probabilities of one row as bits.
+fn bits(found: &[Vec<TokenLogprob>], num_top: u8) -> Vec<(TokenId, u32)> {
+    let of_token = |found: &Vec<TokenLogprob>| found[..=num_top.into()].to_vec();
+    found.iter().flat_map(of_token).map(|it| (it.token, it.logprob.to_bits())).collect()
 }
 
-/// Rows that ask for different numbers among rows that do not ask, each to the bit what it is told alone.
+/// Rows with different numbers of log-probabilities, among rows without: each gets the same bits as alone.
 pub(super) fn assert_same_alone_and_together(executor: &mut MlxExecutor) {
     let rows = [(1, Some(20)), (33, None), (7, Some(0)), (260, Some(3)), (33, Some(20)), (9, None), (12, Some(1))];
     let alone: Vec<_> = rows
@@ -119,7 +119,7 @@ pub(super) fn assert_same_alone_and_together(executor: &mut MlxExecutor) {
     }
 }
 
-/// A row that begins again from its prompt and what it had said is told the same bits.
+/// A row that is recomputed from its prompt and its tokens gets the same bits.
 pub(super) fn assert_same_when_computed_again(executor: &mut MlxExecutor) {
     let mut driver = Driver::new(executor);
     driver.add(0, &prompt(33), SamplingParams::GREEDY);
@@ -138,11 +138,11 @@ pub(super) fn assert_same_when_computed_again(executor: &mut MlxExecutor) {
 }
 
 #[test]
-fn a_row_is_told_the_same_alone_and_among_rows_that_ask_for_more_or_less_or_nothing() {
+fn log_probabilities_are_the_same_alone_and_among_rows_with_more_or_fewer_or_none() {
     assert_same_alone_and_together(&mut open("base", AttentionKind::Auto));
 }
 
 #[test]
-fn a_row_that_is_computed_again_is_told_the_same() {
+fn log_probabilities_of_a_recomputed_row_are_the_same() {
     assert_same_when_computed_again(&mut open("base", AttentionKind::Auto));
 }

@@ -1,4 +1,4 @@
-//! Rows whose logits are NaN or infinite have no token; rows beside and behind them have those they have alone.
+//! A row with NaN or infinite logits gets no token. Rows in the same step and in later steps get the same tokens as alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::folders::{expected, path};
 const EMBEDDING: &str = "model.embed_tokens";
 const HOT: SamplingParams = SamplingParams { temperature: 0.8, seed: 5, ..SamplingParams::GREEDY };
 
-/// The same model, but for the embedding of one token: that is NaN. The head is what it was.
+/// The same model, except that the embedding of one token is NaN. The head is unchanged.
 fn with_nan_token(model: &Path, token: TokenId) -> TempDir {
     let place = tempfile::tempdir().expect("a folder");
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
@@ -60,7 +60,7 @@ fn open(model: &Path, token: TokenId, attention: AttentionKind, precision: Preci
     (place, executor)
 }
 
-/// Fused and composed attention, one operation for all layers and many, every kind of weights.
+/// Fused and composed attention, chained and separate layers, every kind of weights.
 const PATHS: [(&str, AttentionKind, Precision); 7] = [
     ("base", AttentionKind::Auto, Precision::Auto),
     ("base", AttentionKind::Composed, Precision::Auto),
@@ -72,9 +72,9 @@ const PATHS: [(&str, AttentionKind, Precision); 7] = [
 ];
 
 #[test]
-fn rows_that_read_nan_have_no_tokens_and_rows_beside_and_behind_them_have_their_own() {
+fn rows_that_read_nan_get_no_tokens_and_other_rows_get_theirs() {
     for (case, attention, precision) in PATHS {
-        // The longest prompt of some cases has every token there is.
+        // The longest prompt of some cases has every token of the vocabulary.
         let expected = &expected(case)[..3];
         let used: BTreeSet<_> = expected.iter().flat_map(|it| it.prompt.iter().chain(&it.tokens)).collect();
         let nan = (0..96).find(|token| !used.contains(token)).expect("a token that is not used");
@@ -95,7 +95,7 @@ fn rows_that_read_nan_have_no_tokens_and_rows_beside_and_behind_them_have_their_
         driver.run_ahead(ANSWER / 2);
         let about = format!("{case}, {attention:?}, {precision:?}");
         assert_eq!(driver.not_finite, broken, "{about}");
-        // Others take the places that these leave.
+        // Other rows take their places.
         for id in broken {
             assert!(driver.remove(id).is_empty(), "{about}: {id} has tokens");
         }

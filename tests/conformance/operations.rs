@@ -1,5 +1,5 @@
-//! How many operations a step is does not depend on how many rows it has: on a device where each costs about the same, that
-//! decides what a row costs that joins.
+//! The number of operations in a step does not depend on the number of rows. On a device on which each operation costs about
+//! the same, this decides the cost of a row that joins.
 
 use mlx_serving::config::Precision;
 use mlx_serving::executor::Executor;
@@ -11,7 +11,7 @@ use super::driver::Driver;
 use super::folders::open;
 use super::seeded::cases;
 
-/// Of a step that decodes rows of these lengths, after a few tokens. They join one after another, or together.
+/// Operations of a step that decodes rows of these lengths, after a few tokens. Rows join one after another, or together.
 fn operations(executor: &mut MlxExecutor, lengths: &[usize], is_together: bool) -> f64 {
     let vocab_size = u32::try_from(executor.limits().vocab_size).expect("a small vocabulary");
     let mut driver = Driver::new(executor);
@@ -22,12 +22,12 @@ fn operations(executor: &mut MlxExecutor, lengths: &[usize], is_together: bool) 
             driver.run(1);
         }
     }
-    // Slots come together one a step.
+    // One row a step moves to a neighbouring slot.
     driver.run(if is_together { 2 } else { 12 });
     f64::from(u32::try_from(driver.count_operations()).expect("few"))
 }
 
-/// Whether rows of these lengths cost at most so many times the operations of one.
+/// Rows of these lengths need at most `times` the operations of one row.
 fn assert_bounded(executor: &mut MlxExecutor, name: &str, (lengths, is_together): (&[usize], bool), times: f64) {
     let one = operations(executor, &[20], true);
     let many = operations(executor, lengths, is_together);
@@ -45,7 +45,7 @@ fn rows_of_each_family_share_the_operations_of_one() {
 }
 
 #[test]
-fn rows_that_join_one_after_another_come_to_share_the_operations_of_one() {
+fn rows_that_join_one_after_another_end_up_sharing_the_operations_of_one() {
     let mut executor = open("base", AttentionKind::Composed);
     let similar: Vec<usize> = (0..32).map(|row| 20 + 5 * row % 17).collect();
     assert_bounded(&mut executor, "base", (&similar, false), 1.25);

@@ -1,4 +1,4 @@
-//! On a CPU, half-precision and quantized models are computed in float32 unless their own precision is asked for.
+//! On a CPU, half-precision and quantized models are computed in float32 unless `precision` is `'model'`.
 
 use mlx_serving::config::Precision;
 use mlx_serving::executor::Executor;
@@ -10,7 +10,7 @@ use super::folders::{expected, folder};
 
 /// Cases whose fixture says that float32 arithmetic on the same weights chooses the same tokens.
 const HALF: [&str; 4] = ["f16", "bf16", "q8-g32", "q-mixed"];
-/// Memory that dequantized weights of these small models fit into, and memory that they do not.
+/// Memory into which the dequantized weights of these small models fit, and memory that is too small.
 const MEMORY: [Option<u64>; 3] = [None, Some(1 << 30), Some(1 << 10)];
 
 fn open(case: &str, precision: Precision, memory: Option<u64>) -> MlxExecutor {
@@ -40,7 +40,7 @@ fn a_cpu_computes_in_float32_with_the_tokens_of_mlx_lm_alone_and_in_a_ragged_bat
 }
 
 #[test]
-fn the_precision_of_the_model_is_kept_where_it_is_asked_for() {
+fn the_precision_of_the_model_is_used_on_request() {
     for (case, compute_type) in [("f16", "float16"), ("bf16", "bfloat16"), ("q4-g64", "bfloat16"), ("base", "float32")]
     {
         let executor = open(case, Precision::Model, None);
@@ -49,7 +49,7 @@ fn the_precision_of_the_model_is_kept_where_it_is_asked_for() {
 }
 
 #[test]
-fn weights_are_counted_as_they_lie_in_memory() {
+fn weights_are_counted_by_their_size_in_memory() {
     let bytes = |memory| open("q4-g64", Precision::Auto, memory).limits().weight_bytes;
     let stored = open("q4-g64", Precision::Model, None).limits().weight_bytes;
     let (dense, quantized) = (bytes(None), bytes(Some(1 << 10)));

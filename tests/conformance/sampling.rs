@@ -1,5 +1,5 @@
-//! Draws through the whole executor: they depend on (prompt, parameters, seed) alone. That the distribution is right is
-//! tested beside the sampler.
+//! Draws through the whole executor depend only on prompt, parameters and seed. Tests beside the sampler check the
+//! distribution.
 
 use mlx_serving::executor::mlx::AttentionKind;
 use mlx_serving::request::{SamplingParams, TokenId};

@@ -1,5 +1,5 @@
-//! Models that a seed determines: the weights that `tools/conformance/seeded.py` describes, bit by bit. A family fixture
-//! lists its tensors instead of holding them.
+//! Models from a seed: the same weights as in `tools/conformance/seeded.py`, bit by bit. A family fixture lists its tensors
+//! instead of storing them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A model and what mlx-lm answers when it loads it.
+/// A model with mlx-lm's answers.
 #[derive(Deserialize)]
 pub(crate) struct Case {
     #[serde(rename = "case")]
@@ -22,16 +22,16 @@ pub(crate) struct Case {
     pub(crate) prompts: Vec<Expected>,
 }
 
-/// What mlx-lm answers to a prompt, as far as the answer does not hang on a rounding.
+/// mlx-lm's answer to a prompt, as far as it does not depend on rounding.
 #[derive(Deserialize)]
 pub(crate) struct Expected {
     #[serde(rename = "prompt_tokens")]
     pub(crate) prompt: Vec<TokenId>,
     #[serde(rename = "greedy_tokens")]
     pub(crate) tokens: Vec<TokenId>,
-    /// After the prompt.
+    /// The logits after the prompt.
     pub(crate) logits: Vec<f32>,
-    /// How far logits may be off, relative to the largest of the row.
+    /// The largest allowed error of logits, relative to the largest of the row.
     pub(crate) tolerance: f32,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct SeededFolder {
     _files: TempDir,
 }
 
-/// The family fixtures, by name, or what `npm run conformance:live` made.
+/// The family fixtures by name, or the models that `npm run conformance:live` made.
 pub(crate) fn cases() -> Vec<Case> {
     let checked_in = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/families");
     let folder = std::env::var_os("CONFORMANCE_FAMILIES").map_or_else(checked_in, PathBuf::from);

@@ -1,6 +1,6 @@
-//! Inputs made from others: bytes changed, pieces moved, words repeated and nested. The same seed makes the same inputs.
+//! Mutated inputs: changed bytes, moved pieces, repeated and nested words. The same seed makes the same inputs.
 
-/// More makes a parser slow before it makes it deep.
+/// The longest input. Longer ones make a parser slow rather than deep.
 const MAX_INPUT_BYTES: usize = 96 << 10;
 const DEPTHS: [usize; 6] = [1, 3, 40, 130, 600, 8_000];
 

@@ -1,4 +1,4 @@
-//! The parsers, and the words of what they read.
+//! The parsers, and the words of their languages.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +9,9 @@ use mlx_serving::error::{Code, Error, Result};
 use mlx_serving::hub::open_folder;
 use mlx_serving::text::{LOAD_STACK_BYTES, ModelText, PromptTemplate, Structured};
 
-/// Nothing that is read within its limits takes longer, by far.
+/// An input within the limits takes far less time.
 const MAX_TIME: Duration = Duration::from_mins(1);
-/// Threads for text have more.
+/// Text threads have a larger stack.
 const TEXT_STACK_BYTES: usize = 512 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Target {
         }
     }
 
-    /// What is repeated and put in between: each pair opens and closes, or stands alone.
+    /// Words to repeat and insert: pairs that open and close, or single words.
     pub(super) fn words(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Template => &[
@@ -140,7 +140,7 @@ impl Target {
     }
 }
 
-/// A parser with what it needs besides an input.
+/// A parser with its other inputs.
 pub(super) struct Parser {
     target: Target,
     folder: tempfile::TempDir,
@@ -148,7 +148,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// What is wrong with an input, if anything is.
+    /// The parser's error for an input, if any.
     pub(super) fn feed(&self, input: &[u8]) -> Result<()> {
         let start = Instant::now();
         let result = match self.target {
@@ -176,7 +176,7 @@ impl Parser {
         self.model.render_prompt(&PromptTemplate { source, ..PromptTemplate::default() }).map(drop)
     }
 
-    /// Compiles it, and follows an answer for some tokens.
+    /// Compiles a constraint and follows an answer for some tokens.
     fn guides(&self, structured: &Structured) -> Result<()> {
         let mut matcher = self.model.guide(structured)?.matcher();
         for _ in 0..20 {
@@ -191,7 +191,7 @@ impl Parser {
     }
 }
 
-/// A file of weights: the length of its header, the header, and no data.
+/// A weight file: the length of the header, the header, and no data.
 fn with_length(header: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header].concat()
 }

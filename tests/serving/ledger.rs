@@ -29,7 +29,7 @@ fn times_count_from_when_a_request_was_sent() {
 }
 
 #[test]
-fn only_requests_within_both_bounds_are_good() {
+fn only_requests_within_both_bounds_count_for_goodput() {
     let late_first: &[u64] = &[3_001, 3_002];
     let slow: &[u64] = &[1_001, 1_300];
     let good: &[u64] = &[1_001, 1_050, 1_200];
@@ -38,7 +38,7 @@ fn only_requests_within_both_bounds_are_good() {
 }
 
 #[test]
-fn users_who_wait_alike_for_each_token_are_equal_whatever_they_ask_for() {
+fn users_with_the_same_wait_for_each_token_are_equal_whatever_their_lengths() {
     assert!((served(&[(0, &[1_010, 1_020]), (1, &[1_010, 1_020, 1_030, 1_040])]).jain - 1.0).abs() < 1e-9);
     assert!(served(&[(0, &[1_010, 1_020]), (1, &[1_100, 1_200])]).jain < 0.65);
 }

@@ -3,14 +3,14 @@ use std::time::{Duration, Instant};
 use crate::bench::original::Original;
 
 #[test]
-fn who_comes_alone_to_an_idle_device_runs_at_once_and_others_wait_for_the_window() {
+fn a_single_request_on_an_idle_device_runs_at_once_and_others_wait_for_the_window() {
     let start = Instant::now();
     let mut gate = Original::default();
     gate.add(0, start);
     assert_eq!(gate.open(start, true), [0]);
     gate.add(1, start);
     assert_eq!(gate.open(start, false), [] as [usize; 0]);
-    let end = gate.next_opening().expect("somebody waits");
+    let end = gate.next_opening().expect("a request waits");
     assert_eq!((end - start, gate.open(end, false)), (Duration::from_millis(1), vec![1]));
 }
 

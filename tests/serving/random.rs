@@ -5,7 +5,7 @@ fn mean(num: usize, mut draw: impl FnMut() -> f64) -> f64 {
 }
 
 #[test]
-fn draws_have_the_means_they_are_asked_for() {
+fn draws_have_the_requested_means() {
     let mut random = Random::new(1);
     assert!((mean(100_000, || random.unit()) - 0.5).abs() < 0.01);
     assert!((mean(100_000, || random.exponential()) - 1.0).abs() < 0.02);

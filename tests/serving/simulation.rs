@@ -41,7 +41,7 @@ fn without_batches_no_two_requests_share_a_step() {
 }
 
 #[test]
-fn what_the_engine_takes_after_a_step_is_hidden_behind_the_step_that_was_submitted_ahead() {
+fn the_engines_time_after_a_step_is_hidden_by_submitting_ahead() {
     let seconds = |overlap, host_ms| {
         let profile = Profile { overlap, ..setup().profile };
         let host = Host { fixed: Duration::from_millis(host_ms), per_row: Duration::ZERO };
@@ -59,7 +59,7 @@ fn what_the_engine_takes_after_a_step_is_hidden_behind_the_step_that_was_submitt
 }
 
 #[test]
-fn little_memory_is_shared_by_computing_again_and_nobody_is_lost() {
+fn with_little_memory_requests_are_recomputed_and_none_is_lost() {
     let arrivals = Arrivals::Users(16);
     let report = run(Setup { kv_bytes: Some(400 << 20), arrivals, ..setup() });
     assert!(report.preemptions > 0);

@@ -1,7 +1,7 @@
 use crate::bench::statistics::{Percentiles, jain};
 
 #[test]
-fn percentiles_are_values_that_occurred() {
+fn percentiles_are_values_of_the_set() {
     let mut values: Vec<_> = (1..=1_000).rev().map(f64::from).collect();
     assert_eq!(Percentiles::of(&mut values), Some(Percentiles { p50: 500.0, p95: 950.0, p99: 990.0 }));
     assert_eq!(Percentiles::of(&mut [7.0]), Some(Percentiles { p50: 7.0, p95: 7.0, p99: 7.0 }));

@@ -39,7 +39,7 @@ fn a_ramp_sends_a_quarter_in_its_first_half() {
 }
 
 #[test]
-fn a_user_of_the_closed_loop_sends_again_when_it_is_answered() {
+fn a_user_of_the_closed_loop_sends_again_after_its_answer() {
     let mut traffic = Traffic::new(Arrivals::Users(1), Lengths::Chat, HOUR, 1);
     let first = traffic.take(HOUR).expect("there is one");
     assert_eq!((traffic.next_ready(), traffic.take(HOUR)), (None, None));
