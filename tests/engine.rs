@@ -1,4 +1,4 @@
-//! The engine from its handle to a simulated device: what a caller relies on, seen through `submit` and `drain` alone.
+//! The engine from its handle to a simulated device. The tests use only `submit` and `drain`, as a caller does.
 
 mod engine {
     mod answers;

@@ -1,5 +1,5 @@
-//! Rows that follow a guide: they draw what it allows, their company draws what it would draw without them, and a step
-//! that is launched ahead draws the same as one that is not.
+//! Constrained rows: they sample only allowed tokens, other rows of the batch sample the same tokens as without them, and steps
+//! that are launched ahead sample the same tokens as others.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ fn guides(text: &ModelText) -> [Guide; 3] {
     asked.map(|structured| text.guide(&structured).expect("a guide"))
 }
 
-/// Those of the tokens that belong to the answer, each of which was allowed.
+/// The tokens of the answer. Each must be allowed.
 fn answer(guide: &Guide, tokens: &[TokenId]) -> Vec<TokenId> {
     let mut matcher = guide.matcher();
     let mut said = Vec::new();
@@ -56,7 +56,7 @@ fn answer(guide: &Guide, tokens: &[TokenId]) -> Vec<TokenId> {
     said
 }
 
-/// Guided rows beside free ones; the answers of each.
+/// The answers of constrained and free rows in one batch.
 fn run(executor: &mut MlxExecutor, guides: &[Guide], ahead: bool) -> (Vec<Vec<TokenId>>, Vec<Vec<TokenId>>) {
     let mut driver = Driver::new(executor);
     let ids = 0..guides.len() as u64;
@@ -75,7 +75,7 @@ fn run(executor: &mut MlxExecutor, guides: &[Guide], ahead: bool) -> (Vec<Vec<To
 }
 
 #[test]
-fn a_step_ahead_draws_the_same_and_the_company_of_a_guided_row_notices_nothing() {
+fn steps_ahead_sample_the_same_and_other_rows_are_unaffected_by_a_constraint() {
     let (mut executor, text) = demo();
     let guides = guides(&text);
     let (bound, free) = run(&mut executor, &guides, false);
@@ -91,7 +91,7 @@ fn a_step_ahead_draws_the_same_and_the_company_of_a_guided_row_notices_nothing()
 }
 
 #[test]
-fn no_bias_brings_back_what_is_forbidden() {
+fn no_bias_brings_back_a_forbidden_token() {
     let (mut executor, text) = demo();
     let [_, _, choices] = guides(&text);
     let vocab_size = TokenId::try_from(executor.limits().vocab_size).expect("a small vocabulary");
@@ -111,7 +111,7 @@ fn no_bias_brings_back_what_is_forbidden() {
 }
 
 #[test]
-fn a_sequence_that_began_anew_does_not_hear_of_tokens_from_before() {
+fn a_recomputed_sequence_ignores_tokens_of_earlier_steps() {
     let (mut executor, text) = demo();
     let [_, _, choices] = guides(&text);
     let admission = Admission { max_positions: 60, guide: Some(choices), ..Admission::of(SequenceId(0), &[3, 60]) };

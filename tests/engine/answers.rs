@@ -4,19 +4,19 @@ use mlx_serving::request::FinishReason;
 use super::support::{Caller, SLOW, draft, with_rows};
 
 #[test]
-fn a_stream_brings_exactly_what_awaiting_brings() {
+fn a_stream_and_an_awaited_answer_are_equal() {
     let caller = Caller::new();
     let awaited = caller.ask(draft("Hello", 40));
     let streamed = caller.answer(caller.stream(draft("Hello", 40)));
     assert!(!awaited.whole.is_empty());
-    assert_eq!((awaited.text.as_str(), awaited.num_chunks), ("", 0), "nothing crosses to one who only awaits");
+    assert_eq!((awaited.text.as_str(), awaited.num_chunks), ("", 0), "an awaited request gets no chunks");
     assert_eq!((&streamed.text, &streamed.whole), (&awaited.whole, &awaited.whole));
     let usage = streamed.end.expect("ended").expect("well").usage;
     assert_eq!(usage.output_tokens, streamed.tokens.len());
 }
 
 #[test]
-fn an_answer_does_not_depend_on_who_else_is_answered() {
+fn an_answer_does_not_depend_on_concurrent_requests() {
     let mut config = with_rows(7);
     config.scheduler.prefill_chunk = 5;
     let caller = Caller::with(&config, "instant", Vec::new());
@@ -28,7 +28,7 @@ fn an_answer_does_not_depend_on_who_else_is_answered() {
 }
 
 #[test]
-fn one_who_starts_to_stream_late_misses_nothing() {
+fn a_reader_that_starts_late_gets_the_whole_stream() {
     let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let ahead = caller.stream(draft("Hello", 30));
     let reader = caller.submit(draft("Hello", 30));
@@ -39,7 +39,7 @@ fn one_who_starts_to_stream_late_misses_nothing() {
 }
 
 #[test]
-fn max_tokens_is_a_limit_and_not_a_goal() {
+fn max_tokens_is_only_an_upper_limit() {
     let caller = Caller::new();
     let cut = caller.answer(caller.stream(draft("Hello", 3)));
     assert_eq!(cut.tokens.len(), 3);
@@ -60,14 +60,14 @@ fn a_stop_sequence_ends_the_answer_before_itself() {
 }
 
 #[test]
-fn a_prompt_of_tokens_is_taken_as_it_is() {
+fn a_prompt_of_tokens_is_used_unchanged() {
     let caller = Caller::new();
     let answer = caller.ask(Draft { prompt: Prompt::Tokens(vec![5, 6, 7]), ..draft("", 4) });
     assert_eq!(answer.end.expect("ended").expect("well").usage.input_tokens, 3);
 }
 
 #[test]
-fn a_reader_that_does_not_consume_is_parked_and_goes_on_with_credit() {
+fn a_reader_that_does_not_consume_is_parked_until_it_has_credit() {
     let caller = Caller::with(&Config { buffer_tokens: 8, ..Config::default() }, SLOW, Vec::new());
     let whole = caller.ask(draft("Hello", 60));
     let reader = caller.stream(draft("Hello", 60));

@@ -14,13 +14,13 @@ fn one_row() -> Caller {
     Caller::with(&with_rows(1), SLOW, Vec::new())
 }
 
-/// Waits until every request has ended, those included that nobody reads and that are still in the text pool.
+/// Waits until every request has ended, also requests without a reader and requests in the text pool.
 fn idle(caller: &Caller) {
     caller.when(|stats| stats.completed + stats.cancelled + stats.failed == stats.requests);
 }
 
 #[test]
-fn a_cancelled_answer_ends_with_what_there_is() {
+fn a_cancelled_answer_ends_with_the_text_so_far() {
     let caller = one_row();
     let whole = caller.ask(draft("Hello", 60)).whole;
     let reader = caller.stream(draft("Hello", 60));
@@ -32,7 +32,7 @@ fn a_cancelled_answer_ends_with_what_there_is() {
 }
 
 #[test]
-fn a_request_can_be_cancelled_right_after_it_was_made_and_while_it_waits() {
+fn a_request_can_be_cancelled_right_after_submission_and_while_it_waits() {
     let caller = one_row();
     let running = caller.stream(draft("Hello", 60));
     caller.tokens(running, 1);
@@ -45,7 +45,7 @@ fn a_request_can_be_cancelled_right_after_it_was_made_and_while_it_waits() {
     assert_eq!(caller.answer(running).tokens.len(), 60, "the running one is not touched");
 }
 
-/// The text thread held a lock while it waited for room in the channel, and callers waited with it for the device.
+/// Regression: the text thread held a lock while it waited for room in the channel, so callers waited for the device.
 #[test]
 fn a_caller_cancels_leaves_and_drains_while_the_engine_thread_takes_no_commands() {
     let config = Config { max_pending: 3, ..Config::default() };
@@ -63,20 +63,20 @@ fn a_caller_cancels_leaves_and_drains_while_the_engine_thread_takes_no_commands(
     let closed = gate.lock().expect("not poisoned");
     let submit = |max_tokens| engine.submit(model, draft("Hello", max_tokens)).expect("accepted")[0];
     let first = submit(1);
-    arrivals.recv().expect("the engine thread stands at the gate");
+    arrivals.recv().expect("the engine thread waits at the gate");
     // Room for four commands of each pending request, and 64 more.
     (0..4 * 3 + 64).for_each(|_| engine.cancel(first));
     let (cancelled, abandoned) = (submit(60), submit(60));
     thread::sleep(Duration::from_millis(100));
-    let (tell, told) = channel();
+    let (sender, results) = channel();
     let caller = Arc::clone(&engine);
     let calls = thread::spawn(move || {
         caller.cancel(cancelled);
         caller.release(abandoned);
         let (mut tokens, mut text) = (Vec::new(), String::new());
-        tell.send(caller.drain(&mut tokens, &mut text).len()).ok();
+        sender.send(caller.drain(&mut tokens, &mut text).len()).ok();
     });
-    assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("the calls return"), 1, "the end of the first");
+    assert_eq!(results.recv_timeout(Duration::from_secs(20)).expect("the calls return"), 1, "the end of the first");
 
     drop(closed);
     calls.join().expect("no panic");
@@ -97,7 +97,7 @@ fn a_caller_cancels_leaves_and_drains_while_the_engine_thread_takes_no_commands(
 }
 
 #[test]
-fn readers_that_leave_free_everything_whenever_they_do() {
+fn a_reader_that_leaves_at_any_time_releases_everything() {
     let caller = Caller::with(&Config { max_pending: 64, ..Config::default() }, "instant", Vec::new());
     for round in 0..200 {
         let reader = caller.stream(draft("Hello", 4_000));
@@ -134,12 +134,12 @@ fn a_reader_that_never_reads_ends_with_slow_consumer() {
 }
 
 #[test]
-fn more_requests_than_may_be_pending_are_refused_and_told_when_to_come_back() {
+fn requests_beyond_the_limit_are_refused_with_a_retry_hint() {
     let caller = Caller::with(&Config { max_pending: 2, ..Config::default() }, SLOW, Vec::new());
     let readers: Vec<_> = (0..2).map(|_| caller.submit(draft("Hello", 20))).collect();
     let refused = caller.engine.submit(caller.model, draft("Hello", 20)).expect_err("full");
     assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
-    assert!(refused.retry_after().expect("says when") > Duration::ZERO);
+    assert!(refused.retry_after().expect("a retry hint") > Duration::ZERO);
     for reader in readers {
         caller.answer(reader);
     }
@@ -160,7 +160,7 @@ fn shutdown_lets_running_answers_end_and_refuses_new_ones() {
 }
 
 #[test]
-fn shutdown_without_patience_ends_every_answer_with_engine_closed() {
+fn shutdown_without_drain_time_ends_every_answer_with_engine_closed() {
     let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let readers: Vec<_> = (0..50).map(|id| caller.stream(draft(&format!("question {id}"), 4_000))).collect();
     caller.tokens(readers[0], 1);
@@ -182,7 +182,7 @@ fn stopping_joins_the_engine_thread_and_ends_every_answer() {
 }
 
 #[test]
-fn an_unloaded_model_lets_running_answers_end_and_takes_no_new_ones() {
+fn unloading_a_model_lets_running_answers_end_and_refuses_new_ones() {
     let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let running = caller.stream(draft("Hello", 10));
     caller.tokens(running, 1);

@@ -10,7 +10,7 @@ use mlx_serving::executor::sim::{Fault, FaultKind, Profile};
 use super::support::{Caller, SLOW, draft, model_folder, simulated_by, wait, with_rows};
 
 #[test]
-fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
+fn the_engine_fails_to_start_with_the_error_of_its_backend() {
     let broken = Box::new(|| Err(Error::new(Code::BackendError, "no device here")));
     let error = Engine::start(Config::default(), broken, Box::new(|| ())).err().expect("does not start");
     assert_eq!((error.code(), error.message()), (Code::BackendError, "no device here"));
@@ -19,9 +19,9 @@ fn a_backend_that_does_not_open_is_the_reason_the_engine_does_not_start() {
     assert!(error.message().contains("no luck either"));
 }
 
-/// Whatever goes wrong in a step ends the requests of that step and nothing else.
+/// A failed step ends the requests of that step and no others.
 #[test]
-fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
+fn a_failed_step_ends_its_own_requests_and_the_engine_continues() {
     for kind in [FaultKind::Submit, FaultKind::Collect, FaultKind::Panic] {
         let config = with_rows(2);
         let healthy = Caller::with(&config, "instant", Vec::new()).ask(draft("question 2", 9)).whole;
@@ -40,7 +40,7 @@ fn a_failed_step_ends_its_own_requests_and_the_engine_lives_on() {
     }
 }
 
-/// Real time, until a device has waited for so many steps; then it panics once.
+/// Real time. Panics once, after the device has waited for this many steps.
 struct Alarm(AtomicU64);
 
 impl Clock for Alarm {
@@ -49,7 +49,7 @@ impl Clock for Alarm {
     }
 
     fn sleep_until(&self, until: Instant) {
-        assert!(self.0.fetch_sub(1, Ordering::SeqCst) > 0, "the device was told to panic");
+        assert!(self.0.fetch_sub(1, Ordering::SeqCst) > 0, "a requested panic");
         RealClock.sleep_until(until);
     }
 
@@ -67,13 +67,13 @@ fn a_device_that_panics_while_its_tokens_are_read_fails_that_step_and_no_other()
     let [first, second] = readers.map(|reader| caller.answer(reader).end.expect("ended"));
     let error = first.expect_err("its step was lost");
     assert_eq!(error.code(), Code::BackendError);
-    assert!(error.message().contains("told to panic"), "{error}");
+    assert!(error.message().contains("requested panic"), "{error}");
     second.expect("it waited");
     assert_eq!(caller.engine.stats().recoveries, 1);
 }
 
 #[test]
-fn a_parked_answer_survives_a_device_failure_by_computing_again() {
+fn a_parked_answer_is_recomputed_after_a_device_failure() {
     let config = Config { buffer_tokens: 4, ..Config::default() };
     let whole = Caller::with(&config, "instant", Vec::new()).ask(draft("Hello", 40)).whole;
     let caller = Caller::with(&config, SLOW, vec![Fault { step: 12, kind: FaultKind::Collect }]);
@@ -86,7 +86,7 @@ fn a_parked_answer_survives_a_device_failure_by_computing_again() {
 }
 
 #[test]
-fn what_is_wrong_with_a_prompt_comes_as_the_end_of_its_answer() {
+fn an_error_in_a_prompt_ends_its_answer() {
     let caller = Caller::new();
     let error = |draft: Draft| caller.ask(draft).end.expect("ended").expect_err("wrong");
     let empty = error(Draft { prompt: Prompt::Tokens(Vec::new()), ..draft("", 5) });
@@ -101,7 +101,7 @@ fn what_is_wrong_with_a_prompt_comes_as_the_end_of_its_answer() {
 }
 
 #[test]
-fn a_folder_that_is_no_model_is_an_error_and_nothing_else() {
+fn a_folder_without_a_model_is_an_error_and_the_engine_continues() {
     let caller = Caller::new();
     let folder = tempfile::tempdir().expect("a folder");
     let error = wait(|reply| caller.engine.load(folder.path().into(), reply)).expect_err("empty");

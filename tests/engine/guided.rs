@@ -10,7 +10,7 @@ fn one_of(texts: &[&str]) -> Structured {
 }
 
 #[test]
-fn an_answer_is_what_was_asked_for_and_its_company_does_not_notice() {
+fn an_answer_satisfies_its_constraint_and_other_rows_are_unchanged() {
     let caller = Caller::with(&with_rows(4), "instant", Vec::new());
     let free: Vec<_> = (0..8).map(|id| draft(&format!("question {id}"), 40)).collect();
     let alone: Vec<_> = free.iter().map(|draft| caller.ask(draft.clone()).whole).collect();
@@ -26,7 +26,7 @@ fn an_answer_is_what_was_asked_for_and_its_company_does_not_notice() {
 }
 
 #[test]
-fn what_is_complete_ends_without_an_end_token_and_in_time() {
+fn a_complete_answer_ends_without_an_end_token() {
     let caller = Caller::new();
     let text = "red";
     for ignore_eos in [false, true] {
@@ -40,20 +40,20 @@ fn what_is_complete_ends_without_an_end_token_and_in_time() {
 }
 
 #[test]
-fn one_that_cannot_go_on_fails_alone_and_its_place_is_free_again() {
+fn an_answer_without_an_allowed_token_fails_alone_and_frees_its_row() {
     let caller = Caller::with(&with_rows(2), "instant", Vec::new());
-    let company = caller.submit(draft("Hello", 60));
-    // Every token is an end, so that nothing is left to begin with.
+    let other = caller.submit(draft("Hello", 60));
+    // Every token is an end token, so no token is allowed at the start.
     let stop_tokens = (0..300).collect();
     let stuck = caller.ask(Draft { structured: Some(one_of(&["red"])), stop_tokens, ..draft("Colour?", 60) });
-    let error = stuck.end.expect("ended").expect_err("nothing may be said");
+    let error = stuck.end.expect("ended").expect_err("no token is allowed");
     assert_eq!((error.code(), error.param()), (Code::GuidanceError, Some("structured")));
-    assert!(caller.answer(company).end.expect("ended").is_ok());
+    assert!(caller.answer(other).end.expect("ended").is_ok());
     assert!(caller.ask(draft("Hello", 60)).end.expect("ended").is_ok());
 }
 
 #[test]
-fn what_cannot_be_enforced_is_refused_before_it_runs() {
+fn a_constraint_that_cannot_be_enforced_is_refused_before_the_request_runs() {
     let caller = Caller::new();
     let answer = caller.ask(Draft { structured: Some(Structured::Regex("(".to_owned())), ..draft("Hello", 60) });
     assert_eq!(answer.end.expect("ended").expect_err("it is broken").code(), Code::GuidanceError);

@@ -1,4 +1,4 @@
-//! What is refused leaves nothing behind, and what was accepted is kept, however little may wait.
+//! A refused request leaves nothing behind, and an accepted request is served, however small the queues are.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use mlx_serving::text::{Load, MAX_STUCK_JOBS};
 use super::support::{Caller, SLOW, draft, wait};
 
 fn with_queue(max_pending: usize) -> Config {
-    // Texts wait behind one that is held for as long as the test wants.
+    // Texts wait behind one that the test holds back.
     Config {
         max_pending,
         text_patience: Duration::from_mins(1),
@@ -19,12 +19,12 @@ fn with_queue(max_pending: usize) -> Config {
     }
 }
 
-/// Keeps the thread that processes texts in order until the gate is dropped; `reply` is told what became of it.
+/// Occupies the thread that processes texts in order until the gate is dropped. `reply` gets the result.
 fn hold(caller: &Caller, reply: impl FnOnce(Result<()>) + Send + 'static) -> Sender<()> {
     let (gate, closed) = channel::<()>();
     let (signal, begun) = channel();
     let job = move |_: &_| {
-        signal.send(()).expect("somebody waits for it");
+        signal.send(()).expect("the receiver is alive");
         closed.recv().ok();
         Ok(())
     };
@@ -37,9 +37,9 @@ fn has_ended(stats: Snapshot) -> bool {
     stats.requests == stats.completed + stats.cancelled + stats.failed
 }
 
-/// Shutdown went first where there was no room behind them.
+/// Regression: shutdown went first when there was no room behind the requests.
 #[test]
-fn shutdown_waits_for_accepted_requests_however_few_texts_may_wait() {
+fn shutdown_waits_for_accepted_requests_however_small_the_text_queue_is() {
     for max_pending in 1..=4 {
         let caller = Caller::with(&with_queue(max_pending), SLOW, Vec::new());
         let gate = hold(&caller, drop);
@@ -55,39 +55,39 @@ fn shutdown_waits_for_accepted_requests_however_few_texts_may_wait() {
     }
 }
 
-/// One text after another was processed, whatever the first of them took.
+/// Regression: texts were processed strictly in order, however long the first one took.
 #[test]
-fn a_request_overtakes_a_text_that_takes_long() {
+fn a_request_overtakes_a_slow_text() {
     let caller = Caller::with(&Config::default(), "instant", Vec::new());
     let gate = hold(&caller, |result| result.expect("well within its budget"));
     caller.ask(draft("Hello", 5)).end.expect("ended").expect("well");
     drop(gate);
 }
 
-/// It was refused without a hint, and counted as a request that never ends.
+/// Regression: it was refused without a hint, and counted as a request that never ends.
 #[test]
-fn a_request_that_finds_texts_waiting_is_told_when_to_come_back_and_leaves_nothing_behind() {
+fn a_request_refused_for_waiting_texts_has_a_retry_hint_and_leaves_nothing_behind() {
     let caller = Caller::with(&with_queue(2), "instant", Vec::new());
     let gate = hold(&caller, drop);
     let tokenized: Vec<_> = (0..2)
         .map(|_| {
-            let (tell, told) = channel();
-            let reply = Reply::new(move |result| tell.send(result).expect("somebody waits for it"));
+            let (sender, results) = channel();
+            let reply = Reply::new(move |result| sender.send(result).expect("the receiver is alive"));
             caller.engine.with_text(caller.model, Load::default(), |text| text.encode("one two"), reply);
-            told
+            results
         })
         .collect();
     let both = Draft { num_choices: 2, ..draft("Hello", 5) };
     let refused = caller.engine.submit(caller.model, both.clone()).expect_err("no room");
     assert_eq!((refused.code(), refused.limit(), refused.requested()), (Code::Overloaded, Some(2.0), Some(3.0)));
-    assert!(refused.retry_after().expect("says when") > Duration::ZERO);
+    assert!(refused.retry_after().expect("a retry hint") > Duration::ZERO);
     let refused =
         wait(|reply| caller.engine.with_text(caller.model, Load::default(), |_| Ok(()), reply)).expect_err("no room");
     assert!(refused.code() == Code::Overloaded && refused.retry_after().is_some());
-    assert!(has_ended(caller.engine.stats()), "what was refused is not pending");
+    assert!(has_ended(caller.engine.stats()), "the refused request is not pending");
     drop(gate);
-    for told in tokenized {
-        assert!(told.recv().expect("a reply").is_ok());
+    for results in tokenized {
+        assert!(results.recv().expect("a reply").is_ok());
     }
     for reader in caller.engine.submit(caller.model, both).expect("all permits came back") {
         assert!(caller.answer(reader).end.expect("ended").is_ok());
@@ -96,32 +96,32 @@ fn a_request_that_finds_texts_waiting_is_told_when_to_come_back_and_leaves_nothi
     assert!(has_ended(caller.engine.stats()));
 }
 
-/// It was counted as a request that never ends.
+/// Regression: it was counted as a request that never ends.
 #[test]
-fn a_request_that_finds_too_many_stuck_texts_leaves_nothing_behind() {
+fn a_request_refused_for_stuck_texts_leaves_nothing_behind() {
     let config = Config { text_budget: Duration::from_millis(20), ..with_queue(1) };
     let caller = Caller::with(&config, "instant", Vec::new());
     let gates: Vec<_> = (0..MAX_STUCK_JOBS)
         .map(|_| {
-            let (tell, told) = channel();
-            let gate = hold(&caller, move |result| tell.send(result).expect("somebody waits for it"));
-            assert_eq!(told.recv().expect("a reply").expect_err("stuck").code(), Code::TokenizerError);
+            let (sender, results) = channel();
+            let gate = hold(&caller, move |result| sender.send(result).expect("the receiver is alive"));
+            assert_eq!(results.recv().expect("a reply").expect_err("stuck").code(), Code::TokenizerError);
             gate
         })
         .collect();
     for _ in 0..2 {
-        let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("nobody reads it");
+        let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("no text thread is free");
         assert_eq!(refused.code(), Code::Overloaded, "{refused}: and the permit came back");
         assert!(refused.retry_after().is_some());
     }
-    assert!(has_ended(caller.engine.stats()), "what was refused is not pending");
+    assert!(has_ended(caller.engine.stats()), "the refused request is not pending");
     wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down all the same");
     drop(gates);
 }
 
-/// Each choice was charged with it: the second one was refused on an idle engine, every time.
+/// Regression: each choice was charged with the prompt, so the second one was always refused on an idle engine.
 #[test]
-fn the_prompt_of_many_choices_counts_once_and_for_as_long_as_one_of_them_is_pending() {
+fn the_prompt_of_many_choices_counts_once_while_one_of_them_is_pending() {
     let config = Config { max_pending_tokens: 150, ..Config::default() };
     let caller = Caller::with(&config, SLOW, Vec::new());
     let long = |num_choices, max_tokens| Draft { num_choices, ..draft(&"word ".repeat(20), max_tokens) };
@@ -140,7 +140,7 @@ fn the_prompt_of_many_choices_counts_once_and_for_as_long_as_one_of_them_is_pend
     caller.ask(long(1, 5)).end.expect("ended").expect("the room is free again");
 }
 
-/// Every request is in one place, and in none of them twice.
+/// Every request is counted in exactly one state.
 fn add_up(stats: Snapshot) -> bool {
     let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
     stats.submitted == ended + stats.preparing + stats.queued + stats.running + stats.joined
@@ -166,7 +166,7 @@ fn counters_add_up_at_every_moment_of_a_storm() {
         let storm = move |thread: usize| {
             let mut num_asked = 0;
             for round in 0..300 {
-                // Some share an answer, some have several, some are cancelled, left or too late.
+                // Some requests share an answer, some have several, some are cancelled, abandoned or too late.
                 let text = format!("question {}", if round % 3 == 0 { 0 } else { round * 4 + thread });
                 let num_choices = 1 + round % 3;
                 let deadline = (round % 11 == 0).then(|| Instant::now() + Duration::from_micros(200));

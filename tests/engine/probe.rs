@@ -1,5 +1,5 @@
-//! What can be told from how long an answer takes: whether somebody who shares it has asked the same before, and nothing
-//! about those who do not share. Both are measured in one run, since a probe that finds nothing may just be blunt.
+//! The time of an answer reveals whether another request with the same salt was sent before, and nothing about requests with
+//! another salt. One run measures both, because a prober that finds nothing may be too insensitive.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use mlx_serving::scheduler::plan::Overlap;
 use super::support::{Caller, draft};
 
 const NUM_TRIALS: u32 = 5_000;
-/// Among them, trials that must find something.
+/// The number of these trials with the victim's salt, which must succeed.
 const NUM_CONTROLS: u32 = 1_250;
 
-/// A device that takes a little time for a prompt: the less it takes, the harder is the probe's task.
+/// A device that takes little time for a prompt. Less time makes the prober's task harder.
 const DEVICE: Profile = Profile {
     name: "probed",
     decode: Duration::from_micros(50),
@@ -38,8 +38,8 @@ fn time(caller: &Caller, draft: Draft) -> Duration {
     caller.ask(draft).end.expect("ended").expect("well").timings.total
 }
 
-/// How well times tell one kind of trial from the other: the chance that one of the first is shorter than one of the
-/// second. One half is guessing.
+/// How well times separate two kinds of trials: the probability that a time of the first kind is shorter than one of the second.
+/// One half is guessing.
 fn area_under_curve(asked: &[Duration], not_asked: &[Duration]) -> f64 {
     let shorter = |one: &Duration| {
         let wins = not_asked.iter().map(|other| match one.cmp(other) {
@@ -53,14 +53,14 @@ fn area_under_curve(asked: &[Duration], not_asked: &[Duration]) -> f64 {
 }
 
 #[test]
-fn a_tenant_cannot_tell_from_times_what_another_one_has_asked_but_can_of_itself() {
+fn times_reveal_requests_of_the_same_tenant_and_not_of_another_one() {
     let caller = Caller::on(&Config::default(), DEVICE, Vec::new());
     let (mut own, mut others) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    // In no order: where the two kinds take turns, whatever else happens every other time tells them apart.
+    // In random order: with strict turns, any effect of period two would separate the kinds.
     let order = RandomState::new();
     for trial in 0..NUM_TRIALS + NUM_CONTROLS {
         let was_asked = order.hash_one(trial).is_multiple_of(2);
-        // Something new is computed for the victim just before, either way: the engine is as warm, the device as busy.
+        // In both kinds of trials the victim's request is computed just before, so the engine and the device are in the same state.
         caller.ask(of("victim", if was_asked { trial } else { trial + 2 * NUM_TRIALS }));
         let is_control = trial % (NUM_TRIALS / NUM_CONTROLS + 1) == 0;
         let (tenant, times) = if is_control { ("victim", &mut own) } else { ("attacker", &mut others) };
@@ -68,7 +68,7 @@ fn a_tenant_cannot_tell_from_times_what_another_one_has_asked_but_can_of_itself(
     }
     let own = area_under_curve(&own[1], &own[0]);
     let others = area_under_curve(&others[1], &others[0]);
-    assert!(own >= 0.95, "the probe is blunt: {own}");
-    // Six standard deviations of so many trials.
-    assert!((0.45..=0.55).contains(&others), "a tenant can tell what another one asked: {others}");
+    assert!(own >= 0.95, "the prober is too insensitive: {own}");
+    // Six standard deviations for this number of trials.
+    assert!((0.45..=0.55).contains(&others), "times reveal requests of another tenant: {others}");
 }

@@ -16,14 +16,14 @@ use mlx_serving::request::{Priority, Sharing};
 use mlx_serving::scheduler::{self, BatchLimitConfig};
 use mlx_serving::text::{CallDelta, ModelText, Spoken};
 
-/// A device on which a reader begins to stream long before the first token. On one without cost the answer can be whole
-/// before that, and then there is nothing to park.
+/// A device that is slow enough for a reader to start before the first token. On an instant device the answer may be complete
+/// before that, and no row is parked.
 pub(super) const SLOW: &str = "m3-max/llama-3.2-3b-4bit";
 
-/// How long a test waits for what must happen; long enough for a busy machine.
+/// How long a test waits for an event. Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What one reader was given.
+/// Everything that one reader received.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Answer {
     pub(super) text: String,
@@ -32,13 +32,13 @@ pub(super) struct Answer {
     pub(super) end: Option<End>,
     /// Text of the whole answer, as the end reports it.
     pub(super) whole: String,
-    /// What came besides text, and what the whole answer was read as.
+    /// The deltas besides text, and the parsed whole answer.
     pub(super) reasoning: String,
     pub(super) deltas: Vec<CallDelta>,
     pub(super) spoken: Option<Spoken>,
 }
 
-/// An engine with one model, and everything its readers were given so far.
+/// An engine with one model, and everything that its readers received so far.
 pub(super) struct Caller {
     pub(super) engine: Arc<Engine>,
     pub(super) model: ModelKey,
@@ -55,13 +55,13 @@ pub(super) fn simulated(profile: Profile, faults: Vec<Fault>) -> OpenBackend {
     simulated_by(Arc::new(RealClock), profile, faults)
 }
 
-/// The same with devices whose time is another clock's.
+/// The same with another clock for the devices.
 pub(super) fn simulated_by(clock: Arc<dyn Clock>, profile: Profile, faults: Vec<Fault>) -> OpenBackend {
     Box::new(move || {
         let vocabulary = Box::new(|folder: &_| {
             let text = ModelText::open(folder)?;
             let sentences = ["One two three. ", "Four, five. ", "Six seven eight nine. "];
-            // Long enough that no answer ends before a test has seen the middle of it.
+            // Long enough that a test sees the middle of every answer.
             let sentences = sentences.iter().map(|it| text.encode_rendered(&it.repeat(12))).collect::<Result<_>>()?;
             let script = Script::new(sentences, text.end_tokens()[0]).expect("there are words");
             Ok((script, text.vocab_size()))
@@ -96,7 +96,7 @@ impl Caller {
         Self { engine, model, answers: Mutex::default(), woken }
     }
 
-    /// Waits until the counters are so.
+    /// Waits until the counters satisfy a condition.
     pub(super) fn when(&self, is_so: impl Fn(Snapshot) -> bool) {
         let give_up = Instant::now() + PATIENCE;
         while !is_so(self.engine.stats()) {
@@ -120,7 +120,7 @@ impl Caller {
         self.until(|answers| answers.get(&reader).filter(|answer| answer.end.is_some()).cloned())
     }
 
-    /// Waits until a reader has been given that many tokens.
+    /// Waits until a reader has received this many tokens.
     pub(super) fn tokens(&self, reader: ReaderId, num_tokens: usize) {
         self.until(|answers| answers.get(&reader).filter(|answer| answer.tokens.len() >= num_tokens).map(drop));
     }
@@ -129,12 +129,12 @@ impl Caller {
         self.answer(self.submit(draft))
     }
 
-    /// What a reader was given so far.
+    /// Everything that a reader received so far.
     pub(super) fn so_far(&self, reader: ReaderId) -> Answer {
         self.answers.lock().expect("not poisoned").get(&reader).cloned().unwrap_or_default()
     }
 
-    /// Drains until `done` finds what it looks for.
+    /// Drains until `done` returns a value.
     pub(super) fn until<T>(&self, done: impl Fn(&HashMap<ReaderId, Answer>) -> Option<T>) -> T {
         let give_up = Instant::now() + PATIENCE;
         loop {
@@ -176,7 +176,7 @@ impl Caller {
     }
 }
 
-/// An engine that never runs more than so many sequences together.
+/// An engine with a fixed batch limit.
 pub(super) fn with_rows(num_rows: usize) -> Config {
     let batch_limit = BatchLimitConfig { start: num_rows, tune: None, ..BatchLimitConfig::default() };
     Config { scheduler: scheduler::Config { batch_limit, ..scheduler::Config::default() }, ..Config::default() }
@@ -207,7 +207,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         deadline: None,
         priority: Priority::Default,
         tenant: None,
-        // These callers ask the same again to see it computed again.
+        // The tests repeat requests and expect that each is computed.
         sharing: Sharing::Off,
         cache_salt: None,
         id: None,
@@ -215,7 +215,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
     }
 }
 
-/// Calls something that replies, and waits for the reply.
+/// Calls a function with a reply and waits for it.
 pub(super) fn wait<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T> {
     let (sender, receiver): (_, Receiver<Result<T>>) = channel();
     call(Reply::new(move |result| drop(sender.send(result))));

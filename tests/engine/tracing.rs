@@ -1,4 +1,4 @@
-//! Every admission is an event that says why it came then.
+//! Every admission emits an event with its reason.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::support::{Caller, draft};
 
-/// Keeps what is said under the scheduler's name.
+/// Records the events of the scheduler.
 #[derive(Clone, Default)]
 struct Listener(Arc<Mutex<Vec<String>>>);
 
@@ -47,14 +47,14 @@ impl Subscriber for Listener {
 }
 
 #[test]
-fn an_admission_is_told_with_its_reason() {
+fn an_admission_emits_an_event_with_its_reason() {
     let listener = Listener::default();
-    // The engine thread is not this one, so the listener is everybody's.
-    tracing::subscriber::set_global_default(listener.clone()).expect("nobody else listens");
+    // The engine has its own thread, so the listener is global.
+    tracing::subscriber::set_global_default(listener.clone()).expect("no other listener");
     let caller = Caller::with(&Config::default(), "instant", Vec::new());
     caller.ask(draft("one two", 3));
-    let told = listener.0.lock().expect("not poisoned").join("\n");
+    let events = listener.0.lock().expect("not poisoned").join("\n");
     for part in ["admitted", "reason=FastPath", "depth=1", "tier=Medium", "waited_us="] {
-        assert!(told.contains(part), "{part} is missing: {told}");
+        assert!(events.contains(part), "{part} is missing: {events}");
     }
 }
