@@ -1,4 +1,4 @@
-"""What mlx-lm answers when logits are changed before the choice: biases, and a penalty on repetition.
+"""Records mlx-lm's answers with logits processors: biases, and a penalty on repetition.
 
 Owns `adjusted.json`: greedy tokens by prompt and setting. Penalties on presence and frequency are not here: mlx-lm
 counts the last tokens of prompt and answer, the engine all tokens of the answer, as OpenAI's API does.
@@ -13,7 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.sample_utils import make_logits_processors
 
 CASE = "base"
-# A choice closer than this, about twenty roundings, could fall the other way on another platform.
+# A margin below this, about twenty roundings, could give another token on another platform.
 MIN_MARGIN = 2e-5
 SETTINGS = [
     {"repetition_penalty": 1.3, "repetition_context_size": 20},

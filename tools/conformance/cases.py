@@ -1,4 +1,4 @@
-"""The table of conformance cases: one tiny Llama per thing a loader can get wrong.
+"""The table of conformance cases: one tiny Llama for each mistake that a loader can make.
 
 Owns what each model looks like (config keys, dtype, quantization, files) and nothing about how it is made.
 A case changes few things at a time, so that a failing case names its suspect.
@@ -38,7 +38,7 @@ class Case:
     num_shards: int | None = None
     # Tensors that published checkpoints carry and a loader must ignore.
     with_leftovers: bool = False
-    # Quantized matmul in bfloat16 also sums in bfloat16 on the CPU: too coarse to demand what float32 would choose.
+    # Quantized matmul in bfloat16 also sums in bfloat16 on the CPU: too coarse to demand the tokens of float32.
     agrees_with_float32: bool = True
     # Config keys without which the logits must differ: proof that the fixture can catch their loss.
     must_matter: tuple = ()
@@ -76,7 +76,7 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 256,
 }
 
-# (bits, group size) by module path: one width the other cases lack, one group size, one layer left alone.
+# (bits, group size) by module path: a bit width that no other case has, a group size, and a layer in full precision.
 MIXED_EXCEPTIONS = {
     "model.embed_tokens": (8, 32),
     "model.layers.0.mlp.down_proj": (5, 32),

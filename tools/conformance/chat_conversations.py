@@ -1,6 +1,6 @@
-"""Conversations that every chat template is rendered with, as `apply_chat_template` takes them: what the messages,
-tools and variables of each are, and whether its last message is to be continued. `only` says what a template must have in
-it to be rendered with the conversation: parts of content print as a list in templates that know nothing of parts."""
+"""Conversations with which every chat template is rendered, as `apply_chat_template` takes them: messages, tools, variables,
+and whether the last message is continued. `only` is a text that a template must contain to be rendered with the conversation:
+a template that does not know content parts would print them as a list."""
 
 WEATHER = {
     "type": "function",

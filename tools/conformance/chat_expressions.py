@@ -1,5 +1,5 @@
-"""Single expressions of Jinja as chat templates use them, and formats of dates: where two implementations of one language
-come apart. In most of them `s`, `d` and `l` are the text, the mapping and the list below."""
+"""Single expressions of Jinja as chat templates use them, and formats of dates: places where two implementations may
+differ. In most of them `s`, `d` and `l` are the text, the mapping and the list below."""
 
 VARIABLES = {
     "s": " Hello, wide  World!\n",
@@ -66,7 +66,7 @@ EXPRESSIONS = [
     "'b' in 'abc' and 'z' not in 'abc'", "[1, 2] == [1, 2]", "{'a': 1} == {'a': 1.0}", "'a' < 'b'", "'x' ~ 1.0 ~ none", "(d.b)[1] is none", "'%s' % 'a'", "1_000", "0x10",
 ]
 
-# Texts with statements, for what an expression cannot say.
+# Templates with statements.
 STATEMENTS = [
     "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
     "{% for k in d %}{{ k }}{{ loop.index }}/{{ loop.length }}{{ ',' if not loop.last }}{% endfor %}",
@@ -115,7 +115,7 @@ FORMATS = [
     "%c", "%x %X", "%f", "%Z|%z|", "%%", "%n%t", "no directive", "", "%",
 ]
 
-# What filters, tests and methods make of values that are not there, and of values of another type.
+# Filters, tests and methods with undefined values and with values of another type.
 VALUES = [
     "undefined_name", "none", "true", "5", "-2.5", "''", "'aB c'", "[]", "[2, 1, 2]", "(1,)", "{}", "{'b': 1, 'A': none}", "[none, undefined_name]",
 ]

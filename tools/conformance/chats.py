@@ -79,7 +79,7 @@ def renderings(tokenizer, template):
 
 
 def rendered(tokenizer, template, chat):
-    """The prompt; or what the template says of the messages; or nothing, where it just fails."""
+    """The prompt, or the message of `raise_exception`, or nothing if the template fails otherwise."""
     continues = chat.get("continue", False)
     try:
         return {
@@ -94,7 +94,7 @@ def rendered(tokenizer, template, chat):
             )
         }
     except jinja2.TemplateError as error:
-        # What `raise_exception` raises is of the base class itself.
+        # `raise_exception` raises the base class itself.
         return {"refused": error.message} if type(error) is jinja2.TemplateError else {"fails": True}
     except Exception:
         return {"fails": True}

@@ -1,4 +1,4 @@
-"""Whether two sets of fixtures are the same.
+"""Compares two sets of fixtures.
 
 Owns what "same" means: equal bytes, or, because another platform may order a file or round a sum differently, equal
 tensors and values with recorded logits and figures within the tolerance of the tests.
@@ -10,14 +10,14 @@ import mlx.core as mx
 import numpy as np
 
 RELATIVE_TOLERANCE = 1e-4
-# What mlx-lm computed, as opposed to what it was given.
+# Files with results of mlx-lm, as opposed to its inputs.
 COMPUTED = ("expected.safetensors", "logprobs.safetensors")
-# Figures about a run, such as a margin between two logits, carry the rounding of both.
+# Figures of a run, such as the margin of two logits, include the rounding of both.
 FIGURE_TOLERANCE = 1e-3
 
 
 def compare_folders(checked_in, made, names):
-    """Descriptions of all differences; `names` limits which fixtures must be there."""
+    """Descriptions of all differences; `names` limits which fixtures must exist."""
     expected = {path.relative_to(checked_in) for path in checked_in.rglob("*") if path.is_file()}
     expected = {path for path in expected if not names or path.parts[0] in names}
     found = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}

@@ -1,6 +1,6 @@
 """Makes the family fixtures, checks that the checked-in ones are what this script makes, or makes new random models.
 
-Owns the command line; `family_cases` says which models there are, `random_cases` makes new ones.
+Owns the command line. `family_cases` lists the models, `random_cases` makes new ones.
 """
 
 import argparse

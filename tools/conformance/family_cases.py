@@ -1,7 +1,7 @@
 """The table of family cases: for each family, one tiny model in float32, float16 and 4 bits.
 
-Owns what each model looks like and nothing about how it is made. What a case is about stands in `must_matter`: changing
-one of these keys must move the logits, or the case could not catch its loss.
+Owns what each model looks like and nothing about how it is made. `must_matter` lists the config keys that a case tests:
+changing one of them must move the logits, or the case could not detect a loader that ignores it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,15 +22,15 @@ class FamilyCase:
     dtype: str = "float32"
     quantization: tuple | None = None
     lengths: tuple = LENGTHS
-    # Key to another value that must give other logits.
+    # Config keys, each with another value that must give other logits.
     must_matter: dict = field(default_factory=dict)
-    # Layers that see a window which mlx-lm's class for the family does not know, by index.
+    # Indexes of layers with a window that mlx-lm's class for the family ignores.
     windowed: tuple = ()
     norm_center: float = 1.0
     embedding_std: float = 0.25
     # mlx-lm's recipes leave the router of a mixture at more bits.
     router_quantization: tuple | None = None
-    # What mlx-lm cannot compute on a CPU in the case's own type is recorded in float32 instead.
+    # Recorded in float32, because mlx-lm cannot compute the case's own type on a CPU.
     is_recorded_in_float32: bool = False
     # Experts stored one by one, as published checkpoints have them.
     has_single_experts: bool = False

@@ -1,4 +1,4 @@
-"""Makes one family case: a model folder out of its seed, and the file that says what mlx-lm answers when it loads it.
+"""Makes one family case: a model folder from its seed, and a file with mlx-lm's answers.
 
 Owns the shape of `families/<case>.json`. The folder is temporary: tests make it again from the file.
 """
@@ -17,9 +17,9 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.base import create_causal_mask
 from mlx_lm.utils import _get_classes, dequantize_model
 
-# Digits that a float32 is written with.
+# Digits of a float32 in JSON.
 DIGITS = 7
-# Other arithmetic moves margins by about the tolerance of the logits, once up and once down.
+# Other arithmetic moves each of two logits by up to the tolerance, so margins by twice that.
 CLEAR = 2
 NUM_CANDIDATES = {None: 160, (4, 32): 800}
 # The part of them that runs in the case's own type, all together.
@@ -27,7 +27,7 @@ NUM_FINALISTS = 8
 LIVE_CANDIDATES = 16
 LIVE_FINALISTS = 2
 MIN_DISTINCT = 8
-# What half precision moves logits by at most, where it cannot be measured.
+# The largest effect of half precision on logits, where it cannot be measured.
 HALF_TOLERANCE = 1e-2
 
 
@@ -35,7 +35,7 @@ GATHER_QMM = mx.gather_qmm
 
 
 def gather_qmm(*arguments, global_scale=None, **named):
-    """What mlx-lm 0.32.2 calls. mlx 0.32.2 has no `global_scale`, which affine quantization does not use."""
+    """Accepts the call of mlx-lm. mlx 0.32.2 has no `global_scale`, which affine quantization does not use."""
     require(global_scale is None, "a global scale")
     return GATHER_QMM(*arguments, **named)
 
@@ -81,7 +81,7 @@ def tensors_of(case):
 
 
 def apart(shapes):
-    """Stacked experts under the names they have one by one."""
+    """Stacked experts as single tensors under their separate names."""
     single = {}
     for name, shape in shapes.items():
         if "switch_mlp" not in name:
@@ -112,7 +112,7 @@ def in_float32(model):
 
 
 def make(case, is_live=False):
-    """The contents of the case's file. Of a live model fewer candidates are tried, and answers end where they are not clear."""
+    """The contents of the case's file. A live model gets fewer candidates, and its answers end at the first narrow margin."""
     tensors = tensors_of(case)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary)
@@ -134,7 +134,7 @@ def make(case, is_live=False):
 
 
 def record(case, length, models, is_live):
-    """The entry of the prompt, among the candidates of this length, whose answer is clear for longest."""
+    """The entry of the candidate of this length whose answer has wide margins for longest."""
     model, exact = models
     vocab = case.full_config()["vocab_size"]
     count = LIVE_CANDIDATES if is_live else NUM_CANDIDATES[case.quantization]
@@ -155,7 +155,7 @@ def record(case, length, models, is_live):
 
 
 def entry_of(prompt, answer, at, exactly):
-    """Row `at` of what mlx-lm answers, as far as float32 arithmetic chooses the same and its margin is clear."""
+    """Row `at` of mlx-lm's answers, as far as float32 arithmetic chooses the same tokens by wide margins."""
     exact, exact_tokens, least = exactly
     logits, margins, tokens = answer.logits[at], answer.margins[at], answer.tokens[at]
     rounding = reference.relative_difference(logits, reference.last_logits(exact, prompt))
@@ -186,7 +186,7 @@ def check_batch(case, model, prompts):
 
 
 def check_matters(case, tensors, path, prompt):
-    """Changing what the case is about must move the logits of its longest prompt well out of tolerance."""
+    """Changing a tested config key must move the logits of the longest prompt well out of tolerance."""
     def logits(path):
         return reference.last_logits(in_float32(load_windowed(case, path)), prompt)
 

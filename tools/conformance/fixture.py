@@ -1,4 +1,4 @@
-"""Makes one conformance fixture: the model folder, then what mlx-lm answers when it loads that folder.
+"""Makes one conformance fixture: the model folder, then mlx-lm's answers for it.
 
 Owns the shape of `expected.json` and `expected.safetensors` and the checks a fixture must pass to be written.
 """
@@ -86,7 +86,7 @@ def check_other_paths(case, model, entries):
 
 
 def check_config_matters(case, path, entries):
-    """Ignoring a config key the case is about must move the logits of its longest prompt well out of tolerance."""
+    """Ignoring a tested config key must move the logits of the longest prompt well out of tolerance."""
     prompt = entries[-1]["prompt_tokens"]
     expected = reference.last_logits(load(path), prompt)
     for key in case.must_matter:

@@ -1,4 +1,4 @@
-"""Writes a model folder the way published MLX models look: config.json, safetensors, tokenizer files.
+"""Writes a model folder in the layout of published MLX models: config.json, safetensors, tokenizer files.
 
 Owns file names and layout. Everything is written in a fixed order, so that the same model gives the same bytes.
 """
@@ -18,7 +18,7 @@ def write_config(folder, config):
 
 
 def write_weights(folder, weights, num_shards=None):
-    """One file, or shards of near equal numbers of tensors with an index that says which holds what."""
+    """One file, or shards with about equal numbers of tensors and an index."""
     if num_shards is None:
         save_tensors(folder / "model.safetensors", weights)
         return
@@ -40,7 +40,7 @@ def save_tensors(path, tensors):
 
 
 def write_numbered_tokenizer(folder, vocab_size):
-    """The least a loader accepts: a word "t<id>" for each token id."""
+    """The smallest tokenizer that loads: a word "t<id>" for each token id."""
     vocabulary = {f"t{token}": token for token in range(vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

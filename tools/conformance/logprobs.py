@@ -1,4 +1,4 @@
-"""What mlx-lm reports as log-probabilities while it generates.
+"""Records the log-probabilities that mlx-lm reports while it generates.
 
 Owns `logprobs.safetensors`: for each prompt, by its length, the log-probability of every token of the vocabulary at each
 of the first greedy tokens, as `generate_step` yields them beside the token.

@@ -1,6 +1,6 @@
 """Makes the conformance fixtures, checks that the checked-in ones are what this script makes, or searches prompts.
 
-Owns the command line and the progress lines; each step of the work is a module of its own.
+Owns the command line and the progress lines. Each step of the work has its own module.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Which prompts are recorded: random ones, picked by number so that the greedy answer is clear-cut.
+"""Chooses the recorded prompts: random prompts, selected by number, whose greedy answers have wide margins.
 
 Owns the candidates and the choice. A candidate is a number; `picks.json` holds the chosen number per case and length,
 made by `make.py --search`, so that making the fixtures needs no search.
@@ -16,7 +16,7 @@ PICKS = Path(__file__).parent / "picks.json"
 NUM_CANDIDATES = {7: 4096, 33: 2048, 513: 128}
 QUANTIZED_SHARE = 0.125
 HALF_PRECISION_SHARE = 0.25
-# Narrow margins mostly show early: a short run of all candidates chooses those that are run to the end.
+# Narrow margins mostly show early: a short run of all candidates selects those for a full run.
 NUM_HEAT_TOKENS = 12
 HEAT_SURVIVORS = 0.25
 MIN_SURVIVORS = 16
@@ -81,7 +81,7 @@ def is_stable(model, prompt, tokens):
 
 
 def is_varied(tokens):
-    """A loop would hide that an engine reads the wrong positions, and so would a handful of tokens."""
+    """An answer that loops, or has few different tokens, would hide an engine that reads wrong positions."""
     tokens = tokens.tolist()
     runs = [tuple(tokens[start : start + LONGEST_REPEAT]) for start in range(len(tokens) - LONGEST_REPEAT + 1)]
     return len(set(tokens)) >= MIN_DISTINCT and len(set(runs)) == len(runs)

@@ -1,6 +1,6 @@
 """New random models on demand: each family in each type, with sizes, windows, caps and factors drawn from a seed.
 
-Owns what may be drawn. Prompts are random too, so an answer is compared only as far as it is clear (`family_fixture`).
+Owns the ranges. Prompts are random too, so an answer is compared only as far as its margins are wide (`family_fixture`).
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ def draw(seed):
     cases = []
     for family in FAMILIES:
         drawn = draw_family(family, random)
-        # A router in half precision can choose other experts: only mlx-lm in the same type could tell which.
+        # A router in half precision may choose other experts, so mlx-lm in float32 is no reference.
         comparable = [case for case in in_types(drawn) if not case.is_recorded_in_float32]
         cases += [replace(case, seed=int(random.integers(2**48))) for case in comparable]
     return cases
@@ -45,7 +45,7 @@ def draw_family(family, random):
 
 
 def sizes(random):
-    """Whole groups of 32 values everywhere, which 4 bits need."""
+    """Sizes that are multiples of 32, which 4-bit groups need."""
     head_dim, heads, kv_heads = choice(random, [(16, 4, 2), (16, 8, 2), (32, 2, 1), (24, 4, 4), (32, 3, 3), (16, 6, 2)])
     return {
         "hidden_size": choice(random, [32, 64, 96]),
@@ -100,7 +100,7 @@ def draw_qwen2_moe(config, random):
 
 
 def draw_width(config, random):
-    """A width that the heads share among themselves, in whole groups of 32."""
+    """A hidden size that divides by the heads and by 32."""
     heads = config["num_attention_heads"]
     return {"head_dim": None, "hidden_size": int(32 * heads // np.gcd(heads, 32)) * int(random.integers(1, 3))}
 

@@ -1,4 +1,4 @@
-"""What mlx-lm answers: greedy tokens, logits, and how far the best token was ahead of the second.
+"""Runs mlx-lm: greedy tokens, logits, and the margin between the best and the second-best token.
 
 Owns every run of a model. The plain loop here is what gets recorded; mlx-lm's `generate_step` and `BatchGenerator`
 must agree with it, so that a fixture never holds an accident of one code path.
@@ -13,7 +13,7 @@ from mlx_lm.generate import BatchGenerator, generate_step
 from mlx_lm.models.cache import make_prompt_cache
 
 NUM_TOKENS = 64
-# A prompt token that moves the logits by less than ten times the tolerance of the tests could be lost unnoticed.
+# If a prompt token moves the logits by less than ten times the tolerance, a test could miss its loss.
 MIN_INFLUENCE = 1e-3
 NUM_INFLUENCE_POSITIONS = 33
 
@@ -76,7 +76,7 @@ def forced_logits(model, prompt, tokens):
 
 
 def influence(model, prompt):
-    """The least the last logits move, relative to their scale, when one prompt token is replaced by its neighbour.
+    """The smallest change of the last logits, relative to their scale, when one prompt token is replaced by its neighbour.
 
     Long prompts are tried at evenly spread positions.
     """

@@ -1,4 +1,4 @@
-"""What the walk models say: rings of text fragments, each fragment one token, each followed by the next for ever.
+"""The texts of the walk models: rings of text fragments. Each fragment is one token and is always followed by the next.
 
 Owns the texts. A ring is entered through its first fragment, which a prompt ends with, and holds what one kind of test
 needs: characters in pieces, stop strings in pieces, an end token at a known distance. No fragment stands in two rings.
@@ -67,7 +67,7 @@ RINGS = (
     Ring("special", "a special token amid text, which has no text of its own", (b" special", USER, b" visible")),
 )
 
-# Tokens that hold part of a character and more: only a byte-level vocabulary has them.
+# Tokens with a part of a character and other bytes: only a byte-level vocabulary has them.
 SPLIT_RING = Ring(
     "split", "characters that begin in one token and end in the next",
     (b" split", b" caf\xc3", b"\xa9s \xf0\x9f", b"\x9a\x80", b" joined"),

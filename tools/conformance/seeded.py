@@ -1,4 +1,4 @@
-"""Weights that a seed and a list of tensors determine, so that a model needs no file of weights.
+"""Weights from a seed and a list of tensors, so that a model needs no weight file.
 
 Owns the numbers: `tests/conformance/seeded.rs` makes the same ones, bit by bit, from the list in a fixture. A number is a
 hash of the seed, the name of its tensor and its index, scaled in float32, rounded to the type of its tensor.
@@ -107,5 +107,5 @@ def spread(std):
 
 
 def short_number(value):
-    """Few digits, which JSON and float32 keep alike."""
+    """Rounds to few digits, which JSON and float32 represent alike."""
     return float(f"{value:.4g}")

@@ -1,6 +1,6 @@
 """The SLOW model: a conformance-like model with enough layers that a step takes about 20 ms on two CPU cores.
 
-Owns its size. Tests of scheduling want steps long enough to act in between; it is made on demand, not checked in.
+Owns its size. Tests of scheduling need steps long enough to act in between. It is made on demand, not checked in.
 """
 
 import time

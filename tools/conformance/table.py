@@ -1,6 +1,6 @@
 """The table of fixtures in README.md, made from the fixtures themselves.
 
-Owns the text between the two markers, so that sizes and margins in the README are never typed by hand.
+Owns the text between the two markers, so that sizes and margins in the README come from the fixtures.
 """
 
 import json

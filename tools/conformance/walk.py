@@ -22,7 +22,7 @@ HIDDEN = 32
 # for all others. The gap of 20 makes even sampling at temperature 1 follow the walk all but once in a million steps.
 MAX_OTHER_LOGIT = 12
 SEED = 100
-# Published models pad their embeddings past the tokenizer's last id; so do these.
+# Like published models, these pad their embeddings beyond the tokenizer's last id.
 VOCAB_MULTIPLE = 32
 
 
@@ -32,7 +32,7 @@ class Walk:
     make_tokenizer: Callable
     spell: Callable
     rings: tuple
-    # Where published models keep the second end token and the template differs; each model shows one way.
+    # Published models keep the second end token and the template in different places. Each walk model has one variant.
     with_generation_config: bool
 
     def tokenizer(self):
@@ -157,7 +157,7 @@ def sign_rows(num_rows):
 
 
 def describe(ring, tokens, tokenizer):
-    """From which prompt which tokens and which text follow. A ring without an end token is gone round once."""
+    """The tokens and the text that follow each prompt. A ring without an end token is walked once."""
     prompt = prompt_of(ring, tokenizer)
     following = tokens[1:] if ends(ring) else [*tokens[1:], tokens[0]]
     pieces = stream(prompt["prompt_tokens"], following, tokenizer)
@@ -199,6 +199,6 @@ def stream(prompt_tokens, tokens, tokenizer):
 
 
 def continuation(prompt_tokens, tokens, tokenizer):
-    """The text of `tokens` as it reads after the prompt: the space before a first word counts."""
+    """The text of `tokens` after the prompt, with the space before the first word."""
     before = tokenizer.decode(prompt_tokens, skip_special_tokens=True)
     return tokenizer.decode([*prompt_tokens, *tokens], skip_special_tokens=True)[len(before) :]

@@ -30,7 +30,7 @@ def byte_fallback(fragments):
         models.BPE(vocabulary, [], ignore_merges=True, byte_fallback=True, unk_token=UNKNOWN, fuse_unk=True)
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=META_SPACE, prepend_scheme="first")
-    # A sentence starts with a space that is not part of it; this is what the last decoder strips.
+    # The last decoder strips the space before the first word, which is not part of the text.
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(META_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )

@@ -25,7 +25,7 @@ GAINS = {
     "down_proj": 1.8,
     "lm_head": 1.0,
 }
-# Small beside what the layers add, or a tied head would answer every token with itself.
+# Small beside the output of the layers; otherwise a tied head would repeat every token.
 EMBEDDING_STD = 0.25
 BIAS_STD = 0.5
 NORM_STD = 0.2

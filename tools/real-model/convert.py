@@ -1,7 +1,7 @@
 """Converts SmolLM2-135M-Instruct from a GGUF file to a model folder as Hugging Face and mlx-lm lay it out.
 
 MLX reads Q4_1 and Q8_0 as its own affine quantization, so weights keep their codes: nothing is quantized again.
-What differs is names, the order of the rows of q and k, and where tokenizer and template are kept.
+Names, the order of the rows of q and k, and the place of tokenizer and template differ.
 
 Usage: convert.py FILE.gguf FOLDER [--dense]
 """

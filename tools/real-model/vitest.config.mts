@@ -1,4 +1,4 @@
-// The tests of `npm run test:real`: as the other JavaScript tests, on a model that takes longer.
+// The tests of `npm run test:real`: like the other JavaScript tests, with longer time limits.
 
 import path from 'node:path'
 import { defineConfig } from 'vitest/config'
