@@ -1,5 +1,6 @@
-// Checks the links and file names in the documentation: every relative link leads to a file and a heading, and every file name
-// in backticks that contains a folder exists, from the repository's root or from one of the folders that pages abbreviate.
+// Checks the links and paths in the documentation: every relative link leads to a file and a heading, and every path in backticks
+// exists, from the repository's root or from one of the folders that pages abbreviate. A path is a file name with a folder, or a
+// folder with a slash at its end.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -9,9 +10,9 @@ import { at, pages } from './repository.mjs'
 /** Folders from which pages name files. */
 const ROOTS = ['', 'src', 'src/executor/mlx', 'docs', 'bench', 'tools/build', 'tools/conformance']
 const LINK = /\]\((?!https?:)([^)\s]*)\)/g
-const NAME = /`([\w.-]+(?:\/[\w.-]+)+\.(?:rs|mjs|ts|py|md|json|yml))`/g
-/** Results of builds, and files of users. */
-const ABSENT = /^(dist|target|node_modules)\//
+const NAME = /`((?:[\w.-]+\/)+(?:[\w.-]+\.(?:rs|mjs|ts|py|cpp|h|md|json|yml))?)`/g
+/** Results of builds, and folders of model files. */
+const ABSENT = /^(dist|target|node_modules|additional_chat_templates)\//
 
 const readmes = () =>
   ['bench', ...readdirSync(at('tools')).map(name => `tools/${name}`)]
