@@ -6,6 +6,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   resolve: { alias: { 'mlx-serving': path.join(import.meta.dirname, 'dist', 'index.mjs') } },
   test: {
+    globalSetup: '__test__/copies.ts',
     include: ['__test__/**/*.test.ts', 'tools/{build,docs}/**/*.test.mjs'],
     // A process for each file: an addon that crashes takes its own file down, and exits are exits.
     pool: 'forks',

@@ -2,17 +2,14 @@
 
 import { OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, read, simulated, withMlx } from './support.js'
+import { failure, longAnswer, M3_MAX, ON_MLX, type OnMlx, read, simulated } from './support.js'
 
-describe.each([
-  ['with MLX', withMlx],
-  ['simulated', simulated],
-])('%s', (_, ready) => {
+describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('%s', (name, ready) => {
   test('an answer alone is the answer in a crowd, whatever the order', async () => {
     const { engine, model } = await ready()
     const paramsOf = (n: number) => ({
       model,
-      prompt: `What is ${n} + ${n * 3}?`,
+      messages: [{ role: 'user' as const, content: `What is ${n} + ${n * 3}?` }],
       maxTokens: 4 + (n % 9),
       temperature: 0,
     })
@@ -25,9 +22,10 @@ describe.each([
     expect(reversed.reverse().map(result => result.text)).toEqual(alone)
   })
 
-  test('fifty generations of different lengths, awaited and streamed, all end', async () => {
+  test('generations of different lengths, awaited and streamed, all end', async () => {
     const { engine, model } = await ready()
-    const generations = Array.from({ length: 50 }, (_, n) =>
+    const count = name.includes('4-bit') ? 10 : 50
+    const generations = Array.from({ length: count }, (_, n) =>
       engine.generate({ model, prompt: `Question ${'very '.repeat(n % 7)}${n}`, maxTokens: 1 + (n % 23) }),
     )
     const streamed = await Promise.all(generations.filter((_, n) => n % 2 === 0).map(read))
@@ -36,7 +34,7 @@ describe.each([
     results.forEach((result, n) => {
       expect(result.tokens.length).toBeLessThanOrEqual(1 + (n % 23))
     })
-    expect(engine.stats().completed).toBe(50)
+    expect(engine.stats().completed).toBe(count)
   })
 })
 

@@ -7,7 +7,19 @@ import path from 'node:path'
 import type { GenerateChunk, GenerateParams, Generation, GeneratorItem, TokenLogprob } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { failure, INSTANT, longAnswer, M3_MAX, type Ready, sharing, simulated, until, withMlx } from './support.js'
+import {
+  failure,
+  INSTANT,
+  longAnswer,
+  M3_MAX,
+  ON_MLX,
+  type OnMlx,
+  type Ready,
+  sharing,
+  simulated,
+  until,
+  withMlx,
+} from './support.js'
 
 const PROMPT = 'What is 12 + 7?'
 
@@ -29,10 +41,7 @@ function told({ tokens, logprobs }: Pick<GenerateChunk, 'tokens' | 'logprobs'>):
 
 const probability = ({ logprob }: { logprob: number }) => Math.exp(logprob)
 
-describe.each([
-  ['MLX', withMlx],
-  ['a simulated device', () => simulated()],
-])('with %s', (_, open) => {
+describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('with %s', (_, open) => {
   test('every token has its own and the most probable ones, likeliest first', async () => {
     const all = told(await ask(await open(), { logprobs: 20, temperature: 0 }))
     expect(all.length).toBeGreaterThan(0)
@@ -88,17 +97,20 @@ describe.each([
   })
 })
 
-test('they are of the model alone: no param that changes the draw changes them', async () => {
-  const ready = await withMlx()
-  const plain = told(await ask(ready, { temperature: 0, logprobs: 20 }))
-  const forced = plain[0].top[5].token
-  const changed = { temperature: 2, seed: 1, topK: 3, presencePenalty: 2, logitBias: { [forced]: 100 } }
-  const [first] = told(await ask(ready, { ...changed, logprobs: 20 }))
-  expect(first).toEqual({ ...plain[0].top[5], top: plain[0].top })
-})
+test.each(ON_MLX)(
+  'they are of the model alone: no param that changes the draw changes them, with %s',
+  async (_, open) => {
+    const ready = await open()
+    const plain = told(await ask(ready, { temperature: 0, logprobs: 20 }))
+    const forced = plain[0].top[5].token
+    const changed = { temperature: 2, seed: 1, topK: 3, presencePenalty: 2, logitBias: { [forced]: 100 } }
+    const [first] = told(await ask(ready, { ...changed, logprobs: 20 }))
+    expect(first).toEqual({ ...plain[0].top[5], top: plain[0].top })
+  },
+)
 
-test('what a guide allows changes nothing about them', async () => {
-  const ready = await withMlx()
+test.each(ON_MLX)('what a guide allows changes nothing about them, with %s', async (_, open) => {
+  const ready = await open()
   const [plain] = told(await ask(ready, { temperature: 0, logprobs: 20 }))
   const guided = ask(ready, { temperature: 0, logprobs: 20, structured: { choices: ['zebra', 'xylophone'] } })
   const [first] = await streamed(guided)

@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { GenerateOptions, PromptProgress } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, M3_MAX, type Ready, sharing, simulated, until, withMlx } from './support.js'
+import { failure, M3_MAX, ON_MLX, type OnMlx, type Ready, sharing, simulated, until } from './support.js'
 
 const LENGTH = 900
 const LONG = { prompt: { tokens: new Array(LENGTH).fill(60) }, maxTokens: 8 }
@@ -20,20 +20,20 @@ function begin({ engine, model }: Ready, options: GenerateOptions = {}, params =
 
 const read = (processedTokens: number, cachedTokens = 0) => ({ processedTokens, totalTokens: LENGTH, cachedTokens })
 
-test.each([
-  ['a simulated device', () => simulated(M3_MAX, CHUNKED)],
-  ['MLX', () => withMlx(CHUNKED)],
-])('it is told while the prompt is read and once it is, before the first piece, with %s', async (_, open) => {
-  const { told, generation } = begin(await open())
-  let beforeAnswer: PromptProgress[] | undefined
-  for await (const _ of generation) beforeAnswer ??= [...told]
-  await generation
-  expect(beforeAnswer?.at(-1)).toEqual(read(LENGTH))
-  expect(told).toEqual(beforeAnswer)
-  const processed = told.map(({ processedTokens }) => processedTokens)
-  expect(processed).toEqual([...processed].sort((a, b) => a - b))
-  expect(told.every(({ totalTokens, cachedTokens }) => totalTokens === LENGTH && cachedTokens === 0)).toBe(true)
-})
+test.each<OnMlx>([...ON_MLX, ['a simulated device', options => simulated(M3_MAX, options)]])(
+  'it is told while the prompt is read and once it is, before the first piece, with %s',
+  async (_, open) => {
+    const { told, generation } = begin(await open(CHUNKED))
+    let beforeAnswer: PromptProgress[] | undefined
+    for await (const _ of generation) beforeAnswer ??= [...told]
+    await generation
+    expect(beforeAnswer?.at(-1)).toEqual(read(LENGTH))
+    expect(told).toEqual(beforeAnswer)
+    const processed = told.map(({ processedTokens }) => processedTokens)
+    expect(processed).toEqual([...processed].sort((a, b) => a - b))
+    expect(told.every(({ totalTokens, cachedTokens }) => totalTokens === LENGTH && cachedTokens === 0)).toBe(true)
+  },
+)
 
 test('each part of a prompt that is read slowly is told, also to one that only awaits', async () => {
   const { told, generation } = begin(await simulated(M3_MAX, CHUNKED))

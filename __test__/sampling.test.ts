@@ -3,7 +3,18 @@
 import type { GenerateParams, PromptParams } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, type Ready, simulated, withMlx } from './support.js'
+import {
+  crowded,
+  failure,
+  IN_FLOAT32,
+  IN_HALF_PRECISION,
+  IN_OWN_PRECISION,
+  ON_MLX,
+  type OnMlx,
+  type Ready,
+  simulated,
+  withMlx,
+} from './support.js'
 
 const PROMPT = 'What is 12 + 7?'
 const CHAT = [{ role: 'user', content: PROMPT }]
@@ -18,13 +29,13 @@ const tokensOf = async ({ engine, model }: Ready, params: Params): Promise<numbe
 /** The most often one token was said. */
 const mostSaid = (tokens: number[]) => Math.max(...tokens.map(token => tokens.filter(other => other === token).length))
 
-describe('what is drawn from', () => {
+describe.each(ON_MLX)('what is drawn from, with %s', (_, open) => {
   test.each([
     ['topK', { topK: 1 }],
     ['minP', { minP: 1 }],
     ['topP', { topP: 1e-6 }],
   ] as [string, Params][])('%s can leave the most probable token alone', async (_, cut) => {
-    const ready = await withMlx()
+    const ready = await open()
     const hot = { temperature: 2, seed: 3, ignoreEos: true }
     const greedy = await tokensOf(ready, { temperature: 0, ignoreEos: true })
     expect(await tokensOf(ready, { ...hot, ...cut })).toEqual(greedy)
@@ -32,9 +43,9 @@ describe('what is drawn from', () => {
   })
 })
 
-describe('logitBias', () => {
+describe.each(ON_MLX)('logitBias, with %s', (_, open) => {
   test('forces a token, forbids one, and leaves an answer alone where it names none', async () => {
-    const ready = await withMlx()
+    const ready = await open()
     const greedy = await tokensOf(ready, { temperature: 0 })
     const [forced, forbidden] = [7, greedy[0]]
     expect(await tokensOf(ready, { temperature: 0, logitBias: { [forced]: 100 } })).toEqual(new Array(40).fill(forced))
@@ -43,12 +54,12 @@ describe('logitBias', () => {
   })
 })
 
-describe('penalties', () => {
+describe.each(ON_MLX)('penalties, with %s', (_, open) => {
   /** A model that is made to say the same few tokens. */
   const tempted: Params = { temperature: 0, logitBias: { 7: 30, 8: 28, 9: 26 }, ignoreEos: true }
 
   test('each keeps the model from saying the same again', async () => {
-    const ready = await withMlx()
+    const ready = await open()
     expect(mostSaid(await tokensOf(ready, tempted))).toBe(40)
     for (const penalty of [{ frequencyPenalty: 2 }, { repetitionPenalty: 10 }]) {
       expect(mostSaid(await tokensOf(ready, { ...tempted, ...penalty }))).toBeLessThan(20)
@@ -58,7 +69,7 @@ describe('penalties', () => {
   })
 
   test('only recent tokens are penalized for repetition', async () => {
-    const ready = await withMlx()
+    const ready = await open()
     const context = (repetitionContextTokens: number) =>
       tokensOf(ready, { ...tempted, repetitionPenalty: 10, repetitionContextTokens })
     expect((await context(1)).slice(0, 4)).toEqual([7, 8, 7, 8])
@@ -66,9 +77,9 @@ describe('penalties', () => {
   })
 })
 
-describe('ends', () => {
+describe.each(ON_MLX)('ends, with %s', (_, open) => {
   test('stopTokenIds end an answer; the token counts, its text is left out', async () => {
-    const { engine, model } = await withMlx()
+    const { engine, model } = await open()
     const whole = await engine.generate({ model, messages: CHAT, temperature: 0 })
     const stop = whole.tokens[3]
     const cut = await engine.generate({ model, messages: CHAT, temperature: 0, stopTokenIds: [stop] })
@@ -79,17 +90,17 @@ describe('ends', () => {
   })
 
   test('ignoreEos goes on to maxTokens', async () => {
-    const { engine, model } = await withMlx()
+    const { engine, model } = await open()
     const params = { model, messages: CHAT, temperature: 0, maxTokens: 60 }
     expect((await engine.generate(params)).finishReason).toBe('stop')
     const { finishReason, tokens } = await engine.generate({ ...params, ignoreEos: true })
     expect([finishReason, tokens.length]).toEqual(['length', 60])
   })
+})
 
-  test.each([
-    ['MLX', withMlx],
-    ['a simulated device', () => simulated()],
-  ])('minTokens keeps an answer from ending early, with %s', async (_, open) => {
+test.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])(
+  'minTokens keeps an answer from ending early, with %s',
+  async (_, open) => {
     const { engine, model } = await open()
     const params = { model, messages: CHAT, temperature: 0, maxTokens: 600 }
     const { tokens } = await engine.generate(params)
@@ -97,7 +108,36 @@ describe('ends', () => {
     const longer = await engine.generate({ ...params, minTokens: tokens.length + 5 })
     expect(longer.tokens.length).toBeGreaterThanOrEqual(tokens.length + 5)
     expect([...longer.tokens.slice(0, tokens.length - 1)]).toEqual([...tokens.slice(0, -1)])
-  })
+  },
+)
+
+test.each(IN_OWN_PRECISION)('each generation of a batch has what it asked for, with %s', async (_, open) => {
+  const ready = await open()
+  const chat = async () => {
+    const { tokens } = await ready.engine.generate({ model: ready.model, messages: CHAT, temperature: 0 })
+    return [...tokens]
+  }
+  const greedy = await chat()
+  const hot = { temperature: 1.3, maxTokens: 30, ignoreEos: true }
+  const all: Params[] = [
+    { ...hot, seed: 1, topK: 1 },
+    { ...hot, seed: 2, logitBias: { 7: 100 } },
+    { ...hot, seed: 3, logitBias: { 7: 100, 8: 90 }, repetitionPenalty: 10, repetitionContextTokens: 1 },
+    { ...hot, seed: 4, logitBias: { 40: -100, 41: -100 } },
+    { ...hot, seed: 5, ignoreEos: false, minTokens: 20, stopTokenIds: [50] },
+    { ...hot, seed: 6 },
+  ]
+  const answers = [chat(), ...all.map(params => tokensOf(ready, params))]
+  const [plain, first, forced, turns, forbidden, long, free] = await Promise.all(answers)
+  expect(plain).toEqual(greedy)
+  expect(first).toEqual(await tokensOf(ready, { temperature: 0, maxTokens: 30, ignoreEos: true }))
+  expect(forced).toEqual(new Array(30).fill(7))
+  expect(turns.slice(0, 4)).toEqual([7, 8, 7, 8])
+  expect(forbidden).not.toContain(40)
+  expect(forbidden).not.toContain(41)
+  expect(long.length).toBeGreaterThanOrEqual(20)
+  expect(long.slice(0, 20)).not.toContain(50)
+  expect(free.length).toBe(30)
 })
 
 test('all of it works in one batch as it does alone', async () => {
@@ -118,32 +158,32 @@ test('all of it works in one batch as it does alone', async () => {
   expect(await Promise.all(all.map(params => tokensOf(ready, params)))).toEqual(alone)
 })
 
-test('a generation that was computed again is penalized for what it had said before', async () => {
-  const params: Params = {
-    prompt: { tokens: new Array(250).fill(60) },
-    temperature: 0,
-    repetitionPenalty: 1.7,
-    presencePenalty: 1,
-    frequencyPenalty: 0.5,
-    minTokens: 20,
-    maxTokens: 40,
-  }
-  const alone = await withMlx({ scheduler: { deterministic: true } })
-  const expected = await tokensOf(alone, params)
-  // Room for three blocks of 256 positions, of which each generation comes to need two.
-  const kvBytes = await bytesOfTwoBlocks()
-  const crowded = await withMlx({ scheduler: { deterministic: true }, memory: { kvBytes: (kvBytes / 2) * 3 } })
-  const answers = await Promise.all([1, 2, 3, 4].map(() => tokensOf(crowded, params)))
-  for (const answer of answers) expect(answer).toEqual(expected)
-  expect(crowded.engine.stats().models[0].preemptions).toBeGreaterThan(0)
-})
+describe('a generation that was computed again', () => {
+  /** Comes to need two blocks of KV. */
+  const long: Params = { prompt: { tokens: new Array(250).fill(60) }, temperature: 0, maxTokens: 40 }
 
-/** A request for which there is no memory is told what it would need. */
-async function bytesOfTwoBlocks(): Promise<number> {
-  const { engine, model } = await withMlx({ memory: { kvBytes: 1 } })
-  const error = await failure(engine.generate({ model, prompt: { tokens: new Array(250).fill(60) }, maxTokens: 100 }))
-  return error.requested as number
-}
+  test('is penalized for what it had said before', async () => {
+    const penalties = { repetitionPenalty: 1.7, presencePenalty: 1, frequencyPenalty: 0.5 }
+    const params = { ...long, ...penalties, minTokens: 20 }
+    const expected = await tokensOf(await withMlx(), params)
+    const ready = await crowded(IN_FLOAT32)
+    const answers = await Promise.all([1, 2, 3, 4].map(() => tokensOf(ready, params)))
+    for (const answer of answers) expect(answer).toEqual(expected)
+    expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
+  })
+
+  test.each(IN_HALF_PRECISION)('says nothing again that it had said, with %s', async (...path) => {
+    // Each token leads the next one by more than arithmetic moves it, until it has been said.
+    const logitBias = Object.fromEntries(Array.from({ length: 41 }, (_, n) => [7 + n, 100 - n]))
+    const params = { ...long, logitBias, repetitionPenalty: 10, repetitionContextTokens: 100, ignoreEos: true }
+    const expected = await tokensOf(await path[1](), params)
+    expect(mostSaid(expected)).toBe(1)
+    const ready = await crowded(path)
+    const answers = await Promise.all([1, 2, 3, 4].map(() => tokensOf(ready, params)))
+    for (const answer of answers) expect(mostSaid(answer)).toBe(1)
+    expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
+  })
+})
 
 test.each([
   ['topK', { topK: -1 }],

@@ -2,7 +2,7 @@
 
 import { SlowConsumerError } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, read, simulated, until } from './support.js'
+import { failure, longAnswer, ON_MLX, read, simulated, until } from './support.js'
 
 const STREAMING = { bufferTokens: 8 }
 /** On a device without cost an answer can be whole before anybody begins to read it; then there is nothing to park. */
@@ -23,6 +23,21 @@ test('a slow reader is parked, slows nobody, and gets everything in the end', as
   for await (const chunk of chunks) text += chunk.text
   expect(text).toBe(whole.text)
   expect(await slow).toMatchObject({ text, finishReason: whole.finishReason })
+})
+
+test.each(ON_MLX)('a slow reader is parked and gets everything in the end, with %s', async (_, open) => {
+  const { engine, model } = await open({ streaming: STREAMING, scheduler: { enabled: false } })
+  const ask = (maxTokens: number) =>
+    engine.generate({ model, prompt: 'Tell me about the sea.', temperature: 0, ignoreEos: true, maxTokens })
+  const whole = await ask(300)
+  const slow = ask(300)
+  const chunks = slow[Symbol.asyncIterator]()
+  const first = await chunks.next()
+  await until(() => engine.stats().parked === 1)
+  expect((await ask(20)).text.length).toBeGreaterThan(0)
+  let text = first.done ? '' : first.value.text
+  for await (const chunk of chunks) text += chunk.text
+  expect(text).toBe(whole.text)
 })
 
 test('a parked stream has at most bufferTokens waiting', async () => {

@@ -3,7 +3,7 @@
 
 import type { Engine, GenerateParams } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { M3_MAX, read, simulated, until, withMlx } from './support.js'
+import { IN_FLOAT32, IN_OWN_PRECISION, M3_MAX, type Ready, read, simulated, until } from './support.js'
 
 /** The same numbers in every run. */
 function numbers(seed: number): (below: number) => number {
@@ -49,12 +49,16 @@ const WAYS: ((engine: Engine, params: GenerateParams, n: number) => Promise<unkn
   },
 ]
 
-describe.each([
-  ['with MLX', 300, withMlx],
+/** Half precision is slow on a CPU. */
+const few = IN_OWN_PRECISION.map(([name, open]) => [name, 60, open] as const)
+
+describe.each<readonly [string, number, () => Promise<Ready>]>([
+  [IN_FLOAT32[0], 300, IN_FLOAT32[1]],
+  ...few,
   ['simulated', 100, () => simulated(M3_MAX, { streaming: { bufferTokens: 4 } })],
   ['simulated without delay', 300, () => simulated()],
 ])('%s', (_, count, ready) => {
-  test('hundreds of generations treated at random all settle', async () => {
+  test('generations treated at random all settle', async () => {
     const { engine, model } = await ready()
     const next = numbers(41)
     const reference = { model, prompt: 'What is 12 + 7?', maxTokens: 12, temperature: 0 }

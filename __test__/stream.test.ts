@@ -2,12 +2,9 @@
 
 import { CancelledError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, read, simulated, until, withMlx } from './support.js'
+import { failure, longAnswer, M3_MAX, ON_MLX, type OnMlx, read, simulated, until } from './support.js'
 
-describe.each([
-  ['with MLX', withMlx],
-  ['simulated', simulated],
-])('%s', (_, ready) => {
+describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('%s', (_, ready) => {
   test('the chunks of a stream joined are the awaited text and tokens', async () => {
     const { engine, model } = await ready()
     const params = { model, prompt: 'Hello, what can you do? Ünïcödé 🙂 日本', maxTokens: 48, temperature: 1, seed: 7 }

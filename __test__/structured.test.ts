@@ -8,7 +8,21 @@ import { promisify } from 'node:util'
 import type { GenerateParams, GenerateResult, GeneratorItem, Message, Structured } from 'mlx-serving'
 import { GuidanceError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { failure, type Ready, ROOT, read, sharing, simulated, withMlx } from './support.js'
+import {
+  crowded,
+  failure,
+  IN_FLOAT32,
+  IN_HALF_PRECISION,
+  IN_OWN_PRECISION,
+  ON_MLX,
+  type OnMlx,
+  type Ready,
+  ROOT,
+  read,
+  sharing,
+  simulated,
+  withMlx,
+} from './support.js'
 
 const PROMPT = 'What is 12 + 7?'
 const CHAT: Message[] = [{ role: 'user', content: PROMPT }]
@@ -27,10 +41,7 @@ const PERSON = {
 const ask = ({ engine, model }: Ready, params: Partial<GenerateParams>) =>
   engine.generate({ model, prompt: PROMPT, ...HOT, ...params } as GenerateParams)
 
-describe.each([
-  ['MLX', withMlx],
-  ['a simulated device', () => simulated()],
-])('with %s', (_, open) => {
+describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('with %s', (_, open) => {
   test('a schema gives JSON and its value', async () => {
     const ready = await open()
     for (const seed of [1, 2, 3]) {
@@ -154,25 +165,55 @@ test('guided and free answers of one batch are what they are alone', async () =>
   expect(together.map(({ tokens }) => [...tokens])).toEqual(alone)
 })
 
-test('an answer that was computed again goes on where it was', async () => {
+test.each([IN_FLOAT32, ...IN_HALF_PRECISION])(
+  'an answer that was computed again goes on where it was, with %s',
+  async (...path) => {
+    // Numbers in turn: one that forgot where it was would begin again.
+    const numbers = Array.from({ length: 10 }, (_, n) => `${n + 10}`).join(' ')
+    const params = { prompt: { tokens: new Array(250).fill(60) }, maxTokens: 60, structured: { choices: [numbers] } }
+    const ready = await crowded(path)
+    const answers = await Promise.all([1, 2, 3, 4].map(() => ask(ready, params)))
+    for (const { text, finishReason } of answers) expect([text, finishReason]).toEqual([numbers, 'stop'])
+    expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
+  },
+)
+
+test('in float32 an answer that was computed again is to the bit what it is alone', async () => {
   const params = {
     prompt: { tokens: new Array(250).fill(60) },
     maxTokens: 40,
     structured: { regex: '[a-z]( [a-z]+)*' },
   }
-  const alone = await withMlx({ scheduler: { deterministic: true } })
-  const expected = [...(await ask(alone, params)).tokens]
-  const { requested } = await failure(ask(await withMlx({ memory: { kvBytes: 1 } }), { ...params, maxTokens: 100 }))
-  const kvBytes = ((requested as number) / 2) * 3
-  const crowded = await withMlx({ scheduler: { deterministic: true }, memory: { kvBytes } })
-  const answers = await Promise.all([1, 2, 3, 4].map(() => ask(crowded, params)))
+  const expected = [...(await ask(await withMlx(), params)).tokens]
+  const ready = await crowded(IN_FLOAT32)
+  const answers = await Promise.all([1, 2, 3, 4].map(() => ask(ready, params)))
   for (const { tokens } of answers) expect([...tokens]).toEqual(expected)
-  expect(crowded.engine.stats().models[0].preemptions).toBeGreaterThan(0)
+  expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
 })
 
-describe('ends', () => {
+test.each(IN_OWN_PRECISION)('guided and free answers of one batch are what was asked for, with %s', async (_, open) => {
+  const ready = await open()
+  const choices = ['one', 'two', 'three']
+  const all: Partial<GenerateParams>[] = Array.from({ length: 4 }, (_, seed) => [
+    { seed, structured: { schema: PERSON } },
+    { seed, structured: { regex: '[a-f]{10,30}' } },
+    { seed, structured: { choices } },
+    { prompt: undefined, messages: CHAT, temperature: 0 },
+  ]).flat() as never
+  const free = await ask(ready, all[3])
+  const together = await Promise.all(all.map(params => ask(ready, params)))
+  for (let at = 0; at < together.length; at += 4) {
+    const [person, letters, choice, chat] = together.slice(at, at + 4)
+    expect(person.parsed).toMatchObject({ name: expect.any(String), age: expect.any(Number) })
+    expect(letters.text).toMatch(/^[a-f]{10,30}$/)
+    expect(choices).toContain(choice.text)
+    expect(chat.text).toBe(free.text)
+  }
+})
+
+describe.each(ON_MLX)('ends, with %s', (_, open) => {
   test('an answer that may say no more ends there, whatever ends others', async () => {
-    const ready = await withMlx()
+    const ready = await open()
     const structured = { choices: ['seven'] }
     for (const params of [{}, { ignoreEos: true }, { minTokens: 50 }, { stopTokenIds: [7, 8, 9] }]) {
       const { text, finishReason } = await ask(ready, { structured, ...params })
@@ -181,7 +222,7 @@ describe('ends', () => {
   })
 
   test('one that is complete may end, and goes on if it must not', async () => {
-    const ready = await withMlx()
+    const ready = await open()
     const structured = { regex: '[a-z]+' }
     const free = await ask(ready, { structured, logitBias: { 1: 100 } })
     expect([free.finishReason, free.text.length > 0, free.tokens.at(-1)]).toEqual(['stop', true, 1])
@@ -192,7 +233,7 @@ describe('ends', () => {
   })
 
   test('a token that would end it everywhere is an error where nothing else is left', async () => {
-    const ready = await withMlx()
+    const ready = await open()
     const stopTokenIds = Array.from({ length: 512 }, (_, id) => id)
     const error = await failure(ask(ready, { structured: { choices: ['seven'] }, stopTokenIds }))
     expect(error).toBeInstanceOf(GuidanceError)

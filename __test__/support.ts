@@ -1,5 +1,6 @@
 // What the tests share: engines that close themselves, answers long enough to be interrupted, and child processes.
 // Engines are real. `simulated` is the real engine over a simulated device: deterministic words at a device's speed.
+// `ON_MLX` are the paths on which MLX computes: what requests rely on is tested on each of them.
 
 import { spawn } from 'node:child_process'
 import path from 'node:path'
@@ -11,7 +12,8 @@ import {
   type Generation,
   type ModelHandle,
 } from 'mlx-serving'
-import { onTestFinished } from 'vitest'
+import { inject, onTestFinished } from 'vitest'
+import { STORED } from './copies.js'
 
 export const ROOT = path.join(__dirname, '..')
 /** Takes about 90 ms for a first token and 6 ms for each one after. */
@@ -43,10 +45,37 @@ export function withMlx(options: EngineOptions = {}): Promise<Ready> {
   return ready({ ...UNSHARED, ...options })
 }
 
-async function ready(options: EngineOptions): Promise<Ready> {
+/** A path on which MLX computes the demo model, and an engine with it there. */
+export type OnMlx = [name: string, open: (options?: EngineOptions) => Promise<Ready>]
+
+/**
+ * In float32 a CPU computes it with the engine's own attention: an answer has the same bits whatever else runs. The others
+ * are computed in their own precision, out of MLX's operations.
+ */
+export const IN_FLOAT32: OnMlx = ['MLX, float32', withMlx]
+export const IN_OWN_PRECISION: OnMlx[] = STORED.map(stored => [
+  `MLX, ${stored}`,
+  options => ready({ ...UNSHARED, precision: 'model', ...options }, inject('copies')[stored]),
+])
+/** A CPU reads prompts of quantized half precision at some 50 tokens a second: for long prompts this is without them. */
+export const IN_HALF_PRECISION = IN_OWN_PRECISION.filter(([name]) => !name.includes('4-bit'))
+export const ON_MLX: OnMlx[] = [IN_FLOAT32, ...IN_OWN_PRECISION]
+
+async function ready(options: EngineOptions, folder?: string): Promise<Ready> {
   const engine = await createEngine(options)
   onTestFinished(() => engine.dispose())
-  return { engine, model: await engine.loadModel() }
+  return { engine, model: await engine.loadModel(folder) }
+}
+
+/**
+ * An engine with memory for three blocks of 256 positions: generations that come to need two give way to each other and
+ * are computed again.
+ */
+export async function crowded([, open]: OnMlx, options: EngineOptions = {}): Promise<Ready> {
+  const { engine, model } = await open({ memory: { kvBytes: 1 } })
+  const twoBlocks = engine.generate({ model, prompt: { tokens: [60] }, maxTokens: 500 })
+  const { requested } = await failure(twoBlocks)
+  return open({ ...options, memory: { kvBytes: ((requested as number) / 2) * 3 } })
 }
 
 /** Params of an answer with at least so many tokens. Simulated models end where they like, but always there. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { EngineOptions, Message, Tool } from 'mlx-serving'
 import { expect, onTestFinished, test } from 'vitest'
-import { failure, type Ready, ROOT, withMlx } from './support.js'
+import { failure, IN_OWN_PRECISION, type Ready, withMlx } from './support.js'
 
 const messages: Message[] = [{ role: 'user', content: 'What is 12 + 7?' }]
 const object = (properties: object) => ({
@@ -35,19 +35,22 @@ const FORMATS: Record<string, string> = {
 }
 
 /** The demo model under a template that was made for this format. */
-async function withFormat(sign: string, options: EngineOptions = {}): Promise<Ready> {
-  const { engine } = await withMlx(options)
+async function withFormat(sign: string, options: EngineOptions = {}, open = withMlx): Promise<Ready> {
+  const { engine, model } = await open(options)
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
   onTestFinished(() => rm(dir, { recursive: true }))
-  await cp(path.join(ROOT, 'models', 'demo'), dir, { recursive: true })
+  await cp(model.path, dir, { recursive: true })
   const turns =
     "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}"
   await writeFile(path.join(dir, 'chat_template.jinja'), `{# ${sign} #}{{ tools[0:0] }}${turns}`)
   return { engine, model: await engine.loadModel(dir) }
 }
 
-test.each(Object.entries(FORMATS))('required: %s', async (_, sign) => {
-  const { engine, model } = await withFormat(sign)
+const inFloat32 = Object.entries(FORMATS).map(([name, sign]) => [name, sign, withMlx] as const)
+const inOwnPrecision = IN_OWN_PRECISION.map(([name, open]) => [`hermes, ${name}`, FORMATS.hermes, open] as const)
+
+test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, open) => {
+  const { engine, model } = await withFormat(sign, {}, open)
   const drawn = { temperature: 1, seed: 1, n: 3, maxTokens: 300 }
   const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
   for (const { toolCalls = [], text, finishReason } of choices) {
