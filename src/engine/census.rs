@@ -1,5 +1,5 @@
-//! Where every request is. A request is counted in one place at a time, and moves under one lock; so at every moment those that
-//! came are those that ended, were refused, are with a model, or are on their way to one.
+//! Counts requests by state: refused, preparing, queued, running, joined, ended. Each request is counted in exactly one
+//! state and moves between states under one lock (of `stats`), so the states add up to `submitted` in every snapshot.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,31 @@ use super::stats::Snapshot;
 /// Why a request was refused before it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// As many requests are pending as may be.
+    /// The limit of pending requests is reached.
     Queue,
-    /// As many prompts wait for the tokenizer as may.
+    /// The limit of prompts that wait for the tokenizer is reached.
     Prompts,
 }
 
 /// Refusals by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Refusals {
-    /// As many requests were pending as may be, or had a place kept.
+    /// The limit of pending requests was reached, counting places reserved for refused callers.
     pub queue: u64,
-    /// As many prompt tokens were pending as may be.
+    /// The limit of pending prompt tokens was reached.
     pub tokens: u64,
-    /// As many prompts waited for the tokenizer as may.
+    /// The limit of prompts that wait for the tokenizer was reached.
     pub prompts: u64,
 }
 
 impl Refusals {
-    /// All of them.
+    /// Refusals of every reason.
     pub fn sum(self) -> u64 {
         self.queue + self.tokens + self.prompts
     }
 }
 
-/// Requests that ended, by how.
+/// Ended requests by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Ends {
     completed: u64,
@@ -46,7 +46,7 @@ pub(super) struct Ends {
     refused: u64,
 }
 
-/// Requests that are with a model.
+/// Requests of one model that have not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Present {
     pub(super) queued: usize,
@@ -69,7 +69,8 @@ impl Ends {
         ends
     }
 
-    /// So many requests ended so. The pending tokens of a prompt are known only once it has been accepted.
+    /// Counts requests that ended with `end`. `Overloaded` is an end here, because the tokens of a prompt are counted only
+    /// after the request was accepted.
     pub(super) fn add(&mut self, end: &Close, num_requests: usize) {
         let counter = match end {
             Ok(finished) if finished.finish_reason == FinishReason::Cancelled => &mut self.cancelled,
@@ -103,18 +104,18 @@ impl Census {
         self.rejected.tokens += refused;
     }
 
-    /// Takes over what ended at a model, and what is with it now.
+    /// Adds what ended at a model since the last call, and replaces the counts of what the model has.
     pub(super) fn count(&mut self, model: ModelKey, ends: &mut Ends, present: Present) {
         self.ended(&std::mem::take(ends));
         self.present.insert(model, present);
     }
 
-    /// A model is gone, with all that was with it.
+    /// Forgets a model that was dropped.
     pub(super) fn forget(&mut self, model: ModelKey) {
         self.present.remove(&model);
     }
 
-    /// What became of the requests, in a snapshot of nothing else.
+    /// A snapshot with the counts of requests; every other field is zero.
     pub(super) fn snapshot(&self) -> Snapshot {
         let present = |of: fn(&Present) -> usize| self.present.values().map(of).sum::<usize>() as u64;
         let [queued, running, joined] = [present(|it| it.queued), present(|it| it.running), present(|it| it.joined)];

@@ -1,5 +1,6 @@
-//! How a model draws where a request says nothing: `generation_config.json`, value by value. Values that no request may
-//! have are ignored with a warning; greedy decoding takes their place, as in mlx-lm.
+//! Default sampling parameters of a model, read from `generation_config.json`. A value outside the range that requests may
+//! use is ignored with a warning, and the neutral value replaces it (greedy decoding, as in mlx-lm). `draft` fills in the
+//! defaults where a request leaves a parameter out.
 
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// A value in the precision in which it is used.
+    /// A number in single precision, in which sampling uses it.
     fn number(&mut self, name: &str, is_allowed: impl Fn(f32) -> bool, allowed: &str) -> Option<f32> {
         let value = &self.file[name];
         let number = value.as_f64().map(single).filter(|number| is_allowed(*number));

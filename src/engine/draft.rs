@@ -1,5 +1,6 @@
-//! From what a caller wrote to a [`Request`]: the prompt becomes tokens, defaults are filled in, and every number that
-//! could reach a device index is checked against the model. Runs on a thread for text.
+//! Turns a caller's [`Draft`] into a [`Request`] on a thread of the text pool: tokenizes the prompt, fills in defaults, and
+//! checks against the model every number that could become an index on the device. The binding checks each field by
+//! itself before; `ModelText` renders and tokenizes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -17,93 +18,93 @@ use crate::text::{Chat, Load, ModelText, PromptTemplate, Speech, Structured, Too
 use super::command::Opened;
 use super::limits::PromptLimits;
 
-/// What is generated where the caller sets no limit, if the context has room for it.
+/// Limit of generated tokens if the caller sets none; lower if the context has less room.
 const DEFAULT_MAX_TOKENS: usize = 512;
 
-/// JavaScript's numbers are exact up to there.
+/// Seeds are integers that a JavaScript number represents exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
 
-/// The ways to give a prompt.
+/// A prompt in one of its forms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
-    /// Text as it is.
+    /// Plain text.
     Text(String),
-    /// Token ids as they are.
+    /// Token ids.
     Tokens(Vec<TokenId>),
-    /// A template that becomes text.
+    /// A template that is rendered to text.
     Template(PromptTemplate),
     /// A conversation, rendered by the model's chat template.
     Chat(Chat),
 }
 
 impl Prompt {
-    /// Whether the answer goes on where the prompt ends, as part of one text. A chat is answered with a new message.
+    /// Whether the answer continues the text of the prompt. A chat is answered with a new message instead.
     fn is_to_be_continued(&self) -> bool {
         !matches!(self, Self::Chat(chat) if !chat.continues_final)
     }
 }
 
-/// A request as the caller wrote it, each field by itself valid.
+/// A request as the caller wrote it. Each field is valid by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// What to continue.
+    /// The prompt to continue or to answer.
     pub prompt: Prompt,
-    /// At most this many tokens.
+    /// Most tokens to generate.
     pub max_tokens: Option<usize>,
-    /// 0 is greedy. The model's `generation_config.json` decides where it is absent.
+    /// 0 is greedy decoding. The default is the model's, from `generation_config.json`.
     pub temperature: Option<f32>,
-    /// Likewise.
+    /// The default is the model's.
     pub top_p: Option<f32>,
-    /// Likewise.
+    /// The default is the model's.
     pub top_k: Option<u32>,
-    /// Likewise.
+    /// The default is the model's.
     pub min_p: Option<f32>,
-    /// Likewise.
+    /// The default is the model's.
     pub repetition_penalty: Option<f32>,
-    /// How many tokens it looks back.
+    /// How many of the last tokens `repetition_penalty` considers.
     pub repetition_context: Option<u32>,
-    /// Taken from the logit of what was said.
+    /// Subtracted from the logit of each token that the answer contains.
     pub presence_penalty: Option<f32>,
-    /// The same for each time.
+    /// Subtracted from the logit of a token once per occurrence in the answer.
     pub frequency_penalty: Option<f32>,
-    /// Added to the logits of tokens, each named once.
+    /// Added to the logits of tokens; each token appears once.
     pub logit_bias: Vec<(TokenId, f32)>,
-    /// With each token its log-probability is told, and those of so many of the most probable ones.
+    /// Reports the log-probability of each token, and of this many most probable tokens at its place.
     pub logprobs: Option<u8>,
-    /// Tokens that end the answer, besides the model's own.
+    /// Tokens that end the answer, in addition to the model's end tokens.
     pub stop_tokens: Vec<TokenId>,
-    /// The model's own do not end it.
+    /// The model's end tokens do not end the answer.
     pub ignore_eos: bool,
-    /// No token that would end it is drawn before it has this many.
+    /// Tokens that would end the answer are not sampled before it has this many tokens.
     pub min_tokens: usize,
-    /// Drawn at random where it is absent.
+    /// Random if absent.
     pub seed: Option<u64>,
-    /// So many answers, each drawn with a seed one higher than the one before.
+    /// How many answers; each is sampled with the seed of the previous one plus 1.
     pub num_choices: usize,
     /// Texts that end the answer.
     pub stop_sequences: Vec<String>,
-    /// Whether the one that ended it is part of it.
+    /// Whether the answer includes the stop sequence that ended it.
     pub include_stop: bool,
-    /// What the answer must be.
+    /// A constraint on the answer.
     pub structured: Option<Structured>,
-    /// When the caller loses interest.
+    /// When the request ends with `Timeout`.
     pub deadline: Option<Instant>,
-    /// Who goes first.
+    /// Requests of a higher priority run first.
     pub priority: Priority,
-    /// On whose behalf.
+    /// The tenant that the request is charged to.
     pub tenant: Option<Arc<str>>,
-    /// Whether it may have the answer of another request.
+    /// Whether the request may get the answer of another one.
     pub sharing: Sharing,
-    /// Only requests with the same one share; the tenant where it is absent.
+    /// Only requests with equal salts share answers. The default is the tenant.
     pub cache_salt: Option<Arc<str>>,
-    /// What the caller calls it.
+    /// The caller's name for the request.
     pub id: Option<String>,
-    /// Whether it is to be told how far its prompt has been read.
+    /// Whether progress of reading the prompt is reported.
     pub wants_progress: bool,
 }
 
 impl Draft {
-    /// What preparing it asks of the threads for text.
+    /// The work that preparing the draft means for the text pool.
     pub(super) fn load(&self) -> Load {
         let has_template = matches!(self.prompt, Prompt::Template(_));
         let must_call = matches!(&self.prompt, Prompt::Chat(chat) if chat.choice != ToolChoice::Auto);
@@ -133,29 +134,29 @@ impl Prompt {
     }
 }
 
-/// A request that is ready to run, and what it may share.
+/// A request that is ready to run.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) request: Request,
+    /// Set if the request may share an answer.
     pub(super) claim: Option<Claim>,
     /// How its answer is read, where there is more than text in it.
     pub(super) speech: Option<Speech>,
 }
 
-/// What a model lets a request do.
+/// What a request needs to know of its model.
 #[derive(Debug)]
 pub(super) struct ModelRules {
     pub(super) text: Arc<ModelText>,
     fingerprint: Fingerprint,
-    /// What its prompts may be.
     pub(super) limits: PromptLimits,
     /// Token ids are below this.
     pub(super) vocab_size: usize,
-    /// The model's own.
+    /// End-of-sequence tokens of the model.
     end_tokens: Arc<[TokenId]>,
-    /// What all sequences of the model may hold together.
+    /// KV that all sequences of the model may hold together.
     kv: Option<KvLimit>,
-    /// Requests that were accepted and whose prompt is not ready.
+    /// Number of accepted requests whose prompt is not ready.
     pub(super) coming: Arc<AtomicUsize>,
     defaults: SamplingParams,
 }
@@ -168,17 +169,18 @@ impl ModelRules {
         coming: Arc<AtomicUsize>,
     ) -> Self {
         let Opened { limits: Limits { context_length, vocab_size, .. }, kv, fingerprint } = opened;
+        // A tokenizer may have more ids than the model has embedding rows; those ids are never sampled.
         let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
         let limits = PromptLimits { context_length, max_bytes_per_token: text.max_bytes_per_token() };
         Self { text, fingerprint, limits, vocab_size, end_tokens, kv, coming, defaults }
     }
 
-    /// So many of the most probable tokens, or all there are.
+    /// The number of log-probabilities per token: as asked for, at most the whole vocabulary.
     pub(super) fn num_logprobs(&self, asked: u8) -> u8 {
         asked.min(u8::try_from(self.vocab_size).unwrap_or(u8::MAX))
     }
 
-    /// Turns a draft into a request for each answer that is wanted, or says what is wrong with it.
+    /// Turns a draft into one request for each wanted answer. The error names what is wrong with the draft.
     pub(super) fn apply(&self, mut draft: Draft) -> Result<Vec<Prepared>> {
         let (prompt, speech) = self.read(&draft.prompt)?;
         if prompt.is_empty() {
@@ -189,7 +191,7 @@ impl ModelRules {
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
         let guide = self.guide(&draft, speech.as_ref())?;
-        // What an answer must be is all of it: nothing in it is reasoning, or a call.
+        // A constraint covers the whole answer, so the answer contains neither reasoning nor tool calls.
         let speech = speech.filter(|_| draft.structured.is_none());
         let continues_text = guide.is_none() && draft.prompt.is_to_be_continued();
         let stop = self.stop_rules(&mut draft, max_tokens, guide.as_ref())?;
@@ -221,7 +223,7 @@ impl ModelRules {
         Ok((0..).take(draft.num_choices).map(choice).collect())
     }
 
-    /// The tokens of a prompt, and what to look for in its answer.
+    /// The tokens of a prompt, and the output format that its answer is parsed with.
     fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<Speech>)> {
         let tokens = match prompt {
             Prompt::Text(text) => self.encode(text)?,
@@ -246,7 +248,7 @@ impl ModelRules {
         self.text.encode_at_most(text, self.limits.context_length)
     }
 
-    /// What the answer must be: what the caller says, or calls.
+    /// The constraint on the answer: `structured`, or tool calls if `tool_choice` requires one.
     fn guide(&self, draft: &Draft, speech: Option<&Speech>) -> Result<Option<Guide>> {
         let calls = match &draft.prompt {
             Prompt::Chat(chat) => self.text.call_guide(chat, speech)?,
@@ -277,10 +279,9 @@ impl ModelRules {
         }
     }
 
-    /// When the answer ends.
     fn stop_rules(&self, draft: &mut Draft, max_tokens: usize, guide: Option<&Guide>) -> Result<StopRules> {
         let end_tokens = self.end_tokens(draft)?;
-        // A guide goes before `minTokens`, and ends the answer without an end token.
+        // A constraint overrules `minTokens`, and ends the answer without an end token.
         if draft.min_tokens > 0 && end_tokens.is_empty() && guide.is_none() {
             let reason = if draft.ignore_eos { "`ignoreEos` is true" } else { "this model has no end-of-turn token" };
             let message = format!(
@@ -298,7 +299,7 @@ impl ModelRules {
         })
     }
 
-    /// What ends an answer. A tokenizer may name more ids than there are embedding rows; those could never be drawn.
+    /// The tokens that end the answer.
     fn end_tokens(&self, draft: &Draft) -> Result<Arc<[TokenId]>> {
         self.check_named("stopTokenIds", draft.stop_tokens.iter().copied())?;
         if draft.stop_tokens.is_empty() && !draft.ignore_eos {
@@ -308,7 +309,7 @@ impl ModelRules {
         Ok(own.iter().chain(&draft.stop_tokens).copied().collect())
     }
 
-    /// A scatter beyond the vocabulary would corrupt memory: MLX does not check.
+    /// Refuses tokens outside the vocabulary. MLX does not check indices: such a scatter would corrupt memory.
     fn check_named(&self, param: &str, mut tokens: impl Iterator<Item = TokenId>) -> Result<()> {
         let limit = self.vocab_size;
         let Some(token) = tokens.find(|token| *token as usize >= limit) else { return Ok(()) };
@@ -316,7 +317,7 @@ impl ModelRules {
         Err(Error::invalid(param, message).with_limit(limit as f64, f64::from(token)))
     }
 
-    /// A gather beyond the embedding rows would kill the process: MLX does not check.
+    /// Refuses a prompt with tokens outside the vocabulary. MLX does not check indices: such a gather would kill the process.
     fn check_tokens(&self, prompt: &[TokenId]) -> Result<()> {
         let Some((index, token)) = prompt.iter().enumerate().find(|&(_, &token)| token as usize >= self.vocab_size)
         else {
@@ -327,7 +328,7 @@ impl ModelRules {
         Err(Error::new(Code::InvalidParams, message).with_param("prompt").with_limit(limit as f64, f64::from(*token)))
     }
 
-    /// What could never fit the memory is refused before it waits for it.
+    /// Refuses a request that would not fit the KV memory even if it ran alone.
     fn check_memory(&self, request: &Request) -> Result<()> {
         let Some(kv) = self.kv else { return Ok(()) };
         let positions = kv.whole_blocks(request.max_positions()) as u64;
@@ -343,7 +344,7 @@ impl ModelRules {
         Err(Error::new(Code::InsufficientMemory, message).with_limit(kv.bytes as f64, needed as f64))
     }
 
-    /// Prompt and answer must fit the context; a limit that was asked for is never silently lowered.
+    /// The limit of generated tokens. A `maxTokens` that does not fit the context is an error, and is never lowered.
     fn max_tokens(&self, prompt_len: usize, asked: Option<usize>) -> Result<usize> {
         self.limits.check_tokens(prompt_len, asked)?;
         let room = self.limits.context_length.saturating_sub(prompt_len);
@@ -351,18 +352,18 @@ impl ModelRules {
     }
 }
 
-/// Unpredictable enough for sampling, and needs no generator of its own: the standard library seeds its hashers so.
+/// The standard library seeds its hashers randomly, which is enough for sampling and spares a generator.
 fn random_seed() -> u64 {
     RandomState::new().hash_one(Instant::now()) & MAX_SEED
 }
 
-/// What is drawn by is computed in single precision.
-#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+/// Sampling computes in single precision.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is intended")]
 pub(crate) fn single(value: f64) -> f32 {
     value as f32
 }
 
-/// An answer cannot be longer than it may be.
+/// Refuses `minTokens` above the limit of generated tokens.
 fn min_tokens(draft: &Draft, max_tokens: usize) -> Result<usize> {
     if draft.min_tokens <= max_tokens {
         return Ok(draft.min_tokens);

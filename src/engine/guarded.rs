@@ -1,11 +1,11 @@
-//! What a panic becomes: an error of the work that panicked. What of its state is still sound is for the caller to know.
+//! Turns a panic into an error of the work that panicked. The caller knows which state is still consistent.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Code, Error, Result};
 
-/// Does work that may panic; if it does, that is an error with this code.
+/// Runs work that may panic; a panic becomes an error with `code`.
 pub(super) fn guarded<T>(code: Code, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::new(code, message(&*panic))))
 }

@@ -1,25 +1,27 @@
-//! What a prompt may be, as far as its size tells: checked before it is copied, rendered text before it is tokenized.
+//! Limits on the size of a prompt. Bytes are checked before a prompt is copied, and again after a template is rendered;
+//! tokens are checked after tokenization. `permit` limits the prompts of all pending requests together.
 
 use crate::error::{Code, Error, Result};
 
-/// Texts of a prompt, whatever the model: copying and tokenizing them takes time and memory before anything else bounds
-/// it. Some 8 million tokens.
+/// Most bytes of text in a prompt, for every model; about 8 million tokens. It bounds the time and memory of copying and
+/// tokenizing where the model's context does not.
 pub const MAX_PROMPT_BYTES: usize = 32 << 20;
 
-/// What a model's prompts may be.
+/// Limits on the prompts of one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptLimits {
     /// Positions of a sequence.
     pub context_length: usize,
-    /// Bytes of text that one token can stand for, where there is a limit.
+    /// Most bytes of text that one token can represent; absent if the tokenizer sets no limit.
     pub max_bytes_per_token: Option<usize>,
 }
 
 impl PromptLimits {
-    /// Where the model is not known.
+    /// The limits where the model is unknown.
     pub const NONE: Self = Self { context_length: usize::MAX, max_bytes_per_token: None };
 
-    /// Refuses a text whose bytes prove that it cannot fit. Fewer bytes than it has may be given: then less is proved.
+    /// Refuses a text with so many bytes that it cannot fit the context. `num_bytes` may be a lower bound of the text's
+    /// size.
     pub fn check_bytes(&self, num_bytes: usize) -> Result<()> {
         let least = self.max_bytes_per_token.map_or(0, |most| num_bytes.div_ceil(most));
         let limit = self.context_length;
@@ -39,7 +41,7 @@ impl PromptLimits {
         Ok(())
     }
 
-    /// Refuses more tokens than fit, with so many to be generated (at least 1).
+    /// Refuses a prompt that does not fit the context together with the `asked` tokens to generate (at least 1).
     pub fn check_tokens(&self, num_tokens: usize, asked: Option<usize>) -> Result<()> {
         let limit = self.context_length;
         let needed = num_tokens.saturating_add(asked.unwrap_or(1));
@@ -61,15 +63,15 @@ mod tests {
     const LIMITS: PromptLimits = PromptLimits { context_length: 10, max_bytes_per_token: Some(4) };
 
     #[test]
-    fn bytes_are_refused_once_they_leave_no_room_for_an_answer() {
+    fn bytes_that_leave_no_room_for_an_answer_are_refused() {
         assert!(LIMITS.check_bytes(9 * 4).is_ok());
         let error = LIMITS.check_bytes(9 * 4 + 1).expect_err("too much");
-        let said = (error.code(), error.limit(), error.requested());
-        assert_eq!(said, (Code::ContextLengthExceeded, Some(10.0), Some(11.0)), "{error}");
+        let reported = (error.code(), error.limit(), error.requested());
+        assert_eq!(reported, (Code::ContextLengthExceeded, Some(10.0), Some(11.0)), "{error}");
     }
 
     #[test]
-    fn a_text_of_a_tokenizer_that_proves_nothing_has_a_limit_as_well() {
+    fn a_text_has_a_byte_limit_even_if_the_tokenizer_sets_none() {
         let limits = PromptLimits { max_bytes_per_token: None, ..LIMITS };
         assert!(
             limits.check_bytes(MAX_PROMPT_BYTES).is_ok() && PromptLimits::NONE.check_bytes(MAX_PROMPT_BYTES).is_ok()
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_what_is_asked_for_must_fit_together() {
+    fn prompt_tokens_and_max_tokens_must_fit_together() {
         assert!(LIMITS.check_tokens(9, None).is_ok() && LIMITS.check_tokens(5, Some(5)).is_ok());
         let error = LIMITS.check_tokens(10, None).expect_err("too much");
         assert_eq!((error.limit(), error.requested()), (Some(10.0), Some(11.0)), "{error}");

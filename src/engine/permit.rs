@@ -1,5 +1,6 @@
-//! The bound on pending requests and on their prompt tokens. A request owns its permit from acceptance to its end,
-//! wherever it is meanwhile. Answers to one prompt have a permit each, and share the room of the prompt.
+//! Limits the number of pending requests and of their prompt tokens. A request owns its permit from acceptance to its
+//! end; dropping the permit returns it. The `n` answers of one request have one permit each and share the prompt's tokens.
+//! `slots` decides which callers may take a permit; `refusal` makes the error for those that may not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::slots::SharedSlots;
 
-/// How much may be pending.
+/// The limits, and what is taken of them.
 #[derive(Debug)]
 pub(super) struct Permits {
     limit: usize,
@@ -17,15 +18,15 @@ pub(super) struct Permits {
     slots: Arc<SharedSlots>,
 }
 
-/// The right to be pending; returned on drop.
+/// One pending answer; returned on drop.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<Room>);
+pub(super) struct Permit(Arc<PromptTokens>);
 
-/// What a prompt takes of the pending tokens; returned with the last permit that shares it.
+/// The tokens of one prompt, counted as pending; returned with the last permit of the prompt.
 #[derive(Debug)]
-struct Room {
+struct PromptTokens {
     permits: Arc<Permits>,
-    /// Absent until the first of its answers is to be computed.
+    /// Set by the first [`Permit::extend`] that succeeds.
     num_tokens: OnceLock<usize>,
 }
 
@@ -35,13 +36,13 @@ impl Permits {
         Arc::new(Self { limit, token_limit, num_taken, num_tokens, slots })
     }
 
-    /// Permits for so many answers to one prompt, unless too many are taken or kept for others: then the time after which to
+    /// Takes `count` permits for the answers to one prompt, or none. The error is the time after which the caller should
     /// try again.
     pub(super) fn try_take(self: &Arc<Self>, count: usize, now: Instant) -> Result<Vec<Permit>, Duration> {
         let take = || raise(&self.num_taken, count, |taken| taken.saturating_add(count) <= self.limit);
         self.slots.enter(now, count, || self.num_taken(), take)?;
-        let room = Arc::new(Room { permits: Arc::clone(self), num_tokens: OnceLock::new() });
-        Ok((0..count).map(|_| Permit(Arc::clone(&room))).collect())
+        let tokens = Arc::new(PromptTokens { permits: Arc::clone(self), num_tokens: OnceLock::new() });
+        Ok((0..count).map(|_| Permit(Arc::clone(&tokens))).collect())
     }
 
     pub(super) fn num_taken(&self) -> usize {
@@ -58,11 +59,12 @@ impl Permits {
 }
 
 impl Permit {
-    /// Extends the permit to the tokens of the prompt, for all who share its room: one thread does that for them, one after
-    /// another. A prompt is refused where others have taken the room; one that is alone always has it. Says how many tokens
-    /// are pending with it where it is refused.
+    /// Counts the tokens of the prompt as pending, once for all answers of the request. A prompt longer than the limit is
+    /// accepted while no other tokens are pending. The error is how many tokens would be pending.
+    ///
+    /// One thread calls this for all answers of a request, so `held` is not raced for.
     pub(super) fn extend(&self, num_tokens: usize) -> Result<(), usize> {
-        let Room { permits, num_tokens: held } = &*self.0;
+        let PromptTokens { permits, num_tokens: held } = &*self.0;
         let may = |pending: usize| pending == 0 || pending.saturating_add(num_tokens) <= permits.token_limit;
         if held.get().is_none() && !raise(&permits.num_tokens, num_tokens, may) {
             return Err(permits.num_tokens.load(Ordering::Relaxed).saturating_add(num_tokens));
@@ -72,7 +74,7 @@ impl Permit {
     }
 }
 
-/// Adds to a counter if that is allowed at its present value.
+/// Adds to a counter if `may` allows it at the counter's value.
 fn raise(counter: &AtomicUsize, by: usize, may: impl Fn(usize) -> bool) -> bool {
     let raised = |value: usize| may(value).then_some(value.saturating_add(by));
     counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, raised).is_ok()
@@ -84,7 +86,7 @@ impl Drop for Permit {
     }
 }
 
-impl Drop for Room {
+impl Drop for PromptTokens {
     fn drop(&mut self) {
         let num_tokens = self.num_tokens.take().unwrap_or_default();
         self.permits.num_tokens.fetch_sub(num_tokens, Ordering::AcqRel);

@@ -1,5 +1,5 @@
-//! Counters of an engine, read by any thread: relaxed atomics where each stands for itself, a census of requests that add up
-//! at every moment (`census`), and an account for each model, written once a turn.
+//! The counters of an engine, readable from any thread. Independent counters are relaxed atomics. Counts of requests are a
+//! census under one lock, so that they add up (`census`). Each model has an account, which its runner writes once a turn.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,23 +13,23 @@ use super::census::{Census, Ends, Present, Refusal, Refusals};
 use super::command::ModelKey;
 use super::step_timing::Totals;
 
-/// Admissions that are remembered with why and when.
+/// Admissions that are kept for each model.
 const NUM_RECENT: usize = 32;
 
-/// Where the scheduling of one model stands.
+/// The figures of one model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelStats {
-    /// What the scheduler says of itself.
+    /// The state of the scheduler.
     pub scheduler: Status,
     /// Bytes of KV held.
     pub kv_bytes: u64,
-    /// Where the time of the engine thread goes.
+    /// Times of the device and of the engine thread.
     pub totals: Totals,
     /// The last admissions, oldest first.
     pub recent: VecDeque<AdmissionRecord>,
 }
 
-/// The figures of one model, shared by its runner and those who ask.
+/// The figures of one model, shared by its runner and the readers of statistics.
 #[derive(Debug, Default)]
 pub(super) struct Account(Mutex<ModelStats>);
 
@@ -40,7 +40,7 @@ impl Account {
             if stats.recent.len() == NUM_RECENT {
                 stats.recent.pop_front();
             }
-            tell(&record);
+            trace(&record);
             stats.recent.push_back(record);
         }
         scheduler.write_status(&mut stats.scheduler);
@@ -53,7 +53,7 @@ impl Account {
     }
 }
 
-/// What the engine has done since it started.
+/// Counts since the engine started.
 #[derive(Debug, Default)]
 pub struct Stats {
     census: Mutex<Census>,
@@ -69,13 +69,14 @@ pub struct Stats {
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// Requests that came. The sum of those that ended, were rejected, are being prepared, queued, running or joined.
+    /// Requests received: the sum of those that were rejected or have ended, and those that are being prepared, queued,
+    /// running or joined.
     pub submitted: u64,
-    /// Requests accepted: those that came and were not rejected.
+    /// Requests accepted: received and not rejected.
     pub requests: u64,
     /// Requests refused because too much was pending.
     pub rejected: Refusals,
-    /// Finished by themselves.
+    /// Ended with a complete answer.
     pub completed: u64,
     /// Cancelled or abandoned.
     pub cancelled: u64,
@@ -87,17 +88,17 @@ pub struct Snapshot {
     pub queued: u64,
     /// Requests that have a row, parked ones included.
     pub running: u64,
-    /// Requests that read the answer of another one, which is queued or running.
+    /// Requests that read the answer of another request, which is queued or running.
     pub joined: u64,
     /// Prompt tokens fed to the device.
     pub prompt_tokens: u64,
-    /// Tokens generated and kept.
+    /// Tokens added to answers. A token that a finished row computed ahead is not counted.
     pub generated_tokens: u64,
     /// Steps run.
     pub steps: u64,
-    /// Rows of all steps; divided by `steps` it is the mean batch.
+    /// Rows of all steps; divided by `steps` it is the mean batch size.
     pub rows: u64,
-    /// Times a row was parked because its reader was behind.
+    /// Times a row was parked because all its readers were behind.
     pub parks: u64,
     /// Times the device failed and was reset.
     pub recoveries: u64,
@@ -105,27 +106,27 @@ pub struct Snapshot {
     pub parked: u64,
     /// Bytes of KV held.
     pub kv_bytes: u64,
-    /// What sharing answers brought.
+    /// Counts of shared and cached answers.
     pub answers: Counts,
 }
 
 impl Stats {
-    /// So many requests came.
+    /// Counts requests that were received.
     pub(super) fn submitted(&self, num_requests: usize) {
         lock(&self.census).submitted(num_requests);
     }
 
-    /// So many of them were refused before they reached the engine thread.
+    /// Counts requests that were refused before they reached the engine thread.
     pub(super) fn refused(&self, why: Refusal, num_requests: usize) {
         lock(&self.census).refused(why, num_requests);
     }
 
-    /// A request ended that is with no model.
+    /// Counts the end of a request that no model runner has.
     pub(super) fn ended(&self, end: &Close) {
         lock(&self.census).ended(&Ends::one(end));
     }
 
-    /// What has become of the requests of a model since the last time, all at once.
+    /// Counts what ended at a model since the last call, and what the model has, under one lock.
     pub(super) fn count(&self, model: ModelKey, ends: &mut Ends, present: Present) {
         lock(&self.census).count(model, ends, present);
     }
@@ -148,23 +149,23 @@ impl Stats {
         self.recoveries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Begins the account of a model.
+    /// The account of a model, made on the first call.
     pub(super) fn open(&self, model: ModelKey) -> Arc<Account> {
         Arc::clone(lock(&self.models).entry(model).or_default())
     }
 
-    /// Forgets the account of a model.
+    /// Removes the account of a model.
     pub(super) fn close(&self, model: ModelKey) {
         lock(&self.models).remove(&model);
         lock(&self.census).forget(model);
     }
 
-    /// Where the scheduling of each loaded model stands.
+    /// The figures of each loaded model.
     pub fn models(&self) -> Vec<(ModelKey, ModelStats)> {
         lock(&self.models).iter().map(|(key, account)| (*key, account.read())).collect()
     }
 
-    /// The counters now.
+    /// The counters at this moment.
     pub(super) fn snapshot(&self, answers: &Answers) -> Snapshot {
         let (mut parked, mut kv_bytes) = (0, 0);
         for account in lock(&self.models).values() {
@@ -188,8 +189,8 @@ impl Stats {
     }
 }
 
-/// An admission as an event, for whoever subscribes; costs next to nothing where nobody does.
-fn tell(record: &AdmissionRecord) {
+/// Emits an admission as a tracing event, which is skipped without a subscriber.
+fn trace(record: &AdmissionRecord) {
     let AdmissionRecord { sequence, reason, waited, depth, tier } = *record;
     let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
     tracing::debug!(target: "mlx_serving::scheduler", %sequence, ?reason, waited_us, depth, ?tier, "admitted");

@@ -1,5 +1,6 @@
-//! Where the time of an engine thread goes: how long the device had for each step, what the engine itself took, and how
-//! long the device stood still although there was work.
+//! Measures the steps of one model runner: how long the device computed each step, how much processor time the engine
+//! used, and how long the device was idle while there was work. Reads the clock; decides nothing. The scheduler gets the
+//! step times with `commit`, and `stats` publishes the totals.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,22 +9,23 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::scheduler::plan::Overlap;
 
-/// Stop-watch of a runner.
+/// The timers of one runner.
 pub(super) struct StepTiming {
     clock: Arc<dyn Clock>,
     overlap: Overlap,
     /// The steps in flight, oldest first.
     submitted: VecDeque<Submitted>,
+    /// When the last step was collected.
     collected: Option<Instant>,
     /// Rows of the step that was collected last.
     collected_rows: usize,
-    /// When the device ran out of steps with work left.
+    /// Since when the device has had no step, while there was work.
     idle_since: Option<Instant>,
-    /// Processor time of the thread when the engine went on; nothing while the executor has it.
+    /// Processor time of the thread when the engine's own work resumed; absent while the executor runs.
     resumed: Option<Duration>,
-    /// Processor time of this turn that was the engine's own.
+    /// Processor time that the engine's own work used in this turn.
     own: Duration,
-    /// Whether this turn ran a step.
+    /// Whether this turn collected a step.
     has_stepped: bool,
     pub(super) totals: Totals,
 }
@@ -31,7 +33,7 @@ pub(super) struct StepTiming {
 /// A step in flight.
 struct Submitted {
     at: Instant,
-    /// Behind another one.
+    /// Whether another step was in flight when this one was submitted.
     is_ahead: bool,
     num_rows: usize,
 }
@@ -41,11 +43,11 @@ struct Submitted {
 pub struct Totals {
     /// Turns that collected a step.
     pub steps: u64,
-    /// Processor time that the engine thread used for them, the executor's part excluded.
+    /// Processor time that the engine thread used in these turns, without the executor's part.
     pub engine: Duration,
-    /// How long the device had nothing to do although there was work for it.
+    /// How long the device was idle while there was work.
     pub idle: Duration,
-    /// The longest such time.
+    /// The longest single idle time.
     pub longest_idle: Duration,
 }
 
@@ -65,7 +67,7 @@ impl StepTiming {
         }
     }
 
-    /// A turn begins.
+    /// Starts a turn.
     pub(super) fn begin(&mut self) {
         self.own = Duration::ZERO;
         self.has_stepped = false;
@@ -73,12 +75,13 @@ impl StepTiming {
         self.resume();
     }
 
-    /// The engine goes on, after the executor. Looking at the clock costs something: it is done once in between.
+    /// The engine's own work starts or resumes. Further calls before the executor runs again do nothing, because reading
+    /// the thread's processor time is a system call.
     pub(super) fn resume(&mut self) {
         self.resumed.get_or_insert_with(|| self.clock.thread_time());
     }
 
-    /// Lets the executor submit a step. One that computes nothing, without rows, is not what a device stood still for.
+    /// Lets the executor submit a step. A step without rows computes nothing, so it does not end an idle time.
     pub(super) fn submit<T>(&mut self, num_rows: usize, submit: impl FnOnce() -> T) -> T {
         let before = self.clock.now();
         self.submitted.push_back(Submitted { at: before, is_ahead: !self.submitted.is_empty(), num_rows });
@@ -90,12 +93,13 @@ impl StepTiming {
         self.lend(submit)
     }
 
-    /// Lets the executor collect the oldest step. Returns what it gave, and the time that the device had for the step
-    /// alone, where that can be told: since it was submitted, or since the step before was collected.
+    /// Lets the executor collect the oldest step. Returns the output and, where it can be known, the time that the device
+    /// spent on this step alone: since its submission or since the previous step was collected, whichever is later.
     ///
-    /// Where submitting a step ahead may wait for the device, the step before is collected that much later than it was
-    /// ready. Between two steps that were both followed by one this cancels out, if the host is kept as long behind both: so
-    /// the step, the one before it and the one behind it must have as many rows.
+    /// With [`Overlap::Bounded`], `submit` may block until the device takes the next step, so a step is collected later
+    /// than it was ready. The delay cancels out between two steps that were both followed by another one and blocked
+    /// equally long. That is assumed if the previous, this and the next step have equally many rows; otherwise the time is
+    /// unknown.
     pub(super) fn collect<T>(&mut self, collect: impl FnOnce() -> T) -> (T, Option<Duration>) {
         let output = self.lend(collect);
         self.resume();
@@ -116,8 +120,7 @@ impl StepTiming {
         (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }
 
-    /// Everything of the turn is done. Without work that the runner goes on with at once, the device stands still because there
-    /// is nothing for it.
+    /// Ends a turn. Without work that can continue at once, the idle time of the device is not counted.
     pub(super) fn end(&mut self, has_work: bool) {
         if !has_work {
             self.idle_since = None;
@@ -129,19 +132,19 @@ impl StepTiming {
         }
     }
 
-    /// Another model had the device since the last turn: that time was not this one's.
+    /// Another model used the device since this runner's last turn, so no time is measured across that gap.
     pub(super) fn others_ran(&mut self) {
         self.idle_since = None;
         self.collected = None;
     }
 
-    /// The steps in flight are lost.
+    /// Forgets the steps in flight, which a failure of the device lost.
     pub(super) fn reset(&mut self) {
         self.submitted.clear();
         self.idle_since = None;
     }
 
-    /// Lets the executor have the thread; what it takes is not the engine's.
+    /// Runs work of the executor, whose processor time does not count as the engine's.
     fn lend<T>(&mut self, work: impl FnOnce() -> T) -> T {
         self.pause();
         work()

@@ -1,6 +1,6 @@
-//! The OS threads that engines run on, one engine at a time. A device library keeps what it sets up for a thread until the
-//! process ends: MLX a stream for each, with a thread and memory of its own. So a thread outlives its engine, and the
-//! next engine runs on it. There are as many as there were engines at the same time.
+//! The OS threads of engines. MLX keeps the stream that it makes for a thread, with memory and a thread of its own, until the
+//! process ends. So a thread outlives its engine, and the next engine reuses it: there are never more threads than
+//! engines that ran at the same time. `thread` is what runs on one.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,33 +11,33 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::lock::lock;
 
-/// The threads that wait for an engine.
+/// The threads without an engine.
 static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
 
 struct Job {
     work: Box<dyn FnOnce() + Send>,
-    /// Dropped when the work has ended.
+    /// Dropped when `work` has ended.
     ended: Sender<()>,
 }
 
-/// Work that was given to a thread.
+/// Work that runs on a thread of this module.
 pub(super) struct Work(Receiver<()>);
 
 impl Work {
-    /// Waits for its end.
+    /// Blocks until the work has ended.
     pub(super) fn wait(&self) {
-        // Nothing is ever sent: the channel ends with the work.
+        // Nothing is sent: the channel closes when the work ends.
         self.0.recv().ok();
     }
 }
 
-/// Runs work on a thread that waits for some, or on a new one.
+/// Runs work on an idle thread, or on a new one.
 pub(super) fn run(work: impl FnOnce() + Send + 'static) -> io::Result<Work> {
     let (ended, end) = bounded(0);
     let job = Job { work: Box::new(work), ended };
     let idle = lock(&IDLE).pop();
     let thread = idle.map_or_else(start, Ok)?;
-    // It holds a sender of its own, so it reads whatever is sent.
+    // An idle thread holds a sender of its own channel, so it is still receiving.
     thread.send(job).map_err(|_| io::Error::other("the thread has ended"))?;
     Ok(Work(end))
 }
@@ -52,11 +52,11 @@ fn start() -> io::Result<Sender<Job>> {
 fn serve(jobs: &Receiver<Job>, own: &Sender<Job>) {
     while let Ok(Job { work, ended }) = jobs.recv() {
         let has_panicked = catch_unwind(AssertUnwindSafe(work)).is_err();
-        // What such a thread holds may be in any state: it ends.
+        // The thread-local state of the device library may be inconsistent after a panic, so the thread is not reused.
         if has_panicked {
             return;
         }
-        // Before its end is known: an engine that starts then finds this thread.
+        // Pushed before the end is signalled, so that an engine started after that end finds this thread.
         lock(&IDLE).push(own.clone());
         drop(ended);
     }

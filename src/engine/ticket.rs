@@ -1,4 +1,5 @@
-//! A request that was accepted, on its way through the text pool.
+//! An accepted request while the text pool prepares its prompt. `draft` prepares the prompt; `requests` holds what the
+//! caller asks for meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use crate::request::{Request, SequenceId};
 use super::command::{ModelKey, Submission};
 use super::permit::Permit;
 
-/// What the request has been given; the rest comes with its prompt.
+/// What an accepted request owns before its prompt is ready.
 pub(super) struct Ticket {
     pub(super) model: ModelKey,
     pub(super) sequence: SequenceId,
@@ -20,7 +21,8 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Before it is sent, it is no longer coming: who counts it twice might wait for nobody.
+    /// Makes the submission. The request stops counting as coming before it is sent: counted in both places, it could
+    /// make the scheduler wait for a request that it already has.
     pub(super) fn with(self, request: Request, claim: Option<Claim>) -> Submission {
         let Self { model, sequence, reader, log, permit, coming } = self;
         drop(coming);
@@ -28,7 +30,8 @@ impl Ticket {
     }
 }
 
-/// One request more that is coming, for those who consider waiting for it, until this is dropped.
+/// Counts one request as coming (accepted, its prompt not ready) until dropped. The scheduler may wait for requests that
+/// are coming.
 pub(super) struct Coming(Arc<AtomicUsize>);
 
 impl Coming {

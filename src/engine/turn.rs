@@ -1,4 +1,5 @@
-//! One turn of a runner: expire, decide, do, account, deliver. A panic of what drives the device is a failure of the device.
+//! One turn of a model runner: expire, plan and submit, collect, account, deliver. `runner` has the steps of accounting and
+//! delivery; `device` decides which runner has a turn. A panic in the executor counts as a failure of the device.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,17 +11,17 @@ use crate::scheduler::plan::Feed;
 use super::guarded::guarded;
 use super::runner::{ModelRunner, Need};
 
-/// What a runner must know of the others before its turn.
+/// What the other models mean for a runner's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Others {
-    /// Whether the runner may have a step in flight when its turn is over: it has the next one as well.
+    /// Whether the runner may have a step in flight when its turn ends, because it will have the next turn as well.
     pub(super) may_plan_ahead: bool,
-    /// What a step of their streams takes, if they have any.
+    /// The shortest step time of another model that has streams, if there is one.
     pub(super) stream_step: Option<Duration>,
 }
 
 impl ModelRunner {
-    /// Submits what the device can take, collects the oldest step once enough are in flight, and delivers what came of it.
+    /// Submits as many steps as may be in flight, collects the oldest one, and delivers the results.
     pub(super) fn turn(&mut self, others: Others) -> Need {
         self.timing.begin();
         self.scheduler.set_streams_beside(others.stream_step);
@@ -33,7 +34,8 @@ impl ModelRunner {
         need
     }
 
-    /// What does not wait for the runner's turn: deadlines that passed, and ends that commands brought.
+    /// Does what must not wait for the runner's next turn: ends requests whose deadline passed, and delivers the ends that
+    /// commands caused.
     pub(super) fn tend(&mut self) {
         self.expire();
         if !self.notified.is_empty() {
@@ -58,7 +60,7 @@ impl ModelRunner {
         while may_plan(self) && self.scheduler.may_plan(self.model.executor.limits().overlap) {
             self.timing.resume();
             let now = self.shared.clock.now();
-            // A request that is sent at this moment may be missed; it joins at the next step.
+            // A relaxed read may miss a request that is being sent; that request joins at the next step.
             let num_coming = self.model.coming.load(Ordering::Relaxed);
             match self.scheduler.next(now, num_coming, &mut self.plan) {
                 Decision::Run => self.submit(now)?,
@@ -69,7 +71,8 @@ impl ModelRunner {
         Ok(Need::Turn)
     }
 
-    /// There is nothing to do until then, or until a reader loses interest.
+    /// What the runner needs if the scheduler has nothing to run before `until`: the earlier of that and the next deadline
+    /// of a reader.
     fn wait(&self, until: Option<Instant>) -> Need {
         until.into_iter().chain(self.rows.next_deadline()).min().map_or(Need::Command, Need::Until)
     }
@@ -81,7 +84,7 @@ impl ModelRunner {
                 row.copies(prefix);
             }
         }
-        // Who goes on from a token was there before.
+        // Rows that feed a sampled token started in an earlier step.
         for row in plan.rows.iter().filter(|row| row.feed != Feed::Sampled) {
             if let Some(row) = self.rows.get_mut(row.sequence) {
                 row.start(now);

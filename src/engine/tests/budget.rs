@@ -1,4 +1,4 @@
-//! One budget of memory for all models of an engine.
+//! The memory budget that all models of an engine share.
 
 use proptest::prelude::*;
 
@@ -6,10 +6,10 @@ use crate::engine::Config;
 use crate::engine::budget::{Budget, Holding, share};
 use crate::error::Code;
 
-use super::stage::{Ask, SLOW, Stage, ask};
+use super::harness::{Harness, SLOW, Spec, spec};
 
 const GB: u64 = 1 << 30;
-/// Positions of a block of the simulated device.
+/// Positions in a KV block of the simulated device.
 const BLOCK: u64 = 256;
 
 fn budget(memory_bytes: Option<u64>, kv_bytes: Option<u64>) -> Budget {
@@ -28,21 +28,21 @@ fn weights_that_do_not_fit_are_refused_with_both_numbers() {
 }
 
 #[test]
-fn nothing_is_refused_where_the_memory_is_unknown() {
+fn nothing_is_refused_if_the_memory_is_unknown() {
     assert!(budget(None, None).admit(u64::MAX, u64::MAX).is_ok());
     assert_eq!(budget(None, None).kv(GB), None);
 }
 
 #[test]
-fn kv_has_what_the_weights_of_all_models_leave() {
+fn kv_gets_the_memory_that_weights_leave() {
     assert_eq!(budget(Some(16 * GB), None).kv(4 * GB), Some(8 * GB));
     assert_eq!(budget(Some(16 * GB), None).kv(8 * GB), Some(4 * GB));
-    assert_eq!(budget(Some(16 * GB), None).kv(13 * GB), Some(2 * GB), "an eighth at least");
-    assert_eq!(budget(Some(16 * GB), Some(GB)).kv(13 * GB), Some(GB), "the user decides");
+    assert_eq!(budget(Some(16 * GB), None).kv(13 * GB), Some(2 * GB), "at least an eighth");
+    assert_eq!(budget(Some(16 * GB), Some(GB)).kv(13 * GB), Some(GB), "the user's value");
 }
 
 #[test]
-fn an_idle_model_keeps_nothing_back() {
+fn an_idle_model_reserves_no_kv() {
     let (idle, busy) = (Holding { bytes: 0, is_busy: false }, Holding { bytes: 700, is_busy: true });
     assert_eq!(share(1_000, &[busy], 0), 1_000);
     assert_eq!(share(1_000, &[busy, idle], 0), 1_000);
@@ -50,7 +50,6 @@ fn an_idle_model_keeps_nothing_back() {
 }
 
 proptest! {
-    /// Models that keep to their shares keep to the budget together.
     #[test]
     fn models_within_their_shares_are_within_the_budget(
         total in 0_u64..10_000, bytes in prop::collection::vec(0_u64..12_000, 1..6),
@@ -71,18 +70,18 @@ proptest! {
 #[test]
 fn two_models_share_the_kv_of_the_engine_and_every_request_ends() {
     let total = 8 * BLOCK;
-    let mut stage = Stage::remembering(total);
-    stage.load_slow();
-    let asks = |model| (1..=12).map(move |prompt| Ask { model, prompt_len: 200, ..ask(prompt) });
-    for ask in asks(super::stage::MODEL).chain(asks(SLOW)) {
-        stage.submit(ask);
+    let mut harness = Harness::with_kv(total);
+    harness.load_slow();
+    let specs = |model| (1..=12).map(move |prompt| Spec { model, prompt_len: 200, ..spec(prompt) });
+    for spec in specs(super::harness::MODEL).chain(specs(SLOW)) {
+        harness.submit(spec);
     }
     let mut most = 0;
-    while stage.given.values().filter(|given| given.end.is_some()).count() < 24 {
-        stage.turn();
-        most = most.max(stage.core.kv_held());
+    while harness.received.values().filter(|received| received.end.is_some()).count() < 24 {
+        harness.turn();
+        most = most.max(harness.core.kv_held());
     }
     assert!(most <= total, "{most} of {total}");
     assert!(most > total / 2, "memory is used: {most} of {total}");
-    assert!(stage.given.values().all(|given| matches!(given.end, Some(Ok(_)))));
+    assert!(harness.received.values().all(|received| matches!(received.end, Some(Ok(_)))));
 }

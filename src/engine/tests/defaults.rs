@@ -1,4 +1,4 @@
-//! What `generation_config.json` may say of how a model draws.
+//! Default sampling parameters from `generation_config.json`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::engine::defaults::read;
 use crate::request::SamplingParams;
 
 #[test]
-fn values_that_a_request_may_have_are_the_defaults() {
+fn values_in_range_are_the_defaults() {
     let file = json!({"do_sample": true, "temperature": 0.6, "top_p": 0.95, "top_k": 20.0, "min_p": 0, "repetition_penalty": 1.05, "eos_token_id": [1, 2]});
     let (defaults, warnings) = read(&file);
     let expected = SamplingParams {
@@ -23,7 +23,7 @@ fn values_that_a_request_may_have_are_the_defaults() {
 }
 
 #[test]
-fn a_value_that_no_request_may_have_is_ignored_with_a_warning_that_names_it() {
+fn a_value_out_of_range_is_ignored_with_a_warning_that_names_it() {
     let bad: [(&str, Value, &str); 12] = [
         ("temperature", json!(-1), "-1"),
         ("temperature", json!(2.5), "2.5"),

@@ -1,5 +1,5 @@
-//! Ten thousand random lives of a few requests that ask for few different things, each held against a reference that
-//! knows nothing but the rules: who shares with whom, what everybody is told, and that nothing is left over.
+//! Ten thousand random sequences of events of a few requests with few different prompts. A reference model with only the
+//! rules of sharing predicts how each request is served and how it ends, and that nothing is left over.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -14,16 +14,16 @@ use crate::error::Code;
 use crate::request::{FinishReason, RequestId, Served, TokenId};
 use crate::scheduler::plan::Overlap;
 
-use super::stage::{Ask, STEP, Stage, ask};
+use super::harness::{Harness, STEP, Spec, spec};
 
 const NUM_PROMPTS: TokenId = 3;
 
-/// What happens next. Readers are chosen by a number, modulo those there are.
+/// An event. A reader is chosen by an index modulo the number of open readers.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    Submit(Ask),
-    /// It finds nothing kept, and reaches the engine thread only so many turns later.
-    SubmitSlowly(Ask, usize),
+    Submit(Spec),
+    /// The request finds no cached answer, and reaches the engine thread this many turns later.
+    SubmitSlowly(Spec, usize),
     Turns(usize),
     Stream(usize),
     Cancel(usize),
@@ -32,30 +32,30 @@ enum Event {
     Clear,
 }
 
-/// The answers to all prompts, each computed alone.
+/// The answer to each prompt, computed alone.
 static TRUTH: LazyLock<Vec<Vec<TokenId>>> = LazyLock::new(|| {
     let alone = |prompt| {
-        let mut stage = Stage::new(Settings::OFF);
-        let reader = stage.submit(ask(prompt));
-        stage.answer(reader).whole.1
+        let mut harness = Harness::new(Settings::OFF);
+        let reader = harness.submit(spec(prompt));
+        harness.answer(reader).whole.1
     };
     (0..NUM_PROMPTS).map(alone).collect()
 });
 
-/// What tells answers apart here.
-type Topic = (TokenId, Option<&'static str>);
+/// Requests with equal keys have the same answer.
+type Key = (TokenId, Option<&'static str>);
 
 struct Generation {
-    topic: Topic,
+    key: Key,
     origin: RequestId,
     readers: HashSet<ReaderId>,
-    /// Begun before the last clearing: neither joined nor kept.
+    /// Started before the last `Clear`: neither joined nor cached.
     is_old: bool,
 }
 
-/// What a reader must be told.
+/// What a reader must receive.
 struct Expected {
-    ask: Ask,
+    spec: Spec,
     deadline: Option<Instant>,
     served: Served,
     shared_from: Option<RequestId>,
@@ -63,75 +63,76 @@ struct Expected {
     is_cancelled: bool,
 }
 
-/// The rules, and the engine that is held to them.
-struct Life {
-    stage: Stage,
+/// The engine under test beside the reference model.
+struct Checked {
+    harness: Harness,
     overlap: Overlap,
     running: Vec<Generation>,
-    kept: HashMap<Topic, (Instant, RequestId)>,
+    cached: HashMap<Key, (Instant, RequestId)>,
     expected: HashMap<ReaderId, Expected>,
     readers: Vec<ReaderId>,
     ended: HashSet<ReaderId>,
-    on_their_way: Vec<(usize, ReaderId, Command)>,
+    /// Requests that reach the engine thread after a number of turns.
+    delayed: Vec<(usize, ReaderId, Command)>,
     num_submitted: usize,
 }
 
-impl Life {
+impl Checked {
     fn new(overlap: Overlap) -> Self {
         Self {
-            stage: Stage::overlapping(overlap, 256),
+            harness: Harness::overlapping(overlap, 256),
             overlap,
             running: Vec::new(),
-            kept: HashMap::new(),
+            cached: HashMap::new(),
             expected: HashMap::new(),
             readers: Vec::new(),
             ended: HashSet::new(),
-            on_their_way: Vec::new(),
+            delayed: Vec::new(),
             num_submitted: 0,
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    fn apply(&mut self, event: Event) {
         match event {
-            Event::Submit(ask) => {
-                let reader = self.stage.submit(ask);
-                self.note(reader, ask);
+            Event::Submit(spec) => {
+                let reader = self.harness.submit(spec);
+                self.submitted(reader, spec);
                 self.arrive(reader);
             }
-            Event::SubmitSlowly(ask, turns) => {
-                let (reader, submission) = self.stage.prepare(ask);
-                self.note(reader, ask);
-                self.on_their_way.push((turns, reader, Command::Submit(Box::new(submission))));
+            Event::SubmitSlowly(spec, turns) => {
+                let (reader, submission) = self.harness.prepare(spec);
+                self.submitted(reader, spec);
+                self.delayed.push((turns, reader, Command::Submit(Box::new(submission))));
             }
             Event::Turns(count) => (0..count).for_each(|_| self.turn()),
-            Event::Stream(index) => self.with(index, |life, reader| {
-                life.stage.shared.readers.stream(reader);
-                life.expect(reader).streams = true;
+            Event::Stream(index) => self.with(index, |checked, reader| {
+                checked.harness.shared.readers.stream(reader);
+                checked.expect(reader).streams = true;
             }),
-            Event::Cancel(index) => self.with(index, |life, reader| {
-                life.stage.cancel(reader);
-                life.expect(reader).is_cancelled = true;
-                life.leave(reader);
+            Event::Cancel(index) => self.with(index, |checked, reader| {
+                checked.harness.cancel(reader);
+                checked.expect(reader).is_cancelled = true;
+                checked.leave(reader);
             }),
-            Event::Release(index) => self.with(index, |life, reader| {
-                life.stage.release(reader);
-                life.leave(reader);
-                life.ended.insert(reader);
+            Event::Release(index) => self.with(index, |checked, reader| {
+                checked.harness.release(reader);
+                checked.leave(reader);
+                checked.ended.insert(reader);
             }),
-            Event::Pass(time) => self.stage.clock.advance(time),
+            Event::Pass(time) => self.harness.clock.advance(time),
             Event::Clear => {
-                self.stage.shared.answers.clear();
-                self.kept.clear();
+                self.harness.shared.answers.clear();
+                self.cached.clear();
                 self.running.iter_mut().for_each(|generation| generation.is_old = true);
             }
         }
-        self.look();
+        self.check();
     }
 
-    fn note(&mut self, reader: ReaderId, ask: Ask) {
-        let deadline = ask.timeout.map(|timeout| self.stage.now() + timeout);
+    fn submitted(&mut self, reader: ReaderId, spec: Spec) {
+        let deadline = spec.timeout.map(|timeout| self.harness.now() + timeout);
         let expected = Expected {
-            ask,
+            spec,
             deadline,
             served: Served::Computed,
             shared_from: None,
@@ -143,15 +144,15 @@ impl Life {
         self.num_submitted += 1;
     }
 
-    /// A request has reached the place where it is decided how it comes to its answer.
+    /// Predicts how a request is served, at the moment when the engine decides it.
     fn arrive(&mut self, reader: ReaderId) {
-        let now = self.stage.now();
-        let Expected { ask, deadline, .. } = self.expected[&reader];
-        let topic = (ask.prompt, ask.salt);
+        let now = self.harness.now();
+        let Expected { spec, deadline, .. } = self.expected[&reader];
+        let key = (spec.prompt, spec.salt);
         let is_late = deadline.is_some_and(|at| at <= now);
-        let running = self.running.iter_mut().find(|it| it.topic == topic && !it.is_old && !is_late);
-        let kept = self.kept.get(&topic).filter(|(at, _)| now < *at + Duration::from_mins(5) && !is_late);
-        let (served, origin) = match (running, kept) {
+        let running = self.running.iter_mut().find(|it| it.key == key && !it.is_old && !is_late);
+        let cached = self.cached.get(&key).filter(|(at, _)| now < *at + Duration::from_mins(5) && !is_late);
+        let (served, origin) = match (running, cached) {
             (Some(generation), _) => {
                 generation.readers.insert(reader);
                 (Served::Coalesced, Some(generation.origin.clone()))
@@ -160,8 +161,8 @@ impl Life {
             (None, None) => {
                 let origin = RequestId(reader.0.to_string().into());
                 let readers = HashSet::from([reader]);
-                // One that comes too late shares nothing; nobody joins it, since it ends before the next one comes.
-                self.running.push(Generation { topic, origin, readers, is_old: is_late });
+                // A request past its deadline shares nothing, and ends before another request could join it.
+                self.running.push(Generation { key, origin, readers, is_old: is_late });
                 (Served::Computed, None)
             }
         };
@@ -177,88 +178,89 @@ impl Life {
     }
 
     fn turn(&mut self) {
-        for (turns, ..) in &mut self.on_their_way {
+        for (turns, ..) in &mut self.delayed {
             *turns = turns.saturating_sub(1);
         }
-        while let Some(index) = self.on_their_way.iter().position(|(turns, ..)| *turns == 0) {
-            let (_, reader, command) = self.on_their_way.remove(index);
-            self.stage.core.take(command);
+        while let Some(index) = self.delayed.iter().position(|(turns, ..)| *turns == 0) {
+            let (_, reader, command) = self.delayed.remove(index);
+            self.harness.core.take(command);
             self.arrive(reader);
         }
-        self.stage.turn();
-        self.look();
+        self.harness.turn();
+        self.check();
     }
 
-    /// Holds every end that has come against what was to come.
-    fn look(&mut self) {
-        self.stage.drain();
+    /// Compares every end that was delivered with the prediction.
+    fn check(&mut self) {
+        self.harness.drain();
         let ended: Vec<_> = self.readers.iter().copied().filter(|reader| self.has_news_of(*reader)).collect();
-        let had_company = self.running.len() > 1;
+        let is_shared = self.running.len() > 1;
         for reader in ended {
             self.ended.insert(reader);
-            let given = self.stage.given[&reader].clone();
+            let received = self.harness.received[&reader].clone();
             let expected = &self.expected[&reader];
-            let truth = &TRUTH[expected.ask.prompt as usize];
-            if let Some(code) = given.error() {
-                assert_eq!(code, Code::Timeout, "nothing else can go wrong here");
-                // Time that passes while a step is in flight makes the device look slow: too slow to begin in time, where it
-                // would be at the cost of others.
-                let seemed_hopeless = self.overlap != Overlap::None && given.whole.1.is_empty() && had_company;
-                assert!(expected.deadline.is_some_and(|at| at <= self.stage.now() || seemed_hopeless), "it had time");
+            let truth = &TRUTH[expected.spec.prompt as usize];
+            if let Some(code) = received.error() {
+                assert_eq!(code, Code::Timeout, "no other error is possible here");
+                // `Pass` while a step is in flight makes the step look slow. Then a request may end before its deadline,
+                // because reading its prompt in time seems impossible and would slow other requests.
+                let seemed_hopeless = self.overlap != Overlap::None && received.whole.1.is_empty() && is_shared;
+                assert!(expected.deadline.is_some_and(|at| at <= self.harness.now() || seemed_hopeless), "too early");
                 self.leave(reader);
                 continue;
             }
-            let told = given.summary().clone();
-            assert_eq!((told.served, &told.shared_from), (expected.served, &expected.shared_from));
+            let summary = received.summary().clone();
+            assert_eq!((summary.served, &summary.shared_from), (expected.served, &expected.shared_from));
             if expected.streams {
-                assert_eq!((&given.text, &given.tokens), (&given.whole.0, &given.whole.1), "streamed");
+                assert_eq!((&received.text, &received.tokens), (&received.whole.0, &received.whole.1), "streamed");
             }
-            if told.finish_reason == FinishReason::Cancelled {
-                assert!(expected.is_cancelled, "nobody cancelled it");
-                assert!(truth.starts_with(&given.whole.1));
+            if summary.finish_reason == FinishReason::Cancelled {
+                assert!(expected.is_cancelled, "only cancelled readers end as cancelled");
+                assert!(truth.starts_with(&received.whole.1));
             } else {
-                assert_eq!(&given.whole.1, truth, "whole");
+                assert_eq!(&received.whole.1, truth, "whole");
                 self.finished(reader);
             }
         }
     }
 
     fn has_news_of(&self, reader: ReaderId) -> bool {
-        !self.ended.contains(&reader) && self.stage.given.get(&reader).is_some_and(|given| given.end.is_some())
+        !self.ended.contains(&reader)
+            && self.harness.received.get(&reader).is_some_and(|received| received.end.is_some())
     }
 
-    /// A generation ended well: it is kept from now on.
+    /// A generation is complete, so the reference model caches it.
     fn finished(&mut self, reader: ReaderId) {
         let Some(index) = self.running.iter().position(|it| it.readers.contains(&reader)) else { return };
         let generation = self.running.remove(index);
         if !generation.is_old {
-            self.kept.insert(generation.topic, (self.stage.now(), generation.origin));
+            self.cached.insert(generation.key, (self.harness.now(), generation.origin));
         }
     }
 
     fn end(mut self) {
-        while !self.on_their_way.is_empty() {
+        while !self.delayed.is_empty() {
             self.turn();
         }
-        self.stage.play();
-        self.look();
-        assert_eq!(self.ended.len(), self.num_submitted, "everybody is told an end");
+        self.harness.run();
+        self.check();
+        assert_eq!(self.ended.len(), self.num_submitted, "every reader gets an end");
         assert!(self.running.is_empty(), "no generation without readers");
-        assert!(self.stage.shared.readers.is_empty());
-        let stats = self.stage.shared.stats.snapshot(&self.stage.shared.answers);
+        assert!(self.harness.shared.readers.is_empty());
+        let stats = self.harness.shared.stats.snapshot(&self.harness.shared.answers);
         assert_eq!(stats.requests, self.num_submitted as u64);
-        assert_eq!(stats.completed + stats.cancelled + stats.failed, stats.requests, "each is counted once");
-        assert_eq!(stats.answers.num_entries, self.kept.len() as u64);
+        assert_eq!(stats.completed + stats.cancelled + stats.failed, stats.requests, "each request is counted once");
+        assert_eq!(stats.answers.num_entries, self.cached.len() as u64);
     }
 
     fn expect(&mut self, reader: ReaderId) -> &mut Expected {
         self.expected.get_mut(&reader).expect("it was submitted")
     }
 
-    /// Does something with a reader that has not ended and whose request has arrived.
+    /// Acts on a reader that has not ended and whose request has reached the engine.
     fn with(&mut self, index: usize, act: impl FnOnce(&mut Self, ReaderId)) {
-        let is_on_its_way = |reader: &ReaderId| self.on_their_way.iter().any(|(_, other, _)| other == reader);
-        let open = |reader: &ReaderId| !self.ended.contains(reader) && !is_on_its_way(reader);
+        let is_delayed = |reader: &ReaderId| self.delayed.iter().any(|(_, other, _)| other == reader);
+        let open = |reader: &ReaderId| !self.ended.contains(reader) && !is_delayed(reader);
         let open: Vec<_> = self.readers.iter().copied().filter(open).collect();
         if let Some(&reader) = open.get(index % open.len().max(1)) {
             act(self, reader);
@@ -266,16 +268,16 @@ impl Life {
     }
 }
 
-fn asks() -> impl Strategy<Value = Ask> {
+fn specs() -> impl Strategy<Value = Spec> {
     let timeout = prop::sample::select(vec![None, None, None, Some(STEP * 3), Some(STEP * 9)]);
     let salt = prop::sample::select(vec![None, None, Some("tenant")]);
-    (0..NUM_PROMPTS, salt, timeout).prop_map(|(prompt, salt, timeout)| Ask { salt, timeout, ..ask(prompt) })
+    (0..NUM_PROMPTS, salt, timeout).prop_map(|(prompt, salt, timeout)| Spec { salt, timeout, ..spec(prompt) })
 }
 
 fn events() -> impl Strategy<Value = Event> {
     prop_oneof![
-        5 => asks().prop_map(Event::Submit),
-        2 => (asks(), 1_usize..6).prop_map(|(ask, turns)| Event::SubmitSlowly(ask, turns)),
+        5 => specs().prop_map(Event::Submit),
+        2 => (specs(), 1_usize..6).prop_map(|(spec, turns)| Event::SubmitSlowly(spec, turns)),
         6 => (1_usize..6).prop_map(Event::Turns),
         3 => any::<usize>().prop_map(Event::Stream),
         1 => any::<usize>().prop_map(Event::Cancel),
@@ -289,14 +291,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, rng_algorithm: RngAlgorithm::XorShift, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_in_whatever_order_everybody_is_told_what_the_rules_say(
+    fn every_reader_receives_what_the_rules_say_in_any_order_of_events(
         overlap in prop::sample::select(vec![Overlap::None, Overlap::Bounded, Overlap::Whole]),
         events in prop::collection::vec(events(), 1..24),
     ) {
-        let mut life = Life::new(overlap);
+        let mut checked = Checked::new(overlap);
         for event in events {
-            life.happen(event);
+            checked.apply(event);
         }
-        life.end();
+        checked.end();
     }
 }

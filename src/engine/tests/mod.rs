@@ -1,15 +1,17 @@
-//! The engine thread's state on a stage: no threads, a clock that is moved by hand, a device that takes virtual time.
+//! Tests of the engine thread's state. `harness` drives it without threads: the test moves the clock and chooses the order
+//! of commands, and a simulated device computes in virtual time. `tests/engine` covers the handle and the real thread.
 
 mod budget;
 mod crowd;
 mod defaults;
+mod harness;
 mod interleavings;
 mod models;
 mod overload;
+mod panicking_clock;
 mod panics;
 mod parking;
 mod progress;
 mod sharing;
 mod slots;
-mod stage;
 mod step_timing;

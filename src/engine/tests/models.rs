@@ -1,4 +1,4 @@
-//! Two models on one device: each has its share of the time, and measures what is its own.
+//! Two models on one device: each gets its share of the time and measures only its own steps.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,58 +8,58 @@ use crate::engine::command::ModelKey;
 use crate::request::Priority;
 use crate::scheduler::plan::Overlap;
 
-use super::stage::{Ask, MODEL, SLOW, STEP, Stage, TIMES_SLOWER, ask};
+use super::harness::{Harness, MODEL, SLOW, STEP, Spec, TIMES_SLOWER, spec};
 
-/// Users of two models who ask again as soon as they have their answer.
+/// Users of two models. Each submits its next request as soon as it has an answer.
 struct Users {
-    stage: Stage,
-    asking: HashMap<ReaderId, Ask>,
-    num_asked: u32,
+    harness: Harness,
+    pending: HashMap<ReaderId, Spec>,
+    num_submitted: u32,
 }
 
 impl Users {
-    fn new(overlap: Overlap, asks: &[Ask]) -> Self {
-        let stage = Stage::overlapping(overlap, 256);
-        stage.shared.answers.configure(Settings::OFF);
-        Self::on(stage, asks)
+    fn new(overlap: Overlap, specs: &[Spec]) -> Self {
+        let harness = Harness::overlapping(overlap, 256);
+        harness.shared.answers.configure(Settings::OFF);
+        Self::on(harness, specs)
     }
 
-    fn on(mut stage: Stage, asks: &[Ask]) -> Self {
-        stage.load_slow();
-        let mut users = Self { stage, asking: HashMap::new(), num_asked: 0 };
-        for &ask in asks {
-            users.ask(ask);
+    fn on(mut harness: Harness, specs: &[Spec]) -> Self {
+        harness.load_slow();
+        let mut users = Self { harness, pending: HashMap::new(), num_submitted: 0 };
+        for &spec in specs {
+            users.submit(spec);
         }
         users
     }
 
-    fn ask(&mut self, ask: Ask) {
-        self.num_asked += 1;
-        let reader = self.stage.submit(Ask { prompt: self.num_asked % 200 + 1, ..ask });
-        self.asking.insert(reader, ask);
+    fn submit(&mut self, spec: Spec) {
+        self.num_submitted += 1;
+        let reader = self.harness.submit(Spec { prompt: self.num_submitted % 200 + 1, ..spec });
+        self.pending.insert(reader, spec);
     }
 
-    /// Goes on for so long.
+    /// Runs turns for `time`.
     fn run(&mut self, time: Duration) {
-        let until = self.stage.now() + time;
-        while self.stage.now() < until {
-            self.stage.turn();
-            let given = &mut self.stage.given;
-            let ended = |(reader, ask): (&ReaderId, &Ask)| {
-                given.get(reader).is_some_and(|it| it.end.is_some()).then_some((*reader, *ask))
+        let until = self.harness.now() + time;
+        while self.harness.now() < until {
+            self.harness.turn();
+            let received = &mut self.harness.received;
+            let ended = |(reader, spec): (&ReaderId, &Spec)| {
+                received.get(reader).is_some_and(|it| it.end.is_some()).then_some((*reader, *spec))
             };
-            let ended: Vec<_> = self.asking.iter().filter_map(ended).collect();
-            for (reader, ask) in ended {
-                self.asking.remove(&reader);
-                self.stage.given.remove(&reader);
-                self.ask(ask);
+            let ended: Vec<_> = self.pending.iter().filter_map(ended).collect();
+            for (reader, spec) in ended {
+                self.pending.remove(&reader);
+                self.harness.received.remove(&reader);
+                self.submit(spec);
             }
         }
     }
 
-    /// How much of the time a model had, by its steps.
+    /// Device time that a model used, computed from its steps.
     fn time(&self, model: ModelKey) -> Duration {
-        let models = self.stage.shared.stats.models();
+        let models = self.harness.shared.stats.models();
         let (_, stats) = models.iter().find(|(key, _)| *key == model).expect("it is loaded");
         let step = if model == SLOW { STEP * TIMES_SLOWER } else { STEP };
         step * u32::try_from(stats.totals.steps).expect("few")
@@ -73,9 +73,9 @@ impl Users {
 const OVERLAPS: [Overlap; 3] = [Overlap::None, Overlap::Bounded, Overlap::Whole];
 
 #[test]
-fn two_models_have_the_device_for_as_long_each_however_long_their_steps_are() {
+fn two_models_get_equal_device_time_whatever_their_step_times() {
     for overlap in OVERLAPS {
-        let mut users = Users::new(overlap, &[ask(1), Ask { model: SLOW, ..ask(1) }]);
+        let mut users = Users::new(overlap, &[spec(1), Spec { model: SLOW, ..spec(1) }]);
         users.run(Duration::from_secs(4));
         let share = users.share(MODEL);
         assert!((0.45..0.55).contains(&share), "{overlap:?}: {share}");
@@ -83,11 +83,11 @@ fn two_models_have_the_device_for_as_long_each_however_long_their_steps_are() {
 }
 
 #[test]
-fn a_step_takes_as_long_as_it_does_without_the_other_model() {
+fn measured_step_times_exclude_the_other_model() {
     for overlap in OVERLAPS {
-        let mut users = Users::new(overlap, &[ask(1), Ask { model: SLOW, ..ask(1) }]);
+        let mut users = Users::new(overlap, &[spec(1), Spec { model: SLOW, ..spec(1) }]);
         users.run(Duration::from_secs(4));
-        for (model, stats) in users.stage.shared.stats.models() {
+        for (model, stats) in users.harness.shared.stats.models() {
             let step = if model == SLOW { STEP * TIMES_SLOWER } else { STEP };
             let (_, measured) = stats.scheduler.step_times[0];
             assert!(measured.abs_diff(step) < Duration::from_micros(1), "{overlap:?}: {measured:?} of {step:?}");
@@ -96,19 +96,19 @@ fn a_step_takes_as_long_as_it_does_without_the_other_model() {
 }
 
 #[test]
-fn a_model_with_urgent_requests_has_more_and_leaves_the_other_its_part() {
-    let urgent = Ask { priority: Priority::Urgent, ..ask(1) };
-    let mut users = Users::new(Overlap::None, &[urgent, Ask { model: SLOW, ..ask(1) }]);
+fn a_model_with_urgent_requests_gets_more_time_but_not_all() {
+    let urgent = Spec { priority: Priority::Urgent, ..spec(1) };
+    let mut users = Users::new(Overlap::None, &[urgent, Spec { model: SLOW, ..spec(1) }]);
     users.run(Duration::from_secs(10));
     let share = users.share(MODEL);
     assert!((0.75..0.85).contains(&share), "{share}");
 }
 
 #[test]
-fn a_model_that_was_idle_gets_nothing_for_the_past() {
-    let mut users = Users::new(Overlap::None, &[Ask { model: SLOW, ..ask(1) }]);
+fn a_model_gets_no_credit_for_idle_time() {
+    let mut users = Users::new(Overlap::None, &[Spec { model: SLOW, ..spec(1) }]);
     users.run(Duration::from_secs(5));
-    users.ask(ask(1));
+    users.submit(spec(1));
     let before = users.time(SLOW);
     users.run(Duration::from_secs(2));
     let share = users.time(SLOW).saturating_sub(before).as_secs_f64() / 2.0;
@@ -116,26 +116,26 @@ fn a_model_that_was_idle_gets_nothing_for_the_past() {
 }
 
 #[test]
-fn a_prompt_is_read_in_small_chunks_also_between_two_answers_of_another_model() {
-    let mut users = Users::on(Stage::reading(512), &[ask(1)]);
+fn prompt_chunks_stay_small_between_two_answers_of_another_model() {
+    let mut users = Users::on(Harness::reading(512), &[spec(1)]);
     users.run(STEP * 5);
-    while !users.asking.is_empty() {
-        users.stage.turn();
-        let given = &users.stage.given;
-        users.asking.retain(|reader, _| given.get(reader).is_none_or(|it| it.end.is_none()));
+    while !users.pending.is_empty() {
+        users.harness.turn();
+        let received = &users.harness.received;
+        users.pending.retain(|reader, _| received.get(reader).is_none_or(|it| it.end.is_none()));
     }
-    let before = users.stage.num_generations();
-    users.ask(Ask { model: SLOW, prompt_len: 2_000, ..ask(1) });
-    users.stage.turn();
-    assert_eq!(users.stage.num_generations() - before, 512 / 8);
+    let before = users.harness.num_generations();
+    users.submit(Spec { model: SLOW, prompt_len: 2_000, ..spec(1) });
+    users.harness.turn();
+    assert_eq!(users.harness.num_generations() - before, 512 / 8);
 }
 
 #[test]
-fn an_idle_model_takes_no_time_and_its_own_ends_wait_for_no_turn() {
-    let mut users = Users::new(Overlap::None, &[Ask { model: SLOW, ..ask(1) }]);
+fn a_deadline_of_a_model_without_the_turn_is_met() {
+    let mut users = Users::new(Overlap::None, &[Spec { model: SLOW, ..spec(1) }]);
     users.run(STEP * TIMES_SLOWER * 3);
-    let late = users.stage.submit(Ask { timeout: Some(STEP * TIMES_SLOWER), ..ask(9) });
-    users.stage.clock.advance(STEP * TIMES_SLOWER * 2);
-    users.stage.turn();
-    assert!(users.stage.given[&late].end.is_some(), "its deadline passed while the other model had the device");
+    let late = users.harness.submit(Spec { timeout: Some(STEP * TIMES_SLOWER), ..spec(9) });
+    users.harness.clock.advance(STEP * TIMES_SLOWER * 2);
+    users.harness.turn();
+    assert!(users.harness.received[&late].end.is_some(), "its deadline passed while the other model had the device");
 }

@@ -1,52 +1,52 @@
-//! What those who are refused are told of when to come again.
+//! Retry hints of refused requests.
 
 use std::time::Duration;
 
 use crate::answers::{ReaderId, Settings};
 
-use super::stage::{Ask, STEP, Stage, ask};
+use super::harness::{Harness, STEP, Spec, spec};
 
 const NIGHT: Duration = Duration::from_hours(8);
 
-/// How the last row of a runner goes.
-type Way = fn(&mut Stage, ReaderId);
+/// An action that ends the last row of a runner.
+type EndRow = fn(&mut Harness, ReaderId);
 
-fn retry_after(stage: &Stage) -> Duration {
-    stage.shared.slots.promise(stage.now(), 1)
+fn retry_after(harness: &Harness) -> Duration {
+    harness.shared.slots.promise(harness.now(), 1)
 }
 
-/// The interval that ran on through the night stood for hundreds of ends.
+/// The interval between ends once included the idle night, which made hints far too long.
 #[test]
-fn the_time_in_which_nobody_asked_counts_for_nothing_however_the_last_one_went() {
-    let ways: [(&str, Way); 4] = [
+fn idle_time_does_not_lengthen_retry_hints_however_the_last_row_ended() {
+    let endings: [(&str, EndRow); 4] = [
         ("ended", |_, _| ()),
-        ("cancelled", Stage::cancel),
-        ("released", Stage::release),
-        ("expired", |stage, _| stage.clock.advance(STEP * 5)),
+        ("cancelled", Harness::cancel),
+        ("released", Harness::release),
+        ("expired", |harness, _| harness.clock.advance(STEP * 5)),
     ];
-    for (way, go) in ways {
-        let mut stage = Stage::new(Settings::OFF);
-        let first = stage.submit(ask(1));
-        stage.answer(first);
-        let timeout = (way == "expired").then_some(STEP * 5);
-        let last = stage.submit(Ask { timeout, ..ask(2) });
-        stage.turns(2);
-        go(&mut stage, last);
-        stage.play();
-        stage.clock.advance(NIGHT);
-        let next = stage.submit(ask(1));
-        stage.answer(next);
-        assert!(retry_after(&stage) < Duration::from_millis(100), "{way}: {:?}", retry_after(&stage));
+    for (ending, end) in endings {
+        let mut harness = Harness::new(Settings::OFF);
+        let first = harness.submit(spec(1));
+        harness.answer(first);
+        let timeout = (ending == "expired").then_some(STEP * 5);
+        let last = harness.submit(Spec { timeout, ..spec(2) });
+        harness.turns(2);
+        end(&mut harness, last);
+        harness.run();
+        harness.clock.advance(NIGHT);
+        let next = harness.submit(spec(1));
+        harness.answer(next);
+        assert!(retry_after(&harness) < Duration::from_millis(100), "{ending}: {:?}", retry_after(&harness));
     }
 }
 
 #[test]
-fn a_place_becomes_free_when_an_answer_has_had_the_time_of_the_one_before() {
-    let mut stage = Stage::new(Settings::OFF);
-    stage.clock.advance(NIGHT);
-    let began = stage.now();
-    let lone = stage.submit(ask(3));
-    stage.answer(lone);
-    let (took, told) = (stage.now() - began, retry_after(&stage));
-    assert!(told >= took && told <= took * 2, "{told:?} after an answer of {took:?}");
+fn the_retry_hint_is_about_the_time_of_the_last_answer() {
+    let mut harness = Harness::new(Settings::OFF);
+    harness.clock.advance(NIGHT);
+    let began = harness.now();
+    let only = harness.submit(spec(3));
+    harness.answer(only);
+    let (took, hint) = (harness.now() - began, retry_after(&harness));
+    assert!(hint >= took && hint <= took * 2, "{hint:?} after an answer of {took:?}");
 }

@@ -1,4 +1,5 @@
-//! How far a prompt has been read is told to those who want to know: in time, not too often, and whole before the answer.
+//! Progress of reading a prompt: reported to the readers that asked, at most 20 times a second, and complete before the
+//! first token.
 
 use std::time::{Duration, Instant};
 
@@ -7,126 +8,126 @@ use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind};
 use crate::request::{Progress, Served};
 
-use super::stage::{Ask, CHUNK, NUM_TOKENS, STEP, Stage, ask};
+use super::harness::{CHUNK, Harness, NUM_TOKENS, STEP, Spec, spec};
 
-/// Reading it takes 110 steps of a millisecond.
+/// A prompt length in tokens that takes 110 steps of 1 ms.
 const LONG: usize = 110 * CHUNK;
 /// Steps between two reports.
 const INTERVAL: usize = 50;
 
-/// A prompt of that length, and somebody who wants to know.
-fn asked(prompt_len: usize) -> Ask {
-    Ask { prompt_len, wants_progress: true, ..ask(7) }
+/// A request that asks for progress.
+fn with_progress(prompt_len: usize) -> Spec {
+    Spec { prompt_len, wants_progress: true, ..spec(7) }
 }
 
 fn read(processed: usize, total: usize) -> Progress {
     Progress { processed, total, cached: 0 }
 }
 
-fn told(stage: &Stage, reader: ReaderId) -> Vec<Progress> {
-    stage.given.get(&reader).map(|given| given.progress.clone()).unwrap_or_default()
+fn reports(harness: &Harness, reader: ReaderId) -> Vec<Progress> {
+    harness.received.get(&reader).map(|received| received.progress.clone()).unwrap_or_default()
 }
 
-/// The rest of what is told of a long prompt that was read so far, and was reported then.
+/// The reports of a prompt of length `LONG` from position `reported` on.
 fn rest_of_long(reported: usize) -> Vec<Progress> {
     let parts = (0..).map(|report| reported + report * INTERVAL * CHUNK).take_while(|&processed| processed < LONG);
     parts.chain([LONG]).map(|processed| read(processed, LONG)).collect()
 }
 
 #[test]
-fn it_is_told_after_each_part_twenty_times_a_second_and_at_the_end() {
-    let mut stage = Stage::new(Settings::OFF);
-    let reader = stage.submit(asked(LONG));
+fn progress_is_reported_twenty_times_a_second_and_at_the_end() {
+    let mut harness = Harness::new(Settings::OFF);
+    let reader = harness.submit(with_progress(LONG));
     let mut times: Vec<Instant> = Vec::new();
     for _ in 0..111 {
-        stage.turn();
-        times.resize(told(&stage, reader).len(), stage.now());
+        harness.turn();
+        times.resize(reports(&harness, reader).len(), harness.now());
     }
-    assert_eq!(told(&stage, reader), rest_of_long(CHUNK));
+    assert_eq!(reports(&harness, reader), rest_of_long(CHUNK));
     let last = times.pop().expect("the end");
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(50)), "{times:?}");
     assert!(last > times[times.len() - 1]);
-    let before = told(&stage, reader).len();
-    assert!(stage.answer(reader).end.is_some());
-    assert_eq!(told(&stage, reader).len(), before, "nothing is told after the prompt");
+    let before = reports(&harness, reader).len();
+    assert!(harness.answer(reader).end.is_some());
+    assert_eq!(reports(&harness, reader).len(), before, "nothing is reported after the prompt");
 }
 
 #[test]
-fn the_end_is_told_even_where_nothing_else_was() {
-    let mut stage = Stage::new(Settings::OFF);
-    for reader in [stage.submit(asked(1)), stage.stream(asked(1))] {
-        assert_eq!(stage.answer(reader).progress, [read(1, 1)]);
+fn a_short_prompt_is_reported_once_when_complete() {
+    let mut harness = Harness::new(Settings::OFF);
+    for reader in [harness.submit(with_progress(1)), harness.stream(with_progress(1))] {
+        assert_eq!(harness.answer(reader).progress, [read(1, 1)]);
     }
 }
 
 #[test]
-fn nobody_is_told_who_does_not_want_to_know_nor_woken_for_it() {
-    let mut stage = Stage::new(Settings::default());
-    let curious = stage.submit(asked(LONG));
-    let quiet = stage.submit(Ask { wants_progress: false, ..asked(LONG) });
-    stage.turns(60);
-    assert_eq!((told(&stage, curious).len(), stage.given.contains_key(&quiet)), (2, false));
-    assert!(stage.answer(quiet).progress.is_empty());
+fn readers_that_did_not_ask_get_no_progress_and_no_wake() {
+    let mut harness = Harness::new(Settings::default());
+    let curious = harness.submit(with_progress(LONG));
+    let quiet = harness.submit(Spec { wants_progress: false, ..with_progress(LONG) });
+    harness.turns(60);
+    assert_eq!((reports(&harness, curious).len(), harness.received.contains_key(&quiet)), (2, false));
+    assert!(harness.answer(quiet).progress.is_empty());
 }
 
 #[test]
-fn whoever_joins_hears_of_the_rest_and_of_the_end_whenever_it_joins() {
+fn a_reader_that_joins_gets_the_remaining_reports_and_the_last_one() {
     for (leader_wants, position) in [(true, 20), (false, 20), (false, 108), (true, 109), (false, 109), (false, 110)] {
-        let mut stage = Stage::new(Settings::default());
-        let leader = stage.submit(Ask { wants_progress: leader_wants, ..asked(LONG) });
-        stage.turns(position);
-        let follower = stage.submit(asked(LONG));
-        let given = stage.answer(follower);
-        assert_eq!(given.summary().served, Served::Coalesced, "at {position}");
-        let processed: Vec<_> = given.progress.iter().map(|progress| progress.processed).collect();
+        let mut harness = Harness::new(Settings::default());
+        let leader = harness.submit(Spec { wants_progress: leader_wants, ..with_progress(LONG) });
+        harness.turns(position);
+        let follower = harness.submit(with_progress(LONG));
+        let received = harness.answer(follower);
+        assert_eq!(received.summary().served, Served::Coalesced, "at {position}");
+        let processed: Vec<_> = received.progress.iter().map(|progress| progress.processed).collect();
         assert!(processed.is_sorted() && processed.last() == Some(&LONG), "at {position}: {processed:?}");
-        assert!(processed[0] > position.min(109) * CHUNK, "at {position}: {processed:?} is what followed");
-        assert_eq!(stage.answer(leader).progress.is_empty(), !leader_wants, "at {position}");
+        assert!(processed[0] > position.min(109) * CHUNK, "at {position}: {processed:?} begins after the join");
+        assert_eq!(harness.answer(leader).progress.is_empty(), !leader_wants, "at {position}");
     }
 }
 
 #[test]
-fn a_prompt_that_was_there_is_told_once() {
+fn the_prompt_of_a_shared_answer_is_reported_once_as_cached() {
     let there = [Progress { processed: 40, total: 40, cached: 40 }];
-    let mut stage = Stage::new(Settings::default());
-    let first = stage.submit(Ask { wants_progress: false, ..asked(40) });
-    stage.turns(3 + NUM_TOKENS / 2);
-    let joined = stage.stream(asked(40));
-    stage.play();
-    let (awaits, streams) = (stage.submit(asked(40)), stage.stream(asked(40)));
-    stage.play();
+    let mut harness = Harness::new(Settings::default());
+    let first = harness.submit(Spec { wants_progress: false, ..with_progress(40) });
+    harness.turns(3 + NUM_TOKENS / 2);
+    let joined = harness.stream(with_progress(40));
+    harness.run();
+    let (awaits, streams) = (harness.submit(with_progress(40)), harness.stream(with_progress(40)));
+    harness.run();
     for (reader, served) in [(joined, Served::Coalesced), (awaits, Served::Cached), (streams, Served::Cached)] {
-        let given = stage.answer(reader);
-        assert_eq!((given.summary().served, &given.progress[..]), (served, &there[..]));
+        let received = harness.answer(reader);
+        assert_eq!((received.summary().served, &received.progress[..]), (served, &there[..]));
     }
-    assert!(stage.answer(first).progress.is_empty());
+    assert!(harness.answer(first).progress.is_empty());
 }
 
 #[test]
-fn a_prompt_that_is_given_up_is_not_told_to_the_end() {
-    for give_up in [Stage::cancel, Stage::release] {
-        let mut stage = Stage::new(Settings::OFF);
-        let reader = stage.submit(asked(LONG));
-        stage.turns(10);
-        give_up(&mut stage, reader);
-        stage.play();
-        assert_eq!(told(&stage, reader), [read(CHUNK, LONG)]);
+fn a_prompt_whose_request_ends_early_is_not_reported_as_complete() {
+    for end in [Harness::cancel, Harness::release] {
+        let mut harness = Harness::new(Settings::OFF);
+        let reader = harness.submit(with_progress(LONG));
+        harness.turns(10);
+        end(&mut harness, reader);
+        harness.run();
+        assert_eq!(reports(&harness, reader), [read(CHUNK, LONG)]);
     }
-    let mut stage = Stage::new(Settings::OFF);
-    let reader = stage.submit(Ask { timeout: Some(STEP * 10), ..asked(LONG) });
-    let given = stage.answer(reader);
-    assert_eq!((given.error(), &given.progress[..]), (Some(Code::Timeout), &[read(CHUNK, LONG)][..]));
+    let mut harness = Harness::new(Settings::OFF);
+    let reader = harness.submit(Spec { timeout: Some(STEP * 10), ..with_progress(LONG) });
+    let received = harness.answer(reader);
+    assert_eq!((received.error(), &received.progress[..]), (Some(Code::Timeout), &[read(CHUNK, LONG)][..]));
 }
 
 #[test]
-fn what_is_read_again_is_not_told_again() {
-    // Two that share the memory: neither is given up, both begin anew.
-    let mut stage = Stage::failing(Settings::OFF, 256, vec![Fault { step: 120, kind: FaultKind::Memory }]);
-    let readers = [stage.submit(asked(LONG)), stage.submit(Ask { prompt: 9, ..asked(LONG) })];
-    stage.play();
-    assert_eq!(stage.shared.stats.snapshot(&stage.shared.answers).recoveries, 1);
+fn positions_that_are_recomputed_are_not_reported_again() {
+    // Two requests share the memory, so after the failure both are recomputed and neither fails.
+    let mut harness = Harness::failing(Settings::OFF, 256, vec![Fault { step: 120, kind: FaultKind::Memory }]);
+    let readers = [harness.submit(with_progress(LONG)), harness.submit(Spec { prompt: 9, ..with_progress(LONG) })];
+    harness.run();
+    assert_eq!(harness.shared.stats.snapshot(&harness.shared.answers).recoveries, 1);
     for reader in readers {
-        let processed: Vec<_> = told(&stage, reader).iter().map(|progress| progress.processed).collect();
+        let processed: Vec<_> = reports(&harness, reader).iter().map(|progress| progress.processed).collect();
         assert!(processed.windows(2).all(|pair| pair[0] < pair[1]), "{processed:?}");
         assert!(processed.len() > 2 && processed.last() == Some(&LONG), "{processed:?}");
     }

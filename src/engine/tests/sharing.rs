@@ -1,3 +1,5 @@
+//! Answers that several requests share: joining, leaving, deadlines, the cache.
+
 use std::time::Duration;
 
 use crate::answers::{Coalescing, Settings};
@@ -5,95 +7,99 @@ use crate::engine::command::Command;
 use crate::error::Code;
 use crate::request::{FinishReason, RequestId, Served, Sharing};
 
-use super::stage::{Ask, NUM_TOKENS, STEP, Stage, ask};
+use super::harness::{Harness, NUM_TOKENS, STEP, Spec, spec};
 
-/// A prompt whose answer is as long as it may be.
-pub(super) fn long() -> Ask {
+/// A request whose answer has `NUM_TOKENS` tokens.
+pub(super) fn long() -> Spec {
     let is_long = |prompt: &u32| {
-        let mut stage = Stage::new(Settings::OFF);
-        let reader = stage.submit(ask(*prompt));
-        stage.answer(reader).whole.1.len() == NUM_TOKENS
+        let mut harness = Harness::new(Settings::OFF);
+        let reader = harness.submit(spec(*prompt));
+        harness.answer(reader).whole.1.len() == NUM_TOKENS
     };
-    ask((1..200).find(is_long).expect("a long answer"))
+    spec((1..200).find(is_long).expect("a long answer"))
 }
 
 #[test]
-fn whoever_joins_has_the_whole_answer_wherever_it_joins_and_nothing_is_computed_for_it() {
+fn a_reader_that_joins_at_any_token_gets_the_whole_answer_without_computation() {
     let long = long();
     for position in 0..=NUM_TOKENS + 2 {
-        let mut stage = Stage::new(Settings::default());
-        let first = stage.stream(long);
-        stage.turns(position);
-        let streams = stage.stream(long);
-        let awaits = stage.submit(long);
-        let first = stage.answer(first);
+        let mut harness = Harness::new(Settings::default());
+        let first = harness.stream(long);
+        harness.turns(position);
+        let streams = harness.stream(long);
+        let awaits = harness.submit(long);
+        let first = harness.answer(first);
         for reader in [streams, awaits] {
-            let given = stage.answer(reader);
-            assert_eq!(given.whole, first.whole, "at {position}");
-            let (told, first) = (given.summary(), first.summary());
-            assert_eq!(told.finish_reason, first.finish_reason);
+            let received = harness.answer(reader);
+            assert_eq!(received.whole, first.whole, "at {position}");
+            let (summary, first) = (received.summary(), first.summary());
+            assert_eq!(summary.finish_reason, first.finish_reason);
             let served = if position < NUM_TOKENS { Served::Coalesced } else { Served::Cached };
-            assert_eq!((told.served, told.shared_from.clone()), (served, Some(first.id.clone())), "at {position}");
+            assert_eq!(
+                (summary.served, summary.shared_from.clone()),
+                (served, Some(first.id.clone())),
+                "at {position}"
+            );
         }
-        let streamed = stage.answer(streams);
+        let streamed = harness.answer(streams);
         assert_eq!((&streamed.text, &streamed.tokens), (&first.whole.0, &first.whole.1), "at {position}");
-        assert_eq!(stage.num_generations(), 1, "at {position}");
+        assert_eq!(harness.num_generations(), 1, "at {position}");
     }
 }
 
 #[test]
-fn whoever_leaves_hurts_nobody_wherever_it_leaves() {
+fn a_reader_that_leaves_at_any_token_does_not_affect_the_others() {
     let long = long();
     for position in 0..NUM_TOKENS {
         for leaver in 0..3 {
-            let mut stage = Stage::new(Settings::default());
-            let readers = [0; 3].map(|_| stage.stream(long));
-            stage.turns(position);
-            stage.release(readers[leaver]);
-            stage.play();
+            let mut harness = Harness::new(Settings::default());
+            let readers = [0; 3].map(|_| harness.stream(long));
+            harness.turns(position);
+            harness.release(readers[leaver]);
+            harness.run();
             for (index, reader) in readers.into_iter().enumerate().filter(|(index, _)| *index != leaver) {
-                let given = stage.answer(reader);
-                assert_eq!(given.tokens.len(), NUM_TOKENS, "{index} of 3, {leaver} left at {position}");
-                assert_eq!((&given.text, &given.tokens), (&given.whole.0, &given.whole.1));
+                let received = harness.answer(reader);
+                assert_eq!(received.tokens.len(), NUM_TOKENS, "{index} of 3, {leaver} left at {position}");
+                assert_eq!((&received.text, &received.tokens), (&received.whole.0, &received.whole.1));
             }
             assert!(
-                stage.given.get(&readers[leaver]).is_none_or(|given| given.end.is_none()),
-                "nothing comes any more"
+                harness.received.get(&readers[leaver]).is_none_or(|received| received.end.is_none()),
+                "a reader that left gets no end"
             );
         }
     }
 }
 
 #[test]
-fn the_last_one_to_leave_ends_the_generation_and_what_there_was_is_not_kept() {
+fn the_last_reader_that_leaves_ends_the_generation_and_the_part_is_not_cached() {
     let long = long();
     for position in 0..NUM_TOKENS {
-        let mut stage = Stage::new(Settings::default());
-        let readers = [0; 3].map(|_| stage.stream(long));
-        stage.turns(position);
+        let mut harness = Harness::new(Settings::default());
+        let readers = [0; 3].map(|_| harness.stream(long));
+        harness.turns(position);
         for reader in readers {
-            stage.release(reader);
+            harness.release(reader);
         }
-        let steps = |stage: &Stage| stage.shared.stats.snapshot(&stage.shared.answers).steps;
-        let before = steps(&stage);
-        stage.play();
-        assert!(steps(&stage) <= before + 1, "at {position}: at most the one that drops it");
-        let again = stage.submit(long);
-        assert_eq!(stage.answer(again).summary().served, Served::Computed, "at {position}");
+        let steps = |harness: &Harness| harness.shared.stats.snapshot(&harness.shared.answers).steps;
+        let before = steps(&harness);
+        harness.run();
+        assert!(steps(&harness) <= before + 1, "at {position}: at most the step that drops it");
+        let again = harness.submit(long);
+        assert_eq!(harness.answer(again).summary().served, Served::Computed, "at {position}");
     }
 }
 
 #[test]
-fn one_that_cancels_has_what_there_is_and_the_others_have_everything() {
+fn a_reader_that_cancels_gets_the_answer_so_far_and_the_others_get_all() {
     let long = long();
     for position in 0..NUM_TOKENS {
         for canceller in 0..2 {
-            let mut stage = Stage::new(Settings::default());
-            let readers = [0; 2].map(|_| stage.stream(long));
-            stage.turns(position);
-            stage.cancel(readers[canceller]);
-            let cut = stage.answer(readers[canceller]);
-            let whole = stage.answer(readers[1 - canceller]);
+            let mut harness = Harness::new(Settings::default());
+            let readers = [0; 2].map(|_| harness.stream(long));
+            harness.turns(position);
+            harness.cancel(readers[canceller]);
+            let cut = harness.answer(readers[canceller]);
+            let whole = harness.answer(readers[1 - canceller]);
             assert_eq!(cut.summary().finish_reason, FinishReason::Cancelled);
             assert_eq!(cut.whole.1, whole.whole.1[..position.min(cut.whole.1.len())], "at {position}");
             assert_eq!(cut.text, cut.whole.0);
@@ -103,198 +109,198 @@ fn one_that_cancels_has_what_there_is_and_the_others_have_everything() {
 }
 
 #[test]
-fn an_answer_that_was_cut_by_its_only_reader_is_not_given_to_others() {
+fn an_answer_that_its_only_reader_cancelled_is_not_shared() {
     let long = long();
-    let mut stage = Stage::new(Settings::default());
-    let reader = stage.submit(long);
-    stage.turns(4);
-    stage.cancel(reader);
-    let again = stage.submit(long);
-    let given = stage.answer(again);
-    assert_eq!((given.summary().served, given.whole.1.len()), (Served::Computed, NUM_TOKENS));
+    let mut harness = Harness::new(Settings::default());
+    let reader = harness.submit(long);
+    harness.turns(4);
+    harness.cancel(reader);
+    let again = harness.submit(long);
+    let received = harness.answer(again);
+    assert_eq!((received.summary().served, received.whole.1.len()), (Served::Computed, NUM_TOKENS));
 }
 
 #[test]
-fn a_deadline_is_its_readers_own() {
+fn a_deadline_ends_only_its_own_reader() {
     let long = long();
-    let soon = Ask { timeout: Some(STEP * 5), ..long };
-    for asks in [[soon, long], [long, soon]] {
-        let mut stage = Stage::new(Settings::default());
-        let readers = asks.map(|ask| stage.stream(ask));
-        let given = readers.map(|reader| stage.answer(reader));
-        for (ask, given) in asks.into_iter().zip(given) {
-            if ask.timeout.is_some() {
-                assert_eq!(given.error(), Some(Code::Timeout));
-                assert!(given.tokens.len() < NUM_TOKENS);
+    let soon = Spec { timeout: Some(STEP * 5), ..long };
+    for specs in [[soon, long], [long, soon]] {
+        let mut harness = Harness::new(Settings::default());
+        let readers = specs.map(|spec| harness.stream(spec));
+        let received = readers.map(|reader| harness.answer(reader));
+        for (spec, received) in specs.into_iter().zip(received) {
+            if spec.timeout.is_some() {
+                assert_eq!(received.error(), Some(Code::Timeout));
+                assert!(received.tokens.len() < NUM_TOKENS);
             } else {
-                assert_eq!(given.tokens.len(), NUM_TOKENS);
+                assert_eq!(received.tokens.len(), NUM_TOKENS);
             }
         }
-        assert_eq!(stage.num_generations(), 1);
+        assert_eq!(harness.num_generations(), 1);
     }
 }
 
 #[test]
-fn a_generation_ends_with_the_deadline_of_its_most_patient_reader() {
+fn a_generation_ends_at_the_latest_deadline_of_its_readers() {
     let long = long();
-    let mut stage = Stage::new(Settings::default());
-    let readers = [3, 6].map(|steps| stage.stream(Ask { timeout: Some(STEP * steps), ..long }));
+    let mut harness = Harness::new(Settings::default());
+    let readers = [3, 6].map(|steps| harness.stream(Spec { timeout: Some(STEP * steps), ..long }));
     for reader in readers {
-        assert_eq!(stage.answer(reader).error(), Some(Code::Timeout));
+        assert_eq!(harness.answer(reader).error(), Some(Code::Timeout));
     }
-    let again = stage.submit(long);
-    assert_eq!(stage.answer(again).summary().served, Served::Computed, "what was cut is not kept");
+    let again = harness.submit(long);
+    assert_eq!(harness.answer(again).summary().served, Served::Computed, "a partial answer is not cached");
 }
 
 #[test]
-fn one_whose_deadline_has_passed_is_too_late_also_for_an_answer_that_is_there() {
-    let mut stage = Stage::new(Settings::default());
-    let first = stage.submit(ask(5));
-    stage.answer(first);
-    let (late, submission) = stage.prepare(Ask { timeout: Some(Duration::ZERO), ..ask(5) });
-    stage.core.take(Command::Submit(Box::new(submission)));
-    assert_eq!(stage.answer(late).error(), Some(Code::Timeout));
+fn a_request_past_its_deadline_times_out_even_if_its_answer_is_cached() {
+    let mut harness = Harness::new(Settings::default());
+    let first = harness.submit(spec(5));
+    harness.answer(first);
+    let (late, submission) = harness.prepare(Spec { timeout: Some(Duration::ZERO), ..spec(5) });
+    harness.core.take(Command::Submit(Box::new(submission)));
+    assert_eq!(harness.answer(late).error(), Some(Code::Timeout));
 }
 
 #[test]
-fn an_answer_that_ended_while_a_request_was_on_its_way_is_found_there() {
-    let mut stage = Stage::new(Settings::default());
-    let first = stage.submit(ask(5));
-    let (second, submission) = stage.prepare(ask(5));
-    stage.answer(first);
-    stage.core.take(Command::Submit(Box::new(submission)));
-    assert_eq!(stage.answer(second).summary().served, Served::Cached);
+fn the_engine_thread_finds_an_answer_that_was_cached_after_the_first_look() {
+    let mut harness = Harness::new(Settings::default());
+    let first = harness.submit(spec(5));
+    let (second, submission) = harness.prepare(spec(5));
+    harness.answer(first);
+    harness.core.take(Command::Submit(Box::new(submission)));
+    assert_eq!(harness.answer(second).summary().served, Served::Cached);
 }
 
 #[test]
-fn more_readers_than_one_generation_may_have_get_another_one() {
+fn readers_beyond_the_limit_of_a_generation_start_another_one() {
     let coalescing = Coalescing { enabled: true, max_subscribers: 3 };
-    let mut stage = Stage::new(Settings { coalescing, ..Settings::default() });
-    let readers: Vec<_> = (0..7).map(|_| stage.submit(long())).collect();
-    let computed = readers.iter().filter(|reader| stage.answer(**reader).summary().served == Served::Computed);
+    let mut harness = Harness::new(Settings { coalescing, ..Settings::default() });
+    let readers: Vec<_> = (0..7).map(|_| harness.submit(long())).collect();
+    let computed = readers.iter().filter(|reader| harness.answer(**reader).summary().served == Served::Computed);
     assert_eq!(computed.count(), 3);
-    assert_eq!(stage.num_generations(), 3);
+    assert_eq!(harness.num_generations(), 3);
 }
 
 #[test]
-fn without_coalescing_what_runs_is_not_joined() {
-    let mut stage = Stage::new(Settings { coalescing: Settings::OFF.coalescing, ..Settings::default() });
-    let readers = [0; 3].map(|_| stage.submit(ask(5)));
+fn without_coalescing_requests_do_not_join() {
+    let mut harness = Harness::new(Settings { coalescing: Settings::OFF.coalescing, ..Settings::default() });
+    let readers = [0; 3].map(|_| harness.submit(spec(5)));
     for reader in readers {
-        assert_eq!(stage.answer(reader).summary().served, Served::Computed);
+        assert_eq!(harness.answer(reader).summary().served, Served::Computed);
     }
 }
 
 #[test]
-fn tenants_share_with_themselves_and_with_nobody_else() {
-    let mut stage = Stage::new(Settings::default());
-    let of = |salt| Ask { salt, ..ask(5) };
+fn a_tenant_shares_only_with_itself() {
+    let mut harness = Harness::new(Settings::default());
+    let of = |salt| Spec { salt, ..spec(5) };
     for salt in [None, Some("a"), Some("b")] {
-        let reader = stage.submit(of(salt));
-        assert_eq!(stage.answer(reader).summary().served, Served::Computed, "{salt:?}");
+        let reader = harness.submit(of(salt));
+        assert_eq!(harness.answer(reader).summary().served, Served::Computed, "{salt:?}");
     }
-    let running = [Some("c"), Some("d")].map(|salt| stage.submit(of(salt)));
+    let running = [Some("c"), Some("d")].map(|salt| harness.submit(of(salt)));
     for reader in running {
-        assert_eq!(stage.answer(reader).summary().served, Served::Computed);
+        assert_eq!(harness.answer(reader).summary().served, Served::Computed);
     }
     for salt in [None, Some("a"), Some("b"), Some("c")] {
-        let reader = stage.submit(of(salt));
-        assert_eq!(stage.answer(reader).summary().served, Served::Cached, "{salt:?}");
+        let reader = harness.submit(of(salt));
+        assert_eq!(harness.answer(reader).summary().served, Served::Cached, "{salt:?}");
     }
 }
 
 #[test]
-fn a_drawn_answer_is_shared_where_that_is_forced_and_its_seed_is_told() {
-    let mut stage = Stage::new(Settings::default());
-    let forced = Ask { sharing: Sharing::Force, ..ask(5) };
-    let readers = [0; 2].map(|_| stage.submit(forced));
-    let [first, second] = readers.map(|reader| stage.answer(reader));
+fn a_sampled_answer_is_shared_if_forced_and_reports_its_seed() {
+    let mut harness = Harness::new(Settings::default());
+    let forced = Spec { sharing: Sharing::Force, ..spec(5) };
+    let readers = [0; 2].map(|_| harness.submit(forced));
+    let [first, second] = readers.map(|reader| harness.answer(reader));
     assert_eq!(second.summary().served, Served::Coalesced);
     assert_eq!((second.summary().seed, second.whole), (first.summary().seed, first.whole));
 }
 
 #[test]
-fn who_shares_nothing_neither_takes_nor_gives() {
-    let mut stage = Stage::new(Settings::default());
-    let off = Ask { sharing: Sharing::Off, ..ask(5) };
-    for ask in [off, off, ask(5), off] {
-        let reader = stage.submit(ask);
-        assert_eq!(stage.answer(reader).summary().served, Served::Computed);
+fn a_request_with_sharing_off_neither_gets_nor_gives_an_answer() {
+    let mut harness = Harness::new(Settings::default());
+    let off = Spec { sharing: Sharing::Off, ..spec(5) };
+    for spec in [off, off, spec(5), off] {
+        let reader = harness.submit(spec);
+        assert_eq!(harness.answer(reader).summary().served, Served::Computed);
     }
-    let counts = stage.shared.answers.counts();
+    let counts = harness.shared.answers.counts();
     assert_eq!((counts.coalescing.misses, counts.num_shared()), (1, 0));
 }
 
 #[test]
-fn after_a_clearing_what_runs_is_neither_joined_nor_kept() {
-    let mut stage = Stage::new(Settings::default());
-    let first = stage.submit(ask(5));
-    stage.turns(2);
-    stage.shared.answers.clear();
-    let second = stage.submit(ask(5));
-    let given = [first, second].map(|reader| stage.answer(reader));
-    assert!(given.iter().all(|given| given.summary().served == Served::Computed));
-    let third = stage.submit(ask(5));
-    assert_eq!(stage.answer(third).summary().shared_from, Some(RequestId("1".into())), "of the second");
+fn after_clear_running_generations_are_neither_joined_nor_cached() {
+    let mut harness = Harness::new(Settings::default());
+    let first = harness.submit(spec(5));
+    harness.turns(2);
+    harness.shared.answers.clear();
+    let second = harness.submit(spec(5));
+    let received = [first, second].map(|reader| harness.answer(reader));
+    assert!(received.iter().all(|received| received.summary().served == Served::Computed));
+    let third = harness.submit(spec(5));
+    assert_eq!(harness.answer(third).summary().shared_from, Some(RequestId("1".into())), "the second request's answer");
 }
 
 #[test]
-fn the_answers_of_an_unloaded_model_are_gone() {
-    let mut stage = Stage::new(Settings::default());
-    let first = stage.submit(ask(5));
-    stage.answer(first);
-    assert_eq!(stage.shared.answers.counts().num_entries, 1);
-    stage.unload();
-    stage.play();
-    assert_eq!(stage.shared.answers.counts().num_entries, 0);
+fn unloading_a_model_drops_its_cached_answers() {
+    let mut harness = Harness::new(Settings::default());
+    let first = harness.submit(spec(5));
+    harness.answer(first);
+    assert_eq!(harness.shared.answers.counts().num_entries, 1);
+    harness.unload();
+    harness.run();
+    assert_eq!(harness.shared.answers.counts().num_entries, 0);
 }
 
 #[test]
-fn a_reader_that_never_reads_slows_nobody() {
+fn a_stream_that_is_never_read_does_not_slow_other_readers() {
     let long = long();
-    let mut stage = Stage::with(Settings::default(), 2);
-    let never = stage.stream(long);
-    let awaits = stage.submit(long);
-    assert_eq!(stage.answer(awaits).whole.1.len(), NUM_TOKENS);
-    assert_eq!(stage.answer(never).tokens.len(), NUM_TOKENS, "its text is there once everything is");
+    let mut harness = Harness::with(Settings::default(), 2);
+    let unread = harness.stream(long);
+    let awaits = harness.submit(long);
+    assert_eq!(harness.answer(awaits).whole.1.len(), NUM_TOKENS);
+    assert_eq!(harness.answer(unread).tokens.len(), NUM_TOKENS, "its text is there once the answer is complete");
 }
 
 #[test]
-fn a_generation_that_is_parked_goes_on_for_one_who_joins() {
+fn a_parked_generation_continues_for_a_reader_that_joins() {
     let long = long();
-    let mut stage = Stage::with(Settings::default(), 2);
-    let behind = stage.stream(long);
-    stage.turns(NUM_TOKENS);
-    assert_eq!(stage.given[&behind].tokens.len(), 2, "it waits for its reader");
-    let joins = stage.submit(long);
-    assert_eq!(stage.answer(joins).whole.1.len(), NUM_TOKENS);
+    let mut harness = Harness::with(Settings::default(), 2);
+    let behind = harness.stream(long);
+    harness.turns(NUM_TOKENS);
+    assert_eq!(harness.received[&behind].tokens.len(), 2, "the row waits for its reader");
+    let joins = harness.submit(long);
+    assert_eq!(harness.answer(joins).whole.1.len(), NUM_TOKENS);
 }
 
 #[test]
-fn a_generation_is_parked_when_the_one_who_kept_up_has_left() {
+fn a_generation_is_parked_once_the_reader_that_kept_up_has_left() {
     let long = long();
-    let mut stage = Stage::with(Settings::default(), 2);
-    let behind = stage.stream(long);
-    let keeps_up = stage.submit(long);
-    stage.turns(5);
-    stage.release(keeps_up);
-    stage.turns(NUM_TOKENS);
-    assert!(stage.given[&behind].tokens.len() < NUM_TOKENS, "it waits for its reader");
-    stage.shared.readers.credit(behind, NUM_TOKENS);
-    stage.core.take(Command::Unpark(behind));
-    assert_eq!(stage.answer(behind).tokens.len(), NUM_TOKENS);
+    let mut harness = Harness::with(Settings::default(), 2);
+    let behind = harness.stream(long);
+    let keeps_up = harness.submit(long);
+    harness.turns(5);
+    harness.release(keeps_up);
+    harness.turns(NUM_TOKENS);
+    assert!(harness.received[&behind].tokens.len() < NUM_TOKENS, "the row waits for its reader");
+    harness.shared.readers.credit(behind, NUM_TOKENS);
+    harness.core.take(Command::Unpark(behind));
+    assert_eq!(harness.answer(behind).tokens.len(), NUM_TOKENS);
 }
 
 #[test]
-fn each_request_is_counted_once_however_it_ended() {
-    let mut stage = Stage::new(Settings::default());
-    let readers = [0; 4].map(|_| stage.submit(long()));
-    stage.turns(2);
-    stage.release(readers[0]);
-    stage.cancel(readers[1]);
-    stage.play();
-    stage.submit(long());
-    stage.play();
-    let stats = stage.shared.stats.snapshot(&stage.shared.answers);
+fn each_request_is_counted_once_whatever_its_end() {
+    let mut harness = Harness::new(Settings::default());
+    let readers = [0; 4].map(|_| harness.submit(long()));
+    harness.turns(2);
+    harness.release(readers[0]);
+    harness.cancel(readers[1]);
+    harness.run();
+    harness.submit(long());
+    harness.run();
+    let stats = harness.shared.stats.snapshot(&harness.shared.answers);
     assert_eq!((stats.requests, stats.completed, stats.cancelled), (5, 3, 2));
 }

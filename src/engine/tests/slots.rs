@@ -1,4 +1,4 @@
-//! Callers who come again when they were told to find a place, whatever the device and however many they are.
+//! Callers that return at their retry hint find a free place, for any device and any number of callers.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -15,15 +15,17 @@ fn at(ms: u64) -> Instant {
     *START + Duration::from_millis(ms)
 }
 
-/// A device with so many rows, each of which takes so long for an answer, and an engine with so many places.
 #[derive(Debug, Clone, Copy)]
 struct Device {
+    /// Rows that run at a time.
     rows: usize,
+    /// Milliseconds that an answer takes on the device.
     stay: u64,
+    /// Places of the engine.
     limit: usize,
 }
 
-/// Callers before such a device. What happens at a moment happens in the order of the events.
+/// Simulates callers of an engine. Events at the same time happen in the order of [`Event`].
 struct World {
     device: Device,
     slots: Slots,
@@ -32,9 +34,9 @@ struct World {
     events: BinaryHeap<Reverse<(u64, Event)>>,
     tries: Vec<u32>,
     served: Vec<u32>,
-    /// Whether a caller asks again once it is answered.
+    /// Whether a caller submits its next request as soon as it is answered.
     asks_again: bool,
-    /// Whether a refused caller comes back.
+    /// Whether a refused caller returns at its retry hint.
     comes_back: bool,
     now: u64,
 }
@@ -63,7 +65,7 @@ impl World {
         }
     }
 
-    /// So many new callers ask at a moment.
+    /// `count` new callers submit a request at time `ms`.
     fn ask(&mut self, ms: u64, count: usize) {
         for _ in 0..count {
             self.events.push(Reverse((ms, Event::Asks(self.tries.len()))));
@@ -78,13 +80,13 @@ impl World {
             self.now = ms;
             match event {
                 Event::Ends(caller) => self.end(caller),
-                Event::Asks(caller) => self.one_asks(caller),
+                Event::Asks(caller) => self.submit(caller),
             }
             self.start();
         }
     }
 
-    fn one_asks(&mut self, caller: usize) {
+    fn submit(&mut self, caller: usize) {
         let (now, num_taken) = (at(self.now), self.queued.len() + self.num_running);
         if self.slots.admits(now, num_taken, 1) {
             assert!(num_taken < self.device.limit, "no more places are given than there are");
@@ -95,7 +97,7 @@ impl World {
         let ms = u64::try_from(wait.as_millis()).expect("short");
         assert!(wait == Duration::from_millis(ms) && ms > 0, "whole milliseconds: {wait:?}");
         if self.comes_back {
-            // Timers are late.
+            // Timers fire up to 2 ms late.
             self.events.push(Reverse((self.now + ms + caller as u64 % 3, Event::Asks(caller))));
         }
     }
@@ -122,7 +124,7 @@ impl World {
         }
     }
 
-    /// Of those who were refused, the share that was accepted at the first retry.
+    /// The share of refused callers that were accepted at their first retry, from caller `from` on.
     fn first_retry(&self, from: usize) -> f64 {
         let refused: Vec<_> = self.tries[from..].iter().filter(|&&tries| tries > 0).collect();
         refused.iter().filter(|&&&tries| tries == 1).count() as f64 / refused.len().max(1) as f64
@@ -141,7 +143,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn after_a_burst_nearly_everybody_is_accepted_at_the_first_retry(device in device(), times in 2..6usize) {
+    fn after_a_burst_most_refused_callers_are_accepted_at_the_first_retry(device in device(), times in 2..6usize) {
         let mut world = World::new(device);
         world.ask(0, device.limit);
         world.run(u64::MAX);
@@ -154,14 +156,14 @@ proptest! {
     }
 
     #[test]
-    fn of_users_who_ask_again_at_once_none_is_passed_over(device in device(), times in 2..5usize) {
+    fn of_callers_that_submit_again_at_once_few_are_never_served(device in device(), times in 2..5usize) {
         let mut world = World::new(device);
         world.ask(0, device.limit);
         world.run(u64::MAX);
         let from = world.tries.len();
         world.asks_again = true;
         world.ask(world.now, device.limit * times);
-        // The time in which each is served twice by a device that is never idle, and the slack.
+        // Twice the time in which a busy device serves every caller once, and four answers more.
         let round = device.stay * (device.limit * times).div_ceil(device.rows) as u64;
         world.run(world.now + 2 * round + 4 * device.stay);
         let never = world.served[from..].iter().filter(|&&served| served == 0).count();
@@ -169,14 +171,14 @@ proptest! {
     }
 
     #[test]
-    fn a_device_is_kept_busy_whether_those_who_are_refused_come_back_or_not(
+    fn the_device_stays_busy_whether_or_not_refused_callers_return(
         device in device(),
         comes_back: bool,
         times in 2..11u64,
     ) {
         let mut world = World::new(device);
         world.comes_back = comes_back;
-        // Evenly, so many times what the device can do, until it has done thirty batches.
+        // Requests arrive evenly, at `times` times the rate of the device, for thirty batches.
         let (num_batches, per_batch) = (30, device.rows as u64 * times);
         (0..num_batches * per_batch).for_each(|n| world.ask(n * device.stay / per_batch, 1));
         world.run(num_batches * device.stay);
@@ -186,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn after_a_flood_a_caller_is_accepted_as_soon_as_what_waits_is_done(device in device()) {
+    fn after_a_flood_a_caller_is_served_once_the_queue_is_empty(device in device()) {
         let mut world = World::new(device);
         world.comes_back = false;
         let per_batch = device.rows as u64 * 10;
@@ -205,15 +207,15 @@ proptest! {
 }
 
 #[test]
-fn the_first_refusal_of_a_new_engine_is_told_a_time_in_which_an_answer_can_end() {
+fn the_first_retry_hint_of_a_new_engine_is_at_least_the_assumed_time_of_an_answer() {
     let mut slots = Slots::new(64);
     let waits = [(); 3].map(|()| slots.promise(at(0), 1).as_millis());
     assert!(waits[0] >= 1_000, "{waits:?} ms");
-    assert!(waits[0] < waits[1] && waits[1] < waits[2], "one after another: {waits:?} ms");
+    assert!(waits[0] < waits[1] && waits[1] < waits[2], "increasing: {waits:?} ms");
 }
 
 #[test]
-fn an_idle_device_takes_as_many_callers_as_it_has_rows_whatever_was_promised_to_others() {
+fn an_idle_device_admits_callers_up_to_its_rows_whatever_slots_are_promised() {
     let mut slots = Slots::new(32);
     slots.has_rows(32);
     for _ in 0..200 {
@@ -224,7 +226,7 @@ fn an_idle_device_takes_as_many_callers_as_it_has_rows_whatever_was_promised_to_
 }
 
 #[test]
-fn nobody_waits_for_longer_than_a_minute_and_no_more_slots_are_kept_than_fit() {
+fn retry_hints_are_at_most_a_minute_and_slots_are_bounded() {
     let mut slots = Slots::new(1);
     slots.stayed(Duration::from_mins(5));
     assert_eq!(slots.promise(at(0), 1), Duration::from_mins(1));

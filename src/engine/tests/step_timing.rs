@@ -1,4 +1,4 @@
-//! What a step took, as far as it can be told from when its host came to look, and what the host itself took.
+//! Measured times: of a step, as far as the host can know it, and of the engine's own work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,35 +9,36 @@ use crate::clock::{Clock, ManualClock};
 use crate::engine::step_timing::StepTiming;
 use crate::scheduler::plan::Overlap;
 
-use super::stage::{Stage, ask};
+use super::harness::{Harness, spec};
 
-/// A device whose steps take 10 ms, and a host that is kept for 6 ms where it submits a step behind another one and the
-/// device does not take it at once.
+/// A device whose steps take 10 ms. With `Overlap::Bounded`, `submit` behind another step blocks until 6 ms after that step
+/// ended.
 struct Bench {
-    clock: Arc<Worked>,
+    clock: Arc<WorkClock>,
     timing: StepTiming,
-    kept: Duration,
-    /// When the device will have done everything.
+    /// How long `submit` blocks after the step before has ended.
+    blocked: Duration,
+    /// When the device will have computed all submitted steps.
     ready_at: Duration,
     origin: Instant,
     /// Rows of the steps that are submitted.
     num_rows: usize,
 }
 
-/// A clock by which the thread has worked for as long as it was told.
+/// A manual clock whose processor time the test advances with [`work`](Self::work).
 #[derive(Default)]
-struct Worked {
+struct WorkClock {
     time: ManualClock,
     worked_ms: AtomicU64,
 }
 
-impl Worked {
+impl WorkClock {
     fn work(&self, ms: u64) {
         self.worked_ms.fetch_add(ms, Ordering::Relaxed);
     }
 }
 
-impl Clock for Worked {
+impl Clock for WorkClock {
     fn now(&self) -> Instant {
         self.time.now()
     }
@@ -57,11 +58,11 @@ const fn ms(millis: u64) -> Duration {
 
 impl Bench {
     fn new(overlap: Overlap) -> Self {
-        let clock = Arc::new(Worked::default());
+        let clock = Arc::new(WorkClock::default());
         let origin = clock.now();
         let timing = StepTiming::new(Arc::clone(&clock) as Arc<dyn Clock>, overlap);
-        let kept = if overlap == Overlap::Bounded { ms(6) } else { ms(0) };
-        Self { timing, clock, kept, ready_at: Duration::ZERO, origin, num_rows: 1 }
+        let blocked = if overlap == Overlap::Bounded { ms(6) } else { ms(0) };
+        Self { timing, clock, blocked, ready_at: Duration::ZERO, origin, num_rows: 1 }
     }
 
     fn now(&self) -> Duration {
@@ -74,20 +75,20 @@ impl Bench {
 
     fn submit(&mut self) {
         let (clock, now, begins_at) = (Arc::clone(&self.clock), self.now(), self.ready_at.max(self.now()));
-        let kept_until = if begins_at > now && !self.kept.is_zero() { begins_at + self.kept } else { now };
-        let kept_until = self.origin + kept_until;
-        self.timing.submit(self.num_rows, || clock.sleep_until(kept_until));
+        let returns_at = if begins_at > now && !self.blocked.is_zero() { begins_at + self.blocked } else { now };
+        let returns_at = self.origin + returns_at;
+        self.timing.submit(self.num_rows, || clock.sleep_until(returns_at));
         self.ready_at = begins_at + ms(10);
     }
 
-    /// Collects the oldest of so many steps in flight.
+    /// Collects the oldest of `num_in_flight` steps.
     fn collect(&mut self, num_in_flight: u32) -> Option<Duration> {
         let (clock, behind) = (Arc::clone(&self.clock), ms(10) * (num_in_flight - 1));
         let ready_at = self.origin + self.ready_at.saturating_sub(behind);
         self.timing.collect(|| clock.sleep_until(ready_at)).1
     }
 
-    /// Five steps in a row, each submitted ahead of the one before.
+    /// Runs five steps, each submitted before the previous one is collected, and returns their measured times.
     fn five(&mut self) -> Vec<Option<Duration>> {
         self.submit();
         let mut took = Vec::new();
@@ -96,14 +97,14 @@ impl Bench {
             took.push(self.collect(2));
         }
         took.push(self.collect(1));
-        assert_eq!(self.now(), ms(50), "the device never stood still");
+        assert_eq!(self.now(), ms(50), "the device was never idle");
         assert_eq!(self.timing.totals.idle, ms(0));
         took
     }
 }
 
 #[test]
-fn a_step_that_is_alone_took_the_time_since_it_was_submitted() {
+fn a_lone_step_is_measured_from_its_submission() {
     let mut bench = Bench::new(Overlap::Bounded);
     for pause in [0, 5] {
         bench.pass(ms(pause));
@@ -114,13 +115,13 @@ fn a_step_that_is_alone_took_the_time_since_it_was_submitted() {
 }
 
 #[test]
-fn where_the_host_is_kept_the_first_and_the_last_of_a_row_of_steps_cannot_be_told_and_the_others_are_right() {
+fn if_submit_blocks_the_first_and_last_of_consecutive_steps_are_unknown_and_the_others_exact() {
     let took = Bench::new(Overlap::Bounded).five();
     assert_eq!(took, [None, Some(ms(10)), Some(ms(10)), Some(ms(10)), None]);
 }
 
 #[test]
-fn where_the_host_is_kept_only_a_step_between_two_of_its_own_batch_size_is_known() {
+fn if_submit_blocks_only_a_step_between_two_of_equal_batch_size_is_known() {
     let mut bench = Bench::new(Overlap::Bounded);
     let batch_sizes = [2, 2, 2, 3, 4, 4, 4];
     bench.num_rows = batch_sizes[0];
@@ -131,16 +132,16 @@ fn where_the_host_is_kept_only_a_step_between_two_of_its_own_batch_size_is_known
         bench.submit();
         known.push(bench.collect(2).is_some());
     }
-    assert_eq!(known, [false, true, false, false, false, true], "3 rows ran once, and taught nothing");
+    assert_eq!(known, [false, true, false, false, false, true], "the only step of 3 rows is unknown");
 }
 
 #[test]
-fn where_it_is_not_each_of_a_row_of_steps_is_right() {
+fn if_submit_does_not_block_every_step_is_exact() {
     assert_eq!(Bench::new(Overlap::Whole).five(), [Some(ms(10)); 5]);
 }
 
 #[test]
-fn a_device_with_nothing_to_compute_does_not_stand_still() {
+fn a_step_without_rows_does_not_count_as_idle_time() {
     let mut bench = Bench::new(Overlap::Whole);
     bench.submit();
     bench.collect(1);
@@ -154,31 +155,31 @@ fn a_device_with_nothing_to_compute_does_not_stand_still() {
 }
 
 #[test]
-fn it_does_not_stand_still_while_nobody_wants_anything() {
-    let mut stage = Stage::new(Settings::OFF);
-    let idle = |stage: &Stage| stage.shared.stats.models()[0].1.totals.idle;
-    let first = stage.submit(ask(1));
-    while stage.given.get(&first).is_none_or(|given| given.end.is_none()) {
-        stage.turn();
+fn time_without_requests_does_not_count_as_idle_time() {
+    let mut harness = Harness::new(Settings::OFF);
+    let idle = |harness: &Harness| harness.shared.stats.models()[0].1.totals.idle;
+    let first = harness.submit(spec(1));
+    while harness.received.get(&first).is_none_or(|received| received.end.is_none()) {
+        harness.turn();
     }
-    // The thread is kept from its core, and meanwhile somebody comes.
-    stage.clock.advance(ms(7));
-    let second = stage.submit(ask(2));
-    stage.turns(2);
-    assert_eq!(idle(&stage), ms(0));
-    stage.clock.advance(ms(5));
-    stage.answer(second);
-    assert_eq!(idle(&stage), ms(5), "here there was work");
+    // A request arrives while the engine thread is not scheduled by the system.
+    harness.clock.advance(ms(7));
+    let second = harness.submit(spec(2));
+    harness.turns(2);
+    assert_eq!(idle(&harness), ms(0));
+    harness.clock.advance(ms(5));
+    harness.answer(second);
+    assert_eq!(idle(&harness), ms(5), "idle with work");
 }
 
 #[test]
-fn what_the_executor_takes_of_the_thread_is_not_the_engines() {
+fn processor_time_of_the_executor_does_not_count_as_the_engines() {
     let mut bench = Bench::new(Overlap::Whole);
     let clock = Arc::clone(&bench.clock);
     let engine = |ms| clock.work(ms);
     let executor = |ms: u64| clock.work(100 * ms);
     for turn in 1..=3 {
-        engine(1_000); // Between turns there are commands.
+        engine(1_000); // Commands between turns are not counted.
         bench.timing.begin();
         engine(1);
         bench.timing.submit(1, || executor(1));

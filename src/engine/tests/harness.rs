@@ -1,9 +1,8 @@
-//! Requests that come to the engine thread in an order that the test chooses.
+//! Drives the core of the engine without its thread: the test submits requests, runs turns and moves the clock, and the
+//! harness records what each reader received.
 
 use std::collections::HashMap;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -25,21 +24,23 @@ use crate::scheduler::plan::Overlap;
 use crate::scheduler::{self, WindowConfig};
 use crate::text::ModelText;
 
-/// Tokens of every answer on the stage, its last one ends the turn.
+use super::panicking_clock::PanickingClock;
+
+/// Most tokens of an answer.
 pub(super) const NUM_TOKENS: usize = 12;
-/// Tokens of prompts that a step reads.
+/// Prompt tokens that a step reads.
 pub(super) const CHUNK: usize = 16;
 /// Time that a step takes.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
 pub(super) const MODEL: ModelKey = ModelKey(0);
-/// The second model, where there is one: its device is so many times slower.
+/// The second model of some tests. Its steps take `TIMES_SLOWER` times as long.
 pub(super) const SLOW: ModelKey = ModelKey(1);
 pub(super) const TIMES_SLOWER: u32 = 23;
 
-/// The device that is played.
+/// The simulated device.
 const PROFILE: Profile = Profile {
-    name: "stage",
+    name: "test-device",
     decode: STEP,
     staircase: &[(1, 1.0), (64, 1.0)],
     prefill_floor: Duration::ZERO,
@@ -57,32 +58,32 @@ static FOLDER: LazyLock<(ModelFolder, Arc<ModelText>)> = LazyLock::new(|| {
     (folder, text)
 });
 
-/// Words of one letter each; some sentences are over before an answer may be.
+/// Answers whose tokens are single letters. Some are shorter than `NUM_TOKENS`.
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     let text = &FOLDER.1;
     let sentences = ["abc", "defghi", "jk", "lmnopqrstuvw"].map(|it| text.encode_rendered(it).expect("letters"));
     Script::new(sentences.to_vec(), 0).expect("there are words")
 });
 
-/// What a request is made of here.
+/// Describes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Ask {
+pub(super) struct Spec {
     pub(super) model: ModelKey,
-    /// Requests with another prompt have another answer.
+    /// The token that the prompt repeats. Different prompts have different answers.
     pub(super) prompt: TokenId,
     pub(super) salt: Option<&'static str>,
     pub(super) sharing: Sharing,
-    /// Drawn, with a seed of its own.
+    /// If set, the request samples with this seed; otherwise it is greedy.
     pub(super) seed: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) priority: Priority,
-    /// Tokens of the prompt.
+    /// Length of the prompt in tokens.
     pub(super) prompt_len: usize,
     pub(super) wants_progress: bool,
 }
 
-pub(super) fn ask(prompt: TokenId) -> Ask {
-    Ask {
+pub(super) fn spec(prompt: TokenId) -> Spec {
+    Spec {
         model: MODEL,
         prompt,
         salt: None,
@@ -95,72 +96,28 @@ pub(super) fn ask(prompt: TokenId) -> Ask {
     }
 }
 
-/// What one reader was given.
+/// What one reader received.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Given {
+pub(super) struct Received {
     pub(super) text: String,
     pub(super) tokens: Vec<TokenId>,
     pub(super) end: Option<Result<Summary, Code>>,
     pub(super) progress: Vec<Progress>,
     /// The whole answer, as its end reports it.
     pub(super) whole: (String, Vec<TokenId>),
-    /// Where that is said.
+    /// The answer's log.
     pub(super) log: Option<Arc<AnswerLog>>,
 }
 
-/// The engine's own clock; the device looks at the one that is moved. Panics when it was asked so many times.
-pub(super) struct Alarm {
-    clock: Arc<ManualClock>,
-    num_left: AtomicU64,
-}
-
-impl Alarm {
-    const OFF: u64 = u64::MAX;
-
-    /// Lets it panic once, after it told the time so many times more.
-    pub(super) fn set(&self, num_left: u64) {
-        self.num_left.store(num_left, Ordering::SeqCst);
-    }
-
-    /// Sets it off. Says whether it had panicked.
-    pub(super) fn take(&self) -> bool {
-        self.num_left.swap(Self::OFF, Ordering::SeqCst) == Self::OFF
-    }
-
-    /// Without the hook, whose words would be many.
-    fn count(&self) {
-        let left = |left: u64| if left == Self::OFF { None } else { Some(left.wrapping_sub(1)) };
-        if self.num_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) == Ok(0) {
-            resume_unwind(Box::new("the alarm"));
-        }
-    }
-}
-
-impl Clock for Alarm {
-    fn now(&self) -> Instant {
-        self.count();
-        self.clock.now()
-    }
-
-    fn sleep_until(&self, until: Instant) {
-        self.clock.sleep_until(until);
-    }
-
-    fn thread_time(&self) -> Duration {
-        self.count();
-        self.clock.thread_time()
-    }
-}
-
-/// What is played on the stage.
-struct Play {
+/// What tests vary of the engine and its device.
+struct Options {
     faults: Vec<Fault>,
     chunk: usize,
     /// Bytes of KV of all models.
     kv_bytes: Option<u64>,
 }
 
-/// A device for each model, the first one last.
+/// One device for each model, in reverse order of loading.
 struct Devices(Vec<SimBackend>);
 
 impl Backend for Devices {
@@ -173,58 +130,59 @@ impl Backend for Devices {
     }
 }
 
-pub(super) struct Stage {
+pub(super) struct Harness {
     pub(super) core: Core,
     pub(super) shared: SharedState,
     pub(super) clock: Arc<ManualClock>,
-    pub(super) alarm: Arc<Alarm>,
-    pub(super) given: HashMap<ReaderId, Given>,
+    pub(super) panics: Arc<PanickingClock>,
+    pub(super) received: HashMap<ReaderId, Received>,
     permits: Arc<Permits>,
     fingerprint: Fingerprint,
     num_submitted: u64,
 }
 
-impl Stage {
+impl Harness {
     pub(super) fn new(settings: Settings) -> Self {
         Self::with(settings, 256)
     }
 
-    pub(super) fn with(settings: Settings, window: usize) -> Self {
-        Self::failing(settings, window, Vec::new())
+    /// With streams that may run `buffer_tokens` ahead of their reader.
+    pub(super) fn with(settings: Settings, buffer_tokens: usize) -> Self {
+        Self::failing(settings, buffer_tokens, Vec::new())
     }
 
-    /// With a device that fails so.
-    pub(super) fn failing(settings: Settings, window: usize, faults: Vec<Fault>) -> Self {
-        Self::on(PROFILE, settings, window, Play { faults, chunk: CHUNK, kv_bytes: None })
+    /// With a device that fails at the given steps.
+    pub(super) fn failing(settings: Settings, buffer_tokens: usize, faults: Vec<Fault>) -> Self {
+        Self::on(PROFILE, settings, buffer_tokens, Options { faults, chunk: CHUNK, kv_bytes: None })
     }
 
-    /// With a device that takes so much while it runs a step.
-    pub(super) fn overlapping(overlap: Overlap, window: usize) -> Self {
+    /// With a device that accepts steps ahead as `overlap` says.
+    pub(super) fn overlapping(overlap: Overlap, buffer_tokens: usize) -> Self {
         Self::on(
             Profile { overlap, ..PROFILE },
             Settings::default(),
-            window,
-            Play { faults: Vec::new(), chunk: CHUNK, kv_bytes: None },
+            buffer_tokens,
+            Options { faults: Vec::new(), chunk: CHUNK, kv_bytes: None },
         )
     }
 
-    /// With so many tokens of prompts a step.
+    /// With `chunk` prompt tokens per step.
     pub(super) fn reading(chunk: usize) -> Self {
-        Self::on(PROFILE, Settings::OFF, 256, Play { faults: Vec::new(), chunk, kv_bytes: None })
+        Self::on(PROFILE, Settings::OFF, 256, Options { faults: Vec::new(), chunk, kv_bytes: None })
     }
 
-    /// With so many bytes of KV for all models, of which a position takes one.
-    pub(super) fn remembering(kv_bytes: u64) -> Self {
-        let play = Play { faults: Vec::new(), chunk: CHUNK, kv_bytes: Some(kv_bytes) };
-        Self::on(Profile { kv_bytes_per_position: 1, ..PROFILE }, Settings::OFF, 256, play)
+    /// With `kv_bytes` bytes of KV for all models; a position takes 1 byte.
+    pub(super) fn with_kv(kv_bytes: u64) -> Self {
+        let options = Options { faults: Vec::new(), chunk: CHUNK, kv_bytes: Some(kv_bytes) };
+        Self::on(Profile { kv_bytes_per_position: 1, ..PROFILE }, Settings::OFF, 256, options)
     }
 
-    fn on(profile: Profile, settings: Settings, window: usize, play: Play) -> Self {
+    fn on(profile: Profile, settings: Settings, buffer_tokens: usize, options: Options) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let alarm = Arc::new(Alarm { clock: Arc::clone(&clock), num_left: AtomicU64::new(Alarm::OFF) });
+        let panics = Arc::new(PanickingClock::new(Arc::clone(&clock)));
         let shared = SharedState {
-            clock: Arc::clone(&alarm) as Arc<dyn Clock>,
-            readers: Arc::new(Readers::new(window, Box::new(|| ()))),
+            clock: Arc::clone(&panics) as Arc<dyn Clock>,
+            readers: Arc::new(Readers::new(buffer_tokens, Box::new(|| ()))),
             answers: Arc::new(Answers::new(settings)),
             stats: Arc::default(),
             slots: Arc::new(SharedSlots::new(1_000_000)),
@@ -233,12 +191,12 @@ impl Stage {
             SimBackend::new(profile, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
         };
         let slow = device(Profile { decode: STEP * TIMES_SLOWER, ..profile });
-        let backend = Devices([slow, device(profile).with_faults(play.faults)].into());
-        // A request begins with the next turn: what is tested here does not wait for company.
+        let backend = Devices([slow, device(profile).with_faults(options.faults)].into());
+        // Without a window, a request starts with the next turn.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
         let config = Config::default();
-        let scheduler = scheduler::Config { window, prefill_chunk: play.chunk, ..config.scheduler };
-        let config = Config { scheduler, kv_bytes: play.kv_bytes, ..config };
+        let scheduler = scheduler::Config { window, prefill_chunk: options.chunk, ..config.scheduler };
+        let config = Config { scheduler, kv_bytes: options.kv_bytes, ..config };
         let mut core = Core::new(&config, Box::new(backend), shared.clone());
         let (folder, text) = FOLDER.clone();
         let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
@@ -246,7 +204,7 @@ impl Stage {
         core.take(Command::Load(Box::new(Loading { key: MODEL, folder, text, files, coming, reply })));
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
         let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&shared.slots));
-        Self { core, shared, clock, alarm, given: HashMap::new(), permits, fingerprint, num_submitted: 0 }
+        Self { core, shared, clock, panics, received: HashMap::new(), permits, fingerprint, num_submitted: 0 }
     }
 
     /// Loads the second model.
@@ -261,9 +219,9 @@ impl Stage {
         self.clock.now()
     }
 
-    /// A request goes its way, past what is kept.
-    pub(super) fn submit(&mut self, ask: Ask) -> ReaderId {
-        let (reader, submission) = self.prepare(ask);
+    /// Submits a request: it is answered from the cache or sent to the engine thread.
+    pub(super) fn submit(&mut self, spec: Spec) -> ReaderId {
+        let (reader, submission) = self.prepare(spec);
         let serve = |claim| self.shared.serve(reader, &claim);
         if !submission.claim.is_some_and(serve) {
             self.core.take(Command::Submit(Box::new(submission)));
@@ -271,35 +229,35 @@ impl Stage {
         reader
     }
 
-    /// A request that found nothing kept, on its way to the engine thread.
-    pub(super) fn prepare(&mut self, ask: Ask) -> (ReaderId, Submission) {
+    /// A request that was not answered from the cache and is not yet sent to the engine thread.
+    pub(super) fn prepare(&mut self, spec: Spec) -> (ReaderId, Submission) {
         let number = self.num_submitted;
         self.num_submitted += 1;
-        let seed = ask.seed.unwrap_or(number);
-        let temperature = if ask.seed.is_some() || ask.sharing == Sharing::Force { 1.0 } else { 0.0 };
+        let seed = spec.seed.unwrap_or(number);
+        let temperature = if spec.seed.is_some() || spec.sharing == Sharing::Force { 1.0 } else { 0.0 };
         let mut request = Request {
             sampling: SamplingParams { temperature, seed, ..SamplingParams::GREEDY },
-            deadline: ask.timeout.map(|timeout| self.now() + timeout),
-            priority: ask.priority,
-            ..Request::of(vec![ask.prompt; ask.prompt_len], NUM_TOKENS)
+            deadline: spec.timeout.map(|timeout| self.now() + timeout),
+            priority: spec.priority,
+            ..Request::of(vec![spec.prompt; spec.prompt_len], NUM_TOKENS)
         };
         request.stop.end_tokens = [0].into();
-        let salt = ask.salt.map(Arc::from);
-        let terms = Terms { sharing: ask.sharing, salt, is_seeded: ask.seed.is_some(), choice: 0 };
+        let salt = spec.salt.map(Arc::from);
+        let terms = Terms { sharing: spec.sharing, salt, is_seeded: spec.seed.is_some(), choice: 0 };
         let claim = Claim::new(self.fingerprint, &request, &terms);
         let log = Arc::new(AnswerLog::new(RequestId(number.to_string().into())));
         let reader = self.shared.readers.add(Arc::clone(&log), self.now());
-        if ask.wants_progress {
+        if spec.wants_progress {
             self.shared.readers.want_progress(reader);
         }
         let permit = self.permits.try_take(1, self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
         self.shared.stats.submitted(1);
-        (reader, Submission { model: ask.model, sequence, reader, request, claim, log, permit })
+        (reader, Submission { model: spec.model, sequence, reader, request, claim, log, permit })
     }
 
-    pub(super) fn stream(&mut self, ask: Ask) -> ReaderId {
-        let reader = self.submit(ask);
+    pub(super) fn stream(&mut self, spec: Spec) -> ReaderId {
+        let reader = self.submit(spec);
         self.shared.readers.stream(reader);
         reader
     }
@@ -313,7 +271,7 @@ impl Stage {
         self.core.take(Command::Abandon(reader));
     }
 
-    /// One turn of the engine thread, and what it delivers.
+    /// Runs one turn of the engine thread and records what it delivers.
     pub(super) fn turn(&mut self) -> Next {
         let next = self.core.turn();
         self.drain();
@@ -321,14 +279,14 @@ impl Stage {
         next
     }
 
-    /// Each request is counted in one place.
+    /// Each request is counted in exactly one state.
     pub(super) fn check_counts(&self) {
         let stats = self.shared.stats.snapshot(&self.shared.answers);
         let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
         let present = stats.preparing + stats.queued + stats.running + stats.joined;
         assert_eq!(ended + present, stats.submitted, "{stats:?}");
-        let has_ended = self.given.values().filter(|given| given.end.is_some()).count() as u64;
-        assert!(has_ended <= ended, "who has an answer finds it in the figures: {stats:?}");
+        let has_ended = self.received.values().filter(|received| received.end.is_some()).count() as u64;
+        assert!(has_ended <= ended, "an end is counted before it is delivered: {stats:?}");
     }
 
     pub(super) fn turns(&mut self, count: usize) {
@@ -337,8 +295,8 @@ impl Stage {
         }
     }
 
-    /// Turns until nothing can be done, and past every deadline.
-    pub(super) fn play(&mut self) {
+    /// Runs turns until the engine waits for a command, moving the clock to each deadline.
+    pub(super) fn run(&mut self) {
         loop {
             match self.turn() {
                 Next::Turn => {}
@@ -348,17 +306,17 @@ impl Stage {
         }
     }
 
-    /// Plays to the end; what a reader was given.
-    pub(super) fn answer(&mut self, reader: ReaderId) -> Given {
-        self.play();
-        self.given[&reader].clone()
+    /// Runs to the end and returns what a reader received.
+    pub(super) fn answer(&mut self, reader: ReaderId) -> Received {
+        self.run();
+        self.received[&reader].clone()
     }
 
-    /// Gives what the reply will be.
+    /// Unloads the first model. The reply arrives on the channel.
     pub(super) fn unload(&mut self) -> Receiver<Result<(), Error>> {
-        let (tell, told) = channel();
-        self.core.take(Command::Unload(MODEL, Reply::new(move |result| drop(tell.send(result)))));
-        told
+        let (sender, receiver) = channel();
+        self.core.take(Command::Unload(MODEL, Reply::new(move |result| drop(sender.send(result)))));
+        receiver
     }
 
     /// Requests that have not ended.
@@ -370,36 +328,36 @@ impl Stage {
         let (mut tokens, mut text) = (Vec::new(), String::new());
         let (mut token_at, mut byte_at) = (0, 0);
         for delivery in self.shared.readers.drain(&mut tokens, &mut text) {
-            let given = self.given.entry(delivery.reader).or_default();
-            assert!(given.end.is_none(), "nothing comes after the end");
+            let received = self.received.entry(delivery.reader).or_default();
+            assert!(received.end.is_none(), "nothing is delivered after the end");
             if let Some(progress) = delivery.progress {
-                assert!(given.tokens.is_empty(), "it is told before the first token");
-                given.progress.push(progress);
+                assert!(received.tokens.is_empty(), "progress is reported before the first token");
+                received.progress.push(progress);
             }
-            given.tokens.extend(&tokens[token_at..token_at + delivery.num_tokens]);
-            given.text.push_str(&text[byte_at..byte_at + delivery.num_bytes]);
+            received.tokens.extend(&tokens[token_at..token_at + delivery.num_tokens]);
+            received.text.push_str(&text[byte_at..byte_at + delivery.num_bytes]);
             token_at += delivery.num_tokens;
             byte_at += delivery.num_bytes;
             if let Some((end, log)) = delivery.end {
-                given.whole = (log.text(), log.tokens());
-                given.log = Some(log);
-                given.end = Some(end.map_err(|error: Error| error.code()));
+                received.whole = (log.text(), log.tokens());
+                received.log = Some(log);
+                received.end = Some(end.map_err(|error: Error| error.code()));
             }
         }
     }
 
-    /// Generations that were begun: the device reads a prompt of one token for each.
+    /// Prompt tokens that the device read: with prompts of one token, the number of generations started.
     pub(super) fn num_generations(&self) -> u64 {
         self.shared.stats.snapshot(&self.shared.answers).prompt_tokens
     }
 }
 
-impl Given {
+impl Received {
     pub(super) fn summary(&self) -> &Summary {
-        self.end.as_ref().expect("it ended").as_ref().expect("well")
+        self.end.as_ref().expect("the answer ended").as_ref().expect("without an error")
     }
 
     pub(super) fn error(&self) -> Option<Code> {
-        self.end.as_ref().expect("it ended").as_ref().err().copied()
+        self.end.as_ref().expect("the answer ended").as_ref().err().copied()
     }
 }
