@@ -44,9 +44,11 @@ export interface EngineOptions {
   backend?: 'mlx' | SimulatedBackend | undefined
   scheduler?: SchedulerOptions | undefined
   /**
-   * What models are computed in. `'auto'` is float32 on a CPU, where half precision and quantized weights are slow; quantized
-   * weights are dequantized if that takes at most half of the memory. On a GPU it is the model's own type, as `'model'` is
-   * everywhere. @default 'auto'
+   * The element type of computations. `'auto'` is float32 on a CPU, where half precision and quantized weights are
+   * slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU `'auto'` is the model's
+   * own type. `'model'` is the model's own type everywhere.
+   *
+   * @default 'auto'
    */
   precision?: 'auto' | 'model' | undefined
   memory?: MemoryOptions | undefined
@@ -79,55 +81,74 @@ export interface SimulatedFault {
 
 /** How generations share the device. */
 export interface SchedulerOptions {
-  /** Whether generations share steps. Off, they run one at a time: the baseline to measure against. @default true */
+  /**
+   * Whether requests share steps of the model (continuous batching). When off, one request runs at a time: a baseline
+   * for measurements.
+   *
+   * @default true
+   */
   enabled?: boolean | undefined
-  /** How long an idle engine waits for company, while the adaptive window is off. From 0.5 to 5. @default 1 */
+  /**
+   * How long an idle engine waits for more requests before its first step. Used when the adaptive window is off. From
+   * 0.5 to 5.
+   *
+   * @default 1
+   */
   windowMs?: number | undefined
-  /** Generations decoded together in one step of the model; with auto-tune, to begin with. From 1 to 64. @default 4 */
+  /**
+   * Sequences that are decoded together in one step. With auto-tune, the batch limit to start with. From 1 to 64.
+   *
+   * @default 4
+   */
   batchSize?: number | undefined
   /**
-   * How long a step may take: auto-tune chooses no batch with longer steps if a smaller one is there. From 50 to 500.
+   * The longest step that auto-tune aims at: it chooses a smaller batch if steps would take longer than this. From 50
+   * to 500.
    *
    * @default 100
    */
   p99ThresholdMs?: number | undefined
-  /** Whether a request that finds the engine idle and nobody waiting runs at once, without a window. @default true */
+  /**
+   * Whether a request that finds the engine idle and the queue empty starts at once, without a window.
+   *
+   * @default true
+   */
   fastPath?: boolean | undefined
   adaptiveWindow?: AdaptiveWindowOptions | undefined
   autoTune?: AutoTuneOptions | undefined
   /**
-   * Generations pending at once, waiting and running. One more is refused with {@link OverloadedError}. From 1 to
-   * 1000000.
+   * The most pending requests, waiting and running. One more fails with {@link OverloadedError}. From 1 to 1000000.
    *
    * @default 1024
    */
   maxQueue?: number | undefined
   /**
-   * Prompt tokens of all pending generations. Beyond it {@link OverloadedError} refuses all but a lone one. From 1 to
-   * 1099511627776.
+   * The most prompt tokens of all pending requests. A request beyond that fails with {@link OverloadedError}, unless it
+   * is the only one. From 1 to 1099511627776.
    *
    * @default 4194304
    */
   maxQueueTokens?: number | undefined
-  /** Prompt tokens of one step while no stream is running. From 1 to 65536. @default 512 */
+  /** The most prompt tokens of one step while no sequence decodes. From 1 to 65536. @default 512 */
   prefillChunkTokens?: number | undefined
   /**
-   * A step that also reads prompts takes at most so many times a step without, if chunks can help. From 1 to 100.
+   * A step that also reads prompts may take at most this many times as long as a step that only decodes, as far as
+   * smaller chunks can achieve that. From 1 to 100.
    *
    * @default 2
    */
   interTokenStretch?: number | undefined
   /**
-   * Once a request of a lower priority has waited so long, its priority gets a fifth of the tokens, so that none waits for
-   * ever. From 1 to 3600000.
+   * Once a request of a lower priority has waited for this long, its priority gets one fifth of the tokens, so that no
+   * request waits for ever. From 1 to 3600000.
    *
    * @default 5000
    */
   ageingMs?: number | undefined
   /**
-   * Whether an answer must be the same to the last bit whatever else is running. Tested on the CPU, where it costs nothing for
-   * models that run on the engine's own attention in float32; elsewhere each row attends by itself, and products cost most
-   * where few generations run. On a GPU attention may still round differently.
+   * Whether an answer must be the same to the last bit, whatever other requests run at the same time. Tested on the
+   * CPU, where it costs nothing for models that use the engine's own attention in float32. Elsewhere each row attends
+   * by itself, and matrix products cost most when few sequences run. On a GPU attention may still round differently.
    *
    * @default false
    */
@@ -136,56 +157,67 @@ export interface SchedulerOptions {
 
 /** A window in which an idle engine waits for company, and which follows the depth of the queue. */
 export interface AdaptiveWindowOptions {
-  /** Whether the window follows the depth of the queue, and opens only if arrivals cluster. @default true */
+  /**
+   * Whether the window follows the queue depth. It then opens only when requests tend to arrive together.
+   *
+   * @default true
+   */
   enabled?: boolean | undefined
-  /** The window at a depth of 1 or less; at most `mediumMs`. From 0.5 to 2. @default 0.75 */
+  /** The window at a queue depth of 1 or less. At most `mediumMs`. From 0.5 to 2. @default 0.75 */
   lowMs?: number | undefined
-  /** The window at a depth in between; at most `highMs`. From 0.75 to 3. @default 1 */
+  /** The window at a queue depth above 1, up to 5. At most `highMs`. From 0.75 to 3. @default 1 */
   mediumMs?: number | undefined
-  /** The window at a depth of more than 5. From 1 to 5. @default 2 */
+  /** The window at a queue depth above 5. From 1 to 5. @default 2 */
   highMs?: number | undefined
-  /** Samples of the depth in a row that must ask for another window before it changes. From 1 to 10. @default 3 */
+  /**
+   * The window changes after this many samples of the queue depth in a row that call for another one. From 1 to 10.
+   *
+   * @default 3
+   */
   hysteresis?: number | undefined
-  /** Weight of a new sample in the average of the depth. From 0.1 to 0.9. @default 0.5 */
+  /** Weight of a new sample in the moving average of the queue depth. From 0.1 to 0.9. @default 0.5 */
   emaAlpha?: number | undefined
 }
 
 /** A size of batches that follows the measured time of steps. */
 export interface AutoTuneOptions {
-  /** Whether the size of batches follows the measured time of steps, from `batchSize` on. @default true */
+  /** Whether the batch limit follows measured step times. It starts at `batchSize`. @default true */
   enabled?: boolean | undefined
-  /** The smallest batch it may choose; at most `maxBatch`. From 1 to 8. @default 2 */
+  /** The smallest batch limit that auto-tune may choose. At most `maxBatch`. From 1 to 8. @default 2 */
   minBatch?: number | undefined
   /**
-   * The largest batch it may choose, or `batchSize` if that is more. From 10 to 32, rows cost the same on Apple GPUs. From 4
-   * to 64.
+   * The largest batch limit that auto-tune may choose, or `batchSize` if that is more. On Apple GPUs, steps of 10 to 32
+   * rows take about the same time. From 4 to 64.
    *
    * @default 32
    */
   maxBatch?: number | undefined
-  /** Weight of a new sample in the average of step times. From 0.1 to 0.9. @default 0.3 */
+  /** Weight of a new sample in the moving average of step times. From 0.1 to 0.9. @default 0.3 */
   emaAlpha?: number | undefined
-  /** Steps between two changes. From 5 to 20. @default 10 */
+  /** Steps between two changes of the batch limit. From 5 to 20. @default 10 */
   interval?: number | undefined
 }
 
 /** What may be used of the device's memory. */
 export interface MemoryOptions {
-  /** Memory for the KV caches of all models; without it, what their weights leave of the memory. From 1 to 9007199254740991. */
+  /**
+   * Memory for the KV caches of all models, in bytes. By default the memory that their weights leave. From 1 to
+   * 9007199254740991.
+   */
   kvBytes?: number | undefined
 }
 
 /** How far a stream may run ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
-   * Tokens a stream may be ahead of its reader. Then it is parked: it keeps its memory, but takes no steps. From 3 to
-   * 65536.
+   * Tokens that a stream may be ahead of its reader. Then it is parked: it keeps its memory, and runs no steps. From 3
+   * to 65536.
    *
    * @default 256
    */
   bufferTokens?: number | undefined
   /**
-   * How long a parked generation waits for its reader before it ends with {@link SlowConsumerError}. From 1 to
+   * How long a parked stream waits for its reader before it fails with {@link SlowConsumerError}. From 1 to
    * 9007199254740991.
    *
    * @default 60000
@@ -228,13 +260,14 @@ export interface CacheOptions {
 /** While an answer is being computed. */
 export interface CoalescingOptions {
   /**
-   * Whether a request joins an identical one that is running: it gets the answer from its beginning.
+   * Whether a request joins an identical one that is running. It gets the whole answer, from its beginning.
    *
    * @default true
    */
   enabled?: boolean | undefined
   /**
-   * Readers of one generation; the one after them starts another, which can be joined in turn. From 1 to 1000000.
+   * The most readers of one generation. The next request starts another generation, which can be joined in turn. From 1
+   * to 1000000.
    *
    * @default 10000
    */
@@ -243,21 +276,13 @@ export interface CoalescingOptions {
 
 /** Shortly after an answer was computed. */
 export interface DedupOptions {
-  /**
-   * Whether a request that repeats one which has just ended gets its answer.
-   *
-   * @default true
-   */
+  /** Whether a request gets the answer of an identical one that has just ended. @default true */
   enabled?: boolean | undefined
-  /**
-   * How long after its end an answer counts as one that has just ended. From 1 to 604800000.
-   *
-   * @default 1000
-   */
+  /** How long after its end an answer can be reused by `dedup`. From 1 to 604800000. @default 1000 */
   ttlMs?: number | undefined
   /**
-   * Answers that are kept for that time alone, because they are not reproducible or there is no prompt cache. The oldest
-   * goes first. From 1 to 1000000.
+   * The most answers that are cached for `dedup` alone: those that are not reproducible, or all without a prompt cache.
+   * The oldest is evicted first. From 1 to 1000000.
    *
    * @default 1000
    */
@@ -266,32 +291,20 @@ export interface DedupOptions {
 
 /** For long after an answer was computed, if computing it again would give the same. */
 export interface PromptCacheOptions {
-  /**
-   * Whether reproducible answers are kept. The one that nobody asked for the longest goes first.
-   *
-   * @default true
-   */
+  /** Whether reproducible answers are cached. The least recently used one is evicted first. @default true */
   enabled?: boolean | undefined
-  /**
-   * How long after its end an answer may be given again. From 1 to 604800000.
-   *
-   * @default 300000
-   */
+  /** How long after its end an answer can be reused. From 1 to 604800000. @default 300000 */
   ttlMs?: number | undefined
   /**
-   * Answers kept. From 1 to 1000000.
+   * The most cached answers. From 1 to 1000000.
    *
    * @default 10000
    */
   maxEntries?: number | undefined
-  /**
-   * Tokens of all answers that are kept. From 1 to 1099511627776.
-   *
-   * @default 1000000
-   */
+  /** The most tokens of all cached answers. From 1 to 1099511627776. @default 1000000 */
   maxTokens?: number | undefined
   /**
-   * Bytes of all answers that are kept, also of those kept for the time of `dedup` alone. From 1 to 1099511627776.
+   * The most bytes of all cached answers, including those that are cached for `dedup` alone. From 1 to 1099511627776.
    *
    * @default 104857600
    */
@@ -1187,7 +1200,7 @@ export interface CacheStats {
   readonly promptCache: CacheLayerStats
   /** Of the requests that could share, the part for which nothing was computed; from 0 to 1. */
   readonly dedupeRatio: number
-  /** Answers kept. */
+  /** The most cached answers. */
   readonly entries: number
   /** Their tokens. */
   readonly tokens: number

@@ -80,7 +80,7 @@ test('variables of others are ignored', async () => {
   expect(await configOf({})).toEqual(before)
 })
 
-test('knobs that contradict each other are named as they were written', async () => {
+test('options that contradict each other are named as they were written', async () => {
   vi.stubEnv('MLX_AUTO_TUNE_MIN_BATCH', '8')
   const error = await failure(createEngine({ scheduler: { autoTune: { maxBatch: 4 } } }))
   expect(error).toMatchObject({

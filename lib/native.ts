@@ -1,9 +1,9 @@
-// What the addon exports, as lib/ sees it. The addon never throws what it means: an error is a returned `NativeError`,
-// which lib/errors.ts turns into a class. Not part of the public API.
+// The types of the addon. Its functions return an error as a `NativeError`, which lib/errors.ts turns into a class. Not
+// part of the public API.
 
 import type { ConfigValue, EngineStats, ModelHandle, ModelStats } from '../index'
 
-/** An error as it crosses from Rust: plain data with a stable code. */
+/** An error of the addon: plain data with a stable code. */
 export interface NativeError {
   code: string
   message: string
@@ -11,7 +11,7 @@ export interface NativeError {
   limit?: number
   requested?: number
   retryAfterMs?: number
-  /** The messages of the errors underneath, outermost first. */
+  /** The messages of its causes, outermost first. */
   causes?: string[]
 }
 
@@ -29,16 +29,16 @@ export interface NativeModelInfo {
   warnings: string[]
 }
 
-/** The end of one answer. Exactly one of `error` and `result` is there. */
+/** The end of one answer: either `error` or `result`. */
 export interface NativeEnd {
   reader: number
   error?: NativeError
   result?: NativeResult
 }
 
-/** What came with a span besides its text. */
+/** Parsed parts of a span besides its text. */
 export interface NativeSaid {
-  /** Which of the spans. */
+  /** The index of the span. */
   span: number
   reasoning: string
   calls: NativeCallDelta[]
@@ -46,16 +46,16 @@ export interface NativeSaid {
 
 export interface NativeCallDelta {
   index: number
-  /** With the first delta of a call. */
+  /** Only in the first delta of a call, as `name`. */
   id?: string
   name?: string
   arguments: string
   isWithdrawn: boolean
 }
 
-/** Log-probabilities of pieces of answers, packed: for each token its own, then those of the most probable ones. */
+/** Packed log-probabilities of several pieces of answers: for each token its own, then those of the most probable ones. */
 export interface NativeLogprobs {
-  /** How many each token of a piece has; 0 where its reader did not ask. */
+  /** For each piece, the number of entries of each token; 0 if the request has no log-probabilities. */
   perToken: Uint32Array
   tokens: Uint32Array
   values: Float32Array
@@ -68,7 +68,7 @@ export interface NativeResult {
   calls?: { id: string; name: string; arguments: string }[]
   warnings?: string[]
   tokens: Uint32Array
-  /** There where they were asked for. */
+  /** Only if the request has log-probabilities. */
   logprobs?: NativeLogprobs
   finishReason: string
   inputTokens: number
@@ -86,45 +86,45 @@ export interface NativeResult {
   seed: number
 }
 
-/** Everything that is new since the last drain, for all readers, packed. */
+/** Everything new since the last drain, for all readers, in packed arrays. */
 export interface Drained {
-  /** Triples: reader, number of its tokens, number of its UTF-16 code units; its tokens and text follow in order. */
+  /** Triples: reader, number of tokens, number of UTF-16 code units. `tokens` and `text` have them in this order. */
   spans: Uint32Array
   tokens: Uint32Array
   text: string
   said: NativeSaid[]
   ended: NativeEnd[]
   /**
-   * Quadruples: reader, tokens of its prompt that were read, all of them, and those that were there. Before anything else of
-   * that reader; there where somebody asked.
+   * Quadruples: reader, processed tokens of its prompt, all its tokens, cached ones. Delivered before the spans. Only if a
+   * reader wants progress.
    */
   progress?: Uint32Array
-  /** Those of all spans, in their order; there where somebody asked. */
+  /** The log-probabilities of all spans, in their order. Only if a request has them. */
   logprobs?: NativeLogprobs
 }
 
-/** Counters and gauges; what they mean is in index.d.ts. */
+/** Counters and gauges; index.d.ts documents them. */
 export type NativeStats = Omit<EngineStats, 'models'> & { models: NativeModelStats[] }
 
 export type NativeModelStats = Omit<ModelStats, 'model'> & { key: number }
 
-/** What one knob is set to; what the fields mean is in index.d.ts. */
+/** The effective value of one option; index.d.ts documents the fields. */
 export interface NativeSetting extends ConfigValue {
   name: string
 }
 
-/** One line of the table of knobs: how it is called, what it takes, its defaults and what it does. */
-export interface NativeKnob {
+/** One line of the table of options. */
+export interface NativeOption {
   name: string
   variable?: string
   isSwitch: boolean
-  /** Of names, all of them. */
+  /** The names that it takes, if it takes names. */
   names?: string[]
-  /** Of numbers, both included. */
+  /** The smallest and the largest number that it takes, if it takes numbers. */
   min?: number
   max?: number
   default?: boolean | number | string
-  /** Under the preset of that name, where it differs. */
+  /** Its values under these presets, if they differ from the default. */
   latency?: boolean | number | string
   throughput?: boolean | number | string
   text: string
@@ -132,55 +132,55 @@ export interface NativeKnob {
 
 export interface NativeEngine {
   /**
-   * Starts the engine thread; reads the options once, synchronously. `environment` holds the variables that may be ours.
-   * Resolves with the effective settings, or with the reason why it could not. Called once.
+   * Starts the engine thread. Reads the options once, synchronously. `environment` has the `MLX_*` variables. Resolves with
+   * the effective settings or an error. Called once.
    */
   start(options: unknown, environment: NodeJS.ProcessEnv, memoryBytes: number): Promise<NativeSetting[] | NativeError>
-  /** `path` absent: the path of the demo model is given by lib/. */
+  /** Loads the model folder `path`. */
   loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
   unloadModel(model: number): Promise<NativeError | undefined>
   /**
-   * Reads the two option objects once, synchronously; returns the id of a reader for each answer that is asked for. Prompt
-   * work happens elsewhere.
+   * Reads both objects once, synchronously, and returns the id of a reader for each requested answer. Other threads prepare
+   * the prompt.
    */
   submit(model: number, params: unknown, options: unknown): number[] | NativeError
-  /** From now on this reader's text is part of drains, from its beginning. Until then only its end is. */
+  /** Includes this reader's text in drains, from the beginning. Before, a drain has only its end. */
   stream(reader: number): void
-  /** The consumer took this many tokens. A row without credit is parked until more comes. */
+  /** The consumer took this many tokens. A row without credit is parked until it gets more. */
   credit(reader: number, tokens: number): void
-  /** Ends the generation; the reader gets what there is, with finish reason `cancelled`. */
+  /** Ends the answer with the tokens so far and the finish reason `cancelled`. */
   cancel(reader: number): void
-  /** Nobody reads any more: the work ends within a step and nothing more is delivered. Unknown ids are ignored. */
+  /** Removes the reader: nothing more is delivered, and the work ends within a step. Unknown ids are ignored. */
   release(reader: number): void
-  /** Synchronous; called once a wake. */
+  /** Synchronous. Called once for each wake. */
   drain(): Drained
   tokenize(model: number, text: string): Promise<Uint32Array | NativeError>
   detokenize(model: number, tokens: Uint32Array): Promise<string | NativeError>
   /** Reads the params once, synchronously. */
   applyChatTemplate(model: number, params: unknown): Promise<string | NativeError>
   stats(): NativeStats
-  /** Reads the options once, synchronously; what they do not name stays as it is. Returns what was changed. */
+  /** Reads the options once, synchronously. Other options keep their values. Returns the changed options. */
   configureCache(options: unknown): NativeSetting[] | NativeError
   clearCache(): void
-  /** What went wrong without anybody having asked for it, in sentences for people; each is told once. */
+  /** Problems that no call reports, as sentences for users. Each is returned once. */
   takeWarnings(): string[]
-  /** New work is refused at once; running work may end within `drainMs`, then it is cancelled. Idempotent. */
+  /** Refuses new requests at once. Running ones may end within `drainMs`, then they are cancelled. Idempotent. */
   shutdown(drainMs: number): Promise<NativeError | undefined>
-  /** Stops the engine within a step, and waits for that; for a process that is exiting. Idempotent. */
+  /** Stops the engine within a step, and waits for it. For a process that is exiting. Idempotent. */
   stop(): void
-  /** Lets go of everything, once it was shut down or did not start: `wake` is not called any more. Idempotent. */
+  /** Releases everything after a shutdown or a failed start. `wake` is not called any more. Idempotent. */
   close(): void
 }
 
 export interface NativeAddon {
-  /** `wake` is called on the JavaScript thread, at most once per undrained batch; it never keeps the process alive. */
+  /** `wake` runs on the JavaScript thread, at most once between two drains. It does not keep the process alive. */
   NativeEngine: new (
     wake: () => void,
   ) => NativeEngine
-  /** Version of the addon; must equal the package's. */
+  /** Version of the addon. It must equal the version of the package. */
   version(): string
   /** Names of the simulated device profiles. */
   profiles(): string[]
-  /** Everything that can be set, in the order in which users see it. */
-  knobs(): NativeKnob[]
+  /** The table of options, in its order. */
+  options(): NativeOption[]
 }

@@ -1,5 +1,5 @@
-//! The one error type of the engine. Rooms convert what they meet into it at their border; `binding/` turns it into a
-//! JavaScript error. A code is what a caller can act on; the message names the field, the value and what is allowed.
+//! The one error type of the engine. Each room converts the errors of its libraries into it; `binding/` turns it into a
+//! JavaScript error. A caller acts on the code; the message names the field, the value and what is allowed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,36 +9,36 @@ use std::time::Duration;
 /// The result of everything in this crate that can fail for a reason outside it.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller can act on. Stable: part of the public API under the same names.
+/// Error codes. Stable: the public API has the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// An option, variable or file given at start is not understood or out of range.
+    /// An option, variable or file given at start is not understood, or out of range.
     ConfigError,
     /// A request field is missing, of the wrong type, out of range or unknown.
     InvalidParams,
-    /// Prompt and requested output do not fit the model's context.
+    /// Prompt and requested answer do not fit the model's context.
     ContextLengthExceeded,
     /// No model folder at that path.
     ModelNotFound,
-    /// The model folder is there, but a file of it is missing, corrupt or inconsistent.
+    /// A file of the model folder is missing, corrupt or inconsistent.
     ModelLoadError,
     /// The model was unloaded, or never loaded by this engine.
     ModelNotLoaded,
-    /// The model is sound, but of a kind this engine cannot run.
+    /// The model's files are valid, but this engine cannot run a model of this kind.
     UnsupportedModel,
     /// Text could not be turned into tokens, or a chat template failed.
     TokenizerError,
-    /// What an answer must be cannot be enforced.
+    /// The grammar or schema of an answer cannot be enforced.
     GuidanceError,
-    /// As many requests are pending as the engine accepts, or earlier ones keep it busy.
+    /// As many requests are pending as the engine accepts, or their prompts take too long to prepare.
     Overloaded,
     /// The request's deadline passed.
     Timeout,
     /// The request was cancelled.
     Cancelled,
-    /// The reader of a stream did not read for too long.
+    /// A stream was not read for too long.
     SlowConsumer,
-    /// The device has not enough memory.
+    /// The device does not have enough memory.
     InsufficientMemory,
     /// The device, or the code that drives it, failed.
     BackendError,
@@ -88,7 +88,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error that says what is wrong, in a sentence a caller can act on.
+    /// An error with a message that a caller can act on.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             code,
@@ -101,9 +101,14 @@ impl Error {
         }))
     }
 
-    /// A request field that is wrong; `message` continues "`param` …".
+    /// A wrong request field; `message` continues "`param` …".
     pub fn invalid(param: &str, message: impl fmt::Display) -> Self {
         Self::new(Code::InvalidParams, format!("`{param}` {message}")).with_param(param)
+    }
+
+    /// A wrong option or environment variable; `message` continues "`param` …".
+    pub fn config(param: &str, message: impl fmt::Display) -> Self {
+        Self::new(Code::ConfigError, format!("`{param}` {message}")).with_param(param)
     }
 
     /// Names the option or field at fault.
@@ -112,7 +117,7 @@ impl Error {
         self.edit(|inner| inner.param = Some(param.into()))
     }
 
-    /// Says which limit was broken and what was asked for.
+    /// Adds the limit that was broken and the value that was requested.
     #[must_use]
     pub fn with_limit(self, limit: f64, requested: f64) -> Self {
         self.edit(|inner| {
@@ -121,7 +126,7 @@ impl Error {
         })
     }
 
-    /// Says when trying again has a chance.
+    /// Adds the time after which a retry can succeed.
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         self.edit(|inner| inner.retry_after = Some(after))
@@ -133,12 +138,12 @@ impl Error {
         self.edit(|inner| inner.source = Some(Arc::new(source)))
     }
 
-    /// What a caller can act on.
+    /// The error code.
     pub fn code(&self) -> Code {
         self.0.code
     }
 
-    /// The sentence, without the code.
+    /// The message, without the code.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -153,12 +158,12 @@ impl Error {
         self.0.limit
     }
 
-    /// What was asked for where a limit was broken.
+    /// The value that was requested, where a limit was broken.
     pub fn requested(&self) -> Option<f64> {
         self.0.requested
     }
 
-    /// When trying again has a chance.
+    /// The time after which a retry can succeed.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }

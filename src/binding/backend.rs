@@ -1,4 +1,4 @@
-//! From the backend a user chose to what the engine thread opens.
+//! From the `backend` option to the function that opens the backend on the engine thread.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::text::ModelText;
 
 use super::options::BackendChoice;
 
-/// What a simulated model says.
+/// The answers of a simulated model are made of these sentences.
 const SENTENCES: [&str; 8] = [
     "A simulated device answers. ",
     "Its words mean nothing, but they come at the speed of a real one. ",
@@ -25,10 +25,10 @@ const SENTENCES: [&str; 8] = [
     "In the end there is an end. ",
 ];
 
-/// What closes something in JSON, where an answer is to be that.
+/// Texts that close a JSON value: a simulated model prefers them where a grammar allows them.
 const CLOSING: [&str; 3] = ["\"", "}", "]"];
 
-/// How the chosen backend is opened, on the engine thread. A simulated device is always reproducible.
+/// The function that opens the backend on the engine thread. A simulated device is always reproducible.
 pub(super) fn open(choice: BackendChoice, settings: &Settings) -> OpenBackend {
     match choice {
         BackendChoice::Mlx => open_mlx(settings),
@@ -54,7 +54,7 @@ fn open_mlx(_settings: &Settings) -> OpenBackend {
     Box::new(|| Err(Error::new(Code::ConfigError, "this build has no MLX").with_param("backend")))
 }
 
-/// The sentences in the tokens of the model whose tokenizer is used.
+/// The sentences as tokens of the model's tokenizer.
 fn vocabulary(folder: &ModelFolder) -> Result<(Script, usize)> {
     let text = ModelText::open(folder)?;
     let sentences = SENTENCES.iter().map(|sentence| text.encode_rendered(sentence)).collect::<Result<Vec<_>>>()?;
@@ -63,7 +63,7 @@ fn vocabulary(folder: &ModelFolder) -> Result<(Script, usize)> {
     let end = text.end_tokens().first().copied().ok_or_else(cannot_speak)?;
     let script = Script::new(sentences, end).ok_or_else(cannot_speak)?;
     let closing = CLOSING.iter().map(|mark| text.encode_rendered(mark)).collect::<Result<Vec<_>>>()?;
-    // In the tokens of some models there is more than the mark: these do not close anything.
+    // Some tokenizers encode the text as several tokens; those cannot be used as one closing token.
     let closing = closing.into_iter().filter_map(|tokens| <[_; 1]>::try_from(tokens).ok().map(|[token]| token));
     Ok((script.with_closing(closing.collect()), text.vocab_size()))
 }

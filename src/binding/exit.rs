@@ -1,10 +1,10 @@
-//! The three ways a process or worker can end without having closed its engines. Each stops and joins the engine thread
-//! before the libraries it computes in are torn down: a step that is under way then may hang or crash the process.
+//! Stops the engines of a process or worker that ends without closing them. A step that runs while its libraries are torn
+//! down may hang or crash the process, so the engine thread is joined before that. There are three ways to end:
 //!
 //! 1. `process.exit()` and the natural end of the main thread: lib/ listens to `exit` and calls `stop()`.
 //! 2. A worker that ends, or is terminated: Node runs environment cleanup hooks, the latest first, so this one comes
 //!    before the wake function goes. Node does not run them on `process.exit()` of the main thread.
-//! 3. `exit()` with neither, as from native code or once somebody has taken the listener away: libc's `atexit`, the last
+//! 3. `exit()` with neither, for example from native code or after the listener was removed: libc's `atexit`, the last
 //!    resort.
 
 use std::sync::{Arc, Mutex, Weak};
@@ -17,7 +17,7 @@ use crate::lock::lock;
 /// Engines of all environments of this process.
 static LIVE: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
 
-/// From now on the engine in this slot is stopped when its environment ends, and with [`before_libraries`] its process.
+/// Registers an engine: it is stopped when its environment ends, and with [`before_libraries`] when its process ends.
 pub(super) fn stop_at_exit(env: Env, slot: &Arc<Slot>) -> napi::Result<()> {
     let mut live = lock(&LIVE);
     live.retain(|slot| slot.strong_count() > 0);
@@ -26,11 +26,11 @@ pub(super) fn stop_at_exit(env: Env, slot: &Arc<Slot>) -> napi::Result<()> {
     Ok(())
 }
 
-/// At exit all engines are stopped before what libraries have set up by now is torn down: that goes in the reverse order.
-/// Hence called for each engine, once its backend is there.
+/// Registers `atexit`, which stops all engines. Exit handlers run in reverse order, so this one runs before the handlers
+/// that libraries have registered so far. Hence it is called for each engine, once its backend is open.
 #[expect(unsafe_code, reason = "atexit is a C function")]
 pub(super) fn before_libraries() {
-    // SAFETY: the callback is a plain function that neither unwinds nor needs anything that may be gone by then. Where
+    // SAFETY: the callback is a plain function. It does not unwind, and uses only static data that is never torn down. If
     // registering fails, the other two ways remain.
     unsafe { libc::atexit(stop_all) };
 }
@@ -43,7 +43,7 @@ extern "C" fn stop_all() {
 fn stop(slot: &Weak<Slot>) {
     let engine = slot.upgrade().and_then(|slot| slot.get());
     if let Some(engine) = engine {
-        // Nothing may unwind out of a C callback; a panic here would only mean that the thread is gone already.
+        // A C callback must not unwind. A panic here only means that the engine thread has ended already.
         drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.stop())));
     }
 }

@@ -1,22 +1,23 @@
-//! Reading option objects: each property once, in a fixed order, checked for type and range; what was not asked for is
-//! an error that names the nearest known key. `null` and `undefined` mean absent.
+//! Reads objects of options and params. Each property is read once, in a fixed order, and checked for type and range. An
+//! unknown property is an error that names the nearest known one. `null` and `undefined` mean absent.
 
 use std::ops::RangeInclusive;
 
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Object, Unknown};
 use napi::{JsString, JsValue, ValueType};
 
+pub(super) use crate::config::MAX_SAFE_INTEGER;
 use crate::config::Value;
 use crate::error::{Code, Error};
 
 use super::keys::{Properties, Property, key_at, own_keys};
 use super::names::{self, Place};
 
-/// Why an option object was not taken.
+/// Why an object was refused.
 pub(super) enum Refusal {
-    /// It is wrong; the caller gets an error with a code.
+    /// A value is wrong: the caller gets an error with a code.
     Invalid(Error),
-    /// Reading it ran the caller's own code (a getter, a proxy), which threw; the caller gets back what it threw.
+    /// Code of the caller threw while the object was read (a getter, a proxy): the caller gets that error.
     Thrown(napi::Error),
 }
 
@@ -32,19 +33,16 @@ impl From<napi::Error> for Refusal {
     }
 }
 
-/// Numbers up to here survive the way through JavaScript unchanged.
-pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
-
-/// The longest list that is read element by element, where nothing else bounds it: JavaScript waits meanwhile.
+/// The most elements of a list without a limit of its own. JavaScript is blocked while they are read.
 pub(super) const MAX_ELEMENTS: usize = 1 << 16;
-/// The longest text that is not a prompt, in UTF-16 code units, and the longest list of texts altogether.
+/// The most UTF-16 code units of a text that is not a prompt, and of all texts of a list together.
 pub(super) const MAX_TEXT_UNITS: usize = 4 << 20;
-/// The longest name of an option.
+/// The most UTF-16 code units of a property name.
 const MAX_KEY_UNITS: usize = 256;
-/// Longer paths are cut in messages.
+/// Error messages show at most this many characters of a path.
 const MAX_PATH_CHARS: usize = 80;
 
-/// The most properties that an object of options is read with. None has as many.
+/// The most properties of an object of options; far more than there are options.
 pub(super) const MAX_PROPERTIES: usize = 1 << 12;
 
 pub(super) type Read<T> = Result<T, Refusal>;
@@ -52,11 +50,11 @@ pub(super) type Read<T> = Result<T, Refusal>;
 /// A property: its name, and its value if it has one.
 pub(super) type Entry<'env> = (String, Option<Unknown<'env>>);
 
-/// One option object while it is read.
+/// One object of options or params while it is read.
 pub(super) struct Fields<'env> {
-    /// `None` where the caller gave no object at all.
+    /// `None` if the caller gave no object.
     object: Option<Object<'env>>,
-    /// How the object is called in messages, with a dot, or nothing for the outermost.
+    /// The path of the object in messages, with a dot at its end. Empty for the outermost object.
     prefix: String,
     code: Code,
     place: Place,
@@ -64,19 +62,19 @@ pub(super) struct Fields<'env> {
 }
 
 impl<'env> Fields<'env> {
-    /// Begins to read `value`, which is called `name` in messages; errors have `code`.
+    /// Starts to read `value`. Its path in messages is `name`; errors have `code`.
     pub(super) fn of(name: &str, code: Code, value: Unknown<'env>) -> Read<Self> {
         let object = object(name, code, value)?;
         let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         Ok(Self { object, prefix, code, place: Place::Other, known: Vec::new() })
     }
 
-    /// Says which object it is, so that names of other libraries are known.
+    /// Sets the kind of the object, so that errors can translate names of other libraries.
     pub(super) fn at(self, place: Place) -> Self {
         Self { place, ..self }
     }
 
-    /// The value of a property, if it is there.
+    /// The value of a property, if it is present.
     pub(super) fn value(&mut self, name: &'static str) -> Read<Option<Unknown<'env>>> {
         self.known.push(name);
         let Some(object) = &self.object else { return Ok(None) };
@@ -145,7 +143,7 @@ impl<'env> Fields<'env> {
         Ok(Some(items))
     }
 
-    /// How a property is called in messages.
+    /// The path of a property in messages.
     pub(super) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
@@ -155,12 +153,12 @@ impl<'env> Fields<'env> {
         wrong(self.code, &self.path(name), message).into()
     }
 
-    /// Everything known was read: what is left over is an error.
+    /// Ends the reading: a property that was not read is an error.
     pub(super) fn finish(self) -> Read<()> {
         let Some(object) = &self.object else { return Ok(()) };
         let keys = own_keys(object)?;
         for index in 0..keys.get_array_length()? {
-            // What is too long to be copied is unknown by its beginning.
+            // A name beyond the limit is unknown in any case; the message has its length.
             let key = key_at(&keys, index, MAX_KEY_UNITS)?
                 .map(|key| key.name.unwrap_or_else(|units| format!("of length {units}")));
             if let Some(key) = key.filter(|key| !self.known.contains(&key.as_str())) {
@@ -171,14 +169,14 @@ impl<'env> Fields<'env> {
     }
 }
 
-/// An option that does not exist, in an object where those of `known` do.
+/// The error about an unknown option; `known` lists the options of the object.
 pub(super) fn unknown(place: Place, code: Code, path: &str, key: &str, known: &[&str]) -> Refusal {
     let path: String = path.chars().take(MAX_PATH_CHARS).collect();
     wrong(code, &path, &format!("is not an option; {}", names::advice(place, key, known))).into()
 }
 
-/// The own properties of an object, each read once; none where the caller gave no object at all. More than `most` are
-/// refused before any of them is read.
+/// The own properties of an object, each read once; empty if the caller gave no object. An object with more than `most`
+/// properties is refused before any of them is read.
 pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>, most: usize) -> Read<Vec<Entry<'env>>> {
     let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
     let too_many = |num: usize| {
@@ -216,8 +214,8 @@ fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Obj
     }
 }
 
-/// Whether an object is a literal one: its prototype is the root of all objects, or there is none. A date, a map or an
-/// object of a class would cross without what it is about.
+/// Whether an object is a plain one: its prototype is `Object.prototype`, or it has none. A date, a map or an instance of
+/// a class would lose its content.
 pub(super) fn is_plain(object: &Object<'_>) -> Read<bool> {
     let prototype: Unknown<'_> = object.get_prototype_unchecked()?;
     if prototype.get_type()? != ValueType::Object {
@@ -227,13 +225,13 @@ pub(super) fn is_plain(object: &Object<'_>) -> Read<bool> {
     Ok(above.get_type()? == ValueType::Null)
 }
 
-/// A number that is whole, not negative, and exact.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range: checked before")]
+/// A whole number from 0 to [`MAX_SAFE_INTEGER`].
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole and in range")]
 pub(super) fn whole(number: f64) -> Option<u64> {
     ((0.0..=MAX_SAFE_INTEGER as f64).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
-/// The elements of a list, each read when it is asked for; a list of more than `most` is refused before.
+/// The elements of a list, each read on demand. A list of more than `most` elements is refused before any of them is read.
 pub(super) fn elements<'env>(
     code: Code,
     path: &str,
@@ -249,7 +247,7 @@ pub(super) fn elements<'env>(
     Ok((0..length).map(move |index| Ok(array.get_element(u32::try_from(index).unwrap_or(u32::MAX))?)))
 }
 
-/// How long a list is.
+/// The length of a list.
 pub(super) fn num_elements(code: Code, path: &str, value: &Unknown<'_>) -> Read<usize> {
     if !is_array(value)? {
         return Err(wrong(code, path, &format!("must be an array, not {}", kind(value)?)).into());
@@ -263,7 +261,7 @@ pub(super) fn string(code: Code, path: &str, value: Unknown<'_>) -> Read<String>
     Ok(String::from_unknown(value)?)
 }
 
-/// How long a text is, in UTF-16 code units, of which it may have so many. It has at least as many bytes. Nothing is
+/// The length of a text in UTF-16 code units; more than `most` is an error. The text has at least as many bytes. It is not
 /// copied.
 pub(super) fn num_units(code: Code, path: &str, value: &Unknown<'_>, most: usize) -> Read<usize> {
     if value.get_type()? != ValueType::String {
@@ -285,7 +283,7 @@ pub(super) fn is_array(value: &Unknown<'_>) -> napi::Result<bool> {
     value.is_array()
 }
 
-/// Whether it is a `Buffer`, a typed array or what one looks at.
+/// Whether it is a `Buffer`, a typed array, a `DataView` or an `ArrayBuffer`.
 fn is_binary(value: &Unknown<'_>) -> napi::Result<bool> {
     Ok(value.is_typedarray()? || value.is_arraybuffer()? || value.is_dataview()? || value.is_buffer()?)
 }
@@ -294,7 +292,7 @@ fn is_absent(value: &Unknown<'_>) -> napi::Result<bool> {
     Ok(matches!(value.get_type()?, ValueType::Undefined | ValueType::Null))
 }
 
-/// How a value of another type than expected is called in messages.
+/// The type of a value, for error messages.
 pub(super) fn kind(value: &Unknown<'_>) -> napi::Result<&'static str> {
     Ok(match value.get_type()? {
         ValueType::Undefined => "undefined",

@@ -1,4 +1,4 @@
-//! The engine's figures as plain objects. The shapes are those of `lib/native.ts`.
+//! The engine's statistics as plain objects. `lib/native.ts` declares their types.
 
 use napi_derive::napi;
 
@@ -11,17 +11,17 @@ use super::crossing::ms;
 /// Counters of an engine.
 #[napi(object)]
 pub struct NativeStats {
-    /// Requests that came.
+    /// Requests submitted.
     pub submitted: f64,
     /// Requests accepted.
     pub requests: f64,
     /// Requests refused.
     pub rejected: NativeRefusals,
-    /// Finished by themselves.
+    /// Requests whose answers are complete.
     pub completed: f64,
-    /// Cancelled or abandoned.
+    /// Requests cancelled, aborted or left.
     pub cancelled: f64,
-    /// Ended with an error.
+    /// Requests that failed.
     pub failed: f64,
     /// Prompt tokens fed to the device.
     pub prompt_tokens: f64,
@@ -35,21 +35,21 @@ pub struct NativeStats {
     pub parks: f64,
     /// Times the device was reset after a failure.
     pub recoveries: f64,
-    /// Requests that are being tokenized, or on the way to the engine thread.
+    /// Requests that are being tokenized, or are on their way to the engine thread.
     pub preparing: f64,
     /// Requests that wait for a row.
     pub queued: f64,
-    /// Requests on the device.
+    /// Requests with a row, parked ones included.
     pub running: f64,
-    /// Requests that read the answer of another one.
+    /// Requests that read the answer of another request.
     pub joined: f64,
-    /// Of those on the device, parked ones.
+    /// Parked requests.
     pub parked: f64,
-    /// Bytes of KV held.
+    /// Bytes of KV in use.
     pub kv_bytes: f64,
-    /// What sharing answers brought.
+    /// Statistics of the answer cache.
     pub cache: NativeCacheStats,
-    /// How the scheduling of each loaded model stands.
+    /// Statistics of each loaded model.
     pub models: Vec<NativeModelStats>,
 }
 
@@ -92,31 +92,31 @@ pub struct NativeRefusals {
     pub prompts: f64,
 }
 
-/// How often a lifetime of answers was asked.
+/// Look-ups in one layer of the answer cache.
 #[napi(object)]
 pub struct NativeLayerStats {
-    /// It had the answer.
+    /// Look-ups that found an answer.
     pub hits: f64,
-    /// It had not.
+    /// Look-ups that found none.
     pub misses: f64,
 }
 
-/// What sharing answers brought.
+/// Statistics of the answer cache.
 #[napi(object)]
 pub struct NativeCacheStats {
-    /// Of answers that are being computed.
+    /// Answers that are being generated.
     pub coalescing: NativeLayerStats,
-    /// Of answers that have just ended.
+    /// Answers that have just ended.
     pub dedup: NativeLayerStats,
-    /// Of answers that are kept.
+    /// Cached answers.
     pub prompt_cache: NativeLayerStats,
-    /// Of the requests that could share, those that did.
+    /// The share of the shareable requests that got the answer of another request.
     pub dedupe_ratio: f64,
-    /// Answers kept.
+    /// Cached answers.
     pub entries: f64,
-    /// Their tokens.
+    /// Tokens of the cached answers.
     pub tokens: f64,
-    /// Their bytes.
+    /// Bytes of the cached answers.
     pub bytes: f64,
 }
 
@@ -140,28 +140,28 @@ impl From<Counts> for NativeCacheStats {
     }
 }
 
-/// How the scheduling of one model stands.
+/// Statistics of one model's scheduler.
 #[napi(object)]
 pub struct NativeModelStats {
     /// Addresses the model.
     pub key: u32,
     /// Requests that wait for a row.
     pub queued: u32,
-    /// Requests that have one.
+    /// Requests with a row, parked ones included.
     pub running: u32,
-    /// Of these, parked ones.
+    /// Parked requests.
     pub parked: u32,
-    /// Bytes of KV held.
+    /// Bytes of KV in use.
     pub kv_bytes: f64,
-    /// Sequences that may run together now.
+    /// The batch limit.
     pub batch_limit: u32,
-    /// Times that limit moved.
+    /// Changes of the batch limit.
     pub batch_limit_changes: f64,
-    /// How long an idle engine would wait for company.
+    /// How long an idle engine would wait for more requests.
     pub window_ms: f64,
-    /// Which of the three windows that is.
+    /// The tier of that window.
     pub window_tier: String,
-    /// Times the tier changed.
+    /// Changes of the tier.
     pub window_switches: f64,
     /// Samples of the queue depth.
     pub window_samples: f64,
@@ -169,19 +169,19 @@ pub struct NativeModelStats {
     pub admissions: NativeAdmissions,
     /// The last admissions, oldest first.
     pub recent_admissions: Vec<NativeAdmission>,
-    /// Sequences that gave their KV back and were computed again.
+    /// Preemptions: sequences that lost their KV and were recomputed later.
     pub preemptions: f64,
-    /// Times a sequence was set aside for a more urgent one.
+    /// Sequences that were set aside for a more urgent one.
     pub set_aside: f64,
-    /// Measured time of steps that only decode.
+    /// Measured times of steps that only decode.
     pub step_times: Vec<NativeStepTime>,
-    /// What prompts add to a step.
+    /// Measured time that prompts add to a step.
     pub prefill_cost: Option<NativePrefillCost>,
     /// Steps collected.
     pub steps: f64,
-    /// Processor time that the engine thread itself used for them.
+    /// Processor time of the engine thread for these steps.
     pub engine_ms: f64,
-    /// How long the device stood still with work waiting.
+    /// Time that the device was idle while there was work for it.
     pub device_idle_ms: f64,
     /// The longest of these times.
     pub longest_device_idle_ms: f64,
@@ -190,48 +190,48 @@ pub struct NativeModelStats {
 /// Admissions by reason.
 #[napi(object)]
 pub struct NativeAdmissions {
-    /// Idle, alone, at once.
+    /// The engine was idle and no other request waited.
     pub fast_path: f64,
     /// At a step border of a running batch.
     pub joined: f64,
-    /// Idle, with others who waited as well.
+    /// The engine was idle, and several requests waited.
     pub together: f64,
-    /// As many as may run.
+    /// As many requests waited as may run.
     pub full: f64,
-    /// After the window.
+    /// The window had passed.
     pub window: f64,
-    /// Urgent.
+    /// The request was urgent.
     pub urgent: f64,
 }
 
-/// Why and when one request was admitted.
+/// One admission.
 #[napi(object)]
 pub struct NativeAdmission {
-    /// Why then.
+    /// Its reason.
     pub reason: String,
-    /// How long it had waited.
+    /// How long the request had waited.
     pub waited_ms: f64,
-    /// How many waited, itself included.
+    /// How many requests waited, this one included.
     pub depth: u32,
-    /// The window's tier.
+    /// The tier of the window.
     pub tier: String,
 }
 
-/// A decode step.
+/// The measured time of steps that only decode.
 #[napi(object)]
 pub struct NativeStepTime {
-    /// Its rows.
+    /// Rows of the step.
     pub rows: f64,
-    /// What it takes.
+    /// Milliseconds.
     pub ms: f64,
 }
 
-/// What prompts add to a step.
+/// The measured time that prompts add to a step.
 #[napi(object)]
 pub struct NativePrefillCost {
-    /// However many tokens there are.
+    /// Milliseconds, whatever the number of tokens.
     pub fixed_ms: f64,
-    /// For each token.
+    /// Milliseconds for each token.
     pub per_token_ms: f64,
 }
 
@@ -287,7 +287,7 @@ impl From<AdmissionRecord> for NativeAdmission {
     }
 }
 
-/// The names users see; they are those of [`NativeAdmissions`] as well.
+/// The public names, which are also the fields of [`NativeAdmissions`].
 fn reason_name(reason: Reason) -> &'static str {
     match reason {
         Reason::FastPath => "fastPath",
@@ -307,7 +307,7 @@ fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-/// Queues and batches are bounded far below.
+/// Queues and batches are far smaller than 2³².
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,5 +1,5 @@
-//! JavaScript values that cross as data, for templates to print: what `JSON.stringify` would keep, and nothing that it
-//! would silently leave out. Getters run once.
+//! Reads JavaScript values as JSON, for templates and schemas. A value that `JSON.stringify` would silently leave out or
+//! change is an error. Each getter runs once.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use crate::error::Code;
 use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, is_plain, kind, wrong};
 use super::keys::{Properties, Property};
 
-/// Messages add a few levels, and `tojson` of a template takes 64.
+/// `tojson` of a template accepts 64 levels, and messages add a few.
 const MAX_DEPTH: usize = 48;
-/// Values that one param may consist of.
+/// The most values of one param.
 const MAX_VALUES: usize = 1 << 16;
-/// Bytes of its texts and keys.
+/// The most bytes of the texts and keys of one param.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 
-/// Where a value is. Written out only for an error: a value deep down has a long way.
+/// The path of a value, for error messages. It becomes text only for an error, as a deep value has a long path.
 enum Path<'a> {
     Root(&'a str),
     Key(&'a Path<'a>, &'a str),
@@ -36,7 +36,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads the values of one param, which share one limit.
+/// Reads the values of one param, which share its limits.
 pub(super) struct JsonReader {
     code: Code,
     num_values: usize,
@@ -48,7 +48,7 @@ impl JsonReader {
         Self { code, num_values: 0, num_bytes: 0 }
     }
 
-    /// An object; `path` is how it is called in messages.
+    /// Reads an object; `path` is its name in error messages.
     pub(super) fn object(&mut self, path: &str, value: Unknown<'_>) -> Read<Value> {
         let path = &Path::Root(path);
         let kind = kind(&value)?;
@@ -68,7 +68,7 @@ impl JsonReader {
             ValueType::Boolean => Ok(Value::Bool(bool::from_unknown(value)?)),
             ValueType::Number => self.number(path, f64::from_unknown(value)?),
             ValueType::String => {
-                // Measured before it is copied; its bytes are at least as many.
+                // Measured before it is copied: a text has at least as many bytes as UTF-16 code units.
                 self.has_room(path, JsString::from_unknown(value)?.utf16_len()?)?;
                 let text = String::from_unknown(value)?;
                 self.count(path, text.len())?;
@@ -80,8 +80,8 @@ impl JsonReader {
         }
     }
 
-    /// Python tells whole numbers from others.
-    #[expect(clippy::cast_possible_truncation, reason = "whole and in range: checked before")]
+    /// Templates are Python in spirit: 1 and 1.0 print differently, so a whole number becomes an integer.
+    #[expect(clippy::cast_possible_truncation, reason = "checked: whole and in range")]
     fn number(&self, path: &Path<'_>, number: f64) -> Read<Value> {
         if number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64 {
             return Ok(Value::from(number as i64));
@@ -91,7 +91,7 @@ impl JsonReader {
     }
 
     fn items(&mut self, path: &Path<'_>, value: Unknown<'_>, depth: usize) -> Read<Value> {
-        // An array can be long and hold nothing.
+        // A sparse array can be long and have no elements, so its length is checked first.
         let length = Object::from_unknown(value)?.get_array_length()? as usize;
         if self.num_values + length > MAX_VALUES {
             return Err(self.too_large(path));
@@ -115,7 +115,7 @@ impl JsonReader {
             let Property { name, value } = property?;
             let key = name.map_err(|_| self.too_large(path))?;
             self.count(path, key.len())?;
-            // As everywhere in params, `undefined` means absent.
+            // In all params `undefined` means absent.
             if value.get_type()? != ValueType::Undefined {
                 let value = self.value(&Path::Key(path, &key), value, depth + 1)?;
                 fields.insert(key, value);
@@ -145,7 +145,7 @@ impl JsonReader {
     }
 }
 
-/// The object that a text is the JSON of. The parser has a limit of depth of its own; a template's is lower.
+/// Parses the JSON text of an object. `serde_json` limits the depth to 128; the limit for templates is lower.
 pub(super) fn parse_object(text: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(text).ok()?;
     (text.len() <= MAX_BYTES && value.is_object() && depth_of(&value) <= MAX_DEPTH).then_some(value)

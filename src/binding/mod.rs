@@ -1,9 +1,9 @@
-//! The only room that names napi. Turns option objects into validated values, answers into packed arrays, and errors into
-//! plain objects with a code; `lib/native.ts` is the other half of this contract. Holds no logic of its own.
+//! The only room that names napi. It turns option objects into validated values, answers into packed arrays, and errors
+//! into plain objects with a code. `lib/native.ts` is the other half of this contract. There is no engine logic here.
 //!
 //! Every method catches unwinds: a panic in a synchronous napi function would abort the process.
 
-#![expect(unreachable_pub, reason = "what napi exports is public to JavaScript, not to Rust")]
+#![expect(unreachable_pub, reason = "napi exports are public to JavaScript, not to Rust")]
 #![cfg_attr(test, allow(dead_code, reason = "napi registers nothing in unit tests"))]
 
 mod backend;
@@ -29,7 +29,7 @@ use napi::bindgen_prelude::{Either, Function, JsObjectValue, Object, Uint32Array
 use napi_derive::napi;
 
 use crate::answers::ReaderId;
-use crate::config::{Effective, KNOBS, Settings, Source};
+use crate::config::{Effective, OPTIONS, Settings, Source};
 use crate::engine::{Config, Engine, ModelKey, PromptLimits, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::sim;
@@ -40,13 +40,13 @@ use fields::Refusal;
 use fields::whole;
 use figures::NativeStats;
 use options::Options;
-use settings::{NativeKnob, NativeSetting};
+use settings::{NativeOption, NativeSetting};
 use slot::{Slot, Waker};
 
-/// What a promise or call yields: a value, or an error as data.
+/// The result of a promise or call: a value, or an error as data.
 type Outcome<T> = Either<T, NativeError>;
 
-/// Version of the addon; must equal the package's.
+/// Version of the addon. It must equal the version of the package.
 #[napi(catch_unwind)]
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
@@ -58,10 +58,10 @@ pub fn profiles() -> Vec<&'static str> {
     sim::PROFILES.iter().map(|profile| profile.name).collect()
 }
 
-/// Everything that can be set, in the order in which users see it; what the reference in docs/ is made from.
+/// The table of options, in its order. The reference in docs/ is made from it.
 #[napi(catch_unwind)]
-pub fn knobs() -> Vec<NativeKnob> {
-    KNOBS.iter().map(NativeKnob::from).collect()
+pub fn options() -> Vec<NativeOption> {
+    OPTIONS.iter().map(NativeOption::from).collect()
 }
 
 /// One engine, as JavaScript holds it.
@@ -73,14 +73,14 @@ pub struct NativeEngine {
 
 #[napi]
 impl NativeEngine {
-    /// Remembers whom to wake; starts nothing.
+    /// Keeps the wake function. Starts nothing.
     #[napi(constructor, catch_unwind)]
     pub fn new(wake: Function<'_, (), ()>) -> napi::Result<Self> {
         Ok(Self { waker: Arc::new(Waker::new(&wake)?), engine: Arc::default() })
     }
 
-    /// Starts the engine thread; the promise waits for its handshake and resolves with the effective settings.
-    /// `memory_bytes` is what this process may use.
+    /// Starts the engine thread. The promise resolves with the effective settings once the backend is ready.
+    /// `memory_bytes` is the memory that this process may use.
     #[napi(catch_unwind)]
     pub fn start<'env>(
         &self,
@@ -130,7 +130,7 @@ impl NativeEngine {
         })
     }
 
-    /// Drops a model once what runs on it has ended.
+    /// Drops a model once its running requests have ended.
     #[napi(catch_unwind)]
     pub fn unload_model<'env>(&self, env: &'env Env, model: u32) -> napi::Result<Object<'env>> {
         let engine = self.engine();
@@ -143,7 +143,7 @@ impl NativeEngine {
         })
     }
 
-    /// Accepts a request and returns a reader for each of its answers.
+    /// Accepts a request. Returns the id of one reader for each of its answers.
     #[napi(catch_unwind)]
     pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<Vec<u32>>> {
         let model = ModelKey(model);
@@ -157,25 +157,25 @@ impl NativeEngine {
         Ok(outcome(readers.map(|readers| readers.into_iter().map(|reader| reader.0).collect())))
     }
 
-    /// From now on the reader's text is part of drains, from its beginning.
+    /// Includes the reader's text in drains, from the beginning of its answer.
     #[napi(catch_unwind)]
     pub fn stream(&self, reader: u32) {
         self.with_engine(|engine| engine.stream(ReaderId(reader)));
     }
 
-    /// The consumer took this many tokens.
+    /// Adds credit: the consumer took this many tokens.
     #[napi(catch_unwind)]
     pub fn credit(&self, reader: u32, tokens: u32) {
         self.with_engine(|engine| engine.credit(ReaderId(reader), tokens as usize));
     }
 
-    /// Ends the generation with what there is.
+    /// Ends the answer with the tokens that it has.
     #[napi(catch_unwind)]
     pub fn cancel(&self, reader: u32) {
         self.with_engine(|engine| engine.cancel(ReaderId(reader)));
     }
 
-    /// Nobody reads any more.
+    /// Removes the reader; nothing more is delivered to it.
     #[napi(catch_unwind)]
     pub fn release(&self, reader: u32) {
         self.with_engine(|engine| engine.release(ReaderId(reader)));
@@ -216,7 +216,7 @@ impl NativeEngine {
         self.text_job(env, model, Load::default(), move |model| model.decode(&tokens))
     }
 
-    /// A conversation as the model's chat template renders it.
+    /// The text that the model's chat template makes of a conversation.
     #[napi(catch_unwind)]
     pub fn apply_chat_template<'env>(
         &self,
@@ -244,23 +244,23 @@ impl NativeEngine {
         NativeStats::new(snapshot, models)
     }
 
-    /// Changes which answers are shared; says what was changed.
+    /// Changes which answers are shared. Returns the changed options.
     #[napi(catch_unwind)]
     pub fn configure_cache(&self, options: Unknown<'_>) -> napi::Result<Outcome<Vec<NativeSetting>>> {
-        let said = match options::read_cache(options) {
-            Ok(said) => said,
+        let values = match options::read_cache(options) {
+            Ok(values) => values,
             Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
         };
         Ok(outcome(self.engine().and_then(|engine| {
             let before = Settings { cache: engine.sharing(), ..Settings::default() };
-            engine.configure_sharing(before.with(&said)?.cache);
-            let changed = |(knob, value)| Effective { knob, value: Some(value), source: Source::Option };
-            Ok(said.into_iter().map(changed).map(NativeSetting::from).collect())
+            engine.configure_sharing(before.with(&values)?.cache);
+            let changed = |(option, value)| Effective { option, value: Some(value), source: Source::Option };
+            Ok(values.into_iter().map(changed).map(NativeSetting::from).collect())
         })))
     }
 
-    /// What went wrong without anybody having asked for it; told once.
+    /// Problems that no call reports, such as a cache file that cannot be written. Each is returned once.
     #[napi(catch_unwind)]
     pub fn take_warnings(&self) -> Vec<String> {
         self.engine.get().map(|engine| engine.take_warnings()).unwrap_or_default()
@@ -272,7 +272,7 @@ impl NativeEngine {
         self.with_engine(|engine| engine.forget_answers());
     }
 
-    /// Refuses new work; what runs may end within `drain_ms`.
+    /// Refuses new requests. Running ones may end within `drain_ms`.
     #[napi(catch_unwind)]
     pub fn shutdown<'env>(&self, env: &'env Env, drain_ms: f64) -> napi::Result<Object<'env>> {
         let engine = self.engine.get();
@@ -292,12 +292,12 @@ impl NativeEngine {
         self.with_engine(|engine| engine.stop());
     }
 
-    /// Lets go of everything an engine holds, once it was shut down or did not start. Nothing wakes JavaScript any more.
+    /// Releases everything that an engine holds, after it was shut down or failed to start. JavaScript is not woken any more.
     #[napi(catch_unwind)]
     pub fn close(&self) {
         self.waker.release();
         if let Some(engine) = self.engine.close() {
-            // Its threads for text may still be busy, and are waited for.
+            // A thread of its own: dropping the engine waits for its text threads, which may be busy.
             let end = move || {
                 engine.stop();
                 drop(engine);
@@ -335,7 +335,7 @@ impl NativeEngine {
     }
 }
 
-/// A promise that resolves with a value or an error as data, whichever thread gives the reply.
+/// A promise that resolves with a value, or with an error as data. Any thread may send the reply.
 fn promise<T: napi::bindgen_prelude::ToNapiValue + Send + 'static>(
     env: &Env,
     begin: impl FnOnce(Reply<T>) -> napi::Result<()>,
@@ -353,7 +353,7 @@ fn outcome<T>(result: Result<T>) -> Outcome<T> {
     }
 }
 
-/// Runs work that may take long on a thread of its own. The reply is given also when the thread cannot be started.
+/// Runs long work on a thread of its own. The reply is sent even if the thread cannot be started.
 fn spawn<T: Send + 'static>(name: &str, reply: Reply<T>, work: impl FnOnce() -> Result<T> + Send + 'static) {
     drop(std::thread::Builder::new().name(name.into()).spawn(move || reply.send(work())));
 }

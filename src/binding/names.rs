@@ -1,7 +1,7 @@
-//! Names of other libraries for what this one has too, or does in another way: those of `OpenAI`, the AI SDK,
-//! Ollama, vLLM, node-llama-cpp and Transformers. An option that does not exist is answered with the right one.
+//! Option names of other libraries, with the equivalent here: `OpenAI`, the AI SDK, Ollama, vLLM, node-llama-cpp and
+//! Transformers. The error about an unknown option names the right one.
 
-/// The objects in which names mean something.
+/// The objects whose names other libraries also have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// The first argument of `generate`.
@@ -61,7 +61,7 @@ const WAYS: [(&str, &str); 5] = [
     ("keepalive", "a model is there until `engine.unloadModel(model)`"),
 ];
 
-/// Those of the second argument.
+/// Names of the second argument.
 const OPTIONS: [(&str, &str); 5] = [
     ("abortsignal signal", "pass it in the second argument: generate(params, { signal })"),
     ("timeout timeoutms maxtime deadline", "pass it in the second argument: generate(params, { timeoutMs })"),
@@ -87,7 +87,7 @@ const MESSAGES: [(&str, &str); 4] = [
     ("images image audio", "models here read text only"),
 ];
 
-/// What to say of a name that is no option, among those of `known`.
+/// The advice about an unknown name; `known` lists the names of the object.
 pub(super) fn advice(place: Place, key: &str, known: &[&str]) -> String {
     let plain = plain(key);
     if let Some(known) = known.iter().find(|known| self::plain(known) == plain) {
@@ -101,7 +101,7 @@ pub(super) fn advice(place: Place, key: &str, known: &[&str]) -> String {
     }
     let nearest = known.iter().min_by_key(|known| distance(&self::plain(known), &plain));
     match nearest {
-        // A third of its letters may be wrong.
+        // Up to one third of the letters may be wrong.
         Some(known) if distance(&self::plain(known), &plain) <= plain.len() / 3 => format!("did you mean `{known}`?"),
         _ => format!("known are {}", known.join(", ")),
     }
@@ -123,15 +123,15 @@ fn look_up(table: &[(&str, &'static str)], key: &str) -> Option<&'static str> {
     table.iter().find(|(names, _)| names.split_ascii_whitespace().any(|name| name == key)).map(|(_, advice)| *advice)
 }
 
-/// Without what tells `top_p` from `topP`.
+/// The name without case and separators: `top_p` and `topP` are the same.
 fn plain(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).take(MAX_KEY_CHARS).collect::<String>().to_ascii_lowercase()
 }
 
-/// Longer than any name that is known.
+/// Longer than every known name.
 const MAX_KEY_CHARS: usize = 40;
 
-/// Levenshtein distance, to find the key that was meant.
+/// The Levenshtein distance of two names.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_other_libraries_are_answered_with_the_ones_here() {
+    fn the_advice_about_a_name_of_another_library_is_the_name_here() {
         let renamed = [
             ("stop", "`stopSequences`"),
             ("max_tokens", "`maxTokens`"),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_answered_with_the_nearest_name_and_anything_else_with_all_of_them() {
+    fn the_advice_about_a_typo_is_the_nearest_name_and_otherwise_all_names() {
         assert_eq!(of("temprature"), "did you mean `temperature`?");
         assert_eq!(of("maxTokens "), "did you mean `maxTokens`?");
         assert_eq!(of("bogus"), "known are ".to_owned() + &KNOWN.join(", "));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_exists_is_in_no_table() {
+    fn no_table_has_a_name_that_exists_here() {
         for known in KNOWN {
             let is_renamed = tables(Place::Params).iter().any(|table| look_up(table, &plain(known)).is_some());
             assert!(!is_renamed, "{known}");

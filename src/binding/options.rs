@@ -1,5 +1,5 @@
-//! From the options of `createEngine` and `loadModel` to validated values. Which options there are besides `preset` and
-//! `backend`, and what they may be, is the table in `config/`.
+//! From the options of `createEngine` and `loadModel` to validated values. The table in `config/` lists the options and
+//! their values; only `preset`, `backend` and `cache.promptCache.path` are read by code of their own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::config::{Knob, Member, Preset, Resolved, Settings, Value, find, names_in};
+use crate::config::{EngineOption, Member, Preset, Resolved, Settings, Value, find, names_in};
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 
@@ -18,26 +18,26 @@ use super::fields::{
 use super::names::Place;
 
 const CODE: Code = Code::ConfigError;
-/// Longer names are shown by their beginning.
+/// Error messages show at most this many characters of a value.
 const MAX_SHOWN: usize = 40;
-/// The options that are not in the table.
+/// Options of the outermost group that are not in the table.
 const BESIDES: [&str; 2] = ["preset", "backend"];
 
-/// The group with the only option of a group that is not in the table, being a text.
+/// The group of the option `path`, which is a text and therefore not in the table.
 const WITH_PATH: &str = "cache.promptCache";
 
-/// What the options say.
+/// The given options.
 #[derive(Default)]
-pub(super) struct Said {
-    /// Those of the table.
-    pub(super) values: Vec<(&'static Knob, Value)>,
+pub(super) struct Given {
+    /// Options of the table.
+    pub(super) values: Vec<(&'static EngineOption, Value)>,
     pub(super) cache_path: Option<PathBuf>,
 }
 
 /// What an engine is started with.
 pub(super) struct Options {
     pub(super) resolved: Resolved,
-    /// Where answers are kept between processes.
+    /// The file of the prompt cache, if there is one.
     pub(super) cache_path: Option<PathBuf>,
     pub(super) backend: BackendChoice,
 }
@@ -50,33 +50,33 @@ pub(super) enum BackendChoice {
     Simulated { profile: Profile, faults: Vec<Fault> },
 }
 
-/// Reads the options of `createEngine`, and brings them together with the environment.
+/// Reads the options of `createEngine`, and combines them with the environment variables.
 pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
     let (mut preset, mut backend) = (Preset::default(), BackendChoice::Mlx);
-    let mut said = Said::default();
+    let mut given = Given::default();
     for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
         match (key.as_str(), value) {
             ("preset", Some(value)) => preset = read_preset(value)?,
             ("backend", Some(value)) => backend = read_backend(value)?,
             ("preset" | "backend", None) => {}
-            (key, value) => read_option("", key, value, &mut said)?,
+            (key, value) => read_option("", key, value, &mut given)?,
         }
     }
-    let Said { values, cache_path } = said;
+    let Given { values, cache_path } = given;
     let resolved = Settings::resolve(preset, &read_environment(environment)?, &values)?;
     Ok(Options { resolved, cache_path, backend })
 }
 
 /// Reads the options of `engine.cache.configure`, which are those of the group `cache`.
-pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static Knob, Value)>> {
-    let mut said = Said::default();
+pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static EngineOption, Value)>> {
+    let mut given = Given::default();
     for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
-        read_option("cache", &key, value, &mut said)?;
+        read_option("cache", &key, value, &mut given)?;
     }
-    if said.cache_path.is_some() {
+    if given.cache_path.is_some() {
         return Err(wrong(CODE, "cache.promptCache.path", "can only be set by createEngine").into());
     }
-    Ok(said.values)
+    Ok(given.values)
 }
 
 /// Reads the options of `loadModel`.
@@ -93,18 +93,18 @@ fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {
     set.map(|(name, value)| string(CODE, &name, value).map(|text| (name, text))).collect()
 }
 
-/// An option of a group, or a group itself: then the options in it.
-fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, said: &mut Said) -> Read<()> {
+/// Reads an option of a group, or a nested group with all its options.
+fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, given: &mut Given) -> Read<()> {
     let path = if group.is_empty() { key.to_owned() } else { format!("{group}.{key}") };
     match (find(group, key), value) {
-        (Some(Member::Knob(knob)), Some(value)) => said.values.push((knob, read_value(knob, value)?)),
+        (Some(Member::Option(option)), Some(value)) => given.values.push((option, read_value(option, value)?)),
         (Some(Member::Group), Some(value)) => {
             for (key, value) in entries(&path, CODE, value, MAX_PROPERTIES)? {
-                read_option(&path, &key, value, said)?;
+                read_option(&path, &key, value, given)?;
             }
         }
         (None, value) if (group, key) == (WITH_PATH, "path") => {
-            said.cache_path = value.map(|value| read_path(&path, value)).transpose()?;
+            given.cache_path = value.map(|value| read_path(&path, value)).transpose()?;
         }
         (Some(_), None) => {}
         (None, _) => return Err(unknown_option(group, &path, key)),
@@ -131,16 +131,16 @@ fn unknown_option(group: &str, path: &str, key: &str) -> Refusal {
     unknown(Place::Other, CODE, path, key, &known)
 }
 
-fn read_value(knob: &Knob, value: Unknown<'_>) -> Read<Value> {
+fn read_value(option: &EngineOption, value: Unknown<'_>) -> Read<Value> {
     match value.get_type()? {
         ValueType::Boolean => Ok(Value::Switch(bool::from_unknown(value)?)),
         ValueType::Number => Ok(Value::Number(f64::from_unknown(value)?)),
-        ValueType::String if !knob.names().is_empty() => {
-            let text = string(CODE, knob.path, value)?;
+        ValueType::String if !option.names().is_empty() => {
+            let text = string(CODE, option.path, value)?;
             let shown: String = text.chars().take(MAX_SHOWN).collect();
-            knob.name(&text).ok_or_else(|| knob.refuse_other(knob.path, &format!("'{shown}'")).into())
+            option.name(&text).ok_or_else(|| option.refuse_other(option.path, &format!("'{shown}'")).into())
         }
-        _ => Err(knob.refuse_other(knob.path, kind(&value)?).into()),
+        _ => Err(option.refuse_other(option.path, kind(&value)?).into()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! From the params and options of `generate` to a [`Draft`]. Types and ranges are checked here; what depends on the model
-//! is checked on a text thread.
+//! From the params and options of `generate` to a [`Draft`]. Types and ranges are checked here; checks that depend on the
+//! model run on a text thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,20 +19,20 @@ use super::structured;
 
 const CODE: Code = Code::InvalidParams;
 
-/// A logit changed by so much decides by itself.
+/// The largest bias of a logit: 100 all but forces a token, -100 all but forbids it.
 const MAX_BIAS: f64 = 100.0;
-/// Far more than anybody needs; each costs a little in every step.
+/// The most tokens with a bias. Each has a cost in every step.
 const MAX_BIASES: usize = 4096;
-/// The same.
+/// The most stop tokens of a request.
 const MAX_STOP_TOKENS: usize = 4096;
 
-/// Each is a row of its own; more than the widest batch would wait for each other.
+/// The most answers to one request: each is a row, and the largest batch has 64 rows.
 const MAX_CHOICES: u64 = 128;
 
-/// The longest tenant, salt or id.
+/// The most bytes of a tenant, salt or id.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Reads the two objects a caller gave; `limits` are those of the model's prompts.
+/// Reads the two arguments of `generate`; `limits` are the model's limits of prompts.
 pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimits) -> Read<Draft> {
     let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?.at(Place::Params);
@@ -97,12 +97,12 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimi
     })
 }
 
-/// Token ids as keys, what is added to their logits as values.
+/// Reads an object with token ids as keys and biases as values.
 fn read_logit_bias(value: Unknown<'_>) -> Read<Vec<(u32, f32)>> {
     let mut biases = Vec::new();
     for (key, value) in entries("logitBias", CODE, value, MAX_BIASES)? {
         let path = format!("logitBias.{key}");
-        // A canonical number only, so that no token can be named twice.
+        // Only the canonical notation of a number, so that no token appears twice.
         let token = key.parse::<u32>().ok().filter(|token| token.to_string() == key);
         let token = token.ok_or_else(|| wrong(CODE, &path, "must be named by a token id: a whole number from 0"))?;
         let Some(value) = value else { continue };
@@ -124,12 +124,12 @@ fn read_stop_tokens(value: Unknown<'_>) -> Read<Vec<u32>> {
     })
 }
 
-/// A number whose range was checked to fit.
+/// A number whose range is checked before.
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// How a generation is run.
+/// The second argument of `generate`.
 struct Options {
     deadline: Option<Instant>,
     priority: Priority,
@@ -149,10 +149,10 @@ fn read_options(options: Unknown<'_>) -> Read<Options> {
     };
     let tenant = read_name(&mut fields, "tenant")?.map(Arc::from);
     let id = read_name(&mut fields, "id")?;
-    // Called by lib/, which has read it as well; here it is known whether there is one.
+    // lib/ calls the function; the engine only needs to know that there is one.
     let wants_progress = fields.function("onProgress")?.is_some();
     fields.finish()?;
-    // A deadline too far away to be represented never comes.
+    // A deadline that `Instant` cannot represent never passes.
     let deadline = timeout.and_then(|ms| Instant::now().checked_add(Duration::from_secs_f64(ms / 1e3)));
     Ok(Options { deadline, priority, tenant, id, wants_progress })
 }
@@ -166,8 +166,8 @@ fn read_sharing(fields: &mut Fields<'_>) -> Read<Sharing> {
     }
 }
 
-/// A short text that tells things apart. An empty one is what a caller has who forgot to fill it in, and text that is not
-/// Unicode becomes the same replacement characters whatever it was: either would bring together what is to be apart.
+/// Reads a tenant, salt or id. An empty text (often a variable that was not filled in) and malformed Unicode (which becomes
+/// replacement characters) are refused: both would give different callers the same name.
 fn read_name(fields: &mut Fields<'_>, name: &'static str) -> Read<Option<String>> {
     let Some(text) = fields.string(name)? else { return Ok(None) };
     if text.is_empty() || text.len() > MAX_NAME_BYTES {

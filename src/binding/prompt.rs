@@ -1,4 +1,4 @@
-//! From the params that make a prompt to a [`Prompt`]: texts, tokens, templates and conversations.
+//! From the params of a prompt to a [`Prompt`]: text, tokens, a template or a conversation.
 
 use napi::bindgen_prelude::{FromNapiValue, Uint32Array, Unknown};
 use napi::{JsValue, ValueType};
@@ -16,16 +16,16 @@ use super::names::Place;
 
 const CODE: Code = Code::InvalidParams;
 
-/// Templates know a few; more are a mistake.
+/// The most variables of a template.
 const MAX_VARIABLES: usize = 64;
-/// Messages, parts and calls of one chat.
+/// The most messages, parts and tool calls of one chat, together.
 const MAX_ITEMS: usize = 1 << 14;
-/// What a prompt may be.
+/// The forms of a prompt, for error messages.
 const PROMPTS: &str = "a string, { tokens } or { template, variables }";
-/// What params of their own say.
+/// Template variables that other params set.
 const RESERVED: [&str; 3] = ["messages", "tools", "add_generation_prompt"];
 
-/// Reads the one of `prompt` and `messages` that is there, and what belongs to it.
+/// Reads `prompt` or `messages`, and the params that belong to it.
 pub(super) fn read(fields: &mut Fields<'_>, limits: PromptLimits) -> Read<Prompt> {
     let (prompt, messages) = (fields.value("prompt")?, fields.value("messages")?);
     let chat = ChatFields::read(fields)?;
@@ -40,7 +40,7 @@ pub(super) fn read(fields: &mut Fields<'_>, limits: PromptLimits) -> Read<Prompt
     }
 }
 
-/// Reads the params of a conversation that is rendered and not answered.
+/// Reads the params of `applyChatTemplate`.
 pub(super) fn read_chat(params: Unknown<'_>) -> Read<Chat> {
     let mut fields = Fields::of("", CODE, params)?;
     let messages = fields.value("messages")?;
@@ -55,7 +55,7 @@ fn one_of(found: &str) -> Refusal {
         .into()
 }
 
-/// What belongs to `messages`.
+/// The params that belong to `messages`.
 struct ChatFields<'env> {
     tools: Option<Unknown<'env>>,
     choice: Option<Unknown<'env>>,
@@ -75,7 +75,7 @@ impl<'env> ChatFields<'env> {
         })
     }
 
-    /// Without a chat template there is no place for them.
+    /// Refuses them: without `messages` no chat template is rendered.
     fn refuse(self) -> Read<()> {
         let given = [
             ("tools", self.tools.is_some()),
@@ -114,7 +114,7 @@ impl<'env> ChatFields<'env> {
 
 fn read_single(prompt: Unknown<'_>, limits: PromptLimits) -> Read<Prompt> {
     if prompt.get_type()? == ValueType::String {
-        // What cannot fit is not copied.
+        // A text that cannot fit is not copied.
         limits.check_bytes(num_units(CODE, "prompt", &prompt, usize::MAX)?)?;
         return Ok(Prompt::Text(String::from_unknown(prompt)?));
     }
@@ -141,7 +141,7 @@ fn read_single(prompt: Unknown<'_>, limits: PromptLimits) -> Read<Prompt> {
     }
 }
 
-/// Which spellings of special tokens become those tokens.
+/// Reads `specialTokens`: which spellings of special tokens become those tokens.
 fn read_special_tokens(fields: &mut Fields<'_>) -> Read<Option<SpecialTokens>> {
     match fields.string("specialTokens")?.as_deref() {
         None => Ok(None),
@@ -151,7 +151,7 @@ fn read_special_tokens(fields: &mut Fields<'_>) -> Read<Option<SpecialTokens>> {
     }
 }
 
-/// Reads a list of token ids, whose length is checked first.
+/// Reads a list of token ids; `may_be` checks its length first.
 pub(super) fn read_tokens(path: &str, value: Unknown<'_>, may_be: impl FnOnce(usize) -> Read<()>) -> Read<Vec<u32>> {
     if value.is_typedarray()? {
         let not_u32 = |_| wrong(CODE, path, "must be an array of numbers or a Uint32Array");
@@ -184,7 +184,7 @@ fn read_variables(path: &str, value: Unknown<'_>) -> Read<Map<String, Value>> {
     }
 }
 
-/// Descriptions of functions. Whatever else they say goes to the template as it is.
+/// Reads descriptions of functions. Other properties go to the template unchanged.
 fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
     let mut reader = JsonReader::new(CODE);
     let mut tools = Vec::new();
@@ -202,7 +202,8 @@ fn read_tools(value: Unknown<'_>) -> Read<Vec<Value>> {
     Ok(tools)
 }
 
-/// The tools that the model is shown, and which of them it calls. What it is not shown it cannot call.
+/// Reads `toolChoice`: the tools that the template shows to the model, and which of them the answer calls. `'none'` shows
+/// no tools.
 fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<Vec<Value>>, ToolChoice)> {
     const NAME: &str = "toolChoice";
     let Some(tools) = tools else { return Err(wrong(CODE, NAME, "goes with `tools`").into()) };
@@ -226,14 +227,14 @@ fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<V
     Ok((Some(tools), choice))
 }
 
-/// What the messages of one chat may still have. The event loop stands still while they are read.
+/// How much the messages of one chat may still have. The event loop is blocked while they are read.
 struct Room {
     num_items: usize,
     num_units: usize,
 }
 
 impl Room {
-    /// A list of messages, parts or calls.
+    /// The elements of a list of messages, parts or tool calls.
     fn elements<'env>(
         &mut self,
         path: &str,
@@ -295,7 +296,7 @@ impl MessageReader {
         let calls = calls.map(|calls| self.calls(&fields.path("toolCalls"), calls)).transpose()?;
         let content = content.map(|content| self.content(&fields.path("content"), content)).transpose()?;
         let tool_calls = calls.unwrap_or_default();
-        // A message that calls a function need not say anything.
+        // A message with tool calls may have no content.
         if content.is_none() && tool_calls.is_empty() {
             return Err(fields.wrong("content", "is missing"));
         }
@@ -303,7 +304,7 @@ impl MessageReader {
         Ok(Message { role, content, reasoning, name, tool_calls, tool_call_id })
     }
 
-    /// A text, or parts of a text.
+    /// Reads a text, or a list of text parts.
     fn content(&mut self, path: &str, value: Unknown<'_>) -> Read<Content> {
         if !is_array(&value)? {
             return self.room.text(path, value).map(Content::Text);
@@ -331,7 +332,7 @@ impl MessageReader {
         calls.map(|(index, call)| self.call(&format!("{path}[{index}]"), call?)).collect()
     }
 
-    /// A call of a function, as templates know it.
+    /// Reads a tool call into the form that chat templates take.
     fn call(&mut self, path: &str, value: Unknown<'_>) -> Read<Value> {
         let mut fields = Fields::of(path, CODE, value)?;
         let id = self.room.field(&mut fields, "id")?;
@@ -354,7 +355,7 @@ impl MessageReader {
     }
 }
 
-/// An object, or the JSON text of one: templates print it themselves.
+/// Reads an object, or parses its JSON text. Chat templates print the object themselves.
 fn read_arguments(reader: &mut JsonReader, path: &str, value: Unknown<'_>) -> Read<Value> {
     if value.get_type()? != ValueType::String {
         return reader.object(path, value);

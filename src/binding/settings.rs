@@ -1,90 +1,90 @@
-//! The table of knobs and the effective settings as plain objects. The shapes are those of `lib/native.ts`.
+//! The table of options and the effective settings as plain objects. `lib/native.ts` declares their types.
 
 use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
-use crate::config::{Effective, Kind, Knob, Preset, Value};
+use crate::config::{Effective, EngineOption, Kind, Preset, Value};
 
-/// A switch, a number or a name, as JavaScript has them.
+/// A boolean, a number or a string of JavaScript.
 type NativeValue = Either3<bool, f64, String>;
 
-/// What one knob is set to.
+/// The effective value of one option.
 #[napi(object)]
 pub struct NativeSetting {
-    /// Its name as an option, with dots between the levels.
+    /// Its name, with dots between the levels.
     pub name: String,
-    /// Absent where nobody said anything and there is no default.
+    /// Absent if no source sets it and it has no default.
     pub value: Option<NativeValue>,
-    /// Who said it.
+    /// The strongest source that sets it.
     pub source: String,
-    /// Its name in the environment.
+    /// Its environment variable.
     pub variable: Option<String>,
-    /// The smallest number it takes.
+    /// The smallest number that it takes.
     pub min: Option<f64>,
-    /// The largest number it takes.
+    /// The largest number that it takes.
     pub max: Option<f64>,
-    /// The names it takes, where it takes names.
+    /// The names that it takes, if it takes names.
     pub names: Option<Vec<String>>,
 }
 
 impl From<Effective> for NativeSetting {
-    fn from(Effective { knob, value, source }: Effective) -> Self {
+    fn from(Effective { option, value, source }: Effective) -> Self {
         Self {
-            name: knob.path.into(),
+            name: option.path.into(),
             value: value.map(cross),
             source: source.name().into(),
-            variable: knob.variable.map(Into::into),
-            min: knob.range().map(|range| range.min),
-            max: knob.range().map(|range| range.max),
-            names: names(knob),
+            variable: option.variable.map(Into::into),
+            min: option.range().map(|range| range.min),
+            max: option.range().map(|range| range.max),
+            names: names(option),
         }
     }
 }
 
 /// One line of the table.
 #[napi(object)]
-pub struct NativeKnob {
-    /// Its name as an option, with dots between the levels.
+pub struct NativeOption {
+    /// Its name, with dots between the levels.
     pub name: String,
-    /// Its name in the environment.
+    /// Its environment variable.
     pub variable: Option<String>,
-    /// Whether it is a switch; otherwise it is a number, or a name.
+    /// Whether it is a switch. Otherwise it is a number or a name.
     pub is_switch: bool,
-    /// The names it takes, where it takes names.
+    /// The names that it takes, if it takes names.
     pub names: Option<Vec<String>>,
-    /// The smallest number it takes.
+    /// The smallest number that it takes.
     pub min: Option<f64>,
-    /// The largest number it takes.
+    /// The largest number that it takes.
     pub max: Option<f64>,
-    /// Its value when nobody says anything.
+    /// Its default.
     pub default: Option<NativeValue>,
-    /// Its value under the preset of that name, where it differs.
+    /// Its value under the preset `latency`, if that differs from the default.
     pub latency: Option<NativeValue>,
-    /// Likewise.
+    /// Its value under the preset `throughput`, if that differs from the default.
     pub throughput: Option<NativeValue>,
     /// What it does.
     pub text: String,
 }
 
-impl From<&Knob> for NativeKnob {
-    fn from(knob: &Knob) -> Self {
+impl From<&EngineOption> for NativeOption {
+    fn from(option: &EngineOption) -> Self {
         Self {
-            name: knob.path.into(),
-            variable: knob.variable.map(Into::into),
-            is_switch: matches!(knob.kind, Kind::Switch(_)),
-            names: names(knob),
-            min: knob.range().map(|range| range.min),
-            max: knob.range().map(|range| range.max),
-            default: knob.default.map(cross),
-            latency: knob.under(Preset::Latency).map(cross),
-            throughput: knob.under(Preset::Throughput).map(cross),
-            text: knob.text.into(),
+            name: option.path.into(),
+            variable: option.variable.map(Into::into),
+            is_switch: matches!(option.kind, Kind::Switch(_)),
+            names: names(option),
+            min: option.range().map(|range| range.min),
+            max: option.range().map(|range| range.max),
+            default: option.default.map(cross),
+            latency: option.under(Preset::Latency).map(cross),
+            throughput: option.under(Preset::Throughput).map(cross),
+            text: option.text.into(),
         }
     }
 }
 
-fn names(knob: &Knob) -> Option<Vec<String>> {
-    let names = knob.names();
+fn names(option: &EngineOption) -> Option<Vec<String>> {
+    let names = option.names();
     (!names.is_empty()).then(|| names.iter().map(|name| (*name).to_owned()).collect())
 }
 

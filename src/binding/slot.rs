@@ -1,5 +1,5 @@
-//! What a JavaScript engine holds and lets go of at its end: the engine itself, and the function that wakes JavaScript.
-//! Both go as soon as the engine is closed: the object is small, and may be collected much later.
+//! The native parts of a JavaScript engine object: the engine, and the function that wakes JavaScript. Both are released
+//! when the engine is closed. The JavaScript object itself may be garbage-collected much later.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +11,8 @@ use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
 use crate::lock::lock;
 
-/// Wakes JavaScript. Weak: an idle engine does not keep the process alive. A queue of one is enough, since a wake that
-/// was not delivered yet drains whatever comes meanwhile.
+/// Wakes JavaScript. Weak: an idle engine does not keep the process alive. A queue of one is enough: a pending wake also
+/// drains everything that arrives before it runs.
 type WakeFunction = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
 
 /// The engine of a JavaScript object.
@@ -29,7 +29,7 @@ enum State {
 }
 
 impl Slot {
-    /// Takes the engine that was started.
+    /// Stores the engine that was started.
     pub(super) fn set(&self, engine: Arc<Engine>) -> Result<()> {
         let mut state = lock(&self.0);
         match *state {
@@ -47,7 +47,7 @@ impl Slot {
         }
     }
 
-    /// Gives the engine away; none is taken any more.
+    /// Takes the engine out. No engine can be stored afterwards.
     pub(super) fn close(&self) -> Option<Arc<Engine>> {
         match std::mem::replace(&mut *lock(&self.0), State::Closed) {
             State::Running(engine) => Some(engine),
@@ -72,12 +72,12 @@ impl Waker {
 
     pub(super) fn wake(&self) {
         if let Some(wake) = &*lock(&self.0) {
-            // A refused call means that a wake is queued already, or that JavaScript has ended.
+            // If the call is refused, a wake is queued already or JavaScript has ended.
             let _status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 
-    /// Gives the function back to Node, which counts it among what is open until then.
+    /// Releases the function. Until then Node counts it as an open handle.
     pub(super) fn release(&self) {
         drop(lock(&self.0).take());
     }

@@ -1,5 +1,5 @@
-//! From the param `structured` to a [`Structured`]: exactly one of the ways to say what an answer must be. What the text
-//! room refuses later, and what is refused here, have one code.
+//! From the param `structured` to a [`Structured`]: exactly one of `schema`, `regex`, `grammar` and `choices`. Errors here
+//! have the same code as errors of the text room, which compiles the grammar later.
 
 use napi::bindgen_prelude::Unknown;
 

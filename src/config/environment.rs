@@ -1,29 +1,29 @@
-//! Environment variables are text. A switch is written on, off, true, false, 1 or 0, in any case; a number in plain
-//! decimal digits. White space around either says nothing. All else is refused rather than guessed at: an empty
-//! variable, where a script forgot to fill it in, just as `1e3`, `0x10`, `1_000` or `NaN`.
+//! Reads option values from environment variables. A switch is `on`, `off`, `true`, `false`, `1` or `0`, in any case. A
+//! number has plain decimal digits. White space around a value is ignored. Any other text is an error, also an empty
+//! variable (a script may have failed to fill it in), `1e3`, `0x10`, `1_000` and `NaN`.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 
-use super::knob::{Kind, Knob, Value, wrong};
-use super::knobs::KNOBS;
+use super::option::{EngineOption, Kind, Value};
+use super::options::OPTIONS;
 
-/// Longer values are shown by their beginning.
+/// Error messages show at most this many characters of a value.
 const MAX_SHOWN: usize = 40;
 
-/// The knobs that the environment sets. Variables that are not in the table belong to others.
-pub(super) fn read(environment: &HashMap<String, String>) -> Result<Vec<(&'static Knob, Value)>> {
-    let set = KNOBS.iter().filter_map(|knob| Some((knob, environment.get(knob.variable?)?)));
-    set.map(|(knob, text)| Ok((knob, parse(knob, text).ok_or_else(|| refuse(knob, text))?))).collect()
+/// The options that the environment sets. Variables that are not in the table belong to other programs.
+pub(super) fn read(environment: &HashMap<String, String>) -> Result<Vec<(&'static EngineOption, Value)>> {
+    let set = OPTIONS.iter().filter_map(|option| Some((option, environment.get(option.variable?)?)));
+    set.map(|(option, text)| Ok((option, parse(option, text).ok_or_else(|| refuse(option, text))?))).collect()
 }
 
-/// What a text means to a knob; whether the number is in range is asked later, as for numbers from anywhere.
-fn parse(knob: &Knob, text: &str) -> Option<Value> {
+/// Parses a text for an option. The range of a number is checked later, as for numbers of every source.
+fn parse(option: &EngineOption, text: &str) -> Option<Value> {
     let text = text.trim();
-    match knob.kind {
+    match option.kind {
         Kind::Switch(_) => switch(text).map(Value::Switch),
-        Kind::Precision(_) => knob.name(&text.to_ascii_lowercase()),
+        Kind::Precision(_) => option.name(&text.to_ascii_lowercase()),
         _ => decimal(text).map(Value::Number),
     }
 }
@@ -43,14 +43,14 @@ fn decimal(text: &str) -> Option<f64> {
         .filter(|number: &f64| number.is_finite())
 }
 
-fn refuse(knob: &Knob, text: &str) -> Error {
-    let name = knob.variable.unwrap_or(knob.path);
-    let allowed = match knob.kind {
+fn refuse(option: &EngineOption, text: &str) -> Error {
+    let name = option.variable.unwrap_or(option.path);
+    let allowed = match option.kind {
         Kind::Switch(_) => "on, off, true, false, 1 or 0".into(),
-        Kind::Precision(_) => knob.allowed(),
-        _ => format!("{}, in decimal digits", knob.allowed()),
+        Kind::Precision(_) => option.allowed(),
+        _ => format!("{}, in decimal digits", option.allowed()),
     };
-    wrong(name, &format!("must be {allowed}, not {}", quoted(text)))
+    Error::config(name, format!("must be {allowed}, not {}", quoted(text)))
 }
 
 fn quoted(text: &str) -> String {

@@ -1,26 +1,24 @@
-//! Sets of values that go together.
+//! Presets: named sets of option values.
 
 use crate::error::Error;
 
-use super::knob::wrong;
-
-/// What an engine is tuned for. The values are in the table.
+/// What an engine is tuned for. The table has the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preset {
-    /// A few requests, each answered as early as can be.
+    /// Few requests, each with the lowest latency.
     Latency,
     /// The defaults.
     #[default]
     Balanced,
-    /// Many requests, as much done at a time as can be.
+    /// Many requests, with the highest total throughput.
     Throughput,
 }
 
 impl Preset {
-    /// All of them, in the order in which they are listed to users.
+    /// All presets, in the order of the documentation.
     pub const ALL: [Self; 3] = [Self::Latency, Self::Balanced, Self::Throughput];
 
-    /// How users call it.
+    /// Its name in options.
     pub fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
@@ -29,14 +27,14 @@ impl Preset {
         }
     }
 
-    /// The preset that users call so.
+    /// The preset with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|preset| preset.name() == name)
     }
 
-    /// The error about a preset that does not exist; `found` says what is there in its place.
+    /// The error about a value that is not a preset; `found` describes the value.
     pub fn refuse(found: &str) -> Error {
         let [first, second, third] = Self::ALL.map(Self::name);
-        wrong("preset", &format!("must be '{first}', '{second}' or '{third}', not {found}"))
+        Error::config("preset", format!("must be '{first}', '{second}' or '{third}', not {found}"))
     }
 }

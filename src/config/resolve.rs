@@ -1,31 +1,31 @@
-//! Brings together what was said about the knobs: defaults, then the preset, the environment and the options, each over
-//! the one before. Every value remembers who said it.
+//! Combines the sources of option values: defaults, preset, environment variables, options of `createEngine`. A later
+//! source overrides an earlier one. Each value keeps its source.
 
 use std::collections::HashMap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 use super::environment;
-use super::knob::{Knob, Value, wrong};
-use super::knobs::{KNOBS, NOT_ABOVE};
+use super::option::{EngineOption, Value};
+use super::options::{NOT_ABOVE, OPTIONS};
 use super::preset::Preset;
 use super::settings::Settings;
 
-/// Where a value came from; a later source goes over an earlier one.
+/// Where a value comes from. A later source overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// Nobody said anything.
+    /// The table: no other source sets the option.
     Default,
     /// The preset.
     Preset,
     /// An environment variable.
     Environment,
-    /// An option of `createEngine`.
+    /// The options of `createEngine`.
     Option,
 }
 
 impl Source {
-    /// How users call it.
+    /// Its name in `engine.config()`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -36,38 +36,38 @@ impl Source {
     }
 }
 
-/// The value of a knob, and where it came from.
+/// The value of an option, and its source.
 #[derive(Debug, Clone, Copy)]
 pub struct Effective {
-    /// The knob.
-    pub knob: &'static Knob,
-    /// `None` where nobody said anything and there is no default.
+    /// The option.
+    pub option: &'static EngineOption,
+    /// `None` if no source sets the option and it has no default.
     pub value: Option<Value>,
-    /// Who said it.
+    /// The strongest source that sets the option.
     pub source: Source,
 }
 
-/// The settings, and how they came to be.
+/// The settings of an engine, and the source of each.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// What the engine works with.
+    /// The settings.
     pub settings: Settings,
-    /// The same with their sources: one for each knob, in the order of the table.
+    /// The same values with their sources: one for each option, in the order of the table.
     pub values: Vec<Effective>,
 }
 
 impl Settings {
-    /// The settings that preset, environment and options make together.
+    /// Combines preset, environment variables and options.
     ///
-    /// Everything that was written is checked, also what another source then goes over. The error names the knob as
-    /// its source does: an option, or a variable.
+    /// Every given value is checked, also one that a later source overrides. An error names the option as its source does:
+    /// by its option name or by its variable.
     pub fn resolve(
         preset: Preset,
         environment: &HashMap<String, String>,
-        options: &[(&'static Knob, Value)],
+        options: &[(&'static EngineOption, Value)],
     ) -> Result<Resolved> {
         let mut resolved = Resolved::default();
-        let under_preset = KNOBS.iter().filter_map(|knob| Some((knob, knob.under(preset)?)));
+        let under_preset = OPTIONS.iter().filter_map(|option| Some((option, option.under(preset)?)));
         resolved.take(Source::Preset, under_preset)?;
         resolved.take(Source::Environment, environment::read(environment)?)?;
         resolved.take(Source::Option, options.iter().copied())?;
@@ -75,11 +75,11 @@ impl Settings {
         Ok(resolved)
     }
 
-    /// The same with other values for some knobs, while the engine runs.
-    pub fn with(mut self, options: &[(&'static Knob, Value)]) -> Result<Self> {
-        for (knob, value) in options {
-            if !knob.store(*value, &mut self) {
-                return Err(knob.refuse(knob.path, *value));
+    /// These settings with other values for some options, for an engine that runs.
+    pub fn with(mut self, options: &[(&'static EngineOption, Value)]) -> Result<Self> {
+        for (option, value) in options {
+            if !option.store(*value, &mut self) {
+                return Err(option.refuse(option.path, *value));
             }
         }
         Ok(self)
@@ -88,38 +88,39 @@ impl Settings {
 
 impl Default for Resolved {
     fn default() -> Self {
-        let of_default = |knob: &'static Knob| Effective { knob, value: knob.default, source: Source::Default };
-        Self { settings: Settings::default(), values: KNOBS.iter().map(of_default).collect() }
+        let of_default =
+            |option: &'static EngineOption| Effective { option, value: option.default, source: Source::Default };
+        Self { settings: Settings::default(), values: OPTIONS.iter().map(of_default).collect() }
     }
 }
 
 impl Resolved {
-    fn take(&mut self, source: Source, values: impl IntoIterator<Item = (&'static Knob, Value)>) -> Result<()> {
-        for (knob, value) in values {
-            let said = Effective { knob, value: Some(value), source };
-            if !knob.store(value, &mut self.settings) {
-                return Err(knob.refuse(said.name(), value));
+    fn take(&mut self, source: Source, values: impl IntoIterator<Item = (&'static EngineOption, Value)>) -> Result<()> {
+        for (option, value) in values {
+            let effective = Effective { option, value: Some(value), source };
+            if !option.store(value, &mut self.settings) {
+                return Err(option.refuse(effective.name(), value));
             }
-            *self.of(knob.path) = said;
+            *self.of(option.path) = effective;
         }
         Ok(())
     }
 
     fn of(&mut self, path: &str) -> &mut Effective {
-        let found = self.values.iter_mut().find(|effective| effective.knob.path == path);
+        let found = self.values.iter_mut().find(|effective| effective.option.path == path);
         found.expect("there is a value for each line of the table")
     }
 
-    /// Knobs that are in order by themselves may contradict each other.
+    /// Checks pairs of options: each value may be in its range, and the pair still contradictory.
     fn check_order(&mut self) -> Result<()> {
         for (lower, upper) in NOT_ABOVE {
             let (lower, upper) = (*self.of(lower), *self.of(upper));
             if lower.number() > upper.number() {
                 let message =
                     format!("{} must not be above `{}` {}", lower.described(), upper.name(), upper.described());
-                // Named first is always the lower one; at fault is the one that was said last.
+                // The message starts with the lower one; `param` is the one whose source is stronger.
                 let at_fault = if upper.source > lower.source { upper } else { lower };
-                return Err(wrong(lower.name(), &message).with_param(at_fault.name()));
+                return Err(Error::config(lower.name(), message).with_param(at_fault.name()));
             }
         }
         Ok(())
@@ -127,11 +128,11 @@ impl Resolved {
 }
 
 impl Effective {
-    /// The knob as its source calls it.
+    /// The name of the option in its source.
     fn name(&self) -> &'static str {
-        match (self.source, self.knob.variable) {
+        match (self.source, self.option.variable) {
             (Source::Environment, Some(variable)) => variable,
-            _ => self.knob.path,
+            _ => self.option.path,
         }
     }
 

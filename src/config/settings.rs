@@ -1,12 +1,11 @@
-//! The settings of an engine, typed. Every field has its line in the table, which fills it and documents it.
+//! The settings of an engine as typed fields. Each field has a line in the table of options, which sets and documents
+//! it.
 
 use std::time::Duration;
 
-use super::knobs::KNOBS;
-
-/// Everything that can be set about an engine. [`Default`] gives what the table says.
+/// All settings of an engine. [`Default`] gives the defaults of the table.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Settings {
     pub precision: Precision,
     pub scheduler: Scheduler,
@@ -15,21 +14,21 @@ pub struct Settings {
     pub cache: Cache,
 }
 
-/// What models are computed in.
+/// The element type of a model's computations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// What the device computes fastest: float32 on a CPU, the model's own type on a GPU.
+    /// The fastest type of the device: float32 on a CPU, the model's own type on a GPU.
     #[default]
     Auto,
-    /// The element type that the model is stored in.
+    /// The element type of the stored weights.
     Model,
 }
 
 impl Precision {
-    /// Its names as an option.
+    /// All names, as option values.
     pub const NAMES: [&str; 2] = ["auto", "model"];
 
-    /// The one called so.
+    /// The precision with this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "auto" => Some(Self::Auto),
@@ -39,9 +38,9 @@ impl Precision {
     }
 }
 
-/// How requests share the device. Made by [`Settings`]; on its own it is blank.
+/// How requests share the device. Its own [`Default`] is blank: only [`Settings::default`] has the defaults of the table.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Scheduler {
     pub enabled: bool,
     pub window: Duration,
@@ -58,9 +57,9 @@ pub struct Scheduler {
     pub deterministic: bool,
 }
 
-/// The admission window follows the load.
+/// The admission window that follows the load.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct AdaptiveWindow {
     pub enabled: bool,
     pub low: Duration,
@@ -70,9 +69,9 @@ pub struct AdaptiveWindow {
     pub ema_alpha: f64,
 }
 
-/// The batch follows the measured time of steps.
+/// The batch limit that follows measured step times.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct AutoTune {
     pub enabled: bool,
     pub min_batch: usize,
@@ -81,51 +80,51 @@ pub struct AutoTune {
     pub interval: usize,
 }
 
-/// What may be used of the device's memory.
+/// How much of the device's memory may be used.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Memory {
     pub kv_bytes: Option<u64>,
 }
 
-/// How far a stream may run ahead of its reader.
+/// How far a stream may be ahead of its reader.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Streaming {
     pub buffer_tokens: usize,
     pub park_timeout: Duration,
 }
 
-/// Which answers are shared by requests that ask for the same: a switch and bounds for each of an answer's lifetimes.
-/// [`Default`] gives what the table says.
+/// Which answers identical requests share: a switch and limits for each phase of an answer's life. [`Default`] gives the
+/// defaults of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Cache {
     pub coalescing: Coalescing,
     pub dedup: Dedup,
     pub prompt_cache: PromptCache,
 }
 
-/// While an answer is being computed.
+/// While an answer is being generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Coalescing {
     pub enabled: bool,
     pub max_subscribers: usize,
 }
 
-/// Shortly after an answer was computed.
+/// Shortly after the end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Dedup {
     pub enabled: bool,
     pub ttl: Duration,
     pub max_entries: usize,
 }
 
-/// For long after an answer was computed.
+/// Long after the end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "what a field means is in the table")]
+#[expect(missing_docs, reason = "the table documents the fields")]
 pub struct PromptCache {
     pub enabled: bool,
     pub ttl: Duration,
@@ -135,28 +134,10 @@ pub struct PromptCache {
 }
 
 impl Cache {
-    /// Nothing is shared.
+    /// No answer is shared.
     pub const OFF: Self = Self {
         coalescing: Coalescing { enabled: false, max_subscribers: 1 },
         dedup: Dedup { enabled: false, ttl: Duration::ZERO, max_entries: 1 },
         prompt_cache: PromptCache { enabled: false, ttl: Duration::ZERO, max_entries: 1, max_tokens: 1, max_bytes: 1 },
     };
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Settings::default().cache
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let (scheduler, memory, streaming) = Default::default();
-        let mut settings = Self { precision: Precision::default(), scheduler, memory, streaming, cache: Cache::OFF };
-        for knob in KNOBS {
-            let is_stored = knob.default.is_none_or(|value| knob.store(value, &mut settings));
-            debug_assert!(is_stored, "{}: the default is not one of its values", knob.path);
-        }
-        settings
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::plan::KvGrowth;
 
-/// The knobs of a scheduler.
+/// The options of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
     /// When an idle engine waits for company before it starts.

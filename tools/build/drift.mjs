@@ -7,7 +7,7 @@ import { build } from './build.mjs'
 import { quiet } from './command.mjs'
 import { coreCodes, errorCodes, exportedValues, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
-import { declarationOf, knobs } from './knobs.mjs'
+import { declarationOf, options } from './options.mjs'
 import { checkPaths } from './paths.mjs'
 import { at, readJson } from './repository.mjs'
 import { checkSnippets } from './snippets.mjs'
@@ -53,15 +53,15 @@ function checkErrorCodes() {
   compare('index.d.ts must declare every error code of src/error.rs; missing', [], missing)
 }
 
-/** Options that are not in the table of knobs: what runs the models, which defaults there are, and a path. */
+/** Options that are not in the engine's own table. */
 const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend', 'cache.promptCache.path']
 
 function checkOptions() {
   const declared = fieldsOf('EngineOptions')
-  const expected = knobs().map(declarationOf)
-  for (const knob of expected) {
-    const field = declared.find(({ name }) => name === knob.name)
-    compare('index.d.ts must declare every option as src/config/knobs.rs has it', knob, field && { ...field })
+  const expected = options().map(declarationOf)
+  for (const option of expected) {
+    const field = declared.find(({ name }) => name === option.name)
+    compare('index.d.ts must declare every option as src/config/options.rs has it', option, field && { ...field })
   }
   const names = new Set(expected.map(({ name }) => name))
   const others = declared.map(({ name }) => name).filter(name => !names.has(name))

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { build } from './build.mjs'
 import { errorCodes, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
-import { knobs, shown } from './knobs.mjs'
+import { options, shown } from './options.mjs'
 import { at, pages } from './repository.mjs'
 
 const cell = text => text.replaceAll('|', '\\|').replace(/\s+/g, ' ')
@@ -14,9 +14,9 @@ const table = (head, rows) =>
 
 const code = value => (value === undefined || value === '' ? '' : `\`${value}\``)
 
-/** What can be set besides the knobs. */
-const optionRows = () => {
-  const names = new Set(knobs().map(({ name }) => name))
+/** The options that are not in the engine's own table. */
+const otherRows = () => {
+  const names = new Set(options().map(({ name }) => name))
   const besides = fieldsOf('EngineOptions').filter(({ name }) => !names.has(name))
   return besides.map(({ name, type, standard, text }) => [code(name), code(type), code(standard), text])
 }
@@ -24,20 +24,26 @@ const optionRows = () => {
 const range = ({ isSwitch, names, min, max }) =>
   names ? names.map(name => code(shown(name))).join(', ') : isSwitch ? 'on or off' : `${min} to ${max}`
 
-const knobRows = () =>
-  knobs().map(knob => [code(knob.name), code(knob.variable), code(shown(knob.default)), range(knob), knob.text])
+const optionRows = () =>
+  options().map(option => [
+    code(option.name),
+    code(option.variable),
+    code(shown(option.default)),
+    range(option),
+    option.text,
+  ])
 
 const presetRows = () =>
-  knobs()
+  options()
     .filter(({ latency, throughput }) => latency !== undefined || throughput !== undefined)
-    .map(knob => [
-      code(knob.name),
-      ...[knob.latency, undefined, knob.throughput].map(value => code(shown(value ?? knob.default))),
+    .map(option => [
+      code(option.name),
+      ...[option.latency, undefined, option.throughput].map(value => code(shown(value ?? option.default))),
     ])
 
 const TABLES = {
-  options: () => table(['option', 'type', 'default', 'meaning'], optionRows()),
-  knobs: () => table(['option', 'variable', 'default', 'range', 'meaning'], knobRows()),
+  others: () => table(['option', 'type', 'default', 'meaning'], otherRows()),
+  options: () => table(['option', 'variable', 'default', 'range', 'meaning'], optionRows()),
   presets: () => table(['option', "`'latency'`", "`'balanced'`", "`'throughput'`"], presetRows()),
   errors: () =>
     table(

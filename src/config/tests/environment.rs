@@ -1,4 +1,4 @@
-//! Which texts the knobs take as variables.
+//! Which texts of environment variables the options take.
 
 use proptest::prelude::*;
 
@@ -8,32 +8,32 @@ const WINDOW: &str = "MLX_GPU_SCHEDULER_WINDOW_MS";
 const BATCH: &str = "MLX_GPU_SCHEDULER_BATCH_SIZE";
 const FAST_PATH: &str = "MLX_FAST_PATH";
 
-fn variables() -> Vec<&'static Knob> {
-    KNOBS.iter().filter(|knob| knob.variable.is_some()).collect()
+fn variables() -> Vec<&'static EngineOption> {
+    OPTIONS.iter().filter(|option| option.variable.is_some()).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A variable and an option that say the same number mean the same.
+    /// A variable and an option with the same number give the same settings.
     #[test]
-    fn a_number_is_read_back(knob in prop::sample::select(variables()), part in 0.0..=1.0_f64) {
-        let Some(range) = knob.range() else { return Ok(()) };
+    fn a_number_is_read_back(option in prop::sample::select(variables()), part in 0.0..=1.0_f64) {
+        let Some(range) = option.range() else { return Ok(()) };
         let number = range.min + part * (range.max - range.min);
-        let number = if knob.allowed().contains("whole") { number.round() } else { number };
-        let Ok(option) = with_options(&[(knob.path, Value::Number(number))]) else { return Ok(()) };
-        let variable = with_variable(knob.variable.unwrap_or_default(), &format!(" {number}\n"));
-        prop_assert_eq!(variable.map(|resolved| resolved.settings).ok(), Some(option.settings));
+        let number = if option.allowed().contains("whole") { number.round() } else { number };
+        let Ok(as_option) = with_options(&[(option.path, Value::Number(number))]) else { return Ok(()) };
+        let variable = with_variable(option.variable.unwrap_or_default(), &format!(" {number}\n"));
+        prop_assert_eq!(variable.map(|resolved| resolved.settings).ok(), Some(as_option.settings));
     }
 
     #[test]
     fn any_text_is_taken_or_refused_by_name(
-        knob in prop::sample::select(variables()),
+        option in prop::sample::select(variables()),
         text in r"\PC{0,60}|[-+0-9.eE_x ]{0,8}|(?i)(on|off|true|false|inf|nan)",
     ) {
-        let name = knob.variable.unwrap_or_default();
+        let name = option.variable.unwrap_or_default();
         match with_variable(name, &text) {
-            Ok(resolved) => prop_assert_eq!(said(&resolved, knob.path).1, Source::Environment),
+            Ok(resolved) => prop_assert_eq!(effective(&resolved, option.path).1, Source::Environment),
             Err(error) => {
                 prop_assert_eq!((error.code(), error.param()), (Code::ConfigError, Some(name)));
                 prop_assert!(error.message().starts_with(&format!("`{name}` ")), "{}", error);
@@ -43,7 +43,7 @@ proptest! {
 }
 
 #[test]
-fn a_switch_is_written_in_six_ways_and_any_case() {
+fn a_switch_takes_six_words_in_any_case() {
     for (texts, on) in
         [(["on", "true", "1", "ON", "True", " on "], true), (["off", "false", "0", "OFF", "False", "off\n"], false)]
     {
@@ -55,7 +55,7 @@ fn a_switch_is_written_in_six_ways_and_any_case() {
 }
 
 #[test]
-fn a_switch_is_not_guessed_at() {
+fn a_switch_refuses_every_other_text() {
     for text in ["", " ", "yes", "no", "2", "01", "-1", "1.0", "o n", "enabled", "null"] {
         let error = refused(with_variable(FAST_PATH, text));
         assert_eq!(error.param(), Some(FAST_PATH));
@@ -64,7 +64,7 @@ fn a_switch_is_not_guessed_at() {
 }
 
 #[test]
-fn a_number_is_written_in_plain_digits() {
+fn a_number_takes_plain_decimal_digits() {
     for (text, window) in [
         ("1.5", 1_500),
         ("2", 2_000),
@@ -77,11 +77,11 @@ fn a_number_is_written_in_plain_digits() {
         let resolved = with_variable(WINDOW, text).expect(text);
         assert_eq!(resolved.settings.scheduler.window.as_micros(), window, "{text:?}");
     }
-    assert_eq!(with_variable(BATCH, "16.0").expect("it is whole").settings.scheduler.batch_size, 16);
+    assert_eq!(with_variable(BATCH, "16.0").expect("the number is whole").settings.scheduler.batch_size, 16);
 }
 
 #[test]
-fn a_number_is_not_guessed_at() {
+fn a_number_refuses_every_other_notation() {
     for text in [
         "",
         " ",
@@ -122,20 +122,21 @@ fn a_number_out_of_range_is_refused_like_an_option() {
 }
 
 #[test]
-fn a_number_too_long_to_be_one_is_shown_by_its_beginning() {
+fn an_error_shows_the_first_40_characters_of_a_long_value() {
     let error = refused(with_variable(BATCH, &"9".repeat(400)));
     assert!(error.message().ends_with(&format!("not '{}…'", "9".repeat(40))), "{error}");
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_escaped() {
+fn an_error_escapes_control_characters() {
     assert!(refused(with_variable(FAST_PATH, "\u{1b}[2J")).message().ends_with(r"not '\u{1b}[2J'"));
 }
 
 #[test]
-fn variables_of_others_are_ignored() {
+fn variables_of_other_programs_are_ignored() {
     let others =
         ["MLX_METAL_DEBUG", "MLX_FAST_PATHS", "mlx_fast_path", "MLX_", ""].map(|name| (name.into(), "huh".into()));
-    let resolved = Settings::resolve(Preset::Balanced, &HashMap::from(others), &[]).expect("none of them is ours");
+    let resolved =
+        Settings::resolve(Preset::Balanced, &HashMap::from(others), &[]).expect("no variable is in the table");
     assert_eq!(resolved.settings, Settings::default());
 }

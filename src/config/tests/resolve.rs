@@ -1,4 +1,4 @@
-//! Who says what goes over whom, and which values contradict each other.
+//! Which source overrides which, and which values contradict each other.
 
 use proptest::prelude::*;
 
@@ -25,41 +25,41 @@ fn written(value: Value) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Each knob is said, or not, by each source.
+    /// Each source sets an arbitrary subset of the options.
     #[test]
-    fn the_last_source_that_speaks_is_heard(
-        preset in any_preset(), speaks in prop::collection::vec(prop::array::uniform2(any::<bool>()), KNOBS.len()),
+    fn the_strongest_source_that_sets_an_option_wins(
+        preset in any_preset(), is_set in prop::collection::vec(prop::array::uniform2(any::<bool>()), OPTIONS.len()),
     ) {
         let by = |source: usize| {
-            let heard = KNOBS.iter().zip(&speaks).filter(move |(_, speaks)| speaks[source]);
-            heard.map(|(knob, _)| knob)
+            let set = OPTIONS.iter().zip(&is_set).filter(move |(_, is_set)| is_set[source]);
+            set.map(|(option, _)| option)
         };
-        // Defaults are said where the knobs of a pair might contradict each other.
-        let value_of = |knob: &Knob| if knob.path.ends_with("Ms") { knob.default } else { Some(another(knob)) };
-        let in_environment = |knob: &Knob| Some((knob.variable?.to_owned(), written(value_of(knob)?)));
+        // Options of a pair get their defaults, so that they do not contradict each other.
+        let value_of = |option: &EngineOption| if option.path.ends_with("Ms") { option.default } else { Some(another(option)) };
+        let in_environment = |option: &EngineOption| Some((option.variable?.to_owned(), written(value_of(option)?)));
         let environment: HashMap<_, _> = by(0).filter_map(in_environment).collect();
-        let options: Vec<_> = by(1).filter_map(|knob| Some((knob, knob.default?))).collect();
+        let options: Vec<_> = by(1).filter_map(|option| Some((option, option.default?))).collect();
         let resolved = Settings::resolve(preset, &environment, &options);
         let resolved = resolved.map_err(|error| TestCaseError::fail(error.to_string()))?;
-        for (knob, [in_environment, in_options]) in KNOBS.iter().zip(speaks) {
-            let expected = match knob.under(preset) {
-                _ if in_options && knob.default.is_some() => (knob.default, Source::Option),
-                _ if in_environment && knob.variable.is_some() => (value_of(knob), Source::Environment),
+        for (option, [in_environment, in_options]) in OPTIONS.iter().zip(is_set) {
+            let expected = match option.under(preset) {
+                _ if in_options && option.default.is_some() => (option.default, Source::Option),
+                _ if in_environment && option.variable.is_some() => (value_of(option), Source::Environment),
                 Some(value) => (Some(value), Source::Preset),
-                None => (knob.default, Source::Default),
+                None => (option.default, Source::Default),
             };
-            prop_assert_eq!(said(&resolved, knob.path), expected, "{}", knob.path);
+            prop_assert_eq!(effective(&resolved, option.path), expected, "{}", option.path);
         }
         let mut settings = Settings::default();
         for effective in &resolved.values {
-            prop_assert!(effective.value.is_none_or(|value| effective.knob.store(value, &mut settings)));
+            prop_assert!(effective.value.is_none_or(|value| effective.option.store(value, &mut settings)));
         }
         prop_assert_eq!(settings, resolved.settings);
     }
 }
 
 #[test]
-fn the_presets_are_what_they_are_said_to_be() {
+fn the_presets_have_the_documented_values() {
     let settings = |preset| Settings::resolve(preset, &HashMap::new(), &[]).expect("presets are in order").settings;
     let shown = |preset| {
         let Settings { scheduler, .. } = settings(preset);
@@ -83,21 +83,21 @@ fn presets_are_found_by_name() {
 }
 
 #[test]
-fn a_wrong_variable_is_an_error_also_under_an_option() {
+fn a_wrong_variable_is_an_error_even_if_an_option_overrides_it() {
     let environment = HashMap::from([("MLX_FAST_PATH".into(), "maybe".into())]);
-    let options = [(knob("scheduler.fastPath"), Value::Switch(true))];
+    let options = [(option("scheduler.fastPath"), Value::Switch(true))];
     let error = refused(Settings::resolve(Preset::Balanced, &environment, &options));
     assert_eq!(error.param(), Some("MLX_FAST_PATH"));
 }
 
 #[test]
-fn equal_neighbours_do_not_contradict_each_other() {
+fn equal_values_of_a_pair_do_not_contradict_each_other() {
     let equal = [(LOW, 1.5), (MEDIUM, 1.5), (HIGH, 1.5), (MIN, 8.0), (MAX, 8.0)];
     assert!(with_options(&equal.map(|(path, number)| (path, Value::Number(number)))).is_ok());
 }
 
 #[test]
-fn a_contradiction_names_both_and_blames_the_one_said_last() {
+fn a_contradiction_names_both_options_and_param_is_the_one_with_the_stronger_source() {
     let error = refused(with_options(&[(MIN, Value::Number(8.0)), (MAX, Value::Number(4.0))]));
     assert_eq!(error.message(), format!("`{MIN}` (8, option) must not be above `{MAX}` (4, option)"));
     assert_eq!(error.param(), Some(MIN));
@@ -110,7 +110,7 @@ fn a_contradiction_names_both_and_blames_the_one_said_last() {
     assert_eq!(error.message(), expected);
 
     let environment = HashMap::from([("MLX_AUTO_TUNE_MIN_BATCH".into(), "6".into())]);
-    let options = [(knob(MAX), Value::Number(4.0))];
+    let options = [(option(MAX), Value::Number(4.0))];
     let error = refused(Settings::resolve(Preset::Balanced, &environment, &options));
     assert_eq!(error.param(), Some(MAX));
     let expected = format!("`MLX_AUTO_TUNE_MIN_BATCH` (6, environment) must not be above `{MAX}` (4, option)");

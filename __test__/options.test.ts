@@ -1,4 +1,4 @@
-// Every knob there is, from the engine's own list: what it does not take is refused by the name under which it was
+// Every option there is, from the engine's own list: what it does not take is refused by the name under which it was
 // written, as an option and as a variable; what it takes is what the engine is set to.
 
 import { ConfigError, type ConfigValue, createEngine, type EngineConfig, type EngineOptions } from 'mlx-serving'
@@ -56,22 +56,24 @@ async function refused(name: string, options: EngineOptions): Promise<void> {
 }
 
 test('an option out of range or of another type is refused by its name', async () => {
-  for (const [name, knob] of Object.entries(await configOf())) {
-    const numbers = !isNumber(knob) ? [0, 1] : [...outside(knob), 0, -1, 1e300, true, false]
+  for (const [name, option] of Object.entries(await configOf())) {
+    const numbers = !isNumber(option) ? [0, 1] : [...outside(option), 0, -1, 1e300, true, false]
     const others = [Number.NaN, Number.POSITIVE_INFINITY, '', 'on', '1', [], [1], {}, 1n, Symbol('1'), () => 1]
     for (const value of [...numbers, ...others]) await refused(name, nested([[name, value]]))
   }
 })
 
 test('a variable out of range or not understood is refused by its name', async () => {
-  for (const knob of Object.values(await configOf())) {
-    if (knob.variable === undefined) continue
-    const others = !isNumber(knob) ? ['2', 'yes', 'onn'] : [...outside(knob).map(String), '0', '-1', 'on', '1e1', '0x5']
+  for (const option of Object.values(await configOf())) {
+    if (option.variable === undefined) continue
+    const others = !isNumber(option)
+      ? ['2', 'yes', 'onn']
+      : [...outside(option).map(String), '0', '-1', 'on', '1e1', '0x5']
     for (const text of [...others, '', ' ', 'NaN', 'Infinity', '9'.repeat(400)]) {
-      vi.stubEnv(knob.variable, text)
-      await refused(knob.variable, {})
+      vi.stubEnv(option.variable, text)
+      await refused(option.variable, {})
     }
-    vi.stubEnv(knob.variable, undefined)
+    vi.stubEnv(option.variable, undefined)
   }
 })
 
@@ -85,7 +87,7 @@ test('a count is a whole number', async () => {
 
 test('an option is what the engine is set to', async () => {
   const values = Object.entries(await configOf()).map(
-    ([name, knob]) => [name, another(name, knob)] as [string, unknown],
+    ([name, option]) => [name, another(name, option)] as [string, unknown],
   )
   const config = await configOf(nested(values))
   for (const [name, value] of values) expect(config[name], name).toMatchObject({ value, source: 'option' })
@@ -93,13 +95,13 @@ test('an option is what the engine is set to', async () => {
 
 test('a variable is what the engine is set to', async () => {
   const before = Object.entries(await configOf()).filter(([, { variable }]) => variable !== undefined)
-  for (const [name, knob] of before) {
-    const value = another(name, knob)
-    vi.stubEnv(knob.variable as string, typeof value === 'boolean' ? (value ? 'ON' : 'Off') : ` ${value} `)
+  for (const [name, option] of before) {
+    const value = another(name, option)
+    vi.stubEnv(option.variable as string, typeof value === 'boolean' ? (value ? 'ON' : 'Off') : ` ${value} `)
   }
   const config = await configOf()
-  for (const [name, knob] of before) {
-    expect(config[name], name).toEqual({ ...knob, value: another(name, knob), source: 'environment' })
+  for (const [name, option] of before) {
+    expect(config[name], name).toEqual({ ...option, value: another(name, option), source: 'environment' })
   }
 })
 

@@ -1,13 +1,13 @@
-// The engine's own list of what can be set, asked of the built addon: the table is src/config/knobs.rs.
+// The engine's own table of options, src/config/options.rs, from the built addon.
 
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { platform } from './repository.mjs'
 
-/** The knobs in the order in which users see them; the shape is `NativeKnob` in lib/native.ts. */
-export const knobs = () => createRequire(import.meta.url)(join(platform().folder, 'mlx-serving.node')).knobs()
+/** The options in the order of the table. `NativeOption` in lib/native.ts is their type. */
+export const options = () => createRequire(import.meta.url)(join(platform().folder, 'mlx-serving.node')).options()
 
-/** A knob as index.d.ts has to declare it: name, type, default, and what it does with the range it takes. */
+/** The declaration that index.d.ts must have for an option: name, type, default, text and range. */
 export function declarationOf({ name, isSwitch, names, default: standard, min, max, text }) {
   const type = names ? names.map(quoted).join(' | ') : isSwitch ? 'boolean' : 'number'
   const isNumber = !names && !isSwitch
@@ -16,5 +16,5 @@ export function declarationOf({ name, isSwitch, names, default: standard, min, m
 
 const quoted = name => `'${name}'`
 
-/** A value as it is written in code, if there is one. */
+/** A value as source code, or an empty text without a value. */
 export const shown = value => (value === undefined ? '' : typeof value === 'string' ? quoted(value) : String(value))

@@ -1,55 +1,58 @@
-//! One thing that can be set: how it is called, which values it takes, and the field that holds it.
+//! One option: its names, the values that it takes, and the field that holds its value.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::error::{Code, Error};
+use crate::error::Error;
 
-use super::Preset;
+use super::preset::Preset;
 use super::settings::{Precision, Settings};
 
-/// One line of the table.
+/// The largest integer that JavaScript represents exactly: `Number.MAX_SAFE_INTEGER`.
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// One line of the table of options.
 #[derive(Debug)]
-pub struct Knob {
-    /// Its name as an option, with dots between the levels.
+pub struct EngineOption {
+    /// Its name, with dots between the levels: `scheduler.batchSize`.
     pub path: &'static str,
-    /// Its name in the environment, where it has one.
+    /// Its environment variable, if it has one.
     pub variable: Option<&'static str>,
-    /// Which values it takes, and the field they go to.
+    /// The values that it takes, and the field that holds them.
     pub kind: Kind,
-    /// Its value when nobody says anything.
+    /// Its value if no source sets it.
     pub default: Option<Value>,
-    /// What it does, for users: one or two sentences.
+    /// What it does, for users, in a few sentences.
     pub text: &'static str,
     latency: Option<Value>,
     throughput: Option<Value>,
 }
 
-/// A value as it crosses from JavaScript. Durations are milliseconds.
+/// A value as JavaScript has it. Durations are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names document the variants")]
 pub enum Value {
     Switch(bool),
     Number(f64),
     Name(&'static str),
 }
 
-/// Where a knob's value is in the settings.
+/// The field of the settings that holds an option's value.
 type Field<T> = fn(&mut Settings) -> &mut T;
 
-/// Which values a knob takes.
+/// The values that an option takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// On or off.
+    /// A boolean.
     Switch(Field<bool>),
     /// A whole number.
     Integer(Range, Field<usize>),
-    /// A whole number of bytes, or nothing: then the device says.
+    /// A whole number of bytes. Unset, it depends on the device.
     Bytes(Range, Field<Option<u64>>),
     /// Any number.
     Number(Range, Field<f64>),
-    /// A duration, written in milliseconds.
+    /// A duration in milliseconds.
     Millis(Range, Field<Duration>),
     /// One of [`Precision::NAMES`].
     Precision(Field<Precision>),
@@ -57,7 +60,7 @@ pub enum Kind {
 
 /// Numbers from `min` to `max`, both included.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names document the fields")]
 pub struct Range {
     pub min: f64,
     pub max: f64,
@@ -72,13 +75,13 @@ impl Range {
         Self { min: *range.start() as f64, max: *range.end() as f64 }
     }
 
-    /// No for what is not a number, too.
+    /// False for NaN.
     fn contains(self, number: f64) -> bool {
         (self.min..=self.max).contains(&number)
     }
 }
 
-impl Knob {
+impl EngineOption {
     pub(super) const fn switch(path: &'static str, default: bool, field: Field<bool>) -> Self {
         Self::new(path, Kind::Switch(field), Some(Value::Switch(default)))
     }
@@ -142,7 +145,7 @@ impl Knob {
         self
     }
 
-    /// Its value under a preset, where that is not the default.
+    /// Its value under a preset, if that differs from the default.
     pub fn under(&self, preset: Preset) -> Option<Value> {
         match preset {
             Preset::Latency => self.latency,
@@ -151,7 +154,7 @@ impl Knob {
         }
     }
 
-    /// The names it takes; none for a switch or a number.
+    /// The names that it takes; empty for a switch or a number.
     pub fn names(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Precision(_) => &Precision::NAMES,
@@ -159,7 +162,7 @@ impl Knob {
         }
     }
 
-    /// The numbers it takes; none for a switch or a name.
+    /// The numbers that it takes; `None` for a switch or a name.
     pub fn range(&self) -> Option<Range> {
         match self.kind {
             Kind::Switch(_) | Kind::Precision(_) => None,
@@ -169,8 +172,8 @@ impl Knob {
         }
     }
 
-    /// Puts a value into the settings; says no, and leaves them, where it is not one of this knob's.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range: checked before")]
+    /// Stores a value in the settings. Returns false, and changes nothing, if the option does not take the value.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole and in range")]
     pub(super) fn store(&self, value: Value, settings: &mut Settings) -> bool {
         match (self.kind, value) {
             (Kind::Switch(field), Value::Switch(on)) => *field(settings) = on,
@@ -190,7 +193,7 @@ impl Knob {
         true
     }
 
-    /// What it takes, as the end of a sentence: "must be …".
+    /// The values that it takes, as the end of a sentence: "must be …".
     pub fn allowed(&self) -> String {
         let what = match self.kind {
             Kind::Switch(_) => return "true or false".into(),
@@ -203,7 +206,7 @@ impl Knob {
         self.range().map_or_else(String::new, |Range { min, max }| format!("{what} from {min} to {max}"))
     }
 
-    /// The error about a value it does not take. `name` is what the user calls it.
+    /// The error about a value that it does not take. `name` is the name in the value's source.
     pub(super) fn refuse(&self, name: &str, value: Value) -> Error {
         let error = self.refuse_other(name, &value.to_string());
         match (self.range(), value) {
@@ -213,14 +216,14 @@ impl Knob {
         }
     }
 
-    /// The value that a text names, where this knob takes names.
+    /// The value with this name, if the option takes names.
     pub fn name(&self, text: &str) -> Option<Value> {
         self.names().iter().find(|name| **name == text).copied().map(Value::Name)
     }
 
-    /// The error about an option of a type that this knob does not take; `found` says what it is.
+    /// The error about a value of a type that it does not take; `found` describes the value.
     pub fn refuse_other(&self, name: &str, found: &str) -> Error {
-        wrong(name, &format!("must be {}, not {found}", self.allowed()))
+        Error::config(name, format!("must be {}, not {found}", self.allowed()))
     }
 }
 
@@ -229,14 +232,9 @@ impl fmt::Display for Value {
         match self {
             Self::Switch(on) => write!(f, "{on}"),
             Self::Name(name) => write!(f, "'{name}'"),
-            // As JavaScript shows it: hundreds of digits would say less.
+            // Exponents as in JavaScript: plain notation can have hundreds of digits.
             Self::Number(number) if *number != 0.0 && !(1e-6..1e21).contains(&number.abs()) => write!(f, "{number:e}"),
             Self::Number(number) => write!(f, "{number}"),
         }
     }
-}
-
-/// An error about what the user calls `name`; `message` continues "`name` …".
-pub(super) fn wrong(name: &str, message: &str) -> Error {
-    Error::new(Code::ConfigError, format!("`{name}` {message}")).with_param(name)
 }
