@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mlx_serving::answers::{AnswerLog, Answers, Claim, Fingerprint, Finished, Settings, Stamps, Terms};
+use mlx_serving::answers::{AnswerCache, AnswerLog, Claim, Fingerprint, Finished, Settings, Stamps, Terms};
 use mlx_serving::request::{FinishReason, Request, RequestId};
 
 const PROMPT_TOKENS: usize = 2_000;
@@ -24,7 +24,7 @@ fn request(number: u32) -> Request {
 
 fn main() {
     let (model, terms) = (Fingerprint::new(b"files", "device"), Terms::default());
-    let answers = Answers::new(Settings::default());
+    let answers = AnswerCache::new(Settings::default());
     let claim = |request: &Request| Claim::new(model, request, &terms).expect("greedy requests may share");
     for number in 0..NUM_ANSWERS {
         let log = AnswerLog::new(RequestId("first".into()));
@@ -33,7 +33,7 @@ fn main() {
         let stamps = Stamps::default();
         let finished = Finished { finish_reason, num_input_tokens: 1, num_cached_tokens: 0, seed: 0, stamps };
         log.close("", Ok(finished));
-        answers.keep(&claim(&request(number)), answers.epoch(), Arc::new(log), Instant::now());
+        answers.insert(&claim(&request(number)), answers.epoch(), Arc::new(log), Instant::now());
     }
     let requests: Vec<_> = (0..2 * NUM_ANSWERS).step_by(101).map(request).collect();
     let mut micros: Vec<_> = (0..NUM_LOOKS as usize)

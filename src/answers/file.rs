@@ -1,7 +1,9 @@
-//! Answers in a file, between two lives of a process. The file begins with a head: a mark with the version of the format,
-//! the length of the body and its checksum. The body is a list of answers. The file is only ever replaced as a whole, so it
-//! is always complete. Only its owner can read it. A file of another kind is judged by its head, whatever its size, set
-//! aside, and never a reason not to start. The checksum finds damage; a program that can write the file can write answers.
+//! The file of the prompt cache, which keeps answers between processes. It starts with a head: magic bytes with the version
+//! of the format, the length of the body, and the checksum of the body. The body is a list of answers.
+//!
+//! The file is replaced as a whole, so it is always complete. Only its owner can read it. A file of another kind is
+//! recognized by its head, whatever its size. It is renamed, and the engine starts without it. The checksum detects damage,
+//! not forgery: a program that can write the file can add answers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,20 +22,20 @@ use super::key::{Fingerprint, Key};
 use super::log::{AnswerLog, Finished, Parts, Stamps};
 use super::store::Entry;
 
-/// The last byte is the version of the format.
-const MARK: &[u8; 8] = b"mlxansw\x03";
+/// The first bytes of the file. The last of them is the version of the format.
+const MAGIC: &[u8; 8] = b"mlxansw\x03";
 const PARAM: &str = "cache.promptCache.path";
 const LENGTH_BYTES: usize = size_of::<u64>();
-const HEAD_BYTES: usize = MARK.len() + LENGTH_BYTES + blake3::OUT_LEN;
-/// Far more than the largest prompt cache that fits a machine.
+const HEAD_BYTES: usize = MAGIC.len() + LENGTH_BYTES + blake3::OUT_LEN;
+/// The largest file that is read: 64 GiB, more than the memory for any prompt cache.
 const MAX_FILE_BYTES: u64 = 64 << 30;
 
-/// One answer as it is written.
+/// One answer in the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     key: [u8; 32],
     model: [u8; 32],
-    /// Since 1970: the clock by which ages are told is another one in every process.
+    /// Time since 1970: an `Instant` has no meaning in another process.
     ended_at: Duration,
     origin: String,
     is_cut_by_length: bool,
@@ -42,29 +44,29 @@ struct Record {
     parts: Parts,
 }
 
-/// What a file held.
-pub(super) enum Found {
-    /// There was none.
-    Nothing,
-    /// Answers, oldest first.
+/// The result of loading a file.
+pub(super) enum Loaded {
+    /// There is no file.
+    Missing,
+    /// The answers of the file, oldest first.
     Answers(Vec<(Key, Entry)>),
-    /// Something else, or damaged; the sentence says what was done with it.
-    Foreign(String),
+    /// The file is damaged or of another kind, and was renamed; with a warning for the user.
+    SetAside(String),
 }
 
-/// Reads the answers in a file. A file of another kind is renamed, so that it is neither lost nor in the way.
+/// Loads the answers of a file. A file of another kind is renamed, so that it is not overwritten.
 ///
-/// `ConfigError` where there is something else than a file, as a folder or a device: that is no place for one.
-pub(super) fn load(path: &Path) -> Result<Found> {
+/// `ConfigError` if the path is not a file, but for example a folder or a device.
+pub(super) fn load(path: &Path) -> Result<Loaded> {
     if path.symlink_metadata().is_err() {
-        return Ok(Found::Nothing);
+        return Ok(Loaded::Missing);
     }
     if path.metadata().is_ok_and(|there| !there.is_file()) {
         let message = format!("`{PARAM}` must name a file, and {} is none", path.display());
         return Err(Error::new(Code::ConfigError, message).with_param(PARAM));
     }
     let problem = match read(path) {
-        Ok(Some(answers)) => return Ok(Found::Answers(answers)),
+        Ok(Some(answers)) => return Ok(Loaded::Answers(answers)),
         Ok(None) => "holds no answers of this version, or is damaged".to_owned(),
         Err(error) => error.message().to_owned(),
     };
@@ -73,15 +75,15 @@ pub(super) fn load(path: &Path) -> Result<Found> {
         Ok(()) => format!("it is now {}", aside.display()),
         Err(error) => format!("it could not be renamed: {error}"),
     };
-    Ok(Found::Foreign(format!("the prompt cache starts empty: {} {problem}; {done}", path.display())))
+    Ok(Loaded::SetAside(format!("the prompt cache starts empty: {} {problem}; {done}", path.display())))
 }
 
-/// The answers in a file, `None` where its head or its body says that there are none.
+/// Reads the answers of a file; `None` if it is damaged or of another kind.
 fn read(path: &Path) -> Result<Option<Vec<(Key, Entry)>>> {
     let (mut file, len) = open_regular(path)?;
     let mut head = [0; HEAD_BYTES];
     let body_len = len.saturating_sub(HEAD_BYTES as u64);
-    if file.read_exact(&mut head).is_err() || !head.starts_with(&beginning(body_len)) || len > MAX_FILE_BYTES {
+    if file.read_exact(&mut head).is_err() || !head.starts_with(&magic_and_length(body_len)) || len > MAX_FILE_BYTES {
         return Ok(None);
     }
     let mut body = Vec::new();
@@ -90,29 +92,29 @@ fn read(path: &Path) -> Result<Option<Vec<(Key, Entry)>>> {
     Ok(decode(&head, &body))
 }
 
-/// How the head of a file begins whose body is so long.
-fn beginning(body_len: u64) -> [u8; MARK.len() + LENGTH_BYTES] {
-    let mut bytes = [0; MARK.len() + LENGTH_BYTES];
-    bytes[..MARK.len()].copy_from_slice(MARK);
-    bytes[MARK.len()..].copy_from_slice(&body_len.to_le_bytes());
+/// The first bytes of the head, for a body of this length.
+fn magic_and_length(body_len: u64) -> [u8; MAGIC.len() + LENGTH_BYTES] {
+    let mut bytes = [0; MAGIC.len() + LENGTH_BYTES];
+    bytes[..MAGIC.len()].copy_from_slice(MAGIC);
+    bytes[MAGIC.len()..].copy_from_slice(&body_len.to_le_bytes());
     bytes
 }
 
-/// A name for a file that is set aside; those of earlier ones are taken.
+/// An unused name for a file that is set aside.
 fn free_name(path: &Path) -> PathBuf {
     let names = (2..).map(|number| with_suffix(path, &format!(".set-aside-{number}")));
     let mut names = std::iter::once(with_suffix(path, ".set-aside")).chain(names);
     names.find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| path.to_owned())
 }
 
-/// Whether a file can be written there, told without touching what is there.
+/// Checks that the file can be written, without changing an existing one.
 pub(super) fn check(path: &Path) -> io::Result<()> {
     let temporary = temporary(path);
     write(&temporary, &[])?;
     fs::remove_file(&temporary)
 }
 
-/// Replaces the file by one with these answers; until that is complete and on the disk, the old one stays.
+/// Replaces the file by one with these answers. The old file stays until the new one is complete and on the disk.
 pub(super) fn save(path: &Path, answers: &[(Key, Arc<Entry>)]) -> io::Result<()> {
     let temporary = temporary(path);
     let written = write(&temporary, &encode(answers)?).and_then(|()| fs::rename(&temporary, path));
@@ -120,18 +122,18 @@ pub(super) fn save(path: &Path, answers: &[(Key, Arc<Entry>)]) -> io::Result<()>
         fs::remove_file(&temporary).ok();
         return written;
     }
-    // The new name is on the disk once its folder is.
+    // The rename is on the disk once the folder is synced.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
-/// What is to become the file.
+/// The path of the temporary file that is renamed to the final one.
 fn temporary(path: &Path) -> PathBuf {
     with_suffix(path, &format!(".{}.tmp", std::process::id()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // One that a process of the same number left behind is nobody's.
+    // An earlier process with the same id may have left this file behind.
     fs::remove_file(path).ok();
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
@@ -146,7 +148,7 @@ fn encode(answers: &[(Key, Arc<Entry>)]) -> io::Result<Vec<u8>> {
     };
     let records: Vec<_> = answers.iter().filter_map(record).collect();
     let body = postcard::to_stdvec(&records).map_err(io::Error::other)?;
-    Ok([beginning(body.len() as u64).as_slice(), blake3::hash(&body).as_bytes(), &body].concat())
+    Ok([magic_and_length(body.len() as u64).as_slice(), blake3::hash(&body).as_bytes(), &body].concat())
 }
 
 fn decode(head: &[u8; HEAD_BYTES], body: &[u8]) -> Option<Vec<(Key, Entry)>> {
@@ -155,7 +157,7 @@ fn decode(head: &[u8; HEAD_BYTES], body: &[u8]) -> Option<Vec<(Key, Entry)>> {
     }
     let mut records: Vec<Record> = postcard::from_bytes(body).ok()?;
     let (now, today) = (Instant::now(), since_1970());
-    // Those from before the present clock began are too old for any lifetime.
+    // An answer that ended before the origin of the clock has no `Instant`, and has expired anyway.
     records.retain(|record| now.checked_sub(record.age(today)).is_some());
     records.into_iter().map(|record| record.restore(now, today)).collect()
 }
@@ -175,12 +177,12 @@ impl Record {
         })
     }
 
-    /// A clock that was set back makes an answer young, not impossible.
+    /// The age of the answer. It is zero if the system clock was set back.
     fn age(&self, today: Duration) -> Duration {
         today.saturating_sub(self.ended_at)
     }
 
-    /// `None` where it contradicts itself.
+    /// The cached answer; `None` if the record is inconsistent.
     fn restore(self, now: Instant, today: Duration) -> Option<(Key, Entry)> {
         let ended_at = now.checked_sub(self.age(today))?;
         let finish_reason = if self.is_cut_by_length { FinishReason::Length } else { FinishReason::Stop };

@@ -1,6 +1,6 @@
-//! The key of an answer: a hash over everything that can change what is said or reported. Two requests with one key get
-//! one answer, so a field that is left out would serve one user's answer to another: requests are taken apart without
-//! `..`, and a new field does not compile until it is either encoded or said to be without effect.
+//! The key of an answer: a hash over everything that can change the answer or what is reported with it. Two requests with
+//! the same key get the same answer, so a missing field would give one user's answer to another. Requests are therefore
+//! destructured without `..`: a new field does not compile until it is encoded or explicitly ignored.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use blake3::Hasher;
 
 use crate::request::{Markup, Request, SamplingParams, Sharing, StopRules, TokenId};
 
-/// Keys of another version of this library, or of another encoding, are other keys.
+/// Other versions of this library and other encodings give other keys.
 const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 3");
 
-/// What an answer is found by.
+/// The key of an answer in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub(super) [u8; 32]);
 
-/// What a loaded model is told apart by: its files, and the device that computes.
+/// Identifies a loaded model: its files, and the device that computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub(super) [u8; 32]);
 
 impl Fingerprint {
-    /// The model of these files on this device.
+    /// The fingerprint of a model with these files on this device.
     pub fn new(files: &[u8], device: &str) -> Self {
         let mut encoder = Encoder::new();
         encoder.bytes(files);
@@ -29,34 +29,34 @@ impl Fingerprint {
     }
 }
 
-/// What a caller said about sharing its answer.
+/// How a caller allows its answer to be shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Whether it is shared at all.
+    /// Whether it may be shared.
     pub sharing: Sharing,
-    /// Only requests with the same salt share; none is a salt of its own.
+    /// Only requests with the same salt share. Requests without a salt share with each other.
     pub salt: Option<Arc<str>>,
-    /// Whether the caller chose the seed, so that a drawn answer is reproducible.
+    /// Whether the caller chose the seed, so that a sampled answer is reproducible.
     pub is_seeded: bool,
-    /// Which of the answers to one request, from 0: what tells those apart whose seeds nobody chose.
+    /// The index of the answer among those of its request, from 0. It distinguishes answers without a chosen seed.
     pub choice: u32,
 }
 
 /// A request that may share an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// The answer it asks for.
+    /// The key of the answer.
     pub key: Key,
-    /// The model that gives it.
+    /// The model.
     pub model: Fingerprint,
-    /// Whether computing it again gives the same, so that it may be kept for long.
+    /// Whether computing the answer again gives the same, so that the prompt cache may hold it.
     pub is_reproducible: bool,
-    /// The seed the caller is told, if it is not that of the answer.
+    /// The seed to report, if it is not the seed of the shared answer.
     pub seed: Option<u64>,
 }
 
 impl Claim {
-    /// What a request may share, if it may.
+    /// The claim of a request, if its answer may be shared.
     pub fn new(model: Fingerprint, request: &Request, terms: &Terms) -> Option<Self> {
         let is_greedy = request.sampling.is_greedy();
         let is_reproducible = is_greedy || terms.is_seeded;
@@ -90,7 +90,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
         priority: _,
         tenant: _,
     } = request;
-    // Whether to share is not part of what is shared.
+    // Whether to share does not change the answer.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
     let mut encoder = Encoder::new();
     encoder.bytes(&model.0);
@@ -104,7 +104,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     let Markup { calls, reasoning, thought } = *markup;
     encoder.number(calls.into());
     encoder.number(reasoning.into());
-    // Where reasoning is makes a difference to stop sequences alone.
+    // The position of reasoning only matters to stop sequences, which ignore it.
     encoder.optional(thought.filter(|_| !stop.stop_sequences.is_empty()), |encoder, thought| {
         encoder.bytes(thought.open.as_bytes());
         encoder.bytes(thought.close.as_bytes());
@@ -114,8 +114,9 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     Key(encoder.finish())
 }
 
-/// Greedy answers do not depend on how others would be drawn, nor any on how far a penalty of nothing looks back. A seed
-/// that was drawn for the caller tells nothing apart, but which choice it is does.
+/// Encodes the params that have an effect. A greedy answer does not depend on temperature, cuts and seed. An answer without
+/// a repetition penalty does not depend on the context of that penalty. If the engine chose the seed, the index of the
+/// choice is encoded in its place.
 fn encode_sampling(encoder: &mut Encoder, sampling: SamplingParams, seed_or_choice: Result<u64, u32>) {
     let (is_greedy, penalizes_repetition) = (sampling.is_greedy(), sampling.penalizes_repetition());
     let SamplingParams {
@@ -145,7 +146,7 @@ fn encode_sampling(encoder: &mut Encoder, sampling: SamplingParams, seed_or_choi
     encoder.float(frequency_penalty);
 }
 
-/// Their order says nothing: each token is named once.
+/// Sorted, because the order of the biases has no effect: each token appears once.
 fn encode_bias(encoder: &mut Encoder, bias: &[(TokenId, f32)]) {
     let mut bias = bias.to_vec();
     bias.sort_unstable_by_key(|(token, _)| *token);
@@ -168,11 +169,12 @@ fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
     for sequence in stop_sequences {
         encoder.bytes(sequence.as_bytes());
     }
-    // Without any, there is none to include.
+    // Without stop sequences, `include_stop` has no effect.
     encoder.number((*include_stop && !stop_sequences.is_empty()).into());
 }
 
-/// Writes values so that no two lists of values look alike: numbers have eight bytes, everything else its length first.
+/// Encodes values so that two different lists of values never have the same bytes: numbers have eight bytes, all other
+/// values start with their length.
 struct Encoder(Hasher);
 
 impl Encoder {
@@ -185,7 +187,7 @@ impl Encoder {
         self.0.update(&number.to_le_bytes());
     }
 
-    /// Minus zero is zero.
+    /// Minus zero is encoded as zero.
     fn float(&mut self, value: f32) {
         self.number((value + 0.0).to_bits().into());
     }
@@ -195,16 +197,16 @@ impl Encoder {
         self.0.update(bytes);
     }
 
-    /// The hasher likes large pieces: a token at a time would take it five times as long.
+    /// Hashes tokens in chunks, which takes a fifth of the time of one token at a time.
     fn tokens(&mut self, tokens: &[TokenId]) {
-        const PIECE: usize = 1_024;
-        let mut bytes = [0; PIECE * size_of::<TokenId>()];
+        const CHUNK: usize = 1_024;
+        let mut bytes = [0; CHUNK * size_of::<TokenId>()];
         self.number(tokens.len() as u64);
-        for piece in tokens.chunks(PIECE) {
-            for (to, token) in bytes.chunks_exact_mut(size_of::<TokenId>()).zip(piece) {
+        for chunk in tokens.chunks(CHUNK) {
+            for (to, token) in bytes.chunks_exact_mut(size_of::<TokenId>()).zip(chunk) {
                 to.copy_from_slice(&token.to_le_bytes());
             }
-            self.0.update(&bytes[..size_of_val(piece)]);
+            self.0.update(&bytes[..size_of_val(chunk)]);
         }
     }
 

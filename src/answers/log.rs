@@ -1,5 +1,5 @@
-//! The log of one answer: append-only tokens and text, log-probabilities where they were asked for, and how the generation
-//! ended. Bounded by the request's `max_tokens`. Knows no readers: what a reader is told of the end is made in `readers`.
+//! The log of one answer: append-only tokens and text, log-probabilities if they were requested, and the end of the
+//! generation. `max_tokens` bounds its length. The log does not know its readers; `readers` makes their summaries.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -12,46 +12,46 @@ use crate::request::{FinishReason, RequestId, TokenId, TokenLogprob};
 
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 
-/// When things happened to a generation; what never happened, or in another process, is absent.
+/// Time stamps of a generation. An event that did not happen, or happened in another process, has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamps {
-    /// The first step that held it.
+    /// The start of the first step with the sequence.
     pub started: Option<Instant>,
-    /// Its first token was read.
+    /// The first token.
     pub first_token: Option<Instant>,
-    /// Its last token was read.
+    /// The last token.
     pub last_token: Option<Instant>,
-    /// It ended.
+    /// The end.
     pub ended: Option<Instant>,
 }
 
-/// What a generation came to: the facts that every reader's summary is made of.
+/// The facts of a complete generation, from which each reader's summary is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Tokens of the prompt.
     pub num_input_tokens: usize,
-    /// Of these, tokens whose KV was copied from another choice of the same request.
+    /// Tokens of the prompt whose KV was copied from another sequence.
     pub num_cached_tokens: usize,
     /// The seed used.
     pub seed: u64,
-    /// When.
+    /// The time stamps.
     pub stamps: Stamps,
 }
 
-/// How a generation ended.
+/// The end of a generation.
 pub type Close = Result<Finished, Error>;
 
-/// Everything a generation has said so far.
+/// The answer of a generation so far.
 #[derive(Debug)]
 pub struct AnswerLog {
     /// The request it was computed for.
     origin: RequestId,
-    /// The most probable tokens that are told with each one; nothing of that where absent.
+    /// How many of the most probable tokens are reported with each token. Absent: no log-probabilities.
     num_logprobs: Option<u8>,
     state: Mutex<State>,
-    /// Set once the state has an end: asked for every reader with every token, which waits for nobody.
+    /// Set once the state has an end. Read for every reader with every token, so it must not wait for the lock.
     has_ended: AtomicBool,
 }
 
@@ -59,9 +59,9 @@ pub struct AnswerLog {
 struct State {
     tokens: Vec<TokenId>,
     text: String,
-    /// For each token, where the text that came with it ends.
+    /// For each token, the length of the text up to and including its own.
     text_ends: Vec<usize>,
-    /// For each token as many as the log has room for: the token itself, then the most probable ones.
+    /// `logprobs_per_token` entries for each token: the token itself, then the most probable ones.
     logprobs: Vec<TokenLogprob>,
     end: Option<Close>,
 }
@@ -69,13 +69,13 @@ struct State {
 /// The log-probabilities of some tokens of an answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Logprobs {
-    /// For each token so many: its own, then those of the most probable ones. 0 where none were asked for.
+    /// Entries for each token: its own, then the most probable ones. 0 if none were requested.
     pub per_token: usize,
-    /// Those of all tokens in a row.
+    /// The entries of all tokens, one token after another.
     pub values: Vec<TokenLogprob>,
 }
 
-/// What an answer says, in pieces.
+/// The content of a log, for the cache file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Parts {
     tokens: Vec<TokenId>,
@@ -93,12 +93,12 @@ pub(super) struct Cursor {
 }
 
 impl AnswerLog {
-    /// The log of an answer that is computed for this request.
+    /// An empty log for the answer to a request.
     pub fn new(origin: RequestId) -> Self {
         Self::of(origin, None, State::default())
     }
 
-    /// The same with log-probabilities: with each token come its own and those of so many of the most probable ones.
+    /// The log with log-probabilities: for each token its own and those of the `num_logprobs` most probable ones.
     #[must_use]
     pub fn with_logprobs(self, num_logprobs: Option<u8>) -> Self {
         Self { num_logprobs, ..self }
@@ -114,21 +114,20 @@ impl AnswerLog {
         self.write(token, logprobs, |out| out.push_str(text));
     }
 
-    /// Appends what a step brought; `write` puts the text behind what is there. Text may lag behind tokens: it ends at character
-    /// borders. Log-probabilities are the token's own and then those of the most probable ones, as many as the log was made
-    /// for.
+    /// Appends the token of a step; `write` appends its text. Text may lag behind tokens, as it ends at character borders.
+    /// `logprobs` has [`Logprobs::per_token`] entries: the token's own, then the most probable ones.
     pub fn write<T>(&self, token: TokenId, logprobs: &[TokenLogprob], write: impl FnOnce(&mut String) -> T) -> T {
-        debug_assert_eq!(logprobs.len(), self.logprobs_per_token(), "each token has as many");
+        debug_assert_eq!(logprobs.len(), self.logprobs_per_token(), "each token has the same number");
         let mut state = self.lock();
-        let said = write(&mut state.text);
+        let written = write(&mut state.text);
         state.logprobs.extend_from_slice(logprobs);
         state.tokens.push(token);
         let end = state.text.len();
         state.text_ends.push(end);
-        said
+        written
     }
 
-    /// Ends the answer with the text that was held back. Only the first end counts.
+    /// Ends the answer with the text that was held back. Later ends have no effect.
     pub fn close(&self, rest: &str, end: Close) {
         let mut state = self.lock();
         if state.end.is_none() {
@@ -138,14 +137,14 @@ impl AnswerLog {
         }
     }
 
-    /// A log of what there is so far: for readers that leave while others go on reading, with ends of their own.
+    /// A copy of the log so far, for readers that leave while the generation goes on for others.
     #[must_use]
     pub fn so_far(&self) -> Self {
         let state = self.lock().clone();
         Self::of(self.origin.clone(), self.num_logprobs, state)
     }
 
-    /// An answer that was given before, from what [`parts`](Self::parts) gave; nothing where they do not fit each other.
+    /// A complete log from its [`parts`](Self::parts); `None` if they are inconsistent.
     pub(super) fn restore(origin: RequestId, parts: Parts, finished: Finished) -> Option<Self> {
         let Parts { tokens, text, text_ends, num_logprobs, logprobs } = parts;
         let fits = text_ends.len() == tokens.len()
@@ -156,13 +155,13 @@ impl AnswerLog {
         fits.then(|| Self::of(origin, num_logprobs, state))
     }
 
-    /// Everything it says.
+    /// The content of the log.
     pub(super) fn parts(&self) -> Parts {
         let State { tokens, text, text_ends, logprobs, end: _ } = self.lock().clone();
         Parts { tokens, text, text_ends, num_logprobs: self.num_logprobs, logprobs }
     }
 
-    /// How it ended, if it has.
+    /// The end, once there is one.
     pub fn end(&self) -> Option<Close> {
         self.lock().end.clone()
     }
@@ -192,7 +191,7 @@ impl AnswerLog {
         Logprobs { per_token: self.logprobs_per_token(), values: self.lock().logprobs.clone() }
     }
 
-    /// Bytes it keeps allocated; nothing is in reserve afterwards.
+    /// Frees spare capacity. Returns the bytes that stay allocated.
     pub(super) fn shrink(&self) -> usize {
         let mut state = self.lock();
         state.tokens.shrink_to_fit();
@@ -207,8 +206,8 @@ impl AnswerLog {
             + state.logprobs.capacity() * size_of::<TokenLogprob>()
     }
 
-    /// Appends what is behind the cursor to the two buffers and moves the cursor, by at most that many tokens. Gives
-    /// their log-probabilities; nothing at all where nothing was behind the cursor.
+    /// Appends at most `most` tokens after the cursor, and their text, to the buffers, and moves the cursor. Returns their
+    /// log-probabilities; `None` if nothing is new.
     pub(super) fn read(
         &self,
         cursor: &mut Cursor,
@@ -219,7 +218,7 @@ impl AnswerLog {
         let state = self.lock();
         let before = *cursor;
         cursor.tokens = state.tokens.len().min(before.tokens.saturating_add(most));
-        // What was held back until the end came without a token: it goes with the last one.
+        // Text that was held back until the end has no token: it goes with the last one.
         let is_whole = cursor.tokens == state.tokens.len();
         cursor.text = if is_whole { state.text.len() } else { state.text_ends[cursor.tokens - 1] };
         tokens.extend_from_slice(&state.tokens[before.tokens..cursor.tokens]);
@@ -239,13 +238,13 @@ impl AnswerLog {
         per_token(self.num_logprobs)
     }
 
-    /// A poisoned one is still sound: who panics while a token's text is written leaves part of it, and an answer that fails.
+    /// A poisoned lock is still usable: a panic while writing leaves partial text in an answer that fails anyway.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Log-probabilities that come with a token: its own is one of them.
+/// Entries for each token, its own included.
 fn per_token(num_logprobs: Option<u8>) -> usize {
     num_logprobs.map_or(0, |count| 1 + usize::from(count))
 }

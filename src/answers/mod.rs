@@ -1,14 +1,16 @@
-//! The same work is not done twice. A generation appends to one [`AnswerLog`] that any number of readers follow, each at
-//! its own pace. While it runs, identical requests join its readers; after it ended well they are given its log again.
+//! Answers and their readers; identical requests share one answer. A generation appends to one [`AnswerLog`], which any
+//! number of readers follow, each at its own speed. Identical requests join a running generation, or get its cached answer
+//! after the end.
 //!
-//! What is identical is decided by a [`Key`]. Who runs, and who reads what runs, is the engine thread's to know; ended
-//! answers are kept here and may be asked for on any thread. The engine thread is a log's only writer; readers drain on
-//! another thread.
+//! Two requests are identical if they have the same [`Key`]. The engine thread knows the running generations and their
+//! readers; any thread may look up cached answers. Only the engine thread writes to the log of a running generation.
+//! Readers are drained on another thread.
 
+mod cache;
 mod file;
-mod kept;
 mod key;
 mod log;
+mod reader;
 mod readers;
 mod saving;
 mod store;
@@ -16,14 +18,14 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-/// What the engine thread and the draining thread meet at.
+/// Synchronization between the engine thread and the draining thread.
 #[cfg(not(feature = "loom"))]
 mod sync {
     pub(super) use std::sync::atomic::AtomicBool;
     pub(super) use std::sync::{Mutex, MutexGuard};
 }
 
-/// The same, in every order in which they can meet.
+/// The same, modelled by loom, which runs every interleaving.
 #[cfg(feature = "loom")]
 mod sync {
     pub(super) use loom::sync::atomic::AtomicBool;
@@ -31,8 +33,9 @@ mod sync {
 }
 
 pub use crate::config::{Cache as Settings, Coalescing, Dedup, PromptCache};
-pub use kept::{Answers, Counts, Found, LayerCounts, Way};
+pub use cache::{AnswerCache, CacheOutcome, CachedAnswer, Counts, LayerCounts};
 pub use key::{Claim, Fingerprint, Key, Terms};
 pub use log::{AnswerLog, Close, Finished, Logprobs, Stamps};
-pub use readers::{Backlog, Delivery, End, ReaderId, Readers, Wake};
+pub use reader::{Delivery, End, PromptReady, ReaderId, Stage, Wanted};
+pub use readers::{Backlog, Readers, Wake};
 pub use saving::Saving;

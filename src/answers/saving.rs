@@ -1,5 +1,5 @@
-//! Writes the prompt cache to its file: some time after it changed, and at the end. A thread of its own does it, which
-//! sleeps while nothing changes: writing waits for a disk, and nothing else does.
+//! Writes the prompt cache to its file, some time after a change and at the end. Writing waits for the disk, so a thread of
+//! its own does it. The thread sleeps while the cache does not change.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,44 +12,47 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::error::{Code, Error, Result};
 use crate::lock::lock;
 
-use super::file::{self, Found};
-use super::kept::Answers;
+use super::cache::AnswerCache;
+use super::file::{self, Loaded};
 
-/// After a change, others are waited for so long: a crash costs at most the answers of this time.
-const GATHERING: Duration = Duration::from_secs(10);
+/// Time from a change to the write. Further changes within it cost no write of their own; a crash loses at most the answers
+/// of this time.
+const WRITE_DELAY: Duration = Duration::from_secs(10);
 
-/// The file of an engine's prompt cache, as long as the engine lives.
+/// Saves the prompt cache of an engine while the engine lives.
 pub struct Saving {
     closing: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
     warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Saving {
-    /// Takes up the answers in a file, if there are any, and writes it from now on.
+    /// Loads the answers of the file, if it exists, and starts the thread that writes it.
     ///
-    /// `ConfigError` where there is something else than a file, `BackendError` where the system gives no thread.
-    pub fn start(answers: &Arc<Answers>, path: PathBuf) -> Result<Self> {
+    /// `ConfigError` if the path is not a file, `BackendError` if the thread cannot be started.
+    pub fn start(answers: &Arc<AnswerCache>, path: PathBuf) -> Result<Self> {
         let warnings = Arc::new(Mutex::new(Vec::new()));
         match file::load(&path)? {
-            Found::Nothing => {}
-            Found::Answers(found) => answers.restore(found),
-            Found::Foreign(warning) => lock(&warnings).push(warning),
+            Loaded::Missing => {}
+            Loaded::Answers(loaded) => answers.restore(loaded),
+            Loaded::SetAside(warning) => lock(&warnings).push(warning),
         }
         let (close, closed) = bounded(0);
         let checked = file::check(&path);
         let mut writer =
-            Writer { answers: Arc::clone(answers), path, warnings: Arc::clone(&warnings), said: String::new() };
-        // Who has mistaken the folder learns it now, not when the answers are lost.
-        writer.say(checked);
+            Writer { answers: Arc::clone(answers), path, warnings: Arc::clone(&warnings), last_warning: String::new() };
+        // A wrong path is reported at start, not when the answers are lost.
+        writer.warn(checked);
         let changes = answers.watch();
-        let thread =
-            Builder::new().name("mlx-serving-save".into()).spawn(move || writer.run(&changes, &closed)).map_err(
-                |error| Error::new(Code::BackendError, "the system gives no thread to save with").with_source(error),
-            )?;
+        let thread = Builder::new()
+            .name("mlx-serving-save".into())
+            .spawn(move || writer.run(&changes, &closed))
+            .map_err(|error| {
+                Error::new(Code::BackendError, "the thread that saves the cache cannot be started").with_source(error)
+            })?;
         Ok(Self { closing: Mutex::new(Some((close, thread))), warnings })
     }
 
-    /// Writes what has changed, and ends. Without effect the second time.
+    /// Writes the last changes and ends the thread. A second call has no effect.
     pub fn finish(&self) {
         let closing = lock(&self.closing).take();
         if let Some((close, thread)) = closing {
@@ -58,18 +61,18 @@ impl Saving {
         }
     }
 
-    /// What went wrong since the last time, each in a sentence for people.
+    /// The problems since the last call, as sentences for users.
     pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.warnings))
     }
 }
 
 struct Writer {
-    answers: Arc<Answers>,
+    answers: Arc<AnswerCache>,
     path: PathBuf,
     warnings: Arc<Mutex<Vec<String>>>,
-    /// The last thing that was wrong. It is said once, however often it happens.
-    said: String,
+    /// The last warning: a problem that happens several times in a row is reported once.
+    last_warning: String,
 }
 
 impl Writer {
@@ -79,8 +82,8 @@ impl Writer {
                 recv(changes) -> _ => {}
                 recv(closed) -> _ => return self.save_if(changes.try_recv().is_ok()),
             }
-            let is_closed = closed.recv_timeout(GATHERING) == Err(RecvTimeoutError::Disconnected);
-            // What changes while this is written is written the next time.
+            let is_closed = closed.recv_timeout(WRITE_DELAY) == Err(RecvTimeoutError::Disconnected);
+            // Cleared before the write: a change during the write causes another write.
             changes.try_recv().ok();
             self.save_if(true);
             if is_closed {
@@ -91,15 +94,15 @@ impl Writer {
 
     fn save_if(&mut self, has_changed: bool) {
         if has_changed {
-            self.say(file::save(&self.path, &self.answers.reproducible()));
+            self.warn(file::save(&self.path, &self.answers.reproducible()));
         }
     }
 
-    fn say(&mut self, written: io::Result<()>) {
+    fn warn(&mut self, written: io::Result<()>) {
         let Err(error) = written else { return };
         let warning = format!("the prompt cache could not be written to {}: {error}", self.path.display());
-        if self.said != warning {
-            self.said.clone_from(&warning);
+        if self.last_warning != warning {
+            self.last_warning.clone_from(&warning);
             lock(&self.warnings).push(warning);
         }
     }

@@ -1,8 +1,8 @@
-//! Answers that have ended and may be given again. One cache holds both lifetimes after the end; whether an answer may
-//! still be given is decided when it is asked for, by its age, so the cache's own clock only gives memory back.
+//! Stores ended answers for both layers after the end: dedup and prompt cache. A look-up decides by the age of an answer
+//! whether it can be reused; the expiry of the `moka` cache only frees memory.
 //!
-//! Three budgets (entries, tokens, bytes) are kept by one weight: an entry weighs its largest share of any budget, so
-//! entries that fit the capacity together fit every budget.
+//! One weight enforces three budgets (entries, tokens, bytes): an entry weighs its largest share of any budget. Entries
+//! that fit the capacity together therefore fit every budget.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +19,10 @@ use super::Settings;
 use super::key::{Fingerprint, Key};
 use super::log::AnswerLog;
 
-/// The finest share that weights tell apart is one in so many.
+/// The resolution of weights: the smallest share is one in 2³⁰.
 const WEIGHT_STEPS: usize = 1 << 30;
 
-/// One answer that may be given again.
+/// One cached answer.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) log: Arc<AnswerLog>,
@@ -40,16 +40,16 @@ impl Entry {
     }
 }
 
-/// Which lifetime an answer was in when it was given.
+/// The layer that an ended answer is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lifetime {
-    /// It had just ended.
+pub(super) enum Layer {
+    /// The answer has just ended.
     Dedup,
-    /// It is kept.
+    /// The answer is reproducible and ended longer ago.
     PromptCache,
 }
 
-/// What the store holds.
+/// The size of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Size {
     pub(super) entries: u64,
@@ -57,12 +57,12 @@ pub(super) struct Size {
     pub(super) bytes: u64,
 }
 
-/// The answers kept under one set of settings.
+/// The cached answers, under one set of settings.
 pub(super) struct Store {
     pub(super) settings: Settings,
     cache: Cache<Key, Arc<Entry>>,
-    /// The answers that are kept for the dedup window alone, oldest first. One that was replaced is not among them; one
-    /// that has expired or was driven out may be.
+    /// The answers that are cached for dedup alone, oldest first. A replaced answer is not in the list; an expired or
+    /// evicted one may be.
     recent: Mutex<VecDeque<(Key, Weak<Entry>)>>,
     totals: Arc<Totals>,
 }
@@ -82,43 +82,43 @@ impl Store {
             .max_capacity(capacity(&settings))
             .weigher(move |_, entry: &Arc<Entry>| weight(&settings, entry))
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(Lifetimes(settings))
+            .expire_after(TimeToLive(settings))
             .eviction_listener(move |_, entry: Arc<Entry>, _| gone.subtract(&entry))
             .build();
         Self { settings, cache, recent: Mutex::default(), totals }
     }
 
-    /// The answer of that key, if it is in one of its lifetimes.
-    pub(super) fn find(&self, key: &Key, now: Instant) -> Option<(Arc<Entry>, Lifetime)> {
+    /// The answer with this key, and its layer, unless it has expired.
+    pub(super) fn find(&self, key: &Key, now: Instant) -> Option<(Arc<Entry>, Layer)> {
         let entry = self.cache.get(key)?;
-        let lifetime = lifetime(&self.settings, &entry, now)?;
-        Some((entry, lifetime))
+        let layer = layer(&self.settings, &entry, now)?;
+        Some((entry, layer))
     }
 
-    /// Keeps an answer for as long as the settings let it live.
-    pub(super) fn keep(&self, key: Key, entry: Arc<Entry>) {
+    /// Caches an answer, if the settings have an enabled layer for it.
+    pub(super) fn insert(&self, key: Key, entry: Arc<Entry>) {
         let settings = &self.settings;
-        let is_kept_long = settings.prompt_cache.enabled && entry.is_reproducible;
-        if !is_kept_long && !settings.dedup.enabled {
+        let is_long_lived = settings.prompt_cache.enabled && entry.is_reproducible;
+        if !is_long_lived && !settings.dedup.enabled {
             return;
         }
         self.totals.add(&entry);
-        if is_kept_long {
+        if is_long_lived {
             self.cache.insert(key, entry);
         } else {
-            self.keep_recent(key, entry);
+            self.insert_recent(key, entry);
         }
-        // Now, not some time later: the budgets hold after every answer.
+        // Evicts at once, so that the budgets hold after every answer.
         self.cache.run_pending_tasks();
     }
 
-    pub(super) fn forget(&self, model: Fingerprint) {
+    pub(super) fn remove_model(&self, model: Fingerprint) {
         let keys = self.entries().into_iter().filter(|(_, entry)| entry.model == model);
         keys.for_each(|(key, _)| self.cache.invalidate(&key));
         self.cache.run_pending_tasks();
     }
 
-    /// Everything it holds, oldest first.
+    /// All entries, oldest first.
     pub(super) fn entries(&self) -> Vec<(Key, Arc<Entry>)> {
         let mut entries: Vec<_> = self.cache.iter().map(|(key, entry)| (*key, entry)).collect();
         entries.sort_by_key(|(_, entry)| entry.ended_at);
@@ -130,28 +130,28 @@ impl Store {
         self.totals.read()
     }
 
-    fn keep_recent(&self, key: Key, entry: Arc<Entry>) {
+    fn insert_recent(&self, key: Key, entry: Arc<Entry>) {
         let mut recent = lock(&self.recent);
         if let Some(replaced) = self.cache.get(&key) {
-            // Mostly of a generation that ran beside this one: it is found near the end.
-            let place = recent.iter().rposition(|(_, noted)| is_of(noted, &replaced));
-            place.and_then(|place| recent.remove(place));
+            // Searched from the end: the replaced answer is usually of a generation that ran at the same time.
+            let index = recent.iter().rposition(|(_, listed)| is_same(listed, &replaced));
+            index.and_then(|index| recent.remove(index));
         }
         recent.push_back((key, Arc::downgrade(&entry)));
         self.cache.insert(key, entry);
         if recent.len() > self.settings.dedup.max_entries
-            && let Some((oldest, noted)) = recent.pop_front()
-            // What came after one that expired has a place of its own.
-            && self.cache.get(&oldest).is_some_and(|entry| is_of(&noted, &entry))
+            && let Some((oldest, listed)) = recent.pop_front()
+            // A later entry of the same key has its own place in the list.
+            && self.cache.get(&oldest).is_some_and(|entry| is_same(&listed, &entry))
         {
             self.cache.invalidate(&oldest);
         }
     }
 }
 
-/// Whether that entry was noted, and not another one of its key.
-fn is_of(noted: &Weak<Entry>, entry: &Arc<Entry>) -> bool {
-    std::ptr::eq(noted.as_ptr(), Arc::as_ptr(entry))
+/// Whether the listed entry is this one, and not another one of the same key.
+fn is_same(listed: &Weak<Entry>, entry: &Arc<Entry>) -> bool {
+    std::ptr::eq(listed.as_ptr(), Arc::as_ptr(entry))
 }
 
 impl Totals {
@@ -176,23 +176,23 @@ impl Totals {
     }
 }
 
-/// Which lifetime an answer is in.
-pub(super) fn lifetime(settings: &Settings, entry: &Entry, now: Instant) -> Option<Lifetime> {
+/// The layer that an answer is in; `None` once it has expired.
+pub(super) fn layer(settings: &Settings, entry: &Entry, now: Instant) -> Option<Layer> {
     let age = now.saturating_duration_since(entry.ended_at);
     let Settings { dedup, prompt_cache, .. } = settings;
     if dedup.enabled && age < dedup.ttl {
-        Some(Lifetime::Dedup)
+        Some(Layer::Dedup)
     } else if prompt_cache.enabled && entry.is_reproducible && age < prompt_cache.ttl {
-        Some(Lifetime::PromptCache)
+        Some(Layer::PromptCache)
     } else {
         None
     }
 }
 
-/// When the cache gives an entry's memory back.
-struct Lifetimes(Settings);
+/// When the memory of an entry is freed.
+struct TimeToLive(Settings);
 
-impl Expiry<Key, Arc<Entry>> for Lifetimes {
+impl Expiry<Key, Arc<Entry>> for TimeToLive {
     fn expire_after_create(&self, _key: &Key, entry: &Arc<Entry>, _created_at: Instant) -> Option<Duration> {
         let Settings { dedup, prompt_cache, .. } = &self.0;
         let short = if dedup.enabled { dedup.ttl } else { Duration::ZERO };
@@ -200,7 +200,7 @@ impl Expiry<Key, Arc<Entry>> for Lifetimes {
         Some(short.max(long).saturating_sub(entry.ended_at.elapsed()))
     }
 
-    /// An answer that was computed again lives as long as any other.
+    /// An answer that was computed again has a full lifetime.
     fn expire_after_update(
         &self,
         key: &Key,

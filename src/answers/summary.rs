@@ -1,5 +1,5 @@
-//! What one reader is told of the end of an answer. The generation's facts are the same for everybody; times and usage
-//! are the reader's own: nobody is told of work that was not done for it.
+//! The summary of an answer for one reader. All readers of a generation get the same facts about it. Timings and usage are
+//! the reader's own: work that was done for another request does not count.
 
 use std::time::Instant;
 
@@ -7,31 +7,31 @@ use crate::request::{RequestId, Served, Summary, Timings, Usage};
 
 use super::log::{AnswerLog, Finished, Stamps};
 
-/// Who reads, and how it came to read this answer.
+/// The request of a reader, and how it got its answer.
 #[derive(Debug)]
-pub(super) struct Sharer {
+pub(super) struct ReaderContext {
     id: RequestId,
     submitted_at: Instant,
-    /// Nothing that happened to the generation before this happened to the reader.
+    /// The time from which the generation counts for the reader.
     since: Instant,
     served: Served,
     seed: Option<u64>,
 }
 
-impl Sharer {
-    /// A reader of the answer that is computed for it.
-    pub(super) fn alone(id: RequestId, submitted_at: Instant) -> Self {
+impl ReaderContext {
+    /// A reader whose answer is computed for it.
+    pub(super) fn computed(id: RequestId, submitted_at: Instant) -> Self {
         Self { id, submitted_at, since: submitted_at, served: Served::Computed, seed: None }
     }
 
-    /// From now on, a reader of another one's answer.
+    /// The reader gets the answer of another request.
     pub(super) fn share(&mut self, served: Served, since: Instant, seed: Option<u64>) {
         self.served = served;
         self.since = since;
         self.seed = seed;
     }
 
-    /// Spans that never began are zero.
+    /// Timings of the reader. A span that did not start is zero.
     fn timings(&self, stamps: Stamps) -> Timings {
         let ended = stamps.ended.unwrap_or(self.since).max(self.since);
         let within = |stamp: Option<Instant>| stamp.map(|at| at.max(self.since));
@@ -48,9 +48,9 @@ impl Sharer {
     }
 }
 
-/// The end of an answer as this reader is told it.
-pub(super) fn summarize(finished: &Finished, log: &AnswerLog, sharer: Sharer) -> Summary {
-    let is_shared = sharer.served != Served::Computed;
+/// The summary of an answer for a reader.
+pub(super) fn summarize(finished: &Finished, log: &AnswerLog, context: ReaderContext) -> Summary {
+    let is_shared = context.served != Served::Computed;
     let (num_input, num_output) = (finished.num_input_tokens, log.num_tokens());
     Summary {
         finish_reason: finished.finish_reason,
@@ -60,10 +60,10 @@ pub(super) fn summarize(finished: &Finished, log: &AnswerLog, sharer: Sharer) ->
             output_tokens: num_output,
             cached_output_tokens: if is_shared { num_output } else { 0 },
         },
-        timings: sharer.timings(finished.stamps),
-        served: sharer.served,
+        timings: context.timings(finished.stamps),
+        served: context.served,
         shared_from: is_shared.then(|| log.origin().clone()),
-        id: sharer.id,
-        seed: sharer.seed.unwrap_or(finished.seed),
+        id: context.id,
+        seed: context.seed.unwrap_or(finished.seed),
     }
 }

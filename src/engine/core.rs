@@ -112,7 +112,7 @@ impl Core {
         let end = Err(error);
         self.shared.stats.ended(&end);
         submission.log.close("", end);
-        self.shared.readers.mark([submission.reader]);
+        self.shared.readers.notify([submission.reader]);
         self.shared.readers.wake();
     }
 
@@ -182,7 +182,7 @@ impl Core {
         let mut has_dropped = false;
         for (key, runner) in self.runners.extract_if(.., |_, runner| runner.may_be_dropped()) {
             self.shared.stats.close(key);
-            self.shared.answers.forget(runner.fingerprint());
+            self.shared.answers.remove_model(runner.fingerprint());
             runner.drop_model();
             has_dropped = true;
         }

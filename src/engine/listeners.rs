@@ -1,76 +1,46 @@
-//! Readers who look for more than text in their answers: calls of functions, and reasoning. An answer is kept as it was
-//! generated, so whoever computes it, joins it or has it from the cache reads the same, each on its own way to JavaScript.
+//! Parsing answers for readers that want more than text: tool calls and reasoning. The log has the text as it was generated,
+//! and each reader parses it for itself: computed, joined and cached answers are parsed alike. The parser belongs to the
+//! reader's record in [`Readers`]. A drain parses after the lock of the readers is released, so that the engine thread does
+//! not wait for it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::answers::{AnswerLog, Delivery, End, ReaderId};
+use crate::answers::{self, AnswerLog, End};
 use crate::lock::lock;
 use crate::request::FinishReason;
 use crate::text::{Said, Speech, Splitter, Spoken};
 
-/// A piece of what a drain delivers; its text is what the reader shall see.
+/// All readers of an engine.
+pub(super) type Readers = answers::Readers<AnswerParser>;
+
+type Delivery = answers::Delivery<AnswerParser>;
+
+/// A delivery, parsed: its text is the text that the reader gets.
 #[derive(Debug)]
 pub struct Heard {
-    /// Whose, how much, and the end.
+    /// The reader, the size of the delivery, and the end.
     pub delivery: Delivery,
     /// What is new besides text.
     pub said: Said,
-    /// The whole answer, where it has ended well and its reader looks for more than text.
+    /// The whole answer, if it has ended well and its reader has a parser.
     pub spoken: Option<Spoken>,
 }
 
-/// The readers who look for more than text, until they have been told their end.
-#[derive(Debug, Default)]
-pub(super) struct Listeners(Mutex<HashMap<ReaderId, Listener>>);
-
+/// Parses one answer for one reader.
 #[derive(Debug)]
-struct Listener {
+pub struct AnswerParser {
     speech: Speech,
     request: Arc<str>,
     splitter: Splitter,
 }
 
-impl Listeners {
-    /// Reads the answer to a request for this reader, before anything of it is delivered.
-    pub(super) fn add(&self, reader: ReaderId, speech: Speech, request: Arc<str>) {
+impl AnswerParser {
+    pub(super) fn new(speech: Speech, request: Arc<str>) -> Self {
         let splitter = speech.splitter(&request);
-        lock(&self.0).insert(reader, Listener { speech, request, splitter });
+        Self { speech, request, splitter }
     }
 
-    /// Forgets a reader.
-    pub(super) fn remove(&self, reader: ReaderId) {
-        lock(&self.0).remove(&reader);
-    }
-
-    /// Reads what was delivered: appends to `text` what each reader shall see of `raw`.
-    pub(super) fn hear(&self, deliveries: Vec<Delivery>, raw: &str, text: &mut String) -> Vec<Heard> {
-        let mut listeners = lock(&self.0);
-        let mut rest = raw;
-        let mut heard = Vec::with_capacity(deliveries.len());
-        for mut delivery in deliveries {
-            let (piece, behind) = rest.split_at(delivery.num_bytes);
-            rest = behind;
-            let (mut said, mut spoken) = (Said::default(), None);
-            if let Some(listener) = listeners.get_mut(&delivery.reader) {
-                listener.splitter.push(piece, &mut said);
-                spoken = delivery.end.as_mut().and_then(|(end, log)| listener.end(end, log, &mut said));
-                delivery.num_bytes = said.text.len();
-                text.push_str(&std::mem::take(&mut said.text));
-            } else {
-                text.push_str(piece);
-            }
-            if delivery.end.is_some() {
-                listeners.remove(&delivery.reader);
-            }
-            heard.push(Heard { delivery, said, spoken });
-        }
-        heard
-    }
-}
-
-impl Listener {
-    /// Reads the whole answer, and delivers what was held back of its pieces.
+    /// Parses the end of the answer, and adds the text that was held back.
     fn end(&mut self, end: &mut End, log: &AnswerLog, said: &mut Said) -> Option<Spoken> {
         let summary = end.as_mut().ok()?;
         self.splitter.finish(said);
@@ -80,4 +50,25 @@ impl Listener {
         }
         Some(spoken)
     }
+}
+
+/// Parses the deliveries of a drain. `raw` is their text as generated; the text for the readers is appended to `text`.
+pub(super) fn parse(deliveries: Vec<Delivery>, raw: &str, text: &mut String) -> Vec<Heard> {
+    let mut rest = raw;
+    let parse = |mut delivery: Delivery| {
+        let (piece, behind) = rest.split_at(delivery.num_bytes);
+        rest = behind;
+        let (mut said, mut spoken) = (Said::default(), None);
+        if let Some(parser) = delivery.parser.clone() {
+            let mut parser = lock(&parser);
+            parser.splitter.push(piece, &mut said);
+            spoken = delivery.end.as_mut().and_then(|(end, log)| parser.end(end, log, &mut said));
+            delivery.num_bytes = said.text.len();
+            text.push_str(&std::mem::take(&mut said.text));
+        } else {
+            text.push_str(piece);
+        }
+        Heard { delivery, said, spoken }
+    };
+    deliveries.into_iter().map(parse).collect()
 }

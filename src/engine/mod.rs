@@ -16,7 +16,7 @@ mod loading;
 mod permit;
 mod progress;
 mod refusal;
-mod requests;
+
 mod row;
 mod rows;
 mod runner;
@@ -39,7 +39,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerLog, Answers, Claim, Close, Finished, ReaderId, Readers, Saving, Stamps, Wake};
+use crate::answers::{
+    AnswerCache, AnswerLog, Claim, Close, Finished, PromptReady, ReaderId, Saving, Stage, Stamps, Wake, Wanted,
+};
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
@@ -50,10 +52,10 @@ use crate::text::{Load, ModelText, PoolLimits, TextPool};
 use census::Refusal;
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
-use listeners::Listeners;
+use listeners::{AnswerParser, Readers};
 use permit::{Permit, Permits};
 use refusal::refused_text;
-use requests::{Ready, Requests, Wanted};
+
 use runner::SharedState;
 use slots::SharedSlots;
 use thread::Line;
@@ -99,8 +101,7 @@ pub struct Engine {
     permits: Arc<Permits>,
     text: Arc<TextPool>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
-    requests: Requests,
-    listeners: Listeners,
+
     next_sequence: AtomicU64,
     /// What the names given to requests begin with; no two engines have the same.
     name: String,
@@ -117,7 +118,7 @@ impl Engine {
         let shared = SharedState {
             clock,
             readers: Arc::new(Readers::new(config.buffer_tokens, wake)),
-            answers: Arc::new(Answers::new(config.answers)),
+            answers: Arc::new(AnswerCache::new(config.answers)),
             stats: Arc::default(),
             slots: Arc::new(SharedSlots::new(config.max_pending)),
         };
@@ -133,8 +134,7 @@ impl Engine {
             permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
             text,
             models: Mutex::default(),
-            requests: Requests::default(),
-            listeners: Listeners::default(),
+
             next_sequence: AtomicU64::new(0),
             name: format!("{:08x}", RandomState::new().hash_one(Instant::now()) >> 32),
             next_model: AtomicU32::new(0),
@@ -188,7 +188,7 @@ impl Engine {
             let id = if choice == 0 { name.clone() } else { format!("{name}#{choice}") };
             let log = Arc::new(AnswerLog::new(RequestId(id.into())).with_logprobs(draft.logprobs));
             let reader = self.shared.readers.add(Arc::clone(&log), self.shared.clock.now());
-            self.requests.add(reader);
+
             let coming = Coming::announce(&rules.coming);
             Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
         };
@@ -214,52 +214,52 @@ impl Engine {
     fn pass_on(&self, ticket: Ticket, Prepared { request, claim, speech }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
-        match self.requests.ready(reader) {
-            Ready::PassOn => {
-                if let Some(speech) = speech {
-                    self.listeners.add(reader, speech, Arc::clone(&log.origin().0));
+        let parser = speech.map(|speech| AnswerParser::new(speech, Arc::clone(&log.origin().0)));
+        match self.shared.readers.begin_submit(reader, parser) {
+            PromptReady::Submit => {
+                if self.serve_or_submit(ticket, request, claim) {
+                    self.follow_up(reader);
                 }
-                self.serve_or_submit(ticket, request, claim);
-                self.follow_up(reader);
             }
-            Ready::Cancelled => {
+            PromptReady::Cancelled => {
                 let stamps = Stamps { ended: Some(self.shared.clock.now()), ..Stamps::default() };
                 let finish_reason = FinishReason::Cancelled;
                 let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
                 self.end(reader, &log, Ok(finished));
             }
-            Ready::Abandoned => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
+            PromptReady::Left => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
         }
     }
 
-    /// What the caller wanted while the request was passed on goes behind it.
+    /// Sends what the caller wanted while the request was submitted: after the request, so that the engine thread finds it.
     fn follow_up(&self, reader: ReaderId) {
-        match self.requests.passed_on(reader) {
+        match self.shared.readers.end_submit(reader) {
             Some(Wanted::Cancel) => self.send(Command::Cancel(reader)),
-            Some(Wanted::Abandon) => {
-                self.listeners.remove(reader);
-                self.send(Command::Abandon(reader));
-            }
+            Some(Wanted::Abandon) => self.send(Command::Abandon(reader)),
             None => {}
         }
     }
 
-    fn serve_or_submit(&self, ticket: Ticket, request: Request, claim: Option<Claim>) {
+    /// Answers a request from the cache, or submits it to the engine thread. Returns whether the engine thread gets it.
+    fn serve_or_submit(&self, ticket: Ticket, request: Request, claim: Option<Claim>) -> bool {
         let is_late = || request.deadline.is_some_and(|at| at <= self.shared.clock.now());
         if claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.reader, &claim)) {
-            return;
+            return false;
         }
-        match self.extend(&ticket.permit, &request) {
+        let extended = self.extend(&ticket.permit, &request);
+        let is_submitted = extended.is_ok();
+        match extended {
             Ok(()) => self.send(Command::Submit(Box::new(ticket.with(request, claim)))),
             Err(error) => self.end(ticket.reader, &ticket.log, Err(error)),
         }
+        is_submitted
     }
 
     /// Ends an answer that never reached the engine thread.
     fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
         self.shared.stats.ended(&end);
         log.close("", end);
-        self.shared.readers.mark([reader]);
+        self.shared.readers.notify([reader]);
         self.shared.readers.wake();
     }
 
@@ -277,28 +277,23 @@ impl Engine {
 
     /// Ends the answer with what there is.
     pub fn cancel(&self, reader: ReaderId) {
-        if self.requests.cancel(reader) {
+        if self.shared.readers.cancel(reader) {
             self.send(Command::Cancel(reader));
         }
     }
 
     /// Nobody reads: nothing more is delivered and the work ends within a step.
     pub fn release(&self, reader: ReaderId) {
-        self.shared.readers.remove(reader);
-        if self.requests.leave(reader) {
+        if self.shared.readers.remove(reader) == Some(Stage::Submitted) {
             self.send(Command::Abandon(reader));
         }
-        self.listeners.remove(reader);
     }
 
     /// Delivers everything new; tokens and text are appended to the buffers, reader after reader.
     pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Heard> {
         let mut raw = String::new();
         let deliveries = self.shared.readers.drain(tokens, &mut raw);
-        for delivery in deliveries.iter().filter(|delivery| delivery.end.is_some()) {
-            self.requests.ended(delivery.reader);
-        }
-        self.listeners.hear(deliveries, &raw, text)
+        listeners::parse(deliveries, &raw, text)
     }
 
     /// Runs work on the tokenizer of a model where it cannot hold up the caller, within the time budget.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Readers, Stamps};
+use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Stamps};
 use crate::error::Error;
 use crate::guide::Verdict;
 use crate::request::{FinishReason, Progress, TokenLogprob};
@@ -14,6 +14,7 @@ use crate::scheduler::{Drawn, Urgency};
 use crate::text::{StreamState, TextStream};
 
 use super::command::Submission;
+use super::listeners::Readers;
 use super::permit::Permit;
 
 /// Dropping a row returns its permit. Readers that join bring none: they cost no place, only a cursor.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use crate::answers::{Answers, Close, Fingerprint, ReaderId, Readers};
+use crate::answers::{AnswerCache, Close, Fingerprint, ReaderId};
 use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::executor::Executor;
@@ -19,6 +19,7 @@ use super::budget::Holding;
 use super::census::{Ends, Present};
 use super::command::{ModelKey, Reply, Submission};
 use super::guarded::guarded;
+use super::listeners::Readers;
 use super::progress::Watch;
 use super::row::Row;
 use super::rows::{Left, Rows};
@@ -31,7 +32,7 @@ use super::step_timing::StepTiming;
 pub(super) struct SharedState {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readers: Arc<Readers>,
-    pub(super) answers: Arc<Answers>,
+    pub(super) answers: Arc<AnswerCache>,
     pub(super) stats: Arc<Stats>,
     pub(super) slots: Arc<SharedSlots>,
 }
@@ -289,7 +290,7 @@ impl ModelRunner {
             if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
                 && finished.finish_reason != FinishReason::Cancelled
             {
-                self.shared.answers.keep(claim, *epoch, row.log, now);
+                self.shared.answers.insert(claim, *epoch, row.log, now);
             }
         }
     }
@@ -351,7 +352,7 @@ impl ModelRunner {
         self.shared.stats.count(self.model.key, &mut self.ends, present);
         self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.timing.totals);
         if !self.notified.is_empty() {
-            self.shared.readers.mark(self.notified.drain(..));
+            self.shared.readers.notify(self.notified.drain(..));
             self.shared.readers.wake();
         }
     }

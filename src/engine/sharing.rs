@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::answers::{Claim, Found, ReaderId, Settings, Way};
+use crate::answers::{CacheOutcome, CachedAnswer, Claim, ReaderId, Settings};
 use crate::request::{Progress, SequenceId, Served};
 use crate::scheduler::Urgency;
 
@@ -34,15 +34,15 @@ impl SharedState {
     /// Gives a reader an answer that has ended, if there is the one its request asks for. Says whether there was.
     pub(super) fn serve(&self, reader: ReaderId, claim: &Claim) -> bool {
         let now = self.clock.now();
-        let Some(Found { log, way }) = self.answers.find(claim, now) else { return false };
+        let Some(CachedAnswer { log, outcome }) = self.answers.find(claim, now) else { return false };
         if let Some(end) = log.end() {
             self.stats.ended(&end);
             let total = end.map_or(0, |finished| finished.num_input_tokens);
             self.readers.progress(reader, Progress { processed: total, total, cached: total });
         }
-        self.answers.count(way);
+        self.answers.count(outcome);
         self.readers.share(reader, log, Served::Cached, now, claim.seed);
-        self.readers.mark([reader]);
+        self.readers.notify([reader]);
         self.readers.wake();
         true
     }
@@ -66,7 +66,7 @@ impl ModelRunner {
         if self.shared.serve(submission.reader, &claim) {
             return None;
         }
-        answers.count(Way::Computed);
+        answers.count(CacheOutcome::Computed);
         Some(submission)
     }
 
@@ -78,7 +78,7 @@ impl ModelRunner {
         let (log, now) = (Arc::clone(&row.log), self.shared.clock.now());
         self.scheduler.revise(id, row.urgency(), now);
         self.scheduler.unpark(id, now);
-        self.shared.answers.count(Way::Coalesced);
+        self.shared.answers.count(CacheOutcome::Coalesced);
         self.shared.readers.share(follower.reader, log, Served::Coalesced, now, claim.seed);
         self.watch(id, follower.reader);
         self.notified.push(follower.reader);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::answers::{Answers, Close, Counts};
+use crate::answers::{AnswerCache, Close, Counts};
 use crate::lock::lock;
 use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 
@@ -166,7 +166,7 @@ impl Stats {
     }
 
     /// The counters at this moment.
-    pub(super) fn snapshot(&self, answers: &Answers) -> Snapshot {
+    pub(super) fn snapshot(&self, answers: &AnswerCache) -> Snapshot {
         let (mut parked, mut kv_bytes) = (0, 0);
         for account in lock(&self.models).values() {
             let stats = lock(&account.0);

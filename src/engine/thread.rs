@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
 
-use crate::answers::Readers;
 use crate::error::{Code, Error, Result};
 use crate::executor::Backend;
 
@@ -16,6 +15,7 @@ use super::command::Command;
 use super::config::Config;
 use super::core::{Core, Next};
 use super::guarded::guarded;
+use super::listeners::Readers;
 use super::runner::SharedState;
 use super::threads::{self, Work};
 

@@ -10,7 +10,7 @@ use crate::answers::{Claim, Fingerprint, Terms};
 use crate::guide::{Grammar, Guide, Matcher};
 use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules, Thought};
 
-/// Everything a claim is made of.
+/// The inputs of a claim.
 #[derive(Debug, Clone)]
 struct Subject {
     model: Fingerprint,
@@ -19,7 +19,7 @@ struct Subject {
 }
 
 impl Subject {
-    /// A drawn answer with a seed, so that every field has an effect.
+    /// A sampled answer with a seed, so that every field has an effect.
     fn drawn() -> Self {
         Self {
             model: Fingerprint::new(b"files", "device"),
@@ -66,10 +66,10 @@ impl Subject {
     }
 
     fn key(&self) -> super::super::Key {
-        self.claim().expect("it may be shared").key
+        self.claim().expect("the answer may be shared").key
     }
 
-    /// The same by another way than hashing: everything that tells answers apart, written out.
+    /// A reference for the key without hashing: all fields with an effect, as text.
     fn distinction(&self) -> String {
         let Self { model, request, terms } = self;
         let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
@@ -92,7 +92,7 @@ fn guide(spec: &str) -> Guide {
     struct Nothing;
     impl Grammar for Nothing {
         fn matcher(&self) -> Box<dyn Matcher> {
-            unreachable!("a key is made of what was asked for")
+            unreachable!("a key needs no matcher")
         }
     }
     Guide::new(spec, Arc::new(Nothing))
@@ -108,7 +108,7 @@ fn guides_that_say_the_same_have_one_key() {
 const THOUGHT: Thought = Thought { open: "<think>", close: "</think>", has_begun: false };
 
 #[test]
-fn where_reasoning_is_changes_no_key_of_an_answer_without_stop_sequences() {
+fn the_position_of_reasoning_changes_the_key_only_with_stop_sequences() {
     let key = |thought: Option<Thought>| {
         let plain = Subject::drawn().with(|it| it.request.stop.stop_sequences.clear());
         plain.with(|it| it.request.markup.thought = thought).key()
@@ -147,10 +147,10 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("end_tokens", |it| it.request.stop.end_tokens = [2, 4].into()),
         ("stop_sequences", |it| it.request.stop.stop_sequences.clear()),
         ("a stop sequence", |it| it.request.stop.stop_sequences = vec!["End".into()]),
-        ("where its text begins", |it| it.request.continues_text = true),
+        ("the start of its text", |it| it.request.continues_text = true),
         ("markup of calls", |it| it.request.markup.calls = true),
         ("markup of reasoning", |it| it.request.markup.reasoning = true),
-        ("reasoning that stop sequences pass over", |it| it.request.markup.thought = Some(THOUGHT)),
+        ("reasoning without stop sequences", |it| it.request.markup.thought = Some(THOUGHT)),
         ("reasoning that has begun", |it| it.request.markup.thought = Some(Thought { has_begun: true, ..THOUGHT })),
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
@@ -179,7 +179,7 @@ fn fields_that_cannot_change_an_answer_do_not_change_its_key() {
 }
 
 #[test]
-fn how_others_are_drawn_does_not_tell_greedy_answers_apart() {
+fn sampling_params_do_not_change_the_key_of_a_greedy_answer() {
     let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
     let same: [(&str, Change); 7] = [
         ("choice", |it| it.terms.choice = 1),
@@ -196,21 +196,25 @@ fn how_others_are_drawn_does_not_tell_greedy_answers_apart() {
 }
 
 #[test]
-fn what_does_nothing_tells_nothing_apart() {
+fn params_without_effect_do_not_change_the_key() {
     let quiet = Subject::drawn().with(|it| it.request.sampling = SamplingParams { seed: 7, ..SamplingParams::GREEDY });
     let same: [(&str, Change); 3] = [
-        ("how far no penalty looks back", |it| it.request.sampling.repetition_context = 5),
+        ("the context of no repetition penalty", |it| it.request.sampling.repetition_context = 5),
         ("presence_penalty", |it| it.request.sampling.presence_penalty = -0.0),
         ("frequency_penalty", |it| it.request.sampling.frequency_penalty = -0.0),
     ];
     for (name, change) in same {
         assert_eq!(quiet.clone().with(change).key(), quiet.key(), "{name}");
     }
-    assert_ne!(quiet.clone().with(|it| it.request.sampling.presence_penalty = 0.1).key(), quiet.key(), "greedy, too");
+    assert_ne!(
+        quiet.clone().with(|it| it.request.sampling.presence_penalty = 0.1).key(),
+        quiet.key(),
+        "the penalty has an effect on greedy answers"
+    );
 }
 
 #[test]
-fn only_what_computing_again_would_give_is_shared_unless_it_is_forced() {
+fn only_reproducible_answers_are_shared_unless_sharing_is_forced() {
     let greedy: Change = |it| it.request.sampling.temperature = 0.0;
     let unseeded: Change = |it| it.terms.is_seeded = false;
     let cases: [(Change, Sharing, Option<bool>); 6] = [
@@ -228,7 +232,7 @@ fn only_what_computing_again_would_give_is_shared_unless_it_is_forced() {
 }
 
 #[test]
-fn a_seed_that_was_drawn_for_the_caller_tells_forced_answers_not_apart_from_each_other_but_from_seeded_ones() {
+fn a_seed_chosen_by_the_engine_is_not_part_of_the_key_but_a_chosen_seed_is() {
     let forced = |seed, is_seeded| {
         Subject::drawn().with(|it| {
             it.request.sampling.seed = seed;
@@ -237,25 +241,29 @@ fn a_seed_that_was_drawn_for_the_caller_tells_forced_answers_not_apart_from_each
     };
     assert_eq!(forced(1, false).key(), forced(2, false).key());
     assert_ne!(forced(1, false).key(), forced(1, true).key());
-    assert_ne!(forced(1, false).with(|it| it.terms.choice = 1).key(), forced(1, false).key(), "choices are different");
+    assert_ne!(
+        forced(1, false).with(|it| it.terms.choice = 1).key(),
+        forced(1, false).key(),
+        "each choice has its own answer"
+    );
     assert_eq!(
         forced(1, true).with(|it| it.terms.choice = 1).key(),
         forced(1, true).key(),
-        "by their seeds, if chosen"
+        "with a chosen seed, choices differ by their seeds"
     );
-    assert_eq!(forced(1, false).claim().expect("forced").seed, None, "it is told the seed that was used");
+    assert_eq!(forced(1, false).claim().expect("forced").seed, None, "the summary has the seed of the shared answer");
 }
 
 #[test]
-fn a_caller_is_told_its_own_seed_where_seeds_have_no_effect() {
+fn a_greedy_request_gets_its_own_seed_reported() {
     let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
     assert_eq!(greedy.claim().expect("greedy").seed, Some(7));
 }
 
-/// Twenty thousand requests made of few pieces, so that many are the same and many look alike once they are joined: 2·10⁸
-/// pairs, each of which has one key exactly if nothing tells the two apart.
+/// 20,000 requests made of few values: many are identical, and many would be equal if values were joined without lengths.
+/// Among these 2·10⁸ pairs, two requests have the same key exactly if their references are equal.
 #[test]
-fn two_requests_have_one_key_exactly_if_nothing_tells_them_apart() {
+fn two_requests_have_the_same_key_exactly_if_their_effective_fields_are_equal() {
     let mut runner = TestRunner::deterministic();
     let strategy = subjects();
     let mut keys = HashMap::new();
@@ -264,15 +272,15 @@ fn two_requests_have_one_key_exactly_if_nothing_tells_them_apart() {
         let subject = strategy.new_tree(&mut runner).expect("generates").current();
         let (key, distinction) = (subject.key(), subject.distinction());
         let known = keys.entry(key).or_insert_with(|| distinction.clone());
-        assert_eq!(*known, distinction, "one key for two");
-        assert_eq!(*distinctions.entry(distinction).or_insert(key), key, "two keys for one");
+        assert_eq!(*known, distinction, "two requests share a key");
+        assert_eq!(*distinctions.entry(distinction).or_insert(key), key, "one request has two keys");
     }
     assert!((5_000..19_900).contains(&keys.len()), "{} of 20,000 differ: too few or too many", keys.len());
 }
 
 fn subjects() -> impl Strategy<Value = Subject> {
     let tokens = || prop::collection::vec(0_u32..3, 0..4);
-    // Composed and decomposed, ligature and letters, joins of each other, and what encodings like to end texts with.
+    // Composed and decomposed letters, a ligature, texts that are joins of others, and zero bytes, which can end texts.
     let texts = || prop::sample::select(vec!["", "a", "b", "ab", "é", "e\u{301}", "ﬁ", "fi", "\0", "a\0"]);
     let sampling = (prop::sample::select(vec![0.0_f32, -0.0, 1.0, 1.0 - f32::EPSILON, f32::MIN_POSITIVE]), 0_u64..2);
     let penalty = prop::sample::select(vec![0.0_f32, -0.0, 0.5]);

@@ -32,13 +32,13 @@ impl Desk {
 
     fn step(&self, log: &AnswerLog, id: ReaderId, text: &str) {
         log.append(7, text, &[]);
-        self.readers.mark([id]);
+        self.readers.notify([id]);
         self.readers.wake();
     }
 
     fn close(&self, log: &AnswerLog, id: ReaderId) {
         log.close("", Ok(finished()));
-        self.readers.mark([id]);
+        self.readers.notify([id]);
         self.readers.wake();
     }
 
@@ -74,7 +74,7 @@ fn a_reader_that_only_awaits_is_woken_once_at_the_end() {
     assert_eq!((desk.num_wakes(), desk.drain().1), (0, vec![]));
     desk.close(&log, id);
     assert_eq!((desk.num_wakes(), desk.drain().1), (1, vec![(id, 0, true)]));
-    assert!(desk.readers.is_empty(), "told its end, it is gone");
+    assert!(desk.readers.is_empty(), "the end was delivered, so the reader is removed");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_reader_that_starts_to_stream_late_gets_everything_from_the_beginning() {
 }
 
 #[test]
-fn a_reader_that_starts_to_stream_before_there_is_anything_is_not_woken_for_nothing() {
+fn a_reader_that_starts_to_stream_before_the_first_token_causes_no_wake() {
     let desk = desk(8);
     let (log, id) = desk.add();
     desk.readers.stream(id);
@@ -102,9 +102,9 @@ fn a_removed_reader_gets_nothing_more() {
     let (log, id) = desk.add();
     desk.readers.stream(id);
     desk.step(&log, id, "a");
-    assert!(desk.readers.remove(id));
+    assert!(desk.readers.remove(id).is_some());
     assert_eq!(desk.drain(), (String::new(), vec![]));
-    assert!(!desk.readers.remove(id));
+    assert!(desk.readers.remove(id).is_none());
 }
 
 #[test]
@@ -114,12 +114,12 @@ fn a_reader_is_behind_when_its_window_is_full_and_catches_up_at_half() {
     desk.readers.stream(id);
     (0..3).for_each(|_| desk.step(&log, id, "a"));
     assert_eq!(desk.readers.backlog([id].into_iter(), 0), Backlog::Room(1));
-    assert_eq!(desk.readers.backlog([id].into_iter(), 1), Backlog::Exceeded, "the next one is under way");
+    assert_eq!(desk.readers.backlog([id].into_iter(), 1), Backlog::Exceeded, "one more token is in flight");
     desk.step(&log, id, "a");
     assert_eq!(desk.readers.backlog([id].into_iter(), 0), Backlog::Exceeded);
-    assert!(!desk.readers.credit(id, 1), "three are left");
-    assert!(desk.readers.credit(id, 1), "two are left");
-    assert!(!desk.readers.credit(id, 1), "told once");
+    assert!(!desk.readers.credit(id, 1), "three tokens are unconsumed");
+    assert!(desk.readers.credit(id, 1), "two tokens are unconsumed");
+    assert!(!desk.readers.credit(id, 1), "reported once");
 }
 
 #[test]
@@ -131,26 +131,26 @@ fn a_reader_that_only_awaits_is_never_behind() {
 }
 
 #[test]
-fn marking_a_reader_that_only_awaits_does_not_wait_for_whoever_writes() {
+fn notifying_a_reader_that_only_awaits_does_not_wait_for_the_writer_of_its_log() {
     let Desk { readers, .. } = desk(8);
     let log = Arc::new(log("first"));
     let id = readers.add(Arc::clone(&log), Instant::now());
-    let (marked, marking) = mpsc::channel();
+    let (notified, notification) = mpsc::channel();
     let write = |_: &mut String| {
-        let mark = move || {
-            readers.mark([id]);
-            marked.send(()).ok();
+        let notify = move || {
+            readers.notify([id]);
+            notified.send(()).ok();
         };
-        let thread = thread::spawn(mark);
-        (marking.recv_timeout(Duration::from_secs(10)), thread)
+        let thread = thread::spawn(notify);
+        (notification.recv_timeout(Duration::from_secs(10)), thread)
     };
-    let (is_marked, thread) = log.write(7, &[], write);
+    let (is_notified, thread) = log.write(7, &[], write);
     thread.join().expect("ends");
-    assert_eq!(is_marked, Ok(()), "it was marked meanwhile");
+    assert_eq!(is_notified, Ok(()), "the reader was notified during the write");
 }
 
 #[test]
-fn one_reader_that_keeps_up_keeps_the_answer_going() {
+fn an_answer_has_room_while_one_of_its_readers_keeps_up() {
     let desk = desk(2);
     let (log, slow) = desk.add();
     let fast = desk.readers.add(Arc::clone(&log), Instant::now());
@@ -163,37 +163,37 @@ fn one_reader_that_keeps_up_keeps_the_answer_going() {
 }
 
 #[test]
-fn when_nobody_is_left_to_end_answers_all_readers_get_the_reason() {
+fn fail_all_ends_every_open_answer_with_the_error() {
     let desk = desk(8);
     let (log, _) = desk.add();
     let (ended, other) = desk.add();
     ended.close("", Ok(finished()));
     desk.readers.fail_all(&Error::new(Code::BackendError, "gone"));
     assert_eq!(desk.drain().1.len(), 2);
-    assert_eq!(log.end().expect("closed").expect_err("failed").code(), Code::BackendError);
-    assert!(ended.end().expect("closed").is_ok(), "the first end counts");
-    assert!(!desk.readers.remove(other));
+    assert_eq!(log.end().expect("the answer has ended").expect_err("failed").code(), Code::BackendError);
+    assert!(ended.end().expect("the answer has ended").is_ok(), "the first end counts");
+    assert!(desk.readers.remove(other).is_none());
 }
 
 #[test]
-fn how_far_a_prompt_has_been_read_comes_before_its_tokens_with_the_same_wake_the_last_of_it_alone() {
+fn only_the_last_progress_report_is_delivered_before_the_tokens_and_with_the_same_wake() {
     let desk = desk(8);
     let (log, id) = desk.add();
     let at = |processed| Progress { processed, total: 9, cached: 0 };
     desk.readers.progress(id, at(1));
     assert!(!desk.readers.wants_progress(id));
-    desk.readers.mark([id]);
+    desk.readers.notify([id]);
     desk.readers.wake();
-    assert_eq!(desk.num_wakes(), 0, "it does not want to know");
+    assert_eq!(desk.num_wakes(), 0, "the reader wants no reports");
     desk.readers.want_progress(id);
     desk.readers.stream(id);
     desk.readers.progress(id, at(4));
     desk.readers.progress(id, at(9));
     desk.step(&log, id, "a");
     let (mut tokens, mut text) = (Vec::new(), String::new());
-    let told = desk.readers.drain(&mut tokens, &mut text).into_iter().map(|it| (it.progress, it.num_tokens));
-    assert_eq!(told.collect::<Vec<_>>(), [(Some(at(9)), 0), (None, 1)]);
+    let reported = desk.readers.drain(&mut tokens, &mut text).into_iter().map(|it| (it.progress, it.num_tokens));
+    assert_eq!(reported.collect::<Vec<_>>(), [(Some(at(9)), 0), (None, 1)]);
     assert_eq!(desk.num_wakes(), 1);
     desk.step(&log, id, "b");
-    assert_eq!(desk.drain().1, [(id, 1, false)], "it is told once");
+    assert_eq!(desk.drain().1, [(id, 1, false)], "the report is delivered once");
 }

@@ -6,38 +6,38 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::answers::{Answers, Logprobs, PromptCache, Saving, Settings, Way};
+use crate::answers::{AnswerCache, CacheOutcome, Logprobs, PromptCache, Saving, Settings};
 use crate::error::Code;
 use crate::request::FinishReason;
 
-use super::store::{drawn, greedy, odds};
+use super::store::{drawn, greedy, logprobs_of};
 use super::{finished, log};
 
-/// The answers of a process, kept in a file.
+/// A process that saves its answers in a file.
 struct Process {
-    answers: Arc<Answers>,
+    answers: Arc<AnswerCache>,
     saving: Saving,
 }
 
 fn begin(path: &Path) -> Process {
-    let answers = Arc::new(Answers::new(Settings::default()));
-    let saving = Saving::start(&answers, path.to_owned()).expect("there are threads");
+    let answers = Arc::new(AnswerCache::new(Settings::default()));
+    let saving = Saving::start(&answers, path.to_owned()).expect("the thread starts");
     Process { answers, saving }
 }
 
 impl Process {
-    fn keep(&self, prompt: u32, ended_at: Instant) {
+    fn insert(&self, prompt: u32, ended_at: Instant) {
         let log = log("first").with_logprobs(Some(1));
         for (text, token) in [("Grüß", 4), (" dich", 5)] {
-            log.append(token, text, &odds(token));
+            log.append(token, text, &logprobs_of(token));
         }
         let finished = crate::answers::Finished { finish_reason: FinishReason::Length, ..finished() };
         log.close("!", Ok(finished));
-        self.answers.keep(&greedy(prompt), self.answers.epoch(), Arc::new(log), ended_at);
+        self.answers.insert(&greedy(prompt), self.answers.epoch(), Arc::new(log), ended_at);
     }
 
-    fn way(&self, prompt: u32) -> Option<Way> {
-        self.answers.find(&greedy(prompt), Instant::now()).map(|found| found.way)
+    fn outcome(&self, prompt: u32) -> Option<CacheOutcome> {
+        self.answers.find(&greedy(prompt), Instant::now()).map(|found| found.outcome)
     }
 }
 
@@ -51,81 +51,81 @@ fn file() -> (TempDir, PathBuf) {
 fn written() -> (TempDir, PathBuf) {
     let (folder, path) = file();
     let process = begin(&path);
-    process.keep(1, Instant::now());
+    process.insert(1, Instant::now());
     process.saving.finish();
     (folder, path)
 }
 
 #[test]
-fn an_answer_outlives_its_process_with_all_that_is_told_of_it() {
+fn a_saved_answer_has_everything_in_the_next_process() {
     let (_folder, path) = written();
     let process = begin(&path);
-    let found = process.answers.find(&greedy(1), Instant::now()).expect("it is there");
+    let found = process.answers.find(&greedy(1), Instant::now()).expect("the answer is cached");
     assert_eq!((found.log.text().as_str(), found.log.tokens()), ("Grüß dich!", vec![4, 5]));
-    assert_eq!(found.log.logprobs(), Logprobs { per_token: 2, values: [odds(4), odds(5)].concat() });
+    assert_eq!(found.log.logprobs(), Logprobs { per_token: 2, values: [logprobs_of(4), logprobs_of(5)].concat() });
     assert_eq!(&*found.log.origin().0, "first");
-    let end = found.log.end().expect("it has ended").expect("well");
+    let end = found.log.end().expect("it has ended").expect("it is complete");
     assert_eq!((end.finish_reason, end.num_input_tokens, end.seed), (FinishReason::Length, 3, 0));
     assert!(process.saving.take_warnings().is_empty());
 }
 
 #[test]
-fn only_what_is_reproducible_and_in_its_time_is_kept_for_the_next_process() {
+fn only_reproducible_answers_that_have_not_expired_are_saved() {
     let (_folder, path) = file();
     let process = begin(&path);
     let now = Instant::now();
-    process.keep(1, now);
-    process.keep(2, now.checked_sub(Duration::from_mins(6)).expect("the machine runs for longer"));
+    process.insert(1, now);
+    process.insert(2, now.checked_sub(Duration::from_mins(6)).expect("the machine has run for longer"));
     let anew = log("first");
     anew.close("", Ok(finished()));
-    process.answers.keep(&drawn(3), process.answers.epoch(), Arc::new(anew), now);
+    process.answers.insert(&drawn(3), process.answers.epoch(), Arc::new(anew), now);
     process.saving.finish();
     let next = begin(&path);
-    assert_eq!((next.way(1).is_some(), next.way(2)), (true, None));
+    assert_eq!((next.outcome(1).is_some(), next.outcome(2)), (true, None));
     assert_eq!(next.answers.counts().num_entries, 1);
 }
 
 #[test]
-fn an_answer_does_not_become_younger_on_the_way() {
+fn the_age_of_an_answer_survives_the_file() {
     let (_folder, path) = file();
     let process = begin(&path);
-    process.keep(1, Instant::now().checked_sub(Duration::from_mins(4)).expect("the machine runs for longer"));
+    process.insert(1, Instant::now().checked_sub(Duration::from_mins(4)).expect("the machine has run for longer"));
     process.saving.finish();
     let next = begin(&path);
-    assert_eq!(next.way(1), Some(Way::PromptCache));
+    assert_eq!(next.outcome(1), Some(CacheOutcome::PromptCache));
     let later = Instant::now() + Duration::from_secs(61);
     assert!(next.answers.find(&greedy(1), later).is_none());
 }
 
 #[test]
-fn what_is_forgotten_is_forgotten_in_the_file_too() {
+fn clearing_also_removes_answers_from_the_file() {
     let (_folder, path) = written();
     let process = begin(&path);
     process.answers.clear();
     process.saving.finish();
-    assert_eq!(begin(&path).way(1), None);
+    assert_eq!(begin(&path).outcome(1), None);
 }
 
 #[test]
 fn without_a_prompt_cache_nothing_is_written() {
     let (_folder, path) = file();
     let process = begin(&path);
-    process.keep(1, Instant::now());
+    process.insert(1, Instant::now());
     let prompt_cache = PromptCache { enabled: false, ..Settings::default().prompt_cache };
     process.answers.configure(Settings { prompt_cache, ..Settings::default() });
     process.saving.finish();
-    assert_eq!(begin(&path).way(1), None);
+    assert_eq!(begin(&path).outcome(1), None);
 }
 
 #[test]
-fn the_file_is_its_owners_alone_and_nothing_is_left_beside_it() {
+fn only_the_owner_can_read_the_file_and_no_temporary_file_remains() {
     let (folder, path) = written();
     assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 
 #[test]
-fn a_damaged_or_foreign_file_is_set_aside_whole_with_a_warning() {
+fn a_file_that_is_damaged_or_of_another_kind_is_set_aside_unchanged_with_a_warning() {
     let (_folder, path) = written();
     let sound = fs::read(&path).expect("a file");
     let flipped = |index: usize| {
@@ -143,16 +143,16 @@ fn a_damaged_or_foreign_file_is_set_aside_whole_with_a_warning() {
         assert_eq!(process.answers.counts().num_entries, 0);
         let aside = path.with_extension("set-aside");
         assert_eq!(fs::read(&aside).expect("set aside"), bytes);
-        fs::remove_file(&aside).expect("it is there");
+        fs::remove_file(&aside).expect("the file exists");
         let warnings = process.saving.take_warnings();
         assert!(warnings.len() == 1 && warnings[0].contains("set-aside"), "{warnings:?}");
-        assert!(process.saving.take_warnings().is_empty(), "told once");
+        assert!(process.saving.take_warnings().is_empty(), "reported once");
         process.saving.finish();
     }
 }
 
 #[test]
-fn a_file_whose_sum_is_right_but_whose_answers_contradict_themselves_is_set_aside() {
+fn a_file_with_a_valid_checksum_and_inconsistent_answers_is_set_aside() {
     let (_folder, path) = written();
     let sound = fs::read(&path).expect("a file");
     let body = &sound[48..];
@@ -165,18 +165,18 @@ fn a_file_whose_sum_is_right_but_whose_answers_contradict_themselves_is_set_asid
         let process = begin(&path);
         refused += process.saving.take_warnings().len();
         for (_, entry) in process.answers.reproducible() {
-            let readers = crate::answers::Readers::new(8, Box::new(|| ()));
+            let readers = crate::answers::Readers::<()>::new(8, Box::new(|| ()));
             let id = readers.add(Arc::clone(&entry.log), Instant::now());
             readers.stream(id);
             readers.drain(&mut Vec::new(), &mut String::new());
         }
         process.saving.finish();
     }
-    assert!(refused > 10, "{refused}: lengths and borders of characters are looked at");
+    assert!(refused > 10, "{refused} refused: lengths and character borders are checked");
 }
 
 #[test]
-fn a_file_of_another_kind_is_judged_without_being_read_however_large_it_is() {
+fn a_large_file_of_another_kind_is_recognized_without_reading_it() {
     let (_folder, path) = written();
     let head = fs::read(&path).expect("a file")[..48].to_vec();
     for beginning in [b"notes".as_slice(), &head] {
@@ -188,40 +188,41 @@ fn a_file_of_another_kind_is_judged_without_being_read_however_large_it_is() {
         assert_eq!(process.saving.take_warnings().len(), 1);
         let aside = path.with_extension("set-aside");
         assert_eq!(fs::metadata(&aside).expect("set aside").len(), 1 << 38);
-        fs::remove_file(aside).expect("it is there");
+        fs::remove_file(aside).expect("the file exists");
         process.saving.finish();
     }
 }
 
 #[test]
-fn what_was_set_aside_before_stays() {
+fn files_set_aside_earlier_are_not_overwritten() {
     let (_folder, path) = file();
     for notes in ["first", "second", "third"] {
         fs::write(&path, notes).expect("written");
         begin(&path).saving.finish();
     }
-    let kept = ["set-aside", "set-aside-2", "set-aside-3"].map(|name| fs::read(path.with_extension(name)).expect(name));
-    assert_eq!(kept, [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]);
+    let files =
+        ["set-aside", "set-aside-2", "set-aside-3"].map(|name| fs::read(path.with_extension(name)).expect(name));
+    assert_eq!(files, [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]);
 }
 
 #[test]
-fn a_folder_in_the_place_of_the_file_is_refused_and_left_alone() {
+fn a_folder_at_the_path_is_refused_and_not_changed() {
     let (folder, path) = file();
     fs::create_dir(&path).expect("a folder");
-    let refused = Saving::start(&Arc::new(Answers::new(Settings::default())), path.clone()).err().expect("refused");
+    let refused = Saving::start(&Arc::new(AnswerCache::new(Settings::default())), path.clone()).err().expect("refused");
     assert_eq!((refused.code(), refused.param()), (Code::ConfigError, Some("cache.promptCache.path")));
     assert!(path.is_dir() && fs::read_dir(folder.path()).expect("a folder").count() == 1);
 }
 
 #[test]
-fn a_place_where_nothing_can_be_written_is_said_and_the_old_file_stays() {
+fn a_path_that_cannot_be_written_is_reported_and_answers_stay_in_memory() {
     let (_folder, path) = file();
     let nowhere = path.join("no/such/folder/answers");
     let process = begin(&nowhere);
     let warnings = process.saving.take_warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("could not be written"), "{warnings:?}");
-    process.keep(1, Instant::now());
+    process.insert(1, Instant::now());
     process.saving.finish();
-    assert!(process.saving.take_warnings().is_empty(), "told once");
-    assert!(process.way(1).is_some(), "in memory it is there");
+    assert!(process.saving.take_warnings().is_empty(), "reported once");
+    assert!(process.outcome(1).is_some(), "the answer is in memory");
 }

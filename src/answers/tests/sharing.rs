@@ -1,4 +1,4 @@
-//! What readers are told who have another one's answer.
+//! Readers that get the answer of another request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use crate::answers::{AnswerLog, End, Finished, Logprobs, ReaderId, Readers, Stamps};
 use crate::request::{RequestId, Served, Summary};
 
-use super::store::odds;
+use super::store::logprobs_of;
 use super::{finished, log};
 
 fn readers() -> Readers {
     Readers::new(8, Box::new(|| ()))
 }
 
-/// Tokens of each piece, all text, and the end if there was one.
+/// The number of tokens of each delivery, the whole text, and the end if there was one.
 type Drained = (Vec<usize>, String, Option<(End, Arc<AnswerLog>)>);
 
 fn drained(readers: &Readers) -> Drained {
@@ -25,10 +25,10 @@ fn drained(readers: &Readers) -> Drained {
 }
 
 fn summary(end: Option<(End, Arc<AnswerLog>)>) -> Summary {
-    end.expect("it ended").0.expect("well")
+    end.expect("the answer has ended").0.expect("the answer is complete")
 }
 
-/// A reader with a request of its own, and the answer to another one's.
+/// A reader that gets the answer of another request.
 fn shared(readers: &Readers, first: &Arc<AnswerLog>, submitted_at: Instant, since: Instant) -> ReaderId {
     let id = readers.add(Arc::new(log("second")), submitted_at);
     readers.share(id, Arc::clone(first), Served::Cached, since, None);
@@ -36,7 +36,7 @@ fn shared(readers: &Readers, first: &Arc<AnswerLog>, submitted_at: Instant, sinc
 }
 
 #[test]
-fn an_answer_that_is_there_is_streamed_in_pieces_with_their_own_text() {
+fn a_complete_answer_is_streamed_in_pieces_with_their_own_text() {
     let readers = readers();
     let first = Arc::new(log("first"));
     (0..40).for_each(|token| first.append(token, &format!("{token} "), &[]));
@@ -50,7 +50,7 @@ fn an_answer_that_is_there_is_streamed_in_pieces_with_their_own_text() {
 }
 
 #[test]
-fn whoever_shares_is_told_so_and_of_no_work_that_was_not_done_for_it() {
+fn the_summary_of_a_shared_answer_says_so_and_counts_no_work_of_the_other_request() {
     let readers = readers();
     let first = Arc::new(log("first"));
     first.append(1, "a", &[]);
@@ -60,16 +60,16 @@ fn whoever_shares_is_told_so_and_of_no_work_that_was_not_done_for_it() {
     first.close("", Ok(Finished { stamps, ..finished() }));
     let submitted = start + Duration::from_millis(100);
     let id = shared(&readers, &first, submitted, submitted + Duration::from_millis(2));
-    readers.mark([id]);
-    let told = summary(drained(&readers).2);
-    assert_eq!((told.served, told.id), (Served::Cached, RequestId("second".into())));
-    assert_eq!(told.shared_from, Some(RequestId("first".into())));
-    assert_eq!((told.usage.cached_input_tokens, told.usage.cached_output_tokens), (3, 1));
-    assert_eq!((told.timings.total, told.timings.decode), (Duration::from_millis(2), Duration::ZERO));
+    readers.notify([id]);
+    let summary = summary(drained(&readers).2);
+    assert_eq!((summary.served, summary.id), (Served::Cached, RequestId("second".into())));
+    assert_eq!(summary.shared_from, Some(RequestId("first".into())));
+    assert_eq!((summary.usage.cached_input_tokens, summary.usage.cached_output_tokens), (3, 1));
+    assert_eq!((summary.timings.total, summary.timings.decode), (Duration::from_millis(2), Duration::ZERO));
 }
 
 #[test]
-fn a_late_one_is_told_the_time_it_waited_itself() {
+fn the_timings_of_a_late_reader_start_at_its_own_request() {
     let readers = readers();
     let first = Arc::new(log("first"));
     first.append(1, "a", &[]);
@@ -79,14 +79,14 @@ fn a_late_one_is_told_the_time_it_waited_itself() {
     first.close("", Ok(Finished { stamps, ..finished() }));
     let joined = start + Duration::from_millis(30);
     let id = shared(&readers, &first, joined, joined);
-    readers.mark([id]);
+    readers.notify([id]);
     let timings = summary(drained(&readers).2).timings;
     let ms = |duration: Duration| duration.as_millis();
     assert_eq!((ms(timings.queue), ms(timings.ttft), ms(timings.decode), ms(timings.total)), (0, 0, 20, 21));
 }
 
 #[test]
-fn one_that_is_cut_off_keeps_what_it_could_read_and_the_others_go_on() {
+fn a_reader_that_leaves_keeps_the_text_so_far_and_the_others_go_on() {
     let readers = readers();
     let first = Arc::new(log("first"));
     let stays = readers.add(Arc::clone(&first), Instant::now());
@@ -96,21 +96,21 @@ fn one_that_is_cut_off_keeps_what_it_could_read_and_the_others_go_on() {
     first.append(2, "b", &[]);
     readers.cut(leaves, Arc::new(first.so_far()), Ok(finished()));
     first.append(3, "c", &[]);
-    readers.mark([leaves, stays]);
+    readers.notify([leaves, stays]);
     let (_, text, end) = drained(&readers);
-    let (end, log) = end.expect("it ended");
+    let (end, log) = end.expect("the answer has ended");
     assert_eq!((text.as_str(), log.text().as_str(), end.is_ok()), ("ab", "ab", true));
     first.close("", Ok(finished()));
-    readers.mark([stays]);
-    assert_eq!(drained(&readers).2.expect("it ended").1.text(), "abc");
+    readers.notify([stays]);
+    assert_eq!(drained(&readers).2.expect("the answer has ended").1.text(), "abc");
 }
 
 #[test]
-fn log_probabilities_come_with_their_tokens_in_every_piece_and_whole_at_the_end() {
+fn log_probabilities_come_with_their_tokens_in_every_delivery_and_all_at_the_end() {
     let readers = readers();
     let first = Arc::new(log("first").with_logprobs(Some(1)));
-    (0..40).for_each(|token| first.append(token, "", &odds(token)));
-    first.close("what was held back", Ok(finished()));
+    (0..40).for_each(|token| first.append(token, "", &logprobs_of(token)));
+    first.close("held back", Ok(finished()));
     let id = shared(&readers, &first, Instant::now(), Instant::now());
     readers.stream(id);
     let (mut tokens, mut text) = (Vec::new(), String::new());
@@ -118,14 +118,14 @@ fn log_probabilities_come_with_their_tokens_in_every_piece_and_whole_at_the_end(
     let mut pieces = deliveries.iter().filter(|delivery| delivery.end.is_none()).map(|delivery| &delivery.logprobs);
     assert!(pieces.clone().all(|piece| piece.per_token == 2));
     assert_eq!(pieces.clone().map(|piece| piece.values.len()).collect::<Vec<_>>(), [32, 32, 16]);
-    let all: Vec<_> = (0..40).flat_map(odds).collect();
+    let all: Vec<_> = (0..40).flat_map(logprobs_of).collect();
     assert_eq!(pieces.by_ref().flat_map(|piece| piece.values.clone()).collect::<Vec<_>>(), all);
     assert_eq!(first.logprobs(), Logprobs { per_token: 2, values: all.clone() });
     assert_eq!(first.so_far().logprobs().values, all);
 }
 
 #[test]
-fn a_log_that_was_not_made_for_them_has_none() {
+fn a_log_without_log_probabilities_has_none() {
     let first = log("first");
     first.append(1, "a", &[]);
     assert_eq!(first.logprobs(), Logprobs::default());

@@ -1,21 +1,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answers::{Answers, Claim, Dedup, Fingerprint, LayerCounts, PromptCache, Settings, Terms, Way};
+use crate::answers::{AnswerCache, CacheOutcome, Claim, Dedup, Fingerprint, LayerCounts, PromptCache, Settings, Terms};
 use crate::request::{Request, SamplingParams, Sharing, TokenId, TokenLogprob};
 
 use super::{finished, log};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Answers with a clock that is moved by hand.
-struct Kept {
-    answers: Answers,
+/// An answer cache with a manual clock.
+struct Cached {
+    answers: AnswerCache,
     now: Instant,
 }
 
-fn kept(settings: Settings) -> Kept {
-    Kept { answers: Answers::new(settings), now: Instant::now() }
+fn cached(settings: Settings) -> Cached {
+    Cached { answers: AnswerCache::new(settings), now: Instant::now() }
 }
 
 fn dedup() -> Dedup {
@@ -43,229 +43,235 @@ pub(super) fn drawn(prompt: u32) -> Claim {
     claim_of(model("a"), prompt, SamplingParams { temperature: 1.0, ..SamplingParams::GREEDY })
 }
 
-/// What is told with a token by a log that was made for one of the most probable ones.
-pub(super) fn odds(token: TokenId) -> [TokenLogprob; 2] {
+/// The log-probabilities of a token, in a log with one of the most probable tokens.
+pub(super) fn logprobs_of(token: TokenId) -> [TokenLogprob; 2] {
     [(token, -1.5), (token + 1, -0.25)].map(|(token, logprob)| TokenLogprob { token, logprob })
 }
 
-impl Kept {
-    fn keep(&self, claim: Claim, num_tokens: u32) {
-        self.keep_since(self.answers.epoch(), claim, num_tokens);
+impl Cached {
+    fn insert(&self, claim: Claim, num_tokens: u32) {
+        self.insert_since(self.answers.epoch(), claim, num_tokens);
     }
 
-    fn keep_since(&self, epoch: u64, claim: Claim, num_tokens: u32) {
+    fn insert_since(&self, epoch: u64, claim: Claim, num_tokens: u32) {
         let log = log("first");
         (0..num_tokens).for_each(|token| log.append(token, "text", &[]));
         log.close("", Ok(finished()));
-        self.answers.keep(&claim, epoch, Arc::new(log), self.now);
+        self.answers.insert(&claim, epoch, Arc::new(log), self.now);
     }
 
-    fn way(&self, claim: Claim) -> Option<Way> {
-        self.answers.find(&claim, self.now).map(|found| found.way)
+    fn outcome(&self, claim: Claim) -> Option<CacheOutcome> {
+        self.answers.find(&claim, self.now).map(|found| found.outcome)
     }
 
     fn num_found(&self, claims: impl Iterator<Item = Claim>) -> usize {
-        claims.filter(|claim| self.way(*claim).is_some()).count()
+        claims.filter(|claim| self.outcome(*claim).is_some()).count()
     }
 }
 
 #[test]
-fn an_answer_is_given_again_in_the_dedup_window_then_from_the_prompt_cache_then_not_any_more() {
-    let mut kept = kept(Settings::default());
-    kept.keep(greedy(1), 5);
-    assert_eq!(kept.way(greedy(1)), Some(Way::Dedup));
-    assert_eq!(kept.way(greedy(2)), None);
-    kept.now += SECOND;
-    assert_eq!(kept.way(greedy(1)), Some(Way::PromptCache));
-    kept.now += Duration::from_mins(5);
-    assert_eq!(kept.way(greedy(1)), None);
+fn an_answer_is_found_by_dedup_then_in_the_prompt_cache_and_then_not_any_more() {
+    let mut cached = cached(Settings::default());
+    cached.insert(greedy(1), 5);
+    assert_eq!(cached.outcome(greedy(1)), Some(CacheOutcome::Dedup));
+    assert_eq!(cached.outcome(greedy(2)), None);
+    cached.now += SECOND;
+    assert_eq!(cached.outcome(greedy(1)), Some(CacheOutcome::PromptCache));
+    cached.now += Duration::from_mins(5);
+    assert_eq!(cached.outcome(greedy(1)), None);
 }
 
 #[test]
-fn an_answer_that_would_be_drawn_anew_is_given_in_the_dedup_window_only() {
-    let mut kept = kept(Settings::default());
-    kept.keep(drawn(1), 5);
-    assert_eq!(kept.way(drawn(1)), Some(Way::Dedup));
-    kept.now += SECOND;
-    assert_eq!(kept.way(drawn(1)), None);
+fn an_answer_that_is_not_reproducible_is_found_by_dedup_only() {
+    let mut cached = cached(Settings::default());
+    cached.insert(drawn(1), 5);
+    assert_eq!(cached.outcome(drawn(1)), Some(CacheOutcome::Dedup));
+    cached.now += SECOND;
+    assert_eq!(cached.outcome(drawn(1)), None);
 }
 
 #[test]
-fn each_lifetime_can_be_switched_off_alone() {
+fn each_layer_can_be_disabled_alone() {
     let no_dedup = Settings { dedup: Dedup { enabled: false, ..dedup() }, ..Settings::default() };
     let no_cache = Settings { prompt_cache: PromptCache { enabled: false, ..prompt_cache() }, ..Settings::default() };
-    let mut cached = kept(no_dedup);
-    cached.keep(greedy(1), 5);
-    cached.keep(drawn(1), 5);
-    assert_eq!((cached.way(greedy(1)), cached.way(drawn(1))), (Some(Way::PromptCache), None));
-    cached.answers.configure(Settings::OFF);
-    assert_eq!(cached.way(greedy(1)), None, "at run time, too");
-    let mut recent = kept(no_cache);
-    recent.keep(greedy(1), 5);
-    assert_eq!(recent.way(greedy(1)), Some(Way::Dedup));
+    let mut without_dedup = cached(no_dedup);
+    without_dedup.insert(greedy(1), 5);
+    without_dedup.insert(drawn(1), 5);
+    assert_eq!(
+        (without_dedup.outcome(greedy(1)), without_dedup.outcome(drawn(1))),
+        (Some(CacheOutcome::PromptCache), None)
+    );
+    without_dedup.answers.configure(Settings::OFF);
+    assert_eq!(without_dedup.outcome(greedy(1)), None, "settings can change at run time");
+    let mut recent = cached(no_cache);
+    recent.insert(greedy(1), 5);
+    assert_eq!(recent.outcome(greedy(1)), Some(CacheOutcome::Dedup));
     recent.now += SECOND;
-    assert_eq!(recent.way(greedy(1)), None);
-    cached.now += SECOND;
+    assert_eq!(recent.outcome(greedy(1)), None);
+    without_dedup.now += SECOND;
 }
 
 #[test]
-fn all_three_budgets_hold_after_every_answer() {
+fn all_three_budgets_hold_after_every_insertion() {
     let budgets = [
         PromptCache { max_entries: 7, ..prompt_cache() },
         PromptCache { max_tokens: 70, ..prompt_cache() },
         PromptCache { max_bytes: 3_000, ..prompt_cache() },
     ];
     for prompt_cache in budgets {
-        let kept = kept(Settings { prompt_cache, ..Settings::default() });
+        let cached = cached(Settings { prompt_cache, ..Settings::default() });
         for prompt in 0..200 {
-            kept.keep(greedy(prompt), 10);
-            let counts = kept.answers.counts();
+            cached.insert(greedy(prompt), 10);
+            let counts = cached.answers.counts();
             assert!(counts.num_entries <= prompt_cache.max_entries as u64, "{counts:?}");
             assert!(counts.num_tokens <= prompt_cache.max_tokens as u64, "{counts:?}");
             assert!(counts.num_bytes <= prompt_cache.max_bytes as u64, "{counts:?}");
         }
-        let found = kept.num_found((0..200).map(greedy));
+        let found = cached.num_found((0..200).map(greedy));
         assert!((5..=7).contains(&found), "{found} answers for {prompt_cache:?}");
-        assert_eq!(kept.num_found((195..200).map(greedy)), 5, "the newest are among them");
+        assert_eq!(cached.num_found((195..200).map(greedy)), 5, "the newest answers are cached");
     }
 }
 
 #[test]
-fn what_was_not_asked_for_longest_goes_first() {
+fn the_least_recently_used_answer_is_evicted_first() {
     let prompt_cache = PromptCache { max_entries: 3, ..prompt_cache() };
-    let kept = kept(Settings { prompt_cache, ..Settings::default() });
-    (0..3).for_each(|prompt| kept.keep(greedy(prompt), 1));
-    kept.way(greedy(0)).expect("it is there");
-    kept.keep(greedy(3), 1);
-    let left: Vec<_> = (0..4).filter(|prompt| kept.way(greedy(*prompt)).is_some()).collect();
+    let cached = cached(Settings { prompt_cache, ..Settings::default() });
+    (0..3).for_each(|prompt| cached.insert(greedy(prompt), 1));
+    cached.outcome(greedy(0)).expect("the answer is cached");
+    cached.insert(greedy(3), 1);
+    let left: Vec<_> = (0..4).filter(|prompt| cached.outcome(greedy(*prompt)).is_some()).collect();
     assert_eq!(left, [0, 2, 3]);
 }
 
 #[test]
-fn an_answer_larger_than_a_budget_is_not_kept_and_drives_nothing_out() {
+fn an_answer_larger_than_a_budget_is_not_cached_and_evicts_nothing() {
     let prompt_cache = PromptCache { max_tokens: 100, ..prompt_cache() };
-    let kept = kept(Settings { prompt_cache, ..Settings::default() });
-    kept.keep(greedy(1), 10);
-    kept.keep(greedy(2), 101);
-    assert_eq!((kept.way(greedy(1)), kept.way(greedy(2))), (Some(Way::Dedup), None));
-    assert_eq!(kept.answers.counts().num_tokens, 10);
+    let cached = cached(Settings { prompt_cache, ..Settings::default() });
+    cached.insert(greedy(1), 10);
+    cached.insert(greedy(2), 101);
+    assert_eq!((cached.outcome(greedy(1)), cached.outcome(greedy(2))), (Some(CacheOutcome::Dedup), None));
+    assert_eq!(cached.answers.counts().num_tokens, 10);
 }
 
 #[test]
-fn answers_for_the_dedup_window_alone_have_their_own_limit() {
+fn answers_cached_for_dedup_alone_have_their_own_limit() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
-    let kept = kept(settings);
-    (0..20).for_each(|prompt| kept.keep(drawn(prompt), 1));
-    (0..20).for_each(|prompt| kept.keep(greedy(prompt), 1));
-    let left: Vec<_> = (0..20).filter(|prompt| kept.way(drawn(*prompt)).is_some()).collect();
+    let cached = cached(settings);
+    (0..20).for_each(|prompt| cached.insert(drawn(prompt), 1));
+    (0..20).for_each(|prompt| cached.insert(greedy(prompt), 1));
+    let left: Vec<_> = (0..20).filter(|prompt| cached.outcome(drawn(*prompt)).is_some()).collect();
     assert_eq!(left, [15, 16, 17, 18, 19]);
-    assert_eq!(kept.num_found((0..20).map(greedy)), 20);
+    assert_eq!(cached.num_found((0..20).map(greedy)), 20);
 }
 
 #[test]
-fn an_answer_for_the_dedup_window_alone_outlives_its_own_repetition() {
+fn an_answer_cached_for_dedup_alone_can_be_replaced_many_times() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
-    let kept = kept(settings);
+    let cached = cached(settings);
     for time in 1..=7 {
-        kept.keep(drawn(1), 1);
-        assert_eq!(kept.way(drawn(1)), Some(Way::Dedup), "kept {time} times");
+        cached.insert(drawn(1), 1);
+        assert_eq!(cached.outcome(drawn(1)), Some(CacheOutcome::Dedup), "cached {time} times");
     }
 }
 
 #[test]
-fn an_answer_that_is_computed_often_takes_one_place_of_the_dedup_window() {
+fn an_answer_that_is_computed_often_counts_once_against_the_dedup_limit() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
-    let kept = kept(settings);
-    kept.keep(drawn(1), 1);
-    (0..7).for_each(|_| kept.keep(drawn(2), 1));
-    assert_eq!((kept.way(drawn(1)), kept.way(drawn(2))), (Some(Way::Dedup), Some(Way::Dedup)));
+    let cached = cached(settings);
+    cached.insert(drawn(1), 1);
+    (0..7).for_each(|_| cached.insert(drawn(2), 1));
+    assert_eq!(
+        (cached.outcome(drawn(1)), cached.outcome(drawn(2))),
+        (Some(CacheOutcome::Dedup), Some(CacheOutcome::Dedup))
+    );
 }
 
 #[test]
-fn an_answer_that_expired_does_not_take_along_the_one_that_came_after_it() {
+fn the_eviction_of_an_expired_answer_keeps_a_newer_one_of_the_same_key() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
-    let mut kept = kept(settings);
-    let now = kept.now;
-    kept.now = now.checked_sub(SECOND * 2).expect("the machine runs for longer");
-    kept.keep(drawn(1), 1);
-    kept.now = now;
-    (1..=5).for_each(|prompt| kept.keep(drawn(prompt), 1));
-    assert_eq!(kept.num_found((1..=5).map(drawn)), 5);
+    let mut cached = cached(settings);
+    let now = cached.now;
+    cached.now = now.checked_sub(SECOND * 2).expect("the machine has run for longer");
+    cached.insert(drawn(1), 1);
+    cached.now = now;
+    (1..=5).for_each(|prompt| cached.insert(drawn(prompt), 1));
+    assert_eq!(cached.num_found((1..=5).map(drawn)), 5);
 }
 
 #[test]
-fn memory_comes_back_after_a_hundred_thousand_answers() {
-    let kept = kept(Settings::default());
+fn clearing_frees_the_memory_of_a_hundred_thousand_answers() {
+    let cached = cached(Settings::default());
     for prompt in 0..100_000 {
-        kept.keep(greedy(prompt), 2);
+        cached.insert(greedy(prompt), 2);
     }
-    assert_eq!(kept.answers.counts().num_entries, 10_000);
-    kept.answers.clear();
-    let counts = kept.answers.counts();
+    assert_eq!(cached.answers.counts().num_entries, 10_000);
+    cached.answers.clear();
+    let counts = cached.answers.counts();
     assert_eq!((counts.num_entries, counts.num_tokens, counts.num_bytes), (0, 0, 0));
 }
 
 #[test]
-fn clearing_forgets_what_is_kept_and_what_was_begun_before() {
-    let kept = kept(Settings::default());
-    kept.keep(greedy(1), 5);
-    let before = kept.answers.epoch();
-    kept.answers.clear();
-    assert_eq!(kept.way(greedy(1)), None);
-    kept.keep_since(before, greedy(1), 5);
-    assert_eq!(kept.way(greedy(1)), None);
-    kept.keep(greedy(1), 5);
-    assert_eq!(kept.way(greedy(1)), Some(Way::Dedup));
+fn clearing_removes_cached_answers_and_answers_that_started_before() {
+    let cached = cached(Settings::default());
+    cached.insert(greedy(1), 5);
+    let before = cached.answers.epoch();
+    cached.answers.clear();
+    assert_eq!(cached.outcome(greedy(1)), None);
+    cached.insert_since(before, greedy(1), 5);
+    assert_eq!(cached.outcome(greedy(1)), None);
+    cached.insert(greedy(1), 5);
+    assert_eq!(cached.outcome(greedy(1)), Some(CacheOutcome::Dedup));
 }
 
 #[test]
-fn the_answers_of_an_unloaded_model_vanish_and_no_others() {
-    let kept = kept(Settings::default());
+fn unloading_a_model_removes_its_answers_and_no_others() {
+    let cached = cached(Settings::default());
     let other = claim_of(model("b"), 1, SamplingParams::GREEDY);
-    kept.keep(greedy(1), 5);
-    kept.keep(other, 5);
-    kept.answers.forget(model("a"));
-    assert_eq!((kept.way(greedy(1)), kept.way(other)), (None, Some(Way::Dedup)));
-    assert_eq!(kept.answers.counts().num_entries, 1);
+    cached.insert(greedy(1), 5);
+    cached.insert(other, 5);
+    cached.answers.remove_model(model("a"));
+    assert_eq!((cached.outcome(greedy(1)), cached.outcome(other)), (None, Some(CacheOutcome::Dedup)));
+    assert_eq!(cached.answers.counts().num_entries, 1);
 }
 
 #[test]
-fn other_settings_keep_what_still_fits_them() {
-    let kept = kept(Settings::default());
-    (0..10).for_each(|prompt| kept.keep(greedy(prompt), 5));
+fn new_settings_keep_the_answers_that_still_fit() {
+    let cached = cached(Settings::default());
+    (0..10).for_each(|prompt| cached.insert(greedy(prompt), 5));
     let prompt_cache = PromptCache { max_entries: 4, ..prompt_cache() };
-    kept.answers.configure(Settings { prompt_cache, ..Settings::default() });
-    assert_eq!(kept.num_found((0..10).map(greedy)), 4);
-    assert_eq!(kept.answers.counts().num_entries, 4);
+    cached.answers.configure(Settings { prompt_cache, ..Settings::default() });
+    assert_eq!(cached.num_found((0..10).map(greedy)), 4);
+    assert_eq!(cached.answers.counts().num_entries, 4);
 }
 
 #[test]
-fn lifetimes_are_asked_in_their_order_and_counted_where_they_are_on() {
-    let kept = kept(Settings::default());
-    for way in [Way::Coalesced, Way::Dedup, Way::PromptCache, Way::Computed] {
-        kept.answers.count(way);
+fn layers_are_counted_in_order_and_only_while_they_are_enabled() {
+    let cached = cached(Settings::default());
+    for outcome in [CacheOutcome::Coalesced, CacheOutcome::Dedup, CacheOutcome::PromptCache, CacheOutcome::Computed] {
+        cached.answers.count(outcome);
     }
-    let counts = kept.answers.counts();
+    let counts = cached.answers.counts();
     assert_eq!(counts.coalescing, LayerCounts { hits: 1, misses: 3 });
     assert_eq!(counts.dedup, LayerCounts { hits: 1, misses: 2 });
     assert_eq!(counts.prompt_cache, LayerCounts { hits: 1, misses: 1 });
     assert_eq!(counts.num_shared(), 3);
-    kept.answers.configure(Settings::OFF);
-    kept.answers.count(Way::Computed);
-    assert_eq!(kept.answers.counts().num_shared(), 3);
-    assert_eq!(kept.answers.counts().prompt_cache.misses, 1);
+    cached.answers.configure(Settings::OFF);
+    cached.answers.count(CacheOutcome::Computed);
+    assert_eq!(cached.answers.counts().num_shared(), 3);
+    assert_eq!(cached.answers.counts().prompt_cache.misses, 1);
 }
 
 #[test]
 fn log_probabilities_count_among_the_bytes() {
     let num_bytes = |num_logprobs: Option<u8>| {
-        let kept = kept(Settings::default());
+        let cached = cached(Settings::default());
         let log = log("first").with_logprobs(num_logprobs);
-        let told: Vec<_> = num_logprobs.map(|_| odds(1)).into_iter().flatten().collect();
-        (0..100).for_each(|token| log.append(token, "text", &told));
+        let logprobs: Vec<_> = num_logprobs.map(|_| logprobs_of(1)).into_iter().flatten().collect();
+        (0..100).for_each(|token| log.append(token, "text", &logprobs));
         log.close("", Ok(finished()));
-        kept.answers.keep(&greedy(1), kept.answers.epoch(), Arc::new(log), kept.now);
-        kept.answers.counts().num_bytes
+        cached.answers.insert(&greedy(1), cached.answers.epoch(), Arc::new(log), cached.now);
+        cached.answers.counts().num_bytes
     };
-    assert_eq!(num_bytes(Some(1)) - num_bytes(None), 100 * 2 * 8, "eight bytes each");
+    assert_eq!(num_bytes(Some(1)) - num_bytes(None), 100 * 2 * 8, "each entry has eight bytes");
 }

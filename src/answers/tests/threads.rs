@@ -1,5 +1,5 @@
-//! Every order in which the engine thread, a text thread and the draining thread can meet at a few answers, taken one
-//! after another by loom: nothing is lost, nothing comes twice, and whoever must be woken is.
+//! Loom runs every interleaving of the engine thread, a text thread and the draining thread on a few answers. No delivery is
+//! lost or repeated, and no wake is missing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,7 +36,7 @@ impl Desk {
         self.readers.add(Arc::clone(log), Instant::now())
     }
 
-    /// What the draining thread does in a turn. Says whether it was woken.
+    /// One turn of the draining thread. Returns whether it was woken.
     fn drain_if_woken(&mut self) -> bool {
         let wakes = self.wakes.load(Ordering::SeqCst);
         if wakes == self.num_handled {
@@ -48,7 +48,7 @@ impl Desk {
         true
     }
 
-    /// Drains for as long as it is woken; without a wake nobody would.
+    /// Drains as long as there are wakes. Without a wake nothing is drained.
     fn drain_all(&mut self) {
         while self.drain_if_woken() {}
     }
@@ -64,7 +64,7 @@ fn written(texts: &[&str]) -> Arc<AnswerLog> {
 }
 
 #[test]
-fn nothing_that_is_written_while_somebody_drains_is_left_behind() {
+fn tokens_written_during_a_drain_are_delivered() {
     loom::model(|| {
         let mut desk = Desk::new();
         let answer = Arc::new(log("first"));
@@ -73,16 +73,16 @@ fn nothing_that_is_written_while_somebody_drains_is_left_behind() {
         let readers = Arc::clone(&desk.readers);
         let engine = thread::spawn(move || {
             answer.append(1, "a", &[]);
-            readers.mark([reader]);
+            readers.notify([reader]);
             readers.wake();
             answer.append(2, "b", &[]);
             answer.close("c", Ok(finished()));
-            readers.mark([reader]);
+            readers.notify([reader]);
             readers.wake();
         });
         desk.drain_if_woken();
         desk.drain_if_woken();
-        engine.join().expect("ends");
+        engine.join().expect("the thread ends");
         desk.drain_all();
         assert_eq!((desk.text.as_str(), desk.ends.as_slice()), ("abc", [reader].as_slice()));
         assert!(desk.readers.is_empty());
@@ -90,29 +90,29 @@ fn nothing_that_is_written_while_somebody_drains_is_left_behind() {
 }
 
 #[test]
-fn one_who_begins_to_read_while_it_is_given_a_kept_answer_has_all_of_it_once() {
+fn a_reader_that_starts_to_stream_while_it_gets_a_cached_answer_reads_it_once() {
     loom::model(|| {
         let mut desk = Desk::new();
         let reader = desk.add(&Arc::new(log("second")));
         let readers = Arc::clone(&desk.readers);
         let text = thread::spawn(move || {
             readers.share(reader, written(&["a", "b"]), Served::Cached, Instant::now(), None);
-            readers.mark([reader]);
+            readers.notify([reader]);
             readers.wake();
         });
         desk.drain_if_woken();
         desk.readers.stream(reader);
         desk.drain_if_woken();
-        text.join().expect("ends");
+        text.join().expect("the thread ends");
         desk.drain_all();
         assert_eq!(desk.ends, [reader]);
-        // One that began after its end had been delivered finds the whole answer there.
+        // A reader that starts to stream after the end has the whole answer in the end itself.
         assert!(desk.text == "ab" || desk.text.is_empty(), "{}", desk.text);
     });
 }
 
 #[test]
-fn one_who_joins_while_the_answer_grows_follows_it_from_its_beginning() {
+fn a_reader_that_joins_a_running_answer_reads_it_from_the_beginning() {
     loom::model(|| {
         let mut desk = Desk::new();
         let answer = Arc::new(log("first"));
@@ -121,22 +121,22 @@ fn one_who_joins_while_the_answer_grows_follows_it_from_its_beginning() {
         let engine = thread::spawn(move || {
             answer.append(1, "a", &[]);
             readers.share(joins, Arc::clone(&answer), Served::Coalesced, Instant::now(), None);
-            readers.mark([joins]);
+            readers.notify([joins]);
             readers.wake();
             answer.close("b", Ok(finished()));
-            readers.mark([joins]);
+            readers.notify([joins]);
             readers.wake();
         });
         desk.readers.stream(joins);
         desk.drain_if_woken();
-        engine.join().expect("ends");
+        engine.join().expect("the thread ends");
         desk.drain_all();
         assert_eq!((desk.text.as_str(), desk.ends.as_slice()), ("ab", [joins].as_slice()));
     });
 }
 
 #[test]
-fn one_who_leaves_while_the_answer_grows_hears_nothing_and_the_other_everything() {
+fn a_reader_that_leaves_a_running_answer_gets_nothing_and_the_other_reader_gets_everything() {
     loom::model(|| {
         let mut desk = Desk::new();
         let answer = Arc::new(log("first"));
@@ -145,12 +145,12 @@ fn one_who_leaves_while_the_answer_grows_hears_nothing_and_the_other_everything(
         let engine = thread::spawn(move || {
             answer.append(1, "a", &[]);
             answer.close("", Ok(finished()));
-            readers.mark([leaves, stays]);
+            readers.notify([leaves, stays]);
             readers.wake();
         });
-        let was_there = desk.readers.remove(leaves);
+        let was_there = desk.readers.remove(leaves).is_some();
         desk.drain_if_woken();
-        engine.join().expect("ends");
+        engine.join().expect("the thread ends");
         desk.drain_all();
         assert!(was_there);
         assert_eq!(desk.ends, [stays]);
@@ -159,7 +159,7 @@ fn one_who_leaves_while_the_answer_grows_hears_nothing_and_the_other_everything(
 }
 
 #[test]
-fn one_who_catches_up_while_it_is_found_to_be_behind_is_let_go_on() {
+fn a_reader_that_catches_up_while_its_row_is_parked_unparks_the_row() {
     loom::model(|| {
         let desk = Desk::new();
         let answer = Arc::new(log("first"));
@@ -169,8 +169,8 @@ fn one_who_catches_up_while_it_is_found_to_be_behind_is_let_go_on() {
         let readers = Arc::clone(&desk.readers);
         let engine =
             thread::spawn(move || readers.backlog([reader].into_iter(), 0) == crate::answers::Backlog::Exceeded);
-        let must_tell = desk.readers.credit(reader, 8);
-        let is_parked = engine.join().expect("ends");
-        assert_eq!(is_parked, must_tell, "a row that is parked is unparked, and no other");
+        let must_unpark = desk.readers.credit(reader, 8);
+        let is_parked = engine.join().expect("the thread ends");
+        assert_eq!(is_parked, must_unpark, "exactly the parked rows are unparked");
     });
 }

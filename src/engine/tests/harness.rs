@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerLog, Answers, Claim, Fingerprint, ReaderId, Readers, Settings, Terms};
+use crate::answers::{AnswerCache, AnswerLog, Claim, Fingerprint, ReaderId, Settings, Terms};
 use crate::clock::{Clock, ManualClock};
 use crate::engine::Config;
 use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
 use crate::engine::core::{Core, Next};
+use crate::engine::listeners::Readers;
 use crate::engine::permit::Permits;
 use crate::engine::runner::SharedState;
 use crate::engine::slots::SharedSlots;
@@ -183,7 +184,7 @@ impl Harness {
         let shared = SharedState {
             clock: Arc::clone(&panics) as Arc<dyn Clock>,
             readers: Arc::new(Readers::new(buffer_tokens, Box::new(|| ()))),
-            answers: Arc::new(Answers::new(settings)),
+            answers: Arc::new(AnswerCache::new(settings)),
             stats: Arc::default(),
             slots: Arc::new(SharedSlots::new(1_000_000)),
         };

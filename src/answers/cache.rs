@@ -1,5 +1,5 @@
-//! What an engine keeps of its answers, and how often that helped. Settings may change while it runs: then the store is
-//! replaced by one with the new settings and the old one's answers.
+//! The answer cache of an engine, and its hits and misses. Settings may change while the engine runs: then a new store
+//! with the new settings takes over the answers of the old one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -10,86 +10,86 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::Settings;
 use super::key::{Claim, Fingerprint, Key};
 use super::log::AnswerLog;
-use super::store::{Entry, Lifetime, Store, lifetime};
+use super::store::{Entry, Layer, Store, layer};
 
-/// The answers an engine may give again.
-pub struct Answers {
-    /// Read for as long as one look takes; written only to put another store in its place.
+/// The answers that an engine can reuse.
+pub struct AnswerCache {
+    /// The read lock is held during one look-up. The write lock is taken only to replace the store.
     store: RwLock<Store>,
-    /// Raised by every clearing: what was begun before is not kept, and not joined.
+    /// Each `clear` increments it. A generation of an earlier epoch is neither cached nor joined.
     epoch: AtomicU64,
-    layers: [Layer; 3],
+    layers: [LayerCounters; 3],
     /// Requests that could share.
     num_sharing: AtomicU64,
-    /// Told of every change, if anybody wants to know.
+    /// Receives a message after every change, if there is a watcher.
     watcher: OnceLock<Sender<()>>,
 }
 
-/// An answer that can be given at once.
+/// A cached answer.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// The answer, ended.
+pub struct CachedAnswer {
+    /// The log of the answer, which has ended.
     pub log: Arc<AnswerLog>,
-    /// The lifetime it is in.
-    pub way: Way,
+    /// The layer that had it.
+    pub outcome: CacheOutcome,
 }
 
-/// How a request that may share came to its answer.
+/// How a request that may share got its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum CacheOutcome {
     /// It joined a running generation.
     Coalesced,
-    /// Of one that had just ended.
+    /// The answer had just ended.
     Dedup,
-    /// Of one that is kept.
+    /// The answer was in the prompt cache.
     PromptCache,
-    /// There was nothing to share.
+    /// No answer could be reused.
     Computed,
 }
 
 #[derive(Debug, Default)]
-struct Layer {
+struct LayerCounters {
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
-/// How often a lifetime was asked and had the answer.
+/// Look-ups in one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LayerCounts {
-    /// It had.
+    /// Look-ups that found an answer.
     pub hits: u64,
-    /// It had not, and was on.
+    /// Look-ups that found none while the layer was enabled.
     pub misses: u64,
 }
 
-/// What sharing has brought so far, and what is kept.
+/// Statistics of the answer cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Joining what runs.
+    /// Joins of running generations.
     pub coalescing: LayerCounts,
-    /// Repeating what has just ended.
+    /// Answers that had just ended.
     pub dedup: LayerCounts,
-    /// Repeating what is kept.
+    /// Answers in the prompt cache.
     pub prompt_cache: LayerCounts,
     /// Requests that could share, whether they did or not.
     pub num_sharing: u64,
-    /// Answers kept.
+    /// Cached answers.
     pub num_entries: u64,
-    /// Their tokens.
+    /// Tokens of the cached answers.
     pub num_tokens: u64,
-    /// Their bytes.
+    /// Bytes of the cached answers.
     pub num_bytes: u64,
 }
 
 impl Counts {
-    /// Requests that had another one's answer.
+    /// Requests that got the answer of another request.
     pub fn num_shared(&self) -> u64 {
         self.coalescing.hits + self.dedup.hits + self.prompt_cache.hits
     }
 }
 
-impl Answers {
-    /// Nothing kept yet.
+impl AnswerCache {
+    /// An empty cache.
     pub fn new(settings: Settings) -> Self {
         Self {
             store: RwLock::new(Store::new(settings)),
@@ -100,50 +100,50 @@ impl Answers {
         }
     }
 
-    /// The answer a request asks for, if it is there and may still be given. Not counted: it is not known yet how the
-    /// request will come to its answer.
-    pub fn find(&self, claim: &Claim, now: Instant) -> Option<Found> {
-        let (entry, lifetime) = self.read().find(&claim.key, now)?;
-        let way = match lifetime {
-            Lifetime::Dedup => Way::Dedup,
-            Lifetime::PromptCache => Way::PromptCache,
+    /// The cached answer to a request. The look-up is not counted: [`count`](Self::count) is called once it is known how the
+    /// request gets its answer.
+    pub fn find(&self, claim: &Claim, now: Instant) -> Option<CachedAnswer> {
+        let (entry, layer) = self.read().find(&claim.key, now)?;
+        let outcome = match layer {
+            Layer::Dedup => CacheOutcome::Dedup,
+            Layer::PromptCache => CacheOutcome::PromptCache,
         };
-        Some(Found { log: Arc::clone(&entry.log), way })
+        Some(CachedAnswer { log: Arc::clone(&entry.log), outcome })
     }
 
-    /// Keeps an answer that has ended well, for those who ask for it next; unless there was a clearing since `epoch`.
-    pub fn keep(&self, claim: &Claim, epoch: u64, log: Arc<AnswerLog>, now: Instant) {
+    /// Caches a complete answer, unless the cache was cleared since `epoch`.
+    pub fn insert(&self, claim: &Claim, epoch: u64, log: Arc<AnswerLog>, now: Instant) {
         let entry = Entry::new(log, claim.model, claim.is_reproducible, now);
-        // Compared while the store is held: a clearing comes before, and is seen, or after, and takes this one along.
+        // Compared while the store is locked: `clear` either ran before, and the epochs differ, or runs later and removes
+        // this entry too.
         let store = self.read();
         if epoch == self.epoch() {
-            store.keep(claim.key, Arc::new(entry));
+            store.insert(claim.key, Arc::new(entry));
             self.changed();
         }
     }
 
-    /// What generations that begin now belong to.
+    /// The epoch of generations that start now.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// How many may read one generation; 1 where nobody may join.
+    /// The most readers of one generation; 1 if coalescing is off.
     pub fn max_readers(&self) -> usize {
         let coalescing = self.read().settings.coalescing;
         if coalescing.enabled { coalescing.max_subscribers } else { 1 }
     }
 
-    /// Counts how a request that may share came to its answer. Lifetimes are asked in their order, each only where those
-    /// before it had nothing.
-    pub fn count(&self, way: Way) {
+    /// Counts how a request that may share got its answer. A layer is asked only if the layers before it had no answer.
+    pub fn count(&self, outcome: CacheOutcome) {
         self.num_sharing.fetch_add(1, Ordering::Relaxed);
         let Settings { coalescing, dedup, prompt_cache } = self.settings();
         let on = [coalescing.enabled, dedup.enabled, prompt_cache.enabled];
-        let hit = match way {
-            Way::Coalesced => 0,
-            Way::Dedup => 1,
-            Way::PromptCache => 2,
-            Way::Computed => self.layers.len(),
+        let hit = match outcome {
+            CacheOutcome::Coalesced => 0,
+            CacheOutcome::Dedup => 1,
+            CacheOutcome::PromptCache => 2,
+            CacheOutcome::Computed => self.layers.len(),
         };
         for (layer, _) in self.layers.iter().zip(on).take(hit).filter(|(_, is_on)| *is_on) {
             layer.misses.fetch_add(1, Ordering::Relaxed);
@@ -153,21 +153,21 @@ impl Answers {
         }
     }
 
-    /// The settings in force.
+    /// The current settings.
     pub fn settings(&self) -> Settings {
         self.read().settings
     }
 
-    /// Changes the settings. Answers are kept as far as they still may live; one that ends meanwhile may be lost, which
-    /// costs a computation.
+    /// Changes the settings. Answers stay cached as far as the new settings allow. An answer that ends during the change may
+    /// not be cached; it is computed again then.
     pub fn configure(&self, settings: Settings) {
         let epoch = self.epoch();
         let store = Store::new(settings);
-        self.read().entries().into_iter().for_each(|(key, entry)| store.keep(key, entry));
+        self.read().entries().into_iter().for_each(|(key, entry)| store.insert(key, entry));
         self.replace(|| if epoch == self.epoch() { store } else { Store::new(settings) });
     }
 
-    /// Forgets every answer; those that are being computed are neither joined nor kept.
+    /// Removes every answer. Running generations are neither joined nor cached afterwards.
     pub fn clear(&self) {
         let store = Store::new(self.settings());
         self.replace(|| {
@@ -176,15 +176,15 @@ impl Answers {
         });
     }
 
-    /// Forgets the answers of a model that is unloaded.
-    pub fn forget(&self, model: Fingerprint) {
-        self.read().forget(model);
+    /// Removes the answers of a model that is unloaded.
+    pub fn remove_model(&self, model: Fingerprint) {
+        self.read().remove_model(model);
         self.changed();
     }
 
-    /// The counters now.
+    /// The current statistics.
     pub fn counts(&self) -> Counts {
-        let [coalescing, dedup, prompt_cache] = self.layers.each_ref().map(Layer::read);
+        let [coalescing, dedup, prompt_cache] = self.layers.each_ref().map(LayerCounters::read);
         let size = self.read().size();
         Counts {
             coalescing,
@@ -197,23 +197,23 @@ impl Answers {
         }
     }
 
-    /// Keeps answers of an earlier process, oldest first; those whose time is over are left out.
+    /// Caches answers of an earlier process, oldest first. Expired ones are left out.
     pub(super) fn restore(&self, answers: Vec<(Key, Entry)>) {
         let (store, now) = (self.read(), Instant::now());
-        let answers = answers.into_iter().filter(|(_, entry)| lifetime(&store.settings, entry, now).is_some());
-        answers.for_each(|(key, entry)| store.keep(key, Arc::new(entry)));
+        let answers = answers.into_iter().filter(|(_, entry)| layer(&store.settings, entry, now).is_some());
+        answers.for_each(|(key, entry)| store.insert(key, Arc::new(entry)));
     }
 
-    /// The answers that may be given in another process, oldest first.
+    /// The answers that another process may reuse, oldest first.
     pub(super) fn reproducible(&self) -> Vec<(Key, Arc<Entry>)> {
         let settings = self.settings();
         let (now, mut entries) = (Instant::now(), self.read().entries());
-        let may_be = |entry: &Entry| entry.is_reproducible && lifetime(&settings, entry, now).is_some();
+        let may_be = |entry: &Entry| entry.is_reproducible && layer(&settings, entry, now).is_some();
         entries.retain(|(_, entry)| settings.prompt_cache.enabled && may_be(entry));
         entries
     }
 
-    /// Says from now on when there is something new to be saved; several changes may be told as one.
+    /// Returns a channel that receives a message after changes. Several changes may cause one message.
     pub(super) fn watch(&self) -> Receiver<()> {
         let (sender, receiver) = bounded(1);
         self.watcher.set(sender).ok();
@@ -222,12 +222,12 @@ impl Answers {
 
     fn changed(&self) {
         if let Some(watcher) = self.watcher.get() {
-            // A full channel has told it already.
+            // A full channel has a message already.
             watcher.try_send(()).ok();
         }
     }
 
-    /// Puts the store that `choose` gives in the place of the present one, which is dropped when nobody waits for it.
+    /// Replaces the store by the one that `choose` returns. The old one is dropped after the lock, as that takes time.
     fn replace(&self, choose: impl FnOnce() -> Store) {
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *store, choose());
@@ -241,7 +241,7 @@ impl Answers {
     }
 }
 
-impl Layer {
+impl LayerCounters {
     fn read(&self) -> LayerCounts {
         LayerCounts { hits: self.hits.load(Ordering::Relaxed), misses: self.misses.load(Ordering::Relaxed) }
     }
