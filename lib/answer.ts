@@ -1,6 +1,6 @@
-// One answer on the JavaScript side: what came and was not read yet, who waits for more, and how it ended. Promises are
-// made only when someone asks for one, so that an answer which is iterated, or ignored, cannot fail a second time as an
-// unhandled rejection. It knows no signals and no params: lib/generation.ts does.
+// One answer on the JavaScript side: chunks that are not read yet, pending reads, and the outcome. Its promise is made
+// only on demand, so that an answer that is iterated or ignored causes no unhandled rejection. Signals and params are in
+// lib/generation.ts.
 
 import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf } from './errors'
@@ -12,23 +12,23 @@ import { withParsed } from './structured'
 export type Step = IteratorResult<GenerateChunk, undefined>
 type Outcome = { result: GenerateResult } | { error: unknown }
 
-/** What a generation reads: one answer, or several as one. */
+/** The source of a generation: one answer, or several answers as one. */
 export interface Source {
   readonly hasEnded: boolean
-  /** The whole; the same promise each time. */
+  /** The result. Each call returns the same promise. */
   promise(): Promise<GenerateResult>
   next(): Promise<Step>
-  /** What to do at the end. The callback does not throw. */
+  /** Calls `callback` at the end. The callback must not throw. */
   onEnd(callback: () => void): void
-  /** Ends at once, from this side: what was not read is dropped. Without effect on what has ended. */
+  /** Ends at once with an error, and drops unread chunks. No effect after the end. */
   abandon(error: unknown): void
-  /** Ends with what there is. Without effect on what has ended. */
+  /** Ends with the tokens so far. No effect after the end. */
   cancel(): void
-  /** Its reader left: nothing more is read, and what still runs is not wanted. */
+  /** The iterator is left: drops unread chunks, and ends the work. */
   close(): Step
-  /** It is not wanted any more. Without effect on what has ended. */
+  /** The generation is not wanted any more: ends the work. No effect after the end. */
   leave(): void
-  /** No further call can come. What is awaited already goes on; else the work ends. */
+  /** The handle was garbage-collected. Ends the work, unless the promise or a read is pending. */
   drop(): void
 }
 
@@ -39,40 +39,40 @@ export interface Waiter<T> {
 
 export const DONE: Step = { done: true, value: undefined }
 
-/** How an answer ends that is not wanted any more. */
+/** The error of an answer that is left before its end. */
 export const left = () => errorOf('Cancelled', 'the generation was left before its end')
 
 export class Answer implements Source, Sink {
-  /** Which of the answers to a request. */
+  /** The index of the answer among those of its request. */
   readonly #index: number
   #reader: Reader | undefined
   #outcome: Outcome | undefined
-  /** Held while the promise or a read is pending. */
+  /** Keeps the process alive while the promise or a read is pending. */
   readonly #hold: Hold
   readonly #onEnd: (() => void)[] = []
   #isJson = false
   #onProgress: ((progress: PromptProgress) => void) | undefined
-  /** The whole answer, for those who await it. */
+  /** The result, once it was asked for. */
   #promise: Promise<GenerateResult> | undefined
   #settle: Waiter<GenerateResult> | undefined
-  /** The pieces, for the one who reads. Never both chunks and waiting reads. */
+  /** The chunks of an answer that is iterated. There are never both unread chunks and pending reads. */
   #opened = false
   readonly #chunks: GenerateChunk[] = []
   readonly #reads: Waiter<Step>[] = []
-  /** A piece has reached the reader. */
+  /** A chunk was read. */
   #delivered = false
-  /** The reader has seen the end, or left. */
+  /** The iterator has ended or was left. */
   #closed = false
   #isDropped = false
 
-  /** `reader` is where it comes from; without one it can only be abandoned. */
+  /** `reader` delivers the answer. An answer without a reader can only be abandoned. */
   constructor(index = 0, reader?: Reader, hold = NO_HOLD) {
     this.#index = index
     this.#reader = reader
     this.#hold = hold
   }
 
-  /** Its text is JSON, and its result has the value. */
+  /** The text is JSON: the result gets the parsed value. */
   parse(): void {
     this.#isJson = true
   }
@@ -81,14 +81,14 @@ export class Answer implements Source, Sink {
     this.#onEnd.push(callback)
   }
 
-  /** What to do while its prompt is read. The callback does not throw. */
+  /** Calls `callback` while the prompt is read. The callback must not throw. */
   onProgress(callback: (progress: PromptProgress) => void): void {
     this.#onProgress = callback
   }
 
   progress(progress: PromptProgress): void {
     const onProgress = this.#onProgress
-    // The last report. What the callback refers to, often its own generation, can be collected from here on.
+    // After the last report the callback is released: it may refer to its own generation, which could not be collected.
     if (progress.processedTokens >= progress.totalTokens) this.#onProgress = undefined
     onProgress?.(progress)
   }
@@ -102,7 +102,7 @@ export class Answer implements Source, Sink {
     return this.#promise
   }
 
-  /** The next piece. The first call is what starts delivery. */
+  /** The next chunk. The first call starts the delivery of text. */
   next(): Promise<Step> {
     if (!this.#opened) this.#open()
     const chunk = this.#chunks.shift()
@@ -127,12 +127,12 @@ export class Answer implements Source, Sink {
   }
 
   end(result: GenerateResult): void {
-    // It ended before the addon saw that it is read: everything is in the result.
+    // The answer ended before the addon knew that it is read: the result is the only chunk.
     if (this.#opened && !this.#delivered && this.#chunks.length === 0) this.#pushWhole(result)
     this.#finish(this.#isJson ? parsed(result) : { result })
   }
 
-  /** What was delivered before an error can still be read. */
+  /** Ends with an error. Chunks that were delivered before can still be read. */
   fail(error: unknown): void {
     this.#finish({ error })
   }
@@ -144,7 +144,7 @@ export class Answer implements Source, Sink {
     this.#finish({ error })
   }
 
-  /** Its time is over: what was delivered can still be read. The engine, which has the same deadline, ends the work. */
+  /** The deadline has passed. Delivered chunks can still be read. The engine has the same deadline and ends the work. */
   expire(): void {
     if (this.#outcome !== undefined) return
     this.#reader?.ignore()
@@ -159,7 +159,7 @@ export class Answer implements Source, Sink {
     return this.#outcome !== undefined
   }
 
-  /** Whether it has ended and everything was read. */
+  /** Whether the answer has ended and every chunk was read. */
   get isRead(): boolean {
     return this.hasEnded && this.#chunks.length === 0
   }
@@ -223,7 +223,7 @@ export class Answer implements Source, Sink {
     else settle.reject(outcome.error)
   }
 
-  /** The end as its reader sees it: an error is thrown once. */
+  /** The last step of the iterator. An error is thrown once. */
   #last(outcome: Outcome): Promise<Step> {
     if ('result' in outcome || this.#closed) return Promise.resolve(DONE)
     this.#closed = true
@@ -231,7 +231,7 @@ export class Answer implements Source, Sink {
   }
 }
 
-/** That it can be parsed was made sure of where its tokens were drawn. */
+/** Parses the text of an answer with a schema. The grammar makes it valid JSON, so a failure is an internal error. */
 function parsed(result: GenerateResult): Outcome {
   try {
     return { result: withParsed(result) }

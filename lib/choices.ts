@@ -1,5 +1,5 @@
-// Several answers to one request, as one: awaited together, and read in the order in which their pieces come. Each is an
-// ordinary answer. An error of one is the error of all.
+// Several answers to one request as one source: awaited together, and read in the order in which their chunks arrive. An
+// error of one answer ends all of them.
 
 import type { GenerateResult } from '../index'
 import { type Answer, DONE, left, type Source, type Step, type Waiter } from './answer'
@@ -8,15 +8,15 @@ import type { Hold } from './keepalive'
 export class Choices implements Source {
   readonly #answers: readonly Answer[]
   #promise: Promise<GenerateResult> | undefined
-  /** Answers of which more may come. Empty after an error. */
+  /** Answers that have not ended. Empty after an error. */
   readonly #open: Set<Answer>
-  /** Those that were asked for their next piece. */
+  /** Answers with a pending call of `next`. */
   readonly #asked = new Set<Answer>()
-  /** Pieces that came while nobody waited, one of an answer at most. Never both pieces and waiting reads. */
+  /** Chunks that arrived without a pending read, at most one of each answer. There are never both chunks and reads. */
   readonly #ready: Step[] = []
   readonly #reads: Waiter<Step>[] = []
   #failure: { error: unknown } | undefined
-  /** Held while the promise or a read is pending. The answers hold nothing themselves. */
+  /** Keeps the process alive while the promise or a read is pending. The answers themselves hold nothing. */
   readonly #hold: Hold
   #isDropped = false
 
@@ -122,14 +122,14 @@ export class Choices implements Source {
     else this.#leaveUnlessAwaited()
   }
 
-  /** The read that has waited longest. */
+  /** Takes the oldest pending read. */
   #takeRead(): Waiter<Step> | undefined {
     const read = this.#reads.shift()
     if (read !== undefined) this.#hold.end()
     return read
   }
 
-  /** What is ready can still be read. */
+  /** Ends all answers with an error. Chunks that are ready can still be read. */
   #fail(error: unknown): void {
     if (this.#open.size === 0) return
     this.#open.clear()
@@ -149,7 +149,7 @@ export class Choices implements Source {
     return Promise.reject(error)
   }
 
-  /** Nothing more comes. */
+  /** Ends all pending reads. */
   #settleReads(): void {
     for (let read = this.#takeRead(); read !== undefined; read = this.#takeRead()) read.resolve(DONE)
   }

@@ -1,5 +1,5 @@
-// The engine as users hold it: opens and closes the native one, and hands each call to the file that owns it.
-// No generation logic (lib/generation.ts), no delivery (lib/hub.ts), no model bookkeeping (lib/models.ts).
+// The public engine: opens and closes the native engine, and passes each call to the file that implements it: generations
+// in lib/generation.ts, delivery in lib/hub.ts, models in lib/models.ts.
 
 import { totalmem } from 'node:os'
 import type {
@@ -56,7 +56,7 @@ class NodeEngine implements Engine, Host {
     clear: () => this.#clearCache(),
   }
   readonly #models: Models
-  /** Takes the engine out of what is stopped at exit. */
+  /** Removes the engine from the list of those that are stopped at exit. */
   readonly #forget: () => void
   #config: EngineConfig
   #closed: Promise<void> | undefined
@@ -69,7 +69,7 @@ class NodeEngine implements Engine, Host {
   }
 
   generate<T>(params: GenerateParams, options?: GenerateOptions): Generation<T> {
-    // What a parsed answer is called is the caller's word.
+    // The type of `parsed` is the caller's claim; it is not checked.
     return new AnswerGeneration(answerTo(this, params, options)) as Generation as Generation<T>
   }
 
@@ -137,7 +137,7 @@ class NodeEngine implements Engine, Host {
   async shutdown(options?: ShutdownOptions): Promise<void> {
     const drainMs = readMs(readKnown(options, 'options', ['drainMs']).drainMs, 'drainMs', DEFAULT_DRAIN_MS)
     if (this.#closed === undefined) this.#closed = this.hub.keepAlive.during(() => this.#close(drainMs))
-    // It may have to end sooner than was asked for first; how it went is the first call's to tell.
+    // A second call may shorten the time to drain. Its outcome is that of the first call.
     else this.hub.native.shutdown(drainMs).catch(() => {})
     return this.#closed
   }
@@ -160,7 +160,7 @@ class NodeEngine implements Engine, Host {
     try {
       unwrap(await this.hub.native.shutdown(drainMs))
     } finally {
-      // The last answers may lie there with their wake still on its way.
+      // The wake for the last answers may not have run yet.
       this.hub.deliver()
       this.hub.failAll(closed())
       warn(this.hub)
@@ -194,29 +194,29 @@ function closed(): Error {
   return errorOf('EngineClosed', 'the engine is shut down')
 }
 
-/** Says what nobody waits for to be told. */
+/** Emits process warnings for problems that no call reports. */
 function warn(hub: Hub): void {
   for (const warning of hub.native.takeWarnings()) process.emitWarning(warning, 'MlxServingWarning')
 }
 
-/** What this process may use of the machine's memory. */
+/** The memory that this process may use, in bytes. */
 function memoryBytes(): number {
   const allowed = process.constrainedMemory?.() ?? 0
   return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem()
 }
 
-/** The variables that may be ours; which ones are is the addon's to know. Those of this thread: a worker may have its own. */
+/** The `MLX_*` variables of this thread, as a worker may have its own. The addon picks those of its table. */
 function environment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('MLX_')))
 }
 
-/** The settings as users see them, by name. Frozen: everybody who asks gets the same object. */
+/** The settings by name. Frozen, because all callers get the same object. */
 function configOf(settings: NativeSetting[]): EngineConfig {
   const entries = settings.map(({ name, ...setting }) => [name, Object.freeze(setting)])
   return Object.freeze(Object.fromEntries(entries))
 }
 
-/** Runs what reads the options of an engine: what is wrong with them is a `ConfigError`. */
+/** Runs a function that reads engine options. Its errors become a `ConfigError`. */
 function configuring<T>(work: () => T): T {
   try {
     return work()

@@ -1,5 +1,5 @@
-// The error classes, and the one place where an error that crossed from Rust becomes one of them.
-// Which code belongs to which class is part of the public API: index.d.ts says the same.
+// The error classes, and the one place where a native error becomes one of them. The class of each code is part of the
+// public API, as declared in index.d.ts.
 
 import type { ErrorCode, ErrorDetails } from '../index'
 import type { NativeError } from './native'
@@ -31,7 +31,7 @@ export class BackendError extends MlxServingError {}
 export class EngineClosedError extends MlxServingError {}
 export class UnsupportedPlatformError extends MlxServingError {}
 
-// Spelled out, as a bundler may rename classes; on the prototype, as for built-in errors, so that it is no field.
+// Names are spelled out because a bundler may rename classes. They are on the prototype, as for built-in errors.
 const NAMES = {
   MlxServingError,
   ConfigError,
@@ -70,17 +70,17 @@ const CLASSES: Record<ErrorCode, typeof MlxServingError> = {
   UnsupportedPlatform: UnsupportedPlatformError,
 }
 
-/** An error of the class that its code belongs to. */
+/** An error with this code, of the class that the code belongs to. */
 export function errorOf(code: ErrorCode, message: string, details?: ErrorDetails): MlxServingError {
   return new (CLASSES[code] ?? MlxServingError)(code, message, details)
 }
 
-/** A param that is wrong; `message` continues "`param` …". */
+/** The error about a wrong param; `message` continues "`param` …". */
 export function invalid(param: string, message: string, cause?: unknown): MlxServingError {
   return errorOf('InvalidParams', `\`${param}\` ${message}`, { param, cause })
 }
 
-/** An error that crossed from Rust, as a class. */
+/** The error class for a native error. */
 export function fromNative(error: NativeError): MlxServingError {
   const { code, message, causes = [], ...fields } = error
   const cause = causes.reduceRight<Error | undefined>(
@@ -90,18 +90,18 @@ export function fromNative(error: NativeError): MlxServingError {
   return errorOf(code as ErrorCode, message, { ...fields, cause })
 }
 
-/** Whether an answer of the addon is an error: errors are the only ones with a code. */
+/** Whether a return value of the addon is an error: only errors have a code. */
 export function isNativeError(answer: unknown): answer is NativeError {
   return typeof answer === 'object' && answer !== null && 'code' in answer
 }
 
-/** What the addon answered, or its error thrown. */
+/** Returns a value of the addon, or throws its error. */
 export function unwrap<T>(answer: T | NativeError): T {
   if (isNativeError(answer)) throw fromNative(answer)
   return answer
 }
 
-/** Absent fields may be `undefined`, or `null` where they crossed; an error has only those that say something. */
+/** The fields with a value. Absent ones are `undefined`, or `null` in native errors. */
 function present(fields: ErrorDetails): ErrorDetails {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null))
 }

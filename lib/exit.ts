@@ -1,12 +1,12 @@
-// Stops the engines that still run when the process exits. Node runs no addon cleanup on `process.exit()`, and tearing
-// the process down while an engine thread computes can hang or crash it. One listener serves all engines.
+// Stops running engines when the process exits. Node runs no cleanup of addons on `process.exit()`, and a process that is
+// torn down while an engine thread computes can hang or crash. All engines share one listener.
 
 import type { NativeEngine } from './native'
 
-/** Weak: an engine that nobody refers to may be collected, which stops it. */
+/** Weak references: an engine without other references may be garbage-collected, which stops it. */
 const running = new Set<WeakRef<NativeEngine>>()
 
-/** From now on `engine` is stopped at exit. Returns what takes that back. */
+/** Stops `engine` at exit. Returns a function that undoes this. */
 export function stopAtExit(engine: NativeEngine): () => void {
   for (const entry of running) if (entry.deref() === undefined) running.delete(entry)
   if (running.size === 0) process.on('exit', stopAll)

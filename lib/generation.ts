@@ -1,5 +1,5 @@
-// What `generate` returns, and how it starts: params and options are read, the request is handed over, and the signal
-// is wired to the answer. Everything that happens to the answer afterwards is lib/answer.ts.
+// The public `Generation`, and its start: reads params and options, submits the request, and connects signal, deadline and
+// progress callback to the answer. lib/answer.ts implements the answer itself.
 
 import { AsyncResource } from 'node:async_hooks'
 import type { GenerateChunk, GenerateOptions, GenerateResult, Generation, PromptProgress } from '../index'
@@ -13,17 +13,17 @@ import { readSignal, reasonOf, watch } from './signals'
 import { readsAsJson } from './structured'
 import { clearTimeout, LONGEST_TIMER_MS, setTimeout } from './timers'
 
-/** What a generation needs of its engine. */
+/** The part of the engine that a generation needs. */
 export interface Host {
   readonly hub: Hub
-  /** The address of a `model` param; throws when it has none. */
+  /** The key of a `model` param. Throws if the model is not loaded. */
   keyOf(model: unknown): number
 }
 
 type OnAbort = 'throw' | 'stop'
 type OnProgress = NonNullable<GenerateOptions['onProgress']>
 
-/** Starts what params ask for. Never throws: what is wrong is how the answer ends. */
+/** Starts a request. Never throws: an error ends the answer. */
 export function answerTo(host: Host, params: unknown, options: unknown): Source {
   try {
     return start(host, params, options)
@@ -51,10 +51,10 @@ function start(host: Host, params: unknown, options: unknown): Source {
   const source = answers.length === 1 ? answers[0] : new Choices(answers, keepAlive)
   try {
     if (isJson) for (const answer of answers) answer.parse()
-    // The addon has accepted both, so these are what they should be.
-    if (!isAbsent(forRun.onProgress)) tell(source, answers[0], forRun.onProgress as OnProgress)
+    // The addon has checked the types of both.
+    if (!isAbsent(forRun.onProgress)) report(source, answers[0], forRun.onProgress as OnProgress)
     if (!isAbsent(forRun.timeoutMs)) expire(source, answers, forRun.timeoutMs as number)
-    if (signal !== undefined) obey(source, signal, onAbort)
+    if (signal !== undefined) connect(source, signal, onAbort)
   } catch (error) {
     source.abandon(error)
   }
@@ -62,10 +62,11 @@ function start(host: Host, params: unknown, options: unknown): Source {
 }
 
 /**
- * The engine has the same deadline, and looks at it between steps: a step can be long. The caller need not wait for that.
+ * Ends the answers at the deadline. The engine has the same deadline and checks it between steps. A step can be long, and
+ * the caller does not wait for its end.
  */
 function expire(source: Source, answers: readonly Answer[], timeoutMs: number): void {
-  // A longer one is left to the engine.
+  // Only the engine checks a deadline beyond the range of timers.
   if (timeoutMs > LONGEST_TIMER_MS) return
   const timer = setTimeout(() => {
     for (const answer of answers) answer.expire()
@@ -74,26 +75,27 @@ function expire(source: Source, answers: readonly Answer[], timeoutMs: number): 
   source.onEnd(() => clearTimeout(timer))
 }
 
-function obey(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
+/** Ends the answer when the signal aborts. */
+function connect(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
   const abort = () => (onAbort === 'stop' ? answer.cancel() : answer.abandon(reasonOf(signal)))
-  // Aborted before the call, or by a getter during it: the signal will not tell.
+  // A signal that was aborted before, or by a getter of the params, fires no event.
   if (signal.aborted) abort()
   else answer.onEnd(watch(signal, abort))
 }
 
 /**
- * What a caller's function throws is the end of its own generation, and of nothing else. It runs in the async context
- * of the call: that of the engine, which wakes it, is whoever's created the engine.
+ * Calls `onProgress` while the prompt is read. An error that it throws ends its own generation only. It runs in the async
+ * context of the call of `generate`, not in the one in which the engine was created.
  */
-function tell(source: Source, first: Answer, onProgress: OnProgress): void {
-  const told = (progress: PromptProgress) => {
+function report(source: Source, first: Answer, onProgress: OnProgress): void {
+  const guarded = (progress: PromptProgress) => {
     try {
       onProgress(progress)
     } catch (error) {
       source.abandon(error)
     }
   }
-  first.onProgress(AsyncResource.bind(told))
+  first.onProgress(AsyncResource.bind(guarded))
 }
 
 function readOnAbort(value: unknown): OnAbort {
@@ -102,7 +104,7 @@ function readOnAbort(value: unknown): OnAbort {
   throw invalid('options.onAbort', `must be 'throw' or 'stop', not ${show(value)}`)
 }
 
-/** The public face of an answer: awaitable, and readable once. */
+/** The public generation: it can be awaited any number of times, and read once. */
 export class AnswerGeneration implements Generation {
   readonly #handle: Handle
   #isRead = false
@@ -111,7 +113,7 @@ export class AnswerGeneration implements Generation {
     this.#handle = new Handle(source)
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: being awaitable is what it is for
+  // biome-ignore lint/suspicious/noThenProperty: a generation is awaitable by design
   then<A = GenerateResult, B = never>(
     onfulfilled?: ((result: GenerateResult) => A | PromiseLike<A>) | null,
     onrejected?: ((error: unknown) => B | PromiseLike<B>) | null,
@@ -163,7 +165,7 @@ export class AnswerGeneration implements Generation {
   }
 }
 
-/** Reads an answer. */
+/** The iterator of a generation. */
 class Chunks implements AsyncIterableIterator<GenerateChunk, void, undefined> {
   readonly #handle: Handle
 

@@ -1,5 +1,5 @@
-// `createGenerator`: an answer as one item for each token. The work starts with the first `next()`, as with every async
-// generator, so that one which is made and dropped costs nothing.
+// `createGenerator`: an answer as one item for each token. The work starts with the first `next()`, as for every async
+// generator.
 
 import type { GeneratorItem, TokenLogprob } from '../index'
 import { Answer, type Source } from './answer'
@@ -8,7 +8,7 @@ import { Handle } from './handle'
 
 type Step = IteratorResult<GeneratorItem, void>
 
-/** Leaving early ends the work at once: a generator of the language would first wait for the reads that are pending. */
+/** `return()` and `throw()` end the work at once. Those of a plain async generator would first wait for pending reads. */
 export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
   readonly #items: AsyncGenerator<GeneratorItem, void, undefined>
   #handle: Handle | undefined
@@ -44,7 +44,7 @@ export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
     return 'AsyncGenerator'
   }
 
-  /** What reads are pending find the end. */
+  /** Ends the work. Pending reads get the end. */
   #leave(): void {
     this.#isLeft = true
     this.#handle?.source.close()
@@ -60,11 +60,11 @@ export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
         if (step.done) break
         const { text, tokens, logprobs } = step.value
         for (let i = 0; i < tokens.length - 1; i++) {
-          yield { type: 'token', token: '', tokenId: tokens[i], ...oddsOf(logprobs?.[i]), isFinal: false }
+          yield { type: 'token', token: '', tokenId: tokens[i], ...logprobOf(logprobs?.[i]), isFinal: false }
         }
-        // The text of a chunk became whole with its last token; one without tokens brings what was held back at the end.
+        // The text of a chunk is complete with its last token. A chunk without tokens has text that was held back.
         tokenId = tokens.at(-1) ?? tokenId
-        yield { type: 'token', token: text, tokenId, ...oddsOf(logprobs?.at(-1)), isFinal: answer.isRead }
+        yield { type: 'token', token: text, tokenId, ...logprobOf(logprobs?.at(-1)), isFinal: answer.isRead }
       }
       if (this.#isLeft) return
       const { text: _text, tokens: _tokens, logprobs: _logprobs, ...stats } = await answer.promise()
@@ -75,12 +75,12 @@ export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
   }
 }
 
-/** What an item says of the odds of its token, where they were asked for. */
-function oddsOf(odds: TokenLogprob | undefined): Partial<Pick<TokenLogprob, 'logprob' | 'top'>> {
-  return odds ? { logprob: odds.logprob, top: odds.top } : {}
+/** The log-probabilities of a token as fields of its item, if they were requested. */
+function logprobOf(entry: TokenLogprob | undefined): Partial<Pick<TokenLogprob, 'logprob' | 'top'>> {
+  return entry ? { logprob: entry.logprob, top: entry.top } : {}
 }
 
-/** Its items do not say of which answer they are. */
+/** The only answer of a source. Several answers are refused, as items have no index. */
 function alone(source: Source): Answer {
   if (source instanceof Answer) return source
   const error = invalid('n', 'must be 1 for createGenerator(); use generate() for several answers')

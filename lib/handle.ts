@@ -1,9 +1,9 @@
-// What a caller holds of an answer. A generation and its iterators share one handle; once the last of them has been
-// collected, no code can read more of it, and the work ends. It knows neither generations nor iterators.
+// Ends the work of a generation that was garbage-collected. A generation and its iterators share one handle. Once the last
+// of them has been collected, no code can read the answer.
 
 import type { Source } from './answer'
 
-/** Reaches an answer for as long as something of the caller's refers to it. */
+/** Refers to a source as long as the caller refers to the generation or an iterator. */
 export class Handle {
   readonly source: Source
 
@@ -11,7 +11,7 @@ export class Handle {
     this.source = source
     if (source.hasEnded) return
     collected.register(this, source, source)
-    // The registry would keep the answer until the handle has been collected and its callback has run.
+    // Otherwise the registry would keep the ended answer in memory until the handle has been collected.
     source.onEnd(() => collected.unregister(source))
   }
 }

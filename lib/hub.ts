@@ -1,5 +1,5 @@
-// One wake, one drain: hands what the addon has for all readers to each of them, and carries what readers say back.
-// It knows readers by id only. What a reader does with its text is lib/answer.ts; promises and streams start there.
+// Delivers what the addon has for all readers, one drain for each wake, and passes calls of readers to the addon. This file
+// knows readers by their ids only. lib/answer.ts makes promises and streams of the deliveries.
 
 import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
@@ -10,7 +10,7 @@ import { reading } from './options'
 import { saidOf, spokenOf } from './speech'
 import { setImmediate } from './timers'
 
-/** What is new in an answer. */
+/** New tokens of an answer. */
 export type Piece = Omit<GenerateChunk, 'index'>
 
 /** Receives one answer. */
@@ -21,38 +21,42 @@ export interface Sink {
   fail(error: unknown): void
 }
 
-/** What to generate, read and without what is JavaScript's. */
+/** A request for the addon: copies of params and options, without the parts that only concern JavaScript. */
 export interface Draft {
   model: number
   params: object
   options: object
 }
 
-/** Makes the sink of one of a number of answers. */
+/** Makes the sink of one of the answers to a request. */
 export type SinkOf<S extends Sink> = (reader: Reader, index: number, count: number) => S
 
 export class Hub {
   readonly native: NativeEngine
   readonly keepAlive = new KeepAlive(this)
+  /**
+   * The sinks of open answers, by the id of their reader. The other state of a reader is one record in Rust
+   * (`src/answers/reader.rs`). Sinks are here because a JavaScript object that Rust held could not be garbage-collected.
+   */
   readonly #sinks = new Map<number, Sink>()
-  /** Consumed tokens are reported in portions of this: often enough not to be parked, seldom enough to cost nothing. */
+  /** Consumed tokens are reported in portions of this size: half of the buffer, so that the stream is not parked. */
   #portion = 1
-  /** Delivered in this turn of the event loop; a wake meanwhile waits for the turn's end. */
+  /** Whether this turn of the event loop has delivered. A further wake waits for the end of the turn. */
   #hasDelivered = false
   #isWoken = false
 
   constructor(addon: NativeAddon) {
-    // Weak: the addon holds the callback, and must not hold an engine that nobody else refers to.
+    // Weak: the addon holds the callback, which must not keep an unreferenced engine in memory.
     const hub = new WeakRef(this)
     this.native = new addon.NativeEngine(() => hub.deref()?.wake())
   }
 
-  /** The engine has started; a stream may be so many tokens ahead of its reader. */
+  /** The engine has started. A stream may be `bufferTokens` ahead of its reader. */
   begin(bufferTokens: number): void {
     this.#portion = Math.ceil(bufferTokens / 2)
   }
 
-  /** Hands a request over, and makes a sink for each of its answers. Nothing is delivered before this returns. */
+  /** Submits a request, and makes a sink for each of its answers. Nothing is delivered before this returns. */
   submit<S extends Sink>({ model, params, options }: Draft, sinkOf: SinkOf<S>): S[] {
     const ids = unwrap(reading('params', () => this.native.submit(model, params, options)))
     return ids.map((id, index) => {
@@ -63,8 +67,8 @@ export class Hub {
   }
 
   /**
-   * Delivers at once, but once in a turn of the event loop: a device that is faster than its readers must not keep
-   * timers and sockets waiting. Until the next delivery the addon gathers what comes and wakes no more.
+   * Delivers at once, but only once in each turn of the event loop, so that a fast device does not starve timers and
+   * sockets. Until the next delivery the addon collects new tokens without another wake.
    */
   wake(): void {
     this.#isWoken = this.#hasDelivered
@@ -77,7 +81,7 @@ export class Hub {
     this.deliver()
   }
 
-  /** Takes what is new and hands it out. */
+  /** Drains the addon and delivers to the sinks. */
   deliver(): void {
     try {
       this.#dispatch(this.native.drain())
@@ -86,12 +90,12 @@ export class Hub {
     }
   }
 
-  /** Ends every answer that is still open. */
+  /** Ends every open answer with an error. */
   failAll(error: unknown): void {
     for (const id of [...this.#sinks.keys()]) this.#end(id, sink => sink.fail(error))
   }
 
-  /** Delivers nothing more to this answer. Says whether there was an end still to come. */
+  /** Delivers nothing more to this answer. Returns whether it was open. */
   forget(id: number): boolean {
     return this.#sinks.delete(id)
   }
@@ -101,7 +105,7 @@ export class Hub {
       const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(at, at + 4)
       this.#give(reader, sink => sink.progress({ processedTokens, totalTokens, cachedTokens }))
     }
-    const odds = logprobs && new Logprobs(logprobs)
+    const packed = logprobs && new Logprobs(logprobs)
     let token = 0
     let unit = 0
     let next = 0
@@ -111,9 +115,9 @@ export class Hub {
       unit += spans[span + 2]
       const [tokenEnd, unitEnd] = [token, unit]
       const besides = said[next]?.span === span / 3 ? said[next++] : undefined
-      const asked = odds?.take(spans[span + 1])
+      const asked = packed?.take(spans[span + 1])
       this.#give(spans[span], sink => {
-        // slice copies: a chunk that is kept must not keep the tokens of all answers.
+        // `slice` copies: a chunk that the caller keeps must not keep the tokens of all answers in memory.
         const piece = { text: text.slice(unitStart, unitEnd), tokens: tokens.slice(tokenStart, tokenEnd) }
         sink.push({ ...piece, ...(asked && { logprobs: asked }), ...(besides && saidOf(besides)) })
       })
@@ -126,7 +130,7 @@ export class Hub {
     }
   }
 
-  /** Hands something to an answer. What is thrown there ends this answer alone. */
+  /** Delivers to one sink. An error that it throws ends this answer only. */
   #give(id: number, give: (sink: Sink) => void): void {
     const sink = this.#sinks.get(id)
     if (sink === undefined) return
@@ -139,7 +143,7 @@ export class Hub {
     }
   }
 
-  /** Ends an answer. */
+  /** Ends one answer. */
   #end(id: number, end: (sink: Sink) => void): void {
     const sink = this.#sinks.get(id)
     if (sink === undefined) return
@@ -152,14 +156,14 @@ export class Hub {
   }
 }
 
-/** An answer that cannot take its own failure is left as it is: the others go on. */
+/** Fails one answer. If that throws too, the error is dropped, so that other answers go on. */
 function fail(sink: Sink, cause: unknown): void {
   try {
     sink.fail(errorOf('BackendError', 'the answer could not be delivered', { cause }))
   } catch {}
 }
 
-/** One answer, as its consumer addresses it. */
+/** The reader of one answer, for its consumer. */
 export class Reader {
   readonly #hub: Hub
   readonly #id: number
@@ -172,12 +176,12 @@ export class Reader {
     this.#portion = portion
   }
 
-  /** From now on text is delivered as it comes, from the beginning. */
+  /** Starts the delivery of text, from the beginning of the answer. */
   open(): void {
     this.#hub.native.stream(this.#id)
   }
 
-  /** Text with this many tokens was consumed. */
+  /** The consumer took a chunk with this many tokens. */
   consumed(tokens: number): void {
     this.#unreported += tokens
     if (this.#unreported < this.#portion) return
@@ -185,17 +189,17 @@ export class Reader {
     this.#unreported = 0
   }
 
-  /** The answer shall end with what there is. */
+  /** Ends the answer with the tokens so far. */
   cancel(): void {
     this.#hub.native.cancel(this.#id)
   }
 
-  /** The answer is not wanted any more: its work ends. */
+  /** The answer is not wanted any more: ends its work. */
   release(): void {
     if (this.#hub.forget(this.#id)) this.#hub.native.release(this.#id)
   }
 
-  /** Delivers nothing more; the engine ends the work by itself. */
+  /** Delivers nothing more. The engine ends the work by itself. */
   ignore(): void {
     this.#hub.forget(this.#id)
   }
@@ -208,7 +212,7 @@ function resultOf(native: NativeResult): GenerateResult {
   const { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens } = native
   const { queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
   const logprobs = native.logprobs && new Logprobs(native.logprobs).take(native.tokens.length)
-  // A rate is what the device did for this call: what was there already has none.
+  // The rate counts only tokens that were decoded for this call.
   const numDecoded = outputTokens - cachedOutputTokens - 1
   const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
   return {

@@ -1,4 +1,4 @@
-// What the package exports; lib/index.mjs exports the same names to ES modules. The types are in index.d.ts.
+// The exports of the package. lib/index.mjs exports the same names to ES modules; index.d.ts has the types.
 
 export { createEngine } from './engine'
 export {

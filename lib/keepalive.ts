@@ -1,19 +1,19 @@
-// Holds the process open, and the engine in memory, while a caller waits for something; never otherwise. The addon's
-// wake does neither: a process with an idle engine exits by itself, an engine without references can be collected.
+// Keeps the process alive, and the engine in memory, while a caller waits. The addon's wake function does neither: a
+// process with an idle engine exits by itself, and an engine without references can be garbage-collected.
 
 import { clearInterval, LONGEST_TIMER_MS, setInterval } from './timers'
 
-/** The engines that a caller waits for. Being in here keeps them from being collected. */
+/** The engines with a waiting caller. This set keeps them in memory. */
 const busy = new Set<object>()
 let timer: NodeJS.Timeout | undefined
 
-/** Something that is held while a caller waits. */
+/** Counts the start and end of each wait. */
 export interface Hold {
   begin(): void
   end(): void
 }
 
-/** Counts the calls that wait for one engine. */
+/** Counts the waiting calls of one engine. */
 export class KeepAlive implements Hold {
   readonly #owner: object
   #count = 0
@@ -36,7 +36,7 @@ export class KeepAlive implements Hold {
     timer = undefined
   }
 
-  /** Holds on until `work` is settled. */
+  /** Counts as a waiting call until `work` is settled. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.begin()
     try {
@@ -47,5 +47,5 @@ export class KeepAlive implements Hold {
   }
 }
 
-/** Holds nothing: another source waits for it. */
+/** Counts nothing: the answers of a request with several are counted by their common source. */
 export const NO_HOLD: Hold = { begin() {}, end() {} }

@@ -1,5 +1,5 @@
-// Finds and loads the addon: from the platform package that npm installed, or from this checkout's npm/ folder after a
-// build. Every way this can fail has a message of its own that says what to do. Nothing is loaded before it is needed.
+// Finds and loads the addon: from the installed platform package, or from the npm/ folder of a checkout after a build. Each
+// failure has its own message that says what to do. The addon is loaded on first use.
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -14,24 +14,24 @@ const KERNELS_FILE = 'mlx.metallib'
 
 let loaded: NativeAddon | undefined
 
-/** The addon of this platform; loaded once a thread. */
+/** The addon of this platform. Each thread loads it once. */
 export function loadAddon(): NativeAddon {
   loaded ??= open(locate())
   return loaded
 }
 
-/** The model that ships with the package. */
+/** The folder of the model that ships with the package. */
 export function demoModel(): string {
   return path.join(root(), 'models', 'demo')
 }
 
-/** The root of the package: dist/ and lib/ are both one level below it. A bundle of this code is elsewhere. */
+/** The root of the package: one level above dist/ and lib/, or the installed package if this code was bundled. */
 function root(): string {
   const above = path.join(__dirname, '..')
   return existsSync(path.join(above, 'models', 'demo')) ? above : (folderOf(NAME) ?? above)
 }
 
-/** Where a package is installed; what its name is, no bundler needs to know. */
+/** The folder of an installed package. The name is not a literal, so that bundlers do not follow it. */
 function folderOf(name: string): string | undefined {
   try {
     return path.dirname(require.resolve(`${name}/package.json`))

@@ -1,11 +1,11 @@
-// Log-probabilities as users have them, out of the packed arrays in which they cross.
+// Unpacks log-probabilities from the arrays of the addon.
 
 import type { TokenLogprob } from '../index'
 import type { NativeLogprobs } from './native'
 
 type Top = TokenLogprob['top'][number]
 
-/** Packed log-probabilities of pieces of answers, which are taken in their order. */
+/** Packed log-probabilities of several pieces of answers. The pieces are taken in order. */
 export class Logprobs {
   readonly #packed: NativeLogprobs
   #piece = 0
@@ -15,7 +15,7 @@ export class Logprobs {
     this.#packed = packed
   }
 
-  /** Those of the next piece, which has so many tokens; nothing where its reader did not ask. */
+  /** The log-probabilities of the next piece, which has `numTokens` tokens; `undefined` if its request has none. */
   take(numTokens: number): TokenLogprob[] | undefined {
     const perToken = this.#packed.perToken[this.#piece++]
     if (perToken === 0) return undefined

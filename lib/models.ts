@@ -1,5 +1,5 @@
-// The loaded models of one engine: their handles, how a `model` param finds one, and that a model is loaded once,
-// however many ask for it at the same time. Loading itself happens in the addon.
+// The loaded models of one engine: their handles, and the model of a `model` param. Concurrent loads of one model load it
+// once. The addon does the loading.
 
 import { realpath } from 'node:fs/promises'
 import { types } from 'node:util'
@@ -35,24 +35,24 @@ class Model implements ModelHandle {
 
 export class Models {
   readonly #native: NativeEngine
-  /** By the addon's key, in the order of loading. */
+  /** Models by the addon's key, in the order of loading. */
   readonly #loaded = new Map<number, Model>()
   readonly #keys = new WeakMap<object, number>()
-  /** The folder each model was asked for by; what the addon reports as its path may be spelled in another way. */
+  /** The folder that each model was loaded from. The path that the addon reports may be spelled differently. */
   readonly #folders = new WeakMap<Model, string>()
-  /** By folder: loads that have not ended. */
+  /** Loads in progress, by folder. */
   readonly #loading = new Map<string, Promise<Model>>()
 
   constructor(native: NativeEngine) {
     this.#native = native
   }
 
-  /** Loads a folder, or finds what is loaded under that path or id. */
+  /** Loads a folder, or returns the model that is loaded from this path or has this id. */
   async load(path: string): Promise<ModelHandle> {
     const folder = await realpath(path).catch(() => undefined)
     const found = folder === undefined ? this.#withId(path)[0] : this.#at(folder)
     if (found !== undefined) return found
-    // A folder that is not there is the addon's to report.
+    // The addon reports a missing folder.
     const key = folder ?? path
     const loading = this.#loading.get(key) ?? this.#load(key)
     this.#loading.set(key, loading)
@@ -70,7 +70,7 @@ export class Models {
     return [...this.#loaded.values()]
   }
 
-  /** Figures by the addon's key, under the ids users know. What is being loaded or unloaded has none. */
+  /** Statistics with the model's id in place of the addon's key. Models that are being loaded or unloaded are left out. */
   named<T extends { key: number }>(figures: T[]): (Omit<T, 'key'> & { model: string })[] {
     return figures.flatMap(({ key, ...rest }) => {
       const model = this.#loaded.get(key)
@@ -98,7 +98,7 @@ export class Models {
     return this.#loaded.get(key)?.vocabSize ?? 0
   }
 
-  /** The engine is closed: no handle is good any more. */
+  /** The engine is closed: all handles become invalid. */
   close(): void {
     for (const key of [...this.#loaded.keys()]) this.#forget(key)
   }
@@ -143,7 +143,7 @@ export class Models {
   }
 }
 
-/** The path in the options of `loadModel`. Objects of other kinds have no options of their own: a URL, say, or a Promise. */
+/** The path in the argument of `loadModel`. Objects that are not plain and have no own `path` are refused, such as a URL. */
 export function pathOf(options: unknown): unknown {
   if (isAbsent(options)) return undefined
   const wrong = () => invalid('model', `must be the path of a model folder, or { path }, not ${show(options)}`)

@@ -1,20 +1,20 @@
-// Reads the objects that callers pass, each property once: a getter may throw, and a proxy may answer differently the
-// second time. What the values mean is validated in Rust, apart from what only JavaScript knows.
+// Reads the objects that callers pass. Each property is read once: a getter may throw, and a proxy may return another
+// value the second time. Rust validates the values, except those that only concern JavaScript.
 
 import { types } from 'node:util'
 import { errorOf, invalid } from './errors'
 
-/** Token ids in one call: beyond it, reading them would hold up everything else in this process. */
+/** The most token ids of one call. Reading more would block the event loop for too long. */
 const MAX_TOKENS = 2 ** 20
-/** UTF-16 code units of a text in one call; as many bytes of a prompt are the most that the addon takes. */
+/** The most UTF-16 code units of a text. The addon has the same limit for the bytes of a prompt. */
 const MAX_TEXT = 2 ** 25
-/** A longer string is shown by its beginning. */
+/** Error messages show at most this many characters of a string. */
 const MAX_SHOWN = 40
 
-/** A caller's object, read. It has no prototype, so that nothing inherited is taken for an option. */
+/** A copy of a caller's object. It has no prototype, so that no inherited property counts as an option. */
 export type Properties = Record<string, unknown>
 
-/** The own enumerable properties of an object. As in the addon, `null` and `undefined` mean absent. */
+/** Copies the own enumerable properties of an object. As in the addon, `null` and `undefined` mean absent. */
 export function read(value: unknown, name: string): Properties {
   const properties: Properties = Object.create(null)
   if (isAbsent(value)) return properties
@@ -27,12 +27,12 @@ export function isAbsent(value: unknown): value is null | undefined {
   return value === null || value === undefined
 }
 
-/** Whether it is an array, or stands for one; a proxy that was revoked does not tell. */
+/** Whether it is an array or a proxy of one. A revoked proxy is an error. */
 export function isArray(value: unknown, name: string): value is unknown[] {
   return reading(name, () => Array.isArray(value))
 }
 
-/** Runs what reads a caller's object, synchronously; what its getters or traps throw becomes a cause. */
+/** Runs a synchronous function that reads a caller's object. An error of a getter or trap becomes the `cause`. */
 export function reading<T>(name: string, work: () => T): T {
   try {
     return work()
@@ -41,7 +41,7 @@ export function reading<T>(name: string, work: () => T): T {
   }
 }
 
-/** Like {@link read}, for an object all of whose keys are known here. */
+/** Like {@link read}; a property that is not in `known` is an error. */
 export function readKnown(value: unknown, name: string, known: readonly string[]): Properties {
   const properties = read(value, name)
   for (const key of Object.keys(properties)) {
@@ -64,13 +64,13 @@ export function readMs(value: unknown, name: string, absent: number): number {
   throw invalid(name, `must be a number of milliseconds, not ${show(value)}`)
 }
 
-/** Token ids of a vocabulary of that size, as the addon takes them. They may come from another realm, as in Jest. */
+/** Reads token ids, which must be below `vocabSize`. Their array may come from another realm, as in Jest. */
 export function readTokens(value: unknown, name: string, vocabSize: number): Uint32Array {
   if (!types.isUint32Array(value) && !isArray(value, name)) {
     throw invalid(name, 'must be an array of token ids or a Uint32Array')
   }
   const tokens = new Uint32Array(readLength(value, name))
-  // An element may be a getter that throws. It is caught here, so that reading does not make a function for each.
+  // An element may be a getter that throws. One function reads all elements, as a closure for each would be slow.
   const at = { index: 0 }
   const next = () => value[at.index]
   for (let i = 0; i < tokens.length; i++) {
@@ -83,7 +83,7 @@ export function readTokens(value: unknown, name: string, vocabSize: number): Uin
   return tokens
 }
 
-/** How long a list of token ids is. Of a proxy it may be anything. */
+/** The length of a list of token ids. A proxy may return any value, so it is checked. */
 function readLength(value: ArrayLike<unknown>, name: string): number {
   const length = reading(name, () => Number(value.length))
   if (length >= 0 && length <= MAX_TOKENS) return length
@@ -91,13 +91,13 @@ function readLength(value: ArrayLike<unknown>, name: string): number {
   throw errorOf('InvalidParams', message, { param: name, limit: MAX_TOKENS, requested: length })
 }
 
-/** A string param. */
+/** Reads a string param. */
 export function readString(value: unknown, name: string): string {
   if (typeof value !== 'string') throw invalid(name, `must be a string, not ${show(value)}`)
   return value
 }
 
-/** A text that is copied. */
+/** Reads a text, up to the largest length. */
 export function readText(value: unknown, name: string): string {
   const text = readString(value, name)
   if (text.length <= MAX_TEXT) return text
@@ -105,7 +105,7 @@ export function readText(value: unknown, name: string): string {
   throw errorOf('InvalidParams', message, { param: name, limit: MAX_TEXT, requested: text.length })
 }
 
-/** How a wrong value is named in a message: short, and never by calling code of the caller's. */
+/** A wrong value for error messages: short, and without calling any code of the caller. */
 export function show(value: unknown): string {
   if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number')
     return `${value}`

@@ -1,10 +1,10 @@
-// Many generations may share one AbortSignal. Each signal gets one listener, whatever their number, so that adding and
-// removing is cheap and no listener limit is met; the listener goes when the last of them has ended.
+// Listens to AbortSignals. Many generations may share one signal, so each signal gets only one listener: adding and
+// removing a generation is cheap, and Node's limit of listeners is not reached. The listener is removed with the last one.
 
 import { invalid } from './errors'
 import { isAbsent, reading } from './options'
 
-/** The one listener of a signal, and whom it tells. */
+/** The one listener of a signal, and its callbacks. */
 class Watchers {
   readonly #signal: AbortSignal
   readonly #callbacks = new Set<() => void>()
@@ -24,19 +24,19 @@ class Watchers {
     try {
       this.#signal.removeEventListener('abort', this)
     } catch {
-      // A signal may be any object of that shape. An answer that has ended does not fail by it.
+      // A signal may be any object of that shape. If it throws, the ended answer must not fail.
     }
   }
 
   handleEvent(): void {
-    // A copy: each callback ends a generation, which removes its callback.
+    // A copy, because each callback ends a generation, which removes its callback.
     for (const callback of [...this.#callbacks]) callback()
   }
 }
 
 const watched = new WeakMap<AbortSignal, Watchers>()
 
-/** Calls `onAbort` when `signal` aborts. Returns what takes that back; it must be called at the end. */
+/** Calls `onAbort` when `signal` aborts. Returns a function that undoes this; it must be called at the end. */
 export function watch(signal: AbortSignal, onAbort: () => void): () => void {
   let watchers = watched.get(signal)
   if (watchers === undefined) {
@@ -47,7 +47,7 @@ export function watch(signal: AbortSignal, onAbort: () => void): () => void {
   return () => watchers.remove(onAbort)
 }
 
-/** The `signal` of an options object. Recognised by shape: it may come from another realm, as in Jest or Electron. */
+/** Reads the option `signal`. It is recognized by its shape, as it may come from another realm, as in Jest or Electron. */
 export function readSignal(value: unknown): AbortSignal | undefined {
   if (isAbsent(value)) return undefined
   const signal = value as AbortSignal
@@ -62,7 +62,7 @@ export function readSignal(value: unknown): AbortSignal | undefined {
   return signal
 }
 
-/** Why `signal` aborted: what promise and iterator reject with. Signals that are not Node's may know no reasons. */
+/** The reason of an aborted signal. Signals that are not Node's may have none. */
 export function reasonOf({ reason }: AbortSignal): unknown {
   return reason === undefined ? new DOMException('This operation was aborted', 'AbortError') : reason
 }

@@ -1,20 +1,20 @@
-// The param `structured` as far as it concerns this side: it is read once, and an answer with a schema is parsed at its
-// end. What it means is the addon's to check.
+// The JavaScript part of the param `structured`: it is read once, and an answer with a schema is parsed at its end. The
+// addon validates the param.
 
 import type { GenerateResult } from '../index'
 import { isAbsent, isArray, type Properties, read } from './options'
 
-/** Whether params ask for JSON. The caller's object is replaced by what was read of it. */
+/** Whether the params have a schema. Replaces the caller's `structured` object by a copy. */
 export function readsAsJson(params: Properties): boolean {
   const { structured } = params
-  // What is no object is refused by the addon, which knows what it should be.
+  // The addon refuses values of other types.
   if (typeof structured !== 'object' || isAbsent(structured) || isArray(structured, 'structured')) return false
   const fields = read(structured, 'structured')
   params.structured = fields
   return !isAbsent(fields.schema)
 }
 
-/** The result with the value of its text; one that was cut short has none. */
+/** The result with the parsed value of its text. An answer that was cut short has none. */
 export function withParsed(result: GenerateResult): GenerateResult {
   return result.finishReason === 'stop' ? { ...result, parsed: JSON.parse(result.text) } : result
 }

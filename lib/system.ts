@@ -1,5 +1,5 @@
-// Whether this system is one the addon runs on: which platform package is its, and why it may still be too old for it.
-// Asked before the addon is loaded where loading would not fail, and afterwards where asking costs more than loading.
+// Whether the addon runs on this system: its platform package, and whether the system is too old. On a Mac this is checked
+// before loading, because loading on an old macOS does not fail. On Linux it is checked after a failure, because it is slow.
 
 import { release } from 'node:os'
 
@@ -8,33 +8,33 @@ const PLATFORM_PACKAGES: Record<string, string> = {
   'linux-x64': 'mlx-serving-linux-x64-gnu',
 }
 
-/** The kernel of macOS 14. The kernels of macOS 11 to 15 are numbered nine ahead. */
+/** The Darwin version of macOS 14. For macOS 11 to 15, Darwin's number is nine more. */
 const OLDEST_DARWIN = 23
 const DARWIN_AHEAD = 9
 const OLDEST_GLIBC = '2.35'
 
-/** The package with this platform's addon, if there is one. */
+/** The name of the package with this platform's addon, if there is one. */
 export function platformPackage(): string | undefined {
   return PLATFORM_PACKAGES[`${process.platform}-${process.arch}`]
 }
 
-/** Why there is no package for this platform, and for which there are. */
+/** The message about a platform without a package. */
 export function unknownPlatform(): string {
   const known = Object.keys(PLATFORM_PACKAGES).join(', ')
-  // An Intel Mac, or Node for one on Apple silicon, which knows nothing of the difference.
+  // An Intel Mac, or Node for Intel on Apple silicon; Node cannot distinguish them.
   const advice =
     process.platform === 'darwin' ? '; on a Mac with Apple silicon, install the arm64 build of Node.js' : ''
   return `mlx-serving does not run on ${process.platform}-${process.arch}; it runs on ${known}${advice}`
 }
 
-/** What is too old here on a Mac. macOS loads libraries made for a newer one, and they fail when they are used. */
+/** The message about a Mac that is too old. Its loader accepts libraries for a newer macOS, which fail when used. */
 export function macProblem(): string | undefined {
   const darwin = Number.parseInt(release(), 10)
   if (darwin >= OLDEST_DARWIN) return undefined
   return `mlx-serving needs macOS 14 or newer; this is macOS ${darwin - DARWIN_AHEAD} (Darwin ${release()})`
 }
 
-/** What is wrong with the C library here. The report this reads takes some milliseconds: asked after a failure only. */
+/** The message about a C library that is too old or missing. Takes some milliseconds, so it is used after a failure only. */
 export function linuxProblem(): string | undefined {
   const { header } = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
   const glibc = header?.glibcVersionRuntime

@@ -1,5 +1,4 @@
-//! Where the time comes from. The engine is its only reader; a hand-moved clock lets tests and simulations pass an hour
-//! in a second.
+//! The source of time. Only the engine reads it. With a manual clock, tests and simulations pass an hour in a second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,14 +7,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A source of time.
 pub trait Clock: Send + Sync {
-    /// The present moment; never goes back.
+    /// The current time. It never goes back.
     fn now(&self) -> Instant;
 
-    /// Returns once `now()` has reached `until`.
+    /// Sleeps until `now()` has reached `until`.
     fn sleep_until(&self, until: Instant);
 
-    /// Processor time that the calling thread has used since it began. Unlike the difference of two moments it leaves out
-    /// what other threads did with the core meanwhile.
+    /// Processor time of the calling thread since its start. Unlike the difference of two `now()`, it does not include the
+    /// time of other threads on the same core.
     fn thread_time(&self) -> Duration;
 }
 
@@ -40,7 +39,7 @@ impl Clock for RealClock {
     }
 }
 
-/// A clock that moves when told to, or when somebody sleeps. By it, work takes no time.
+/// A clock that moves only by [`advance`](Self::advance) and by sleeping. Work takes no time on it.
 #[derive(Debug)]
 pub struct ManualClock {
     origin: Instant,
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_sleeps_uses_no_processor_time_and_one_that_works_does() {
+    fn thread_time_counts_work_and_not_sleep() {
         let begin = RealClock.thread_time();
         RealClock.sleep_until(RealClock.now() + Duration::from_millis(100));
         let slept = RealClock.thread_time();

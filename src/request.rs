@@ -1,5 +1,5 @@
-//! The words used everywhere: what a caller asks for and what it gets back. Plain data; no behaviour beyond arithmetic
-//! that belongs to a single word.
+//! The types that all rooms share: a request, and what its caller gets back. Plain data, with no behaviour beyond the
+//! arithmetic of a single type.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::guide::Guide;
 
-/// A request as its caller names it, or as the engine named it for a caller who did not.
+/// The name of a request: the caller's, or one that the engine made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Arc<str>);
 
 /// A token of a model's vocabulary.
 pub type TokenId = u32;
 
-/// One generation, from admission to its end. Also the address of its physical KV in the executor.
+/// One sequence, from admission to its end. Also the address of its physical KV in the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
@@ -26,29 +26,29 @@ impl fmt::Display for SequenceId {
     }
 }
 
-/// Recent tokens, where a penalty on repetition does not say how many: as many as in mlx-lm.
+/// The default context of the repetition penalty, in tokens; the same as in mlx-lm.
 pub const DEFAULT_REPETITION_CONTEXT: u32 = 20;
 
-/// How the next token is drawn from the model's distribution.
+/// How the next token is sampled from the model's distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingParams {
-    /// 0 is greedy: the most probable token, whatever the other fields say.
+    /// 0 is greedy: the most probable token, whatever the cuts and the seed are.
     pub temperature: f32,
-    /// Draw from the smallest set of tokens whose probabilities add up to this; 1 keeps all.
+    /// Sample from the smallest set of tokens whose probabilities add up to this; 1 keeps all tokens.
     pub top_p: f32,
-    /// Draw from this many of the most probable tokens; 0 keeps all.
+    /// Sample from this many of the most probable tokens; 0 keeps all tokens.
     pub top_k: u32,
-    /// Draw from tokens at least this times as probable as the most probable one; 0 keeps all.
+    /// Sample from tokens at least this times as probable as the most probable one; 0 keeps all tokens.
     pub min_p: f32,
-    /// Logits of recent tokens are divided by this where positive and multiplied where negative; 1 leaves them.
+    /// Positive logits of recent tokens are divided by this, and negative ones multiplied; 1 changes nothing.
     pub repetition_penalty: f32,
-    /// How many of the last tokens, prompt included, are recent.
+    /// The number of recent tokens, prompt included.
     pub repetition_context: u32,
-    /// Taken from the logit of every token of the answer so far; 0 leaves it.
+    /// Subtracted from the logit of every token that the answer has so far; 0 changes nothing.
     pub presence_penalty: f32,
-    /// The same, for each time the token was said.
+    /// Subtracted from the logit of a token for each of its occurrences in the answer so far; 0 changes nothing.
     pub frequency_penalty: f32,
-    /// The draw at a position depends on (prompt, parameters, seed) alone, never on the batch.
+    /// The token at a position depends on prompt, parameters and seed only, never on the batch.
     pub seed: u64,
 }
 
@@ -66,30 +66,30 @@ impl SamplingParams {
         seed: 0,
     };
 
-    /// Whether the most probable token is taken without a draw.
+    /// Whether the most probable token is taken without sampling.
     pub fn is_greedy(&self) -> bool {
         self.temperature <= 0.0
     }
 
-    /// Whether the draw depends on the tokens before it.
+    /// Whether any penalty is on, so that logits depend on earlier tokens.
     pub fn penalizes(&self) -> bool {
         self.penalizes_repetition() || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }
 
-    /// Whether recent tokens are penalized.
+    /// Whether the repetition penalty is on.
     #[expect(clippy::float_cmp, reason = "exactly 1 is off")]
     pub fn penalizes_repetition(&self) -> bool {
         self.repetition_penalty != 1.0
     }
 }
 
-/// The most tokens of which a request may ask the log-probabilities, beside the one that was chosen.
+/// The most probable tokens of which a request may get log-probabilities, besides the chosen token.
 pub const MAX_LOGPROBS: u8 = 20;
 
-/// How probable a token was to the model, before anything was changed about that.
+/// The log-probability of a token in the model's own distribution: before biases, penalties, temperature and cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
-    /// Which.
+    /// The token.
     pub token: TokenId,
     /// The natural logarithm of its probability.
     pub logprob: f32,
@@ -100,48 +100,48 @@ pub struct TokenLogprob {
 pub struct StopRules {
     /// At most this many tokens are generated.
     pub max_tokens: usize,
-    /// Any of these ends the answer; the token itself is counted but its text is not delivered.
+    /// Any of these tokens ends the answer. The token counts, and has no text.
     pub end_tokens: Arc<[TokenId]>,
-    /// None of them is drawn before the answer has this many tokens.
+    /// No end token is sampled before the answer has this many tokens.
     pub min_tokens: usize,
-    /// Any of these texts ends the answer; nothing after it is delivered.
+    /// Any of these texts ends the answer. Text after it is not delivered.
     pub stop_sequences: Vec<String>,
-    /// Whether the one that ended it is delivered.
+    /// Whether the stop sequence that ended the answer is part of its text.
     pub include_stop: bool,
 }
 
-/// How an answer is marked up for its readers. The first two say which special tokens of the model are text in it; all
-/// others have none.
+/// The markup of an answer that its readers parse. `calls` and `reasoning` select special tokens of the model that have
+/// text in the answer; all other special tokens have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Markup {
-    /// The marks around calls of functions.
+    /// The tags around tool calls.
     pub calls: bool,
-    /// The marks around reasoning.
+    /// The tags around reasoning.
     pub reasoning: bool,
-    /// The reasoning that readers get apart from the text. Stop sequences are not looked for in it.
+    /// The reasoning that readers get separately from the text. Stop sequences are ignored in it.
     pub thought: Option<Thought>,
 }
 
-/// Where the reasoning of an answer is.
+/// How the reasoning of an answer is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Thought {
-    /// The tag before it.
+    /// The tag before the reasoning.
     pub open: &'static str,
-    /// The tag behind it.
+    /// The tag after the reasoning.
     pub close: &'static str,
-    /// The answer begins inside.
+    /// Whether the prompt has the opening tag already, so that the answer starts inside the reasoning.
     pub has_begun: bool,
 }
 
-/// Who goes first where not all can. Ordered: urgent before default before background.
+/// The priority of a request. Ordered: urgent before default before background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
-    /// Before all others, and without waiting for company.
+    /// Runs before all others, without an admission window.
     Urgent,
-    /// What is not said to be otherwise.
+    /// The priority of a request that sets none.
     #[default]
     Default,
-    /// When nobody else waits, or after having waited long; first to give its memory back.
+    /// Runs when no other request waits, or after a long wait. Preempted first when memory is full.
     Background,
 }
 
@@ -150,31 +150,32 @@ pub enum Priority {
 pub struct Request {
     /// The prompt; never empty, every id inside the vocabulary.
     pub prompt: Arc<[TokenId]>,
-    /// How tokens are drawn.
+    /// How tokens are sampled.
     pub sampling: SamplingParams,
-    /// Added to the logits of these tokens, each named once.
+    /// Biases that are added to the logits of tokens. Each token appears once.
     pub logit_bias: Arc<[(TokenId, f32)]>,
-    /// With each token its log-probability is told, and those of so many of the most probable ones; nothing where absent.
+    /// The number of most probable tokens whose log-probabilities are reported with each token, besides its own. Absent:
+    /// no log-probabilities.
     pub logprobs: Option<u8>,
-    /// When it ends.
+    /// When the generation ends.
     pub stop: StopRules,
-    /// The answer continues the text of the prompt. Otherwise it is a text of its own, as the answer to a chat is: a
-    /// tokenizer may write the beginning of a text in another way.
+    /// Whether the answer continues the text of the prompt. Otherwise it is a text of its own, as in a chat: a tokenizer may
+    /// encode the start of a text differently.
     pub continues_text: bool,
-    /// What of its markup is in the answer.
+    /// The markup of the answer.
     pub markup: Markup,
     /// What the answer must be, where the caller has said so.
     pub guide: Option<Guide>,
-    /// The moment after which the caller has no use for the answer.
+    /// The request fails with `Timeout` at this time.
     pub deadline: Option<Instant>,
-    /// Who goes first.
+    /// The priority.
     pub priority: Priority,
-    /// On whose behalf: tenants get equal shares where not all can be served at once.
+    /// The tenant. Tenants get equal shares of the device when requests wait.
     pub tenant: Option<Arc<str>>,
 }
 
 impl Request {
-    /// The greedy continuation of a prompt, which nothing ends before so many tokens.
+    /// A greedy request for exactly `max_tokens` tokens.
     pub fn of(prompt: impl Into<Arc<[TokenId]>>, max_tokens: usize) -> Self {
         let (end_tokens, stop_sequences) = (Arc::default(), Vec::new());
         Self {
@@ -192,7 +193,7 @@ impl Request {
         }
     }
 
-    /// The most positions this request can come to occupy in the KV cache.
+    /// The most positions that the request can occupy in the KV cache.
     pub fn max_positions(&self) -> usize {
         self.prompt.len() + self.stop.max_tokens
     }
@@ -203,16 +204,16 @@ impl Request {
 pub enum FinishReason {
     /// An end-of-sequence token or a stop sequence.
     Stop,
-    /// The same, after calls of functions. Said by those who read calls; a generation just stops.
+    /// As `Stop`, in an answer with tool calls. Only parsed answers have it; a generation ends with `Stop`.
     ToolCalls,
     /// `max_tokens` were generated.
     Length,
-    /// The caller asked for the end and for what there was.
+    /// The caller ended the generation, and keeps the tokens so far.
     Cancelled,
 }
 
 impl FinishReason {
-    /// The name users see.
+    /// Its public name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -223,31 +224,31 @@ impl FinishReason {
     }
 }
 
-/// Whether a request may have the answer of another one, and others its own.
+/// Whether requests may share an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Sharing {
-    /// Where computing it again would give the same: greedy answers, and drawn ones whose seed the caller chose.
+    /// Only reproducible answers: greedy ones, and sampled ones with a seed that the caller chose.
     #[default]
     Auto,
-    /// Never.
+    /// No answer.
     Off,
-    /// Also where computing it again would draw another answer.
+    /// Every answer, also one that would be sampled differently the next time.
     Force,
 }
 
-/// How an answer came to be.
+/// How a request got its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Served {
-    /// This request ran on the device.
+    /// The answer was generated for this request.
     Computed,
-    /// It joined a request that was running.
+    /// The request joined a running generation.
     Coalesced,
-    /// It was there already.
+    /// The answer was in the cache.
     Cached,
 }
 
 impl Served {
-    /// The name users see.
+    /// Its public name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Computed => "computed",
@@ -260,57 +261,57 @@ impl Served {
 /// How far a prompt has been read, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Those whose KV is there.
+    /// Tokens whose KV is computed.
     pub processed: usize,
-    /// All of the prompt.
+    /// Tokens of the prompt.
     pub total: usize,
-    /// Those that did not have to be read for this request.
+    /// Tokens that were not computed for this request.
     pub cached: usize,
 }
 
-/// Tokens in and out.
+/// Token counts of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub input_tokens: usize,
-    /// Of these, tokens whose KV was already there.
+    /// Tokens of the prompt that were not computed for this request.
     pub cached_input_tokens: usize,
-    /// Tokens of the answer, a final end-of-sequence token included.
+    /// Tokens of the answer, including a final end-of-sequence token.
     pub output_tokens: usize,
-    /// Of these, tokens that were generated for another request.
+    /// Tokens of the answer that were generated for another request.
     pub cached_output_tokens: usize,
 }
 
-/// Where the time of a request went.
+/// How long the phases of a request took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
-    /// From `generate` until the first step that held the request, tokenization included.
+    /// From `generate` to the first step with the sequence, including tokenization.
     pub queue: Duration,
-    /// From that step until the first token.
+    /// From that step to the first token.
     pub prefill: Duration,
-    /// From `generate` until the first token.
+    /// From `generate` to the first token.
     pub ttft: Duration,
-    /// From the first token until the last.
+    /// From the first token to the last.
     pub decode: Duration,
-    /// From `generate` until the end.
+    /// From `generate` to the end.
     pub total: Duration,
 }
 
-/// How an answer ended, for a reader that has read it all.
+/// The end of a complete answer, for one reader.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Why.
+    /// Why the generation ended.
     pub finish_reason: FinishReason,
-    /// Tokens in and out.
+    /// Token counts.
     pub usage: Usage,
-    /// Where the time went.
+    /// How long it took.
     pub timings: Timings,
-    /// How the answer came to be.
+    /// How the request got its answer.
     pub served: Served,
-    /// The request this is the summary of.
+    /// The reader's request.
     pub id: RequestId,
-    /// The request for which the answer was computed, if it is another one.
+    /// The request that the answer was generated for, if it is another one.
     pub shared_from: Option<RequestId>,
-    /// The seed used; reproduces the answer.
+    /// The seed. It reproduces the answer.
     pub seed: u64,
 }
