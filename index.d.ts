@@ -1,16 +1,16 @@
-// The public types of mlx-serving: the truth that lib/ implements and `__test__/types.test-d.ts` holds it to.
-// Only what works is declared: an option that is not here is rejected at run time as well. Nothing that is passed is
-// changed, and `undefined` in it means absent.
+// The public types of mlx-serving. lib/ implements them, and `__test__/types.test-d.ts` tests them. An option that is not
+// declared here is rejected at run time as well. The library never changes an object that it is given. `undefined` means
+// absent.
 
 /**
- * Starts an engine: one thread of its own that runs models and batches whatever is asked of it.
+ * Starts an engine, which runs models on a thread of its own and batches concurrent requests.
  *
- * One engine serves any number of models and concurrent generations; a process rarely needs a second one. Nothing
- * native is loaded before this call. An engine keeps the process alive only while a call is awaited: a generation, the
+ * One engine serves any number of models and concurrent requests; a process rarely needs a second engine. The native
+ * addon is loaded by the first call. An engine keeps the process alive only while a call is awaited: a generation, the
  * next chunk of a stream, a load, a shutdown.
  *
  * @throws {@link UnsupportedPlatformError} there is no addon for this platform, or it could not be loaded
- * @throws {@link ConfigError} an option is unknown or out of range, or an environment variable of this package is
+ * @throws {@link ConfigError} an option or an environment variable is unknown or out of range
  * @throws {@link BackendError} the device could not be started
  *
  * @example
@@ -21,23 +21,22 @@
 export declare function createEngine(options?: EngineOptions): Promise<Engine>
 
 /**
- * How an engine is set up. Every field may be left out.
+ * Options of an engine. Every field is optional.
  *
- * An environment variable may stand in for many of them; {@link Engine.config} tells which, and who set what. An option
- * goes over a variable, a variable over the preset, the preset over the defaults.
+ * Many options can also be set by an environment variable. An option overrides a variable, a variable overrides the preset,
+ * and the preset overrides the defaults. {@link Engine.config} shows the effective value of each option and its source.
  */
 export interface EngineOptions {
   /**
-   * What to tune for: a few requests that are answered early, or many at a time. It changes defaults, nothing else.
+   * What to tune for: the latency of a few requests, or the throughput of many. A preset only changes defaults.
    *
    * @default 'balanced'
    */
   preset?: 'latency' | 'balanced' | 'throughput' | undefined
   /**
-   * What runs the models: MLX, or a simulated device. A simulated device computes nothing: it answers with
-   * deterministic text at the speed of the named profile, so that code which uses this library can be tested on any
-   * machine: `'m3-max/llama-3.2-3b-4bit'`, `'m3-max/llama-3.1-8b-4bit'` or `'instant'`. It needs a model folder for its
-   * tokenizer only.
+   * What runs the models: MLX, or a simulated device. A simulated device lets you test code that uses this library on any
+   * machine. It generates deterministic text at the speed of a profile: `'m3-max/llama-3.2-3b-4bit'`,
+   * `'m3-max/llama-3.1-8b-4bit'` or `'instant'`. It needs only the tokenizer of a model folder.
    *
    * @default 'mlx'
    */
@@ -56,30 +55,28 @@ export interface EngineOptions {
   cache?: CacheOptions | undefined
 }
 
-/** A device that only takes its time. */
+/** A simulated device. It simulates timing and computes nothing. */
 export interface SimulatedBackend {
-  /**
-   * The device and model to be like. `'instant'` takes no time at all; an unknown name is answered with the known ones.
-   */
+  /** The device and model to simulate. `'instant'` takes no time. The error about an unknown name lists the known ones. */
   simulated: string
-  /** What goes wrong, to see that the code around it copes. @default [] */
+  /** Failures of the device, to test how your code handles them. @default [] */
   faults?: readonly SimulatedFault[] | undefined
 }
 
-/** A failure of a simulated device. It ends generations of that step with {@link BackendError}; `kind` says which. */
+/** A failure of a simulated device. It ends requests of the step with {@link BackendError}; `kind` says which. */
 export interface SimulatedFault {
-  /** The step that fails, counted from 0 over all that a loaded model does. */
+  /** The step that fails, counted from 0 over all steps of the loaded model. */
   step: number
   /**
-   * The step cannot be started, its tokens cannot be read, or the code that drives the device panics: all generations of
-   * the step fail. `'memory'`: the device has not enough for the step; then everything on it is computed again, less at a
-   * time, and only a generation that had the device to itself fails. `'logits'`: those of the first generation are NaN, and
-   * it alone fails.
+   * What fails. `'submit'`: the step cannot be started. `'collect'`: its tokens cannot be read. `'panic'`: the driver code
+   * panics. In these cases all requests of the step fail. `'memory'`: the device has not enough memory for the step; all
+   * sequences are recomputed with a smaller batch, and only a request that ran alone fails. `'logits'`: the logits of the
+   * first sequence are NaN, and only its request fails.
    */
   kind: 'submit' | 'collect' | 'panic' | 'memory' | 'logits'
 }
 
-/** How generations share the device. */
+/** How requests share the device. */
 export interface SchedulerOptions {
   /**
    * Whether requests share steps of the model (continuous batching). When off, one request runs at a time: a baseline
@@ -155,7 +152,7 @@ export interface SchedulerOptions {
   deterministic?: boolean | undefined
 }
 
-/** A window in which an idle engine waits for company, and which follows the depth of the queue. */
+/** The time that an idle engine waits for more requests before its first step, depending on the queue depth. */
 export interface AdaptiveWindowOptions {
   /**
    * Whether the window follows the queue depth. It then opens only when requests tend to arrive together.
@@ -179,7 +176,7 @@ export interface AdaptiveWindowOptions {
   emaAlpha?: number | undefined
 }
 
-/** A size of batches that follows the measured time of steps. */
+/** A batch limit that follows measured step times. */
 export interface AutoTuneOptions {
   /** Whether the batch limit follows measured step times. It starts at `batchSize`. @default true */
   enabled?: boolean | undefined
@@ -198,7 +195,7 @@ export interface AutoTuneOptions {
   interval?: number | undefined
 }
 
-/** What may be used of the device's memory. */
+/** How much of the device's memory may be used. */
 export interface MemoryOptions {
   /**
    * Memory for the KV caches of all models, in bytes. By default the memory that their weights leave. From 1 to
@@ -207,7 +204,7 @@ export interface MemoryOptions {
   kvBytes?: number | undefined
 }
 
-/** How far a stream may run ahead of the code that reads it. */
+/** How far a stream may be ahead of the code that reads it. */
 export interface StreamingOptions {
   /**
    * Tokens that a stream may be ahead of its reader. Then it is parked: it keeps its memory, and runs no steps. From 3
@@ -226,30 +223,31 @@ export interface StreamingOptions {
 }
 
 /**
- * Everything that can be set, under its name as an option, with dots between the levels:
+ * The effective value of each option, by its name with dots between the levels:
  * `engine.config()['scheduler.batchSize'].value`.
  */
 export type EngineConfig = { readonly [name: string]: ConfigValue }
 
-/** What one option is set to. */
+/** The effective value of one option. */
 export interface ConfigValue {
-  /** The effective value; absent where nobody said anything and there is no default. Durations are milliseconds. */
+  /** The value. Absent if no source sets it and it has no default. Durations are in milliseconds. */
   readonly value?: boolean | number | string
-  /** The strongest source that set the value; each overrides those before it in this order. */
+  /** The strongest source that sets the value; each overrides those before it in this order. */
   readonly source: 'default' | 'preset' | 'environment' | 'option'
-  /** The environment variable that sets it, where there is one. */
+  /** The environment variable of the option, if it has one. */
   readonly variable?: string
-  /** The smallest number it takes; absent for a switch or a name. */
+  /** The smallest allowed number; absent for a boolean or a name. */
   readonly min?: number
-  /** The largest number it takes; absent for a switch or a name. */
+  /** The largest allowed number; absent for a boolean or a name. */
   readonly max?: number
-  /** The names it takes; absent for a switch or a number. */
+  /** The allowed names; absent for a boolean or a number. */
   readonly names?: readonly string[]
 }
 
 /**
- * Which answers are shared by requests that ask for the same. Each of an answer's three lifetimes has its own switch, and
- * `SamplingOptions.cache` decides for a single request.
+ * Which answers identical requests share, so that the same work is not done twice. There are three layers: joining a
+ * running generation, the answer of one that has just ended, and the prompt cache. Each layer has its own switch, and
+ * {@link SamplingOptions.cache} decides for a single request.
  */
 export interface CacheOptions {
   coalescing?: CoalescingOptions | undefined
@@ -257,7 +255,7 @@ export interface CacheOptions {
   promptCache?: PromptCacheOptions | undefined
 }
 
-/** While an answer is being computed. */
+/** Joining a generation that is running. */
 export interface CoalescingOptions {
   /**
    * Whether a request joins an identical one that is running. It gets the whole answer, from its beginning.
@@ -274,7 +272,7 @@ export interface CoalescingOptions {
   maxSubscribers?: number | undefined
 }
 
-/** Shortly after an answer was computed. */
+/** Reusing an answer shortly after its end. */
 export interface DedupOptions {
   /** Whether a request gets the answer of an identical one that has just ended. @default true */
   enabled?: boolean | undefined
@@ -289,7 +287,7 @@ export interface DedupOptions {
   maxEntries?: number | undefined
 }
 
-/** For long after an answer was computed, if computing it again would give the same. */
+/** Reusing an answer long after its end, if computing it again would give the same answer. */
 export interface PromptCacheOptions {
   /** Whether reproducible answers are cached. The least recently used one is evicted first. @default true */
   enabled?: boolean | undefined
@@ -310,59 +308,60 @@ export interface PromptCacheOptions {
    */
   maxBytes?: number | undefined
   /**
-   * A file in which the answers are kept between two lives of the process, readable by its owner alone. It is read by
-   * {@link createEngine}, and written when the engine shuts down and some seconds after a change. A file that cannot be
-   * read is renamed to end in `.set-aside`, with a process warning. Cannot be changed while the engine runs.
+   * A file that keeps the cached answers when the process ends. Only its owner can read it. {@link createEngine} reads the
+   * file; it is written some seconds after a change and when the engine shuts down. A file that cannot be read is renamed
+   * to end in `.set-aside`, with a process warning. The path cannot be changed while the engine runs.
    *
-   * @default none: answers are kept in memory alone
+   * @default none: answers are cached in memory only
    */
   path?: string | undefined
 }
 
-/** What an engine keeps of its answers. */
+/** The answer cache of an engine. */
 export interface EngineCache {
   /**
-   * Changes options while the engine runs; what is not named stays as it is. {@link Engine.config} shows them. Answers that
-   * are kept stay, as far as the new options let them; requests that have joined a running one stay with it.
+   * Changes options while the engine runs. Options that are not given keep their values; {@link Engine.config} shows them.
+   * Answers stay cached as far as the new options allow. Requests that have joined a running generation stay with it.
    *
-   * @throws {@link ConfigError} an option is unknown or out of range; nothing is changed then
+   * @throws {@link ConfigError} an option is unknown or out of range; then no option is changed
    */
   configure(options: CacheOptions): void
-  /** Forgets every answer. Requests that come afterwards do not join what is running either. */
+  /** Removes every answer. Later requests do not join generations that are running now. */
   clear(): void
 }
 
 /**
- * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except the ones
- * that shut down.
+ * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except `shutdown` and
+ * `dispose`.
  */
 export interface Engine extends AsyncDisposable {
   /**
-   * Makes a model ready to generate.
+   * Loads a model, so that it can generate.
    *
    * Without an argument it loads the small demo model that ships with the package. A string is the path of a model
-   * folder in Hugging Face layout, or the id of a model that is loaded. Loading a loaded model gives the same handle,
-   * and concurrent loads of one model load it once.
+   * folder in Hugging Face layout, or the id of a loaded model. Loading a loaded model returns the same handle, and
+   * concurrent loads of one model load it once.
    *
    * @throws {@link ModelError} `ModelNotFound`, `ModelLoadError` or `UnsupportedModel`
-   * @throws {@link BackendError} `InsufficientMemory`: it does not fit the device
+   * @throws {@link BackendError} `InsufficientMemory`: the model does not fit the device
    */
   loadModel(model?: string | LoadModelOptions): Promise<ModelHandle>
   /**
-   * Gives a model's memory back: new generations are refused at once, running ones may end first.
+   * Unloads a model and frees its memory. New requests are refused at once; running ones may end first.
    *
    * @throws {@link ModelError} `ModelNotLoaded`
    */
   unloadModel(model: ModelHandle | string): Promise<void>
   /** The loaded models, oldest first. */
   listModels(): ModelHandle[]
-  /** The handle of a loaded model; `undefined` for one that is not loaded. */
+  /** The handle of a loaded model; `undefined` if it is not loaded. */
   getModelInfo(model: ModelHandle | string): ModelHandle | undefined
   /**
-   * Generates an answer. The work starts with the call; what comes back can be awaited, iterated, or both.
+   * Generates an answer. The work starts with the call. The result can be awaited for the whole answer, iterated for
+   * chunks, or both.
    *
-   * Never throws: whatever is wrong rejects the promise and the iterator. A generation that is neither awaited nor read
-   * fails silently. Once it and its iterators have been garbage-collected, its work ends, unless it was awaited.
+   * `generate` itself never throws: an error rejects the promise and the iterator. A generation that is neither awaited nor
+   * read fails silently. If it and its iterators are garbage-collected, its work ends, unless it was awaited.
    *
    * @example
    * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
@@ -373,110 +372,107 @@ export interface Engine extends AsyncDisposable {
    */
   generate<T = unknown>(params: GenerateParams, options?: GenerateOptions): Generation<T>
   /**
-   * The same as {@link Engine.generate} for code that wants one item for each token. The work starts with the first
-   * `next()`, and leaving the loop ends it. `return()` and `throw()` do so at once, also where a `next()` is pending.
+   * Generates an answer as one item for each token. The work starts with the first `next()` and ends when the loop is left.
+   * `return()` and `throw()` end it at once, even while a `next()` is pending.
    */
   createGenerator<T = unknown>(
     params: GenerateParams,
     options?: GenerateOptions,
   ): AsyncGenerator<GeneratorItem<T>, void, undefined>
   /**
-   * The token ids of a text, as the model's tokenizer makes them of a plain prompt.
+   * The token ids of a text, as for a plain `prompt`.
    *
    * @throws {@link ModelError} `TokenizerError` or `ModelNotLoaded`
    * @throws {@link InvalidParamsError} the text is too long
    */
   tokenize(params: TokenizeParams): Promise<Uint32Array>
   /**
-   * The text of token ids, special tokens left out.
+   * The text of token ids, without special tokens.
    *
    * @throws {@link InvalidParamsError} an id is not in the vocabulary, or there are too many
    */
   detokenize(params: DetokenizeParams): Promise<string>
   /**
-   * The prompt that {@link Engine.generate} would make of messages, for looking at it.
+   * The text of the prompt that {@link Engine.generate} makes of messages, to inspect it.
    *
    * @throws {@link InvalidParamsError} the model has no chat template, or it refuses these messages
    * @throws {@link ModelError} `TokenizerError`: the chat template fails
    */
   applyChatTemplate(params: ChatTemplateParams): Promise<string>
-  /** The answers that are shared by requests which ask for the same. */
+  /** The answers that identical requests share. */
   readonly cache: EngineCache
-  /** What the engine is doing and has done: a snapshot of plain values, cheap enough to take often. */
+  /** A snapshot of counters and gauges. Cheap enough to call often. */
   stats(): EngineStats
   /**
-   * What the engine is set to, and by whom: shows which preset, variable or option took effect. Only
-   * {@link EngineCache.configure} changes any of it while the engine runs.
+   * The effective options and their sources: which preset, variable or option took effect. Only
+   * {@link EngineCache.configure} changes them while the engine runs.
    *
    * @example
    * console.table(engine.config())
    */
   config(): EngineConfig
   /**
-   * Stops the engine. New work is refused at once; running generations may end within `drainMs`, and what is left then
-   * fails with {@link EngineClosedError}. Calling it again waits for the same end, which comes as soon as any of the
-   * calls wanted it.
+   * Stops the engine. New requests are refused at once. Running ones may end within `drainMs`; the rest then fails with
+   * {@link EngineClosedError}. Another call waits for the same end, at the earliest time that any call has asked for.
    *
    * @throws {@link InvalidParamsError} `drainMs` is not a number of milliseconds; the engine goes on
    */
   shutdown(options?: ShutdownOptions): Promise<void>
-  /** `shutdown({ drainMs: 0 })`: running generations fail now. What `await using` calls. */
+  /** The same as `shutdown({ drainMs: 0 })`: running requests fail now. `await using` calls it. */
   dispose(): Promise<void>
 }
 
-/** What to load. */
+/** Options of {@link Engine.loadModel}. */
 export interface LoadModelOptions {
   /** A model folder in Hugging Face layout. @default the demo model of the package */
   path?: string | undefined
 }
 
-/** How to stop. */
+/** Options of {@link Engine.shutdown}. */
 export interface ShutdownOptions {
-  /** Milliseconds running generations have to end. @default 30000 */
+  /** Milliseconds that running requests have to end. @default 30000 */
   drainMs?: number | undefined
 }
 
 /** A model of one engine. */
 export interface ModelHandle {
-  /** The name by which `model:` may refer to it: the name of its folder. */
+  /** Its name, which `model:` accepts: the name of its folder. */
   readonly id: string
-  /** The folder it was loaded from. */
+  /** The folder that it was loaded from. */
   readonly path: string
   /** Its architecture, for example `'llama'`. */
   readonly family: string
-  /** Prompt and answer together may have this many tokens. */
+  /** The most tokens of prompt and answer together. */
   readonly contextLength: number
   /** Number of token ids. */
   readonly vocabSize: number
-  /** How its weights are packed; absent when they are plain floats. */
+  /** The quantization of its weights. Absent if they are not quantized. */
   readonly quantization?: { readonly bits: number; readonly groupSize: number }
-  /** Memory its weights take, in bytes. */
+  /** Memory of its weights, in bytes. */
   readonly bytes: number
-  /**
-   * What it is computed in. On a CPU that is `'float32'` unless `precision` is `'model'`; a simulated device computes nothing.
-   */
+  /** The element type of computations. On a CPU it is `'float32'` unless `precision` is `'model'`. */
   readonly computeType: 'float32' | 'float16' | 'bfloat16' | 'simulated'
   /**
-   * Statements of its files that were ignored, each with the file and what is expected there: a default of
+   * Values in its files that were ignored, each with the file and the expected value: for example a default of
    * `generation_config.json` that no request may have, such as a temperature below 0, or an end token that is not in the
-   * vocabulary. Empty where there are none.
+   * vocabulary. Empty if there are none.
    */
   readonly warnings: readonly string[]
-  /** `'unloaded'` once it was unloaded or its engine shut down. */
+  /** `'unloaded'` after it was unloaded or its engine was shut down. */
   readonly state: 'loaded' | 'unloaded'
 }
 
-/** What to generate: exactly one of {@link PromptParams} and {@link MessagesParams}. */
+/** The params of a request: either {@link PromptParams} or {@link MessagesParams}. */
 export type GenerateParams = PromptParams | MessagesParams
 
 /**
- * Continue a text, or exactly these token ids; no chat template is applied. Prompt and answer together are one text: an
- * answer that goes on with a new word begins with its space.
+ * Continues a text or a list of token ids, without a chat template. Prompt and answer are one text: an answer that
+ * continues with a new word starts with a space.
  */
 export interface PromptParams extends SamplingOptions {
   /**
-   * At most 32 MiB of text. A text whose bytes prove that it cannot fit the context is refused before it is copied or
-   * tokenized; so are more `tokens` than the context has.
+   * The prompt, with at most 32 MiB of text. A text that cannot fit the context is refused before it is copied or
+   * tokenized, if its number of bytes shows that; so are more `tokens` than the context has.
    *
    * @throws {@link InvalidParamsError} `ContextLengthExceeded`
    */
@@ -485,21 +481,21 @@ export interface PromptParams extends SamplingOptions {
 }
 
 /**
- * Answer a conversation, rendered with the model's chat template. The answer is a text of its own, without the space that
- * some tokenizers write before the first word; with `continueFinalMessage` it continues that message.
+ * Answers a conversation, which the model's chat template turns into a prompt. The answer is a text of its own, without the
+ * space that some tokenizers write before the first word. With `continueFinalMessage` it continues the last message.
  */
 export interface MessagesParams extends SamplingOptions, ChatOptions {
-  /** At most 16384 messages, parts of messages and calls, with 32 MiB of text altogether. */
+  /** The conversation: at most 16384 messages, parts and tool calls together, with 32 MiB of text. */
   messages: readonly Message[]
   prompt?: undefined
 }
 
 /**
- * A prompt of your own making: the text that a Jinja template becomes is continued as if it had been given as `prompt`,
- * so the tokenizer puts its beginning-of-sequence token before it. The template is Jinja as in chat templates, with their
- * limits, and knows the model's special tokens (`eos_token` and so on).
+ * A prompt from a Jinja template, for prompts that a chat template does not fit. The rendered text is continued as if it was
+ * given as `prompt`, so the tokenizer adds its beginning-of-sequence token. The template has the features and limits of
+ * chat templates, and knows the model's special tokens (`eos_token` and so on).
  *
- * @throws {@link InvalidParamsError} the template is broken, fails or does not end, or a variable is one it never reads
+ * @throws {@link InvalidParamsError} the template is broken, fails or does not end, or never reads one of the variables
  *
  * @example
  * const prompt = { template: '{% for word in words %}{{ word }}, {% endfor %}', variables: { words: ['one', 'two'] } }
@@ -513,56 +509,55 @@ export interface PromptTemplate {
   specialTokens?: 'template' | 'all' | undefined
 }
 
-/** What a chat template may be told beside the messages. */
+/** Inputs of a chat template besides the messages. */
 export interface ChatOptions {
   /**
-   * Functions that the model may call, shown to it by its chat template. With 65536 values, 4 MiB of text and 48 levels
-   * at most.
+   * Functions that the model may call; its chat template shows them to the model. At most 65536 values, 4 MiB of text and
+   * 48 levels.
    *
-   * @throws {@link InvalidParamsError} the chat template has no place for them
+   * @throws {@link InvalidParamsError} the chat template does not support tools
    */
   tools?: readonly Tool[] | undefined
   /**
-   * Whether the answer calls `tools`. `'auto'`: the model decides. `'none'`: it does not, and is not shown them either, so
-   * that they cost no tokens. `'required'`: it calls at least one, and says nothing else. `{ name }`: it calls this one, once.
-   * The last two allow the model only what is such a call, with arguments that are valid against the tool's `parameters`,
-   * after reasoning if it likes. They cannot go with `structured` and `stopSequences`.
+   * Whether the answer calls `tools`. `'auto'`: the model decides. `'none'`: it calls none; the tools are not shown to the
+   * model and cost no tokens. `'required'`: the answer is at least one call and nothing else. `{ name }`: the answer is one
+   * call of this function. `'required'` and `{ name }` enforce valid calls, with arguments that match the tool's
+   * `parameters`; the model may reason before. They exclude `structured` and `stopSequences`.
    *
-   * Calls are read out of the answer in the format that the chat template was made for; docs/tool-calls.md lists those that
-   * are known. They are in `toolCalls` of the result, and arrive in those of chunks. What is no well-formed call of one of
-   * `tools` stays in the text, with a warning in the result.
+   * Calls are parsed in the format of the model's chat template; docs/tool-calls.md lists the supported formats. They are in
+   * `toolCalls` of the result and of chunks. A malformed call stays in the text, with a warning in the result.
    *
    * @default 'auto'
    *
-   * @throws {@link InvalidParamsError} there are no `tools`, none of that name, or the format of this model's calls is none
-   * that can be enforced
-   * @throws {@link GuidanceError} `parameters` of a tool say something that cannot be enforced
+   * @throws {@link InvalidParamsError} there are no `tools`, no tool has that name, or calls in the format of this model
+   * cannot be enforced
+   * @throws {@link GuidanceError} the `parameters` of a tool cannot be enforced
    */
   toolChoice?: 'auto' | 'none' | 'required' | { name: string } | undefined
   /**
-   * The answer goes on where the last message ends, instead of beginning a turn: write the beginning of an answer as an
-   * assistant's message, and the model writes the rest. The prompt ends with that text; if the template trims messages,
-   * without the spaces at its end.
+   * Continues the last message instead of starting a new turn: write the start of an answer as a message of the assistant,
+   * and the model writes the rest. The prompt ends with the text of that message, without trailing spaces if the template
+   * trims messages.
    *
    * @default false
    *
-   * @throws {@link InvalidParamsError} the last message has no text, or the template does not show it as it is
+   * @throws {@link InvalidParamsError} the last message has no text, or the template does not render it unchanged
    */
   continueFinalMessage?: boolean | undefined
   /**
-   * Switches of the model's chat template, by its own names, such as `{ enable_thinking: false }`. Special tokens can be
-   * replaced too. Limited as {@link PromptTemplate.variables}.
+   * Variables of the model's chat template, by its own names, such as `{ enable_thinking: false }`. They can also replace
+   * special tokens. The limits are those of {@link PromptTemplate.variables}.
    *
    * @default {}
    *
-   * @throws {@link InvalidParamsError} the template never reads a variable of that name
+   * @throws {@link InvalidParamsError} the template never reads a variable with that name
    */
   templateVariables?: object | undefined
   /**
-   * Which spellings of control tokens, such as `<|im_end|>`, become those tokens. `'template'`: those that the chat template
-   * and messages of the role `'assistant'` write. In all other messages, in `tools` and in `templateVariables` they are text
-   * like any other, so that a user or the result of a tool cannot forge a turn. `'all'`: all of them, as in `transformers`
-   * and vLLM. The rendered text is the same. docs/prompts.md says what exactly is promised.
+   * Which spellings of control tokens, such as `<|im_end|>`, become those tokens. `'template'`: only those that the chat
+   * template and messages of the role `'assistant'` contain. In all other messages, in `tools` and in `templateVariables`
+   * they are plain text, so that a user or the result of a tool cannot forge a turn. `'all'`: all of them, as in
+   * `transformers` and vLLM. The rendered text is the same. docs/prompts.md states the exact guarantee.
    *
    * @default 'template'
    */
@@ -572,7 +567,7 @@ export interface ChatOptions {
 /** A value that JSON can express. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined }
 
-/** A function that a model may call. What else is there goes to the chat template as it is. */
+/** A function that a model may call. Other properties go to the chat template unchanged. */
 export interface Tool {
   type: 'function'
   function: {
@@ -586,177 +581,176 @@ export interface Tool {
   [key: string]: unknown
 }
 
-/** What both kinds of params have in common. */
+/** Params that prompts and messages have in common. */
 export interface SamplingOptions {
-  /** Which model answers: its handle, or its id. */
+  /** The model: its handle, or its id. */
   model: ModelHandle | string
   /**
    * The answer ends after this many tokens, with finish reason `'length'`.
    *
-   * @default 512, or what the context leaves room for
+   * @default 512, or less if the context has less room
    */
   maxTokens?: number | undefined
   /**
-   * How freely tokens are drawn. 0 takes the most probable token each time, so that the answer is reproducible.
+   * How random the answer is, from 0 to 2. 0 always takes the most probable token, so that the answer is reproducible.
    *
    * @default the model's `generation_config.json`, else 0
    */
   temperature?: number | undefined
   /**
-   * Draws from the smallest set of tokens whose probabilities add up to this, from above 0 to 1. Without effect at
+   * Samples from the smallest set of tokens whose probabilities add up to this, above 0 and up to 1. No effect at
    * temperature 0.
    *
    * @default the model's `generation_config.json`, else 1
    */
   topP?: number | undefined
   /**
-   * Draws from this many of the most probable tokens; 0 from all. Tokens as probable as the last one are kept with it.
-   * Like `topP` and `minP` it is judged before the temperature is applied. Without effect at temperature 0.
+   * Samples from this many of the most probable tokens; 0 means all tokens. Tokens as probable as the last one are included.
+   * `topK`, `topP` and `minP` look at probabilities before the temperature is applied. No effect at temperature 0.
    *
    * @default the model's `generation_config.json`, else 0
    */
   topK?: number | undefined
   /**
-   * Draws from tokens that are at least this times as probable as the most probable one, from 0 to 1. Without effect at
+   * Samples from tokens that are at least this times as probable as the most probable one, from 0 to 1. No effect at
    * temperature 0.
    *
    * @default the model's `generation_config.json`, else 0
    */
   minP?: number | undefined
   /**
-   * Makes tokens less likely that appeared recently, in the prompt or the answer: their logits are divided by this where
-   * positive and multiplied where negative. From 0.01 to 10; below 1 it makes them more likely.
+   * Makes tokens less likely that appeared recently in the prompt or the answer: positive logits are divided by this value,
+   * negative ones are multiplied by it. From 0.01 to 10; a value below 1 makes them more likely.
    *
    * @default the model's `generation_config.json`, else 1
    */
   repetitionPenalty?: number | undefined
-  /** How many of the last tokens count as recent. @default 20 */
+  /** The number of last tokens that `repetitionPenalty` looks at. @default 20 */
   repetitionContextTokens?: number | undefined
-  /** Taken from the logit of every token that the answer has so far, from -2 to 2. @default 0 */
+  /** Subtracted from the logit of every token that the answer has so far, from -2 to 2. @default 0 */
   presencePenalty?: number | undefined
-  /** The same for each time the answer has it, from -2 to 2. @default 0 */
+  /** Subtracted from the logit of a token for each of its occurrences in the answer, from -2 to 2. @default 0 */
   frequencyPenalty?: number | undefined
   /**
-   * Added to the logits of tokens, by token id, from -100 to 100 each: -100 all but forbids a token, 100 all but forces
-   * it. At most 4096 tokens.
+   * Biases that are added to the logits of tokens, by token id. From -100, which all but forbids a token, to 100, which all
+   * but forces it. At most 4096 tokens.
    *
    * @default {}
    */
   logitBias?: Record<number, number> | undefined
   /**
-   * How sure the model is: with each token its log-probability, and those of so many of the most probable tokens, from 0
-   * to 20. They are the model's own: as it gives them, before biases, penalties, temperature and cuts. Computed only where
-   * they are asked for.
+   * Reports with each token its log-probability and those of this many most probable tokens, from 0 to 20. They show how
+   * certain the model is. They are taken from the model's own distribution: before biases, penalties, temperature and cuts.
    *
    * @default none
    */
   logprobs?: number | undefined
   /**
-   * Makes a drawn answer reproducible: it depends on prompt, params and seed alone, not on what else is running.
+   * Makes a sampled answer reproducible: it depends on prompt, params and seed only, not on other requests.
    *
-   * @default a random one; it is in the result
+   * @default a random seed; the result has it
    */
   seed?: number | undefined
   /**
-   * So many answers to the same prompt, drawn with seeds that count up from {@link SamplingOptions.seed}. The prompt is read
-   * once, and each answer is what it would be alone with its own seed. Chunks tell whose they are by their `index`; the
-   * result has them all as `choices`. Each counts as a request against `scheduler.maxQueue`, and their prompt once against
-   * `scheduler.maxQueueTokens`. From 1 to 128.
+   * The number of answers to the same prompt, from 1 to 128. Their seeds count up from {@link SamplingOptions.seed}; each
+   * answer is the same as that of a single request with its seed. The prompt is computed once. The `index` of a chunk tells
+   * its answer; the result has all answers as `choices`. Each answer counts as one request for `scheduler.maxQueue`; the
+   * prompt counts once for `scheduler.maxQueueTokens`.
    *
    * @default 1
    */
   n?: number | undefined
   /**
-   * What the answer must be. No token is drawn that would lead away from it, so that an answer which is not cut short by
-   * `maxTokens` is what was asked for. It ends where nothing may follow; where it is complete but more may follow, an
-   * end-of-turn token or one of `stopTokenIds` may end it, and these are drawn nowhere else. It goes before `minTokens`.
-   * Cannot go with `stopSequences`.
+   * Forces the answer to match a schema, regular expression, grammar or list of choices. Only tokens that can still match
+   * are sampled, so an answer that is not cut short by `maxTokens` matches. The answer ends where nothing may follow. If it
+   * is complete but more may follow, an end-of-turn token or one of `stopTokenIds` may end it; these are sampled nowhere
+   * else. It takes precedence over `minTokens`, and excludes `stopSequences`.
    *
-   * @throws {@link GuidanceError} it is broken, too large, or says something that cannot be enforced
+   * @throws {@link GuidanceError} it is broken, too large, or cannot be enforced
    */
   structured?: Structured | undefined
   /**
-   * Any of these texts ends the answer; nothing after it is in the answer. They are not looked for in
+   * Texts that end the answer. The answer has no text after the first one that appears. They are ignored in
    * {@link GenerateResult.reasoning}. At most 16, each of 1 to 256 bytes.
    *
    * @default []
    */
   stopSequences?: readonly string[] | undefined
   /**
-   * The stop sequence that ended the answer is part of its text. It changes nothing about `stopTokenIds` and the model's
-   * own end-of-turn tokens: those have no text of their own, and are in `tokens` either way.
+   * Whether the stop sequence that ended the answer is part of its text. `stopTokenIds` and the model's own end-of-turn
+   * tokens never have text, and are always in `tokens`.
    *
    * @default false
    */
   includeStop?: boolean | undefined
   /**
-   * Any of these tokens ends the answer, besides those of the model. It is counted; its text is left out. At most 4,096.
+   * Tokens that end the answer, besides those of the model. The token counts, and has no text. At most 4096.
    *
    * @default []
    */
   stopTokenIds?: readonly number[] | Uint32Array | undefined
-  /** The model's own end-of-turn tokens do not end the answer. @default false */
+  /** Whether the model's own end-of-turn tokens do not end the answer. @default false */
   ignoreEos?: boolean | undefined
   /**
-   * No token that would end the answer is drawn before it has this many; stop sequences may end it. An error where no token
-   * could end it, as with `ignoreEos` and without `stopTokenIds`.
+   * Tokens that would end the answer are not sampled before it has this many tokens. Stop sequences can still end it. An
+   * error if no token could end the answer, as with `ignoreEos` and without `stopTokenIds`.
    *
    * @default 0
    */
   minTokens?: number | undefined
   /**
-   * Whether this request may have the answer of an identical one, and others the answer of this one. `'auto'`: where
-   * computing it again would give the same, which is at temperature 0 or with a `seed`. `'force'`: also where another
-   * answer would be drawn; one is shared while it is computed and for the time of `dedup`. `'off'`: never.
+   * Whether identical requests share this answer. `'auto'`: if it is reproducible, which it is at temperature 0 or with a
+   * `seed`. `'force'`: also if it is not; such an answer is shared while it is generated, and for the time of `dedup`.
+   * `'off'`: never.
    *
    * @default 'auto'
    */
   cache?: 'auto' | 'off' | 'force' | undefined
   /**
-   * Whose answers may be shared: only requests with the same salt do, and requests without one are among themselves. An
-   * answer that is there comes sooner than one that is computed, so whoever may share can find out what others asked.
-   * Give each tenant its own, from what you know of the tenant and not from what it sends. From 1 to 256 bytes.
+   * Separates callers that must not share answers. Only requests with the same salt share; requests without a salt share
+   * with each other. A cached answer arrives sooner than a computed one, so callers that share can find out what others
+   * asked. Give each tenant its own salt, and do not take it from what the tenant sends. From 1 to 256 bytes.
    *
    * @default the `tenant` of the options, if there is one
    */
   cacheSalt?: string | undefined
 }
 
-/** What an answer must be: exactly one of these. docs/structured.md says more. */
+/** The form that an answer must have: exactly one of these fields. See docs/structured.md. */
 export interface Structured {
   /**
-   * JSON that is valid against this JSON schema (2020-12, and older drafts as far as they say the same); `parsed` of the
-   * result is its value. At most 256 KiB, 65536 values and 48 levels. A keyword that cannot be enforced is an error.
+   * The answer is JSON that is valid against this JSON schema (2020-12, and older drafts where they agree with it). `parsed`
+   * of the result is its value. At most 256 KiB, 65536 values and 48 levels. A keyword that cannot be enforced is an error.
    */
   schema?: object | undefined
-  /** A text that this regular expression matches from its beginning to its end. At most 16 KiB. */
+  /** The whole answer matches this regular expression. At most 16 KiB. */
   regex?: string | undefined
-  /** A text of the language that this grammar describes, in llguidance's dialect of Lark. At most 256 KiB. */
+  /** The answer matches this grammar, in llguidance's dialect of Lark. At most 256 KiB. */
   grammar?: string | undefined
-  /** One of these texts, none of them empty. At most 4096 with 64 KiB together. */
+  /** The answer is one of these texts, none of which is empty. At most 4096 texts with 64 KiB together. */
   choices?: readonly string[] | undefined
 }
 
 /** One turn of a conversation. */
 export interface Message {
-  /** `'system'`, `'user'`, `'assistant'`, `'tool'`, or what else the model's chat template knows. */
+  /** `'system'`, `'user'`, `'assistant'`, `'tool'`, or another role of the model's chat template. */
   role: string
   /**
-   * What is said. A message with `toolCalls` may have none; a template that fails without it is given an empty text. Parts
-   * reach the template one by one if it knows parts, and joined otherwise.
+   * The text. A message with `toolCalls` may have none; a template that fails without it gets an empty text. Parts are
+   * passed one by one to a template that supports them, and joined to other templates.
    */
   content?: string | readonly TextPart[] | undefined
-  /** What the model thought before it said that; `reasoning_content` and `thinking` to templates. */
+  /** The reasoning of the model before the content. Templates get it as `reasoning_content` and `thinking`. */
   reasoning?: string | undefined
-  /** Who speaks, for templates that use it. */
+  /** The name of the author, for templates that use it. */
   name?: string | undefined
-  /** Functions that this message calls. */
+  /** The tool calls of this message. */
   toolCalls?: readonly ToolCall[] | undefined
-  /** The `id` of the call whose result this message is. */
+  /** The `id` of the tool call that this message is the result of. */
   toolCallId?: string | undefined
 }
 
-/** A call of a function, as part of a conversation. */
+/** A tool call in a message. */
 export interface ToolCall {
   id?: string | undefined
   type?: 'function' | undefined
@@ -767,117 +761,118 @@ export interface ToolCall {
   }
 }
 
-/** A call of a function that an answer makes; as it is, it can be given back in a message. */
+/** A tool call in an answer. It can be passed back unchanged in a message. */
 export interface GeneratedToolCall {
   /**
-   * What the message with its result refers to: nine letters and digits, made from the `id` of the request and the place in
-   * the answer. Whoever names requests by hand gives each turn of a conversation its own name.
+   * The id for the message with its result: nine letters and digits, made from the `id` of the request and the position in
+   * the answer. If you set the `id` of requests, give each turn of a conversation its own.
    */
   readonly id: string
   readonly type: 'function'
   readonly function: {
-    /** That of one of `tools`. */
+    /** The name of one of the `tools`. */
     readonly name: string
-    /** As the model wrote them: they need not keep to the schema of the tool. */
+    /** The arguments that the model wrote. With `toolChoice: 'auto'` they may not match the schema of the tool. */
     readonly arguments: { readonly [key: string]: Json }
   }
 }
 
-/** A part of a call, while it is written. */
+/** A piece of a tool call, while it is generated. */
 export interface ToolCallDelta {
-  /** Tells the calls of an answer apart; counts up. */
+  /** The index of the call in the answer, from 0. */
   readonly index: number
-  /** With the first delta of a call. */
+  /** Only in the first delta of a call. */
   readonly id?: string
-  /** With the first delta of a call. */
+  /** Only in the first delta of a call. */
   readonly name?: string
-  /** All of a call together are the JSON text of its arguments, without white space. */
+  /** A piece of the JSON text of the arguments, without white space. All pieces of a call together are the whole text. */
   readonly argumentsDelta: string
-  /** The last of a call that turned out to be malformed: it does not count, and comes as text. */
+  /** The call turned out to be malformed: it does not count, and its text follows as text. No delta of it follows. */
   readonly isWithdrawn?: true
 }
 
-/** A part of a message. */
+/** A text part of a message. */
 export interface TextPart {
   type: 'text'
   text: string
 }
 
-/** How one generation is run. Nothing here changes what is generated. */
+/** How a request is run. These options do not change the answer. */
 export interface GenerateOptions {
   /**
-   * Ends the generation, wherever it is: queued, reading its prompt, or decoding. Promise and iterator reject at once
-   * with the signal's reason, unless `onAbort` says otherwise.
+   * Ends the request at any time: queued, reading its prompt, or decoding. Promise and iterator reject at once with the
+   * signal's reason; `onAbort: 'stop'` changes that.
    */
   signal?: AbortSignal | undefined
   /**
-   * A deadline: milliseconds from the call after which the generation ends with {@link TimeoutError}. Promise and iterator
-   * reject when the time is over; the work ends with the step that runs then. A generation that waits ends so as soon as
-   * reading its prompt alone would take longer.
+   * The deadline in milliseconds from the call: then the request fails with {@link TimeoutError}. Promise and iterator
+   * reject at once; the work ends with the running step. A waiting request fails earlier, if reading its prompt alone would
+   * take longer than the time that is left.
    *
    * @default none
    */
   timeoutMs?: number | undefined
   /**
-   * Which request goes first where not all can. `'urgent'` goes before all others and takes the place of a running one that is
-   * less urgent, which goes on later with the same answer. `'background'` goes when no other request waits, and is the first
-   * to give its memory back. A priority that has waited for `scheduler.ageingMs` gets a fifth of the tokens, so that no
-   * request waits for ever.
+   * The priority when requests wait. `'urgent'` runs before all others and takes the row of a less urgent request, which
+   * continues later with the same answer. `'background'` runs when no other request waits, and is preempted first when
+   * memory is full. A priority that has waited for `scheduler.ageingMs` gets one fifth of the tokens, so that no request
+   * waits for ever.
    *
    * @default 'default'
    */
   priority?: 'urgent' | 'default' | 'background' | undefined
   /**
-   * On whose behalf. Tenants with requests of the same priority get equal shares, in tokens, where not all can be served
-   * at once, however many requests one of them makes and however long their answers are. At most 256 bytes.
+   * The user or customer of the request. When requests wait, tenants of the same priority get equal shares of the tokens,
+   * however many requests one of them makes and however long the answers are. At most 256 bytes.
    *
-   * @default requests without a tenant share as one
+   * @default requests without a tenant count as one tenant
    */
   tenant?: string | undefined
   /**
-   * What an abort does. `'throw'` rejects with the signal's reason. `'stop'` keeps what there is: the iterator ends,
+   * What an abort does. `'throw'`: rejects with the signal's reason. `'stop'`: keeps the tokens so far; the iterator ends,
    * and the result has finish reason `'cancelled'`.
    *
    * @default 'throw'
    */
   onAbort?: 'throw' | 'stop' | undefined
   /**
-   * Called while the prompt is read: after each part of it, but at most 20 times a second, and once it is read, always and
-   * before the first piece of the answer. Not called while the request waits, nor after its end. A request that joins one
-   * which is running hears of the rest; one whose prompt need not be read hears that once. With `n` answers it is about the
-   * prompt they have in common.
+   * Called while the prompt is read, for example for a progress bar: after each chunk of the prompt, at most 20 times a
+   * second, and always once it is complete, before the first chunk of the answer. Not called while the request waits or
+   * after its end. A request that joins a running one gets the remaining reports; one whose prompt is not computed gets one
+   * report. The `n` answers to a request share one prompt and its reports.
    *
-   * Its return value is ignored. What it throws ends this generation with just that, and no other.
+   * The return value is ignored. An error that it throws ends this request with that error, and no other request.
    *
    * @example
    * onProgress: ({ processedTokens, totalTokens }) => bar.update(processedTokens / totalTokens)
    */
   onProgress?: ((progress: PromptProgress) => void) | undefined
   /**
-   * A name for this request, from 1 to 256 bytes. It is in the result, and in the results of those who share its answer.
+   * A name for this request, from 1 to 256 bytes. Its result has it as `id`; results of requests that share its answer have
+   * it as `sharedFrom`.
    *
-   * @default one that no other request has
+   * @default a unique name
    */
   id?: string | undefined
 }
 
 /** How far a prompt has been read. @see {@link GenerateOptions.onProgress} */
 export interface PromptProgress {
-  /** Never fewer than the last time; in the end as many as `totalTokens`. */
+  /** Tokens that are processed. Never decreases; at the end it equals `totalTokens`. */
   readonly processedTokens: number
   /** Tokens of the prompt. */
   readonly totalTokens: number
-  /** Of these, tokens that did not have to be read for this call. */
+  /** Tokens of the prompt that were not computed for this request. */
   readonly cachedTokens: number
 }
 
 /**
- * One answer in the making. Await it for the whole, or iterate it for the pieces; both at once works too, and awaiting
- * again gives the same object.
+ * An answer that is being generated. Await it for the whole answer, or iterate it for chunks; both at the same time work as
+ * well. Each `await` gives the same object.
  *
- * It can be read once, by `for await` or as a `ReadableStream`. Leaving the loop early ends the work, and awaiting it
- * then rejects with {@link CancelledError}; use {@link Generation.cancel} to keep what there is. Note that an async
- * function that returns a generation returns its result: it is a thenable.
+ * It can be read once, by `for await` or as a `ReadableStream`. Leaving the loop early ends the work; an `await` then
+ * rejects with {@link CancelledError}. {@link Generation.cancel} ends the work and keeps the tokens so far. A generation is
+ * a thenable: an async function that returns one returns its result.
  */
 export interface Generation<T = unknown> extends AsyncDisposable {
   then<A = GenerateResult<T>, B = never>(
@@ -885,7 +880,7 @@ export interface Generation<T = unknown> extends AsyncDisposable {
     // biome-ignore lint/suspicious/noExplicitAny: as in Promise, for handlers that are written for it
     onrejected?: ((error: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B>
-  // biome-ignore lint/suspicious/noExplicitAny: likewise
+  // biome-ignore lint/suspicious/noExplicitAny: as in Promise
   catch<B = never>(onrejected?: ((error: any) => B | PromiseLike<B>) | null): Promise<GenerateResult<T> | B>
   finally(onfinally?: (() => void) | null): Promise<GenerateResult<T>>
   /**
@@ -893,8 +888,8 @@ export interface Generation<T = unknown> extends AsyncDisposable {
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<GenerateChunk, void, undefined>
   /**
-   * The chunks as a web stream that takes one chunk at a time, when it is read. Cancelling it ends the work. The body of
-   * a response is made of bytes: two transforms make them.
+   * The chunks as a web stream, which takes one chunk for each read. Cancelling it ends the work. For the body of a
+   * response, which has bytes, add two transforms.
    *
    * @throws {@link InvalidParamsError} it is being read already
    *
@@ -904,143 +899,143 @@ export interface Generation<T = unknown> extends AsyncDisposable {
    * return new Response(body)
    */
   toReadableStream(): ReadableStream<GenerateChunk>
-  /** Ends it and keeps what there is: finish reason `'cancelled'`. Without effect on one that has ended. */
+  /** Ends the generation and keeps the tokens so far: finish reason `'cancelled'`. No effect after the end. */
   cancel(): void
-  /** Ends it if it is running; nothing more is delivered. Awaiting it then rejects with {@link CancelledError}. */
+  /** Ends a running generation; no more chunks are delivered. An `await` then rejects with {@link CancelledError}. */
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** What was new since the last chunk: usually one token, more when the reader was busy. */
+/** The new tokens since the last chunk: usually one, more if the reader was busy. */
 export interface GenerateChunk {
-  /** Which of the `n` answers, from 0. */
+  /** The index of the answer among the `n` answers, from 0. */
   readonly index: number
   /**
-   * Whole characters only, so it may be empty: a character can take several tokens, and what could be the beginning
-   * of a stop sequence is held back.
+   * The text of the tokens, in whole characters. It may be empty: a character can take several tokens, and text that may
+   * be the start of a stop sequence is held back.
    */
   readonly text: string
   readonly tokens: Uint32Array
-  /** What the model thinks; see {@link GenerateResult.reasoning}. */
+  /** New reasoning; see {@link GenerateResult.reasoning}. */
   readonly reasoning?: string
-  /** What is new in calls of functions. */
+  /** New pieces of tool calls. */
   readonly toolCalls?: readonly ToolCallDelta[]
-  /** One for each of `tokens`, where they were asked for. */
+  /** One entry for each of `tokens`, if `logprobs` is set. */
   readonly logprobs?: readonly TokenLogprob[]
 }
 
-/** A token of an answer, and what else the model had in mind. */
+/** The log-probability of a token of an answer, and the most probable tokens at its position. */
 export interface TokenLogprob {
-  /** The token id. By itself it may be no text, only part of a character: {@link Engine.detokenize} says what it would be. */
+  /** The token id. A token may be only a part of a character; {@link Engine.detokenize} shows its text. */
   readonly token: number
-  /** The natural logarithm of its probability; `Math.exp` makes a probability of it. */
+  /** The natural logarithm of its probability; `Math.exp(logprob)` is the probability. */
   readonly logprob: number
   /**
-   * The most probable tokens, the likeliest first and of equals the one with the smaller id: as many as were asked for.
-   * The token of the answer is among them where it is one of these.
+   * The most probable tokens, as many as `logprobs` says, most probable first. Of equally probable tokens the one with the
+   * smaller id comes first. The token of the answer may be one of them.
    */
   readonly top: readonly { readonly token: number; readonly logprob: number }[]
 }
 
-/** A whole answer. */
+/** A complete answer. */
 export interface GenerateResult<T = unknown> {
-  /** Without calls of functions, reasoning, and the marks around them. */
+  /** The text, without tool calls, reasoning, and the tags around them. */
   readonly text: string
   /**
-   * What the model thought before it answered `messages`: what is between `<think>` and `</think>`, or `[THINK]` and
-   * `[/THINK]`, where its chat template knows these tags. Absent where it did not.
+   * The reasoning of the model before its answer to `messages`: the text between `<think>` and `</think>`, or `[THINK]` and
+   * `[/THINK]`, if its chat template has these tags. Absent if there is none.
    */
   readonly reasoning?: string
-  /** The functions that it calls, in order. Absent where there is none. */
+  /** The tool calls, in order. Absent if there are none. */
   readonly toolCalls?: readonly GeneratedToolCall[]
   /**
-   * The value of an answer that was asked for with a schema, if it ended by itself. That it is a `T` is the caller's word:
-   * what is known is that it is valid against the schema.
+   * The value of an answer with `structured.schema` that is complete. It is valid against the schema; whether that makes it
+   * a `T` is not checked.
    */
   readonly parsed?: T
-  /** What was wrong with the answer, in sentences for people: calls that are malformed. Absent where nothing was. */
+  /** Problems of the answer, as sentences: malformed tool calls. Absent if there are none. */
   readonly warnings?: readonly string[]
   /**
-   * The token ids of the answer, an end-of-turn token included. `JSON.stringify` writes a typed array as an object:
-   * give it `[...tokens]`.
+   * The token ids of the answer, including an end-of-turn token. `JSON.stringify` writes a typed array as an object: use
+   * `[...tokens]`.
    */
   readonly tokens: Uint32Array
-  /** One for each of `tokens`, where they were asked for. */
+  /** One entry for each of `tokens`, if `logprobs` is set. */
   readonly logprobs?: readonly TokenLogprob[]
   /**
-   * `'stop'`: the model ended its turn, a stop sequence appeared, or the answer is all that `structured` allows.
-   * `'tool-calls'`: the same, and it calls functions. `'length'`: `maxTokens` were generated. `'cancelled'`:
+   * Why the answer ended. `'stop'`: the model ended its turn, a stop sequence appeared, or `structured` allows no more.
+   * `'tool-calls'`: the same, and the answer has tool calls. `'length'`: `maxTokens` were generated. `'cancelled'`:
    * {@link Generation.cancel}, or an abort with `onAbort: 'stop'`.
    */
   readonly finishReason: 'stop' | 'tool-calls' | 'length' | 'cancelled'
   readonly usage: Usage
   readonly timings: Timings
   /**
-   * How the answer came to be: computed for this call; by another one that was running and that this one joined; or it was
-   * there already.
+   * How this request got its answer. `'computed'`: it was generated for this request. `'coalesced'`: the request joined an
+   * identical one that was running. `'cached'`: the answer was in the cache.
    */
   readonly served: 'computed' | 'coalesced' | 'cached'
   /** The name of this request. */
   readonly id: string
-  /** The request for which the answer was computed, unless it was this one. */
+  /** The name of the request that the answer was generated for, if it is another one. */
   readonly sharedFrom?: string
-  /** The seed that was used; with the same params it reproduces the answer. */
+  /** The seed. With the same params it reproduces the answer. */
   readonly seed: number
-  /** All answers in order, where `n` is more than 1. The other fields are then those of the first. */
+  /** All answers in order, if `n` is more than 1. The other fields are those of the first answer. */
   readonly choices?: readonly GenerateResult<T>[]
 }
 
-/** Tokens in and out. */
+/** Token counts of a request. The sums of `inputTokens - cachedInputTokens` over all requests are what was computed. */
 export interface Usage {
-  /** Tokens of the prompt, as the model saw it. */
+  /** Tokens of the rendered prompt. */
   readonly inputTokens: number
-  /** Of these, tokens that did not have to be computed again: they were for another answer to the same prompt. */
+  /** Tokens of the prompt that were not computed for this request, but for another answer to the same prompt. */
   readonly cachedInputTokens: number
   /** Tokens of the answer. */
   readonly outputTokens: number
-  /** Of these, tokens that were not generated for this call: all of them where the answer is another one's. */
+  /** Tokens of the answer that were not generated for this request: all of them, if the answer is shared. */
   readonly cachedOutputTokens: number
 }
 
-/** Where the time went, in milliseconds. What happened before this call took none of its time. */
+/** How long the phases of a request took, in milliseconds. Work that was done before the call does not count. */
 export interface Timings {
-  /** From the call until the first step that held the request, tokenization included. */
+  /** From the call to the first step with the request, including tokenization. */
   readonly queueMs: number
-  /** From that step until the first token. */
+  /** From that step to the first token. */
   readonly prefillMs: number
-  /** From the call until the first token. */
+  /** From the call to the first token. */
   readonly ttftMs: number
-  /** From the first token until the last. */
+  /** From the first token to the last. */
   readonly decodeMs: number
-  /** From the call until the end. */
+  /** From the call to the end. */
   readonly totalMs: number
-  /** Tokens after the first, per second of decoding; 0 for fewer than two tokens, and where the answer is another one's. */
+  /** Tokens after the first, per second of decoding. 0 for fewer than two tokens, and for a shared answer. */
   readonly tokensPerSecond: number
 }
 
-/** What {@link Engine.createGenerator} yields: an item for each token, then one with the figures. */
+/** The items of {@link Engine.createGenerator}: one for each token, then one with the metadata. */
 export type GeneratorItem<T = unknown> = GeneratorToken | GeneratorMetadata<T>
 
 /** One token. */
 export interface GeneratorToken {
   readonly type: 'token'
   /**
-   * The text that became whole with this token; may be empty. Text that was held back until a cancelled end comes with
-   * the last token once more.
+   * The text that is complete with this token; it may be empty. If a cancelled answer has text that was held back, one more
+   * item repeats the last token id with that text.
    */
   readonly token: string
   readonly tokenId: number
-  /** Its log-probability, where they were asked for. @see {@link SamplingOptions.logprobs} */
+  /** Its log-probability, if `logprobs` is set. @see {@link SamplingOptions.logprobs} */
   readonly logprob?: number
-  /** The most probable tokens at its place, likewise. @see {@link TokenLogprob.top} */
+  /** The most probable tokens at its position, if `logprobs` is set. @see {@link TokenLogprob.top} */
   readonly top?: TokenLogprob['top']
   /**
-   * Nothing follows but the metadata. A token is not held back to find out: one that turns out to have been the last
-   * may say `false`, so wait for the metadata instead.
+   * `true` if only the metadata follows. The last token may have `false`, because a token is not delayed to find out. Use
+   * the metadata item to detect the end.
    */
   readonly isFinal: boolean
 }
 
-/** The last item: everything of the result but its tokens and what came with them. */
+/** The last item: the result without text, tokens and log-probabilities. */
 export interface GeneratorMetadata<T = unknown> {
   readonly type: 'metadata'
   readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens' | 'logprobs'>
@@ -1066,32 +1061,33 @@ export interface ChatTemplateParams extends ChatOptions {
   messages: readonly Message[]
 }
 
-/** Refused generations, by what there was too much of. */
+/** Refused requests, by the limit that they exceeded. */
 export interface RefusalStats {
-  /** Pending generations: `scheduler.maxQueue`, with the places that are kept for refused callers. */
+  /** The limit of pending requests, `scheduler.maxQueue`, or a place that is reserved for an earlier refused caller. */
   readonly queue: number
-  /** Pending prompt tokens: `scheduler.maxQueueTokens`. */
+  /** The limit of pending prompt tokens, `scheduler.maxQueueTokens`. */
   readonly tokens: number
-  /** Prompts that wait to be tokenized. */
+  /** The limit of prompts that wait for tokenization. */
   readonly prompts: number
 }
 
 /**
- * What an engine has done since it started, and what it is doing. In every sample `submitted` is the sum of `completed`,
- * `failed`, `cancelled`, those `rejected`, `preparing`, `queued`, `running` and `joined`.
+ * Counters since the start of an engine, and its current state. Each of the `n` answers to a request counts as a request.
+ * In every sample `submitted` is the sum of `completed`, `failed`, `cancelled`, `rejected`, `preparing`, `queued`, `running`
+ * and `joined`.
  */
 export interface EngineStats {
-  /** Generations asked for. */
+  /** Requests submitted. */
   readonly submitted: number
-  /** Of these, the ones that were accepted. */
+  /** Requests that were accepted. */
   readonly requests: number
-  /** Of these, the ones that were refused with `OverloadedError`. */
+  /** Requests that were refused with `OverloadedError`. */
   readonly rejected: RefusalStats
-  /** Of those accepted, the ones that ended by themselves. */
+  /** Accepted requests whose answers are complete. */
   readonly completed: number
-  /** Of these, the ones that were cancelled, aborted or left. */
+  /** Accepted requests that were cancelled, aborted or left. */
   readonly cancelled: number
-  /** Of these, the ones that ended with an error. */
+  /** Accepted requests that failed. */
   readonly failed: number
   /** Prompt tokens computed. */
   readonly promptTokens: number
@@ -1099,123 +1095,123 @@ export interface EngineStats {
   readonly generatedTokens: number
   /** Steps of all models. */
   readonly steps: number
-  /** Generations in a step, on average. */
+  /** The mean number of sequences in a step. */
   readonly meanBatch: number
-  /** Times a stream was parked because its reader was behind. */
+  /** How often a stream was parked because its reader was behind. */
   readonly parks: number
-  /** Times a device failed and was set up again. */
+  /** How often a device failed and was reset. */
   readonly recoveries: number
-  /** Generations whose prompts are being tokenized. */
+  /** Requests whose prompts are being tokenized. */
   readonly preparing: number
-  /** Generations that wait for a place. */
+  /** Requests that wait for a row of the batch. */
   readonly queued: number
-  /** Generations that have one, parked ones included. */
+  /** Requests with a row of the batch, including parked ones. */
   readonly running: number
-  /** Generations that read the answer of another one that is queued or running. */
+  /** Requests that read the answer of another request, which is queued or running. */
   readonly joined: number
-  /** Generations that wait for their reader, or for a more urgent one that has their place. */
+  /** Requests that wait for their reader, or for a more urgent request that has taken their row. */
   readonly parked: number
-  /** Memory the generations hold on the device, in bytes. */
+  /** KV memory in use on the device, in bytes. */
   readonly kvBytes: number
-  /** What sharing answers has brought. */
+  /** The answer cache. */
   readonly cache: CacheStats
-  /** How each loaded model is scheduled, in the order of loading. */
+  /** The loaded models, in the order of loading. */
   readonly models: readonly ModelStats[]
 }
 
-/** How one model is scheduled. docs/scheduler.md says how to read it. */
+/** The scheduling of one model. docs/scheduler.md explains how to read it. */
 export interface ModelStats {
-  /** The model's id. */
+  /** The id of the model. */
   readonly model: string
-  /** Generations that wait for a place. */
+  /** Requests that wait for a row of the batch. */
   readonly queued: number
-  /** Generations that have one, parked ones included. */
+  /** Requests with a row of the batch, including parked ones. */
   readonly running: number
-  /** Generations that wait for their reader, or for a more urgent one that has their place. */
+  /** Requests that wait for their reader, or for a more urgent request that has taken their row. */
   readonly parked: number
-  /** Memory its generations hold on the device, in bytes. */
+  /** KV memory in use on the device, in bytes. */
   readonly kvBytes: number
-  /** Generations that may be decoded together now. */
+  /** The batch limit: sequences that may be decoded together now. */
   readonly batchLimit: number
-  /** Times that limit moved. */
+  /** Changes of the batch limit. */
   readonly batchLimitChanges: number
-  /** How long an idle engine would wait for company now, where it expects any. */
+  /** How long an idle engine would wait for more requests now, if it expects any. In milliseconds. */
   readonly windowMs: number
-  /** Which of the three windows that is. */
+  /** The tier of that window. */
   readonly windowTier: WindowTier
-  /** Times the tier changed. */
+  /** Changes of the tier. */
   readonly windowSwitches: number
-  /** Times the length of the queue was sampled for it. */
+  /** Samples of the queue depth. */
   readonly windowSamples: number
-  /** Generations that got a place, by why they got it then. */
+  /** Requests that were admitted to the batch, by reason. */
   readonly admissions: Readonly<Record<AdmissionReason, number>>
-  /** The last 32 of them, oldest first. */
+  /** The last 32 admissions, oldest first. */
   readonly recentAdmissions: readonly Admission[]
-  /** Generations that had to give their memory back and were computed again. */
+  /** Sequences that lost their KV memory and were recomputed later. */
   readonly preemptions: number
-  /** Times a running generation was set aside for a more urgent one. It goes on later with what it has. */
+  /** How often a running sequence was set aside for a more urgent one. It continues later with its KV. */
   readonly setAside: number
-  /** What a step that only decodes was measured to take, by the number of generations in it. */
+  /** Measured time of steps that only decode, by their number of sequences. */
   readonly stepTimes: readonly { readonly rows: number; readonly ms: number }[]
-  /** What prompts were measured to add to a step. Absent before the first. */
+  /** Measured time that prompts add to a step. Absent before the first prompt. */
   readonly prefillCost?: { readonly fixedMs: number; readonly perTokenMs: number }
   /** Steps run. */
   readonly steps: number
-  /** Processor time the engine itself took for them, the device's part excluded. Divided by `steps` it is the cost of a step. */
+  /** Processor time of the engine for these steps, without the device. Divided by `steps` it is the overhead of one step. */
   readonly engineMs: number
-  /** Time the device had nothing to do although there was work for it. */
+  /** Time that the device was idle while there was work for it, in milliseconds. */
   readonly deviceIdleMs: number
-  /** The longest such time. */
+  /** The longest of these idle times, in milliseconds. */
   readonly longestDeviceIdleMs: number
 }
 
-/** Which of the three windows is in use: for a queue of at most 1, of 2 to 5, or longer. */
+/** The tier of the window: for a queue depth of at most 1, of 2 to 5, or more. */
 export type WindowTier = 'low' | 'medium' | 'high'
 
 /**
- * Why a generation got its place when it did. `'fastPath'`: the engine was idle and nobody else waited. `'joined'`: at a
- * step border of a running batch. `'together'`: the engine was idle, others waited as well and nobody else was expected.
- * `'full'`: as many waited as may run. `'window'`: the window had passed. `'urgent'`: its priority.
+ * Why a request was admitted at that time. `'fastPath'`: the engine was idle and no other request waited. `'joined'`: at a
+ * step border of a running batch. `'together'`: the engine was idle, several requests waited, and no more were expected.
+ * `'full'`: as many requests waited as may run. `'window'`: the window had passed. `'urgent'`: the request was urgent.
  */
 export type AdmissionReason = 'fastPath' | 'joined' | 'together' | 'full' | 'window' | 'urgent'
 
-/** Why and when one generation got its place. */
+/** The admission of one request to the batch. */
 export interface Admission {
   readonly reason: AdmissionReason
-  /** Milliseconds it had waited. */
+  /** Milliseconds that the request had waited. */
   readonly waitedMs: number
-  /** How many waited, itself included. */
+  /** Number of waiting requests, this one included. */
   readonly depth: number
-  /** The window's tier. */
+  /** The tier of the window. */
   readonly tier: WindowTier
 }
 
-/** What sharing answers has brought since the engine started, and what it keeps. */
+/** Statistics of the answer cache since the start of the engine, and its size. */
 export interface CacheStats {
-  /** Requests that joined a running one. */
+  /** Requests that joined a running generation. */
   readonly coalescing: CacheLayerStats
-  /** Requests that had the answer of one which had just ended. */
+  /** Requests that got an answer which had just ended. */
   readonly dedup: CacheLayerStats
-  /** Requests that had the answer of one which ended longer ago. */
+  /** Requests that got an answer from the prompt cache. */
   readonly promptCache: CacheLayerStats
-  /** Of the requests that could share, the part for which nothing was computed; from 0 to 1. */
+  /** The share of the shareable requests that got the answer of another request, from 0 to 1. */
   readonly dedupeRatio: number
-  /** The most cached answers. */
+  /** Cached answers. */
   readonly entries: number
-  /** Their tokens. */
+  /** Tokens of the cached answers. */
   readonly tokens: number
-  /** Memory they take, in bytes. */
+  /** Memory of the cached answers, in bytes. */
   readonly bytes: number
 }
 
-/** How often one lifetime of answers was asked. They are asked in their order, each where those before had nothing. */
+/** Look-ups in one layer of the cache. A layer is asked only if the layers before it had no answer. */
 export interface CacheLayerStats {
   readonly hits: number
-  /** Counted only while it is switched on. */
+  /** Counted only while the layer is enabled. */
   readonly misses: number
 }
 
-/** What a caller can act on. Stable. */
+/** Stable codes of errors, to act on. */
 export type ErrorCode =
   | 'ConfigError'
   | 'InvalidParams'
@@ -1235,25 +1231,25 @@ export type ErrorCode =
   | 'EngineClosed'
   | 'UnsupportedPlatform'
 
-/** The base of every error this package makes. An abort is not one of them: it rejects with the signal's reason. */
+/** The base class of all errors of this package. An abort rejects with the signal's reason instead. */
 export declare class MlxServingError extends Error {
   constructor(code: ErrorCode, message: string, details?: ErrorDetails)
-  /** What went wrong, in a word that does not change between versions. */
+  /** What went wrong. Codes do not change between versions. */
   readonly code: ErrorCode
-  /** The option or param at fault, with a dot between levels. */
+  /** The wrong option or param, with dots between the levels. */
   readonly param?: string
-  /** The limit that was broken. */
+  /** The limit that was exceeded. */
   readonly limit?: number
-  /** What was asked for where a limit was broken. */
+  /** The requested value, if it exceeded a limit. */
   readonly requested?: number
   /**
-   * Milliseconds after which to try again, whole. For `Overloaded` they are the caller's slot in a virtual queue: a place is
-   * kept for a caller that comes back then or up to a quarter of a second later.
+   * Whole milliseconds after which to try again. For `Overloaded` it is the caller's slot in a virtual queue: a place is
+   * reserved for a caller that returns then, or up to 250 ms later.
    */
   readonly retryAfterMs?: number
 }
 
-/** What an error may say beside its message. */
+/** Fields of an error besides its message. */
 export interface ErrorDetails {
   param?: string | undefined
   limit?: number | undefined
@@ -1262,21 +1258,21 @@ export interface ErrorDetails {
   cause?: unknown
 }
 
-/** `ConfigError`: an option is unknown, or its value or an environment variable's is not one of those it takes. */
+/** `ConfigError`: an option is unknown, or the value of an option or an environment variable is not allowed. */
 export declare class ConfigError extends MlxServingError {}
-/** `InvalidParams`, `ContextLengthExceeded`: the call is wrong and will be wrong again. */
+/** `InvalidParams`, `ContextLengthExceeded`: a param is wrong. Retrying without a change fails again. */
 export declare class InvalidParamsError extends MlxServingError {}
-/** `ModelNotFound`, `ModelLoadError`, `ModelNotLoaded`, `UnsupportedModel`, `TokenizerError`: the model is at fault. */
+/** `ModelNotFound`, `ModelLoadError`, `ModelNotLoaded`, `UnsupportedModel`, `TokenizerError`: a problem of the model. */
 export declare class ModelError extends MlxServingError {}
-/** `GuidanceError`: what `structured` says cannot be enforced, or not with this model. */
+/** `GuidanceError`: `structured` or `toolChoice` cannot be enforced, or not with this model. */
 export declare class GuidanceError extends MlxServingError {}
-/** `Overloaded`: the engine has all the generations or texts that it accepts. Try again after `retryAfterMs`. */
+/** `Overloaded`: as many requests or prompts are pending as the engine accepts. Try again after `retryAfterMs`. */
 export declare class OverloadedError extends MlxServingError {}
-/** `Timeout`: the generation's deadline passed. */
+/** `Timeout`: the deadline of the request has passed. */
 export declare class TimeoutError extends MlxServingError {}
-/** `Cancelled`: the generation's reader left before the end. */
+/** `Cancelled`: the generation was left before its end. */
 export declare class CancelledError extends MlxServingError {}
-/** `SlowConsumer`: the generation's reader did not read for too long. */
+/** `SlowConsumer`: a stream was not read for too long. */
 export declare class SlowConsumerError extends MlxServingError {}
 /** `InsufficientMemory`, `BackendError`: the device, or the code that drives it, failed. */
 export declare class BackendError extends MlxServingError {}
