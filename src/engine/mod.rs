@@ -1,5 +1,6 @@
-//! The handle to an engine, and the engine thread behind it. The handle may be used from any thread and never blocks:
-//! it checks, takes a permit and sends; the engine thread decides, does, accounts and delivers.
+//! The engine: a handle for any thread, and the engine thread behind it. The handle checks a request, takes its permits and
+//! gives it to the text pool, which sends it to the engine thread. The handle blocks only if the command channel is full.
+//! `core` and `runner` are the state of the engine thread; `loading`, `refusal` and `sharing` have more of the handle.
 
 mod budget;
 mod census;
@@ -74,20 +75,20 @@ pub use stats::{ModelStats, Snapshot, Stats};
 pub use step_timing::Totals;
 pub use thread::OpenBackend;
 
-/// What a caller may know of a loaded model.
+/// A loaded model, as the caller sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
-    /// Addresses the model.
+    /// Identifies the model in later calls.
     pub key: ModelKey,
-    /// The folder it came from.
+    /// The model folder.
     pub path: PathBuf,
-    /// `model_type` of its configuration.
+    /// `model_type` of its `config.json`.
     pub family: String,
-    /// What the executor says of it.
+    /// Limits and memory of the loaded model.
     pub limits: Limits,
-    /// Bits and group size, where the weights are quantized.
+    /// Bits and group size, if the weights are quantized.
     pub quantization: Option<(u32, u32)>,
-    /// Statements of the model's files that were ignored; each names its file.
+    /// Settings in the model's files that were ignored; each message names its file.
     pub warnings: Vec<String>,
 }
 
@@ -101,18 +102,18 @@ pub struct Engine {
     permits: Arc<Permits>,
     text: Arc<TextPool>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
-
     next_sequence: AtomicU64,
-    /// What the names given to requests begin with; no two engines have the same.
+    /// Prefix of generated request ids, random for each engine.
     name: String,
     next_model: AtomicU32,
     is_closed: AtomicBool,
-    /// Where answers are kept between processes, if they are.
+    /// The file of the answer cache, once there is one.
     saving: Arc<OnceLock<Saving>>,
 }
 
 impl Engine {
-    /// Starts the engine thread and waits until its backend is ready. `wake` is called when there is something to drain.
+    /// Starts the engine thread and waits until its backend is ready. `wake` is called when [`drain`](Self::drain) has
+    /// something to deliver.
     pub fn start(config: Config, open: OpenBackend, wake: Wake) -> Result<Arc<Self>> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let shared = SharedState {
@@ -143,11 +144,11 @@ impl Engine {
         }))
     }
 
-    /// Accepts a request, and says who reads its answers: one reader for each, in their order. Answers come through
-    /// [`drain`](Self::drain), errors of the prompt included.
+    /// Accepts a request and returns one reader for each of its answers, in order. [`drain`](Self::drain) delivers the answers,
+    /// including errors of the prompt.
     ///
     /// # Errors
-    /// `EngineClosed`, `ModelNotLoaded`, and `Overloaded` with a time after which trying again has a chance.
+    /// `EngineClosed`, `ModelNotLoaded`, and `Overloaded` with a retry hint.
     pub fn submit(self: &Arc<Self>, model: ModelKey, mut draft: Draft) -> Result<Vec<ReaderId>> {
         self.check_open()?;
         let rules = self.rules(model)?;
@@ -156,7 +157,7 @@ impl Engine {
         let permits = self.take_permits(num_choices)?;
         let tickets = self.tickets(model, &rules, &draft, permits);
         let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
-        // The prompt is one, and the first of them reads it.
+        // All answers have one prompt, and the first one reads it.
         if let Some(first) = readers.first().filter(|_| draft.wants_progress) {
             self.shared.readers.want_progress(*first);
         }
@@ -176,7 +177,7 @@ impl Engine {
         Ok(readers)
     }
 
-    /// What prompts of a model may be; nothing is known of one that is not loaded.
+    /// Limits on prompts of a model; [`PromptLimits::NONE`] if it is not loaded.
     pub fn prompt_limits(&self, model: ModelKey) -> PromptLimits {
         self.rules(model).map_or(PromptLimits::NONE, |rules| rules.limits)
     }
@@ -210,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// A request whose prompt is ready is answered from what is kept, or goes to the engine thread, or ends right here.
+    /// Answers a prepared request from the cache, sends it to the engine thread, or ends it if the caller left.
     fn pass_on(&self, ticket: Ticket, Prepared { request, claim, speech }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
@@ -255,7 +256,7 @@ impl Engine {
         is_submitted
     }
 
-    /// Ends an answer that never reached the engine thread.
+    /// Ends the answer of a request that did not reach the engine thread.
     fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
         self.shared.stats.ended(&end);
         log.close("", end);
@@ -263,40 +264,40 @@ impl Engine {
         self.shared.readers.wake();
     }
 
-    /// From now on the reader gets text as it comes, from the beginning of its answer.
+    /// Makes a reader a stream: it gets its answer from the start and as it grows.
     pub fn stream(&self, reader: ReaderId) {
         self.shared.readers.stream(reader);
     }
 
-    /// The consumer of a stream took that many tokens.
+    /// Returns credit for tokens that the consumer of a stream took.
     pub fn credit(&self, reader: ReaderId, num_tokens: usize) {
         if self.shared.readers.credit(reader, num_tokens) {
             self.send(Command::Unpark(reader));
         }
     }
 
-    /// Ends the answer with what there is.
+    /// Ends an answer with the tokens so far.
     pub fn cancel(&self, reader: ReaderId) {
         if self.shared.readers.cancel(reader) {
             self.send(Command::Cancel(reader));
         }
     }
 
-    /// Nobody reads: nothing more is delivered and the work ends within a step.
+    /// Removes a reader: nothing more is delivered to it, and work without readers ends within a step.
     pub fn release(&self, reader: ReaderId) {
         if self.shared.readers.remove(reader) == Some(Stage::Submitted) {
             self.send(Command::Abandon(reader));
         }
     }
 
-    /// Delivers everything new; tokens and text are appended to the buffers, reader after reader.
+    /// Delivers everything new. Tokens and text are appended to the buffers, reader after reader.
     pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Heard> {
         let mut raw = String::new();
         let deliveries = self.shared.readers.drain(tokens, &mut raw);
         listeners::parse(deliveries, &raw, text)
     }
 
-    /// Runs work on the tokenizer of a model where it cannot hold up the caller, within the time budget.
+    /// Runs work on a model's tokenizer in the text pool, within the time budget.
     pub fn with_text<T: Send + 'static>(
         &self,
         model: ModelKey,
@@ -318,29 +319,29 @@ impl Engine {
         self.shared.stats.snapshot(&self.shared.answers)
     }
 
-    /// Keeps reproducible answers in a file, from which they are taken up now. Once in the life of an engine. A file that
-    /// cannot be read is set aside, with a warning.
+    /// Keeps reproducible answers in a file, and loads those that it has. An engine can do this once. A file that cannot be
+    /// read is renamed, with a warning.
     pub fn keep_answers_in(&self, path: PathBuf) -> Result<()> {
         let saving = Saving::start(&self.shared.answers, path)?;
         self.saving.set(saving).map_err(|_| Error::new(Code::ConfigError, "answers are kept in another file already"))
     }
 
-    /// What went wrong without anybody having asked for it, each in a sentence for people.
+    /// Problems of background work since the last call, such as saving the cache; one sentence each.
     pub fn take_warnings(&self) -> Vec<String> {
         self.saving.get().map(Saving::take_warnings).unwrap_or_default()
     }
 
-    /// How the scheduling of each loaded model stands.
+    /// Statistics of each loaded model.
     pub fn model_stats(&self) -> Vec<(ModelKey, ModelStats)> {
         self.shared.stats.models()
     }
 
-    /// Refuses new work at once; what runs may end within `drain`, then it ends with `EngineClosed`.
+    /// Refuses new requests at once. Running requests may end within `drain`, and then fail with `EngineClosed`.
     pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
         self.is_closed.store(true, Ordering::Release);
         let now = Instant::now();
         let at = now.checked_add(drain).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        // A thread that is gone already is what was asked for: its dropped command replies as well.
+        // If the thread has ended already, the dropped command replies with an error, which also means success here.
         let saving = Arc::clone(&self.saving);
         let ended = move |_| {
             saving.get().inspect(|saving| saving.finish());
@@ -349,7 +350,7 @@ impl Engine {
         self.send_behind_accepted(Command::Shutdown(at, Reply::new(ended)));
     }
 
-    /// Ends the engine thread, and waits for it and for the steps that were submitted. For a process that is exiting.
+    /// Ends the engine thread, and waits for it and for the submitted steps. For a process that is exiting.
     pub fn stop(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.send(Command::Stop);
@@ -366,14 +367,14 @@ impl Engine {
         lock(&self.models).get(&model).cloned().ok_or_else(missing)
     }
 
-    /// Sends a command after every request accepted so far, the texts of some of which may still be processed.
+    /// Sends a command after every request accepted so far, including those that the text pool is still preparing.
     fn send_behind_accepted(self: &Arc<Self>, command: Command) {
         let engine = Arc::clone(self);
         self.text.run_behind(move || engine.send(command));
     }
 
-    /// The channel has room for what pending requests usually cause; a full one only delays the caller by a step. When
-    /// the thread is gone, commands give their replies as they are dropped and open answers were ended by the thread.
+    /// Sends a command. The channel has room for the commands of all pending requests; a full channel delays the caller by
+    /// a step. After the thread has ended, dropped commands give their replies, and the thread has ended all open answers.
     fn send(&self, command: Command) {
         for returned in self.line.send(command) {
             if let Command::Submit(submission) = returned {

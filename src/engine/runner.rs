@@ -1,5 +1,5 @@
-//! One loaded model: its scheduler, its executor and the rows that run on it. Decides nothing itself: asks the scheduler,
-//! tells the executor, does the account, and delivers. Lives on the engine thread.
+//! Runs one loaded model on the engine thread: owns its scheduler, its executor and its rows, accounts the output of steps
+//! and delivers answers. The scheduler decides; the executor computes; `turn` has the order of one turn.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -27,7 +27,7 @@ use super::slots::SharedSlots;
 use super::stats::{Account, Stats};
 use super::step_timing::StepTiming;
 
-/// What the runners of an engine share.
+/// The state that all runners and the handle of an engine share.
 #[derive(Clone)]
 pub(super) struct SharedState {
     pub(super) clock: Arc<dyn Clock>,
@@ -37,31 +37,31 @@ pub(super) struct SharedState {
     pub(super) slots: Arc<SharedSlots>,
 }
 
-/// What a runner is made for.
+/// A loaded model.
 pub(super) struct Model {
     pub(super) key: ModelKey,
     pub(super) executor: Box<dyn Executor>,
     pub(super) text: Arc<ModelText>,
-    /// What its answers are kept under.
+    /// Part of the key of its cached answers.
     pub(super) fingerprint: Fingerprint,
-    /// Requests that were accepted and are still being prepared.
+    /// Number of accepted requests whose prompt is not ready.
     pub(super) coming: Arc<AtomicUsize>,
     pub(super) account: Arc<Account>,
 }
 
-/// What a runner needs before it can go on.
+/// What a runner needs before it can continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Need {
-    /// Another turn.
+    /// Another turn at once.
     Turn,
-    /// Nothing before that moment, unless a command comes.
+    /// A turn at that time, or after the next command.
     Until(Instant),
-    /// A command.
+    /// A turn after the next command.
     Command,
 }
 
 impl Need {
-    /// The one of two that comes first.
+    /// The earlier of two.
     pub(super) fn sooner(self, other: Self) -> Self {
         self.min(other)
     }
@@ -81,10 +81,10 @@ pub(super) struct ModelRunner {
     /// The batch limit that was reported last.
     reported_limit: usize,
     /// Whether a request waited for a row after the last turn.
-    is_wanting: bool,
-    /// Set when the model is being unloaded: replies are given once the last row has ended.
+    was_queued: bool,
+    /// Replies to unload commands, given after the last row has ended.
     unloading: Vec<Reply<()>>,
-    /// The three below are kept to spare allocations a step.
+    /// This and the two below are reused, so that a step does not allocate.
     pub(super) plan: Plan,
     drawn: Vec<Drawn>,
     expired: Vec<(SequenceId, Expiry)>,
@@ -102,7 +102,7 @@ impl ModelRunner {
             watched: Vec::new(),
             ends: Ends::default(),
             reported_limit: 0,
-            is_wanting: false,
+            was_queued: false,
             unloading: Vec::new(),
             plan: Plan::default(),
             drawn: Vec::new(),
@@ -122,7 +122,7 @@ impl ModelRunner {
         self.scheduler.add(id, request, now);
     }
 
-    /// Ends the answer of a reader with what there is so far.
+    /// Ends the answer of a reader with the tokens so far.
     pub(super) fn cancel(&mut self, reader: ReaderId) {
         match self.rows.leave(reader) {
             Some(Left::Alone(id)) => {
@@ -139,12 +139,12 @@ impl ModelRunner {
         }
     }
 
-    /// A reader left; a row that nobody reads is dropped.
+    /// Removes a reader that left. A row without readers is dropped.
     pub(super) fn abandon(&mut self, reader: ReaderId) {
         self.dismiss(reader, Error::new(Code::Cancelled, "the reader left"));
     }
 
-    /// Ends the answer of one reader with an error. A row goes with the last of its readers.
+    /// Ends the answer of one reader with an error. A row without readers is dropped.
     fn dismiss(&mut self, reader: ReaderId, error: Error) {
         match self.rows.leave(reader) {
             Some(Left::Alone(id)) => {
@@ -156,7 +156,7 @@ impl ModelRunner {
         }
     }
 
-    /// One reader has left a row that others go on reading, and is told its own end.
+    /// Gives a reader its own end, after it left a row that other readers continue to read.
     fn part(&mut self, id: SequenceId, reader: ReaderId, end: Close) {
         let Some(row) = self.rows.get_mut(id) else { return };
         self.ends.add(&end, 1);
@@ -170,12 +170,12 @@ impl ModelRunner {
         }
     }
 
-    /// What the answers of this model are kept under.
+    /// Part of the key of this model's cached answers.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.model.fingerprint
     }
 
-    /// Notes that the model is to be dropped once nothing runs on it.
+    /// Marks the model to be dropped after its last row has ended.
     pub(super) fn unload(&mut self, reply: Reply<()>) {
         self.unloading.push(reply);
     }
@@ -184,7 +184,7 @@ impl ModelRunner {
         !self.unloading.is_empty() && self.rows.is_empty()
     }
 
-    /// Gives the replies that waited for the runner's end, after everything it held on the device is gone.
+    /// Drops the model, then replies to the unload commands: memory on the device is free by then.
     pub(super) fn drop_model(self) {
         let Self { model, unloading, .. } = self;
         drop(model);
@@ -197,12 +197,12 @@ impl ModelRunner {
         self.rows.of_reader(reader).is_some()
     }
 
-    /// Bytes of its weights.
+    /// Bytes of the model's weights.
     pub(super) fn weight_bytes(&self) -> u64 {
         self.model.executor.limits().weight_bytes
     }
 
-    /// What its sequences hold of the engine's KV.
+    /// The KV that the model's sequences hold.
     pub(super) fn holding(&self) -> Holding {
         Holding { bytes: self.scheduler.kv_bytes(), is_busy: !self.rows.is_empty() }
     }
@@ -211,7 +211,7 @@ impl ModelRunner {
         self.rows.is_empty()
     }
 
-    /// Whether it has generations, so that a turn may want the device.
+    /// Whether the runner has generations, so that a turn may use the device.
     pub(super) fn has_work(&self) -> bool {
         !self.scheduler.is_empty() || self.is_in_flight()
     }
@@ -221,6 +221,7 @@ impl ModelRunner {
         self.scheduler.num_in_flight() > 0
     }
 
+    /// Accounts the output of a step. `took` is the time of the device for this step, if known.
     pub(super) fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
         for id in &output.not_finite {
             self.scheduler.remove(*id);
@@ -262,13 +263,14 @@ impl ModelRunner {
         }
     }
 
-    /// A row is past its time with its last reader; the others' deadlines are theirs alone.
+    /// Ends readers whose deadline has passed, and rows that the scheduler gives up. A deadline ends only its own reader; the
+    /// row ends with its last reader.
     pub(super) fn expire(&mut self) {
         let now = self.shared.clock.now();
         while let Some(reader) = self.rows.expired(now) {
             self.dismiss(reader, expiry_error(Expiry::Deadline));
         }
-        // Before anything is decided, and once for all who left together.
+        // Urgency is computed once for all readers that left since the last turn, before the scheduler decides.
         while let Some((id, row)) = self.rows.reconsider() {
             self.scheduler.revise(id, row.urgency(), now);
         }
@@ -282,7 +284,7 @@ impl ModelRunner {
 
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
         let now = self.shared.clock.now();
-        // It goes once it has its end: where that fails, it is found among the rows.
+        // The row is removed after its end is written: if that panics, `fail_all` still finds the row.
         if let Some(end) = self.rows.get_mut(id).map(|row| row.finish(reason, now))
             && let Some(row) = self.rows.remove(id)
         {
@@ -310,8 +312,8 @@ impl ModelRunner {
         self.notified.extend(row.readers.iter().map(|follower| follower.reader));
     }
 
-    /// The device failed. Without memory everything starts again, fewer at a time; else the rows of the steps in flight
-    /// end with the error, and the others start again.
+    /// Recovers from a failure of the device. After a lack of memory every sequence is recomputed, fewer at a time. After
+    /// another failure the rows of the steps in flight end with the error, and the other sequences are recomputed.
     pub(super) fn recover(&mut self, error: &Error) {
         let lost = match error.code() {
             Code::InsufficientMemory => self.scheduler.recover_memory().into_iter().collect(),
@@ -327,7 +329,7 @@ impl ModelRunner {
         }
     }
 
-    /// Ends every row with an error, those as well that the scheduler does not have any more.
+    /// Ends every row with an error, including rows that the scheduler no longer has.
     pub(super) fn fail_all(&mut self, error: &Error) {
         self.scheduler.clear();
         for id in self.rows.ids() {
@@ -335,15 +337,15 @@ impl ModelRunner {
         }
     }
 
-    /// One lock and at most one wake for everything that grew since the last time. Counted before it is delivered: whoever
-    /// has an answer finds it in the figures.
+    /// Delivers everything new since the last call, with one lock and at most one wake of the JavaScript thread. Statistics
+    /// are updated first, so that they include every delivered end.
     pub(super) fn deliver(&mut self) {
         let load = self.scheduler.load();
-        let is_wanting = load.num_queued > 0;
-        if is_wanting && !std::mem::replace(&mut self.is_wanting, is_wanting) {
+        let is_queued = load.num_queued > 0;
+        if is_queued && !self.was_queued {
             self.shared.slots.wanted(self.shared.clock.now());
         }
-        self.is_wanting = is_wanting;
+        self.was_queued = is_queued;
         let batch_limit = self.scheduler.batch_limit();
         if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.reported_limit, batch_limit) {
             self.shared.slots.has_rows(batch_limit);
@@ -367,12 +369,11 @@ fn expiry_error(why: Expiry) -> Error {
 }
 
 fn not_finite() -> Error {
-    let message = "the model's logits are NaN or infinite here, so no token can be drawn: its weights hold such values, or \
-                   its arithmetic overflows in this precision";
+    let message = "the model's logits are NaN or infinite here, so no token can be sampled: its weights contain such \
+                   values, or its arithmetic overflows in this precision";
     Error::new(Code::BackendError, message)
 }
 
 fn guidance_error(unable: Unable) -> Error {
-    Error::new(Code::GuidanceError, format!("`structured` cannot be followed any further: {unable}"))
-        .with_param("structured")
+    Error::new(Code::GuidanceError, format!("`structured` cannot be followed here: {unable}")).with_param("structured")
 }
