@@ -1,5 +1,5 @@
-//! Executors do what a plan says and decide nothing. `sim/` is a simulated device with the timing of a real one; `mlx/`
-//! runs a model with MLX. Both are driven only by the engine thread, which is also where they are made and dropped.
+//! Executors run the steps that a plan describes, and decide nothing. `sim/` is a simulated device with the timing of a real
+//! one; `mlx/` runs a model with MLX. The engine thread makes, drives and drops them.
 
 mod guided;
 pub mod sim;
@@ -15,26 +15,26 @@ use crate::error::Result;
 use crate::hub::ModelFolder;
 use crate::scheduler::plan::{KvGrowth, Overlap, Plan, StepOutput};
 
-/// What the scheduler must know of a loaded model and its device.
+/// Limits of a loaded model and its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Positions a sequence may occupy, prompt and answer together.
+    /// Most positions of a sequence, prompt and answer together.
     pub context_length: usize,
     /// Token ids are below this; it is the number of embedding rows.
     pub vocab_size: usize,
-    /// What it takes while it runs a step.
+    /// Which further steps the device accepts while it runs one.
     pub overlap: Overlap,
     /// Bytes of weights that stay resident.
     pub weight_bytes: u64,
-    /// What sequences take of its memory.
+    /// Memory of the KV of sequences.
     pub kv: KvUnit,
-    /// What computes, and how. Cached answers are given only to requests of the same device.
+    /// Names the device and its method of computation. Cached answers are valid only for the same name.
     pub device: &'static str,
-    /// Element type of activations and KV: `float32`, `float16` or `bfloat16`; `simulated` where nothing is computed.
+    /// Element type of activations and KV: `float32`, `float16` or `bfloat16`; `simulated` for the simulated device.
     pub compute_type: &'static str,
 }
 
-/// What the KV of a sequence takes.
+/// Memory of the KV of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvUnit {
     /// Bytes of one position in all layers.
@@ -47,17 +47,17 @@ pub struct KvUnit {
 
 /// A loaded model on a device.
 ///
-/// Not `Send`: an executor lives and dies on the engine thread, and so does every device array it holds.
+/// Not `Send`: the engine thread makes and drops an executor with all its device arrays.
 pub trait Executor {
-    /// What the scheduler must know.
+    /// Limits of the model and the device.
     fn limits(&self) -> Limits;
 
-    /// Builds and launches a step. Steps run in the order submitted.
+    /// Builds and launches a step. Steps run in the order in which they are submitted.
     ///
-    /// An error means that the step did not happen; the engine then calls [`reset`](Self::reset).
+    /// After an error the step has not run, and the engine calls [`reset`](Self::reset).
     fn submit(&mut self, plan: &Plan) -> Result<()>;
 
-    /// Waits for the oldest launched step and reads its tokens. Called once a submitted step.
+    /// Waits for the oldest launched step and reads its tokens. Called once per submitted step.
     fn collect(&mut self) -> Result<StepOutput>;
 
     /// Drops every sequence and every launched step, after a failure. The model stays loaded.
@@ -67,12 +67,12 @@ pub trait Executor {
     fn kv_bytes(&self) -> u64;
 }
 
-/// Makes executors: one a loaded model. Called on the engine thread.
+/// Makes an executor for each loaded model, on the engine thread.
 pub trait Backend: Send {
-    /// Bytes of weights that a model would keep resident. Nothing is loaded. `free_bytes` is what other models leave of the
-    /// memory, where that is known.
+    /// Bytes of weights that a model would keep in memory. Loads nothing. `free_bytes` is the memory that other models leave,
+    /// if known.
     fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<u64>;
 
-    /// Loads a model whose folder has been read and validated, in the form in which it takes [`weight_bytes`](Self::weight_bytes).
+    /// Loads a model whose folder was read and validated. Its weights take [`weight_bytes`](Self::weight_bytes).
     fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>>;
 }

@@ -1,4 +1,5 @@
-//! The nonlinearity of an MLP as it lies on the device: its constants are there once, in the type of activations.
+//! The nonlinearity of an MLP on the device. Its constants are loaded once, in the element type of activations. `mlp` and
+//! `moe` apply it; `spec` says which one a model has.
 
 use std::f32::consts::FRAC_2_PI;
 
@@ -15,7 +16,7 @@ pub(super) enum Nonlinearity {
     GeluTanh(Box<Constants>),
 }
 
-/// Those of `half · x · (one + tanh(root · (x + cubic · x ^ three)))`.
+/// The constants of `half · x · (one + tanh(root · (x + cubic · x ^ three)))`.
 pub(super) struct Constants {
     half: Array,
     one: Array,
@@ -25,7 +26,7 @@ pub(super) struct Constants {
 }
 
 impl Nonlinearity {
-    /// For activations of element type `dtype`.
+    /// `dtype` is the element type of activations.
     pub(super) fn load(activation: Activation, dtype: Dtype) -> Mlx<Self> {
         match activation {
             Activation::Silu => Ok(Self::Silu),
@@ -33,13 +34,13 @@ impl Nonlinearity {
         }
     }
 
-    /// `activation(gate) · up` of [.., 2 · width] whose left half is the gate.
+    /// [.., 2 · width], gate then up → `activation(gate) · up`, [.., width].
     pub(super) fn gated(&self, gate_up: &Array) -> Mlx<Array> {
         let halves = split_equal(gate_up, 2, -1)?;
         multiply(self.apply(&halves[0])?, &halves[1])
     }
 
-    /// The operations, and their order, are mlx-lm's: in half precision each rounds.
+    /// The operations and their order are those of mlx-lm, because in half precision each operation rounds.
     fn apply(&self, x: &Array) -> Mlx<Array> {
         match self {
             Self::Silu => multiply(x, sigmoid(x)?),

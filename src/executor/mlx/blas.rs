@@ -1,12 +1,12 @@
-//! Keeps `OpenBLAS`, where it is the BLAS that MLX was given, to one thread: on small matrices its threads cost more than
-//! they bring, and its workers deadlock a process that exits while they run. Another package's `OpenBLAS` is left as it is.
+//! Limits `OpenBLAS` to one thread, if MLX is linked with it. On small matrices its threads cost more than they gain, and
+//! its workers deadlock a process that exits while they run. An `OpenBLAS` that another package loaded is left unchanged.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
 
-/// Harmless where the BLAS is another one.
+/// Does nothing if the BLAS is another library.
 #[expect(unsafe_code, reason = "a C function found by its name")]
 pub(super) fn use_one_thread() {
     let Some(function) = find(c"openblas_set_num_threads") else { return };
@@ -17,10 +17,10 @@ pub(super) fn use_one_thread() {
     }
 }
 
-/// A function of this library or of the libraries it was linked with.
+/// Finds a function of this library or of the libraries it is linked with.
 ///
-/// The global scope is not asked: it holds what a process preloads and what other packages opened for everybody. Where this
-/// code is the program itself, as in tests, the program's own libraries come first in that scope.
+/// The global scope is not searched, because it also has preloaded libraries and those that other packages opened with
+/// `RTLD_GLOBAL`. In a test, this code is the program itself; its own libraries come first in the global scope.
 #[expect(unsafe_code, reason = "the dynamic loader's own functions")]
 fn find(name: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: `dladdr` fills `info` or returns 0, and the name it gives lives as long as this library. `dlopen` and `dlsym` get
@@ -39,7 +39,7 @@ fn find(name: &CStr) -> Option<NonNull<c_void>> {
     }
 }
 
-/// Whether a file is the one that this process was started from.
+/// Whether a file is the executable of this process.
 fn is_program(file: &CStr) -> bool {
     let file = Path::new(std::ffi::OsStr::from_bytes(file.to_bytes())).canonicalize();
     let program = std::env::current_exe().and_then(|program| program.canonicalize());

@@ -1,5 +1,6 @@
-//! A dense decoder as two operations of the graph, all layers and the head: CPU, f32. An operation costs there what a
-//! small model's arithmetic does, and MLX queues only so many before whoever submits more has to wait.
+//! Runs a dense decoder as two operations of MLX's graph, one for all layers and one for the head, on the CPU in float32.
+//! There an operation costs as much as a small model's arithmetic, and `submit` blocks once MLX's queue of operations is
+//! full. `mlx-ops` implements the operations; `decoder` runs every other model layer by layer.
 
 use mlx_ops::{Chain, PackedWeight, Stage};
 use mlx_rs::Array;
@@ -18,7 +19,7 @@ pub(super) struct Chained {
     head: Chain,
 }
 
-/// A linear layer in the form in which a chain takes it.
+/// A linear layer, packed for a chain.
 pub(super) struct Packed {
     pub(super) weight: PackedWeight,
     pub(super) bias: Option<Array>,
@@ -30,7 +31,7 @@ impl Packed {
     }
 }
 
-/// A layer in the form in which a chain takes it.
+/// A decoder layer, packed for a chain.
 struct Layer {
     attention_norm: Norm,
     qkv: Packed,
@@ -40,7 +41,7 @@ struct Layer {
     down: Packed,
 }
 
-/// Whether a chain has a stage for everything in this model, its attention and the form of its weights aside.
+/// Whether a chain has a stage for everything in this model except attention. The form of weights is checked elsewhere.
 pub(super) fn can_chain(model: &ModelSpec) -> bool {
     let has_stages = |layer: &LayerSpec| {
         let is_swiglu = matches!(&layer.mlp, MlpSpec::Dense(mlp) if mlp.activation == Activation::Silu);
@@ -51,7 +52,7 @@ pub(super) fn can_chain(model: &ModelSpec) -> bool {
 }
 
 impl Chained {
-    /// Loads every layer, and the embedding, whose rows are what the layers begin with. For models that [`can_chain`].
+    /// Loads the embedding, all layers and the head of a model that [`can_chain`].
     pub(super) fn load(model: &ModelSpec, weights: &mut Weights<'_>, attention: &Fused) -> Result<(Linear, Self)> {
         let (embedding, head) = weights.packed_ends()?;
         let layers = (0..model.layers.len()).map(|index| Layer::load(model, index, weights));
@@ -68,7 +69,7 @@ impl Chained {
         Ok((embedding, Self { layers, head }))
     }
 
-    /// [n, hidden] through all layers, in one operation.
+    /// Runs all layers as one operation: [n, hidden] → [n, hidden].
     pub(super) fn hidden(&self, x: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
         attention.run(&self.layers, x)
     }
@@ -117,7 +118,7 @@ impl Norm {
     }
 }
 
-/// Only dense models are brought into chains.
+/// The error for weights that a chain cannot run.
 pub(super) fn not_dense() -> crate::error::Error {
-    bad_model("a weight is quantized, or a mixture, that was to be dense")
+    bad_model("a weight that must be dense is quantized or a mixture of experts")
 }

@@ -1,5 +1,6 @@
-//! Reads `config.json` with suspicion: each number has a range, and whatever is outside it ends as an error that names
-//! the field. Remembers which fields were read, so that one that changes what a model computes is not passed over.
+//! Reads fields of `config.json`. Each number has a range, and a value outside it is an error that names the field. Records
+//! which fields were read, so that a field that would change the computation is never ignored. `families/` decides which
+//! fields a model has.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,29 +12,29 @@ use serde_json::{Map, Value};
 use super::failure::{bad_model, unsupported};
 use crate::error::{Error, Result};
 
-/// An object of `config.json`, with the path that leads to it.
+/// An object of `config.json` with its path.
 #[derive(Clone)]
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
     path: Rc<str>,
-    /// Full names of the fields that were asked for.
+    /// Full names of the fields that were read.
     read: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl<'a> Fields<'a> {
-    /// The whole file.
+    /// The top-level object.
     pub(super) fn new(config: &'a Value) -> Result<Self> {
         let object = config.as_object().ok_or_else(|| bad_model("config.json is not an object"))?;
         Ok(Self { object, path: "".into(), read: Rc::default() })
     }
 
-    /// A field that is absent or `null` is not there. Counts as read.
+    /// The value of a field; `None` if it is absent or `null`. The field counts as read.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.read.borrow_mut().insert(self.full(name));
         self.object.get(name).filter(|value| !value.is_null())
     }
 
-    /// Fields that change nothing here.
+    /// Counts fields as read that change nothing in this model.
     pub(super) fn ignore(&self, names: &[&str]) {
         self.read.borrow_mut().extend(names.iter().map(|name| self.full(name)));
     }
@@ -50,12 +51,12 @@ impl<'a> Fields<'a> {
         self.object.iter()
     }
 
-    /// A whole number that must be there.
+    /// A required integer.
     pub(super) fn int(&self, name: &str, range: RangeInclusive<i32>) -> Result<i32> {
         self.optional_int(name, range)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A whole number that may be absent.
+    /// An optional integer.
     pub(super) fn optional_int(&self, name: &str, range: RangeInclusive<i32>) -> Result<Option<i32>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match whole(value).filter(|number| range.contains(number)) {
@@ -64,7 +65,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whole numbers; none if the field is absent.
+    /// A list of integers; empty if the field is absent.
     pub(super) fn ints(&self, name: &str, range: RangeInclusive<i32>) -> Result<Vec<i32>> {
         let Some(value) = self.get(name) else { return Ok(Vec::new()) };
         let number = |value: &Value| whole(value).filter(|number| range.contains(number));
@@ -75,12 +76,12 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A number that must be there.
+    /// A required number.
     pub(super) fn float(&self, name: &str, range: RangeInclusive<f64>) -> Result<f64> {
         self.optional_float(name, range)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A number that may be absent.
+    /// An optional number.
     pub(super) fn optional_float(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match value.as_f64().filter(|number| range.contains(number)) {
@@ -89,26 +90,26 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A switch that may be absent.
+    /// An optional boolean.
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool> {
         let Some(value) = self.get(name) else { return Ok(default) };
         value.as_bool().ok_or_else(|| self.wrong(name, value, "true or false"))
     }
 
-    /// A text that may be absent.
+    /// An optional string.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a string"))
     }
 
-    /// Texts that may be absent.
+    /// An optional list of strings.
     pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<&'a str>>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<_>>());
         texts.map(Some).ok_or_else(|| self.wrong(name, value, "a list of strings"))
     }
 
-    /// Refuses fields that have a value, were not read, and of whose names `matters` is true.
+    /// Refuses a field that has a value, was not read, and whose name satisfies `matters`.
     pub(super) fn refuse_unread(&self, matters: impl Fn(&str) -> bool) -> Result<()> {
         let read = self.read.borrow();
         let mut unread =
@@ -116,12 +117,12 @@ impl<'a> Fields<'a> {
         match unread.next() {
             None => Ok(()),
             Some((name, value)) => {
-                Err(unsupported(&self.full(name), format!("is {}, which is not understood", shown(value))))
+                Err(unsupported(&self.full(name), format!("is {}, which is not supported", shown(value))))
             }
         }
     }
 
-    /// The name of a field as messages give it.
+    /// The name of a field with its path, for messages.
     pub(super) fn full(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -137,25 +138,25 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Says that something is not there or not used.
+/// Whether a value means that a feature is absent or off.
 fn is_neutral(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(is_on) => !is_on,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        // Python writes a number that it does not have as `NaN`; `hub` reads that as a string.
+        // Python writes `NaN` for a missing number, which `hub` reads as a string.
         Value::String(text) => text.is_empty() || text == "NaN",
         Value::Array(list) => list.is_empty(),
         Value::Object(object) => object.is_empty(),
     }
 }
 
-/// A hostile file may put megabytes where a number belongs.
+/// The first 80 characters of a value: a hostile file may have megabytes in place of a number.
 fn shown(value: &Value) -> String {
     value.to_string().chars().take(80).collect()
 }
 
-/// Some exporters write whole numbers as `4096.0`.
+/// An integer. Some exporters write integers as `4096.0`.
 fn whole(value: &Value) -> Option<i32> {
     if let Some(number) = value.as_i64() {
         return i32::try_from(number).ok();

@@ -1,14 +1,14 @@
-//! What MLX reports, as the engine's error: the one place where an exception becomes a code a caller can act on.
+//! Converts MLX's exceptions into the engine's errors. It is the only place that gives an exception a code.
 
 use mlx_rs::error::Exception;
 
 use crate::error::{Code, Error};
 use crate::hub::ModelFolder;
 
-/// The result of building or running device operations, inside this room.
+/// The result of building or running device operations.
 pub(super) type Mlx<T> = std::result::Result<T, Exception>;
 
-/// How MLX's allocators and the drivers below it say that memory is exhausted, in lower case.
+/// Parts of messages in lower case by which MLX's allocators and the drivers report that memory is exhausted.
 const OUT_OF_MEMORY: [&str; 6] = [
     "out of memory",
     "outofmemory",
@@ -18,7 +18,7 @@ const OUT_OF_MEMORY: [&str; 6] = [
     "maximum allowed buffer",
 ];
 
-/// An exception met while doing `what` ("running a step"), as the engine's error.
+/// The error of an exception during `what`, such as "running a step".
 pub(super) fn device_error(what: &str, exception: Exception) -> Error {
     let text = exception.what().to_lowercase();
     let code = if OUT_OF_MEMORY.iter().any(|sign| text.contains(sign)) {
@@ -29,10 +29,10 @@ pub(super) fn device_error(what: &str, exception: Exception) -> Error {
     Error::new(code, format!("{what} failed: {}", exception.what())).with_source(exception)
 }
 
-/// What MLX's reader of files says before its errors. It names no file.
+/// The prefix of errors of MLX's file reader, which does not name the file.
 const READER: &str = "[read]";
 
-/// An error met while the weights of a folder were loaded; one of the file system says where.
+/// The error of loading a folder's weights. An error of the file reader becomes `ModelLoadError` and names the folder.
 pub(super) fn unreadable_weights(folder: &ModelFolder, error: Error) -> Error {
     if !error.message().contains(READER) {
         return error;
@@ -41,17 +41,17 @@ pub(super) fn unreadable_weights(folder: &ModelFolder, error: Error) -> Error {
         .with_source(error)
 }
 
-/// A plan that contradicts what the executor holds: a defect of whoever wrote the plan, caught before the device sees it.
+/// A plan that contradicts the executor's state. It is a defect of the scheduler, found before the device runs the plan.
 pub(super) fn bad_plan(message: impl std::fmt::Display) -> Error {
     Error::new(Code::BackendError, format!("the step plan is inconsistent: {message}"))
 }
 
-/// A model folder that cannot be what it claims.
+/// A model folder whose files contradict each other or hold invalid values.
 pub(super) fn bad_model(message: impl Into<String>) -> Error {
     Error::new(Code::ModelLoadError, message)
 }
 
-/// A model that asks, in field `field` of `config.json`, for what the decoder does not compute.
+/// A model whose field `field` of `config.json` asks for something that the decoder cannot compute.
 pub(super) fn unsupported(field: &str, message: impl std::fmt::Display) -> Error {
     Error::new(Code::UnsupportedModel, format!("config.json: `{field}`: {message}")).with_param(field)
 }

@@ -1,5 +1,5 @@
-//! Whether a model folder has exactly the tensors that a spec needs, in the right shapes and types. Looks at headers
-//! only: nothing is loaded before everything is known to fit.
+//! Checks that a model folder has exactly the tensors that a spec needs, in the right shapes and types. Reads only headers,
+//! so that nothing is loaded for a model that does not fit its `config.json`. `weights` loads the tensors afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::hub::{ModelFolder, TensorHeader};
 
-/// Gives the model a head of its own where the folder stores one, whatever `config.json` says: a missing
-/// `tie_word_embeddings` means `true` to mlx-lm and `false` to transformers, and a stored head is the one that was trained.
+/// Unties the head if the folder stores one, whatever `config.json` says. A missing `tie_word_embeddings` means `true` for
+/// mlx-lm and `false` for transformers; a stored head is the one that was trained.
 pub(super) fn untie_stored_head(model: &mut ModelSpec, folder: &ModelFolder) {
     model.head.is_tied &= !folder.tensors.contains_key(&format!("{}.weight", model.names.head));
 }
 
-/// Checks that the folder holds what the spec needs, and nothing that would be ignored although it might matter.
+/// Checks that the folder has the tensors of the spec, and no other tensor that would be ignored although it may matter.
 pub(super) fn check(model: &ModelSpec, folder: &ModelFolder) -> Result<()> {
     let mut inventory = Inventory { model, folder, tensors: &folder.tensors, claimed: BTreeSet::new() };
     inventory.linear(model.names.embedding, model.embedding(), &[])?;
@@ -115,7 +115,7 @@ impl Inventory<'_> {
                 "`{path}` has {inputs} inputs, not a multiple of its group size {group_size}"
             )));
         }
-        // Whole groups of 32 values: `inputs * bits` is a multiple of 32.
+        // Group sizes are multiples of 32, so `inputs / 32` is exact.
         self.claim(format!("{path}.weight"), &full(inputs / 32 * bits), &[Dtype::U32])?;
         self.floats(format!("{path}.scales"), &full(inputs / group_size))?;
         self.floats(format!("{path}.biases"), &full(inputs / group_size))
@@ -145,8 +145,8 @@ impl Inventory<'_> {
         Ok(())
     }
 
-    /// An unused tensor means that the spec misses a part of the model. Rotary frequencies are the exception: they are
-    /// computed from `config.json`.
+    /// Refuses unused tensors: they mean that the spec lacks a part of the model. Rotary frequencies are allowed, because they
+    /// are computed from `config.json`.
     fn nothing_left(&self) -> Result<()> {
         let harmless = |name: &str| name.contains("rotary_emb.inv_freq");
         let mut left = self.tensors.keys().filter(|name| !self.claimed.contains(*name) && !harmless(name));

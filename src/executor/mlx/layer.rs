@@ -1,4 +1,4 @@
-//! One decoder layer as it lies on the device: norms, projections, attention (passed in), MLP, and what goes past them.
+//! One decoder layer on the device: norms, projections, MLP and residual sums. Attention, which owns KV, is passed in.
 
 use mlx_rs::ops::{add, clip, multiply};
 use mlx_rs::{Array, Dtype};
@@ -15,17 +15,17 @@ const LARGEST_FLOAT16: f32 = 65504.0;
 
 /// A loaded layer.
 pub(super) struct Layer {
-    pub(super) attention_norms: Around,
+    pub(super) attention_norms: NormPair,
     pub(super) qkv: Projection,
     pub(super) qk_norm: Option<QkNorm>,
     pub(super) output: Linear,
-    pub(super) mlp_norms: Around,
+    pub(super) mlp_norms: NormPair,
     pub(super) mlp: Mlp,
     pub(super) residual: Residual,
 }
 
-/// The norms around attention or the MLP.
-pub(super) struct Around {
+/// The norms before and after attention or the MLP.
+pub(super) struct NormPair {
     pub(super) before: Norm,
     pub(super) after: Option<Norm>,
 }
@@ -42,7 +42,7 @@ impl Layer {
     }
 }
 
-impl Around {
+impl NormPair {
     fn after(&self, x: &Array) -> Mlx<Array> {
         self.after.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.apply(x))
     }

@@ -1,5 +1,5 @@
-//! Linear layers and the embedding, dense or quantized, as they lie on the device. Where they come from is
-//! `weights`.
+//! Linear layers and the embedding on the device, dense or quantized. `weights` loads them; `batch_invariant` cuts their
+//! products where a row's result must not depend on the batch.
 
 use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{add, addmm, concatenate, dequantize, matmul, quantized_matmul};
@@ -13,7 +13,7 @@ pub(super) struct Linear {
     weight: Weight,
     /// [outputs]
     bias: Option<Array>,
-    /// What a product is cut into along its rows, so that a row's result is the same in any company.
+    /// The numbers of rows that products are cut into, if a row's result must not depend on the other rows.
     blocks: Option<InvariantBlocks>,
 }
 
@@ -21,13 +21,13 @@ pub(super) struct Linear {
 enum Weight {
     Dense {
         weight: Array,
-        /// The same memory seen as [inputs, outputs]: a view made once, not once a step.
+        /// A view of `weight` as [inputs, outputs], made once instead of once per step.
         transposed: Array,
     },
     Quantized(Quantized),
 }
 
-/// MLX's affine format: a value is `scale · code + offset` of its group.
+/// A weight in MLX's affine format: a value is `scale · code + offset`, with the scale and offset of its group.
 pub(super) struct Quantized {
     /// [outputs, inputs · bits / 32], codes packed into u32.
     pub(super) codes: Array,
@@ -39,10 +39,10 @@ pub(super) struct Quantized {
     pub(super) group_size: i32,
 }
 
-/// Linear layers that share their input; their outputs stand side by side.
+/// Linear layers with the same input; the outputs are concatenated.
 pub(super) enum Projection {
     One(Linear),
-    /// Formats that cannot be fused, as in mixed-precision recipes.
+    /// Layers whose formats cannot be fused, as in mixed-precision recipes.
     Apart(Vec<Linear>),
 }
 
@@ -56,17 +56,17 @@ impl Linear {
         Self { weight: Weight::Quantized(weight), bias, blocks: None }
     }
 
-    /// Makes a row's result the same in any company.
+    /// Makes a row's result independent of the other rows.
     pub(super) fn batch_invariant(self, blocks: InvariantBlocks) -> Self {
         Self { blocks: Some(blocks), ..self }
     }
 
-    /// In which shapes its product may be carried out so that they agree, for activations of this type.
+    /// Measures which numbers of rows give equal results in this layer's product, for activations of type `dtype`.
     pub(super) fn measure_blocks(&self, shape: KernelShape, dtype: Dtype) -> Mlx<InvariantBlocks> {
         InvariantBlocks::measure([shape.inputs, shape.outputs], dtype, |x| self.weight.product(x))
     }
 
-    /// What MLX chooses kernels by, besides the number of rows.
+    /// What MLX selects a kernel by, in addition to the number of rows.
     pub(super) fn kernel_shape(&self) -> KernelShape {
         match &self.weight {
             Weight::Dense { weight, .. } => KernelShape { inputs: weight.dim(1), outputs: weight.dim(0), format: None },
@@ -94,7 +94,7 @@ impl Linear {
         }
     }
 
-    /// Rows of the matrix, as an embedding: [n] → [n, inputs]. Every index must be below `outputs`: MLX does not look.
+    /// Rows of the matrix, as an embedding: [n] → [n, inputs]. Every index must be below `outputs`: MLX does not check.
     pub(super) fn rows(&self, indices: &Array) -> Mlx<Array> {
         match &self.weight {
             Weight::Dense { weight, .. } => take_axis(weight, indices, 0),
@@ -102,7 +102,7 @@ impl Linear {
         }
     }
 
-    /// The parts of a dense one.
+    /// Weight and bias of a dense layer.
     pub(super) fn into_dense(self) -> Option<(Array, Option<Array>)> {
         match self.weight {
             Weight::Dense { weight, .. } => Some((weight, self.bias)),
@@ -110,7 +110,7 @@ impl Linear {
         }
     }
 
-    /// Everything that lies on the device.
+    /// All arrays on the device.
     pub(super) fn arrays(&self) -> Vec<&Array> {
         let mut arrays = match &self.weight {
             Weight::Dense { weight, transposed } => vec![weight, transposed],
@@ -134,7 +134,7 @@ impl Linear {
         }
     }
 
-    /// Whether both hold the same values in the same format.
+    /// Whether both layers have the same values in the same format.
     pub(super) fn equals(&self, other: &Self) -> Mlx<bool> {
         let (ours, others) = (self.arrays(), other.arrays());
         let formats = [self, other].map(|linear| linear.as_quantized().map(Quantized::format));
@@ -186,7 +186,7 @@ impl Quantized {
 }
 
 impl Projection {
-    /// The same with every layer changed.
+    /// Applies `change` to every layer.
     pub(super) fn map<E>(self, mut change: impl FnMut(Linear) -> Result<Linear, E>) -> Result<Self, E> {
         match self {
             Self::One(linear) => change(linear).map(Self::One),

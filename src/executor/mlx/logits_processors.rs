@@ -1,8 +1,8 @@
-//! What is changed about logits before a token is drawn, for all rows of a step at once: biases, and penalties on tokens
-//! that were said. The order is mlx-lm's: bias, repetition, presence and frequency.
+//! Changes logits before sampling, for all rows of a step at once: biases, and penalties on tokens of prompt and answer. The
+//! order is that of mlx-lm: bias, repetition, presence and frequency. `mask` comes after it, `sampler` samples.
 //!
-//! What was said is known on the host but for the token of a step that was launched and not read; that one is taken from
-//! where it lies on the device.
+//! The host knows a row's tokens except one: the token of a step that was launched and not yet read. That token is taken
+//! from the device.
 
 use mlx_rs::Array;
 use mlx_rs::ops::{add, divide, eq, lt, multiply, select, subtract};
@@ -10,25 +10,25 @@ use mlx_rs::ops::{add, divide, eq, lt, multiply, select, subtract};
 use super::failure::Mlx;
 use crate::request::{SamplingParams, TokenId};
 
-/// Tokens of a row with a number for each.
+/// Tokens of a row with a value for each.
 type Pairs = Vec<(TokenId, f32)>;
 
-/// What is changed about one row.
+/// The processing of one row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct LogitsProcessor {
-    /// Added to logits; no token twice.
+    /// Added to logits; each token appears once.
     pub(super) bias: Pairs,
-    /// The last tokens that are known, as far as they are recent; empty where repetition costs nothing.
+    /// The last known tokens within `repetition_context`; empty without a repetition penalty.
     pub(super) recent: Vec<TokenId>,
-    /// How often each token of the answer was said, as far as it is known.
+    /// The known tokens of the answer, with the number of occurrences.
     pub(super) said: Vec<(TokenId, u32)>,
-    /// Whether another token was drawn that is not among them.
+    /// Whether the last sampled token is not yet known to the host.
     pub(super) has_unread: bool,
     pub(super) params: SamplingParams,
 }
 
-/// The processed logits, [r, vocab] f32. `last` is [r, 1] u32: the token each row drew last, which counts where it is not
-/// among those known; `None` where all are known.
+/// The processed logits, [r, vocab] f32. `last` is [r, 1] u32: the last token of each row, used for rows with
+/// `has_unread`. It is `None` if no row has one.
 pub(super) fn process_logits(logits: &Array, rows: &[LogitsProcessor], last: Option<&Array>) -> Mlx<Array> {
     let mut logits = logits.clone();
     if rows.iter().any(|row| !row.bias.is_empty()) {
@@ -46,7 +46,7 @@ pub(super) fn process_logits(logits: &Array, rows: &[LogitsProcessor], last: Opt
     Ok(logits)
 }
 
-/// What presence and frequency take from each token that was said.
+/// Presence and frequency penalties of the known tokens.
 fn penalties_of_read_tokens(row: &LogitsProcessor) -> Pairs {
     let SamplingParams { presence_penalty, frequency_penalty, .. } = row.params;
     row.said.iter().map(|&(token, times)| (token, -(presence_penalty + frequency_penalty * times as f32))).collect()
@@ -60,7 +60,7 @@ fn add_pairs(logits: &Array, rows: &[LogitsProcessor], pairs: impl Fn(&LogitsPro
     logits.put_along_axis(&tokens, changed, 1)
 }
 
-/// Positive logits of recent tokens are divided, negative ones multiplied (Keskar et al., 2019).
+/// Divides positive logits of recent tokens by the penalty, and multiplies negative ones (Keskar et al., 2019).
 fn penalize_repetition(logits: &Array, rows: &[LogitsProcessor], last: Option<&Array>) -> Mlx<Array> {
     let of_row =
         |row: &LogitsProcessor| row.recent.iter().map(|token| (*token, row.params.repetition_penalty)).collect();
@@ -70,7 +70,7 @@ fn penalize_repetition(logits: &Array, rows: &[LogitsProcessor], last: Option<&A
         None => logits.clone(),
     };
     let Some(last) = last else { return Ok(logits) };
-    // A token that is recent already was penalized with the others.
+    // If the unread token is also among the known recent ones, its penalty is applied already.
     let penalty = column(rows, |row| if row.has_unread { row.params.repetition_penalty } else { 1.0 });
     let known = among(last, &recent)?;
     penalize_at(&logits, last, &select(known, Array::from_f32(1.0), penalty)?)
@@ -83,7 +83,7 @@ fn penalize_at(logits: &Array, tokens: &Array, penalty: &Array) -> Mlx<Array> {
     logits.put_along_axis(tokens, changed, 1)
 }
 
-/// Presence and frequency of the token that nobody has read.
+/// Applies presence and frequency penalties of the unread token.
 fn penalize_unread(logits: &Array, rows: &[LogitsProcessor], last: &Array) -> Mlx<Array> {
     let counts = |row: &LogitsProcessor, cost: f32| if row.has_unread { cost } else { 0.0 };
     let frequency = column(rows, |row| counts(row, row.params.frequency_penalty));
@@ -94,25 +94,25 @@ fn penalize_unread(logits: &Array, rows: &[LogitsProcessor], last: &Array) -> Ml
     logits.put_along_axis(last, changed, 1)
 }
 
-/// Whether each row's last token is one of its own in `rows`, [r, 1].
+/// Whether each row's last token is among the row's tokens in `rows`, [r, 1].
 fn among<T>(last: &Array, rows: &[Vec<(TokenId, T)>]) -> Mlx<Array> {
-    // No token has the largest number: a vocabulary is smaller. One column at least, so that there is something to ask.
+    // Short rows are filled with the largest u32, which is no token id. At least one column, so that `any_axis` has input.
     let width = longest(rows).max(1);
     let tokens: Vec<TokenId> = filled(rows, width, |row, at| row.get(at).map_or(TokenId::MAX, |(token, _)| *token));
     eq(Array::from_slice(&tokens, &shape(rows, width)), last)?.any_axis(1, true)
 }
 
-/// Tokens and values as two [r, longest] matrices; `None` where no row has any. A row with fewer says its first again,
-/// which writes the same; a row without any changes nothing about token 0, given the value that does nothing.
-fn columns(rows: &[Pairs], nothing: f32) -> Option<(Array, Array)> {
+/// Tokens and values as two [r, longest] matrices; `None` if all rows are empty. A short row repeats its first pair, which
+/// writes the same value again. An empty row gets token 0 with the value `neutral`, which changes nothing.
+fn columns(rows: &[Pairs], neutral: f32) -> Option<(Array, Array)> {
     let width = longest(rows);
-    let pair = |row: &Pairs, at| row.get(at).or(row.first()).copied().unwrap_or((0, nothing));
+    let pair = |row: &Pairs, at| row.get(at).or(row.first()).copied().unwrap_or((0, neutral));
     let (tokens, values): (Vec<TokenId>, Vec<f32>) = filled(rows, width, pair).into_iter().unzip();
     let array = shape(rows, width);
     (width > 0).then(|| (Array::from_slice(&tokens, &array), Array::from_slice(&values, &array)))
 }
 
-/// The entries of a matrix, row by row; what stands where a row is shorter is the caller's to say.
+/// The entries of a matrix with `width` columns, row by row. `entry` also gives the values beyond the end of a row.
 fn filled<T, E>(rows: &[Vec<T>], width: usize, entry: impl Fn(&Vec<T>, usize) -> E) -> Vec<E> {
     let entry = &entry;
     rows.iter().flat_map(|row| (0..width).map(move |at| entry(row, at))).collect()
@@ -132,7 +132,7 @@ fn column(rows: &[LogitsProcessor], value: impl Fn(&LogitsProcessor) -> f32) -> 
     Array::from_slice(&values, &[rows_of(values.len()), 1])
 }
 
-/// A number of rows or tokens as a dimension; both are bounded far below.
+/// A number of rows or tokens as a dimension. Both are bounded far below the range of i32.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 fn rows_of(len: usize) -> i32 {
     len as i32

@@ -1,6 +1,6 @@
-//! Log-probabilities of the tokens that a step draws and of the most probable ones: of the model's own distribution, taken
-//! before anything is changed about the logits. They are computed in the step that draws, on the device and for the rows
-//! that asked alone, and are read with its tokens.
+//! Log-probabilities of the tokens that a step samples and of the most probable tokens. They are those of the model's own
+//! distribution, before logits processors, masks and temperature. The device computes them in the step that samples, only
+//! for the rows that asked, and the host reads them with the tokens of the step.
 
 use mlx_rs::Array;
 use mlx_rs::ops::indexing::take_axis;
@@ -12,23 +12,23 @@ use crate::error::Result;
 use crate::request::{MAX_LOGPROBS, SequenceId, TokenId, TokenLogprob};
 use crate::scheduler::plan::StepLogprobs;
 
-/// Rows of a step that ask for log-probabilities.
+/// The rows of a step that ask for log-probabilities.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    /// Where they are among the rows that draw.
+    /// Their indices among the rows that sample.
     places: Vec<usize>,
-    /// Sequences that asked, and how many of the most probable tokens each wants.
+    /// The sequence of each row, and how many of the most probable tokens to report.
     rows: Vec<(SequenceId, usize)>,
 }
 
 impl Asking {
-    /// One more of them.
+    /// Adds the row at index `place`.
     pub(super) fn push(&mut self, place: usize, sequence: SequenceId, num_top: usize) {
         self.places.push(place);
         self.rows.push((sequence, num_top));
     }
 
-    /// Their log-probabilities, given [s, vocab] f32, as the model gives them, and the [s] u32 that were drawn.
+    /// Computes the log-probabilities from the model's logits, [s, vocab] f32, and the sampled tokens, [s] u32.
     pub(super) fn answer(self, logits: &Array, drawn: &Array) -> Mlx<Option<Unread>> {
         if self.rows.is_empty() {
             return Ok(None);
@@ -43,8 +43,8 @@ impl Asking {
     }
 }
 
-/// The most probable tokens of each row in no order, [r, n] u32; of equals those with smaller ids. They are as many for every
-/// row, so that the values of a row do not depend on what its neighbours ask for.
+/// The most probable tokens of each row, unordered, [r, n] u32; of equally probable tokens those with smaller ids. The
+/// number is the same for every row and step, so that a row's values do not depend on what other rows ask for.
 fn most_probable(logits: &Array) -> Mlx<Array> {
     let most = logits.dim(1).min(MAX_LOGPROBS.into());
     let ascending = argpartition_axis(logits.negative()?, most - 1, -1)?;
@@ -52,22 +52,22 @@ fn most_probable(logits: &Array) -> Mlx<Array> {
     take_axis(ascending, indices(&first), 1)
 }
 
-/// Log-probabilities of a step that nobody has read.
+/// Log-probabilities of a step that is not collected yet.
 pub(super) struct Unread {
     rows: Vec<(SequenceId, usize)>,
-    /// [r, n] u32: the token drawn, then most probable ones.
+    /// [r, n] u32: the sampled token, then the most probable ones.
     named: Array,
-    /// [r, n] f32: theirs.
+    /// [r, n] f32: the log-probability of each.
     values: Array,
 }
 
 impl Unread {
-    /// What has to be computed.
+    /// The arrays that the step must compute.
     pub(super) fn arrays(&self) -> [&Array; 2] {
         [&self.named, &self.values]
     }
 
-    /// Reads them once the step is done.
+    /// Reads the values after the step has ended.
     pub(super) fn read(self) -> Result<StepLogprobs> {
         let unreadable = |error| bad_plan(format!("log-probabilities cannot be read: {error}"));
         let named: Vec<TokenId> = self.named.to_vec_exact().map_err(unreadable)?;
@@ -78,7 +78,7 @@ impl Unread {
     }
 }
 
-/// The first as it is, then the most probable of the others.
+/// The sampled token first, then the `num_top` most probable tokens in order.
 fn reported(named: &[TokenId], values: &[f32], num_top: usize) -> Vec<TokenLogprob> {
     let mut all: Vec<_> = named.iter().zip(values).map(|(&token, &logprob)| TokenLogprob { token, logprob }).collect();
     all[1..].sort_unstable_by(|a, b| b.logprob.total_cmp(&a.logprob).then(a.token.cmp(&b.token)));

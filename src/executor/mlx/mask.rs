@@ -1,5 +1,5 @@
-//! Rows that follow a guide draw from what it allows: the logits of all other tokens become minus infinity. Comes last, so
-//! that no bias and no penalty brings back what is forbidden.
+//! Masks the logits of constrained rows: tokens that the constraint forbids get minus infinity. It runs after the logits
+//! processors, so that no bias or penalty makes a forbidden token possible.
 
 use mlx_rs::Array;
 use mlx_rs::ops::select;
@@ -7,10 +7,10 @@ use mlx_rs::ops::select;
 use super::failure::Mlx;
 use super::sampler::replace_rows;
 
-/// What some rows of a step may draw.
+/// The tokens that the constrained rows of a step may sample.
 #[derive(Default)]
 pub(super) struct Masks<'a> {
-    /// Where they are among the rows that draw.
+    /// The indices of these rows among the rows that sample.
     places: Vec<usize>,
     /// Token `t` is bit `t % 32` of word `t / 32`.
     words: Vec<&'a [u32]>,
@@ -22,7 +22,7 @@ impl<'a> Masks<'a> {
         self.words.push(words);
     }
 
-    /// [s, vocab] with what these rows must not draw excluded. The other rows are not touched.
+    /// [s, vocab] with the forbidden tokens of these rows at minus infinity. Other rows are unchanged.
     pub(super) fn apply_to(&self, logits: Array) -> Mlx<Array> {
         if self.places.is_empty() {
             return Ok(logits);
@@ -34,7 +34,7 @@ impl<'a> Masks<'a> {
         replace_rows(&logits, &self.places, |rows| select(&allowed, rows, Array::from_f32(f32::NEG_INFINITY)))
     }
 
-    /// A flag for each token. A model can have more rows of logits than there are tokens: these are never drawn.
+    /// One flag per logit. A model can have more logits than the tokenizer has tokens; those are never allowed.
     fn spread(&self, vocab: usize) -> Vec<bool> {
         let mut flags = Vec::with_capacity(self.words.len() * vocab);
         for words in &self.words {

@@ -1,4 +1,4 @@
-//! The part of a layer that looks at each token by itself: dense, or a mixture of experts.
+//! The MLP of a layer on the device: dense (here) or a mixture of experts (`moe`).
 
 use mlx_rs::Array;
 

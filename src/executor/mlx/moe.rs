@@ -1,5 +1,5 @@
-//! A mixture of experts as it lies on the device. All experts of a layer are stacked, and one product gathers, for each
-//! token, the matrices of those that were chosen for it.
+//! A mixture of experts on the device. The matrices of all experts of a layer are stacked, and one operation multiplies
+//! each token by the matrices of its experts. `weights` stacks and loads them.
 
 use mlx_rs::Array;
 use mlx_rs::ops::indexing::{TryIndexOp, take_along_axis, take_axis};
@@ -13,10 +13,11 @@ use super::linear::{Linear, Quantized};
 use super::mlp::Dense;
 use super::spec::MoeSpec;
 
-/// From so many choices on, they are sorted by expert, so that a matrix is read once for all its tokens.
+/// With this many choices (tokens times experts per token) or more, rows are sorted by expert, so that each matrix is read
+/// once for all its tokens.
 const SORTED_FROM: i32 = 64;
 
-/// See the module.
+/// A loaded mixture of experts.
 pub(super) struct Moe {
     pub(super) spec: MoeSpec,
     pub(super) router: Linear,
@@ -24,35 +25,35 @@ pub(super) struct Moe {
     pub(super) gate_up: ExpertProjection,
     pub(super) down: Experts,
     pub(super) shared: Option<Shared>,
-    /// Whether a token's result must not depend on how many others there are: sorted products use other kernels.
+    /// Set if a token's result must not depend on the number of tokens: sorted products use other kernels.
     pub(super) is_never_sorted: bool,
 }
 
-/// An expert that every token goes through.
+/// The shared expert, which every token goes through.
 pub(super) struct Shared {
     pub(super) mlp: Dense,
-    /// One output: the logit of its weight.
+    /// Has one output: the logit of the shared expert's weight.
     pub(super) gate: Linear,
 }
 
 /// A linear layer of all experts, without biases.
 pub(super) enum Experts {
-    /// [experts, inputs, outputs]: a view of the stored matrices, in the type in which their product is computed.
+    /// [experts, inputs, outputs]: a view of the stored matrices, in the type in which the product is computed.
     Dense(Array),
     /// Each part is [experts, outputs, ..].
     Quantized(Quantized),
 }
 
-/// Gate and up projections of all experts; their outputs stand side by side.
+/// Gate and up projections of all experts; the outputs are concatenated.
 pub(super) enum ExpertProjection {
     One(Experts),
-    /// Formats that cannot be fused.
+    /// Projections whose formats cannot be fused.
     Apart([Experts; 2]),
 }
 
-/// Which matrix each row of a product meets.
+/// The expert of each row of a product.
 struct Choice {
-    /// u32; its shape is that of the rows.
+    /// u32, in the shape of the rows.
     experts: Array,
     is_sorted: bool,
 }
@@ -64,7 +65,7 @@ impl Moe {
         let y = if experts.size() >= SORTED_FROM as usize && !self.is_never_sorted {
             self.sorted(x, &experts)?
         } else {
-            // One row of one token for each matrix: [n, 1, 1, hidden] → [n, top k, 1, hidden].
+            // [n, 1, 1, hidden] → [n, top k, 1, hidden]
             let x = x.expand_dims_axes(&[-2, -3])?;
             self.through(&x, &Choice { experts, is_sorted: false })?.squeeze_axes(&[-2])?
         };
@@ -86,7 +87,7 @@ impl Moe {
         Ok((experts, divide(&weights, sum)?))
     }
 
-    /// The same with the rows in the order of their experts: [n, hidden] → [n, top k, hidden].
+    /// Computes the experts with rows sorted by expert: [n, hidden] → [n, top k, hidden].
     fn sorted(&self, x: &Array, experts: &Array) -> Mlx<Array> {
         let (n, top_k) = (experts.dim(0), experts.dim(1));
         let experts = experts.reshape(&[-1])?;
@@ -134,7 +135,7 @@ impl Experts {
         }
     }
 
-    /// One projection out of two, where their formats allow it.
+    /// Fuses the gate and up projections if their formats are equal.
     pub(super) fn side_by_side(gate: Self, up: Self) -> Mlx<ExpertProjection> {
         let one = match (&gate, &up) {
             (Self::Dense(gate), Self::Dense(up)) => Self::Dense(concatenate(&[gate, up], 2)?),
@@ -152,7 +153,7 @@ impl Experts {
         Ok(ExpertProjection::One(one))
     }
 
-    /// Everything that lies on the device.
+    /// All arrays on the device.
     pub(super) fn arrays(&self) -> Vec<&Array> {
         match self {
             Self::Dense(matrices) => vec![matrices],
@@ -162,7 +163,7 @@ impl Experts {
 }
 
 impl ExpertProjection {
-    /// Everything that lies on the device.
+    /// All arrays on the device.
     pub(super) fn arrays(&self) -> Vec<&Array> {
         match self {
             Self::One(experts) => experts.arrays(),

@@ -1,4 +1,4 @@
-//! Root-mean-square norms, as they lie on the device.
+//! Root-mean-square norms on the device.
 
 use mlx_rs::Array;
 use mlx_rs::fast::rms_norm;
@@ -7,7 +7,7 @@ use super::failure::Mlx;
 
 /// A norm over the last axis.
 pub(super) struct Norm {
-    /// Its factors: the weight, plus one where the spec says so.
+    /// The stored weight, plus 1 if the spec says so (`NormSpec::adds_one`).
     pub(super) weight: Array,
     pub(super) eps: f32,
 }

@@ -1,6 +1,7 @@
-//! Decides what a model is computed in. CPUs have no arithmetic for half precision and none for quantized weights that is
-//! worth the name: a quantized model with half-precision scales runs hundreds of times slower there than the same model in
-//! float32. So on a CPU models are computed in float32, and quantized weights are dequantized if there is memory for it.
+//! Decides the element type in which a model is computed, and how many bytes its weights take in it. CPUs have no fast
+//! arithmetic for half precision or quantized weights: a quantized model with half-precision scales runs hundreds of times
+//! slower there than the same model in float32. So on a CPU models are computed in float32, and quantized weights are
+//! dequantized if there is memory for them. `weights` loads what is decided here.
 
 use mlx_rs::Dtype;
 use safetensors::Dtype as Stored;
@@ -9,7 +10,7 @@ use super::spec::ModelSpec;
 use crate::config::Precision;
 use crate::hub::ModelFolder;
 
-/// How the weights of a model are brought onto the device.
+/// The form in which the weights of a model are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compute {
     /// In the model's own element type; quantized weights stay quantized.
@@ -21,8 +22,8 @@ pub(super) enum Compute {
 }
 
 impl Compute {
-    /// What `precision` means for a model. `free_bytes` is memory that no other model takes; dequantized weights may take half
-    /// of it.
+    /// Chooses the form for the option `precision`. `free_bytes` is the memory that other models leave; dequantized weights
+    /// may take half of it.
     pub(super) fn choose(precision: Precision, on_cpu: bool, dense_bytes: u64, free_bytes: Option<u64>) -> Self {
         match precision {
             Precision::Model => Self::AsStored,
@@ -42,7 +43,7 @@ impl Compute {
     }
 }
 
-/// Bytes of all weights in float32, with quantized ones dequantized.
+/// Bytes of all weights in float32, with quantized weights dequantized.
 pub(super) fn dense_bytes(model: &ModelSpec, folder: &ModelFolder) -> u64 {
     let numbers = folder.tensors.iter().map(|(name, tensor)| match name.rsplit_once('.') {
         Some((path, "weight")) => match model.quantization_of(folder, path) {
@@ -55,7 +56,7 @@ pub(super) fn dense_bytes(model: &ModelSpec, folder: &ModelFolder) -> u64 {
     numbers.fold(0, |sum, numbers| sum.saturating_add(numbers.saturating_mul(4)))
 }
 
-/// Bytes of an element once floats are float32: codes of quantized weights stay as they are.
+/// Bytes of an element with floats as float32. Packed codes of quantized weights are u32 words, also 4 bytes.
 fn size(stored: Stored) -> u64 {
     if stored == Stored::F64 { 8 } else { 4 }
 }

@@ -1,4 +1,5 @@
-//! Which linear layers are quantized, and how, as `config.json` says it.
+//! Reads from `config.json` which linear layers are quantized and in which format. `tensors` combines it with the tensors
+//! that a folder has; `linear` computes with quantized weights.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +13,11 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Quantization {
     default: Affine,
-    /// By the path of the layer; `None` is "not quantized".
+    /// By the path of the layer; `None` means that the layer is not quantized.
     overrides: BTreeMap<String, Option<Affine>>,
 }
 
-/// MLX's affine quantization: `group_size` neighbouring inputs share a scale and an offset.
+/// MLX's affine quantization: `group_size` consecutive inputs share a scale and an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Affine {
     pub(super) bits: i32,
@@ -24,12 +25,13 @@ pub(super) struct Affine {
 }
 
 impl Quantization {
-    /// Reads `quantization`, MLX's own word, or `quantization_config`, its copy in MLX exports and something else elsewhere.
+    /// Reads `quantization`, or else `quantization_config`: a copy of it in MLX exports, and another format in other exports,
+    /// recognized by `quant_method`.
     pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>> {
         let copy = fields.object("quantization_config")?;
         let Some(fields) = fields.object("quantization")?.or(copy) else { return Ok(None) };
         if let Some(method) = fields.text("quant_method")? {
-            let message = format!("weights quantized by `{method}`; only MLX's affine quantization can be run");
+            let message = format!("weights quantized by `{method}`; only MLX's affine quantization is supported");
             return Err(unsupported(&fields.full("quant_method"), message));
         }
         let default = Affine::read(&fields)?;
@@ -66,7 +68,7 @@ impl Affine {
         let affine = Self { bits: fields.int("bits", 2..=8)?, group_size: fields.int("group_size", 32..=128)? };
         if affine.bits == 7 || ![32, 64, 128].contains(&affine.group_size) {
             return Err(bad_model(format!(
-                "config.json: `{}` asks for {} bits in groups of {}; known are 2, 3, 4, 5, 6, 8 bits in groups of 32, 64, 128",
+                "config.json: `{}` is {} bits in groups of {}; supported are 2, 3, 4, 5, 6, 8 bits in groups of 32, 64, 128",
                 fields.full("bits"),
                 affine.bits,
                 affine.group_size

@@ -1,22 +1,22 @@
-//! What a model is, as plain data: one decoder runs whatever these words describe. `families/` reads `config.json` into
-//! them, `tensors` says which tensors that takes. Dimensions are `i32` because shapes are, on the device.
+//! The description of a model as plain data. `families/` makes it from `config.json`, `tensors` derives the model's tensors
+//! from it, and one decoder runs every model. Dimensions are `i32`, as MLX's shapes are.
 
 use super::quantization::Quantization;
 use super::tensors::Names;
 
-/// One decoder-only transformer. Every number is range-checked, so that nothing computed from it can overflow.
+/// A decoder-only transformer. Every number is range-checked, so that nothing computed from it can overflow.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ModelSpec {
     pub(super) hidden: i32,
     /// Rows of the embedding and of the head.
     pub(super) vocab: i32,
-    /// Embeddings are multiplied by it.
+    /// Factor of the embeddings.
     pub(super) embedding_scale: Option<f32>,
     pub(super) layers: Vec<LayerSpec>,
-    /// All norms, the last one included.
+    /// All norms, including the final one.
     pub(super) norm: NormSpec,
     pub(super) head: HeadSpec,
-    /// Positions for which this description is exact.
+    /// Positions that the model supports.
     pub(super) context_length: i32,
     pub(super) quantization: Option<Quantization>,
     pub(super) names: Names,
@@ -30,12 +30,12 @@ pub(super) struct NormSpec {
     pub(super) adds_one: bool,
 }
 
-/// From the last hidden state to logits.
+/// The head, which computes logits from the last hidden state.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct HeadSpec {
-    /// The head is the embedding.
+    /// Whether the head's weight is the embedding.
     pub(super) is_tied: bool,
-    /// Logits are divided by it.
+    /// Divisor of the logits.
     pub(super) divisor: Option<f32>,
     /// Logits become `softcap · tanh(logit / softcap)`.
     pub(super) softcap: Option<f32>,
@@ -63,16 +63,16 @@ pub(super) enum Norms {
     Sandwich,
 }
 
-/// How what attention and the MLP give is added to what goes past them.
+/// How the results of attention and MLP are added to the residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Residual {
-    /// Their results are multiplied by it.
+    /// Factor of these results.
     pub(super) scale: Option<f32>,
-    /// In float16, sums are limited to what the type holds.
+    /// Whether float16 sums are clipped to the largest finite value.
     pub(super) is_clipped: bool,
 }
 
-/// The part of a layer that looks at each token by itself.
+/// The MLP of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum MlpSpec {
     Dense(DenseSpec),
@@ -88,19 +88,19 @@ pub(super) struct DenseSpec {
     pub(super) bias: bool,
 }
 
-/// A mixture of experts, each a dense MLP without biases: a token's result is that of the `top_k` with the largest
-/// probabilities, weighted by these.
+/// A mixture of experts, each a dense MLP without biases. A token's result is the sum of the `top_k` most probable experts'
+/// results, weighted by their probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MoeSpec {
     pub(super) experts: i32,
     /// At most `experts`.
     pub(super) top_k: i32,
-    /// The probabilities of the chosen are divided by their sum.
+    /// Whether the probabilities of the chosen experts are divided by their sum.
     pub(super) norm_topk_prob: bool,
     /// Width of an expert.
     pub(super) width: i32,
     pub(super) activation: Activation,
-    /// Width of one more expert that every token goes through, weighted by a gate of its own.
+    /// Width of the shared expert, which every token goes through, weighted by its own gate.
     pub(super) shared: Option<i32>,
 }
 
@@ -113,27 +113,27 @@ pub(super) enum Activation {
     GeluTanh,
 }
 
-/// Causal self-attention of one decoder layer. Dimensions are `i32` because shapes are, on the device.
+/// Causal self-attention of one decoder layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AttentionSpec {
     /// Query heads; a multiple of `kv_heads`.
     pub(super) heads: i32,
     pub(super) kv_heads: i32,
-    /// Even.
+    /// Values per head; even.
     pub(super) head_dim: i32,
     /// Factor of the products of queries and keys.
     pub(super) scale: f32,
     /// Scores become `softcap · tanh(score / softcap)`, before the mask.
     pub(super) softcap: Option<f32>,
-    /// Positions that a query sees, its own included; all before it where absent.
+    /// Positions that a query attends to, including its own; all earlier ones if absent.
     pub(super) window: Option<i32>,
     pub(super) rope: Rope,
-    /// Epsilon of the RMS norms over each head of queries and keys, before they are rotated.
+    /// Epsilon of the RMS norms over each head of queries and keys, applied before rotation.
     pub(super) qk_norm: Option<f32>,
 }
 
 impl AttentionSpec {
-    /// Queries, keys and values of a token, side by side.
+    /// Number of values of a token's queries, keys and values, concatenated.
     pub(super) fn packed_width(&self) -> i32 {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
@@ -144,11 +144,11 @@ impl AttentionSpec {
 pub(super) struct Rope {
     pub(super) base: f64,
     pub(super) scaling: RopeScaling,
-    /// Rotates neighbouring pairs; otherwise first half with second half.
+    /// Rotates pairs of neighbouring values; otherwise each value of the first half with one of the second.
     pub(super) traditional: bool,
 }
 
-/// How positions beyond the trained ones are reached.
+/// How rope is scaled to longer contexts.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum RopeScaling {
     None,
@@ -156,7 +156,7 @@ pub(super) enum RopeScaling {
     Linear {
         factor: f64,
     },
-    /// Llama 3's: low frequencies are divided by the factor, high ones kept, those between blended.
+    /// Llama 3: low frequencies are divided by the factor, high frequencies kept, those between interpolated.
     Llama3 {
         factor: f64,
         low: f64,
@@ -166,7 +166,7 @@ pub(super) enum RopeScaling {
 }
 
 impl ModelSpec {
-    /// What each layer's attention is.
+    /// The attention of each layer.
     pub(super) fn attention(&self) -> Vec<AttentionSpec> {
         self.layers.iter().map(|layer| layer.attention.clone()).collect()
     }

@@ -1,24 +1,24 @@
-//! The streams that a model's work runs on, and the wait for their end.
+//! The streams that a model's work runs on, and waiting for their tasks when the model is dropped.
 //!
-//! A stream's thread lets go of a task's memory after whoever waited for the result has it. A process that exits
-//! meanwhile tears MLX's allocator down under it, which corrupts the heap; and memory that a task holds is not free for
-//! the next model. So a model that is dropped waits for its tasks, and then gives back what MLX's allocator keeps of it.
+//! A stream's thread frees a task's memory after the result is available to a waiting thread. If the process exits in
+//! between, MLX's allocator is torn down while the stream's thread uses it, which corrupts the heap. Memory that a task
+//! still holds is also not free for the next model. So dropping a model waits for its tasks, then clears MLX's cache.
 
 use mlx_rs::{Device, DeviceType, Stream, memory};
 
 use super::failure::{Mlx, device_error};
 use crate::error::Result;
 
-/// This thread's streams. Dropped, they are quiet: no task is under way or to come, and none holds memory.
+/// This thread's streams. After they are dropped, no task runs or follows, and no task holds memory.
 pub(super) struct Streams {
-    /// Where models run.
+    /// Runs steps.
     pub(super) steps: Stream,
-    /// Where weight files are read: MLX does that with the CPU only.
+    /// Reads weight files, which MLX does on the CPU only.
     pub(super) files: Stream,
 }
 
 impl Streams {
-    /// Those of MLX's default device, and what kind of device that is.
+    /// The streams of MLX's default device, and the kind of that device.
     pub(super) fn open() -> Result<(Self, DeviceType)> {
         let open = || -> Mlx<_> {
             let device = Device::try_default()?;
@@ -39,12 +39,12 @@ impl Drop for Streams {
     fn drop(&mut self) {
         wait(&self.files);
         wait(&self.steps);
-        // Where this fails the memory stays with the allocator, for the next model.
+        // After a failure the allocator keeps the memory, for the next model.
         memory::clear_cache().ok();
     }
 }
 
-/// Returns once the tasks of a stream are done and gone. How they ended is for those who read what they computed.
+/// Waits until the tasks of a stream have ended and are freed. Their errors are reported where results are read.
 #[expect(unsafe_code, reason = "mlx-rs has no such function")]
 fn wait(stream: &Stream) {
     // SAFETY: the handle is alive through the borrow, and of this thread, since neither it nor its owner can be sent.

@@ -1,42 +1,44 @@
-//! Which tensors a model consists of: their names, which a family chooses, and the shapes that follow from its spec.
+//! The tensors of a model: names, which a family chooses, and shapes, which follow from its spec. `inventory` compares them
+//! with a folder's tensors; `weights` loads them.
 
 use super::quantization::Affine;
 use super::spec::{DenseSpec, LayerSpec, ModelSpec, MoeSpec};
 use crate::hub::ModelFolder;
 
-/// What tensors are called. Those of a layer follow its path; a linear layer's are `NAME.weight` and `NAME.bias`.
+/// Names of tensors. Names inside a layer are appended to the layer's path. A linear layer has `NAME.weight` and
+/// `NAME.bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) embedding: &'static str,
-    /// The head, where it is not the embedding.
+    /// The head, if it is not tied to the embedding.
     pub(super) head: &'static str,
     pub(super) final_norm: &'static str,
-    /// What the index of a layer follows.
+    /// The prefix of layers: `NAME.INDEX`.
     pub(super) layers: &'static str,
     pub(super) qkv: [&'static str; 3],
     pub(super) attention_output: &'static str,
     /// Norms of queries and of keys.
     pub(super) qk_norm: [&'static str; 2],
-    /// Norms before and after attention; the latter only in a sandwich.
+    /// Norms before and after attention; the latter only with `Norms::Sandwich`.
     pub(super) attention_norms: [&'static str; 2],
-    /// Norms before and after the MLP; the latter only in a sandwich.
+    /// Norms before and after the MLP; the latter only with `Norms::Sandwich`.
     pub(super) mlp_norms: [&'static str; 2],
-    /// Gate, up and down projection of a dense MLP; after the last dot, their names in an expert.
+    /// Gate, up and down projection of a dense MLP. The part after the last dot is the name in an expert.
     pub(super) mlp: [&'static str; 3],
-    /// What gives the probabilities of experts.
+    /// The router, which computes the probabilities of experts.
     pub(super) router: &'static str,
     /// All experts, stacked: `NAME.gate_proj` and so on.
     pub(super) stacked_experts: &'static str,
-    /// Each expert by itself: `NAME.INDEX.gate_proj` and so on.
+    /// Experts stored one by one: `NAME.INDEX.gate_proj` and so on.
     pub(super) single_experts: &'static str,
-    /// Gate, up and down projection of the expert that every token goes through.
+    /// Gate, up and down projection of the shared expert.
     pub(super) shared_expert: [&'static str; 3],
-    /// What weights it.
+    /// The gate that weights the shared expert.
     pub(super) shared_gate: &'static str,
 }
 
 impl Names {
-    /// Those of Llama, which most families keep to.
+    /// The names of Llama, which most families use.
     pub(super) const LLAMA: Self = Self {
         embedding: "model.embed_tokens",
         head: "lm_head",
@@ -55,16 +57,16 @@ impl Names {
         shared_gate: "mlp.shared_expert_gate",
     };
 
-    /// The path of something inside decoder layer `index`.
+    /// The full path of `name` in decoder layer `index`.
     pub(super) fn layer(&self, index: usize, name: &str) -> String {
         format!("{}.{index}.{name}", self.layers)
     }
 }
 
-/// A linear layer, before it is loaded.
+/// The shape of a linear layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LinearShape {
-    /// Its name inside a decoder layer, or inside an expert.
+    /// Name inside a decoder layer, or inside an expert.
     pub(super) name: &'static str,
     pub(super) outputs: i32,
     pub(super) inputs: i32,
@@ -72,7 +74,7 @@ pub(super) struct LinearShape {
 }
 
 impl ModelSpec {
-    /// The embedding; the head has the same shape.
+    /// The embedding. The head has the same shape.
     pub(super) fn embedding(&self) -> LinearShape {
         LinearShape { name: self.names.embedding, outputs: self.vocab, inputs: self.hidden, bias: false }
     }
@@ -102,7 +104,7 @@ impl ModelSpec {
         self.gated(self.names.mlp, mlp.width, mlp.bias)
     }
 
-    /// What gives the probabilities of experts.
+    /// The router of a mixture.
     pub(super) fn router(&self, moe: &MoeSpec) -> LinearShape {
         LinearShape { name: self.names.router, outputs: moe.experts, inputs: self.hidden, bias: false }
     }
@@ -115,7 +117,7 @@ impl ModelSpec {
         })
     }
 
-    /// The gate, up and down projections of the expert that every token goes through, and what weights it.
+    /// The gate, up and down projections of the shared expert, and its gate.
     pub(super) fn shared_expert(&self, width: i32) -> ([LinearShape; 3], LinearShape) {
         let gate = LinearShape { name: self.names.shared_gate, outputs: 1, inputs: self.hidden, bias: false };
         (self.gated(self.names.shared_expert, width, false), gate)
@@ -132,14 +134,15 @@ impl ModelSpec {
         folder.tensors.range(first.clone()..).next().is_some_and(|(name, _)| name.starts_with(&first))
     }
 
-    /// The path of expert `expert` of layer `index`, where experts are stored one by one.
+    /// The path of expert `expert` of layer `index` if experts are stored one by one.
     pub(super) fn single_expert(&self, index: usize, expert: i32) -> String {
         self.names.layer(index, &format!("{}.{expert}", self.names.single_experts))
     }
 
-    /// How the linear layer or embedding at `path` is quantized in this folder.
+    /// The quantization of the linear layer or embedding at `path` in this folder.
     ///
-    /// The scales decide where `config.json` does not speak of the layer: exporters leave layers out that do not fit.
+    /// A layer without scales is not quantized: exporters leave out layers whose shape does not fit, and `config.json`
+    /// does not always say so.
     pub(super) fn quantization_of(&self, folder: &ModelFolder, path: &str) -> Option<Affine> {
         let quantization = self.quantization.as_ref()?;
         quantization.of(path).filter(|_| folder.tensors.contains_key(&format!("{path}.scales")))

@@ -14,7 +14,7 @@ use super::attention::QkNorm;
 use super::batch_invariant::InvariantBlocks;
 use super::chained::{Packed, not_dense};
 use super::failure::{Mlx, bad_model, device_error};
-use super::layer::{Around, Layer};
+use super::layer::{Layer, NormPair};
 use super::linear::{KernelShape, Linear, Projection, Quantized};
 use super::mlp::{Dense, Mlp};
 use super::moe::{Experts, Moe, Shared};
@@ -97,20 +97,20 @@ impl<'a> Weights<'a> {
         let model = self.model;
         let (spec, names) = (&model.layers[index], &model.names);
         Ok(Layer {
-            attention_norms: self.norms_around(index, spec, names.attention_norms)?,
+            attention_norms: self.norm_pair(index, spec, names.attention_norms)?,
             qkv: self.projection(index, &model.qkv(spec))?,
             qk_norm: spec.attention.qk_norm.map(|_| self.qk_norm(index)).transpose()?,
             output: self.layer_linear(index, model.attention_output(spec))?,
-            mlp_norms: self.norms_around(index, spec, names.mlp_norms)?,
+            mlp_norms: self.norm_pair(index, spec, names.mlp_norms)?,
             mlp: self.mlp(index, &spec.mlp)?,
             residual: spec.residual,
         })
     }
 
-    fn norms_around(&mut self, index: usize, spec: &LayerSpec, names: [&str; 2]) -> Result<Around> {
+    fn norm_pair(&mut self, index: usize, spec: &LayerSpec, names: [&str; 2]) -> Result<NormPair> {
         let [before, after] = names.map(|name| self.model.names.layer(index, name));
         let has_after = spec.norms == Norms::Sandwich;
-        Ok(Around { before: self.norm(&before)?, after: has_after.then(|| self.norm(&after)).transpose()? })
+        Ok(NormPair { before: self.norm(&before)?, after: has_after.then(|| self.norm(&after)).transpose()? })
     }
 
     fn qk_norm(&mut self, index: usize) -> Result<QkNorm> {

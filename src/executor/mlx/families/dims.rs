@@ -1,4 +1,4 @@
-//! What the families have in common: the same few fields under the same names.
+//! Reads the fields that most families have under the same names: sizes, attention, MLP, biases, activations.
 
 use super::super::config::Fields;
 use super::super::failure::{bad_model, unsupported};
@@ -42,7 +42,7 @@ impl Dims {
             kv_heads,
             head_dim,
             eps: narrow(fields.float("rms_norm_eps", 0.0..=1.0)?),
-            // Beyond 2^24 an f32 cannot tell neighbouring positions apart.
+            // Beyond 2^24, float32 does not represent every integer, so neighbouring positions would be equal.
             positions: fields.optional_int("max_position_embeddings", 1..=1 << 24)?.unwrap_or(2048),
         })
     }
@@ -54,7 +54,7 @@ impl Dims {
         AttentionSpec { heads, kv_heads, head_dim, scale, softcap: None, window: None, rope, qk_norm: None }
     }
 
-    /// A model of these layers, whose attention is windowed where `windows` says so.
+    /// A model with one layer for each entry of `windows`: `layer` with that attention window.
     pub(super) fn model(&self, fields: &Fields<'_>, layer: &LayerSpec, windows: Vec<Option<i32>>) -> Result<ModelSpec> {
         let layers = windows.into_iter().map(|window| {
             let attention = AttentionSpec { window, ..layer.attention.clone() };
@@ -73,13 +73,13 @@ impl Dims {
         })
     }
 
-    /// The square root of the width, by which some families multiply embeddings.
+    /// The square root of `hidden`, the factor of embeddings in some families.
     pub(super) fn sqrt_hidden(&self) -> f32 {
         narrow(f64::from(self.hidden).sqrt())
     }
 }
 
-/// A layer with norms before attention and before a dense MLP, without biases.
+/// A layer with norms before attention and MLP, a dense MLP, and no biases.
 pub(super) fn plain_layer(fields: &Fields<'_>, attention: AttentionSpec) -> Result<LayerSpec> {
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
     let mlp = DenseSpec { width: fields.int("intermediate_size", 1..=1 << 20)?, activation, bias: false };
@@ -93,7 +93,7 @@ pub(super) fn plain_layer(fields: &Fields<'_>, attention: AttentionSpec) -> Resu
     })
 }
 
-/// Gives a layer the biases for which `attention_bias` and `mlp_bias` ask.
+/// Adds the biases that `attention_bias` and `mlp_bias` ask for.
 pub(super) fn with_biases(fields: &Fields<'_>, mut layer: LayerSpec) -> Result<LayerSpec> {
     layer.qkv_bias = fields.flag("attention_bias", false)?;
     layer.output_bias = layer.qkv_bias;
@@ -111,28 +111,28 @@ pub(super) fn activation(fields: &Fields<'_>, name: &str, default: Activation) -
         Some("gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
         Some(other) => {
             let shown: String = other.chars().take(80).collect();
-            Err(unsupported(name, format!("`{shown}` cannot be run; known activations: silu, gelu_pytorch_tanh")))
+            Err(unsupported(name, format!("`{shown}` is not supported; known activations: silu, gelu_pytorch_tanh")))
         }
     }
 }
 
-/// A soft cap that may be absent.
+/// An optional soft cap.
 pub(super) fn softcap(fields: &Fields<'_>, name: &str) -> Result<Option<f32>> {
     Ok(fields.optional_float(name, 1e-3..=1e6)?.map(narrow))
 }
 
-/// The device computes in f32.
+/// The device computes in float32.
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn narrow(number: f64) -> f32 {
     number as f32
 }
 
-/// Values of a head where `config.json` does not say.
+/// Values per head if `config.json` has no `head_dim`.
 fn shared_among(hidden: i32, heads: i32) -> Result<i32> {
     if hidden < 2 * heads {
         let message = format!(
             "config.json: `num_attention_heads` is {heads} and `hidden_size` {hidden}, which leaves no values for a head: \
-             fewer heads or a `head_dim` are expected"
+             expected fewer heads or a `head_dim`"
         );
         return Err(bad_model(message).with_param("num_attention_heads"));
     }

@@ -1,5 +1,5 @@
-//! Gemma 2: norms around attention and MLP whose weights count from one, capped scores and logits, a window in every other
-//! layer.
+//! Gemma 2: norms before and after attention and MLP with the factor `1 + weight`, soft caps of scores and logits, a window
+//! in every other layer.
 
 use super::super::config::Fields;
 use super::super::spec::{Activation, AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, Norms};
@@ -18,7 +18,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<ModelSpec> {
     finish(fields, ModelSpec { embedding_scale: Some(dims.sqrt_hidden()), ..model })
 }
 
-/// The scale and the cap of scores that the Gemma families have.
+/// Attention with the scale and the soft cap of the Gemma families.
 pub(super) fn attention(fields: &Fields<'_>, plain: AttentionSpec) -> Result<AttentionSpec> {
     let scale = narrow(fields.float("query_pre_attn_scalar", 1e-3..=1e6)?.powf(-0.5));
     Ok(AttentionSpec { scale, softcap: softcap(fields, "attn_logit_softcapping")?, ..plain })
@@ -30,14 +30,14 @@ pub(super) fn layer(fields: &Fields<'_>, attention: AttentionSpec) -> Result<Lay
     let mut layer =
         LayerSpec { qkv_bias: bias, output_bias: bias, norms: Norms::Sandwich, ..plain_layer(fields, attention)? };
     if let MlpSpec::Dense(mlp) = &mut layer.mlp {
-        // Both names are in use; where `hidden_act` is given as well, it says the same.
+        // Both names are in use. A file that has both gives the same value for each.
         let older = activation(fields, "hidden_act", Activation::GeluTanh)?;
         mlp.activation = activation(fields, "hidden_activation", older)?;
     }
     Ok(layer)
 }
 
-/// What the ends of the Gemma families have in common.
+/// Adds the norms, the soft cap of logits and the tensor names of the Gemma families.
 pub(super) fn finish(fields: &Fields<'_>, mut model: ModelSpec) -> Result<ModelSpec> {
     model.norm = NormSpec { adds_one: true, ..model.norm };
     model.head.softcap = softcap(fields, "final_logit_softcapping")?;

@@ -1,4 +1,4 @@
-//! Gemma 3, the text model: Gemma 2 with norms of queries and keys, and a rope of its own where a layer sees a window.
+//! The text model of Gemma 3: Gemma 2 with norms of queries and keys, and another rope in layers with a window.
 
 use super::super::config::Fields;
 use super::super::spec::{AttentionSpec, LayerSpec, ModelSpec, Residual, Rope};
@@ -20,17 +20,17 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<ModelSpec> {
     for layer in model.layers.iter_mut().filter(|layer| layer.attention.window.is_some()) {
         layer.attention.rope = local.clone();
     }
-    // Trained with a factor rounded to bfloat16.
+    // The model was trained with a factor rounded to bfloat16.
     gemma2::finish(fields, ModelSpec { embedding_scale: Some(to_bfloat16(dims.sqrt_hidden())), ..model })
 }
 
-/// Every so many layers, one sees everything. Newer exporters list the layers instead.
+/// The number of layers from one without a window to the next. Newer exporters list the layers instead.
 fn pattern(fields: &Fields<'_>) -> Result<i32> {
     let newer = fields.optional_int("_sliding_window_pattern", 1..=1 << 10)?;
     Ok(fields.optional_int("sliding_window_pattern", 1..=1 << 10)?.or(newer).unwrap_or(6))
 }
 
-/// The ropes of layers that see everything and of those that see a window.
+/// The ropes of layers without and with a window.
 fn ropes(fields: &Fields<'_>) -> Result<[Rope; 2]> {
     let [global, local] = [rope::theta(fields, "rope_theta")?, rope::theta(fields, "rope_local_base_freq")?];
     let described = fields.object("rope_parameters")?;

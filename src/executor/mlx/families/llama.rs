@@ -1,4 +1,4 @@
-//! Llama, and what is exported under its name.
+//! Llama, and other models that are exported with its `model_type`.
 
 use super::super::config::Fields;
 use super::super::spec::ModelSpec;

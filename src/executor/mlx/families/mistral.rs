@@ -1,4 +1,4 @@
-//! Mistral: Llama, where all layers see a window if the file gives one.
+//! Mistral: Llama with a window in all layers if `sliding_window` is set.
 
 use super::super::config::Fields;
 use super::super::spec::ModelSpec;

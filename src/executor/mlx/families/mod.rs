@@ -1,5 +1,5 @@
-//! The families of models that can be run. Each is a file that reads its `config.json` into a [`ModelSpec`] and names its
-//! tensors; adding one means adding that file, a line to [`FAMILIES`] and its fixtures. In `dims` is what families share.
+//! The model families. Each has a file that reads its `config.json` into a [`ModelSpec`] and names its tensors. A new family
+//! is a new file, a line in [`FAMILIES`] and fixtures. `dims`, `rope` and `window` read what families share.
 
 mod dims;
 mod gemma2;
@@ -21,10 +21,10 @@ use super::failure::{bad_model, unsupported};
 use super::spec::ModelSpec;
 use crate::error::Result;
 
-/// How the `config.json` of a family is read.
+/// Reads the `config.json` of a family.
 type Read = fn(&Fields<'_>) -> Result<ModelSpec>;
 
-/// By `model_type`.
+/// The families by `model_type`.
 const FAMILIES: [(&str, Read); 9] = [
     ("gemma2", gemma2::read),
     ("gemma3_text", gemma3_text::read),
@@ -37,7 +37,7 @@ const FAMILIES: [(&str, Read); 9] = [
     ("qwen3_moe", qwen3_moe::read),
 ];
 
-/// A field whose name contains one of these changes what a model computes.
+/// A field whose name contains one of these probably changes the computation.
 const COMPUTED: [&str; 35] = [
     "_act",
     "activation",
@@ -76,11 +76,11 @@ const COMPUTED: [&str; 35] = [
     "window",
 ];
 
-/// Of these, those that do not: how a model was trained, or which implementation of the same runs it.
+/// A field whose name contains one of these does not: it concerns training, or selects an implementation.
 const NOT_COMPUTED: [&str; 8] =
     ["dropout", "_coef", "_eps", "epsilon", "implementation", "initializer", "quantization_config", "router_logits"];
 
-/// Reads `config.json`. What it asks for beyond what its family computes is an error that names the field.
+/// Reads `config.json`. A field that its family does not read and that may change the computation is an error.
 pub(super) fn read(config: &Value) -> Result<ModelSpec> {
     let fields = Fields::new(config)?;
     let mut model = family(&fields)?(&fields)?;
@@ -99,7 +99,7 @@ fn family(fields: &Fields<'_>) -> Result<Read> {
     let found = FAMILIES.iter().find(|(known, _)| *known == model_type);
     found.map(|(_, read)| *read).ok_or_else(|| {
         let shown: String = model_type.chars().take(80).collect();
-        unsupported("model_type", format!("models of type `{shown}` cannot be run; known types: {known}"))
+        unsupported("model_type", format!("models of type `{shown}` are not supported; known types: {known}"))
     })
 }
 
@@ -108,7 +108,7 @@ fn changes_computation(name: &str) -> bool {
     !name.starts_with('_') && any(&COMPUTED) && !any(&NOT_COMPUTED)
 }
 
-/// A window as wide as the context is none.
+/// Removes windows that are at least as wide as the context, which change nothing.
 fn drop_wide_windows(model: &mut ModelSpec) {
     let positions = model.context_length;
     for layer in &mut model.layers {

@@ -13,7 +13,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<ModelSpec> {
     dims.model(fields, &layer, windows(fields, &dims)?)
 }
 
-/// The Qwen families have their window in layers from `max_window_layers` on, and only where `use_sliding_window` is set.
+/// The windows of the Qwen families: in layers from `max_window_layers` on, if `use_sliding_window` is set.
 pub(super) fn windows(fields: &Fields<'_>, dims: &Dims) -> Result<Vec<Option<i32>>> {
     if !fields.flag("use_sliding_window", false)? {
         fields.ignore(&["sliding_window", "max_window_layers", "layer_types"]);

@@ -1,4 +1,4 @@
-//! Qwen 1.5 and 2 with experts: Qwen 2 whose MLPs are mixtures with one expert that every token goes through.
+//! Qwen 1.5 and 2 with experts: Qwen 2 whose MLPs are mixtures with a shared expert.
 
 use super::super::config::Fields;
 use super::super::spec::{LayerSpec, ModelSpec};

@@ -1,4 +1,4 @@
-//! Qwen 3 with experts: Qwen 3 whose MLPs, in most or all layers, are mixtures.
+//! Qwen 3 with experts: Qwen 3 whose MLPs are mixtures in most or all layers.
 
 use super::super::config::Fields;
 use super::super::failure::bad_model;
@@ -14,8 +14,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<ModelSpec> {
     with_experts(fields, model, None)
 }
 
-/// The model with mixtures in place of dense MLPs, except in layers that the file leaves dense. `shared` is the width of
-/// an expert that every token goes through.
+/// Replaces dense MLPs by mixtures, except in the layers that `mlp_only_layers` and `decoder_sparse_step` leave dense.
+/// `shared` is the width of the shared expert.
 pub(super) fn with_experts(fields: &Fields<'_>, mut model: ModelSpec, shared: Option<i32>) -> Result<ModelSpec> {
     let moe = MoeSpec { shared, ..experts(fields)? };
     let dense_layers = fields.ints("mlp_only_layers", 0..=1 << 10)?;

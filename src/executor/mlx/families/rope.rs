@@ -1,12 +1,12 @@
-//! Rotary embeddings as `config.json` describes them: `rope_theta` and `rope_scaling`, or both in `rope_parameters`,
-//! where newer exporters keep everything about rope.
+//! Reads rotary embeddings from `config.json`: `rope_theta` and `rope_scaling`, or both in `rope_parameters`, as newer
+//! exporters write them.
 
 use super::super::config::Fields;
 use super::super::failure::{bad_model, unsupported};
 use super::super::spec::{Rope, RopeScaling};
 use crate::error::Result;
 
-/// The rope of all layers; `base` where the file gives none.
+/// The rope of all layers. `base` is the default base frequency.
 pub(super) fn read(fields: &Fields<'_>, base: f64) -> Result<Rope> {
     let parameters = fields.object("rope_parameters")?;
     let described = fields.object("rope_scaling")?.or(parameters);
@@ -15,12 +15,12 @@ pub(super) fn read(fields: &Fields<'_>, base: f64) -> Result<Rope> {
     Ok(rope)
 }
 
-/// A base frequency, which may be absent.
+/// An optional base frequency.
 pub(super) fn theta(fields: &Fields<'_>, name: &str) -> Result<Option<f64>> {
     fields.optional_float(name, 1e-3..=1e12)
 }
 
-/// A rope out of the object that describes it and a base given beside it.
+/// A rope from the object that describes it and a base frequency outside that object.
 pub(super) fn described_by(described: Option<&Fields<'_>>, beside: Option<f64>, default: f64) -> Result<Rope> {
     let inside = described.map(|fields| theta(fields, "rope_theta")).transpose()?.flatten();
     Ok(Rope {
@@ -47,10 +47,10 @@ fn scaling(fields: &Fields<'_>) -> Result<RopeScaling> {
         }
     };
     if fields.optional_float("partial_rotary_factor", 0.0..=1.0)?.is_some_and(|factor| factor < 1.0) {
-        let message = "only heads that are rotated as a whole can be run";
+        let message = "only heads that are rotated completely are supported";
         return Err(unsupported(&fields.full("partial_rotary_factor"), message));
     }
-    // What the other kinds were trained on changes nothing.
+    // The other kinds do not use the original context length.
     fields.ignore(&["original_max_position_embeddings"]);
     fields.refuse_unread(|_| true)?;
     Ok(scaling)

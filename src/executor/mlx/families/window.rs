@@ -1,11 +1,11 @@
-//! Which layers see only a window of positions.
+//! Reads from `config.json` which layers attend only to a window of positions.
 
 use super::super::config::Fields;
 use super::super::failure::{bad_model, unsupported};
 use super::dims::Dims;
 use crate::error::Result;
 
-/// The window of each layer: those slide that `layer_types` names, or `slides` where the file has none.
+/// The window of each layer. `layer_types` lists the layers with a window; without it, `slides` decides.
 pub(super) fn read(fields: &Fields<'_>, dims: &Dims, slides: impl Fn(usize) -> bool) -> Result<Vec<Option<i32>>> {
     let slides = match fields.texts("layer_types")? {
         Some(kinds) => listed(&kinds, dims.layers)?,
@@ -19,7 +19,7 @@ pub(super) fn read(fields: &Fields<'_>, dims: &Dims, slides: impl Fn(usize) -> b
     Ok(slides.into_iter().map(|slides| slides.then_some(window)).collect())
 }
 
-/// All layers see everything.
+/// No layer has a window.
 pub(super) fn none(dims: &Dims) -> Vec<Option<i32>> {
     vec![None; dims.layers]
 }

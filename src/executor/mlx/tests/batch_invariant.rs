@@ -1,4 +1,4 @@
-//! Which products agree is found out, and rows are cut into those.
+//! Measuring which numbers of rows give equal products, and cutting products into these.
 
 use mlx_rs::ops::{add, matmul};
 use mlx_rs::random::{key, normal};
@@ -9,7 +9,7 @@ use super::super::failure::Mlx;
 
 const SIZE: [i32; 2] = [64, 96];
 
-/// A product whose results differ by a little where `differs` holds of its number of rows.
+/// A product whose results differ slightly if `differs` is true for its number of rows.
 fn product(differs: fn(i32) -> bool) -> impl Fn(&Array) -> Mlx<Array> {
     let weight = normal::<f32>(&SIZE, None, None, &key(1).expect("a key")).expect("a weight");
     move |x| {
@@ -23,13 +23,13 @@ fn measured(differs: fn(i32) -> bool) -> InvariantBlocks {
 }
 
 #[test]
-fn shapes_are_taken_as_far_as_they_agree_in_both_directions() {
+fn block_sizes_are_the_largest_range_with_equal_results() {
     assert_eq!(measured(|_| false), InvariantBlocks(vec![4, 8, 16, 32, 64, 128, 256, 512, 1024]));
     assert_eq!(measured(|rows| !(16..256).contains(&rows)), InvariantBlocks(vec![16, 32, 64, 128]));
     assert_eq!(measured(|rows| rows == 64 || rows == 16), InvariantBlocks(vec![32]));
 }
 
-/// A product in which a row's result differs from that of another place where `kind` of the two differs.
+/// A product in which the results at two places differ if `kind` of the places differs.
 fn measured_by_place(kind: fn(i32) -> i32) -> InvariantBlocks {
     let by_place = |x: &Array| {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -40,14 +40,14 @@ fn measured_by_place(kind: fn(i32) -> i32) -> InvariantBlocks {
 }
 
 #[test]
-fn a_product_in_which_a_place_counts_is_made_smaller_until_none_does() {
+fn blocks_are_small_enough_that_all_places_give_equal_results() {
     assert_eq!(measured_by_place(|row| row / 16), InvariantBlocks(vec![4, 8, 16]));
     assert_eq!(measured_by_place(|row| row / 12), InvariantBlocks(vec![4, 8]));
     assert_eq!(measured_by_place(|row| row), InvariantBlocks(vec![1]));
 }
 
 #[test]
-fn any_number_of_rows_gives_the_product_of_the_whole() {
+fn a_cut_product_equals_the_whole_product_for_any_number_of_rows() {
     let (blocks, product) = (InvariantBlocks(vec![8, 32, 64]), product(|_| false));
     let x = normal::<f32>(&[200, SIZE[0]], None, None, &key(2).expect("a key")).expect("rows");
     for rows in [1, 8, 9, 31, 33, 64, 97, 200] {
@@ -76,5 +76,5 @@ fn rows_are_cut_into_few_products_that_waste_little() {
     for (rows, expected) in cases {
         assert_eq!(blocks.cut(rows), expected, "{rows} rows");
     }
-    assert_eq!(InvariantBlocks(vec![32]).cut(65), [32, 32, 32], "where nothing else agrees");
+    assert_eq!(InvariantBlocks(vec![32]).cut(65), [32, 32, 32], "with one block size");
 }

@@ -1,4 +1,4 @@
-//! Attention beside the same computed the plain way, in f64, while sequences join, grow, are copied and leave.
+//! Composed attention compared with a plain computation in f64, while sequences join, grow, are copied and leave.
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small numbers of the test's own making
 
@@ -22,7 +22,7 @@ const PLAIN: AttentionSpec = AttentionSpec {
     qk_norm: None,
 };
 
-/// Numbers between -1 and 1 that look like chance and are the same in every run.
+/// Pseudorandom numbers, equal in every run.
 struct Noise(u64);
 
 impl Noise {
@@ -37,6 +37,7 @@ impl Noise {
         i32::try_from(self.next() % u64::from(limit.unsigned_abs())).expect("below an i32")
     }
 
+    /// `width` numbers from -1 to 1.
     fn row(seed: u64, width: usize) -> Vec<f32> {
         let mut noise = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         noise.next();
@@ -44,10 +45,10 @@ impl Noise {
     }
 }
 
-/// A sequence: the seed of each position's numbers, so that a copy has the same ones.
+/// The seed of the input at each position of a sequence. A copy of the sequence has the same seeds.
 type Seeds = Vec<u64>;
 
-struct Rig {
+struct Harness {
     specs: Vec<AttentionSpec>,
     norms: QkNorm,
     norm_values: [Vec<f32>; 2],
@@ -56,7 +57,7 @@ struct Rig {
     next_seed: u64,
 }
 
-impl Rig {
+impl Harness {
     fn new(specs: Vec<AttentionSpec>) -> Self {
         let width = usize::try_from(specs[0].head_dim).expect("a width");
         let norm_values = [7, 8].map(|seed| Noise::row(seed, width));
@@ -84,7 +85,7 @@ impl Rig {
         self.sequences.remove(&id);
     }
 
-    /// One step of these sequences with so many rows each; every row is compared.
+    /// Runs one step with (sequence, number of rows) and compares every row.
     fn step(&mut self, rows: &[(u64, i32)]) {
         let (mut spans, mut offset) = (Vec::new(), 0);
         for &(id, len) in rows {
@@ -123,7 +124,7 @@ impl Rig {
         self.attention.finish();
     }
 
-    /// What the row of a position must yield.
+    /// The expected result at a position.
     fn reference(&self, layer: usize, seeds: &Seeds, position: usize) -> Vec<f64> {
         let spec = &self.specs[layer];
         let (heads, kv_heads, width) = (spec.heads as usize, spec.kv_heads as usize, spec.head_dim as usize);
@@ -152,7 +153,7 @@ impl Rig {
         out
     }
 
-    /// Normalized, where the model does that, and rotated.
+    /// Normalizes if the model does, and rotates.
     fn rotated(&self, spec: &AttentionSpec, x: &[f32], side: usize, position: usize) -> Vec<f64> {
         let mut x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
         if let Some(eps) = spec.qk_norm {
@@ -178,56 +179,57 @@ fn windowed(window: i32) -> AttentionSpec {
 
 #[test]
 fn prompts_and_single_rows_of_any_length_share_a_step() {
-    let mut rig = Rig::new(vec![PLAIN, PLAIN]);
-    (0..5).for_each(|id| rig.add(id));
-    rig.step(&[(0, 3), (1, 40), (2, 300), (3, 1)]);
-    rig.step(&[(0, 1), (1, 1), (2, 1), (3, 1), (4, 260)]);
-    rig.step(&[(4, 1), (2, 1), (0, 1)]);
-    rig.step(&[(0, 1), (1, 7), (2, 1), (3, 1), (4, 30)]);
+    let mut harness = Harness::new(vec![PLAIN, PLAIN]);
+    (0..5).for_each(|id| harness.add(id));
+    harness.step(&[(0, 3), (1, 40), (2, 300), (3, 1)]);
+    harness.step(&[(0, 1), (1, 1), (2, 1), (3, 1), (4, 260)]);
+    harness.step(&[(4, 1), (2, 1), (0, 1)]);
+    harness.step(&[(0, 1), (1, 7), (2, 1), (3, 1), (4, 30)]);
 }
 
 #[test]
-fn a_sequence_that_outgrows_its_slot_keeps_what_it_has() {
-    let mut rig = Rig::new(vec![PLAIN]);
-    (0..3).for_each(|id| rig.add(id));
-    rig.step(&[(0, 254), (1, 255), (2, 250)]);
+fn a_sequence_that_outgrows_its_slot_keeps_its_kv() {
+    let mut harness = Harness::new(vec![PLAIN]);
+    (0..3).for_each(|id| harness.add(id));
+    harness.step(&[(0, 254), (1, 255), (2, 250)]);
     for _ in 0..5 {
-        rig.step(&[(0, 1), (1, 1), (2, 1)]);
+        harness.step(&[(0, 1), (1, 1), (2, 1)]);
     }
-    rig.step(&[(0, 300), (1, 1), (2, 1)]);
-    rig.step(&[(0, 1), (1, 1), (2, 1)]);
+    harness.step(&[(0, 300), (1, 1), (2, 1)]);
+    harness.step(&[(0, 1), (1, 1), (2, 1)]);
 }
 
 #[test]
-fn a_window_is_exact_at_its_border_in_batches_and_in_pieces() {
+fn a_window_is_exact_at_its_border_in_batches_and_in_chunks() {
     for window in [1, 2, 7, 16, 300] {
-        let mut rig = Rig::new(vec![windowed(window), PLAIN]);
-        (0..4).for_each(|id| rig.add(id));
-        rig.step(&[(0, window), (1, window + 1), (2, (window - 1).max(1)), (3, 2 * window + 3)]);
+        let mut harness = Harness::new(vec![windowed(window), PLAIN]);
+        (0..4).for_each(|id| harness.add(id));
+        harness.step(&[(0, window), (1, window + 1), (2, (window - 1).max(1)), (3, 2 * window + 3)]);
         for _ in 0..4 {
-            rig.step(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
+            harness.step(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
         }
-        // Pieces that begin within the window, beyond it, and longer ones.
-        rig.step(&[(0, 3), (1, window), (2, 2 * window + 1), (3, 1)]);
-        rig.step(&[(3, 5), (1, 1), (0, 1), (2, 2)]);
+        // Chunks that begin within the window, chunks that begin beyond it, and chunks longer than it.
+        harness.step(&[(0, 3), (1, window), (2, 2 * window + 1), (3, 1)]);
+        harness.step(&[(3, 5), (1, 1), (0, 1), (2, 2)]);
         for _ in 0..3 {
-            rig.step(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
+            harness.step(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
         }
     }
 }
 
 #[test]
-fn a_prompt_is_copied_while_it_is_within_the_window_or_where_it_ends() {
-    let mut rig = Rig::new(vec![windowed(10), PLAIN]);
-    rig.add(0);
-    rig.step(&[(0, 8)]);
-    rig.step(&[(0, 2)]);
-    rig.copy(0, 5, 1);
-    rig.step(&[(0, 7), (1, 1)]);
-    rig.copy(0, 17, 2);
-    rig.step(&[(0, 1), (1, 9), (2, 1)]);
-    rig.step(&[(2, 1), (1, 1)]);
-    let refused = rig.attention.copy(SequenceId(0), 17, SequenceId(3)).expect_err("it has gone on");
+fn a_prompt_is_copied_while_it_is_within_the_window_or_at_its_end() {
+    let mut harness = Harness::new(vec![windowed(10), PLAIN]);
+    harness.add(0);
+    harness.step(&[(0, 8)]);
+    harness.step(&[(0, 2)]);
+    harness.copy(0, 5, 1);
+    harness.step(&[(0, 7), (1, 1)]);
+    harness.copy(0, 17, 2);
+    harness.step(&[(0, 1), (1, 9), (2, 1)]);
+    harness.step(&[(2, 1), (1, 1)]);
+    let refused =
+        harness.attention.copy(SequenceId(0), 17, SequenceId(3)).expect_err("the sequence has more positions");
     assert!(refused.what().contains("window"), "{}", refused.what());
 }
 
@@ -235,47 +237,47 @@ fn a_prompt_is_copied_while_it_is_within_the_window_or_where_it_ends() {
 fn norms_come_before_rotation_and_caps_before_the_mask() {
     let capped = AttentionSpec { softcap: Some(0.5), window: Some(9), ..PLAIN };
     let normed = AttentionSpec { qk_norm: Some(1e-5), ..PLAIN };
-    let mut rig = Rig::new(vec![capped, normed]);
-    (0..3).for_each(|id| rig.add(id));
-    rig.step(&[(0, 4), (1, 20), (2, 1)]);
-    rig.step(&[(0, 1), (1, 1), (2, 12)]);
-    rig.step(&[(0, 1), (1, 1), (2, 1)]);
+    let mut harness = Harness::new(vec![capped, normed]);
+    (0..3).for_each(|id| harness.add(id));
+    harness.step(&[(0, 4), (1, 20), (2, 1)]);
+    harness.step(&[(0, 1), (1, 1), (2, 12)]);
+    harness.step(&[(0, 1), (1, 1), (2, 1)]);
 }
 
 #[test]
-fn sequences_that_come_and_go_in_any_order_never_meet() {
-    let mut rig = Rig::new(vec![PLAIN, windowed(40)]);
-    let mut chance = Noise(77);
+fn sequences_that_join_and_leave_in_any_order_do_not_affect_each_other() {
+    let mut harness = Harness::new(vec![PLAIN, windowed(40)]);
+    let mut noise = Noise(77);
     let mut next = 0;
     for _ in 0..150 {
-        let ids: Vec<u64> = rig.sequences.keys().copied().collect();
-        match chance.below(8) {
+        let ids: Vec<u64> = harness.sequences.keys().copied().collect();
+        match noise.below(8) {
             0 | 1 if ids.len() < 12 => {
-                rig.add(next);
-                rig.step(&[(next, 1 + chance.below(90))]);
+                harness.add(next);
+                harness.step(&[(next, 1 + noise.below(90))]);
                 next += 1;
             }
-            2 if !ids.is_empty() => rig.remove(ids[chance.below(i32::try_from(ids.len()).expect("few")) as usize]),
+            2 if !ids.is_empty() => harness.remove(ids[noise.below(i32::try_from(ids.len()).expect("few")) as usize]),
             3 if !ids.is_empty() => {
-                let of = ids[chance.below(i32::try_from(ids.len()).expect("few")) as usize];
-                let len = rig.sequences[&of].len();
-                rig.copy(of, len, next);
+                let of = ids[noise.below(i32::try_from(ids.len()).expect("few")) as usize];
+                let len = harness.sequences[&of].len();
+                harness.copy(of, len, next);
                 next += 1;
             }
             _ => {
-                let mut rows: Vec<_> = ids.iter().filter(|_| chance.below(5) > 0).map(|id| (*id, 1)).collect();
+                let mut rows: Vec<_> = ids.iter().filter(|_| noise.below(5) > 0).map(|id| (*id, 1)).collect();
                 if let Some(row) = rows.first_mut() {
-                    row.1 = if chance.below(3) == 0 { 1 + chance.below(60) } else { 1 };
-                    let turn = chance.below(i32::try_from(rows.len()).expect("few")) as usize;
+                    row.1 = if noise.below(3) == 0 { 1 + noise.below(60) } else { 1 };
+                    let turn = noise.below(i32::try_from(rows.len()).expect("few")) as usize;
                     rows.rotate_left(turn);
-                    rig.step(&rows);
+                    harness.step(&rows);
                 }
             }
         }
     }
-    let ids: Vec<u64> = rig.sequences.keys().copied().collect();
+    let ids: Vec<u64> = harness.sequences.keys().copied().collect();
     for id in ids {
-        rig.remove(id);
+        harness.remove(id);
     }
-    assert_eq!(rig.attention.bytes(), 0);
+    assert_eq!(harness.attention.bytes(), 0);
 }

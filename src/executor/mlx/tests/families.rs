@@ -1,4 +1,4 @@
-//! Configs as published models have them are read into what these models compute.
+//! `config.json` of published models is read into the spec that these models need.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::super::families::read;
 use super::super::spec::{Activation, MlpSpec, ModelSpec, MoeSpec, Norms, RopeScaling};
 
 fn model(config: &Value) -> ModelSpec {
-    read(config).expect("a model that can be run")
+    read(config).expect("a supported model")
 }
 
 /// Qwen3-30B-A3B.
@@ -24,7 +24,7 @@ fn qwen3_moe() -> Value {
     })
 }
 
-/// Gemma 2 with 27 billion weights.
+/// Gemma 2 27B.
 fn gemma2() -> Value {
     json!({
         "architectures": ["Gemma2ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
@@ -38,7 +38,7 @@ fn gemma2() -> Value {
     })
 }
 
-/// Gemma 3 with one billion weights.
+/// Gemma 3 1B.
 fn gemma3() -> Value {
     json!({
         "architectures": ["Gemma3ForCausalLM"], "attention_bias": false, "attn_logit_softcapping": null,
@@ -71,7 +71,7 @@ fn qwen3_30b_a3b_is_a_mixture_in_every_layer_with_norms_of_queries_and_keys() {
 }
 
 #[test]
-fn layers_are_dense_where_mlp_only_layers_or_the_step_says_so() {
+fn mlp_only_layers_and_decoder_sparse_step_leave_layers_dense() {
     let mut config = qwen3_moe();
     config["num_hidden_layers"] = json!(6);
     config["decoder_sparse_step"] = json!(2);
@@ -81,7 +81,7 @@ fn layers_are_dense_where_mlp_only_layers_or_the_step_says_so() {
 }
 
 #[test]
-fn gemma_2_caps_scales_and_has_norms_around() {
+fn gemma_2_has_soft_caps_a_scale_and_sandwich_norms() {
     let model = model(&gemma2());
     let layer = &model.layers[0];
     assert_eq!(layer.norms, Norms::Sandwich);
@@ -93,7 +93,7 @@ fn gemma_2_caps_scales_and_has_norms_around() {
 }
 
 #[test]
-fn gemma_3_rotates_by_another_base_in_layers_that_see_a_window() {
+fn gemma_3_has_another_rope_base_in_layers_with_a_window() {
     let model = model(&gemma3());
     let bases: Vec<_> = model.layers[..7].iter().map(|layer| layer.attention.rope.base).collect();
     assert_eq!(bases, [1e4, 1e4, 1e4, 1e4, 1e4, 1e6, 1e4]);
@@ -153,7 +153,7 @@ fn llama_3_1_and_smollm2_are_read_with_all_their_fields() {
 }
 
 #[test]
-fn a_window_as_wide_as_the_context_is_none() {
+fn a_window_as_wide_as_the_context_is_removed() {
     let mut config = gemma2();
     config["sliding_window"] = json!(8192);
     let model = model(&config);
@@ -162,7 +162,7 @@ fn a_window_as_wide_as_the_context_is_none() {
 }
 
 #[test]
-fn whatever_stands_in_a_field_reading_ends_in_a_model_or_an_error() {
+fn any_value_in_any_field_gives_a_model_or_an_error() {
     let values = [
         json!(null),
         json!(true),
@@ -205,7 +205,7 @@ fn whatever_stands_in_a_field_reading_ends_in_a_model_or_an_error() {
             for value in &values {
                 let mut changed = config.clone();
                 changed[field] = value.clone();
-                // In debug builds an overflow would end the test.
+                // An overflow would panic in debug builds.
                 if let Err(error) = read(&changed) {
                     assert!(!error.message().is_empty(), "{field} = {value}");
                 }

@@ -1,4 +1,4 @@
-//! Layers are the same where values and formats are.
+//! Comparison of linear layers.
 
 use mlx_rs::Array;
 use mlx_rs::ops::quantize;
@@ -23,7 +23,7 @@ fn quantized(first: f32, bits: i32) -> Mlx<Linear> {
 }
 
 #[test]
-fn layers_are_equal_where_values_and_formats_are() -> Mlx<()> {
+fn layers_are_equal_if_values_and_formats_are_equal() -> Mlx<()> {
     assert!(dense(0.5)?.equals(&dense(0.5)?)?);
     assert!(!dense(0.5)?.equals(&dense(0.25)?)?);
     assert!(quantized(0.0, 8)?.equals(&quantized(0.0, 8)?)?);

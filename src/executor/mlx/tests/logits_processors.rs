@@ -1,4 +1,4 @@
-//! Processed logits are those of a plain computation, row by row, whether the last token was read or not.
+//! Processed logits equal a plain computation row by row, with the last token read or unread.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::request::{SamplingParams, TokenId};
 
 const VOCAB: usize = 16;
 
-/// A row: its logits, what was said (prompt, then answer), and what is asked for.
+/// A row with its tokens and parameters.
 struct Row {
     logits: [f32; VOCAB],
     prompt: Vec<TokenId>,
@@ -18,7 +18,7 @@ struct Row {
     params: SamplingParams,
 }
 
-/// The same numbers in every run.
+/// Pseudorandom numbers, equal in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -35,7 +35,7 @@ impl Numbers {
         (0..self.below(most + 1)).map(|_| self.token()).collect()
     }
 
-    #[allow(clippy::cast_possible_truncation)] // what is wanted
+    #[allow(clippy::cast_possible_truncation)] // rounding is intended
     fn real(&mut self, from: f64, to: f64) -> f32 {
         (from + (to - from) * self.below(1_000) as f64 / 1_000.0) as f32
     }
@@ -62,7 +62,7 @@ impl Numbers {
 }
 
 impl Row {
-    /// What it should come to, in the order of mlx-lm.
+    /// The expected logits, in the order of mlx-lm.
     fn expected(&self) -> Vec<f32> {
         let mut logits = self.logits.to_vec();
         for (token, bias) in &self.bias {
@@ -87,7 +87,7 @@ impl Row {
         logits
     }
 
-    /// What the host knows of it, the last token of the answer left out where nobody has read it.
+    /// The row as the host knows it. With `has_unread`, the last token of the answer is unknown.
     fn processor(&self, has_unread: bool) -> LogitsProcessor {
         let has_unread = has_unread && !self.answer.is_empty();
         let known = &self.answer[..self.answer.len() - usize::from(has_unread)];
@@ -113,7 +113,7 @@ impl Row {
 }
 
 #[test]
-fn processed_logits_are_those_of_a_plain_computation() {
+fn processed_logits_equal_a_plain_computation() {
     let mut numbers = Numbers(1);
     for round in 0..300 {
         let rows: Vec<Row> = (0..=numbers.below(6)).map(|_| numbers.row()).collect();

@@ -1,4 +1,4 @@
-//! Log-probabilities of rows of logits, against their definition.
+//! Log-probabilities of rows of logits, compared with their definition.
 
 use mlx_rs::Array;
 
@@ -7,11 +7,11 @@ use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::StepLogprobs;
 
 const VOCAB: usize = 12;
-/// Three pairs of tokens are as probable as each other; the last logit is far away.
+/// Three pairs of tokens are equally probable; the last logit is far below the others.
 const LOGITS: [f32; VOCAB] = [1.0, 3.0, -2.0, 0.5, 2.0, -5.0, 2.0, 0.0, 0.5, 3.0, -3.0, -80.0];
 const RANKED: [TokenId; VOCAB] = [1, 9, 4, 6, 0, 3, 8, 7, 2, 10, 5, 11];
 
-/// Rows of the same logits, raised by a number each, which drew a token each; some ask for log-probabilities.
+/// Reports of rows (constant added to `LOGITS`, sampled token, number of log-probabilities if the row asks for any).
 fn reported(rows: &[(f32, TokenId, Option<usize>)]) -> StepLogprobs {
     let mut asking = Asking::default();
     for (place, &(_, _, asked)) in rows.iter().enumerate() {
@@ -33,11 +33,11 @@ fn known(token: TokenId) -> f64 {
 }
 
 #[test]
-fn all_of_them_are_the_whole_distribution_in_its_order() {
+fn all_log_probabilities_are_the_whole_distribution_in_order() {
     for raise in [0.0, 7.5, -300.0, 1000.0] {
         let reported = &reported(&[(raise, 7, Some(VOCAB))])[&SequenceId(0)];
         let tokens: Vec<_> = reported.iter().map(|it| it.token).collect();
-        assert_eq!(tokens, [&[7], &RANKED[..]].concat(), "the one drawn, then the likeliest; of equals the smaller id");
+        assert_eq!(tokens, [&[7], &RANKED[..]].concat(), "the sampled token, then by probability, then by id");
         let sum: f64 = reported[1..].iter().map(|it| f64::from(it.logprob).exp()).sum();
         assert!((sum - 1.0).abs() < 1e-4, "raised by {raise}: {sum}");
         for it in reported {
@@ -47,7 +47,7 @@ fn all_of_them_are_the_whole_distribution_in_its_order() {
 }
 
 #[test]
-fn rows_have_as_many_as_they_ask_for_whatever_others_ask_for() {
+fn each_row_gets_the_number_it_asks_for_independent_of_other_rows() {
     let rows = [(0.0, 5, Some(2)), (1.0, 4, None), (0.0, 1, Some(0)), (2.0, 11, Some(20)), (0.0, 2, Some(4))];
     let together = reported(&rows);
     assert_eq!(together.len(), 4);
@@ -60,7 +60,7 @@ fn rows_have_as_many_as_they_ask_for_whatever_others_ask_for() {
 }
 
 #[test]
-fn nothing_is_computed_where_nobody_asks() {
+fn nothing_is_computed_if_no_row_asks() {
     let logits = Array::from_slice(&LOGITS, &[1, 12]);
     let drawn = Array::from_slice(&[1_u32], &[1]);
     assert!(Asking::default().answer(&logits, &drawn).expect("nothing to do").is_none());

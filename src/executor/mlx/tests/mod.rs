@@ -1,4 +1,4 @@
-//! Tests of parts that cannot be seen from outside. Whole models are tested in `tests/conformance.rs`.
+//! Tests of parts that have no public interface. `tests/conformance.rs` tests whole models.
 
 mod batch_invariant;
 mod composed;

@@ -1,10 +1,10 @@
-//! Which slots sequences come to have, and what they cost others.
+//! Allocation of slots to sequences, and moves of KV between slots.
 
 use super::super::attention::kinds::{Full, Window};
 use super::super::attention::pool::{Growth, Move, Pool};
 use crate::request::SequenceId;
 
-/// Slabs whose memory is how many slots and positions they have.
+/// Slabs whose memory records their numbers of slots and positions.
 type Slabs = Pool<(i32, i32)>;
 
 fn grow(pool: &mut Slabs, sequences: &[(u64, i32, i32)]) -> Vec<Move<(i32, i32)>> {
@@ -22,7 +22,7 @@ fn slots(pool: &Slabs, ids: impl Iterator<Item = u64>) -> Vec<(u32, i32)> {
 }
 
 #[test]
-fn sequences_that_join_together_lie_side_by_side() {
+fn sequences_that_join_together_get_neighbouring_slots() {
     let mut pool = full();
     let joining: Vec<_> = (0..20).map(|id| (id, 0, 100)).collect();
     assert_eq!(grow(&mut pool, &joining), []);
@@ -31,7 +31,7 @@ fn sequences_that_join_together_lie_side_by_side() {
 }
 
 #[test]
-fn joining_and_leaving_moves_nobody_else() {
+fn joining_and_leaving_moves_no_other_sequence() {
     let mut pool = full();
     grow(&mut pool, &[(0, 0, 100), (1, 0, 100), (2, 0, 100)]);
     let before = slots(&pool, [0, 2].into_iter());
@@ -39,11 +39,11 @@ fn joining_and_leaving_moves_nobody_else() {
     let moves = grow(&mut pool, &[(0, 100, 101), (2, 100, 101), (3, 0, 100), (4, 0, 700)]);
     assert!(moves.iter().all(|moved| moved.from.is_none()), "{moves:?}");
     assert_eq!(slots(&pool, [0, 2].into_iter()), before);
-    assert_eq!(slots(&pool, [3].into_iter()), [(0, 1)], "in the place that became free");
+    assert_eq!(slots(&pool, [3].into_iter()), [(0, 1)], "in the slot that became free");
 }
 
 #[test]
-fn a_long_sequence_lies_apart_and_costs_short_ones_no_memory() {
+fn a_long_sequence_gets_its_own_slab_and_does_not_grow_slots_of_short_ones() {
     let mut pool = full();
     let short: Vec<_> = (0..31).map(|id| (id, 0, 100)).collect();
     grow(&mut pool, &short);
@@ -53,7 +53,7 @@ fn a_long_sequence_lies_apart_and_costs_short_ones_no_memory() {
 }
 
 #[test]
-fn a_sequence_moves_with_what_it_has_when_it_outgrows_its_slot() {
+fn a_sequence_that_outgrows_its_slot_moves_with_its_kv() {
     let mut pool = full();
     grow(&mut pool, &[(0, 0, 256), (1, 0, 10)]);
     let moves = grow(&mut pool, &[(0, 256, 257), (1, 10, 11)]);
@@ -63,7 +63,7 @@ fn a_sequence_moves_with_what_it_has_when_it_outgrows_its_slot() {
 }
 
 #[test]
-fn a_window_stops_growing() {
+fn slots_of_a_windowed_layer_stop_growing_at_the_window() {
     let mut pool: Slabs = Pool::new(Box::new(Window(1000)), 1);
     grow(&mut pool, &[(0, 0, 600)]);
     assert_eq!(pool.bytes(), 1000);
@@ -72,7 +72,7 @@ fn a_window_stops_growing() {
 }
 
 #[test]
-fn slabs_come_together_one_sequence_at_a_time() {
+fn slabs_are_merged_by_one_move_at_a_time() {
     let mut pool = full();
     for id in 0..32 {
         grow(&mut pool, &[(id, 0, 100)]);
@@ -85,9 +85,9 @@ fn slabs_come_together_one_sequence_at_a_time() {
     assert_eq!((slabs.len(), pool.bytes()), (1, 32 * 256));
 }
 
-/// What one sequence left was masked for the next one, and yet made its values NaN where it was NaN.
+/// KV left by a released sequence is masked for the next one, but masked NaN still makes the result NaN.
 #[test]
-fn a_slot_is_wiped_of_what_was_left_there_before_another_sequence_takes_it() {
+fn a_used_slot_is_cleared_before_another_sequence_gets_it() {
     for (mut pool, kept) in [(full(), 200), (Pool::new(Box::new(Window(150)), 1), 150)] {
         grow(&mut pool, &[(0, 0, 100), (1, 0, 190)]);
         grow(&mut pool, &[(1, 190, 200)]);
@@ -95,17 +95,17 @@ fn a_slot_is_wiped_of_what_was_left_there_before_another_sequence_takes_it() {
         let moves = grow(&mut pool, &[(2, 0, 10)]);
         let [Move { from: None, to, count }] = &moves[..] else { panic!("{moves:?}") };
         assert_eq!((to.index, *count), (1, kept));
-        assert_eq!(grow(&mut pool, &[(2, 10, 11), (3, 0, 5)]), [], "a slot that was never used is zeros");
+        assert_eq!(grow(&mut pool, &[(2, 10, 11), (3, 0, 5)]), [], "an unused slot has zeros");
     }
     let mut pool = full();
     grow(&mut pool, &[(0, 0, 100), (1, 0, 256)]);
-    assert_eq!(grow(&mut pool, &[(1, 256, 257)]).len(), 1, "it outgrows its slot, and leaves a copy there");
+    assert_eq!(grow(&mut pool, &[(1, 256, 257)]).len(), 1, "the sequence outgrows its slot and leaves its KV there");
     let moves = grow(&mut pool, &[(2, 0, 10)]);
     assert!(matches!(&moves[..], [Move { from: None, count: 256, .. }]), "{moves:?}");
 }
 
 #[test]
-fn what_is_empty_is_returned() {
+fn empty_slabs_are_freed() {
     let mut pool = full();
     grow(&mut pool, &[(0, 0, 100), (1, 0, 300), (2, 0, 300)]);
     pool.release(SequenceId(0));
@@ -117,7 +117,7 @@ fn what_is_empty_is_returned() {
 }
 
 #[test]
-fn large_slots_are_not_made_before_they_are_wanted() {
+fn large_slots_are_allocated_one_by_one() {
     let mut pool: Slabs = Pool::new(Box::new(Full), 100_000);
     for id in 0..3 {
         grow(&mut pool, &[(id, 0, 8_000)]);

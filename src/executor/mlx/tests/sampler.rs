@@ -1,4 +1,4 @@
-//! Draws follow the distribution they are drawn from.
+//! Sampled tokens follow the distribution of the logits.
 
 use mlx_ops::NO_TOKEN;
 use mlx_rs::Array;
@@ -30,7 +30,8 @@ fn probabilities(temperature: f64, kept: impl Fn(usize) -> bool) -> Vec<f64> {
     weights.iter().map(|weight| weight / total).collect()
 }
 
-/// Pearson's chi-squared, over tokens expected at least five times, against its mean plus five deviations.
+/// Pearson's chi-squared test over tokens that are expected at least five times. The limit is the mean of the distribution
+/// plus five standard deviations.
 fn assert_follows(counts: &[usize], probabilities: &[f64]) {
     let cells: Vec<(f64, f64)> = counts
         .iter()
@@ -62,7 +63,7 @@ fn draws_over_seeds_follow_the_distribution() {
 }
 
 #[test]
-fn the_nucleus_is_taken_at_temperature_one_and_never_left() {
+fn the_nucleus_is_computed_at_temperature_one_and_no_other_token_is_sampled() {
     let full = probabilities(1.0, |_| true);
     for (top_p, temperature) in [(0.3_f32, 1.0_f32), (0.8, 1.0), (0.8, 4.0), (0.99, 4.0)] {
         let above = |token: usize| full.iter().filter(|other| **other > full[token]).sum::<f64>();
@@ -76,7 +77,7 @@ fn the_nucleus_is_taken_at_temperature_one_and_never_left() {
 }
 
 #[test]
-fn what_is_cut_away_is_decided_at_temperature_one_and_never_drawn() {
+fn tokens_excluded_at_temperature_one_are_never_sampled() {
     let full = probabilities(1.0, |_| true);
     let most = full.iter().fold(0.0, |most: f64, probability| most.max(*probability));
     let rank = |token: usize| full.iter().filter(|other| **other > full[token]).count();
@@ -90,14 +91,14 @@ fn what_is_cut_away_is_decided_at_temperature_one_and_never_drawn() {
         };
         let counts = counts(|seed| Draw { params: SamplingParams { seed, ..params }, position: 1 });
         for token in (0..LOGITS.len()).filter(|token| !kept(*token)) {
-            assert_eq!(counts[token], 0, "token {token} is cut away by {params:?}");
+            assert_eq!(counts[token], 0, "token {token} is excluded by {params:?}");
         }
         assert_follows(&counts, &probabilities(3.0, kept));
     }
 }
 
 #[test]
-fn a_row_is_drawn_as_if_it_were_alone_whatever_its_neighbours_ask_for() {
+fn a_rows_token_does_not_depend_on_the_other_rows() {
     let open = params(1.0, 1.0, 5);
     let rows = [
         SamplingParams { top_k: 2, ..open },
@@ -132,7 +133,7 @@ fn consecutive_draws_of_a_seed_are_independent() {
 }
 
 #[test]
-fn rows_drawn_at_random_do_not_change_greedy_ones() {
+fn sampled_rows_do_not_change_greedy_rows() {
     let draws = [params(0.0, 1.0, 0), params(1.0, 1.0, 1), params(0.0, 0.5, 2)];
     let draws = draws.map(|params| Draw { params, position: 3 });
     let logits = Array::from_slice(&LOGITS.repeat(3), &[3, 12]);
@@ -140,15 +141,15 @@ fn rows_drawn_at_random_do_not_change_greedy_ones() {
     assert_eq!((tokens[0], tokens[2]), (1, 1));
 }
 
-/// The token of a row of logits that is drawn so, as the host reads it.
-fn checked(rows: &[[f32; 4]], way: SamplingParams) -> Vec<u32> {
+/// The tokens that the host reads for rows of logits.
+fn checked(rows: &[[f32; 4]], params: SamplingParams) -> Vec<u32> {
     let shape = [i32::try_from(rows.len()).expect("few"), 4];
     let logits = Array::from_slice(&rows.concat(), &shape);
-    let draws: Vec<Draw> = (0..rows.len() as u64).map(|position| Draw { params: way, position }).collect();
+    let draws: Vec<Draw> = (0..rows.len() as u64).map(|position| Draw { params, position }).collect();
     let sampler = Sampler::new(4);
     let tokens = sampler.sample(&logits, &draws).expect("a sample");
     let fed = tokens.to_vec_exact::<u32>().expect("tokens");
-    assert!(fed.iter().all(|token| *token < 4), "{fed:?}: a device is fed with these");
+    assert!(fed.iter().all(|token| *token < 4), "{fed:?}: the device feeds these tokens");
     let checked = sampler.checked(&logits, &tokens).expect("checked").to_vec_exact().expect("tokens");
     let at_once = sampler.on_cpu(true).checked(&logits, &tokens).expect("checked").to_vec_exact::<u32>();
     assert_eq!(checked, at_once.expect("tokens"), "in one operation");
@@ -156,7 +157,7 @@ fn checked(rows: &[[f32; 4]], way: SamplingParams) -> Vec<u32> {
 }
 
 #[test]
-fn a_row_has_no_token_where_its_logits_are_nan_or_infinite_and_its_neighbours_have_theirs() {
+fn only_rows_with_nan_or_infinite_logits_have_no_token() {
     const INF: f32 = f32::INFINITY;
     const NAN: f32 = f32::NAN;
     let broken = [
@@ -172,11 +173,11 @@ fn a_row_has_no_token_where_its_logits_are_nan_or_infinite_and_its_neighbours_ha
     // A model may exclude a token by its own logits, and finite logits may be large.
     let sound = [[1.0, 9.0, -9.0, 0.0], [-INF, -INF, 50.0, -INF], [-3e37, 0.0, 3e37, -3e37], [-INF, 0.0, 200.0, 100.0]];
     let sampled = |top_p, min_p| SamplingParams { min_p, ..params(0.7, top_p, 3) };
-    for way in [SamplingParams::GREEDY, sampled(1.0, 0.0), sampled(0.9, 0.0), sampled(1.0, 0.1)] {
+    for params in [SamplingParams::GREEDY, sampled(1.0, 0.0), sampled(0.9, 0.0), sampled(1.0, 0.1)] {
         let rows: Vec<_> = broken.iter().flat_map(|row| sound.iter().flat_map(|sound| [*row, *sound])).collect();
-        for (row, token) in rows.iter().zip(checked(&rows, way)) {
+        for (row, token) in rows.iter().zip(checked(&rows, params)) {
             let is_sound = sound.contains(row);
-            assert_eq!(token != NO_TOKEN, is_sound, "{row:?}, {way:?}");
+            assert_eq!(token != NO_TOKEN, is_sound, "{row:?}, {params:?}");
             assert!(!is_sound || row[token as usize] > 0.0, "{row:?}: {token}");
         }
     }
