@@ -1,20 +1,20 @@
-// AbortSignal at every stage of a generation's life, and that signals are left as they were.
+// AbortSignal at every stage of a generation, and the removal of listeners from signals.
 
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, type Ready, read, simulated, until } from './support.js'
 
 const REASON = new Error('the caller went away')
-/** A generation that nothing refers to ends when it is collected. */
+/** Keeps generations referenced: one without references ends when it is garbage-collected. */
 const held: unknown[] = []
 
 interface Stage {
-  /** What must be so before the generation starts. */
+  /** The condition for starting the generation. */
   before?(ready: Ready): Promise<void>
   isReached(ready: Ready): boolean
 }
 
-/** The stages of a generation on an engine that runs one at a time. */
+/** The stages of a generation, on an engine that runs one request at a time. */
 const stages: Record<string, Stage> = {
   queued: {
     async before({ engine, model }) {
@@ -48,7 +48,7 @@ describe.each(Object.entries(stages))('aborted %s', (_, stage) => {
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 
-  test('with onAbort stop it keeps what there is', async () => {
+  test('with onAbort stop it keeps the tokens so far', async () => {
     const { controller, generation } = await start('stop')
     controller.abort(REASON)
     expect(await generation()).toMatchObject({ finishReason: 'cancelled' })
@@ -56,7 +56,7 @@ describe.each(Object.entries(stages))('aborted %s', (_, stage) => {
   })
 })
 
-test('a signal that is aborted already rejects before anything is submitted', async () => {
+test('with a signal that is aborted already, generate rejects and submits nothing', async () => {
   const { engine, model } = await simulated()
   const generation = engine.generate({ model, prompt: 'Hello' }, { signal: AbortSignal.abort(REASON) })
   expect(await failure(generation)).toBe(REASON)
@@ -64,7 +64,7 @@ test('a signal that is aborted already rejects before anything is submitted', as
   expect(engine.stats().requests).toBe(0)
 })
 
-test('a signal that is aborted already, with onAbort stop, gives an empty answer or its beginning', async () => {
+test('with a signal that is aborted already and onAbort stop, the answer is empty or cut short', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const options = { signal: AbortSignal.abort(), onAbort: 'stop' as const }
   expect(await engine.generate({ ...(await longAnswer(100)), model }, options)).toMatchObject({
@@ -72,7 +72,7 @@ test('a signal that is aborted already, with onAbort stop, gives an empty answer
   })
 })
 
-test('without a reason of its own, an abort is an AbortError', async () => {
+test('an abort without a reason rejects with an AbortError', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
   const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
@@ -80,7 +80,7 @@ test('without a reason of its own, an abort is an AbortError', async () => {
   expect((await failure(generation)).name).toBe('AbortError')
 })
 
-test.each([null, 0, '', 'gone'])('the reason %j is what it rejects with, as any other', async reason => {
+test.each([null, 0, '', 'gone'])('an abort with the reason %j rejects with it', async reason => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
   const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
@@ -92,7 +92,7 @@ test.each([null, 0, '', 'gone'])('the reason %j is what it rejects with, as any 
   expect(await failure(late)).toBe(reason)
 })
 
-test('a loop that is aborted throws the reason, at once and once', async () => {
+test('an aborted loop throws the reason at once, and only once', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
   const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
@@ -104,7 +104,7 @@ test('a loop that is aborted throws the reason, at once and once', async () => {
   expect(await chunks.next()).toEqual({ done: true, value: undefined })
 })
 
-test('a loop that is aborted with onAbort stop ends, and the text read is the partial result', async () => {
+test('a loop aborted with onAbort stop ends, and the result has the text that was read', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
   const options = { signal: controller.signal, onAbort: 'stop' as const }
@@ -119,7 +119,7 @@ test('a loop that is aborted with onAbort stop ends, and the text read is the pa
   expect(result.text).toBe(text)
 })
 
-test('an abort after the end changes nothing', async () => {
+test('an abort after the end has no effect', async () => {
   const { engine, model } = await simulated()
   const controller = new AbortController()
   const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 2 }, { signal: controller.signal })
@@ -128,7 +128,7 @@ test('an abort after the end changes nothing', async () => {
   expect(await generation).toBe(result)
 })
 
-test('ten thousand generations on one signal add one listener, and leave none', async () => {
+test('ten thousand generations on one signal add one listener and remove it at the end', async () => {
   const { engine, model } = await simulated(undefined, { scheduler: { maxQueue: 10_000 } })
   const warnings: Error[] = []
   const warn = (warning: Error) => warnings.push(warning)

@@ -1,4 +1,4 @@
-// What is wrong with a call is said with a typed error that names the param; the engine and its neighbours go on.
+// A wrong call fails with a typed error that names the param. The engine and other requests go on.
 
 import { createEngine, type Engine, InvalidParamsError, type ModelHandle } from 'mlx-serving'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -17,7 +17,7 @@ afterEach(async () => {
   expect(tokens.length).toBeGreaterThan(0)
 })
 
-/** Callers without types. */
+/** Calls without type checks. */
 const generate = (params: unknown, options?: unknown) => engine.generate(params as never, options as never)
 
 const thrown = new Error('thrown by the caller')
@@ -85,12 +85,12 @@ describe('params', () => {
     if (param !== undefined) expect(error.param).toMatch(new RegExp(`^${param}\\b`))
   })
 
-  test('a misspelt key is answered with the one that was meant', async () => {
+  test('the error about a misspelt key names the right key', async () => {
     expect((await failure(generate({ model, prompt: 'a', maxToken: 4 }))).message).toContain('maxTokens')
     expect((await failure(generate({ model, prompt: 'a' }, { timeoutMS: 4 }))).message).toContain('timeoutMs')
   })
 
-  test('null and undefined are the same as absent', async () => {
+  test('null and undefined mean absent', async () => {
     const absent = await generate({ model, prompt: 'Hello', maxTokens: 4 })
     const params = { model, prompt: 'Hello', maxTokens: 4, messages: null, seed: undefined, stopSequences: undefined }
     expect((await generate(params, { signal: null, timeoutMs: undefined, onAbort: null })).text).toBe(absent.text)
@@ -137,7 +137,7 @@ describe('options', () => {
   })
 })
 
-describe('objects that misbehave', () => {
+describe('hostile objects', () => {
   test.each<[string, () => unknown]>([
     [
       'a getter',
@@ -182,14 +182,14 @@ describe('objects that misbehave', () => {
     expect(error.cause).toBe(thrown)
   })
 
-  test('a revoked proxy is refused by name, as a param and as an option', async () => {
+  test('the error about a revoked proxy names the param or option', async () => {
     const structured = await failure(generate({ model, prompt: 'a', structured: revoked.proxy }))
     expect(structured).toMatchObject({ code: 'InvalidParams', param: 'structured', cause: expect.any(TypeError) })
     const onAbort = await failure(generate({ model, prompt: 'a' }, { onAbort: revoked.proxy }))
     expect(onAbort).toMatchObject({ code: 'InvalidParams', param: 'options.onAbort' })
   })
 
-  test('a property is read once', async () => {
+  test('each property is read once', async () => {
     let reads = 0
     const params = {
       model,
@@ -202,12 +202,12 @@ describe('objects that misbehave', () => {
     expect([reads, tokens.length]).toEqual([1, 1])
   })
 
-  test('a list that is a proxy is refused', async () => {
+  test('a proxy of a list is refused', async () => {
     const stopSequences = new Proxy([], { get: hostile })
     expect(await failure(generate({ model, prompt: 'a', stopSequences }))).toBeInstanceOf(InvalidParamsError)
   })
 
-  test('what Object.prototype has is not an option', async () => {
+  test('properties of Object.prototype are not options', async () => {
     Object.defineProperty(Object.prototype, 'seed', { value: 5, configurable: true, enumerable: true, writable: true })
     try {
       const inherited = await generate({ model, prompt: 'Hello', maxTokens: 1 })
@@ -236,7 +236,7 @@ describe('model', () => {
     ['absent', undefined, 'InvalidParams'],
     ['null', null, 'InvalidParams'],
     ['a number', 0, 'InvalidParams'],
-    ['an unknown id', 'nobody', 'ModelNotLoaded'],
+    ['an unknown id', 'unknown', 'ModelNotLoaded'],
     ['an object that is no handle', {}, 'ModelNotLoaded'],
   ])('%s', async (_, wrong, code) => {
     expect(await failure(generate({ model: wrong, prompt: 'Hello' }))).toMatchObject({ code, param: 'model' })

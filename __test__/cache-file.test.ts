@@ -1,5 +1,5 @@
-// The prompt cache in a file: answers outlive the engine that computed them, and nothing in the place of the file keeps
-// an engine from starting.
+// The file of the prompt cache: a new engine reuses the answers of an earlier one, and a wrong file does not prevent the
+// start of an engine.
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ function file(): string {
   return path.join(folder, 'answers')
 }
 
-/** One life of an engine, in which something is asked; with the warnings of the process. */
+/** Starts an engine, makes a request and shuts the engine down. Returns the process warnings as well. */
 async function ask(path: string, options: EngineOptions = {}): Promise<{ result: GenerateResult; warnings: string[] }> {
   const warnings: string[] = []
   const listen = (warning: Error) => warnings.push(warning.message)
@@ -27,7 +27,7 @@ async function ask(path: string, options: EngineOptions = {}): Promise<{ result:
   return { result, warnings }
 }
 
-test('an answer is given again by the next engine', async () => {
+test('the next engine reuses an answer', async () => {
   const path = file()
   const { result: first } = await ask(path)
   const { result: again, warnings } = await ask(path)
@@ -38,14 +38,14 @@ test('an answer is given again by the next engine', async () => {
   expect(warnings).toEqual([])
 })
 
-test('an answer is not given by another device', async () => {
+test('an engine with another device does not reuse an answer', async () => {
   const path = file()
   await ask(path)
   const { result } = await ask(path, { backend: { simulated: M3_MAX } })
   expect(result.served).toBe('computed')
 })
 
-test('an answer is written also by a process that ends without closing its engine', async () => {
+test('a process that exits without closing its engine still writes the file', async () => {
   const path = file()
   const script = `
     import { createEngine } from 'mlx-serving'
@@ -58,7 +58,7 @@ test('an answer is written also by a process that ends without closing its engin
   expect((await ask(path)).result.served).toBe('cached')
 })
 
-test('a foreign file is set aside, with a warning', async () => {
+test('a file of another kind is set aside, with a warning', async () => {
   const path = file()
   writeFileSync(path, 'my notes')
   const { result, warnings } = await ask(path)
@@ -68,7 +68,7 @@ test('a foreign file is set aside, with a warning', async () => {
   expect((await ask(path)).result.served).toBe('cached')
 })
 
-test('what was set aside before stays', async () => {
+test('files that were set aside before are not overwritten', async () => {
   const path = file()
   for (const notes of ['my notes', 'others']) {
     writeFileSync(path, notes)
@@ -78,7 +78,7 @@ test('what was set aside before stays', async () => {
   expect(readFileSync(`${path}.set-aside-2`, 'utf8')).toBe('others')
 })
 
-test('a folder is refused, and left as it is', async () => {
+test('a folder is refused and not changed', async () => {
   const folder = file()
   mkdirSync(folder)
   const options = { backend: { simulated: INSTANT }, cache: { promptCache: { path: folder } } }
@@ -87,7 +87,7 @@ test('a folder is refused, and left as it is', async () => {
   expect(statSync(folder).isDirectory()).toBe(true)
 })
 
-test('a file that cannot be written is said at once', async () => {
+test('createEngine warns about a file that cannot be written', async () => {
   const warnings: string[] = []
   const listen = (warning: Error) => warnings.push(warning.message)
   process.on('warning', listen)
@@ -99,7 +99,7 @@ test('a file that cannot be written is said at once', async () => {
   await engine.dispose()
 })
 
-test('a file that cannot be written is said once, and harms nothing', async () => {
+test('a file that cannot be written causes one warning and no other harm', async () => {
   const nowhere = path.join(file(), 'answers')
   const { result, warnings } = await ask(nowhere)
   expect(result.served).toBe('computed')
@@ -107,7 +107,7 @@ test('a file that cannot be written is said once, and harms nothing', async () =
   expect(existsSync(nowhere)).toBe(false)
 })
 
-test.each([[''], ['a\0b'], [7], [true]])('%j is no path', async path => {
+test.each([[''], ['a\0b'], [7], [true]])('%j is not a path', async path => {
   const options = { backend: { simulated: INSTANT }, cache: { promptCache: { path: path as string } } }
   const error = await failure(createEngine(options))
   expect(error).toMatchObject({ code: 'ConfigError', param: 'cache.promptCache.path' })

@@ -1,5 +1,5 @@
-// Answers that are shared by requests which ask for the same: what is computed, what everybody is told, and how it is
-// switched off. On a simulated device.
+// Identical requests share answers: what is computed, what each request reports, and how sharing is disabled. On a simulated
+// device.
 
 import { ConfigError, type Engine, type GenerateParams, type GenerateResult, type ModelHandle } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
@@ -10,8 +10,8 @@ const ask = (engine: Engine, model: ModelHandle, params: Partial<GenerateParams>
 
 const servedOf = (results: GenerateResult[]) => results.map(({ served }) => served)
 
-describe('requests that are made at the same time', () => {
-  test('are computed once, and each has all of it', async () => {
+describe('identical requests at the same time', () => {
+  test('are computed once, and each gets the whole answer', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const results = await Promise.all(Array.from({ length: 50 }, () => ask(engine, model)))
     const [first, ...others] = results
@@ -25,7 +25,7 @@ describe('requests that are made at the same time', () => {
     expect(engine.stats().cache).toMatchObject({ coalescing: { hits: 49, misses: 1 }, dedupeRatio: 49 / 50 })
   })
 
-  test('are told of no work that was not done for them', async () => {
+  test('report only the work that was done for them', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const [first, second] = await Promise.all([ask(engine, model), ask(engine, model)])
     const { inputTokens, outputTokens } = first.usage
@@ -40,7 +40,7 @@ describe('requests that are made at the same time', () => {
     expect(second.timings.tokensPerSecond).toBe(0)
   })
 
-  test('are streamed to those who read, from the beginning', async () => {
+  test('stream from the beginning', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const params = await longAnswer(30)
     const first = ask(engine, model, params)
@@ -54,7 +54,7 @@ describe('requests that are made at the same time', () => {
     await reading.return?.()
   })
 
-  test('do not depend on the one that came first', async () => {
+  test('do not depend on the first one', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const params = await longAnswer(30)
     const abort = new AbortController()
@@ -69,7 +69,7 @@ describe('requests that are made at the same time', () => {
     expect(engine.stats().cancelled).toBe(1)
   })
 
-  test('are not computed any more when the last of them has left', async () => {
+  test('end the generation when the last of them has left', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const params = await longAnswer(30)
     const both = [ask(engine, model, params), ask(engine, model, params)]
@@ -79,9 +79,9 @@ describe('requests that are made at the same time', () => {
     expect(engine.stats()).toMatchObject({ cancelled: 2, completed: 0 })
   })
 
-  test('have deadlines of their own', async () => {
+  test('have their own deadlines', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    // Some 1.6 s of work: the hasty one is far from its end when the patient one joins, on a slow machine, too.
+    // About 1.6 s of work: the request with the short deadline still runs when the other one joins, even on a slow machine.
     const params = { model, prompt: 'Tell me everything.', maxTokens: 250, ignoreEos: true }
     const hasty = engine.generate(params, { timeoutMs: 1000 })
     const patient = engine.generate(params)
@@ -90,7 +90,7 @@ describe('requests that are made at the same time', () => {
     expect(await patient).toMatchObject({ served: 'coalesced', sharedFrom: expect.any(String) })
   })
 
-  test('get objects of their own', async () => {
+  test('get separate result objects', async () => {
     const { engine, model } = await sharing()
     const [first, second] = await Promise.all([ask(engine, model), ask(engine, model)])
     const before = [...second.tokens]
@@ -101,8 +101,8 @@ describe('requests that are made at the same time', () => {
   })
 })
 
-describe('a request that is made again', () => {
-  test('has the answer that was computed, and it comes as a stream to one who reads', async () => {
+describe('a repeated request', () => {
+  test('gets the cached answer, and can stream it', async () => {
     const { engine, model } = await sharing()
     const params = await longAnswer(40)
     const first = await ask(engine, model, params)
@@ -115,7 +115,7 @@ describe('a request that is made again', () => {
     expect(engine.stats().cache).toMatchObject({ dedup: { hits: 1 }, entries: 1, tokens: first.tokens.length })
   })
 
-  test('has it item by item from createGenerator', async () => {
+  test('gets it item by item from createGenerator', async () => {
     const { engine, model } = await sharing()
     const first = await ask(engine, model)
     const tokens: number[] = []
@@ -126,7 +126,7 @@ describe('a request that is made again', () => {
     expect(tokens).toEqual([...first.tokens])
   })
 
-  test('has it from the prompt cache after the time of dedup', async () => {
+  test('gets it from the prompt cache after the time of dedup', async () => {
     const { engine, model } = await sharing(undefined, { cache: { dedup: { ttlMs: 1 } } })
     await ask(engine, model)
     await new Promise(resolve => setTimeout(resolve, 5))
@@ -134,7 +134,7 @@ describe('a request that is made again', () => {
     expect(engine.stats().cache).toMatchObject({ dedup: { hits: 0 }, promptCache: { hits: 1 } })
   })
 
-  test('is computed where it was cancelled, or is asked in another way', async () => {
+  test('is computed if the first one was cancelled, or if a param differs', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const cut = ask(engine, model)
     await until(() => engine.stats().running === 1)
@@ -145,7 +145,7 @@ describe('a request that is made again', () => {
     for (const params of others) expect((await ask(engine, model, params)).served).toBe('computed')
   })
 
-  test('does not care how the same is written', async () => {
+  test('may be written differently', async () => {
     const { engine, model } = await sharing()
     const tokens = await engine.tokenize({ model, text: 'Once' })
     await ask(engine, model)
@@ -156,7 +156,7 @@ describe('a request that is made again', () => {
   })
 })
 
-describe('what would be drawn anew', () => {
+describe('an answer that is not reproducible', () => {
   const drawn = { temperature: 1 }
 
   test('is not shared', async () => {
@@ -166,7 +166,7 @@ describe('what would be drawn anew', () => {
     expect(results[0].seed).not.toBe(results[1].seed)
   })
 
-  test('is shared where the seed was given', async () => {
+  test('is shared if the seed was given', async () => {
     const { engine, model } = await sharing()
     const seeded = { ...drawn, seed: 7 }
     expect(servedOf([await ask(engine, model, seeded), await ask(engine, model, seeded)])).toEqual([
@@ -175,7 +175,7 @@ describe('what would be drawn anew', () => {
     ])
   })
 
-  test('is shared where that is forced, and the seed is told', async () => {
+  test('is shared if that is forced, and the result has its seed', async () => {
     const { engine, model } = await sharing(M3_MAX)
     const forced = { ...drawn, cache: 'force' as const }
     const [first, second] = await Promise.all([ask(engine, model, forced), ask(engine, model, forced)])
@@ -183,7 +183,7 @@ describe('what would be drawn anew', () => {
   })
 })
 
-describe('sharing is switched off', () => {
+describe('sharing can be disabled', () => {
   test('for one request', async () => {
     const { engine, model } = await sharing()
     await ask(engine, model)
@@ -209,14 +209,14 @@ describe('sharing is switched off', () => {
     }
   })
 
-  test('altogether', async () => {
+  test('for all requests', async () => {
     const { engine, model } = await sharing()
     const enabled = { enabled: false }
     engine.cache.configure({ coalescing: enabled, dedup: enabled, promptCache: enabled })
     expect(servedOf([await ask(engine, model), await ask(engine, model)])).toEqual(['computed', 'computed'])
   })
 
-  test('by clearing, for what is kept and what runs', async () => {
+  test('by clearing, for cached answers and running generations', async () => {
     const { engine, model } = await sharing(M3_MAX)
     await ask(engine, model)
     engine.cache.clear()
@@ -229,13 +229,13 @@ describe('sharing is switched off', () => {
   })
 })
 
-test('more readers than a generation may have get another one', async () => {
+test('readers beyond maxSubscribers get another generation', async () => {
   const { engine, model } = await sharing(M3_MAX, { cache: { coalescing: { maxSubscribers: 2 } } })
   const results = await Promise.all(Array.from({ length: 4 }, () => ask(engine, model)))
   expect(servedOf(results)).toEqual(['computed', 'coalesced', 'computed', 'coalesced'])
 })
 
-test('budgets that are made smaller while the engine runs hold at once', async () => {
+test('smaller budgets hold at once while the engine runs', async () => {
   const { engine, model } = await sharing()
   for (let i = 0; i < 8; i++) await ask(engine, model, { prompt: `Question ${i}` })
   expect(engine.stats().cache.entries).toBe(8)
@@ -243,7 +243,7 @@ test('budgets that are made smaller while the engine runs hold at once', async (
   expect(engine.stats().cache.entries).toBe(3)
 })
 
-test('tenants share with themselves and with nobody else', async () => {
+test('requests of a tenant share only with each other', async () => {
   const { engine, model } = await sharing()
   const of = (cacheSalt?: string, tenant?: string) =>
     engine.generate({ model, prompt: 'Once', maxTokens: 12, cacheSalt } as GenerateParams, tenant ? { tenant } : {})
@@ -254,7 +254,7 @@ test('tenants share with themselves and with nobody else', async () => {
   expect(again.map(({ sharedFrom }) => sharedFrom)).toEqual([...first, first[1]].map(({ id }) => id))
 })
 
-test('a request has the name it was given, else one of its own', async () => {
+test('a request has the given id, or a unique one', async () => {
   const { engine, model } = await sharing()
   const first = await engine.generate({ model, prompt: 'Once', maxTokens: 4 }, { id: 'mine' })
   const [second, third] = [await ask(engine, model, { maxTokens: 4 }), await ask(engine, model, { maxTokens: 4 })]
@@ -263,7 +263,7 @@ test('a request has the name it was given, else one of its own', async () => {
   expect(new Set([first.id, second.id, third.id]).size).toBe(3)
 })
 
-test('the answers of an unloaded model are gone', async () => {
+test('unloading a model removes its answers', async () => {
   const { engine, model } = await sharing()
   await ask(engine, model)
   await engine.unloadModel(model)
@@ -286,7 +286,7 @@ test.each([
   expect(error).toMatchObject({ code: 'InvalidParams', param })
 })
 
-test('wrong options for the cache are refused, and change nothing', async () => {
+test('wrong cache options are refused and change nothing', async () => {
   const { engine } = await sharing()
   const before = engine.config()
   const wrong = [

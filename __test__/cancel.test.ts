@@ -1,10 +1,10 @@
-// Ending a generation from outside without a signal: cancel keeps what there is, disposing drops it.
+// Ending a generation without a signal: cancel keeps the tokens so far, disposing drops them.
 
 import { CancelledError } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, read, simulated, until } from './support.js'
 
-test('cancel ends an awaited generation with what there is', async () => {
+test('cancel ends an awaited generation with the tokens so far', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const whole = await engine.generate({ ...(await longAnswer(100)), model })
   const generation = engine.generate({ ...(await longAnswer(100)), model })
@@ -17,7 +17,7 @@ test('cancel ends an awaited generation with what there is', async () => {
   expect(whole.text.startsWith(result.text)).toBe(true)
 })
 
-test('cancel ends a loop with what there is', async () => {
+test('cancel ends a loop with the tokens so far', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const generation = engine.generate({ ...(await longAnswer(100)), model })
   let text = ''
@@ -28,7 +28,7 @@ test('cancel ends a loop with what there is', async () => {
   expect(await generation).toMatchObject({ finishReason: 'cancelled', text })
 })
 
-test('cancel without effect: twice, after the end, on one that failed', async () => {
+test('cancel has no effect twice, after the end, or after a failure', async () => {
   const { engine, model } = await simulated()
   const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 2 })
   const result = await generation
@@ -40,7 +40,7 @@ test('cancel without effect: twice, after the end, on one that failed', async ()
   expect(await failure(failed)).toMatchObject({ code: 'InvalidParams' })
 })
 
-test('disposing ends the work and drops it', async () => {
+test('disposing ends the work and drops the answer', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const generation = engine.generate({ ...(await longAnswer(100)), model })
   await generation[Symbol.asyncDispose]()

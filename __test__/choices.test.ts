@@ -1,4 +1,4 @@
-// `n`: several answers to one prompt, which is read once. Each is what it would be alone with its own seed.
+// `n`: several answers to one prompt, which is computed once. Each equals the answer of a single request with its seed.
 
 import { CancelledError, type GenerateParams, InvalidParamsError, OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
@@ -20,7 +20,7 @@ const DRAWN = { prompt: 'Tell me about the sea.', temperature: 2, ignoreEos: tru
 const LAST_SEED = Number.MAX_SAFE_INTEGER
 
 describe('awaited', () => {
-  test('every choice is the answer that its seed gives alone', async () => {
+  test('every choice equals the answer of a single request with its seed', async () => {
     const { engine, model } = await withMlx()
     const result = await engine.generate({ model, ...DRAWN, seed: LAST_SEED - 1, n: 4 })
     const choices = result.choices ?? []
@@ -34,28 +34,28 @@ describe('awaited', () => {
     expect(first).toEqual(choices[0])
   })
 
-  test.each(ON_MLX)('the prompt is read once, and usage says so, with %s', async (_, open) => {
+  test.each(ON_MLX)('the prompt is computed once, and usage says so, with %s', async (_, open) => {
     const { engine, model } = await open()
     const before = engine.stats().promptTokens
     const { choices = [] } = await engine.generate({ model, ...DRAWN, n: 8 })
     const { inputTokens } = choices[0].usage
-    // Each of the others computes the last position for itself.
+    // Each of the other choices computes the last position itself.
     expect(engine.stats().promptTokens - before).toBe(inputTokens + 7)
     expect(choices.map(({ usage }) => usage.inputTokens)).toEqual(new Array(8).fill(inputTokens))
     expect(choices.map(({ usage }) => usage.cachedInputTokens)).toEqual([0, ...new Array(7).fill(inputTokens - 1)])
   })
 
-  test('more choices than the batch is wide are all answered', async () => {
+  test('more choices than the batch limit are all answered', async () => {
     const { engine, model } = await simulated(INSTANT, { scheduler: { batchSize: 2, autoTune: { enabled: false } } })
     const { choices = [] } = await engine.generate({ model, ...DRAWN, n: 9 })
     expect(choices.map(choice => choice.seed)).toEqual([5, 6, 7, 8, 9, 10, 11, 12, 13])
     expect(choices.every(choice => choice.tokens.length > 0)).toBe(true)
   })
 
-  test('choices have names of their own; without a seed each has a random one, and they differ', async () => {
+  test('choices have their own ids and, without a seed, different random seeds', async () => {
     const { engine, model } = await withMlx()
     const { seed: _, ...unseeded } = DRAWN
-    // Two answers of 30 tokens are the same in one of 200 pairs; of 60 tokens in none of many thousands.
+    // Two answers of 30 tokens are equal in one of 200 pairs; two of 60 tokens in none of many thousands.
     const params: GenerateParams = { ...unseeded, model, n: 3, maxTokens: 60 }
     const { choices = [] } = await engine.generate(params, { id: 'sea' })
     expect(choices.map(choice => choice.id)).toEqual(['sea', 'sea#1', 'sea#2'])
@@ -63,21 +63,21 @@ describe('awaited', () => {
     expect((await engine.generate({ ...params, n: 1, seed: choices[2].seed })).text).toBe(choices[2].text)
   })
 
-  test('one choice has no list', async () => {
+  test('a result with one choice has no `choices`', async () => {
     const { engine, model } = await simulated()
     expect(await engine.generate({ model, ...DRAWN, n: 1 })).not.toHaveProperty('choices')
   })
 })
 
 describe('shared answers', () => {
-  test('greedy choices are one computed answer', async () => {
+  test('greedy choices share one computed answer', async () => {
     const { engine, model } = await sharing()
     const { choices = [] } = await engine.generate({ model, prompt: 'Hello', temperature: 0, n: 5 })
     expect(choices.map(choice => choice.served === 'computed').filter(Boolean).length).toBe(1)
     expect(new Set(choices.map(choice => choice.text)).size).toBe(1)
   })
 
-  test('choices whose seeds nobody chose stay apart where sharing is forced, and are found again', async () => {
+  test('with forced sharing and no seed, choices differ and are cached separately', async () => {
     const { engine, model } = await sharing()
     const params: GenerateParams = { model, prompt: 'Hello', temperature: 1, n: 4, cache: 'force' }
     const first = await engine.generate(params)
@@ -89,7 +89,7 @@ describe('shared answers', () => {
 })
 
 describe('read', () => {
-  test.each(ON_MLX)('chunks tell whose they are, and together are what the results say, with %s', async (_, open) => {
+  test.each(ON_MLX)('chunks have the index of their choice, and add up to the results, with %s', async (_, open) => {
     const { engine, model } = await open()
     const generation = engine.generate({ model, ...DRAWN, n: 3 })
     const texts = ['', '', '']
@@ -100,11 +100,11 @@ describe('read', () => {
     }
     const { choices = [] } = await generation
     expect(texts).toEqual(choices.map(choice => choice.text))
-    // Side by side, not one after the other.
+    // Interleaved, not one after the other.
     expect(order.indexOf(2)).toBeLessThan(order.lastIndexOf(0))
   })
 
-  test('several reads at a time are answered in order, and after the end there is nothing', async () => {
+  test('concurrent reads are answered in order, and after the end there are no chunks', async () => {
     const { engine, model } = await withMlx()
     const chunks = engine.generate({ model, ...DRAWN, n: 2, maxTokens: 3 })[Symbol.asyncIterator]()
     const steps = await Promise.all(Array.from({ length: 12 }, () => chunks.next()))
@@ -138,7 +138,7 @@ describe('read', () => {
     await until(() => engine.stats().running === 0)
   })
 
-  /** One piece of three answers was read; those of the others are there. */
+  /** One chunk of three answers was read; the chunks of the other two are ready. */
   async function begun({ engine, model }: Ready, signal?: AbortSignal) {
     const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, signal && { signal })
     const chunks = generation[Symbol.asyncIterator]()
@@ -147,7 +147,7 @@ describe('read', () => {
     return { chunks, dispose: () => generation[Symbol.asyncDispose](), failed: () => failure(generation) }
   }
 
-  test('what was not read before an abort does not come', async () => {
+  test('an abort drops unread chunks', async () => {
     const controller = new AbortController()
     const { chunks } = await begun(await simulated(M3_MAX), controller.signal)
     controller.abort(new Error('enough'))
@@ -155,16 +155,16 @@ describe('read', () => {
     expect(await chunks.next()).toEqual({ done: true, value: undefined })
   })
 
-  test('what was not read before it was disposed of does not come', async () => {
+  test('disposing drops unread chunks', async () => {
     const { chunks, dispose } = await begun(await simulated(M3_MAX))
     await dispose()
     expect(await failure(chunks.next())).toBeInstanceOf(CancelledError)
     expect(await chunks.next()).toEqual({ done: true, value: undefined })
   })
 
-  test('after return there is nothing, not even an error that nobody saw', async () => {
+  test('after return there is nothing, not even an unread error', async () => {
     const controller = new AbortController()
-    // The third waits for a place: it is asked for its first piece when it ends.
+    // The third choice waits for a row: its first read is pending when it ends.
     const narrow = { scheduler: { batchSize: 2, autoTune: { enabled: false } } }
     const { chunks } = await begun(await simulated(M3_MAX, narrow), controller.signal)
     controller.abort(new Error('enough'))
@@ -173,7 +173,7 @@ describe('read', () => {
     expect(await chunks.next()).toEqual({ done: true, value: undefined })
   })
 
-  test('what came before an error of the engine can be read, also where it is awaited', async () => {
+  test('chunks before an engine error can be read, even if the generation is awaited', async () => {
     const faulty = { backend: { simulated: M3_MAX, faults: [{ step: 10, kind: 'submit' as const }] } }
     const { chunks, dispose, failed } = await begun(await simulated(M3_MAX, faulty))
     expect(await failed()).toMatchObject({ code: 'BackendError' })
@@ -188,7 +188,7 @@ describe('read', () => {
 })
 
 describe('ends', () => {
-  test('cancel keeps what every choice has', async () => {
+  test('cancel keeps the tokens of every choice', async () => {
     const { engine, model } = await simulated(M3_MAX)
     const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 })
     await until(() => engine.stats().generatedTokens > 6)
@@ -197,21 +197,21 @@ describe('ends', () => {
     expect(choices.map(choice => choice.finishReason)).toEqual(['cancelled', 'cancelled', 'cancelled'])
   })
 
-  test('an error is the error of all, and nothing goes on', async () => {
+  test('an error ends all choices', async () => {
     const { engine, model } = await simulated(M3_MAX)
     const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, { timeoutMs: 150 })
     expect(await failure(generation)).toMatchObject({ code: 'Timeout' })
     await until(() => engine.stats().running === 0)
   })
 
-  test('what the tokenizer refuses is refused once for all', async () => {
+  test('a prompt that the tokenizer refuses fails once for all choices', async () => {
     const { engine, model } = await simulated()
     const error = await failure(engine.generate({ model, prompt: '', n: 3 }))
     expect(error).toMatchObject({ code: 'InvalidParams', param: 'prompt' })
     expect(engine.stats().running).toBe(0)
   })
 
-  test('all choices are accepted, or none', async () => {
+  test('either all choices are accepted or none', async () => {
     const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
     const params = { model, ...(await longAnswer(40)) }
     const three = engine.generate({ ...params, n: 3 })
@@ -230,14 +230,14 @@ describe('ends', () => {
   })
 })
 
-test.each([0, -1, 1.5, 129, Number.NaN, '2', true])('n: %s is refused by name', async n => {
+test.each([0, -1, 1.5, 129, Number.NaN, '2', true])('the error about n: %s names it', async n => {
   const { engine, model } = await simulated()
   const error = await failure(engine.generate({ model, prompt: 'Hello', n } as GenerateParams))
   expect(error).toBeInstanceOf(InvalidParamsError)
   expect(error).toMatchObject({ param: 'n' })
 })
 
-test('createGenerator, whose items do not tell choices apart, refuses several', async () => {
+test('createGenerator refuses several choices, because its items have no index', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const items = engine.createGenerator({ model, ...(await longAnswer(40)), n: 2 })
   expect(await failure(items.next())).toMatchObject({ code: 'InvalidParams', param: 'n' })

@@ -1,11 +1,11 @@
-// Many generations at once: each gets its own answer, the one it would have had alone.
+// Many concurrent generations: each gets the same answer as alone.
 
 import { OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, ON_MLX, type OnMlx, read, simulated } from './support.js'
 
 describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('%s', (name, ready) => {
-  test('an answer alone is the answer in a crowd, whatever the order', async () => {
+  test('an answer is the same alone and among many, in any order', async () => {
     const { engine, model } = await ready()
     const paramsOf = (n: number) => ({
       model,
@@ -59,14 +59,14 @@ test('with the scheduler off generations run one at a time', async () => {
   expect(engine.stats().meanBatch).toBe(1)
 })
 
-test('one at a time, the next begins also where an answer ends by itself and several wait', async () => {
+test('with one row, the next request starts when an answer ends by itself and several wait', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
   const answers = await Promise.all(['two', 'three', 'four', 'two'].map(prompt => engine.generate({ model, prompt })))
   expect(answers.map(({ finishReason }) => finishReason)).toEqual(['stop', 'stop', 'stop', 'stop'])
   expect(engine.stats().recoveries).toBe(0)
 })
 
-test('more than maxQueue pending generations are refused, and there is room again later', async () => {
+test('generations beyond maxQueue are refused, and accepted again later', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   const accepted = Array.from({ length: 4 }, () => engine.generate(params))
@@ -78,7 +78,7 @@ test('more than maxQueue pending generations are refused, and there is room agai
   expect((await engine.generate(params)).tokens.length).toBe(20)
 })
 
-test('a generation that fails leaves its neighbours alone', async () => {
+test('a failed generation does not affect others', async () => {
   const { engine, model } = await simulated()
   const params = { ...(await longAnswer(60)), model }
   const alone = await engine.generate(params)

@@ -1,4 +1,4 @@
-// The options of createEngine: what is wrong with them is said by name before anything is started.
+// The options of createEngine: an error names the wrong option, before anything is started.
 
 import { ConfigError, createEngine } from 'mlx-serving'
 import { expect, test } from 'vitest'
@@ -38,21 +38,21 @@ test.each<[string, unknown, string?]>([
   if (param !== undefined) expect(error.param).toBe(param)
 })
 
-test('a misspelt key is answered with the one that was meant', async () => {
+test('the error about a misspelt key names the right key', async () => {
   expect((await failure(create({ scheduler: { batchsize: 4 } }))).message).toContain('batchSize')
 })
 
-test('an unknown preset is answered with the known ones', async () => {
+test('the error about an unknown preset lists the known ones', async () => {
   const { message } = await failure(create({ preset: 'fast' }))
   expect(message).toBe("`preset` must be 'latency', 'balanced' or 'throughput', not 'fast'")
 })
 
-test('an unknown profile is answered with the known ones', async () => {
+test('the error about an unknown profile lists the known ones', async () => {
   const { message } = await failure(create({ backend: { simulated: 'm9/huge' } }))
   expect(message).toContain(`m3-max/llama-3.2-3b-4bit, m3-max/llama-3.1-8b-4bit, ${INSTANT}`)
 })
 
-test('what a getter throws is the cause', async () => {
+test('the error of a getter is the cause', async () => {
   const hostile = () => {
     throw thrown
   }
@@ -83,7 +83,7 @@ test('each property is read once', async () => {
   expect(reads).toEqual(['preset', 'scheduler', 'batchSize', 'autoTune', 'interval'])
 })
 
-test('what Object.prototype has is not an option', async () => {
+test('properties of Object.prototype are not options', async () => {
   const inherited = { batchSize: 7, simulated: 'nonsense', preset: 'nonsense', MLX_FAST_PATH: 'nonsense' }
   for (const [name, value] of Object.entries(inherited)) {
     Object.defineProperty(Object.prototype, name, { value, configurable: true, enumerable: true, writable: true })
@@ -95,7 +95,7 @@ test('what Object.prototype has is not an option', async () => {
   await engine.dispose()
 })
 
-test('null and undefined are the same as absent', async () => {
+test('null and undefined mean absent', async () => {
   await create(null)
   for (const none of [null, undefined]) {
     await create({ preset: none, backend: none, scheduler: none, memory: { kvBytes: none }, streaming: {} })

@@ -1,5 +1,5 @@
-// Where the text of an answer begins: it continues a prompt, and is a text of its own in a chat. Tokenizers of the
-// SentencePiece kind write the first word of a text without its space.
+// The start of an answer's text: it continues a prompt, and is a text of its own in a chat. Tokenizers of the SentencePiece
+// kind write the first word of a text without its space.
 
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -12,7 +12,7 @@ const DEMO = path.join(ROOT, 'models', 'demo')
 const WORDS = ['<unk>', '<s>', '</s>', '▁The', '▁sum', '▁is', '▁nine', '▁', 'T', 'h', 'e', '▁T', '▁Th']
 const MERGES = ['▁ T', '▁T h', '▁Th e']
 
-/** A folder of the demo model's weights under a small SentencePiece vocabulary, with this decoder. */
+/** A model folder with the demo model's weights, a small SentencePiece vocabulary, and this decoder. */
 async function sentencePiece(decoder: object | null): Promise<string> {
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
   onTestFinished(() => rm(dir, { recursive: true }))
@@ -55,7 +55,7 @@ const TRIMMING = {
 const NINE = { logitBias: { 6: 100 }, maxTokens: 1 }
 const ASSISTANT = { role: 'assistant', content: 'The' } as const
 
-test('an answer that continues a text keeps its first space, and one to a chat is a text of its own', async () => {
+test('an answer that continues a text keeps its first space, and an answer to a chat has none', async () => {
   const { engine } = await withMlx()
   const model = await engine.loadModel(await sentencePiece(TRIMMING))
   const prompts: [Partial<GenerateParams>, string][] = [
@@ -76,7 +76,7 @@ test('an answer that continues a text keeps its first space, and one to a chat i
   }
 })
 
-test('an answer of tokens that are joined with spaces can be structured', async () => {
+test('an answer can be structured if the tokenizer joins tokens with spaces', async () => {
   const { engine } = await withMlx()
   const model = await engine.loadModel(await sentencePiece(null))
   const structured = { choices: ['e', 'T h e'] }

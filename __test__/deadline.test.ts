@@ -1,16 +1,16 @@
-// timeoutMs: a deadline for the whole generation.
+// timeoutMs: the deadline of a generation.
 
 import { TimeoutError } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, read, simulated, until } from './support.js'
 
-test('a generation that is not done by its deadline fails with TimeoutError', async () => {
+test('a generation that has not ended by its deadline fails with TimeoutError', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const params = { ...(await longAnswer(100)), model }
   expect(await failure(engine.generate(params, { timeoutMs: 50 }))).toBeInstanceOf(TimeoutError)
 })
 
-test('the deadline counts while it is queued', async () => {
+test('the deadline includes the time in the queue', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
   const params = { ...(await longAnswer(100)), model }
   const ahead = engine.generate(params)
@@ -18,7 +18,7 @@ test('the deadline counts while it is queued', async () => {
   expect((await ahead).tokens.length).toBeGreaterThan(0)
 })
 
-test('what was streamed before the deadline is delivered before the error', async () => {
+test('chunks from before the deadline are delivered before the error', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const params = { ...(await longAnswer(100)), model }
   let text = ''
@@ -29,15 +29,15 @@ test('what was streamed before the deadline is delivered before the error', asyn
   expect((await engine.generate(params)).text.startsWith(text)).toBe(true)
 })
 
-test('a generation that is done in time does not notice', async () => {
+test('a deadline does not affect a generation that ends in time', async () => {
   const { engine, model } = await simulated()
   const result = await engine.generate({ model, prompt: 'Hello', maxTokens: 2 }, { timeoutMs: 60_000 })
   expect(result.tokens.length).toBeGreaterThan(0)
 })
 
-test('the error comes when the time is over, not at the end of the step that runs then', async () => {
+test('the error comes at the deadline, not at the end of the running step', async () => {
   const { engine, model } = await simulated(M3_MAX)
-  // Reading so many tokens takes the device more than a second, in steps of some 340 ms.
+  // Reading this prompt takes the device more than 1 s, in steps of about 340 ms.
   const params = { model, prompt: { tokens: Array(2_000).fill(7) }, maxTokens: 1 }
   const begun = performance.now()
   const error = await failure(engine.generate(params, { timeoutMs: 100 }))
@@ -50,7 +50,7 @@ test('the error comes when the time is over, not at the end of the step that run
   expect(engine.stats()).toMatchObject({ running: 0, cancelled: 0 })
 })
 
-test('several answers to one request end at their deadline together, awaited or read', async () => {
+test('all answers to a request end at its deadline, awaited or read', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const params = { model, prompt: { tokens: Array(2_000).fill(7) }, maxTokens: 1, n: 3 }
   const begun = performance.now()
@@ -63,7 +63,7 @@ test('several answers to one request end at their deadline together, awaited or 
   await until(() => engine.stats().running + engine.stats().queued === 0)
 })
 
-test.each([0, 2 ** 31, Number.MAX_SAFE_INTEGER])('timeoutMs %d means what it says', async timeoutMs => {
+test.each([0, 2 ** 31, Number.MAX_SAFE_INTEGER])('timeoutMs %d is accepted and obeyed', async timeoutMs => {
   const { engine, model } = await simulated()
   const end = await engine.generate({ model, prompt: 'Hello', maxTokens: 2 }, { timeoutMs }).then(
     result => result.finishReason,

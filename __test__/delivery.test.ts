@@ -1,4 +1,4 @@
-// One delivery carries what is new for all answers. What goes wrong with one of them is the end of that one alone.
+// One delivery has the new tokens of all answers. An error in one of them ends only that one.
 
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -8,7 +8,7 @@ import { longAnswer, M3_MAX, ROOT, simulated } from './support.js'
 
 const inside = createRequire(path.join(ROOT, 'dist', 'index.js'))
 
-/** Takes an answer, and throws where it is told to. */
+/** A sink that throws in one chosen method. */
 class Sink {
   text = ''
   end_: GenerateResult | undefined
@@ -51,7 +51,7 @@ async function hubWithModel() {
   return { hub, model: key as number }
 }
 
-test('an answer that cannot be delivered fails alone, wherever it throws', async () => {
+test('an answer whose sink throws fails alone', async () => {
   const { hub, model } = await hubWithModel()
   const params = { prompt: 'Hello', maxTokens: 12, ignoreEos: true }
   const sinks = (['push', 'end', 'nothing', 'progress', 'fail', 'nothing'] as const).map((throws, seed) => {
@@ -72,12 +72,12 @@ test('an answer that cannot be delivered fails alone, wherever it throws', async
       expect(sink.error).toMatchObject({ code: 'BackendError', cause: { message: `thrown at ${sink.throws}` } })
     }
   }
-  // The work of those that failed on the way has ended.
+  // The work of the failed answers has ended.
   await expect.poll(() => hub.native.stats().running).toBe(0)
   expect(hub.native.stats().cancelled).toBe(2)
 })
 
-test('a signal that throws when it is left harms neither its own generation nor others', async () => {
+test('a signal that throws in removeEventListener harms no generation', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   const signal = {
@@ -92,7 +92,7 @@ test('a signal that throws when it is left harms neither its own generation nor 
   expect(first.text).toBe(second.text)
 })
 
-test('a signal that cannot be listened to ends its generation, and leaves nothing running', async () => {
+test('a signal that throws in addEventListener ends its generation and leaves no work running', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const signal = {
     aborted: false,

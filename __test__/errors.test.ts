@@ -1,4 +1,4 @@
-// The error classes: one copy for ES modules and CommonJS, and what an error says of itself.
+// The error classes: one copy for ES modules and CommonJS, and the fields of errors.
 
 import { createRequire } from 'node:module'
 import { inspect } from 'node:util'
@@ -31,7 +31,7 @@ test('every class is an Error with its own name', () => {
   }
 })
 
-test('an error that is made by hand has no field for what is undefined', () => {
+test('an error made with undefined fields does not have these fields', () => {
   const error = new esm.OverloadedError('Overloaded', 'full', { param: undefined, limit: 4, cause: undefined })
   expect(Object.entries(error)).toEqual([
     ['code', 'Overloaded'],
@@ -40,7 +40,7 @@ test('an error that is made by hand has no field for what is undefined', () => {
   expect('cause' in error).toBe(false)
 })
 
-test('an error has the fields that say something, and no others', async () => {
+test('an error has only the fields with a value', async () => {
   const { engine, model } = await simulated()
   const error = await failure(engine.generate({ model, prompt: '' }))
   expect(Object.keys(error).sort()).toEqual(['code', 'param'])

@@ -1,4 +1,4 @@
-// How processes end around an engine: as they were asked to, in time, without a crash.
+// Processes with an engine end as requested, in time, and without a crash.
 
 import { describe, expect, test } from 'vitest'
 import { inNode } from './support.js'
@@ -12,19 +12,19 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     const engine = await createEngine(${options})
     const model = await engine.loadModel()
     const params = { model, prompt: 'Tell me everything.', temperature: 1, seed: 3 }
-    // Whatever a single answer's length: these never leave the device idle.
+    // Many answers, so that the device is never idle, however long a single answer is.
     const again = seed => engine.generate({ ...params, seed }).then(() => again(seed + 1), () => {})
     const keepBusy = rows => Array.from({ length: rows }, (_, n) => again(1000 * n))`
   const clean = { signal: null, stderr: '' }
 
-  test('an engine that is never closed does not hold the process', async () => {
+  test('an engine that is never closed does not keep the process alive', async () => {
     const script = `${start}
       const { tokens } = await engine.generate({ ...params, maxTokens: 3 })
       console.log(tokens.length > 0)`
     expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'true\n' })
   })
 
-  test('an engine that is closed does not either', async () => {
+  test('a closed engine does not keep the process alive', async () => {
     const script = `${start}
       await engine.generate({ ...params, maxTokens: 3 })
       await engine.shutdown()
@@ -32,7 +32,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'closed\n' })
   })
 
-  test('unfinished work holds it: a generation, a load, a shutdown', async () => {
+  test('an awaited generation, load or shutdown keeps the process alive', async () => {
     const script = `
       import { createEngine } from 'mlx-serving'
       createEngine(${options}).then(async engine => {
@@ -44,7 +44,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     expect(await inNode(script)).toEqual({ ...clean, code: 0, stdout: 'done\n' })
   })
 
-  test('a stream that is not read any more does not hold it, one that is awaited does', async () => {
+  test('a pending read of a stream keeps the process alive, an abandoned stream does not', async () => {
     const script = `${start}
       const long = { ...params, maxTokens: 400, ignoreEos: true }
       const [begun, asked] = [engine.generate(long)[Symbol.asyncIterator](), engine.generate({ ...long, n: 2 })]
@@ -98,15 +98,15 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     expect(exit.stderr).toContain('the application failed')
   })
 
-  test('a signal in mid-stream ends it', async () => {
+  test('a signal in mid-stream ends the process', async () => {
     const script = `${start}
       keepBusy(4)
       for await (const _ of engine.generate(params)) process.kill(process.pid, 'SIGTERM')`
     expect(await inNode(script)).toEqual({ ...clean, code: null, signal: 'SIGTERM', stdout: '' })
   })
 
-  // `reallyExit` tells nobody, as where native code exits.
-  test.each(['exit', 'reallyExit'])('%ss in mid-stream are clean, again and again', PATIENT, async exit => {
+  // `reallyExit` emits no event, as an exit from native code.
+  test.each(['exit', 'reallyExit'])('%s in mid-stream is clean, repeatedly', PATIENT, async exit => {
     const script = `${start}
       keepBusy(8)
       setTimeout(() => process.${exit}(0), 20 * Math.random())`

@@ -1,4 +1,4 @@
-// What the package exports: the same from ES modules, CommonJS and the declared types; nothing native before its use.
+// The exports of the package: the same in ES modules, CommonJS and the declared types. The addon is loaded on first use.
 
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -9,7 +9,7 @@ import { inNode, ROOT } from './support.js'
 
 const require = createRequire(__filename)
 
-test('both module systems export the same things', () => {
+test('both module systems export the same names', () => {
   const cjs = require('mlx-serving')
   expect(Object.keys(cjs).sort()).toEqual(Object.keys(esm).sort())
   for (const [name, value] of Object.entries(esm)) expect(cjs[name]).toBe(value)
@@ -21,7 +21,7 @@ test('every declared value is exported, and no other', () => {
   expect(declared.sort()).toEqual(Object.keys(esm).sort())
 })
 
-test.each(['module', 'commonjs'] as const)('a %s answers', async type => {
+test.each(['module', 'commonjs'] as const)('a script of type %s can generate', async type => {
   const load =
     type === 'module' ? "import { createEngine } from 'mlx-serving'" : "const { createEngine } = require('mlx-serving')"
   const script = `${load}
@@ -35,7 +35,7 @@ test.each(['module', 'commonjs'] as const)('a %s answers', async type => {
   expect(await inNode(script, type)).toEqual({ code: 0, signal: null, stdout: 'true\n', stderr: '' })
 })
 
-test('importing loads nothing native', async () => {
+test('importing does not load the addon', async () => {
   const script = `
     import 'mlx-serving'
     const { sharedObjects } = process.report.getReport()
@@ -43,7 +43,7 @@ test('importing loads nothing native', async () => {
   expect((await inNode(script)).stdout).toBe('0\n')
 })
 
-test('importing starts nothing: no thread, no process, no handle, no listener', async () => {
+test('importing starts no thread, process, handle or listener', async () => {
   const script = `
     const { existsSync, readdirSync } = require('node:fs')
     const look = () =>
@@ -56,6 +56,6 @@ test('importing starts nothing: no thread, no process, no handle, no listener', 
     const { createEngine } = require('mlx-serving')
     console.log(look() === before)
     createEngine({ backend: { simulated: 'instant' } }).then(() => console.log(look() === before))`
-  // The second look shows that the first one would have seen it.
+  // The second measurement, with an engine, shows that the first one would have detected them.
   expect((await inNode(script, 'commonjs')).stdout).toBe('true\nfalse\n')
 })

@@ -1,4 +1,4 @@
-// A device that fails: the generations of that step end with BackendError, all others and the engine go on.
+// A device that fails: the requests of that step fail with BackendError. Other requests and the engine go on.
 
 import { BackendError, type SimulatedFault } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
@@ -7,7 +7,7 @@ import { failure, INSTANT, longAnswer, M3_MAX, simulated } from './support.js'
 const failing = (...faults: SimulatedFault[]) => simulated(INSTANT, { backend: { simulated: INSTANT, faults } })
 
 describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %s', kind => {
-  test('the generation it ran fails, and the next one has its whole answer', async () => {
+  test('the running generation fails, and the next one gets its whole answer', async () => {
     const { engine, model } = await failing({ step: 5, kind })
     const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
     const error = await failure(engine.generate(params))
@@ -18,7 +18,7 @@ describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %
     expect(engine.stats()).toMatchObject({ failed: 1, completed: 1, recoveries: 1, running: 0 })
   })
 
-  test('a stream has what came before the failure', async () => {
+  test('a stream delivers the chunks from before the failure', async () => {
     const { engine, model } = await failing({ step: 5, kind })
     const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
     let text = ''
@@ -33,7 +33,7 @@ describe.each(['submit', 'collect', 'panic'] as const)('a device that fails at %
 })
 
 test.each([M3_MAX, INSTANT])(
-  'on %s, logits that are NaN end their generation alone, and nothing is computed again',
+  'on %s, NaN logits end only their own generation, and no other is recomputed',
   async simulation => {
     const faults: SimulatedFault[] = [3, 7].map(step => ({ step, kind: 'logits' }))
     const { engine, model } = await simulated(simulation, { backend: { simulated: simulation, faults } })
@@ -49,7 +49,7 @@ test.each([M3_MAX, INSTANT])(
   },
 )
 
-test('generations that wait for a place are not touched', async () => {
+test('queued generations are not affected', async () => {
   const options = {
     scheduler: { enabled: false },
     backend: { simulated: INSTANT, faults: [{ step: 5, kind: 'collect' as const }] },
@@ -61,7 +61,7 @@ test('generations that wait for a place are not touched', async () => {
   expect((await Promise.all(rest)).map(({ tokens }) => tokens.length)).toEqual([40, 40])
 })
 
-test('a device that fails again and again fails each time and no more', async () => {
+test('each of several failures ends only its own step', async () => {
   const faults = Array.from({ length: 10 }, (_, n) => ({ step: 3 * n, kind: 'panic' as const }))
   const { engine, model } = await failing(...faults)
   const ends = []

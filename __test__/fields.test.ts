@@ -1,5 +1,5 @@
-// No param or option is accepted and ignored: for each one that index.d.ts declares there is a request here on which it
-// changes something that can be seen. A field that is new fails here until it is shown to work.
+// No param or option is accepted and ignored: each field that index.d.ts declares has a request here on which it has a
+// visible effect. A new field fails here until it has one.
 
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -20,7 +20,7 @@ import {
 
 const DECLARATIONS = readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8')
 
-/** The names of the properties that an interface declares itself. */
+/** The names of an interface's own properties. */
 function fieldsOf(name: string): string[] {
   const body = DECLARATIONS.match(new RegExp(`export interface ${name}\\b[^{]*{([^]*?)^}`, 'm'))?.[1] ?? ''
   return [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??:/gm)].map(match => match[1])
@@ -28,13 +28,13 @@ function fieldsOf(name: string): string[] {
 
 const CHAT = [{ role: 'user', content: 'What is 12 + 7?' }]
 const BEGUN = { role: 'assistant', content: '12 + 7 =' }
-/** A prompt at which the model is in doubt. */
+/** A prompt with several likely continuations. */
 const HOT = { messages: undefined, prompt: 'Tell me', temperature: 2, seed: 1, ignoreEos: true }
 
-/** What an answer shows. */
+/** The visible parts of an answer. */
 const shown = ({ text, finishReason, usage }: GenerateResult) => ({ text, finishReason, usage })
 
-/** Two requests that differ in one field alone. */
+/** Compares two requests that differ in one field. */
 function differing(field: object, common: object = {}) {
   return async () => {
     const { engine, model } = await withMlx()
@@ -44,7 +44,7 @@ function differing(field: object, common: object = {}) {
   }
 }
 
-/** A request that is refused for one field alone: the demo model's template has no use for it. */
+/** A request that is refused because of one field: the template of the demo model does not support it. */
 function refusing(field: object, param: string) {
   return async () => {
     const { engine, model } = await withMlx()
@@ -53,7 +53,7 @@ function refusing(field: object, param: string) {
   }
 }
 
-/** A generation that is aborted while it runs. */
+/** Aborts a running generation. */
 async function aborted(options: GenerateOptions): Promise<unknown> {
   const { engine, model }: Ready = await simulated(M3_MAX)
   const controller = new AbortController()
@@ -64,7 +64,7 @@ async function aborted(options: GenerateOptions): Promise<unknown> {
   return generation.then(({ finishReason }) => finishReason)
 }
 
-/** How a request is served that is asked a second time, then with these params. */
+/** The `served` of a repeated request with these params. */
 async function servedWith(params: Partial<GenerateParams>): Promise<string> {
   const { engine, model } = await sharing()
   const ask = (more: object) => engine.generate({ model, prompt: 'Hello', maxTokens: 4, ...more } as GenerateParams)
@@ -137,10 +137,10 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
   },
   onProgress: async () => {
     const { engine, model } = await simulated()
-    const told: number[] = []
-    const onProgress = ({ processedTokens }: { processedTokens: number }) => void told.push(processedTokens)
+    const reports: number[] = []
+    const onProgress = ({ processedTokens }: { processedTokens: number }) => void reports.push(processedTokens)
     const { usage } = await engine.generate({ model, prompt: 'Hello', maxTokens: 1 }, { onProgress })
-    expect(told).toEqual([usage.inputTokens])
+    expect(reports).toEqual([usage.inputTokens])
   },
   priority: async () => {
     expect(await orderOf({ one: {}, two: {} })).toEqual(['one', 'two'])
@@ -152,15 +152,15 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
   },
 }
 
-test('every declared param and option is shown here', () => {
+test('every declared param and option has a test here', () => {
   const params = ['SamplingOptions', 'ChatOptions', 'PromptParams', 'MessagesParams'].flatMap(fieldsOf)
   expect([...new Set(params)].sort()).toEqual(Object.keys(PARAMS).sort())
   expect(fieldsOf('GenerateOptions').sort()).toEqual(Object.keys(OPTIONS).sort())
 })
 
-test.each(Object.entries(PARAMS))('param %s changes something', async (_, show) => {
+test.each(Object.entries(PARAMS))('param %s has an effect', async (_, show) => {
   await show()
 })
-test.each(Object.entries(OPTIONS))('option %s changes something', async (_, show) => {
+test.each(Object.entries(OPTIONS))('option %s has an effect', async (_, show) => {
   await show()
 })

@@ -1,4 +1,4 @@
-// An awaited generation: what the result says, with MLX and on a simulated device.
+// An awaited generation: the fields of its result, with MLX and on a simulated device.
 
 import { describe, expect, test } from 'vitest'
 import { simulated, withMlx } from './support.js'
@@ -7,7 +7,7 @@ describe.each([
   ['with MLX', withMlx],
   ['simulated', simulated],
 ])('%s', (_, ready) => {
-  test('a prompt gives text, tokens and usage that agree', async () => {
+  test('text, tokens and usage of a prompt are consistent', async () => {
     const { engine, model } = await ready()
     const result = await engine.generate({ model, prompt: 'What is 12 + 7?', maxTokens: 12 })
     expect(result.tokens).toBeInstanceOf(Uint32Array)
@@ -18,7 +18,7 @@ describe.each([
     expect(result.tokens.length).toBeGreaterThan(0)
   })
 
-  test('messages are rendered with the chat template of the model', async () => {
+  test('messages are rendered by the chat template of the model', async () => {
     const { engine, model } = await ready()
     const messages = [{ role: 'user', content: 'What is 12 + 7?' }]
     const rendered = await engine.applyChatTemplate({ model, messages })
@@ -30,7 +30,7 @@ describe.each([
     expect(fromParts.usage).toEqual(fromMessages.usage)
   })
 
-  test('token ids are continued exactly as they are', async () => {
+  test('a prompt of token ids is used unchanged', async () => {
     const { engine, model } = await ready()
     const tokens = await engine.tokenize({ model, text: 'What is 12 + 7?' })
     const params = { model, maxTokens: 8, temperature: 0 }
@@ -41,7 +41,7 @@ describe.each([
     expect(fromArray.tokens).toEqual(fromText.tokens)
   })
 
-  test('maxTokens is where it ends', async () => {
+  test('the answer ends after maxTokens', async () => {
     const { engine, model } = await ready()
     const messages = [{ role: 'user', content: 'What is 12 + 7?' }]
     const result = await engine.generate({ model, messages, maxTokens: 1 })
@@ -49,7 +49,7 @@ describe.each([
     expect(result.finishReason).toBe('length')
   })
 
-  test('a drawn answer is reproduced by its seed', async () => {
+  test('a seed reproduces a sampled answer', async () => {
     const { engine, model } = await ready()
     const params = { model, prompt: 'Hello', maxTokens: 16, temperature: 1 }
     const drawn = await engine.generate(params)
@@ -59,7 +59,7 @@ describe.each([
     expect(again.seed).toBe(drawn.seed)
   })
 
-  test('timings are milliseconds that add up', async () => {
+  test('timings are in milliseconds and add up', async () => {
     const { engine, model } = await ready()
     const { timings, tokens } = await engine.generate({ model, prompt: 'What is 12 + 7?', maxTokens: 8 })
     const { queueMs, prefillMs, ttftMs, decodeMs, totalMs, tokensPerSecond } = timings
@@ -71,7 +71,7 @@ describe.each([
   })
 })
 
-test('the demo model answers in its domain', async () => {
+test('the demo model answers questions of its domain', async () => {
   const { engine, model } = await withMlx()
   const ask = (content: string) => engine.generate({ model, messages: [{ role: 'user', content }], temperature: 0 })
   const [sum, capital] = await Promise.all([ask('What is 12 + 7?'), ask('What is the capital of France?')])
@@ -80,7 +80,7 @@ test('the demo model answers in its domain', async () => {
   expect([sum.finishReason, capital.finishReason]).toEqual(['stop', 'stop'])
 })
 
-test('awaiting again gives the same object', async () => {
+test('each await gives the same object', async () => {
   const { engine, model } = await simulated()
   const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 4 })
   const [first, second] = await Promise.all([generation, generation])

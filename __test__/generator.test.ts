@@ -1,4 +1,4 @@
-// createGenerator: an item for each token, then the figures.
+// createGenerator: one item for each token, then the metadata.
 
 import type { GeneratorItem } from 'mlx-serving'
 import { expect, test } from 'vitest'
@@ -19,7 +19,7 @@ test('it yields every token and then the metadata', async () => {
   expect(items.slice(0, -1).every(item => item.type === 'token' && !item.isFinal)).toBe(true)
 })
 
-test('nothing is submitted before the first item is asked for', async () => {
+test('nothing is submitted before the first next()', async () => {
   const { engine, model } = await simulated()
   const items = engine.createGenerator({ model, prompt: 'Hello' })
   expect(engine.stats().requests).toBe(0)
@@ -34,7 +34,7 @@ test('leaving the loop ends the work', async () => {
   await until(() => engine.stats().cancelled === 1)
 })
 
-/** A generator that waits in the queue for its first token, behind a long answer. */
+/** A generator that waits for its first token in the queue, behind a long answer. */
 async function queued() {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
   const first = engine.generate({ ...(await longAnswer(100)), model })
@@ -48,7 +48,7 @@ async function queued() {
 
 const DONE = { done: true, value: undefined }
 
-test('return ends one that waits for its first token at once, and the reads that wait', async () => {
+test('return ends a waiting generator and its pending reads at once', async () => {
   const { items, pending, isFreed, end } = await queued()
   expect(await items.return()).toEqual(DONE)
   expect(await Promise.all(pending)).toEqual([DONE, DONE])
@@ -57,7 +57,7 @@ test('return ends one that waits for its first token at once, and the reads that
   end()
 })
 
-test('throw does so too, and rejects with what it was given', async () => {
+test('throw ends it at once, and rejects with its argument', async () => {
   const { items, pending, isFreed, end } = await queued()
   const mine = new Error('mine')
   expect(await failure(items.throw(mine))).toBe(mine)
@@ -66,7 +66,7 @@ test('throw does so too, and rejects with what it was given', async () => {
   end()
 })
 
-test('it can be disposed of', async () => {
+test('disposing ends the work', async () => {
   const { items, pending, isFreed, end } = await queued()
   await items[Symbol.asyncDispose]()
   expect(await Promise.all(pending)).toEqual([DONE, DONE])
@@ -74,7 +74,7 @@ test('it can be disposed of', async () => {
   end()
 })
 
-test('it is an async generator in all that code can ask of it', async () => {
+test('it has all members of an async generator', async () => {
   const { engine, model } = await simulated()
   const create = () => engine.createGenerator({ model, prompt: 'Hello', maxTokens: 4 })
   const items = create()
@@ -89,7 +89,7 @@ test('it is an async generator in all that code can ask of it', async () => {
   expect(types).toEqual(['token', 'token', 'token', 'token', 'metadata', 'done', 'done', 'done'])
 })
 
-test('it throws what the generation fails with', async () => {
+test('it throws the error of the generation', async () => {
   const { engine, model } = await simulated()
   expect(await failure(engine.createGenerator({ model, prompt: '' }).next())).toMatchObject({ code: 'InvalidParams' })
 })

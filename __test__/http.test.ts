@@ -1,4 +1,4 @@
-// An answer over HTTP, as README.md and examples/http.mjs have it: a body is made of bytes, and closing it ends the work.
+// An answer over HTTP, as in examples/http.mjs: the body is a stream of bytes, and closing it ends the work.
 
 import { execFile } from 'node:child_process'
 import path from 'node:path'
@@ -18,7 +18,7 @@ test('a response has the text of the answer', async () => {
   expect(await new Response(bodyOf(generation)).text()).toBe((await generation).text)
 })
 
-test('a client that goes away ends the work', async () => {
+test('a client that disconnects ends the work', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const { body } = new Response(bodyOf(engine.generate({ ...(await longAnswer(100)), model })))
   const reader = body?.getReader()
@@ -27,7 +27,7 @@ test('a client that goes away ends the work', async () => {
   await until(() => engine.stats().cancelled === 1)
 })
 
-test('the example answers in events that are JSON', async () => {
+test('the example sends events with JSON', async () => {
   const run = promisify(execFile)(process.execPath, [path.join(ROOT, 'examples', 'http.mjs'), 'What is 30 + 4?'])
   const { stdout, stderr } = await run
   expect(stderr).toBe('')

@@ -1,5 +1,4 @@
-// What a generation must not do beside its work: raise rejections nobody asked for, lose its caller's context, or stay
-// in memory.
+// Side effects that a generation must not have: unhandled rejections, a lost async context, and leaked memory.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect, test } from 'vitest'
@@ -12,17 +11,17 @@ const START = `
   const settle = () => new Promise(resolve => setTimeout(resolve, 50))
   process.on('unhandledRejection', error => console.log('unhandled', error.code))`
 
-test('a generation that fails and is ignored is silent', async () => {
+test('a failed generation that is ignored causes no unhandled rejection', async () => {
   const script = `${START}
     engine.generate({ model, prompt: '' })
-    engine.generate({ model: 'nobody', prompt: '' })
+    engine.generate({ model: 'unknown', prompt: '' })
     engine.generate(null)
     await settle()
     console.log('alive')`
   expect(await inNode(script)).toMatchObject({ code: 0, stdout: 'alive\n' })
 })
 
-test('one that is iterated and fails does not fail a second time', async () => {
+test('a failed generation that is iterated causes no second rejection', async () => {
   const script = `${START}
     try {
       for await (const _ of engine.generate({ model, prompt: '' }));
@@ -33,7 +32,7 @@ test('one that is iterated and fails does not fail a second time', async () => {
   expect(await inNode(script)).toMatchObject({ code: 0, stdout: 'caught InvalidParams\n' })
 })
 
-test('one that is left or disposed is silent', async () => {
+test('a generation that is left or disposed causes no unhandled rejection', async () => {
   const script = `${START}
     for await (const _ of engine.generate({ model, prompt: 'Hello' })) break
     await engine.generate({ model, prompt: 'Hello' })[Symbol.asyncDispose]()
@@ -46,14 +45,14 @@ test('one that is left or disposed is silent', async () => {
   expect(await inNode(script)).toMatchObject({ code: 0, stdout: 'alive\n' })
 })
 
-test('one that is awaited without a handler is an unhandled rejection, once', async () => {
+test('a failed await without a handler causes one unhandled rejection', async () => {
   const script = `${START}
     engine.generate({ model, prompt: '' }).then(() => {})
     await settle()`
   expect(await inNode(script)).toMatchObject({ code: 0, stdout: 'unhandled InvalidParams\n' })
 })
 
-test('the async context of the caller survives awaiting and iterating', async () => {
+test('awaiting and iterating keep the async context of the caller', async () => {
   const { engine, model } = await simulated()
   const storage = new AsyncLocalStorage<number>()
   const work = async (n: number) => {
@@ -70,7 +69,7 @@ test('the async context of the caller survives awaiting and iterating', async ()
   expect(all).toEqual(Array(10).fill(true))
 })
 
-test('generations that have ended are collected, whether awaited, read, left or aborted', async () => {
+test('ended generations are garbage-collected, whether awaited, read, left or aborted', async () => {
   const script = `${START}
     const { signal } = new AbortController()
     const refs = []
@@ -90,7 +89,7 @@ test('generations that have ended are collected, whether awaited, read, left or 
   expect((await inNode(script, 'module', ['--expose-gc'])).stdout).toBe('60 0\n')
 })
 
-test('an engine that nobody refers to is collected, but not while it works', async () => {
+test('an unreferenced engine is garbage-collected, but not while it works', async () => {
   const script = `
     import { createEngine } from 'mlx-serving'
     const settle = () => new Promise(resolve => setTimeout(resolve, 20))
@@ -123,7 +122,7 @@ test('memory does not grow with the number of generations', async () => {
   expect((await inNode(script, 'module', ['--expose-gc'])).stdout).toBe('true\n')
 })
 
-test('an engine that was shut down leaves nothing open in its process, whatever it did', async () => {
+test('an engine that was shut down leaves no open handles in the process', async () => {
   const script = `
     import { createHook } from 'node:async_hooks'
     const open = new Map()
@@ -145,7 +144,7 @@ test('an engine that was shut down leaves nothing open in its process, whatever 
   expect(await inNode(script)).toEqual({ code: 0, signal: null, stdout: 'true\nConfigError\n0 0\n', stderr: '' })
 })
 
-test('engines that come and go leave neither threads nor memory behind', { timeout: 120_000 }, async () => {
+test('many engines in a row leak neither threads nor memory', { timeout: 120_000 }, async () => {
   const script = `
     import { existsSync, readFileSync } from 'node:fs'
     import { createEngine } from 'mlx-serving'
@@ -166,25 +165,25 @@ test('engines that come and go leave neither threads nor memory behind', { timeo
   expect(await inNode(script, 'module', ['--expose-gc'])).toMatchObject({ code: 0, stdout: 'true true\n' })
 })
 
-/** Collects what can be collected, and lets the engine follow. */
+/** Runs the garbage collector, and gives the engine time to end unreferenced generations. */
 const FORGET = `
   const { setTimeout: pause } = await import('node:timers/promises')
   const forget = async () => { for (let n = 0; n < 5; n++) { gc(); await pause(30) } }
   const open = () => { const { running, queued } = engine.stats(); return running + queued }
   const params = { model, prompt: 'Once', maxTokens: 2000, ignoreEos: true }`
 
-const FORGOTTEN = {
+const UNREFERENCED = {
   'a generation that was never read': 'engine.generate(params)',
-  'an iterator that was begun': 'await engine.generate(params)[Symbol.asyncIterator]().next()',
-  'a loop over several answers that never went on':
+  'an iterator that was started': 'await engine.generate(params)[Symbol.asyncIterator]().next()',
+  'a loop over several answers that did not continue':
     'await engine.generate({ ...params, n: 3 })[Symbol.asyncIterator]().next()',
-  'a generator that was begun': 'await engine.createGenerator(params).next()',
-  'a web stream that was begun': 'await engine.generate(params).toReadableStream().getReader().read()',
+  'a generator that was started': 'await engine.createGenerator(params).next()',
+  'a web stream that was started': 'await engine.generate(params).toReadableStream().getReader().read()',
   'a generation that its own callback refers to':
     'const own = engine.generate(params, { onProgress: () => own.cancel }); await own[Symbol.asyncIterator]().next()',
 }
 
-test.each(Object.entries(FORGOTTEN))('%s and forgotten is ended, and its place is free', async (_, begin) => {
+test.each(Object.entries(UNREFERENCED))('%s and then unreferenced ends, and frees its row', async (_, begin) => {
   const script = `
     import { createEngine } from 'mlx-serving'
     const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxQueue: 3 } })
@@ -203,7 +202,7 @@ test.each(Object.entries(FORGOTTEN))('%s and forgotten is ended, and its place i
   })
 })
 
-test('what is awaited is not forgotten: a promise, a pending read, an iterator alone', async () => {
+test('a promise, a pending read and an iterator each keep a generation running', async () => {
   const script = `
     import { createEngine } from 'mlx-serving'
     const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' } })

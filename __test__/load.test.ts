@@ -1,9 +1,9 @@
-// Where the addon cannot be had, createEngine says why and what to do.
+// If the addon cannot be loaded, the error of createEngine says why and what to do.
 
 import { expect, test } from 'vitest'
 import { inNode } from './support.js'
 
-/** Calls createEngine in a process in which `prepare` has run, and prints the error. */
+/** Calls createEngine in a process after `prepare`, and prints the error. */
 const attempt = (prepare: string) =>
   inNode(
     `${prepare}
@@ -12,7 +12,7 @@ const attempt = (prepare: string) =>
     'commonjs',
   )
 
-/** Lets every lookup of the addon end in `outcome`. */
+/** Replaces every load of the addon by `outcome`. */
 const withAddon = (outcome: string) => `
   const Module = require('node:module')
   const load = Module._load
@@ -25,7 +25,7 @@ const onPlatform = (platform: string, arch: string) => `
   Object.defineProperty(process, 'platform', { value: '${platform}' })
   Object.defineProperty(process, 'arch', { value: '${arch}' })`
 
-/** A Mac of a kernel's version, on which only the named files are there. */
+/** A Mac with this kernel version and only these files. */
 const onMac = (darwin: string, files: RegExp) => `${onPlatform('darwin', 'arm64')}
   require('node:os').release = () => '${darwin}'
   require('node:fs').existsSync = file => ${files}.test(file)`
@@ -51,12 +51,12 @@ test('on a macOS that is too old, whatever is installed', async () => {
   expect(stdout).toMatch(/^true UnsupportedPlatform .*needs macOS 14 or newer; this is macOS 13 \(Darwin 22\.6\.0\)/)
 })
 
-test('on a Mac where the Metal kernels were not copied along', async () => {
+test('on a Mac without the Metal kernels', async () => {
   const { stdout } = await attempt(onMac('23.0.0', /\.node$/))
   expect(stdout).toMatch(/^true UnsupportedPlatform mlx\.metallib is not beside the addon in .*npm\/darwin-arm64/)
 })
 
-test('on a Mac where all is there, the addon is loaded', async () => {
+test('on a Mac with all files, the addon is loaded', async () => {
   const { stdout } = await attempt(onMac('23.0.0', /\.node$|\.metallib$/) + withAddon("throw new Error('reached')"))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*could not be loaded: reached/)
 })
@@ -66,22 +66,22 @@ test('on a glibc that is too old', async () => {
   expect(stdout).toMatch(/^true UnsupportedPlatform .*needs glibc 2\.35 or newer .*this system has 2\.31/)
 })
 
-test('on a Linux without glibc, for which npm leaves the platform package out', async () => {
+test('on a Linux without glibc', async () => {
   const { stdout } = await attempt(`${withGlibc(undefined)}; require('node:fs').existsSync = () => false`)
   expect(stdout).toMatch(/^true UnsupportedPlatform .*needs glibc; this Linux uses musl/)
 })
 
-test('where npm left the platform package out', async () => {
+test('without the platform package', async () => {
   const { stdout } = await attempt("require('node:fs').existsSync = () => false")
   expect(stdout).toMatch(/^true UnsupportedPlatform .*mlx-serving-\S+ is not installed.*npm install/)
 })
 
-test('where the addon is there and does not load', async () => {
+test('with an addon that does not load', async () => {
   const { stdout } = await attempt(notLoading)
   expect(stdout).toMatch(/^true UnsupportedPlatform .*could not be loaded: GLIBC_2\.35 not found/)
 })
 
-test('where the addon is of another version', async () => {
+test('with an addon of another version', async () => {
   const { stdout } = await attempt(withAddon("return { version: () => '0.0.0' }"))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*addon of version 0\.0\.0/)
 })

@@ -1,5 +1,5 @@
-// logprobs: with each token its log-probability and the most probable ones; the same for everybody who shares an answer,
-// and at every load.
+// logprobs: the log-probability of each token and the most probable tokens. All readers of an answer get the same values,
+// at every load.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -26,15 +26,15 @@ const PROMPT = 'What is 12 + 7?'
 const ask = ({ engine, model }: Ready, params: Partial<GenerateParams> = {}) =>
   engine.generate({ model, prompt: PROMPT, maxTokens: 12, logprobs: 3, ...params } as GenerateParams)
 
-/** Everything that was streamed. */
+/** The joined chunks of a stream. */
 async function streamed(generation: Generation): Promise<TokenLogprob[]> {
   const all: TokenLogprob[] = []
-  for await (const chunk of generation) all.push(...told(chunk))
+  for await (const chunk of generation) all.push(...logprobsOf(chunk))
   return all
 }
 
-/** What a chunk or a result tells: something for each of its tokens. */
-function told({ tokens, logprobs }: Pick<GenerateChunk, 'tokens' | 'logprobs'>): readonly TokenLogprob[] {
+/** The log-probabilities of a chunk or result: one entry for each token. */
+function logprobsOf({ tokens, logprobs }: Pick<GenerateChunk, 'tokens' | 'logprobs'>): readonly TokenLogprob[] {
   expect(logprobs?.map(({ token }) => token)).toEqual([...tokens])
   return logprobs ?? []
 }
@@ -42,14 +42,14 @@ function told({ tokens, logprobs }: Pick<GenerateChunk, 'tokens' | 'logprobs'>):
 const probability = ({ logprob }: { logprob: number }) => Math.exp(logprob)
 
 describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('with %s', (_, open) => {
-  test('every token has its own and the most probable ones, likeliest first', async () => {
-    const all = told(await ask(await open(), { logprobs: 20, temperature: 0 }))
+  test('every token has its own entry and the most probable ones, in order', async () => {
+    const all = logprobsOf(await ask(await open(), { logprobs: 20, temperature: 0 }))
     expect(all.length).toBeGreaterThan(0)
     for (const { token, logprob, top } of all) {
       expect(top).toHaveLength(20)
       expect(new Set(top.map(({ token }) => token)).size).toBe(20)
       expect(top.map(({ logprob }) => logprob)).toEqual(top.map(({ logprob }) => logprob).sort((a, b) => b - a))
-      // The most probable token is what temperature 0 takes.
+      // At temperature 0 the most probable token is taken.
       expect(top[0]).toEqual({ token, logprob })
       const sum = top.map(probability).reduce((a, b) => a + b)
       expect(sum).toBeLessThanOrEqual(1.00001)
@@ -57,28 +57,28 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     }
   })
 
-  test('fewer of the most probable ones are the first of more, and none may be asked for', async () => {
+  test('fewer entries are the first of more, and 0 is allowed', async () => {
     const ready = await open()
-    const all = told(await ask(ready, { logprobs: 20 }))
+    const all = logprobsOf(await ask(ready, { logprobs: 20 }))
     for (const logprobs of [5, 0]) {
       const fewer = all.map(({ top, ...own }) => ({ ...own, top: top.slice(0, logprobs) }))
-      expect(told(await ask(ready, { logprobs }))).toEqual(fewer)
+      expect(logprobsOf(await ask(ready, { logprobs }))).toEqual(fewer)
     }
   })
 
-  test('there is nothing of it where nobody asked', async () => {
+  test('without the param there are none', async () => {
     const ready = await open()
     const generation = ask(ready, { logprobs: undefined as never })
     for await (const chunk of generation) expect(chunk).not.toHaveProperty('logprobs')
     expect(await generation).not.toHaveProperty('logprobs')
   })
 
-  test('they are streamed as they come and are in the result, and change nothing else', async () => {
+  test('they are in chunks and in the result, and do not change the answer', async () => {
     const ready = await open()
     const generation = ask(ready)
     const chunks = await streamed(generation)
     const result = await generation
-    expect(chunks).toEqual(told(result))
+    expect(chunks).toEqual(logprobsOf(result))
     const { logprobs: _, ...without } = await ask(ready, { logprobs: null as never })
     expect([result.text, [...result.tokens]]).toEqual([without.text, [...without.tokens]])
   })
@@ -89,7 +89,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     const items: GeneratorItem[] = []
     const params = { model, prompt: PROMPT, maxTokens: 12, logprobs: 3 }
     for await (const item of engine.createGenerator(params)) items.push(item)
-    const expected = told(await ask(ready)).map(({ token, ...odds }) =>
+    const expected = logprobsOf(await ask(ready)).map(({ token, ...odds }) =>
       expect.objectContaining({ tokenId: token, ...odds }),
     )
     expect(items.slice(0, -1)).toEqual(expected)
@@ -97,29 +97,26 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
   })
 })
 
-test.each(ON_MLX)(
-  'they are of the model alone: no param that changes the draw changes them, with %s',
-  async (_, open) => {
-    const ready = await open()
-    const plain = told(await ask(ready, { temperature: 0, logprobs: 20 }))
-    const forced = plain[0].top[5].token
-    const changed = { temperature: 2, seed: 1, topK: 3, presencePenalty: 2, logitBias: { [forced]: 100 } }
-    const [first] = told(await ask(ready, { ...changed, logprobs: 20 }))
-    expect(first).toEqual({ ...plain[0].top[5], top: plain[0].top })
-  },
-)
-
-test.each(ON_MLX)('what a guide allows changes nothing about them, with %s', async (_, open) => {
+test.each(ON_MLX)('they are those of the model: sampling params do not change them, with %s', async (_, open) => {
   const ready = await open()
-  const [plain] = told(await ask(ready, { temperature: 0, logprobs: 20 }))
+  const plain = logprobsOf(await ask(ready, { temperature: 0, logprobs: 20 }))
+  const forced = plain[0].top[5].token
+  const changed = { temperature: 2, seed: 1, topK: 3, presencePenalty: 2, logitBias: { [forced]: 100 } }
+  const [first] = logprobsOf(await ask(ready, { ...changed, logprobs: 20 }))
+  expect(first).toEqual({ ...plain[0].top[5], top: plain[0].top })
+})
+
+test.each(ON_MLX)('a grammar does not change them, with %s', async (_, open) => {
+  const ready = await open()
+  const [plain] = logprobsOf(await ask(ready, { temperature: 0, logprobs: 20 }))
   const guided = ask(ready, { temperature: 0, logprobs: 20, structured: { choices: ['zebra', 'xylophone'] } })
   const [first] = await streamed(guided)
   expect(first.top).toEqual(plain.top)
   expect(first.token).not.toBe(plain.token)
-  expect(told(await guided)).toHaveLength((await guided).tokens.length)
+  expect(logprobsOf(await guided)).toHaveLength((await guided).tokens.length)
 })
 
-test('an answer that ends before its first token tells of none', async () => {
+test('an answer that ends before its first token has none', async () => {
   const ready = await simulated(M3_MAX, { scheduler: { enabled: false } })
   const before = ready.engine.generate({ ...(await longAnswer(40)), model: ready.model })
   await until(() => ready.engine.stats().running === 1)
@@ -130,35 +127,35 @@ test('an answer that ends before its first token tells of none', async () => {
   await before
 })
 
-test('text that was held back comes with no token and tells of none', async () => {
+test('text that was held back comes without a token and without log-probabilities', async () => {
   const { engine, model } = await simulated()
   const params = { ...(await longAnswer(20)), model, logprobs: 2, maxTokens: 20 }
   const { text } = await engine.generate(params)
   const generation = engine.generate({ ...params, stopSequences: [`${text.slice(-4)}\u0000`] })
-  for await (const chunk of generation) told(chunk)
+  for await (const chunk of generation) logprobsOf(chunk)
   expect((await generation).text).toBe(text)
 })
 
-describe('everybody who shares an answer', () => {
-  test('is told the same: who came first, who joined, and who came later', async () => {
+describe('requests that share an answer', () => {
+  test('get the same values: computed, joined and cached', async () => {
     const ready = await sharing(M3_MAX)
     const generations = [ask(ready), ask(ready), ask(ready)]
     const read = streamed(generations[1])
     const results = [...(await Promise.all(generations)), await ask(ready)]
     expect(results.map(({ served }) => served)).toEqual(['computed', 'coalesced', 'coalesced', 'cached'])
-    for (const result of results) expect(told(result)).toEqual(results[0].logprobs)
+    for (const result of results) expect(logprobsOf(result)).toEqual(results[0].logprobs)
     expect(await read).toEqual(results[0].logprobs)
     expect(await streamed(ask(ready))).toEqual(results[0].logprobs)
   })
 
-  test('asks for as many', async () => {
+  test('have the same number of log-probabilities', async () => {
     const ready = await sharing()
     const servedWith = async (logprobs: number | undefined) => (await ask(ready, { logprobs } as never)).served
     for (const logprobs of [undefined, 0, 1, 20]) expect(await servedWith(logprobs)).toBe('computed')
     for (const logprobs of [undefined, 0, 1, 20]) expect(await servedWith(logprobs)).toBe('cached')
   })
 
-  test('is told the same in another life of the process', async () => {
+  test('get the same values from the cache file in another process', async () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'answers-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
     const cache = { promptCache: { path: path.join(folder, 'answers') } }
@@ -170,11 +167,11 @@ describe('everybody who shares an answer', () => {
     }
     const [first, second] = [await life(), await life()]
     expect(second.served).toBe('cached')
-    expect(told(second)).toEqual(told(first))
+    expect(logprobsOf(second)).toEqual(logprobsOf(first))
   })
 })
 
-test('a row is told the same to the bit alone, in a batch, and computed again', async () => {
+test('values are the same to the last bit alone, in a batch, and after preemption', async () => {
   const common = { prompt: { tokens: new Array(250).fill(60) }, maxTokens: 40, minTokens: 20 }
   const all = [20, undefined, 0, 3, 20].map((logprobs, index) => ({
     ...common,
@@ -185,7 +182,7 @@ test('a row is told the same to the bit alone, in a batch, and computed again', 
   const alone = await withMlx(deterministic)
   const expected = []
   for (const params of all) expected.push((await ask(alone, params)).logprobs)
-  // Room for three blocks of 256 positions, of which each generation comes to need two.
+  // Room for three blocks of 256 positions; each generation needs two in the end.
   const tight = await withMlx({ memory: { kvBytes: 1 } })
   const twoBlocks = (await failure(ask(tight, common))).requested as number
   const crowded = await withMlx({ ...deterministic, memory: { kvBytes: (twoBlocks / 2) * 3 } })
@@ -194,7 +191,7 @@ test('a row is told the same to the bit alone, in a batch, and computed again', 
   expect(crowded.engine.stats().models[0].preemptions).toBeGreaterThan(0)
 })
 
-test.each([-1, 21, 1.5, Number.NaN, '3', true, {}])('%j of them are refused by name', async logprobs => {
+test.each([-1, 21, 1.5, Number.NaN, '3', true, {}])('the error about logprobs: %j names it', async logprobs => {
   const error = await failure(ask(await simulated(), { logprobs: logprobs as number }))
   expect(error).toBeInstanceOf(InvalidParamsError)
   expect(error).toMatchObject({ code: 'InvalidParams', param: 'logprobs' })

@@ -1,4 +1,4 @@
-// Loading and unloading: one handle for one model, and what is wrong with a folder is said by name.
+// Loading and unloading: one handle for each model, and errors that name the wrong file.
 
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,7 @@ async function emptyFolder(): Promise<string> {
   return dir
 }
 
-test('without an argument the demo model is loaded, and its handle says what it is', async () => {
+test('without an argument the demo model is loaded, and its handle describes it', async () => {
   const { engine, model } = await withMlx()
   expect(model).toMatchObject({ id: 'demo', path: DEMO, family: 'llama', state: 'loaded' })
   expect(model.contextLength).toBeGreaterThan(0)
@@ -25,10 +25,10 @@ test('without an argument the demo model is loaded, and its handle says what it 
   expect(engine.listModels()).toEqual([model])
   expect(engine.getModelInfo('demo')).toBe(model)
   expect(engine.getModelInfo(model)).toBe(model)
-  expect(engine.getModelInfo('nobody')).toBeUndefined()
+  expect(engine.getModelInfo('unknown')).toBeUndefined()
 })
 
-test('one model has one handle, however it is spelled and whoever asks', async () => {
+test('a model has one handle, however its path is spelled', async () => {
   const { engine, model } = await simulated()
   const dir = await emptyFolder()
   await symlink(DEMO, path.join(dir, 'link'))
@@ -37,7 +37,7 @@ test('one model has one handle, however it is spelled and whoever asks', async (
   expect(engine.listModels()).toEqual([model])
 })
 
-test('a handle says what its model is computed in', async () => {
+test('a handle has the element type of computations', async () => {
   const half = path.join(ROOT, 'tools', 'conformance', 'fixtures', 'walk-byte-level')
   const computeTypes: string[] = []
   for (const precision of ['auto', 'model'] as const) {
@@ -58,7 +58,7 @@ test('concurrent loads of one model load it once', async () => {
   expect(engine.listModels()).toEqual([handles[0]])
 })
 
-test('an unloaded model is gone at once, and can be loaded again', async () => {
+test('an unloaded model cannot be used, and can be loaded again', async () => {
   const { engine, model } = await simulated()
   const unloaded = engine.unloadModel('demo')
   expect(model.state).toBe('unloaded')
@@ -70,7 +70,7 @@ test('an unloaded model is gone at once, and can be loaded again', async () => {
   expect((await engine.generate({ model: again, prompt: 'Hello', maxTokens: 2 })).tokens.length).toBeGreaterThan(0)
 })
 
-test('generations that run when their model is unloaded end first', async () => {
+test('unloading waits for running generations', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
   const running = [engine.generate(params), engine.generate(params)]
@@ -101,7 +101,7 @@ test.each<[string, unknown, string]>([
   expect(await failure(engine.loadModel(model as never))).toMatchObject({ code })
 })
 
-test('what is no path of a model says what a path is', async () => {
+test('the error about a wrong argument says what is allowed', async () => {
   const { engine } = await simulated()
   for (const model of [4, true, [DEMO], pathToFileURL(DEMO)]) {
     const error = await failure(engine.loadModel(model as never))
@@ -110,7 +110,14 @@ test('what is no path of a model says what a path is', async () => {
   }
 })
 
-/** The demo model with some files replaced, or left out. */
+test('the error about a handle in place of a path says so', async () => {
+  const { engine, model } = await simulated()
+  const error = await failure(engine.loadModel(model as never))
+  expect(error).toMatchObject({ code: 'InvalidParams', param: 'model' })
+  expect(error.message).toContain('not a handle: the model "demo" was loaded before')
+})
+
+/** The demo model with some files replaced or removed. */
 async function altered(files: Record<string, string | Buffer | undefined>): Promise<string> {
   const dir = await emptyFolder()
   for (const name of await readdir(DEMO))
@@ -125,7 +132,7 @@ const config = async (changes: object) => {
   const demo = JSON.parse(await readFile(path.join(DEMO, 'config.json'), 'utf8'))
   return { 'config.json': JSON.stringify({ ...demo, ...changes }) }
 }
-test('what is ignored in the files of a model is among its warnings, and nothing else', async () => {
+test('ignored values in the files of a model are its only warnings', async () => {
   const { engine, model } = await withMlx()
   expect(model.warnings).toEqual([])
   const generation = { temperature: -1, top_p: 5, repetition_penalty: 0, top_k: 4, eos_token_id: [1, 128009] }
@@ -136,7 +143,7 @@ test('what is ignored in the files of a model is among its warnings, and nothing
   expect(warnings.every(warning => warning.startsWith('generation_config.json'))).toBe(true)
 })
 
-test('JSON as Python writes it is read', async () => {
+test('JSON as Python writes it is accepted', async () => {
   const { engine } = await withMlx()
   const { 'config.json': text } = await config({ time_step_limit: [0, 'INF'], scale: 'NAN' })
   const python = text.replace('"INF"', 'Infinity').replace('"NAN"', 'NaN')

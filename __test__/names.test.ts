@@ -1,4 +1,4 @@
-// What callers write who know another library: the answer names what is right here.
+// Option names of other libraries: the error has the right name.
 
 import { createEngine, type Engine, type ModelHandle } from 'mlx-serving'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -13,7 +13,7 @@ beforeAll(async () => {
 })
 afterAll(() => engine.dispose())
 
-/** Callers without types. */
+/** Calls without type checks. */
 const generate = (params: object, options?: object) =>
   engine.generate({ model, prompt: 'a', maxTokens: 2, ...params } as never, options as never)
 
@@ -40,7 +40,7 @@ test.each<[string, unknown, string]>([
   expect(error.message).toContain(answer)
 })
 
-test('so are options, and the fields of messages', async () => {
+test('the same holds for options and fields of messages', async () => {
   const abort = await failure(generate({}, { abortSignal: AbortSignal.abort() }))
   expect(abort.message).toBe('`options.abortSignal` is not an option; use `signal`')
   const moved = await failure(generate({}, { maxTokens: 5 }))
@@ -60,7 +60,7 @@ test.each<[string, object, string]>([
   expect(error.message).toContain(answer)
 })
 
-test('a model that is still a promise, or unknown, is named', async () => {
+test('the error about a model that is a promise or unknown says so', async () => {
   const error = await failure(engine.generate({ model: engine.loadModel() as never, prompt: 'a' }))
   expect(error).toMatchObject({ code: 'InvalidParams', param: 'model' })
   expect(error.message).toContain('await loadModel()')

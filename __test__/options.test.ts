@@ -1,5 +1,5 @@
-// Every option there is, from the engine's own list: what it does not take is refused by the name under which it was
-// written, as an option and as a variable; what it takes is what the engine is set to.
+// Every option of the engine's own table: a wrong value is an error that names the option or variable, and a right value
+// takes effect.
 
 import { ConfigError, type ConfigValue, createEngine, type EngineConfig, type EngineOptions } from 'mlx-serving'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -18,7 +18,7 @@ async function configOf(options: EngineOptions = {}): Promise<EngineConfig> {
   return config
 }
 
-/** One object of options: `{ a: { b: value } }` of 'a.b'. */
+/** Nested options: `{ a: { b: value } }` from 'a.b'. */
 function nested(values: [string, unknown][]): EngineOptions {
   const options = {}
   for (const [name, value] of values) {
@@ -36,12 +36,12 @@ function nested(values: [string, unknown][]): EngineOptions {
 
 const isNumber = ({ min }: ConfigValue) => min !== undefined
 
-/** Just outside its range: what is below and above it at the least step that each number of this size has. */
+/** The nearest numbers outside the range, below and above. */
 function outside({ min = 0, max = 0 }: ConfigValue): [number, number] {
   return [min * (1 - Number.EPSILON), max * (1 + Number.EPSILON)]
 }
 
-/** A value that is not the default, and fits the defaults of all others. */
+/** A value that differs from the default and does not contradict the defaults of other options. */
 function another(name: string, { value, min, max, names }: ConfigValue): boolean | number | string | undefined {
   const isLower = /\.(lowMs|mediumMs|minBatch)$/.test(name)
   if (names !== undefined) return names.find(other => other !== value)
@@ -55,7 +55,7 @@ async function refused(name: string, options: EngineOptions): Promise<void> {
   expect(error.message).toContain(`\`${name}\` must be`)
 }
 
-test('an option out of range or of another type is refused by its name', async () => {
+test('the error about an option out of range or of another type names the option', async () => {
   for (const [name, option] of Object.entries(await configOf())) {
     const numbers = !isNumber(option) ? [0, 1] : [...outside(option), 0, -1, 1e300, true, false]
     const others = [Number.NaN, Number.POSITIVE_INFINITY, '', 'on', '1', [], [1], {}, 1n, Symbol('1'), () => 1]
@@ -63,7 +63,7 @@ test('an option out of range or of another type is refused by its name', async (
   }
 })
 
-test('a variable out of range or not understood is refused by its name', async () => {
+test('the error about a wrong variable names the variable', async () => {
   for (const option of Object.values(await configOf())) {
     if (option.variable === undefined) continue
     const others = !isNumber(option)
@@ -85,7 +85,7 @@ test('a count is a whole number', async () => {
   await refused('MLX_AUTO_TUNE_INTERVAL', {})
 })
 
-test('an option is what the engine is set to', async () => {
+test('an option takes effect', async () => {
   const values = Object.entries(await configOf()).map(
     ([name, option]) => [name, another(name, option)] as [string, unknown],
   )
@@ -93,7 +93,7 @@ test('an option is what the engine is set to', async () => {
   for (const [name, value] of values) expect(config[name], name).toMatchObject({ value, source: 'option' })
 })
 
-test('a variable is what the engine is set to', async () => {
+test('a variable takes effect', async () => {
   const before = Object.entries(await configOf()).filter(([, { variable }]) => variable !== undefined)
   for (const [name, option] of before) {
     const value = another(name, option)

@@ -1,5 +1,5 @@
-// More than the engine can take: what is refused is refused at once, typed and with a time to come back; what was accepted
-// is served as if nobody else had asked; and afterwards everything is as before.
+// More requests than the engine accepts: some are refused at once, with a typed error and a time to retry. Accepted ones are
+// not affected, and afterwards the engine works as before.
 
 import { type Engine, type ModelHandle, OverloadedError } from 'mlx-serving'
 import { expect, test } from 'vitest'
@@ -7,7 +7,7 @@ import { longAnswer, M3_MAX, simulated } from './support.js'
 
 const CAPACITY = 32
 
-/** Asks for so many answers at once; how they ended, in the order in which they did. */
+/** Makes many requests at once. Returns how they ended, in the order of their ends. */
 async function flood(engine: Engine, model: ModelHandle, count: number): Promise<(Error | 'completed')[]> {
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   const ends: (Error | 'completed')[] = []
@@ -26,9 +26,9 @@ const stepsOf = async (engine: Engine, work: () => Promise<unknown>) => {
   return engine.stats().steps - before
 }
 
-test('ten times as much as fits costs those who were accepted nothing', async () => {
+test('ten times as many requests as fit do not slow the accepted ones', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: CAPACITY } })
-  // The first flood teaches the engine how wide to run.
+  // During the first flood the engine tunes its batch limit.
   await flood(engine, model, CAPACITY)
   const atCapacity = await stepsOf(engine, () => flood(engine, model, CAPACITY))
   let ends: (Error | 'completed')[] = []
@@ -44,7 +44,7 @@ test('ten times as much as fits costs those who were accepted nothing', async ()
   expect(engine.stats()).toMatchObject({ queued: 0, running: 0, completed: 4 * CAPACITY })
 })
 
-test('who is refused is told when a place is free, later the more were refused before', async () => {
+test('a refused request gets a retry time, which grows with the number of refusals before it', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: CAPACITY } })
   await flood(engine, model, CAPACITY)
   const ends = await flood(engine, model, 3 * CAPACITY)

@@ -1,4 +1,4 @@
-// Defaults, preset, environment, options: each goes over the one before, and engine.config() says who was heard.
+// Defaults, preset, environment, options: each overrides the one before, and engine.config() shows the source.
 
 import { Worker } from 'node:worker_threads'
 import { createEngine, type EngineOptions } from 'mlx-serving'
@@ -48,11 +48,11 @@ test.each<['latency' | 'balanced' | 'throughput', object]>([
   expect(await configOf({ preset })).toMatchObject(expected)
 })
 
-test('without a preset it is balanced', async () => {
+test('the default preset is balanced', async () => {
   expect(await configOf({})).toEqual(await configOf({ preset: 'balanced' }))
 })
 
-test('a variable goes over the preset, an option over the variable', async () => {
+test('a variable overrides the preset, an option overrides the variable', async () => {
   const options: EngineOptions = { preset: 'throughput' }
   expect((await configOf(options))['scheduler.batchSize']).toMatchObject({ value: 8, source: 'preset' })
   vi.stubEnv(BATCH, '6')
@@ -61,26 +61,26 @@ test('a variable goes over the preset, an option over the variable', async () =>
   expect((await configOf(options))['scheduler.batchSize']).toMatchObject({ value: 5, source: 'option' })
 })
 
-test('what was said is heard also where it is the default', async () => {
+test('a source that sets the default value is still the source', async () => {
   vi.stubEnv('MLX_FAST_PATH', '1')
   const config = await configOf({ scheduler: { batchSize: 4 } })
   expect(config['scheduler.fastPath']).toMatchObject({ value: true, source: 'environment' })
   expect(config['scheduler.batchSize']).toMatchObject({ value: 4, source: 'option' })
 })
 
-test('a variable is wrong also under an option', async () => {
+test('a wrong variable is an error even if an option overrides it', async () => {
   vi.stubEnv(BATCH, '1000')
   expect(await failure(createEngine({ scheduler: { batchSize: 4 } }))).toMatchObject({ param: BATCH, limit: 64 })
 })
 
-test('variables of others are ignored', async () => {
+test('variables of other programs are ignored', async () => {
   const before = await configOf({})
   vi.stubEnv('MLX_METAL_DEBUG', 'maybe')
   vi.stubEnv(BATCH.toLowerCase(), 'many')
   expect(await configOf({})).toEqual(before)
 })
 
-test('options that contradict each other are named as they were written', async () => {
+test('the error about contradicting options names both as they were set', async () => {
   vi.stubEnv('MLX_AUTO_TUNE_MIN_BATCH', '8')
   const error = await failure(createEngine({ scheduler: { autoTune: { maxBatch: 4 } } }))
   expect(error).toMatchObject({
@@ -94,7 +94,7 @@ test('options that contradict each other are named as they were written', async 
   expect((await failure(createEngine({ scheduler: { adaptiveWindow: windows } }))).message).toContain(message)
 })
 
-test('a worker thread has variables of its own', async () => {
+test('a worker thread has its own variables', async () => {
   const script = `
     const { parentPort } = require('node:worker_threads')
     const { createEngine } = require(${JSON.stringify(ROOT)})
@@ -112,7 +112,7 @@ test('a worker thread has variables of its own', async () => {
   expect((await configOf({}))['scheduler.batchSize']).toMatchObject({ value: 6 })
 })
 
-test('what the engine says of itself cannot be changed', async () => {
+test('the object of engine.config() is frozen', async () => {
   const { engine } = await simulated()
   const config = engine.config() as Record<string, { value?: unknown }>
   expect(() => (config['scheduler.batchSize'] = {})).toThrow(TypeError)

@@ -1,4 +1,4 @@
-// onProgress: how far the prompt has been read, before the answer. How often is tested in Rust, with a clock that stands still.
+// onProgress: how far the prompt has been read. Its rate is tested in Rust with a manual clock.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { GenerateOptions, PromptProgress } from 'mlx-serving'
@@ -8,81 +8,81 @@ import { failure, M3_MAX, ON_MLX, type OnMlx, type Ready, sharing, simulated, un
 
 const LENGTH = 900
 const LONG = { prompt: { tokens: new Array(LENGTH).fill(60) }, maxTokens: 8 }
-/** A prompt is read in parts, and a part takes a while. */
+/** A prompt is read in chunks, and each chunk takes some time. */
 const CHUNKED = { scheduler: { prefillChunkTokens: 256 } }
 
 function begin({ engine, model }: Ready, options: GenerateOptions = {}, params = {}) {
-  const told: PromptProgress[] = []
-  const onProgress = (progress: PromptProgress) => void told.push(progress)
+  const reports: PromptProgress[] = []
+  const onProgress = (progress: PromptProgress) => void reports.push(progress)
   const generation = engine.generate({ model, ...LONG, ...params }, { onProgress, ...options })
-  return { told, generation }
+  return { reports, generation }
 }
 
 const read = (processedTokens: number, cachedTokens = 0) => ({ processedTokens, totalTokens: LENGTH, cachedTokens })
 
 test.each<OnMlx>([...ON_MLX, ['a simulated device', options => simulated(M3_MAX, options)]])(
-  'it is told while the prompt is read and once it is, before the first piece, with %s',
+  'it is called while the prompt is read, and at its end before the first chunk, with %s',
   async (_, open) => {
-    const { told, generation } = begin(await open(CHUNKED))
+    const { reports, generation } = begin(await open(CHUNKED))
     let beforeAnswer: PromptProgress[] | undefined
-    for await (const _ of generation) beforeAnswer ??= [...told]
+    for await (const _ of generation) beforeAnswer ??= [...reports]
     await generation
     expect(beforeAnswer?.at(-1)).toEqual(read(LENGTH))
-    expect(told).toEqual(beforeAnswer)
-    const processed = told.map(({ processedTokens }) => processedTokens)
+    expect(reports).toEqual(beforeAnswer)
+    const processed = reports.map(({ processedTokens }) => processedTokens)
     expect(processed).toEqual([...processed].sort((a, b) => a - b))
-    expect(told.every(({ totalTokens, cachedTokens }) => totalTokens === LENGTH && cachedTokens === 0)).toBe(true)
+    expect(reports.every(({ totalTokens, cachedTokens }) => totalTokens === LENGTH && cachedTokens === 0)).toBe(true)
   },
 )
 
-test('each part of a prompt that is read slowly is told, also to one that only awaits', async () => {
-  const { told, generation } = begin(await simulated(M3_MAX, CHUNKED))
+test('each chunk of a slow prompt is reported, even if the generation is only awaited', async () => {
+  const { reports, generation } = begin(await simulated(M3_MAX, CHUNKED))
   await generation
-  // A part takes 170 ms: longer than the time between two reports.
-  expect(told).toEqual([256, 512, 768, LENGTH].map(processed => read(processed)))
+  // A chunk takes 170 ms, longer than the time between two reports.
+  expect(reports).toEqual([256, 512, 768, LENGTH].map(processed => read(processed)))
 })
 
-test('one that joins hears of the rest, and one whose prompt was there hears that', async () => {
+test('a request that joins gets the remaining reports, and a cached one gets one report', async () => {
   const ready = await sharing(M3_MAX, CHUNKED)
   const first = begin(ready)
-  await until(() => first.told.length === 2)
+  await until(() => first.reports.length === 2)
   const second = begin(ready)
   const quiet = ready.engine.generate({ model: ready.model, ...LONG })
   expect((await second.generation).served).toBe('coalesced')
   expect((await quiet).served).toBe('coalesced')
-  expect(first.told.slice(-second.told.length)).toEqual(second.told)
-  expect(second.told.length).toBeLessThan(first.told.length)
-  expect(second.told.at(-1)).toEqual(read(LENGTH))
+  expect(first.reports.slice(-second.reports.length)).toEqual(second.reports)
+  expect(second.reports.length).toBeLessThan(first.reports.length)
+  expect(second.reports.at(-1)).toEqual(read(LENGTH))
   const third = begin(ready)
   expect((await third.generation).served).toBe('cached')
-  expect(third.told).toEqual([read(LENGTH, LENGTH)])
+  expect(third.reports).toEqual([read(LENGTH, LENGTH)])
 })
 
-test('it changes nothing about what is shared', async () => {
+test('it does not affect sharing', async () => {
   const ready = await sharing()
   await ready.engine.generate({ model: ready.model, ...LONG })
   expect((await begin(ready).generation).served).toBe('cached')
 })
 
-test('several answers tell of the prompt they have in common', async () => {
+test('several answers report their common prompt once', async () => {
   const ready = await simulated(M3_MAX, CHUNKED)
-  const { told, generation } = begin(ready, {}, { n: 3, temperature: 1, seed: 1 })
+  const { reports, generation } = begin(ready, {}, { n: 3, temperature: 1, seed: 1 })
   await generation
-  expect(told.filter(({ processedTokens }) => processedTokens === LENGTH)).toEqual([read(LENGTH)])
+  expect(reports.filter(({ processedTokens }) => processedTokens === LENGTH)).toEqual([read(LENGTH)])
 })
 
-test('nothing is told after an end', async () => {
+test('it is not called after the end', async () => {
   const ready = await simulated(M3_MAX, CHUNKED)
-  const { told, generation } = begin(ready)
-  await until(() => told.length > 0)
+  const { reports, generation } = begin(ready)
+  await until(() => reports.length > 0)
   await generation[Symbol.asyncDispose]()
-  const before = told.length
+  const before = reports.length
   await failure(generation)
   await begin(ready).generation
-  expect(told.length).toBe(before)
+  expect(reports.length).toBe(before)
 })
 
-test('what it throws is the end of its own generation, and of no other', async () => {
+test('an error that it throws ends only its own generation', async () => {
   const ready = await simulated(M3_MAX, CHUNKED)
   const thrown = new Error('thrown by the caller')
   let calls = 0
@@ -97,19 +97,19 @@ test('what it throws is the end of its own generation, and of no other', async (
   expect(await failure(choices)).toBe(thrown)
   expect(calls).toBe(2)
   expect((await other.generation).tokens.length).toBeGreaterThan(0)
-  expect(other.told.at(-1)).toEqual(read(LENGTH))
+  expect(other.reports.at(-1)).toEqual(read(LENGTH))
   await until(() => ready.engine.stats().running === 0)
   expect(ready.engine.stats()).toMatchObject({ recoveries: 0, failed: 0 })
 })
 
-test('it may cancel the generation it tells of', async () => {
+test('it may cancel its own generation', async () => {
   const abort = new AbortController()
   const onProgress = () => abort.abort(new Error('enough'))
   const { generation } = begin(await simulated(M3_MAX, CHUNKED), { onProgress, signal: abort.signal })
   expect((await failure(generation)).message).toBe('enough')
 })
 
-test('it is told in the async context of its own call, not in that of the engine or of another', async () => {
+test('it runs in the async context of its own call', async () => {
   const storage = new AsyncLocalStorage<string>()
   const ready = await storage.run('engine', () => simulated(M3_MAX, CHUNKED))
   const seen: Record<string, Set<unknown>> = { first: new Set(), second: new Set() }
@@ -119,7 +119,7 @@ test('it is told in the async context of its own call, not in that of the engine
   expect(seen).toEqual({ first: new Set(['first']), second: new Set(['second']) })
 })
 
-test.each([true, 'x', 1, {}])('%j instead of a function is refused by name', async onProgress => {
+test.each([true, 'x', 1, {}])('the error about onProgress: %j names it', async onProgress => {
   const { generation } = begin(await simulated(), { onProgress: onProgress as never })
   const error = await failure(generation)
   expect(error).toBeInstanceOf(InvalidParamsError)

@@ -1,25 +1,13 @@
-// What a prompt is made of: chat templates with all they can be told, assistant prefill, and templates of the caller.
-// The recorded renderings are those of `transformers`; see tools/conformance.
+// Prompts: chat templates with all their inputs, assistant prefill, and templates of the caller. The recorded renderings
+// were made by `transformers`; see tools/conformance.
 
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { type ChatTemplateParams, InvalidParamsError, type Json, type Message } from 'mlx-serving'
-import { expect, onTestFinished, test } from 'vitest'
-import { failure, type Ready, ROOT, simulated, withMlx } from './support.js'
+import { expect, test } from 'vitest'
+import { failure, ROOT, simulated, withMlx, withTemplate } from './support.js'
 
-const DEMO = path.join(ROOT, 'models', 'demo')
 const CHATS = path.join(ROOT, 'tools', 'conformance', 'chat')
-
-/** An engine with the demo model under another chat template. */
-async function withTemplate(template: string): Promise<Ready> {
-  const { engine } = await simulated()
-  const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
-  onTestFinished(() => rm(dir, { recursive: true }))
-  for (const name of await readdir(DEMO)) await symlink(path.join(DEMO, name), path.join(dir, name))
-  await writeFile(path.join(dir, 'chat_template.jinja'), template)
-  return { engine, model: await engine.loadModel(dir) }
-}
 
 interface Recorded {
   conversations: Record<string, RecordedChat>
@@ -45,8 +33,8 @@ function paramsOf(chat: RecordedChat): Omit<ChatTemplateParams, 'model'> {
   return { messages, tools, templateVariables: variables, continueFinalMessage } as never
 }
 
-// Templates without special tokens: those of the demo model are not those of the recording.
-test.each(['qwen-2.5', 'qwen-3', 'gpt-oss'])('messages become the prompts that transformers makes: %s', async name => {
+// Templates without special tokens, because those of the demo model differ from the recorded ones.
+test.each(['qwen-2.5', 'qwen-3', 'gpt-oss'])('messages give the same prompt as in transformers: %s', async name => {
   const source = await readFile(path.join(CHATS, 'templates', `${name}.jinja`), 'utf8')
   const recorded: Recorded = JSON.parse(await readFile(path.join(CHATS, 'rendered.json'), 'utf8'))
   const { engine, model } = await withTemplate(source)
@@ -54,7 +42,7 @@ test.each(['qwen-2.5', 'qwen-3', 'gpt-oss'])('messages become the prompts that t
   let compared = 0
   for (const [conversation, { text }] of Object.entries(recorded.templates[name] ?? {})) {
     const chat = recorded.conversations[conversation] as RecordedChat
-    // What the template does not read is refused here.
+    // Variables that the template does not read are refused.
     const isRead = Object.keys(chat.variables ?? {}).every(variable => source.includes(variable))
     if (text === undefined || !isRead) continue
     const rendered = await engine.applyChatTemplate({ model, ...paramsOf(chat) })
@@ -66,7 +54,7 @@ test.each(['qwen-2.5', 'qwen-3', 'gpt-oss'])('messages become the prompts that t
 
 const USER: Message = { role: 'user', content: 'What is 12 + 7?' }
 
-test('an answer goes on from what the assistant is said to have begun', async () => {
+test('continueFinalMessage continues the text of the last message', async () => {
   const { engine, model } = await withMlx()
   const messages = [USER, { role: 'assistant', content: 'The answer is' }]
   const prompt = await engine.applyChatTemplate({ model, messages, continueFinalMessage: true })
@@ -79,7 +67,7 @@ test('an answer goes on from what the assistant is said to have begun', async ()
   expect(turns.usage).toEqual(plain.usage)
 })
 
-test('tools, calls and variables reach the template, each where it looks for them', async () => {
+test('tools, calls and variables reach the template', async () => {
   const { engine, model } = await withTemplate(
     '{{ tools | tojson }}|{% for m in messages %}{{ m.role }}:{{ m.content }}:{{ m.tool_calls | tojson if m.tool_calls }}{{ m.tool_call_id }};{% endfor %}|{{ mood }}{{ add_generation_prompt }}',
   )
@@ -100,14 +88,14 @@ test('tools, calls and variables reach the template, each where it looks for the
   )
 })
 
-test('a variable of the template changes the prompt of an answer', async () => {
+test('a template variable changes the prompt', async () => {
   const { engine, model } = await withTemplate("{{ messages[0].content }}{{ '!!!!' if loud }}")
   const loud = await engine.generate({ model, messages: [USER], templateVariables: { loud: true }, maxTokens: 1 })
   const calm = await engine.generate({ model, messages: [USER], maxTokens: 1 })
   expect(loud.usage.inputTokens).toBeGreaterThan(calm.usage.inputTokens)
 })
 
-test('a template of the caller is a prompt like its text', async () => {
+test('a template of the caller gives the same answer as its text', async () => {
   const { engine, model } = await withMlx()
   const template = "{% for word in words %}{{ word }}{{ ', ' if not loop.last }}{% endfor %}"
   const given = { model, maxTokens: 8, temperature: 0 }
@@ -118,7 +106,7 @@ test('a template of the caller is a prompt like its text', async () => {
   expect((await engine.generate({ ...given, prompt: { template: 'one, two' } })).tokens).toEqual(plain.tokens)
 })
 
-test('getters are read once', async () => {
+test('each getter runs once', async () => {
   const { engine, model } = await withTemplate('{{ tools | tojson }}{{ mood }}')
   const reads: string[] = []
   const counted = <T extends object>(name: string, object: T): T =>
@@ -139,7 +127,7 @@ test('getters are read once', async () => {
   expect(reads.sort()).toEqual(['content', 'mood', 'name'])
 })
 
-/** Nested so many times. */
+/** An array nested to this depth. */
 function deep(levels: number): Json {
   let value: Json = 'x'
   for (let level = 0; level < levels; level++) value = [value]
@@ -209,7 +197,7 @@ test.each<[string, string, object]>([
   }
 })
 
-test('a model without a place for tools refuses them, and a misspelled variable', async () => {
+test('a model without tool support refuses tools, and any model refuses an unknown variable', async () => {
   const { engine, model } = await simulated()
   const refused = (params: object) => failure(engine.generate({ model, messages: [USER], ...params }))
   expect(await refused({ tools: [tool] })).toMatchObject({ code: 'InvalidParams', param: 'tools' })
@@ -242,7 +230,11 @@ test.each<[string, string, object]>([
     { prompt: { template: '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}' } },
   ],
   ['a template that refuses', 'prompt.template', { prompt: { template: "{{ raise_exception('no') }}" } }],
-  ['a variable nobody reads', 'prompt.variables.b', { prompt: { template: '{{ a }}', variables: { b: 1 } } }],
+  [
+    'a variable that the template never reads',
+    'prompt.variables.b',
+    { prompt: { template: '{{ a }}', variables: { b: 1 } } },
+  ],
   ['a template that becomes nothing', 'prompt', { prompt: { template: '{{ a }}' } }],
 ])('with a prompt, %s: refused by name', async (_, param, params) => {
   const { engine, model } = await simulated()

@@ -1,4 +1,4 @@
-// What a model thinks comes apart from what it says.
+// Reasoning is separate from the text of an answer.
 
 import type { Message, Tool } from 'mlx-serving'
 import { expect, test } from 'vitest'
@@ -8,7 +8,7 @@ import { M3_MAX } from './support.js'
 const messages: Message[] = [{ role: 'user', content: 'What is 12 + 7?' }]
 const ANSWER = '<think>\nTwelve and seven,\n\nthat is nineteen.\n</think>\n\nIt is 19.'
 
-test('reasoning is in a field of its own, also while it streams', async () => {
+test('reasoning has its own field in results and chunks', async () => {
   const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { profile: M3_MAX })
   const generation = engine.generate({ model, messages })
   let [text, reasoning, chunks] = ['', '', 0]
@@ -24,16 +24,16 @@ test('reasoning is in a field of its own, also while it streams', async () => {
   expect(result.finishReason).toBe('stop')
 })
 
-test('an answer whose reasoning the prompt has opened begins inside it', async () => {
+test('an answer starts inside the reasoning if the prompt has the opening tag', async () => {
   const opened = `{{ '<think>\\n' if add_generation_prompt }}`
-  // The model goes on behind the word that begins its sentence, so the tag is put there by the message that is continued.
+  // The simulated model continues its sentence after the first word, so the continued message has the tag.
   const { engine, model } = await speaking('so it is 19.\n</think>\n\n19', `{{ messages[-1].content }}{# ${opened} #}`)
   const begun: Message[] = [...messages, { role: 'assistant', content: `<think>Let me ${PROMPT}` }]
   const result = await engine.generate({ model, messages: begun, continueFinalMessage: true })
   expect(result).toMatchObject({ text: '19', reasoning: 'so it is 19.' })
 })
 
-test('stop sequences are looked for behind the reasoning alone', async () => {
+test('stop sequences are ignored in reasoning', async () => {
   const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { profile: M3_MAX })
   const reasoning = 'Twelve and seven,\n\nthat is nineteen.'
   const cases: [string, string][] = [
@@ -47,12 +47,12 @@ test('stop sequences are looked for behind the reasoning alone', async () => {
     const result = await engine.generate({ model, messages, stopSequences: [stop] })
     expect(result, stop).toMatchObject({ text, reasoning, finishReason: 'stop' })
   }
-  // An answer to a prompt is text alone.
+  // The answer to a prompt has no reasoning, only text.
   const { text } = await engine.generate({ model, prompt: PROMPT, stopSequences: ['that'] })
   expect(text).toBe(ANSWER.slice(0, ANSWER.indexOf('that')))
 })
 
-test('a call in reasoning that has no end is no call, and the warnings say so', async () => {
+test('a call in unclosed reasoning is not a call, and there is a warning', async () => {
   const tools: Tool[] = [{ type: 'function', function: { name: 'now' } }]
   const answer = '<think>\nI call <tool_call>{"name": "now"}</tool_call>'
   const { engine, model } = await speaking(answer, `{{ tools }}{# <tool_call> </think> #} ${PROMPT}`)
@@ -61,26 +61,26 @@ test('a call in reasoning that has no end is no call, and the warnings say so', 
   expect(result).not.toHaveProperty('toolCalls')
 })
 
-test('a template that knows nothing of reasoning leaves the tags where they are', async () => {
+test('without reasoning in the template, the tags stay in the text', async () => {
   const { engine, model } = await speaking(ANSWER, PROMPT)
   const result = await engine.generate({ model, messages })
   expect(result.text).toBe(ANSWER)
   expect(result).not.toHaveProperty('reasoning')
 })
 
-test('a prompt that is no conversation is answered as it is', async () => {
+test('the answer to a plain prompt keeps the tags in its text', async () => {
   const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`)
   expect((await engine.generate({ model, prompt: PROMPT })).text).toBe(ANSWER)
 })
 
-test('reasoning without an end is no text', async () => {
+test('unclosed reasoning is not text', async () => {
   const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`)
   const result = await engine.generate({ model, messages, maxTokens: 4 })
   expect(result).toMatchObject({ text: '', finishReason: 'length' })
   expect(ANSWER).toContain(result.reasoning)
 })
 
-test('reasoning is given to the template with its message', async () => {
+test('the template gets the reasoning of a message', async () => {
   const { engine, model } = await speaking(ANSWER, `{{ messages[1].reasoning_content }}{# </think> #} ${PROMPT}`)
   const { text, reasoning = '' } = await engine.generate({
     model,

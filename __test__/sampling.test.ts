@@ -1,4 +1,4 @@
-// Every param of sampling does something, does it inside a batch as well as alone, and is refused where it makes no sense.
+// Every sampling param has its effect, alone and in a batch, and wrong values are refused.
 
 import type { GenerateParams, PromptParams } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
@@ -26,10 +26,10 @@ const tokensOf = async ({ engine, model }: Ready, params: Params): Promise<numbe
   return [...tokens]
 }
 
-/** The most often one token was said. */
+/** The count of the most frequent token. */
 const mostSaid = (tokens: number[]) => Math.max(...tokens.map(token => tokens.filter(other => other === token).length))
 
-describe.each(ON_MLX)('what is drawn from, with %s', (_, open) => {
+describe.each(ON_MLX)('cuts, with %s', (_, open) => {
   test.each([
     ['topK', { topK: 1 }],
     ['minP', { minP: 1 }],
@@ -44,7 +44,7 @@ describe.each(ON_MLX)('what is drawn from, with %s', (_, open) => {
 })
 
 describe.each(ON_MLX)('logitBias, with %s', (_, open) => {
-  test('forces a token, forbids one, and leaves an answer alone where it names none', async () => {
+  test('forces a token, forbids a token, and has no effect without tokens', async () => {
     const ready = await open()
     const greedy = await tokensOf(ready, { temperature: 0 })
     const [forced, forbidden] = [7, greedy[0]]
@@ -55,10 +55,10 @@ describe.each(ON_MLX)('logitBias, with %s', (_, open) => {
 })
 
 describe.each(ON_MLX)('penalties, with %s', (_, open) => {
-  /** A model that is made to say the same few tokens. */
+  /** Biases that make the model repeat a few tokens. */
   const tempted: Params = { temperature: 0, logitBias: { 7: 30, 8: 28, 9: 26 }, ignoreEos: true }
 
-  test('each keeps the model from saying the same again', async () => {
+  test('each penalty reduces repetition', async () => {
     const ready = await open()
     expect(mostSaid(await tokensOf(ready, tempted))).toBe(40)
     for (const penalty of [{ frequencyPenalty: 2 }, { repetitionPenalty: 10 }]) {
@@ -68,7 +68,7 @@ describe.each(ON_MLX)('penalties, with %s', (_, open) => {
     expect([first, second]).toEqual([7, 8])
   })
 
-  test('only recent tokens are penalized for repetition', async () => {
+  test('repetitionPenalty only looks at recent tokens', async () => {
     const ready = await open()
     const context = (repetitionContextTokens: number) =>
       tokensOf(ready, { ...tempted, repetitionPenalty: 10, repetitionContextTokens })
@@ -78,7 +78,7 @@ describe.each(ON_MLX)('penalties, with %s', (_, open) => {
 })
 
 describe.each(ON_MLX)('ends, with %s', (_, open) => {
-  test('stopTokenIds end an answer; the token counts, its text is left out', async () => {
+  test('stopTokenIds end an answer; the token counts and has no text', async () => {
     const { engine, model } = await open()
     const whole = await engine.generate({ model, messages: CHAT, temperature: 0 })
     const stop = whole.tokens[3]
@@ -89,7 +89,7 @@ describe.each(ON_MLX)('ends, with %s', (_, open) => {
     expect(cut.text.length).toBeLessThan(whole.text.length)
   })
 
-  test('ignoreEos goes on to maxTokens', async () => {
+  test('with ignoreEos an answer continues to maxTokens', async () => {
     const { engine, model } = await open()
     const params = { model, messages: CHAT, temperature: 0, maxTokens: 60 }
     expect((await engine.generate(params)).finishReason).toBe('stop')
@@ -111,7 +111,7 @@ test.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])(
   },
 )
 
-test.each(IN_OWN_PRECISION)('each generation of a batch has what it asked for, with %s', async (_, open) => {
+test.each(IN_OWN_PRECISION)('each generation of a batch has its own params, with %s', async (_, open) => {
   const ready = await open()
   const chat = async () => {
     const { tokens } = await ready.engine.generate({ model: ready.model, messages: CHAT, temperature: 0 })
@@ -140,7 +140,7 @@ test.each(IN_OWN_PRECISION)('each generation of a batch has what it asked for, w
   expect(free.length).toBe(30)
 })
 
-test('all of it works in one batch as it does alone', async () => {
+test('all params have the same effect in a batch and alone', async () => {
   const ready = await withMlx({ scheduler: { deterministic: true } })
   const hot = { temperature: 1.3, maxTokens: 30 }
   const all: Params[] = [
@@ -158,11 +158,11 @@ test('all of it works in one batch as it does alone', async () => {
   expect(await Promise.all(all.map(params => tokensOf(ready, params)))).toEqual(alone)
 })
 
-describe('a generation that was computed again', () => {
-  /** Comes to need two blocks of KV. */
+describe('a generation that was preempted', () => {
+  /** Needs two blocks of KV in the end. */
   const long: Params = { prompt: { tokens: new Array(250).fill(60) }, temperature: 0, maxTokens: 40 }
 
-  test('is penalized for what it had said before', async () => {
+  test('is penalized for its tokens from before', async () => {
     const penalties = { repetitionPenalty: 1.7, presencePenalty: 1, frequencyPenalty: 0.5 }
     const params = { ...long, ...penalties, minTokens: 20 }
     const expected = await tokensOf(await withMlx(), params)
@@ -172,8 +172,8 @@ describe('a generation that was computed again', () => {
     expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
   })
 
-  test.each(IN_HALF_PRECISION)('says nothing again that it had said, with %s', async (...path) => {
-    // Each token leads the next one by more than arithmetic moves it, until it has been said.
+  test.each(IN_HALF_PRECISION)('repeats no token from before, with %s', async (...path) => {
+    // The logit of each token exceeds the next one by more than rounding, until the token was generated.
     const logitBias = Object.fromEntries(Array.from({ length: 41 }, (_, n) => [7 + n, 100 - n]))
     const params = { ...long, logitBias, repetitionPenalty: 10, repetitionContextTokens: 100, ignoreEos: true }
     const expected = await tokensOf(await path[1](), params)
@@ -214,7 +214,7 @@ test.each([
   expect(error.param).toBe(param)
 })
 
-test('a number is shown in few digits, however large it is', async () => {
+test('errors show large numbers in few digits', async () => {
   const { engine, model } = await simulated()
   for (const params of [{ temperature: 1e308 }, { seed: 1e-300 }, { maxTokens: 1e308 }]) {
     const error = await failure(engine.generate({ model, prompt: PROMPT, ...params } as GenerateParams))
@@ -223,7 +223,7 @@ test('a number is shown in few digits, however large it is', async () => {
   }
 })
 
-test('more stop tokens than anybody needs are refused: each costs a little in every step', async () => {
+test('too many stop tokens are refused, because each has a cost in every step', async () => {
   const { engine, model } = await simulated()
   const ask = (count: number) =>
     engine.generate({ model, prompt: PROMPT, stopTokenIds: new Uint32Array(count).fill(3) })

@@ -1,5 +1,4 @@
-// How requests share a device: who is admitted when and why, how many run together, who goes first, and what happens
-// when memory, time or the queue does not suffice.
+// How requests share a device: admission, batch limit, priorities, and the limits of memory, time and queue.
 
 import {
   type EngineOptions,
@@ -14,7 +13,7 @@ import { failure, INSTANT, longAnswer, M3_MAX, orderOf, type Ready, simulated, u
 const statsOf = ({ engine }: Ready) => engine.stats().models[0]
 
 describe('admission', () => {
-  test('requests one after another find the engine idle and run at once, every one', async () => {
+  test('sequential requests find the engine idle, and each starts at once', async () => {
     const ready = await simulated(INSTANT)
     for (let n = 0; n < 30; n++)
       await ready.engine.generate({ model: ready.model, prompt: `Number ${n}`, maxTokens: 3 })
@@ -24,7 +23,7 @@ describe('admission', () => {
     expect(recentAdmissions[29]).toEqual({ reason: 'fastPath', waitedMs: expect.any(Number), depth: 1, tier: 'low' })
   })
 
-  test('whoever comes while the model runs joins it, and every request is admitted once', async () => {
+  test('a request joins a running batch, and every request is admitted once', async () => {
     const ready = await simulated(M3_MAX)
     const params = { ...(await longAnswer(40)), model: ready.model, maxTokens: 40 }
     const first = ready.engine.generate(params)
@@ -33,7 +32,7 @@ describe('admission', () => {
     expect(statsOf(ready).admissions).toMatchObject({ fastPath: 1, joined: 2 })
   })
 
-  test('three variables bring the fixed window of 2 ms back, for every request', async () => {
+  test('three variables give every request a fixed window of 2 ms', async () => {
     const variables = { MLX_ADAPTIVE_WINDOW: 'off', MLX_FAST_PATH: 'off', MLX_GPU_SCHEDULER_WINDOW_MS: '2.0' }
     for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value)
     onTestFinished(() => {
@@ -47,7 +46,7 @@ describe('admission', () => {
   })
 })
 
-test('the batch grows with the demand, and the measured step times are there to see', async () => {
+test('the batch limit grows with demand, and stats have the measured step times', async () => {
   const ready = await simulated(M3_MAX)
   const params = { ...(await longAnswer(40)), model: ready.model, maxTokens: 40 }
   await Promise.all(Array.from({ length: 24 }, () => ready.engine.generate(params)))
@@ -60,8 +59,8 @@ test('the batch grows with the demand, and the measured step times are there to 
   expect(engineMs).toBeGreaterThan(0)
 })
 
-describe('who goes first', () => {
-  test('urgent goes before default, and default before background', async () => {
+describe('order', () => {
+  test('urgent runs before default, and default before background', async () => {
     const order = await orderOf({
       background: { priority: 'background' },
       default: {},
@@ -92,10 +91,10 @@ describe('who goes first', () => {
 })
 
 describe('limits', () => {
-  test('where others run, a deadline that is nearer than reading the prompt takes ends the wait at once', async () => {
+  test('a waiting request fails at once if its deadline is nearer than the end of its prompt', async () => {
     const { engine, model } = await simulated(M3_MAX)
     const long = { model, prompt: { tokens: new Array(2000).fill(5) }, maxTokens: 1 }
-    // Takes 1.3 s, which is known from then on.
+    // Takes 1.3 s, which the engine has measured then.
     await engine.generate(long)
     const other = engine.generate({ model, prompt: 'Hello', ignoreEos: true, maxTokens: 4000 })
     await until(() => engine.stats().generatedTokens > 1)
@@ -106,7 +105,7 @@ describe('limits', () => {
     expect((await other).text).not.toBe('')
   })
 
-  test('more prompt tokens than may wait are refused with a time after which to come again', async () => {
+  test('prompt tokens beyond maxQueueTokens are refused with a time to retry', async () => {
     const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueueTokens: 300 } })
     const params = { model, prompt: { tokens: new Array(200).fill(5) }, maxTokens: 1 }
     const first = engine.generate(params)
@@ -118,7 +117,7 @@ describe('limits', () => {
     expect((await engine.generate(params)).usage.inputTokens).toBe(200)
   })
 
-  test('a prompt that is alone is accepted whatever its length', async () => {
+  test('a single prompt is accepted whatever its length', async () => {
     const { engine, model } = await simulated(INSTANT, { scheduler: { maxQueueTokens: 10 } })
     const { usage } = await engine.generate({ model, prompt: { tokens: new Array(200).fill(5) }, maxTokens: 1 })
     expect(usage.inputTokens).toBe(200)
@@ -126,14 +125,14 @@ describe('limits', () => {
 })
 
 describe('memory', () => {
-  /** 256 positions of 28 layers with 8 heads of 128 numbers in 16 bit, keys and values. */
+  /** Bytes of 256 positions: 28 layers, 8 heads of 128 numbers of 16 bits, keys and values. */
   const BLOCK = 256 * 28 * 8 * 128 * 2 * 2
 
-  /** Three blocks of 256 positions for generations that come to need two each. */
+  /** Three blocks of 256 positions, for generations that need two each in the end. */
   const options: EngineOptions = { memory: { kvBytes: 3 * BLOCK } }
   const prompts = [5, 6, 7, 8, 9].map(token => ({ tokens: new Array(250).fill(token) }))
 
-  test('generations that outgrow it are computed again later, with the same answer', async () => {
+  test('generations that exceed it are recomputed later, with the same answer', async () => {
     const { prompt: _, ...rest } = await longAnswer(40)
     const alone = await simulated(M3_MAX)
     const answers = (ready: Ready) =>
@@ -146,13 +145,13 @@ describe('memory', () => {
     await until(() => statsOf(ready).kvBytes === 0)
   })
 
-  test('a generation that could never fit is refused before it waits', async () => {
+  test('a generation that can never fit is refused at once', async () => {
     const { engine, model } = await simulated(M3_MAX, options)
     const error = await failure(engine.generate({ model, prompt: prompts[0], maxTokens: 600 }))
     expect(error).toMatchObject({ code: 'InsufficientMemory', limit: 3 * BLOCK, requested: 4 * BLOCK })
   })
 
-  test('a device that runs out of it starts everything again, less at a time; nobody notices', async () => {
+  test('when the device runs out of memory, all sequences are recomputed in smaller batches and none fails', async () => {
     const { tokens } = await (async () => {
       const { engine, model } = await simulated(INSTANT)
       return engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
@@ -166,7 +165,7 @@ describe('memory', () => {
     await until(() => engine.stats().kvBytes === 0)
   })
 
-  test('a generation that had the device to itself and needs more fails', async () => {
+  test('a generation that runs alone and needs more fails', async () => {
     const faults = [{ step: 3, kind: 'memory' as const }]
     const { engine, model } = await simulated(INSTANT, { backend: { simulated: INSTANT, faults } })
     const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
@@ -175,7 +174,7 @@ describe('memory', () => {
   })
 })
 
-test('with deterministic products answers do not depend on the load', async () => {
+test('with deterministic, answers do not depend on the load', async () => {
   const { engine, model } = await withMlx({ scheduler: { deterministic: true } })
   const params = (n: number) => ({ model, prompt: `Question ${n}`, temperature: 1.5, seed: n, maxTokens: 30 })
   const alone = []

@@ -1,8 +1,8 @@
-// Random JSON schemas of the keywords that are enforced, from a seed, and such that a small model comes to an end.
+// Random JSON schemas from a seed, with enforced keywords only, and with answers that a small model can end.
 
 type Schema = Record<string, unknown>
 
-/** Numbers from 0 up to and without 1, always the same ones for a seed. */
+/** A generator of numbers in [0, 1), the same for each seed. */
 function random(seed: number): () => number {
   let state = seed + 0x9e3779b9
   return () => {
@@ -16,7 +16,7 @@ function random(seed: number): () => number {
 const WORDS = ['name', 'age', 'is_new', 'größe', 'a "b"', 'tags', 'x\\y', '日本']
 const VALUES = ['red', 'green', 'a "b"\n', '', 0, -1.5, 12, true, false, null, '日本 😀']
 
-/** The schema of a seed. */
+/** The schema for a seed. */
 export function schemaOf(seed: number): Schema {
   const next = random(seed)
   const whole = (from: number, to: number) => from + Math.floor(next() * (to - from + 1))

@@ -1,4 +1,4 @@
-// Shutting down: running work may end, what is left fails, and afterwards everything says that the engine is closed.
+// Shutdown: running requests may end, the rest fails, and afterwards every call fails with EngineClosed.
 
 import { EngineClosedError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
@@ -45,7 +45,7 @@ describe.each([
   })
 })
 
-test('what does not end within drainMs fails', async () => {
+test('a generation that does not end within drainMs fails', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const generation = engine.generate({ ...(await longAnswer(100)), model })
   const failed = failure(generation)
@@ -64,7 +64,7 @@ test('shutting down again waits for the same end', async () => {
   await engine.shutdown()
 })
 
-test('a later call may be in more of a hurry', async () => {
+test('a second call may shorten drainMs', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const failed = failure(engine.generate({ ...(await longAnswer(100)), model }))
   const patient = engine.shutdown({ drainMs: 10 * 60_000 })
@@ -81,7 +81,7 @@ test.each([-1, Number.NaN, '5'])('drainMs %j is refused, and the engine goes on'
   expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 1 })).tokens.length).toBe(1)
 })
 
-test('after shutdown every member says that the engine is closed', async () => {
+test('after shutdown every member fails with EngineClosed', async () => {
   const { engine, model } = await simulated()
   const closing = engine.shutdown()
   const calls = [
@@ -102,7 +102,7 @@ test('after shutdown every member says that the engine is closed', async () => {
   expect(model.state).toBe('unloaded')
 })
 
-test('a load that is under way when the engine is closed settles', async () => {
+test('a load in progress settles when the engine is closed', async () => {
   const { engine, model } = await simulated()
   await engine.unloadModel(model)
   const load = engine.loadModel().then(
@@ -113,7 +113,7 @@ test('a load that is under way when the engine is closed settles', async () => {
   expect(['loaded', 'EngineClosed']).toContain(await load)
 })
 
-test('engines come and go', async () => {
+test('many engines can start and stop in a row', async () => {
   for (let n = 0; n < 20; n++) {
     const { engine, model } = await simulated()
     await engine.generate({ model, prompt: 'Hello', maxTokens: 2 })

@@ -1,4 +1,5 @@
-// What is too large is refused by its size, before it is read, copied or tokenized; what is long holds up its own call only.
+// A value that is too large is refused by its size, before it is read, copied or tokenized. A long text delays only its own
+// call.
 
 import { createEngine, type Engine, type ModelHandle } from 'mlx-serving'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -13,10 +14,10 @@ beforeAll(async () => {
 })
 afterAll(() => engine.dispose())
 
-/** Callers without types. */
+/** Calls without type checks. */
 const generate = (params: object) => engine.generate({ model, maxTokens: 2, ...params } as never)
 
-/** So many items, of which the first tells when it is read. */
+/** An array of this length. Reading its first item fails the test. */
 function watched<T>(length: number, item: T): { list: T[]; reads: () => number } {
   const list = new Array<T>(length).fill(item)
   let reads = 0
@@ -30,7 +31,7 @@ function watched<T>(length: number, item: T): { list: T[]; reads: () => number }
 
 const HUGE = 'x'.repeat(40_000_000)
 
-test('a prompt whose bytes prove that it cannot fit is refused before it is tokenized', async () => {
+test('a prompt with too many bytes for the context is refused before it is tokenized', async () => {
   const from = performance.now()
   const error = await failure(generate({ prompt: 'hello world '.repeat(2_500_000) }))
   expect(error).toMatchObject({ code: 'ContextLengthExceeded', limit: model.contextLength })
@@ -39,7 +40,7 @@ test('a prompt whose bytes prove that it cannot fit is refused before it is toke
   expect(performance.now() - from, 'tokenizing it takes several seconds').toBeLessThan(2_000)
 })
 
-test('so is one that a template makes', async () => {
+test('a rendered template with too many bytes is refused before it is tokenized', async () => {
   const prompt = {
     template: '{% for _ in range(3000) %}{{ text }}{% endfor %}',
     variables: { text: 'abc '.repeat(80) },
@@ -47,12 +48,12 @@ test('so is one that a template makes', async () => {
   expect(await failure(generate({ prompt }))).toMatchObject({ code: 'ContextLengthExceeded' })
 })
 
-test('a text that could fit by its bytes is refused once it has more tokens than fit', async () => {
+test('a text with too many tokens is refused as soon as they exceed the context', async () => {
   const error = await failure(generate({ prompt: 'hello world '.repeat(500) }))
   expect(error).toMatchObject({ code: 'ContextLengthExceeded', limit: model.contextLength })
 })
 
-test('more token ids than the context has are not read', async () => {
+test('token ids beyond the context are refused without being read', async () => {
   const { list, reads } = watched(model.contextLength, 1)
   const error = await failure(generate({ prompt: { tokens: list } }))
   expect(error).toMatchObject({ code: 'ContextLengthExceeded', requested: model.contextLength + 1 })
@@ -61,7 +62,7 @@ test('more token ids than the context has are not read', async () => {
   expect(await failure(generate({ prompt: { tokens: typed } }))).toMatchObject({ code: 'ContextLengthExceeded' })
 })
 
-test('more messages, parts or calls than a conversation may have are not read', async () => {
+test('too many messages, parts or calls are refused without being read', async () => {
   const { list, reads } = watched(16_385, { role: 'user', content: 'hi' })
   expect(await failure(generate({ messages: list }))).toMatchObject({
     code: 'InvalidParams',
@@ -75,7 +76,7 @@ test('more messages, parts or calls than a conversation may have are not read', 
   expect([reads(), parts.reads()]).toEqual([0, 0])
 })
 
-test('more token ids than may be named are not read', async () => {
+test('too many stop token ids are refused without being read', async () => {
   const bias = Object.fromEntries(Array.from({ length: 4_097 }, (_, id) => [id, 1]))
   let reads = 0
   Object.defineProperty(bias, 0, { get: () => ++reads, enumerable: true })

@@ -1,14 +1,14 @@
-// A stream whose reader is behind is parked, resumes when the reader has caught up, and ends when that takes too long.
+// A stream whose reader is behind is parked. It resumes when the reader catches up, and fails if that takes too long.
 
 import { SlowConsumerError } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { failure, longAnswer, ON_MLX, read, simulated, until } from './support.js'
 
 const STREAMING = { bufferTokens: 8 }
-/** On a device without cost an answer can be whole before anybody begins to read it; then there is nothing to park. */
+/** A device with real step times: on an instant one the answer may be complete before the first read. */
 const SLOW = 'm3-max/llama-3.2-3b-4bit'
 
-test('a slow reader is parked, slows nobody, and gets everything in the end', async () => {
+test('a slow reader is parked, delays no other request, and gets everything in the end', async () => {
   const { engine, model } = await simulated(SLOW, { streaming: STREAMING, scheduler: { enabled: false } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)
@@ -16,7 +16,7 @@ test('a slow reader is parked, slows nobody, and gets everything in the end', as
   const chunks = slow[Symbol.asyncIterator]()
   const first = await chunks.next()
   await until(() => engine.stats().parked === 1)
-  // One row is all there is: these could not end if the parked one kept it.
+  // There is one row: these requests could not end if the parked stream kept it.
   expect((await engine.generate(params)).text).toBe(whole.text)
   expect((await read(engine.generate(params))).text).toBe(whole.text)
   let text = first.done ? '' : first.value.text
@@ -40,7 +40,7 @@ test.each(ON_MLX)('a slow reader is parked and gets everything in the end, with 
   expect(text).toBe(whole.text)
 })
 
-test('a parked stream has at most bufferTokens waiting', async () => {
+test('a parked stream has at most bufferTokens unread tokens', async () => {
   const { engine, model } = await simulated(SLOW, { streaming: STREAMING })
   const generation = engine.generate({ ...(await longAnswer(60)), model })
   const chunks = generation[Symbol.asyncIterator]()
@@ -65,7 +65,7 @@ test('an awaited generation is never parked', async () => {
   expect(engine.stats().parks).toBe(0)
 })
 
-test('a reader that stays away fails with SlowConsumer, after what was delivered', async () => {
+test('a stream that is not read fails with SlowConsumer, after the delivered chunks', async () => {
   const { engine, model } = await simulated(SLOW, { streaming: { ...STREAMING, parkTimeoutMs: 20 } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }
   const whole = await engine.generate(params)

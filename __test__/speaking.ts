@@ -1,5 +1,5 @@
-// A model that says what a test wants: the simulated device speaks a fixed sentence, and a tokenizer made for the test
-// gives each word of it another text.
+// A model with a given answer: the simulated device generates a fixed sentence, and a tokenizer made for the test gives each
+// word of it another text.
 
 import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -9,16 +9,16 @@ import { onTestFinished } from 'vitest'
 import { INSTANT, type Ready, ROOT, UNSHARED } from './support.js'
 
 const DEMO = path.join(ROOT, 'models', 'demo')
-/** A sentence of the simulated device. Behind its first word it says the others. */
+/** A sentence of the simulated device. After its first word it generates the others. */
 const [FIRST, ...WORDS] = 'Its words mean nothing, but they come at the speed of a real one.'.split(' ')
 const LAST = WORDS.pop() as string
 
-/** Where the answer begins, for templates. */
+/** The end of the prompt, for templates. */
 export const PROMPT = FIRST
 
 /**
- * An engine over a simulated device with a model that answers so, in as many pieces as the sentence has words. Its prompts
- * have to end with {@link PROMPT}.
+ * An engine on a simulated device with a model that gives this answer, in as many pieces as the sentence has words. Its
+ * prompts must end with {@link PROMPT}.
  */
 export async function speaking(
   answer: string,

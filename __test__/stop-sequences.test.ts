@@ -1,10 +1,10 @@
-// stopSequences: found in the text, wherever tokens begin and end; what follows is not delivered, and they themselves only
-// where they are included.
+// stopSequences: they are found in the text, across token borders. Text after them is not delivered; they themselves only
+// with includeStop.
 
 import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, read, sharing, simulated } from './support.js'
 
-/** Where a stop sequence is cut out of an answer, and how long it is. */
+/** The position and length of a stop sequence that is taken from an answer. */
 const PLACES = [
   [5, 1],
   [9, 3],
@@ -29,7 +29,7 @@ test('the answer ends before a stop sequence, streamed or awaited', async () => 
   }
 })
 
-test('the first of several counts', async () => {
+test('the first of several stop sequences ends the answer', async () => {
   const { engine, params, whole } = await answer()
   const [late, early] = [whole.slice(40, 46), whole.slice(12, 16)]
   const first = Math.min(whole.indexOf(late), whole.indexOf(early))
@@ -37,7 +37,7 @@ test('the first of several counts', async () => {
   expect(result.text).toBe(whole.slice(0, first))
 })
 
-test('one that does not appear takes nothing away', async () => {
+test('a stop sequence that does not appear has no effect', async () => {
   const { engine, params, whole } = await answer()
   const almost = `${whole.slice(-4)}\u0000`
   const result = await engine.generate({ ...params, stopSequences: [almost] })
@@ -46,7 +46,7 @@ test('one that does not appear takes nothing away', async () => {
 })
 
 describe('includeStop', () => {
-  test('the answer ends with the stop sequence, streamed or awaited, and nothing comes after it', async () => {
+  test('the answer ends with the stop sequence, streamed or awaited', async () => {
     const { engine, params, whole } = await answer()
     for (const [start, length] of PLACES) {
       const stop = whole.slice(start, start + length)
@@ -58,7 +58,7 @@ describe('includeStop', () => {
     }
   })
 
-  test('an answer with it and one without it are two answers', async () => {
+  test('answers with and without it are cached separately', async () => {
     const { engine, model } = await sharing()
     const params = { ...(await longAnswer(60)), model }
     const { text } = await engine.generate(params)
@@ -70,7 +70,7 @@ describe('includeStop', () => {
     expect(again.text).toBe(included.text)
   })
 
-  test('a stop token has no text to include', async () => {
+  test('a stop token has no text', async () => {
     const { engine, params } = await answer()
     const { tokens } = await engine.generate(params)
     const ask = (includeStop: boolean) => engine.generate({ ...params, stopTokenIds: [tokens[7]], includeStop })
@@ -80,7 +80,7 @@ describe('includeStop', () => {
     expect(included.tokens.at(-1)).toBe(tokens[7])
   })
 
-  test.each([1, 'true', {}])('%j is refused by name', async includeStop => {
+  test.each([1, 'true', {}])('the error about includeStop: %j names it', async includeStop => {
     const { engine, params } = await answer()
     const error = await failure(engine.generate({ ...params, includeStop: includeStop as boolean }))
     expect(error).toMatchObject({ code: 'InvalidParams', param: 'includeStop' })

@@ -1,11 +1,11 @@
-// Generations that are awaited, read, left, cancelled, aborted and timed out in any order: every one settles, none is
-// counted twice, nothing keeps running, and the engine answers afterwards as before.
+// Generations that are awaited, read, left, cancelled, aborted and timed out in random order: each settles and is counted
+// once, no work keeps running, and the engine works as before.
 
 import type { Engine, GenerateParams } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
 import { IN_FLOAT32, IN_OWN_PRECISION, M3_MAX, type Ready, read, simulated, until } from './support.js'
 
-/** The same numbers in every run. */
+/** A random generator with a fixed seed. */
 function numbers(seed: number): (below: number) => number {
   let state = seed
   return below => {
@@ -16,7 +16,7 @@ function numbers(seed: number): (below: number) => number {
 
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
 
-/** Ways to treat a generation; each settles with it. */
+/** Ways to use a generation. Each settles when the generation does. */
 const WAYS: ((engine: Engine, params: GenerateParams, n: number) => Promise<unknown>)[] = [
   async (engine, params) => engine.generate(params),
   (engine, params) => read(engine.generate(params)),
@@ -58,7 +58,7 @@ describe.each<readonly [string, number, () => Promise<Ready>]>([
   ['simulated', 100, () => simulated(M3_MAX, { streaming: { bufferTokens: 4 } })],
   ['simulated without delay', 300, () => simulated()],
 ])('%s', (_, count, ready) => {
-  test('generations treated at random all settle', async () => {
+  test('generations that are used at random all settle', async () => {
     const { engine, model } = await ready()
     const next = numbers(41)
     const reference = { model, prompt: 'What is 12 + 7?', maxTokens: 12, temperature: 0 }
@@ -84,7 +84,7 @@ describe.each<readonly [string, number, () => Promise<Ready>]>([
   })
 })
 
-test('ten thousand generations cancelled at any stage leave nothing behind: no row, no memory, no place', async () => {
+test('ten thousand generations cancelled at any stage leave no row, memory or permit behind', async () => {
   const MAX_QUEUE = 500
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: MAX_QUEUE } })
   const next = numbers(43)
@@ -93,19 +93,19 @@ test('ten thousand generations cancelled at any stage leave nothing behind: no r
   for (let wave = 0; wave < 10_000 / MAX_QUEUE; wave++) {
     const generations = Array.from({ length: MAX_QUEUE }, async () => {
       const generation = ask(1 + next(100))
-      // Before it is prepared, while it waits, while it runs, or when it has ended.
+      // During preparation, in the queue, while it runs, or after its end.
       for (let turns = next(8); turns > 0; turns--) await new Promise(setImmediate)
       if (next(2)) generation.cancel()
       else await generation[Symbol.asyncDispose]()
       await Promise.allSettled([generation])
     })
     await Promise.all(generations)
-    // What was left without being read ends with the engine's next turn.
+    // Generations that were left unread end in the next turn of the engine.
     await until(() => engine.stats().running + engine.stats().queued === 0)
   }
   expect(engine.stats()).toMatchObject({ requests: 10_000, queued: 0, running: 0, parked: 0, failed: 0 })
   await until(() => engine.stats().kvBytes === 0)
-  // As many places as at the beginning, and not one more.
+  // As many permits as at the start.
   const all = Array.from({ length: MAX_QUEUE + 1 }, () => ask(5))
   await expect(all[MAX_QUEUE]).rejects.toThrow('500 requests are pending')
   for (const generation of all) generation.cancel()

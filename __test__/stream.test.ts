@@ -1,4 +1,4 @@
-// An iterated generation: its pieces are the awaited whole, it is read once, and leaving it ends the work.
+// An iterated generation: its chunks add up to the awaited result, it can be read once, and leaving it ends the work.
 
 import { CancelledError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
@@ -23,14 +23,14 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('%s
   })
 })
 
-test('a generation that was awaited can still be read, in one piece', async () => {
+test('a generation that was awaited can still be read, as one chunk', async () => {
   const { engine, model } = await simulated()
   const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 8 })
   const { text, tokens } = await generation
   expect(await read(generation)).toEqual({ text, tokens: [...tokens], chunks: 1 })
 })
 
-test('text comes as it is made', async () => {
+test('text is delivered while it is generated', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const streamed = await read(engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 }))
   expect(streamed.chunks).toBeGreaterThan(1)
@@ -45,7 +45,7 @@ test('a second reader is refused', async () => {
   expect((await first).text).toBe((await generation).text)
 })
 
-test('reads that overlap are answered in order', async () => {
+test('concurrent reads are answered in order', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const generation = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 3 })
   const chunks = generation[Symbol.asyncIterator]()
@@ -64,7 +64,7 @@ test('leaving the loop ends the work', async () => {
   expect(engine.stats().cancelled).toBe(1)
 })
 
-test('an error in the loop ends the work and is what the loop throws', async () => {
+test('an error in the loop ends the work, and the loop throws it', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const mine = new Error('mine')
   const loop = async () => {
@@ -74,7 +74,7 @@ test('an error in the loop ends the work and is what the loop throws', async () 
   await until(() => engine.stats().running === 0)
 })
 
-test('a ReadableStream gives the same text', async () => {
+test('a ReadableStream delivers the same text', async () => {
   const { engine, model } = await simulated()
   const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 32 })
   let text = ''
@@ -91,13 +91,13 @@ test('cancelling a ReadableStream ends the work', async () => {
   await until(() => engine.stats().running === 0)
 })
 
-test('a ReadableStream fails as the generation does', async () => {
+test('a ReadableStream fails with the error of the generation', async () => {
   const { engine, model } = await simulated()
   const stream = engine.generate({ model, prompt: '' }).toReadableStream()
   expect(await failure(stream.getReader().read())).toMatchObject({ code: 'InvalidParams' })
 })
 
-test('nothing is read ahead of a ReadableStream that nobody reads', async () => {
+test('a ReadableStream reads nothing ahead', async () => {
   const { engine, model } = await simulated()
   const generation = engine.generate({ model, prompt: 'Hello', maxTokens: 8 })
   const stream = generation.toReadableStream()

@@ -1,5 +1,5 @@
-// Schemas in the forms that libraries and generators of clients write: each is accepted, and each answer that ends by itself
-// is valid to a validator that knows nothing of how the answer came to be.
+// Schemas as libraries and client generators write them: each is accepted, and an independent validator accepts each complete
+// answer.
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, test } from 'vitest'
@@ -8,7 +8,7 @@ import { failure, withMlx } from './support.js'
 type Schema = Record<string, unknown>
 
 const SEEDS = 12
-/** Any text may be a name in these: the model seldom comes to an end. */
+/** In these schemas any text may be a name, so the model seldom ends an answer. */
 const ENDLESS = ['a record of texts, as zod writes it', 'a pattern that all names match']
 const object = (properties: Record<string, unknown>, more: Schema = {}): Schema => ({
   type: 'object',

@@ -1,4 +1,4 @@
-// What an answer must be: enforced token by token, beside answers that are free, in streams and in answers that are kept.
+// `structured`: enforced token by token, beside unconstrained answers, in streams and in cached answers.
 
 import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -42,7 +42,7 @@ const ask = ({ engine, model }: Ready, params: Partial<GenerateParams>) =>
   engine.generate({ model, prompt: PROMPT, ...HOT, ...params } as GenerateParams)
 
 describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('with %s', (_, open) => {
-  test('a schema gives JSON and its value', async () => {
+  test('a schema gives JSON, and the result has its value', async () => {
     const ready = await open()
     for (const seed of [1, 2, 3]) {
       const { text, parsed, finishReason } = await ask(ready, { seed, structured: { schema: PERSON } })
@@ -52,7 +52,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     }
   })
 
-  test('a regex matches the whole text', async () => {
+  test('the whole text matches a regex', async () => {
     const ready = await open()
     for (const seed of [1, 2, 3]) {
       const { text, parsed } = await ask(ready, { seed, structured: { regex: '[A-Z][a-z]{2,8} is \\d+\\.' } })
@@ -61,14 +61,14 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     }
   })
 
-  test('a grammar is followed', async () => {
+  test('the text matches a grammar', async () => {
     const ready = await open()
     const grammar = 'start: number (" " ("+" | "-") " " number){2}\nnumber: /[1-9][0-9]?/'
     const { text } = await ask(ready, { structured: { grammar } })
     expect(text).toMatch(/^[1-9][0-9]?( [+-] [1-9][0-9]?){2}$/)
   })
 
-  test('choices are exact', async () => {
+  test('the text is one of the choices', async () => {
     const ready = await open()
     const choices = ['yes', 'yes, please', 'no', '"so\\so"', '日本 😀']
     const answers = Array.from({ length: 20 }, (_, seed) =>
@@ -80,7 +80,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     }
   })
 
-  test('a stream brings the same, piece by piece', async () => {
+  test('a stream delivers the same text in chunks', async () => {
     const ready = await open()
     const whole = await ask(ready, { structured: { schema: PERSON } })
     const generation = ask(ready, { structured: { schema: PERSON } })
@@ -117,7 +117,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
   })
 })
 
-test('an answer is what was asked for where the template has begun to think', async () => {
+test('an answer matches even if the template has opened the reasoning', async () => {
   const { engine } = await withMlx()
   const model = await engine.loadModel(await thinking())
   const ask = (structured: Structured) => engine.generate({ model, messages: CHAT, ...HOT, structured })
@@ -126,7 +126,7 @@ test('an answer is what was asked for where the template has begun to think', as
   expect((await ask({ regex: '[a-f]{5}' })).text).toHaveLength(5)
 })
 
-/** The demo model with a template that opens its reasoning. */
+/** The demo model with a template that opens the reasoning. */
 async function thinking(): Promise<string> {
   const demo = path.join(ROOT, 'models', 'demo')
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
@@ -140,7 +140,7 @@ async function thinking(): Promise<string> {
   return dir
 }
 
-test('guided and free answers of one batch are what they are alone', async () => {
+test('constrained and unconstrained answers in a batch are the same as alone', async () => {
   const ready = await withMlx({ scheduler: { deterministic: true } })
   const structured: (Structured | undefined)[] = [
     { schema: PERSON },
@@ -165,20 +165,17 @@ test('guided and free answers of one batch are what they are alone', async () =>
   expect(together.map(({ tokens }) => [...tokens])).toEqual(alone)
 })
 
-test.each([IN_FLOAT32, ...IN_HALF_PRECISION])(
-  'an answer that was computed again goes on where it was, with %s',
-  async (...path) => {
-    // Numbers in turn: one that forgot where it was would begin again.
-    const numbers = Array.from({ length: 10 }, (_, n) => `${n + 10}`).join(' ')
-    const params = { prompt: { tokens: new Array(250).fill(60) }, maxTokens: 60, structured: { choices: [numbers] } }
-    const ready = await crowded(path)
-    const answers = await Promise.all([1, 2, 3, 4].map(() => ask(ready, params)))
-    for (const { text, finishReason } of answers) expect([text, finishReason]).toEqual([numbers, 'stop'])
-    expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
-  },
-)
+test.each([IN_FLOAT32, ...IN_HALF_PRECISION])('a preempted answer continues where it was, with %s', async (...path) => {
+  // Numbers in order: an answer that lost its position would start again.
+  const numbers = Array.from({ length: 10 }, (_, n) => `${n + 10}`).join(' ')
+  const params = { prompt: { tokens: new Array(250).fill(60) }, maxTokens: 60, structured: { choices: [numbers] } }
+  const ready = await crowded(path)
+  const answers = await Promise.all([1, 2, 3, 4].map(() => ask(ready, params)))
+  for (const { text, finishReason } of answers) expect([text, finishReason]).toEqual([numbers, 'stop'])
+  expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
+})
 
-test('in float32 an answer that was computed again is to the bit what it is alone', async () => {
+test('in float32 a preempted answer is the same to the last bit as alone', async () => {
   const params = {
     prompt: { tokens: new Array(250).fill(60) },
     maxTokens: 40,
@@ -191,28 +188,31 @@ test('in float32 an answer that was computed again is to the bit what it is alon
   expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
 })
 
-test.each(IN_OWN_PRECISION)('guided and free answers of one batch are what was asked for, with %s', async (_, open) => {
-  const ready = await open()
-  const choices = ['one', 'two', 'three']
-  const all: Partial<GenerateParams>[] = Array.from({ length: 4 }, (_, seed) => [
-    { seed, structured: { schema: PERSON } },
-    { seed, structured: { regex: '[a-f]{10,30}' } },
-    { seed, structured: { choices } },
-    { prompt: undefined, messages: CHAT, temperature: 0 },
-  ]).flat() as never
-  const free = await ask(ready, all[3])
-  const together = await Promise.all(all.map(params => ask(ready, params)))
-  for (let at = 0; at < together.length; at += 4) {
-    const [person, letters, choice, chat] = together.slice(at, at + 4)
-    expect(person.parsed).toMatchObject({ name: expect.any(String), age: expect.any(Number) })
-    expect(letters.text).toMatch(/^[a-f]{10,30}$/)
-    expect(choices).toContain(choice.text)
-    expect(chat.text).toBe(free.text)
-  }
-})
+test.each(IN_OWN_PRECISION)(
+  'constrained and unconstrained answers in a batch are correct, with %s',
+  async (_, open) => {
+    const ready = await open()
+    const choices = ['one', 'two', 'three']
+    const all: Partial<GenerateParams>[] = Array.from({ length: 4 }, (_, seed) => [
+      { seed, structured: { schema: PERSON } },
+      { seed, structured: { regex: '[a-f]{10,30}' } },
+      { seed, structured: { choices } },
+      { prompt: undefined, messages: CHAT, temperature: 0 },
+    ]).flat() as never
+    const free = await ask(ready, all[3])
+    const together = await Promise.all(all.map(params => ask(ready, params)))
+    for (let at = 0; at < together.length; at += 4) {
+      const [person, letters, choice, chat] = together.slice(at, at + 4)
+      expect(person.parsed).toMatchObject({ name: expect.any(String), age: expect.any(Number) })
+      expect(letters.text).toMatch(/^[a-f]{10,30}$/)
+      expect(choices).toContain(choice.text)
+      expect(chat.text).toBe(free.text)
+    }
+  },
+)
 
 describe.each(ON_MLX)('ends, with %s', (_, open) => {
-  test('an answer that may say no more ends there, whatever ends others', async () => {
+  test('an answer ends when nothing may follow, whatever other stop rules say', async () => {
     const ready = await open()
     const structured = { choices: ['seven'] }
     for (const params of [{}, { ignoreEos: true }, { minTokens: 50 }, { stopTokenIds: [7, 8, 9] }]) {
@@ -221,7 +221,7 @@ describe.each(ON_MLX)('ends, with %s', (_, open) => {
     }
   })
 
-  test('one that is complete may end, and goes on if it must not', async () => {
+  test('a complete answer may end, and continues if its end tokens are off', async () => {
     const ready = await open()
     const structured = { regex: '[a-z]+' }
     const free = await ask(ready, { structured, logitBias: { 1: 100 } })
@@ -232,7 +232,7 @@ describe.each(ON_MLX)('ends, with %s', (_, open) => {
     expect([endless.finishReason, /^[a-z]+$/.test(endless.text)]).toEqual(['length', true])
   })
 
-  test('a token that would end it everywhere is an error where nothing else is left', async () => {
+  test('an answer fails if its only possible token is a stop token', async () => {
     const ready = await open()
     const stopTokenIds = Array.from({ length: 512 }, (_, id) => id)
     const error = await failure(ask(ready, { structured: { choices: ['seven'] }, stopTokenIds }))
@@ -242,8 +242,8 @@ describe.each(ON_MLX)('ends, with %s', (_, open) => {
   })
 })
 
-describe('answers that are kept', () => {
-  test('the same demand has the same answer, with its value; another has its own', async () => {
+describe('cached answers', () => {
+  test('are shared for the same constraint, with their value', async () => {
     const ready = await sharing()
     const schema = (maxLength: number) => ({
       schema: { ...PERSON, properties: { name: { type: 'string', maxLength } } },
@@ -260,7 +260,7 @@ describe('answers that are kept', () => {
   })
 })
 
-describe('what cannot be enforced is refused by name', () => {
+describe('the error about a constraint that cannot be enforced names', () => {
   const deep = (levels: number): object => (levels === 0 ? {} : { items: deep(levels - 1) })
   test.each([
     ['structured', {}],
@@ -290,7 +290,7 @@ describe('what cannot be enforced is refused by name', () => {
     expect(error.message).toContain(param)
   })
 
-  test('a keyword by its place, and too many levels', async () => {
+  test('the path of a keyword, or too many levels', async () => {
     const ready = await simulated()
     const schema = { properties: { list: { items: [{ contains: 1 }] } } }
     const named = await failure(ask(ready, { structured: { schema } }))
@@ -299,18 +299,18 @@ describe('what cannot be enforced is refused by name', () => {
     expect(nested).toMatchObject({ code: 'GuidanceError', message: expect.stringContaining('nested too deeply') })
   })
 
-  test('what is too large by its limit', async () => {
+  test('the limit', async () => {
     const error = await failure(ask(await simulated(), { structured: { regex: 'a'.repeat(20_000) } }))
     expect(error).toMatchObject({ code: 'GuidanceError', param: 'structured.regex', limit: 16_384, requested: 20_000 })
   })
 
-  test('stopSequences have no place beside it', async () => {
+  test('stopSequences beside it', async () => {
     const error = await failure(ask(await simulated(), { structured: { regex: 'a+' }, stopSequences: ['x'] }))
     expect(error).toBeInstanceOf(InvalidParamsError)
     expect(error.param).toBe('stopSequences')
   })
 
-  test('a getter is run once, and what it throws is the cause', async () => {
+  test('a getter runs once, and its error is the cause', async () => {
     const ready = await simulated()
     let calls = 0
     const counted = {
@@ -331,7 +331,7 @@ describe('what cannot be enforced is refused by name', () => {
   })
 })
 
-test('the value has the type that its caller says', async () => {
+test('the value has the type parameter of the call', async () => {
   const { engine, model } = await simulated()
   const structured = { schema: PERSON }
   const result: GenerateResult<{ name: string }> = await engine.generate<{ name: string }>({
@@ -342,7 +342,7 @@ test('the value has the type that its caller says', async () => {
   expect(typeof result.parsed?.name).toBe('string')
 })
 
-test('messages have no backtraces, whatever the environment asks of the libraries', async () => {
+test('error messages have no backtraces, whatever the environment sets', async () => {
   const program = `
     const { createEngine } = require(${JSON.stringify(ROOT)})
     const broken = [{ grammar: 'start: <unknown>' }, { regex: '(' }, { grammar: 'start: missing' }, { schema: { type: 'string', pattern: '(' } }]

@@ -1,8 +1,10 @@
-// What the tests share: engines that close themselves, answers long enough to be interrupted, and child processes.
-// Engines are real. `simulated` is the real engine over a simulated device: deterministic words at a device's speed.
-// `ON_MLX` are the paths on which MLX computes: what requests rely on is tested on each of them.
+// Shared by the tests: engines that are closed at the end of a test, answers long enough to interrupt, and child processes.
+// All engines are real. `simulated` is the engine on a simulated device: deterministic words at a device's speed. `ON_MLX`
+// lists the ways in which MLX computes; tests of the answers run with each of them.
 
 import { spawn } from 'node:child_process'
+import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import {
   createEngine,
@@ -16,9 +18,10 @@ import { inject, onTestFinished } from 'vitest'
 import { STORED } from './copies.js'
 
 export const ROOT = path.join(__dirname, '..')
-/** Takes about 90 ms for a first token and 6 ms for each one after. */
+const DEMO = path.join(ROOT, 'models', 'demo')
+/** Takes about 90 ms for the first token and 6 ms for each further one. */
 export const M3_MAX = 'm3-max/llama-3.2-3b-4bit'
-/** Costs no time: what remains is the engine itself. */
+/** Takes no time, so that only the engine itself does. */
 export const INSTANT = 'instant'
 
 export interface Ready {
@@ -27,37 +30,37 @@ export interface Ready {
 }
 
 const off = { enabled: false }
-/** No answer is given twice: tests ask the same again to see it computed again. */
+/** Disables sharing: tests repeat a request to compute it again. */
 export const UNSHARED = { cache: { coalescing: off, dedup: off, promptCache: off } }
 
-/** An engine over a simulated device with the demo model's vocabulary, closed at the end of the test. */
+/** An engine on a simulated device with the demo model's vocabulary. Closed at the end of the test. */
 export function simulated(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {
   return ready({ backend: { simulated: profile }, ...UNSHARED, ...options })
 }
 
-/** The same, as users have it: answers are shared. */
+/** An engine on a simulated device that shares answers, as by default. Closed at the end of the test. */
 export function sharing(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {
   return ready({ backend: { simulated: profile }, ...options })
 }
 
-/** An engine that runs the demo model with MLX, closed at the end of the test. */
+/** An engine that runs the demo model with MLX. Closed at the end of the test. */
 export function withMlx(options: EngineOptions = {}): Promise<Ready> {
   return ready({ ...UNSHARED, ...options })
 }
 
-/** A path on which MLX computes the demo model, and an engine with it there. */
+/** A way in which MLX computes the demo model, and a function that opens an engine for it. */
 export type OnMlx = [name: string, open: (options?: EngineOptions) => Promise<Ready>]
 
 /**
- * In float32 a CPU computes it with the engine's own attention: an answer has the same bits whatever else runs. The others
- * are computed in their own precision, out of MLX's operations.
+ * In float32 a CPU uses the engine's own attention: an answer is the same to the last bit, whatever other requests run. The
+ * other models are computed in their own precision with MLX's operations.
  */
 export const IN_FLOAT32: OnMlx = ['MLX, float32', withMlx]
 export const IN_OWN_PRECISION: OnMlx[] = STORED.map(stored => [
   `MLX, ${stored}`,
   options => ready({ ...UNSHARED, precision: 'model', ...options }, inject('copies')[stored]),
 ])
-/** A CPU reads prompts of quantized half precision at some 50 tokens a second: for long prompts this is without them. */
+/** Without quantized half precision, of which a CPU reads about 50 prompt tokens per second. For long prompts. */
 export const IN_HALF_PRECISION = IN_OWN_PRECISION.filter(([name]) => !name.includes('4-bit'))
 export const ON_MLX: OnMlx[] = [IN_FLOAT32, ...IN_OWN_PRECISION]
 
@@ -68,8 +71,8 @@ async function ready(options: EngineOptions, folder?: string): Promise<Ready> {
 }
 
 /**
- * An engine with memory for three blocks of 256 positions: generations that come to need two give way to each other and
- * are computed again.
+ * An engine with memory for three blocks of 256 positions. Generations that need two blocks each preempt each other and are
+ * recomputed.
  */
 export async function crowded([, open]: OnMlx, options: EngineOptions = {}): Promise<Ready> {
   const { engine, model } = await open({ memory: { kvBytes: 1 } })
@@ -78,7 +81,17 @@ export async function crowded([, open]: OnMlx, options: EngineOptions = {}): Pro
   return open({ ...options, memory: { kvBytes: ((requested as number) / 2) * 3 } })
 }
 
-/** Params of an answer with at least so many tokens. Simulated models end where they like, but always there. */
+/** An engine on a simulated device with the demo model and another chat template. Closed at the end of the test. */
+export async function withTemplate(template: string): Promise<Ready> {
+  const { engine } = await simulated()
+  const folder = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  for (const name of await readdir(DEMO)) await symlink(path.join(DEMO, name), path.join(folder, name))
+  await writeFile(path.join(folder, 'chat_template.jinja'), template)
+  return { engine, model: await engine.loadModel(folder) }
+}
+
+/** Params of an answer with at least `minTokens` tokens. A simulated model ends at a random, but reproducible length. */
 export async function longAnswer(minTokens: number): Promise<LongAnswer> {
   const known = longAnswers.get(minTokens) ?? findLongAnswer(minTokens)
   longAnswers.set(minTokens, known)
@@ -110,8 +123,8 @@ async function findLongAnswer(minTokens: number): Promise<LongAnswer> {
 }
 
 /**
- * The names of prompts in the order in which they ended, where all of them waited for the only place. Those whose names
- * are as long as each other ask for the same.
+ * The names of prompts in the order of their ends, after all of them waited for the only row. Names of the same length give
+ * the same amount of work.
  */
 export async function orderOf(asked: Record<string, GenerateOptions>): Promise<string[]> {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
@@ -127,7 +140,7 @@ export async function orderOf(asked: Record<string, GenerateOptions>): Promise<s
   return order
 }
 
-/** Everything a generation streams, joined. */
+/** The joined chunks of a generation. */
 export async function read(generation: Generation): Promise<{ text: string; tokens: number[]; chunks: number }> {
   const all = { text: '', tokens: [] as number[], chunks: 0 }
   for await (const { text, tokens } of generation) {
@@ -138,7 +151,7 @@ export async function read(generation: Generation): Promise<{ text: string; toke
   return all
 }
 
-/** The error a promise rejects with. */
+/** The error with which a promise rejects. */
 export async function failure(promise: PromiseLike<unknown>): Promise<Error & Record<string, unknown>> {
   try {
     await promise
@@ -148,7 +161,7 @@ export async function failure(promise: PromiseLike<unknown>): Promise<Error & Re
   throw new Error('it did not fail')
 }
 
-/** Waits until a condition holds; the test's own time limit is the bound. */
+/** Waits until a condition holds. The time limit of the test bounds the wait. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(resolve => setTimeout(resolve, 1))
 }
@@ -160,7 +173,7 @@ export interface Exit {
   stderr: string
 }
 
-/** Runs a script in a Node process of its own, in which `mlx-serving` is this package as users import it. */
+/** Runs a script in a separate Node process, in which it imports `mlx-serving` as users do. */
 export function inNode(
   script: string,
   type: 'module' | 'commonjs' = 'module',

@@ -24,7 +24,7 @@ test('token ids of another realm, as in Jest, are token ids', async () => {
   for (const foreign of [typed, list]) expect(await engine.detokenize({ model, tokens: foreign })).toBe('Hello')
 })
 
-test.each([2 ** 20 + 1, 2 ** 32 - 1])('a list of %i token ids is refused before it is looked at', async length => {
+test.each([2 ** 20 + 1, 2 ** 32 - 1])('a list of %i token ids is refused without being read', async length => {
   const { engine, model } = await simulated()
   const error = await failure(engine.detokenize({ model, tokens: new Array(length) }))
   expect(error).toBeInstanceOf(InvalidParamsError)
@@ -59,7 +59,7 @@ test('a chat template renders every turn', async () => {
   expect(places[0]).toBeGreaterThanOrEqual(0)
 })
 
-test('what is wrong is said by name', async () => {
+test('errors name the wrong param', async () => {
   const { engine, model } = await simulated()
   const { proxy, revoke } = Proxy.revocable([], {})
   revoke()
@@ -89,7 +89,7 @@ test('what is wrong is said by name', async () => {
   }
 })
 
-test('a model that was unloaded has no text either', async () => {
+test('an unloaded model cannot be used', async () => {
   const { engine, model } = await simulated()
   await engine.unloadModel(model)
   expect(await failure(engine.tokenize({ model, text: 'a' }))).toBeInstanceOf(ModelError)

@@ -1,5 +1,4 @@
-// Code that uses this library is tested with fake timers: the engine goes on with the real ones, and leaves the fake ones
-// alone.
+// Tests of code that uses this library may use fake timers: the engine keeps the real ones and does not touch the fake ones.
 
 import { afterEach, expect, test, vi } from 'vitest'
 import { inNode, simulated } from './support.js'
@@ -23,14 +22,14 @@ test('with the fake timers of vitest, one generation after another ends, and non
   expect(vi.getTimerCount()).toBe(0)
 }, 5_000)
 
-test('with those of node:test, which are in node:timers as well, too', async () => {
+test('the same with the fake timers of node:test, which also replace node:timers', async () => {
   const script = `${START}
     mock.timers.enable()
     for (let n = 0; n < 3; n++) await ask()`
   expect(await inNode(script)).toMatchObject({ code: 0, stdout: '2\n2\n2\n' })
 })
 
-test('a generation keeps the process open under a fake setInterval', async () => {
+test('a generation keeps the process alive under a fake setInterval', async () => {
   const script = `${START}
     mock.timers.enable({ apis: ['setInterval'] })
     ask()`

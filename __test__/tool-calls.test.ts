@@ -1,4 +1,4 @@
-// Calls of functions are read out of answers, in the formats that chat templates are made for.
+// Tool calls are parsed from answers, in the formats of chat templates.
 
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -25,7 +25,7 @@ async function chunksOf(generation: Generation): Promise<GenerateChunk[]> {
   return chunks
 }
 
-/** What the one who reads chunks puts together. */
+/** The tool calls that a reader puts together from chunks. */
 function together(chunks: GenerateChunk[]) {
   const text = chunks.map(chunk => chunk.text).join('')
   const calls: (ToolCallDelta & { text: string })[] = []
@@ -66,7 +66,7 @@ describe('a call in the format of the template', () => {
   })
 })
 
-test('arguments stream while they are written', async () => {
+test('arguments are streamed while they are generated', async () => {
   const { engine, model } = await speaking(`I look. ${CALL}\n${NOW}`, HERMES, { profile: M3_MAX })
   const generation = engine.generate({ model, ...params })
   const chunks = await chunksOf(generation)
@@ -82,7 +82,7 @@ test('arguments stream while they are written', async () => {
   expect((await generation).text).toBe(text)
 })
 
-test('what is no well-formed call stays in the text, and is withdrawn from the stream', async () => {
+test('a malformed call stays in the text, and is withdrawn from the stream', async () => {
   const answer = `So: ${CALL.replace('null]', 'oops]')}`
   const { engine, model } = await speaking(answer, HERMES, { profile: M3_MAX })
   const generation = engine.generate({ model, ...params })
@@ -94,7 +94,7 @@ test('what is no well-formed call stays in the text, and is withdrawn from the s
   expect(result).not.toHaveProperty('toolCalls')
 })
 
-test('a call of a function that was not offered is text', async () => {
+test('a call of an unknown function is text', async () => {
   const answer = CALL.replace('get_weather', 'rm')
   const { engine, model } = await speaking(answer, HERMES)
   const result = await engine.generate({ model, ...params })
@@ -102,7 +102,7 @@ test('a call of a function that was not offered is text', async () => {
   expect(result.warnings).toEqual([expect.stringContaining('`rm` is not one of the tools')])
 })
 
-test('an answer that is cut inside a call has no call', async () => {
+test('an answer that is cut short inside a call has no call', async () => {
   const { engine, model } = await speaking(CALL, HERMES, { profile: M3_MAX })
   const generation = engine.generate({ model, ...params, maxTokens: 6 })
   const streamed = together(await chunksOf(generation))
@@ -114,7 +114,7 @@ test('an answer that is cut inside a call has no call', async () => {
   expect(stopped).toMatchObject({ finishReason: 'stop', text: CALL.slice(0, CALL.indexOf('"days"')) })
 })
 
-test('tokens of calls have log-probabilities as all others', async () => {
+test('tokens of calls have log-probabilities', async () => {
   const { engine, model } = await speaking(`I look. ${CALL}`, HERMES, { profile: M3_MAX })
   const generation = engine.generate({ model, ...params, logprobs: 1 })
   const chunks = await chunksOf(generation)
@@ -124,7 +124,7 @@ test('tokens of calls have log-probabilities as all others', async () => {
   expect(toolCalls).toHaveLength(1)
 })
 
-test('a call that is given back with its result is what the template expects', async () => {
+test('a call that is passed back with its result has the form that the template expects', async () => {
   const file = path.join(ROOT, 'tools', 'conformance', 'chat', 'templates', 'mistral-tools.jinja')
   const template = `${await readFile(file, 'utf8')} ${PROMPT}`
   const { engine, model } = await speaking(
@@ -150,7 +150,7 @@ test('a call that is given back with its result is what the template expects', a
   expect(prompt).toContain(`"call_id": "${id}"`)
 })
 
-test('who shares an answer reads the same calls, under ids of its own', async () => {
+test('requests that share an answer get the same calls, with their own ids', async () => {
   const { engine, model } = await speaking(CALL, HERMES, { profile: M3_MAX, cache: {} })
   const ask = (id: string) => engine.generate({ model, ...params }, { id })
   const all = await Promise.all([ask('a'), ask('b')])
@@ -163,7 +163,7 @@ test('who shares an answer reads the same calls, under ids of its own', async ()
   expect(ids[0]).toMatch(/^[0-9A-Za-z]{9}$/)
 })
 
-test('an answer that is there already streams its calls, too', async () => {
+test('a cached answer streams its calls', async () => {
   const { engine, model } = await speaking(`Well. ${CALL}`, HERMES)
   const generation = engine.generate({ model, ...params })
   const result = await generation
@@ -172,14 +172,14 @@ test('an answer that is there already streams its calls, too', async () => {
   expect(calls).toMatchObject([{ id: result.toolCalls?.[0].id, name: 'get_weather', text: JSON.stringify(PLACE) }])
 })
 
-test('each of several answers has its own calls', async () => {
+test('each choice has its own calls', async () => {
   const { engine, model } = await speaking(CALL, HERMES)
   const { choices = [] } = await engine.generate({ model, ...params, n: 3 })
   expect(choices.map(called)).toEqual(Array(3).fill([{ name: 'get_weather', arguments: PLACE }]))
   expect(new Set(choices.map(({ toolCalls }) => toolCalls?.[0].id)).size).toBe(3)
 })
 
-test("without tools, or with toolChoice: 'none', an answer is text and the model is not shown them", async () => {
+test("without tools, or with toolChoice: 'none', an answer is text and the prompt has no tools", async () => {
   const { engine, model } = await speaking(CALL, `{# <tool_call> #}{{ tools | tojson if tools }} ${PROMPT}`)
   const plain = { text: CALL, finishReason: 'stop' }
   expect(await engine.generate({ model, messages: [QUESTION], maxTokens: 100 })).toMatchObject(plain)
@@ -189,14 +189,14 @@ test("without tools, or with toolChoice: 'none', an answer is text and the model
   expect(await engine.applyChatTemplate({ ...shown, toolChoice: 'auto' })).toContain('get_weather')
 })
 
-test('calls in a format that is not known are text', async () => {
+test('calls in an unknown format are text', async () => {
   const { engine, model } = await speaking(CALL, `{{ tools }} ${PROMPT}`)
   const result = await engine.generate({ model, ...params })
   expect(result).toMatchObject({ text: CALL, finishReason: 'stop' })
   expect(result).not.toHaveProperty('warnings')
 })
 
-test('a toolChoice that has no meaning is refused', async () => {
+test('a wrong toolChoice is refused', async () => {
   const { engine, model } = await sharing()
   const refused = async (more: object) => failure(engine.generate({ model, messages: [QUESTION], ...more } as never))
   expect(await refused({ toolChoice: 'auto' })).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })

@@ -1,4 +1,4 @@
-// An answer that must call a function does: the demo model, which knows nothing of tools, is held to them by what it may say.
+// toolChoice enforces tool calls: the demo model was not trained on tools, so only the constraint makes it call them.
 
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -34,7 +34,7 @@ const FORMATS: Record<string, string> = {
   'gemma 3': '```tool_code',
 }
 
-/** The demo model under a template that was made for this format. */
+/** The demo model with a template of this format. */
 async function withFormat(sign: string, options: EngineOptions = {}, open = withMlx): Promise<Ready> {
   const { engine, model } = await open(options)
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
@@ -55,7 +55,7 @@ test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, ope
   const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
   for (const { toolCalls = [], text, finishReason } of choices) {
     expect(toolCalls.length).toBeGreaterThan(0)
-    // One that goes on calling until it is cut leaves the beginning of another call.
+    // An answer that calls until it is cut short ends with the start of another call.
     if (finishReason !== 'length') expect([finishReason, text]).toEqual(['tool-calls', ''])
     for (const { function: called } of toolCalls) {
       if (called.name === 'now') expect(called.arguments).toEqual({})
@@ -67,7 +67,7 @@ test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, ope
   expect(one.finishReason).toBe('tool-calls')
 })
 
-test('arguments of a call that is required stream, and only who requires the same shares them', async () => {
+test('a required call streams its arguments, and is shared only with the same toolChoice', async () => {
   const { engine, model } = await withFormat('<tool_call>', { cache: {} })
   const params = { model, messages, tools: TOOLS, toolChoice: { name: 'add' }, temperature: 0, maxTokens: 400 } as const
   let text = ''
@@ -81,7 +81,7 @@ test('arguments of a call that is required stream, and only who requires the sam
   expect(other.served).toBe('computed')
 })
 
-test('what cannot be enforced, or not together, is refused by name', async () => {
+test('the error about calls that cannot be enforced names the param', async () => {
   const { engine, model } = await withFormat('<tool_call>')
   const refused = async (more: object) =>
     failure(engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...more } as never))

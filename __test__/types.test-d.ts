@@ -1,4 +1,4 @@
-// Holds lib/ to index.d.ts, and index.d.ts to what its users write. The compiler is the test: types.test.ts runs it.
+// Checks lib/ against index.d.ts, and index.d.ts against the code of users. The compiler is the test: types.test.ts runs it.
 
 import type * as declared from '../index'
 import {
@@ -51,7 +51,7 @@ export async function items(): Promise<string> {
   return text
 }
 
-/** What zod makes of a schema, and what json-schema's types call one. */
+/** A schema made by zod, and one with the types of json-schema. */
 interface JsonSchema {
   [keyword: string]: unknown
   type?: 'object'
@@ -105,14 +105,14 @@ export function isRejected(): void {
   engine.generate({ model, prompt: 'a', messages: [] })
   // @ts-expect-error: one of prompt and messages
   engine.generate({ model })
-  // @ts-expect-error: an option that is not there
+  // @ts-expect-error: an unknown option
   engine.generate({ model, prompt: 'a', beams: 4 })
   // @ts-expect-error: a schema is an object
   engine.generate({ model, prompt: 'a', structured: { schema: 'object' } })
   // @ts-expect-error: parameters are an object
   engine.generate({ model, messages: [], tools: [{ type: 'function', function: { name: 'go', parameters: true } }] })
-  // @ts-expect-error: undefined is no model
+  // @ts-expect-error: undefined is not a model
   engine.generate({ model: undefined, prompt: 'a' })
-  // @ts-expect-error: a handle is the engine's to make
+  // @ts-expect-error: only the engine makes handles
   model.state = 'unloaded'
 }

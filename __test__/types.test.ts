@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { ROOT } from './support.js'
 
-test('lib/ is what index.d.ts declares, and tests use it as declared', async () => {
+test('lib/ matches index.d.ts, and tests use it as declared', async () => {
   const tsc = path.join(path.dirname(createRequire(__filename).resolve('typescript/package.json')), 'bin', 'tsc')
   const run = promisify(execFile)(process.execPath, [tsc, '--project', 'tsconfig.json'], { cwd: ROOT })
   const output = await run.then(

@@ -1,4 +1,4 @@
-// Engines in worker threads: each its own, and a worker that is terminated takes nobody with it.
+// Engines in worker threads: each worker has its own, and a terminated worker does not affect others.
 
 import { once } from 'node:events'
 import path from 'node:path'
@@ -26,7 +26,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
     )
   const message = async (from: Worker) => (await once(from, 'message'))[0]
 
-  test('two workers answer at the same time, and end by themselves', async () => {
+  test('two workers generate at the same time and end by themselves', async () => {
     const body = 'parentPort.postMessage((await engine.generate({ ...params, maxTokens: 8 })).text)'
     const workers = [worker(body), worker(body)]
     const ends = workers.map(one => once(one, 'exit'))

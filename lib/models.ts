@@ -146,7 +146,9 @@ export class Models {
 /** The path in the argument of `loadModel`. Objects that are not plain and have no own `path` are refused, such as a URL. */
 export function pathOf(options: unknown): unknown {
   if (isAbsent(options)) return undefined
-  const wrong = () => invalid('model', `must be the path of a model folder, or { path }, not ${show(options)}`)
+  const wrong = (what = show(options)) =>
+    invalid('model', `must be the path of a model folder, or { path }, not ${what}`)
+  if (options instanceof Model) throw wrong(`a handle: the model ${show(options.id)} was loaded before`)
   if (typeof options !== 'object' || isArray(options, 'model')) throw wrong()
   const prototype = reading('model', () => Object.getPrototypeOf(options))
   const isPlain = prototype === null || reading('model', () => Object.getPrototypeOf(prototype)) === null
