@@ -1,58 +1,61 @@
-//! What bounds a scheduler's decisions. Validated by whoever makes one; every field is a plain value.
+//! The config of a scheduler, made from validated settings. The table of options has the defaults.
 
 use std::time::Duration;
 
+use crate::config::{self, Settings};
+
 use super::plan::KvGrowth;
 
-/// The options of a scheduler.
+/// The config of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
-    /// When an idle engine waits for company before it starts.
+    /// How long an idle engine waits for more requests before its first step.
     pub window: WindowConfig,
     /// How many sequences run together.
     pub batch_limit: BatchLimitConfig,
-    /// Prompt tokens of one step, over all rows, while nobody decodes.
+    /// The most prompt tokens of one step, over all rows, while no row decodes.
     pub prefill_chunk: usize,
-    /// A step that also reads prompts takes at most so many times a step that only decodes, as far as chunks can help.
+    /// A step that also reads prompts takes at most this many times as long as a step that only decodes, as far as smaller
+    /// chunks can achieve that.
     pub stretch: f64,
-    /// A priority whose oldest request has waited this long is owed a part of what passes it.
+    /// A priority whose oldest request has waited this long gets a share of the tokens.
     pub ageing: Duration,
-    /// How long a parked sequence keeps its place.
+    /// How long a parked sequence waits for its readers.
     pub park_timeout: Duration,
-    /// What sequences may hold of the device's memory.
+    /// The memory for KV, if it is limited.
     pub kv: Option<KvLimit>,
 }
 
-/// When an idle engine waits for company.
+/// How long an idle engine waits for more requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowConfig {
-    /// A request that finds the engine idle and nobody waiting runs at once.
+    /// Whether a request that finds the engine idle and the queue empty starts at once.
     pub fast_path: bool,
-    /// The window where `adaptive` is off; zero never waits.
+    /// The window if `adaptive` is off. Zero means no wait.
     pub fixed: Duration,
-    /// The window follows the measured queue depth, and is used only where arrivals are known to cluster.
+    /// The window follows the measured queue depth, and opens only if requests tend to arrive together.
     pub adaptive: Option<AdaptiveWindow>,
 }
 
 /// A window in three tiers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdaptiveWindow {
-    /// At a depth of 1 or less.
+    /// At a queue depth of 1 or less.
     pub low: Duration,
-    /// In between.
+    /// At a queue depth above 1, up to 5.
     pub medium: Duration,
-    /// At a depth of more than 5.
+    /// At a queue depth above 5.
     pub high: Duration,
-    /// Samples in a row that must ask for the same other tier.
+    /// The tier changes after this many samples in a row that call for the same other tier.
     pub hysteresis: u32,
-    /// Weight of a new sample of the depth.
+    /// Weight of a new sample in the moving average of the queue depth.
     pub ema_alpha: f64,
 }
 
 /// How many sequences run together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchLimitConfig {
-    /// The limit to begin with, and for good where `tune` is off.
+    /// The limit to start with. It stays if `tune` is off.
     pub start: usize,
     /// The limit follows measured step times.
     pub tune: Option<TuneConfig>,
@@ -114,46 +117,102 @@ impl BatchLimitConfig {
     }
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl From<&Settings> for Config {
+    fn from(Settings { scheduler, streaming, .. }: &Settings) -> Self {
         Self {
-            window: WindowConfig::default(),
-            batch_limit: BatchLimitConfig::default(),
-            prefill_chunk: 512,
-            stretch: 2.0,
-            ageing: Duration::from_secs(5),
-            park_timeout: Duration::from_mins(1),
+            window: WindowConfig::of(scheduler),
+            batch_limit: BatchLimitConfig::of(scheduler),
+            prefill_chunk: scheduler.prefill_chunk_tokens,
+            stretch: scheduler.inter_token_stretch,
+            ageing: scheduler.ageing,
+            park_timeout: streaming.park_timeout,
             kv: None,
         }
     }
 }
 
-impl Default for WindowConfig {
-    fn default() -> Self {
-        Self { fast_path: true, fixed: Duration::from_millis(1), adaptive: Some(AdaptiveWindow::default()) }
+impl WindowConfig {
+    /// Without a scheduler one request runs at a time, and none waits for others: the baseline for measurements.
+    fn of(settings: &config::Scheduler) -> Self {
+        if !settings.enabled {
+            return Self { fast_path: true, fixed: Duration::ZERO, adaptive: None };
+        }
+        let adaptive = &settings.adaptive_window;
+        let adaptive = adaptive.enabled.then_some(AdaptiveWindow {
+            low: adaptive.low,
+            medium: adaptive.medium,
+            high: adaptive.high,
+            hysteresis: small(adaptive.hysteresis),
+            ema_alpha: adaptive.ema_alpha,
+        });
+        Self { fast_path: settings.fast_path, fixed: settings.window, adaptive }
     }
 }
 
-impl Default for AdaptiveWindow {
-    fn default() -> Self {
-        Self {
-            low: Duration::from_micros(750),
-            medium: Duration::from_millis(1),
-            high: Duration::from_millis(2),
-            hysteresis: 3,
-            ema_alpha: 0.5,
+impl BatchLimitConfig {
+    fn of(settings: &config::Scheduler) -> Self {
+        let step_target = settings.p99_threshold;
+        if !settings.enabled {
+            return Self { start: 1, tune: None, step_target };
         }
+        let tune = &settings.auto_tune;
+        let tune = tune.enabled.then_some(TuneConfig {
+            min: tune.min_batch,
+            max: tune.max_batch,
+            ema_alpha: tune.ema_alpha,
+            interval: small(tune.interval),
+        });
+        Self { start: settings.batch_size, tune, step_target }
+    }
+}
+
+/// The table limits these numbers to a few digits.
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from(&Settings::default())
+    }
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        Config::default().window
     }
 }
 
 impl Default for BatchLimitConfig {
     fn default() -> Self {
-        Self { start: 4, tune: Some(TuneConfig::default()), step_target: Duration::from_millis(100) }
+        Config::default().batch_limit
     }
 }
 
-impl Default for TuneConfig {
-    fn default() -> Self {
-        Self { min: 2, max: 32, ema_alpha: 0.3, interval: 10 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    fn of(preset: Preset, change: impl FnOnce(&mut Settings)) -> Config {
+        let resolved = Settings::resolve(preset, &std::collections::HashMap::new(), &[]);
+        let mut settings = resolved.expect("presets have valid values").settings;
+        change(&mut settings);
+        Config::from(&settings)
+    }
+
+    #[test]
+    fn the_latency_preset_has_a_fixed_window_and_batch_limit() {
+        let config = of(Preset::Latency, |_| ());
+        let window = WindowConfig { fast_path: true, fixed: Duration::from_micros(750), adaptive: None };
+        assert_eq!(config.window, window);
+        assert_eq!((config.batch_limit.start, config.batch_limit.tune), (2, None));
+    }
+
+    #[test]
+    fn without_the_scheduler_one_request_runs_at_a_time_and_at_once() {
+        let config = of(Preset::Throughput, |settings| settings.scheduler.enabled = false);
+        assert_eq!(config.batch_limit.ceiling(), 1);
+        assert_eq!((config.window.fixed, config.window.adaptive), (Duration::ZERO, None));
     }
 }
