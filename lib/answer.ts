@@ -6,7 +6,7 @@ import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf } from './errors'
 import type { Piece, Reader, Sink } from './hub'
 import { type Hold, NO_HOLD } from './keepalive'
-import { saidIn } from './speech'
+import { wholeDelta } from './output'
 import { withParsed } from './structured'
 
 export type Step = IteratorResult<GenerateChunk, undefined>
@@ -192,7 +192,8 @@ export class Answer implements Source, Sink {
 
   #pushWhole(result: GenerateResult): void {
     const { text, tokens, logprobs } = result
-    if (tokens.length > 0) this.push({ text, tokens: tokens.slice(), ...(logprobs && { logprobs }), ...saidIn(result) })
+    if (tokens.length > 0)
+      this.push({ text, tokens: tokens.slice(), ...(logprobs && { logprobs }), ...wholeDelta(result) })
   }
 
   #deliver(chunk: GenerateChunk): Step {

@@ -7,7 +7,7 @@ import { KeepAlive } from './keepalive'
 import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
-import { saidOf, spokenOf } from './speech'
+import { parsedDelta, parsedOutput } from './output'
 import { setImmediate } from './timers'
 
 /** New tokens of an answer. */
@@ -100,7 +100,7 @@ export class Hub {
     return this.#sinks.delete(id)
   }
 
-  #dispatch({ spans, tokens, text, said, ended, progress = NOTHING, logprobs }: Drained): void {
+  #dispatch({ spans, tokens, text, deltas, ended, progress = NOTHING, logprobs }: Drained): void {
     for (let at = 0; at < progress.length; at += 4) {
       const [reader, processedTokens, totalTokens, cachedTokens] = progress.subarray(at, at + 4)
       this.#give(reader, sink => sink.progress({ processedTokens, totalTokens, cachedTokens }))
@@ -114,12 +114,12 @@ export class Hub {
       token += spans[span + 1]
       unit += spans[span + 2]
       const [tokenEnd, unitEnd] = [token, unit]
-      const besides = said[next]?.span === span / 3 ? said[next++] : undefined
-      const asked = packed?.take(spans[span + 1])
+      const delta = deltas[next]?.span === span / 3 ? deltas[next++] : undefined
+      const spanLogprobs = packed?.take(spans[span + 1])
       this.#give(spans[span], sink => {
         // `slice` copies: a chunk that the caller keeps must not keep the tokens of all answers in memory.
         const piece = { text: text.slice(unitStart, unitEnd), tokens: tokens.slice(tokenStart, tokenEnd) }
-        sink.push({ ...piece, ...(asked && { logprobs: asked }), ...(besides && saidOf(besides)) })
+        sink.push({ ...piece, ...(spanLogprobs && { logprobs: spanLogprobs }), ...(delta && parsedDelta(delta)) })
       })
     }
     for (const { reader, error, result } of ended) {
@@ -217,7 +217,7 @@ function resultOf(native: NativeResult): GenerateResult {
   const tokensPerSecond = numDecoded > 0 && decodeMs > 0 ? (numDecoded / decodeMs) * 1000 : 0
   return {
     text: native.text,
-    ...spokenOf(native),
+    ...parsedOutput(native),
     tokens: native.tokens,
     ...(logprobs && { logprobs }),
     finishReason: native.finishReason as GenerateResult['finishReason'],

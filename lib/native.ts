@@ -36,8 +36,8 @@ export interface NativeEnd {
   result?: NativeResult
 }
 
-/** Parsed parts of a span besides its text. */
-export interface NativeSaid {
+/** The reasoning and tool calls of a span. */
+export interface NativeParsedDelta {
   /** The index of the span. */
   span: number
   reasoning: string
@@ -92,7 +92,8 @@ export interface Drained {
   spans: Uint32Array
   tokens: Uint32Array
   text: string
-  said: NativeSaid[]
+  /** For the spans with reasoning or tool calls, in their order. */
+  deltas: NativeParsedDelta[]
   ended: NativeEnd[]
   /**
    * Quadruples: reader, processed tokens of its prompt, all its tokens, cached ones. Delivered before the spans. Only if a

@@ -1,14 +1,15 @@
 //! An LLM serving engine that lives inside a Node.js process.
 //!
 //! # The rooms, in reading order
-//! * [`request`]: the types that all rooms share. [`guide`]: what an answer must be. [`error`]: one error type with a code.
+//! * [`request`], [`token`]: the types that all rooms share. [`constraint`]: the tokens that an answer may have. [`error`]: one
+//!   error type with a code.
 //! * [`config`]: options, environment variables and presets become checked settings; one table of all options.
 //! * [`engine`]: the handle and the engine thread: take commands, decide, do, account, deliver. The only reader of the clock.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
 //! * [`answers`]: identical requests share one answer: keys, the log of a generation, its readers, the answer cache.
-//!   [`clock`]: the source of time. `lock`: locks a mutex.
+//!   [`clock`]: the source of time. `lock`: locks a mutex. `panics`: catches a panic. `numbers`: what JavaScript can represent.
 //! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences,
-//!   calls of functions and reasoning in answers.
+//!   parsers of reasoning and tool calls, structured output.
 //! * [`executor`]: runs plans. `sim` is a simulated device; `mlx` is the only room that names `mlx_rs`.
 //! * [`hub`]: finds and validates model folders.
 //! * `binding`: the only room that names napi.
@@ -38,15 +39,18 @@
 pub mod answers;
 pub mod clock;
 pub mod config;
+pub mod constraint;
 pub mod engine;
 pub mod error;
 pub mod executor;
-pub mod guide;
 pub mod hub;
 mod lock;
+mod numbers;
+mod panics;
 pub mod request;
 pub mod scheduler;
 pub mod text;
+pub mod token;
 
 #[cfg(feature = "node")]
 mod binding;

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::guide::Guide;
+pub use crate::token::TokenId;
+
+use crate::constraint::Constraint;
 
 /// The name of a request: the caller's, or one that the engine made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Arc<str>);
-
-/// A token of a model's vocabulary.
-pub type TokenId = u32;
 
 /// One sequence, from admission to its end. Also the address of its physical KV in the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,12 +118,12 @@ pub struct Markup {
     /// The tags around reasoning.
     pub reasoning: bool,
     /// The reasoning that readers get separately from the text. Stop sequences are ignored in it.
-    pub thought: Option<Thought>,
+    pub reasoning_tags: Option<ReasoningTags>,
 }
 
 /// How the reasoning of an answer is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Thought {
+pub struct ReasoningTags {
     /// The tag before the reasoning.
     pub open: &'static str,
     /// The tag after the reasoning.
@@ -164,8 +163,8 @@ pub struct Request {
     pub continues_text: bool,
     /// The markup of the answer.
     pub markup: Markup,
-    /// What the answer must be, where the caller has said so.
-    pub guide: Option<Guide>,
+    /// The constraint on the answer's tokens.
+    pub constraint: Option<Constraint>,
     /// The request fails with `Timeout` at this time.
     pub deadline: Option<Instant>,
     /// The priority.
@@ -186,7 +185,7 @@ impl Request {
             stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false },
             continues_text: true,
             markup: Markup::default(),
-            guide: None,
+            constraint: None,
             deadline: None,
             priority: Priority::Default,
             tenant: None,

@@ -13,9 +13,9 @@ mod conformance {
     mod bad_families;
     mod bad_models;
     mod bad_plans;
+    mod constraints;
     mod deterministic;
     mod families;
-    mod guided;
     mod heads;
     mod logprobs;
     mod not_finite;

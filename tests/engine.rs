@@ -2,12 +2,12 @@
 
 mod engine {
     mod answers;
+    mod constraints;
     mod ends;
     mod failures;
-    mod guided;
     mod overload;
     mod probe;
-    mod speech;
     mod support;
+    mod tool_calls;
     mod tracing;
 }

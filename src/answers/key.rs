@@ -75,8 +75,8 @@ impl Claim {
 }
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
-    // Deadline and priority affect timing, not content, so they are not part of the key. The salt, not the tenant, decides
-    // which requests share.
+    // Deadline and priority affect timing, not content, so they are not part of the key. The salt, not the tenant,
+    // decides which requests share.
     let Request {
         prompt,
         sampling,
@@ -85,7 +85,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
         stop,
         continues_text,
         markup,
-        guide,
+        constraint,
         deadline: _,
         priority: _,
         tenant: _,
@@ -101,16 +101,16 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     encoder.optional(*logprobs, |encoder, count| encoder.number(count.into()));
     encode_stop(&mut encoder, stop);
     encoder.number((*continues_text).into());
-    let Markup { calls, reasoning, thought } = *markup;
+    let Markup { calls, reasoning, reasoning_tags } = *markup;
     encoder.number(calls.into());
     encoder.number(reasoning.into());
     // The position of reasoning only matters to stop sequences, which ignore it.
-    encoder.optional(thought.filter(|_| !stop.stop_sequences.is_empty()), |encoder, thought| {
-        encoder.bytes(thought.open.as_bytes());
-        encoder.bytes(thought.close.as_bytes());
-        encoder.number(thought.has_begun.into());
+    encoder.optional(reasoning_tags.filter(|_| !stop.stop_sequences.is_empty()), |encoder, reasoning_tags| {
+        encoder.bytes(reasoning_tags.open.as_bytes());
+        encoder.bytes(reasoning_tags.close.as_bytes());
+        encoder.number(reasoning_tags.has_begun.into());
     });
-    encoder.optional(guide.as_ref(), |encoder, guide| encoder.bytes(guide.spec().as_bytes()));
+    encoder.optional(constraint.as_ref(), |encoder, constraint| encoder.bytes(constraint.spec().as_bytes()));
     Key(encoder.finish())
 }
 

@@ -1,5 +1,5 @@
-//! What crosses to JavaScript: plain objects for what happens once a request, packed arrays for what happens every step.
-//! The shapes are those of `lib/native.ts`.
+//! What crosses to JavaScript: plain objects for what happens once a request, packed arrays for what happens every
+//! step. The shapes are those of `lib/native.ts`.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use napi::bindgen_prelude::{Float32ArraySlice, JsObjectValue, Object, Uint32Arra
 use napi_derive::napi;
 
 use crate::answers::{AnswerLog, Logprobs, ReaderId};
-use crate::engine::{Heard, ModelInfo};
+use crate::engine::{ModelInfo, ParsedDelivery};
 use crate::error::{Code, Error};
 use crate::request::{Progress, RequestId, Summary};
-use crate::text::{Call, CallDelta, Said, Spoken};
+use crate::text::{ParsedDelta, ParsedOutput, ToolCall, ToolCallDelta};
 
 /// Causes deeper than this are left out.
 const MAX_CAUSES: usize = 8;
@@ -108,87 +108,87 @@ impl From<ModelInfo> for NativeModelInfo {
 pub(super) struct Packed<'env> {
     /// Triples: reader, tokens, UTF-16 units.
     pub(super) spans: Vec<u32>,
-    /// What came besides text with some of the spans.
-    pub(super) said: Vec<NativeSaid>,
+    /// Reasoning and tool calls, for the spans that have any.
+    pub(super) deltas: Vec<NativeParsedDelta>,
     pub(super) ended: Vec<Object<'env>>,
 }
 
-/// What came with a span besides its text.
+/// The reasoning and tool calls of a span.
 #[napi(object)]
-pub struct NativeSaid {
-    /// Which of the spans.
+pub struct NativeParsedDelta {
+    /// Index of the span.
     pub span: u32,
-    /// What the model thinks.
+    /// New reasoning.
     pub reasoning: String,
-    /// Parts of calls.
+    /// Parts of tool calls.
     pub calls: Vec<NativeCallDelta>,
 }
 
-/// A part of a call.
+/// A part of a tool call.
 #[napi(object)]
 pub struct NativeCallDelta {
-    /// Which of the calls of the answer.
+    /// Index among the calls of the answer.
     pub index: u32,
-    /// In the first part.
+    /// Set in the first part.
     pub id: Option<String>,
-    /// In the first part.
+    /// Set in the first part.
     pub name: Option<String>,
-    /// A piece of JSON text.
+    /// A part of a JSON object.
     pub arguments: String,
-    /// It was no call.
+    /// The call was malformed: its earlier parts are void.
     pub is_withdrawn: bool,
 }
 
-/// A whole call.
+/// A complete tool call.
 #[napi(object)]
 pub struct NativeCall {
-    /// What its result refers to.
+    /// The message with its result refers to this id.
     pub id: String,
-    /// Of a tool.
+    /// The name of a tool.
     pub name: String,
-    /// JSON text.
+    /// A JSON object.
     pub arguments: String,
 }
 
-impl NativeSaid {
-    fn new(span: usize, Said { text: _, reasoning, calls }: &Said) -> Self {
+impl NativeParsedDelta {
+    fn new(span: usize, ParsedDelta { text: _, reasoning, calls }: &ParsedDelta) -> Self {
         let calls = calls.iter().cloned().map(NativeCallDelta::from).collect();
         Self { span: to_u32(span), reasoning: reasoning.clone(), calls }
     }
 }
 
-impl From<CallDelta> for NativeCallDelta {
-    fn from(CallDelta { index, named, arguments, is_withdrawn }: CallDelta) -> Self {
+impl From<ToolCallDelta> for NativeCallDelta {
+    fn from(ToolCallDelta { index, named, arguments, is_withdrawn }: ToolCallDelta) -> Self {
         let (id, name) = named.unzip();
         Self { index: to_u32(index), id, name, arguments, is_withdrawn }
     }
 }
 
-impl From<&Call> for NativeCall {
-    fn from(Call { id, name, arguments }: &Call) -> Self {
+impl From<&ToolCall> for NativeCall {
+    fn from(ToolCall { id, name, arguments }: &ToolCall) -> Self {
         Self { id: id.clone(), name: name.clone(), arguments: arguments.clone() }
     }
 }
 
 /// Packs what a drain delivered; `text` is that of all deliveries.
-pub(super) fn pack<'env>(env: &'env Env, heard: &[Heard], text: &str) -> napi::Result<Packed<'env>> {
-    let mut packed = Packed { spans: Vec::with_capacity(heard.len() * 3), said: Vec::new(), ended: Vec::new() };
+pub(super) fn pack<'env>(env: &'env Env, deliveries: &[ParsedDelivery], text: &str) -> napi::Result<Packed<'env>> {
+    let mut packed = Packed { spans: Vec::with_capacity(deliveries.len() * 3), deltas: Vec::new(), ended: Vec::new() };
     let mut offset = 0;
-    for heard in heard {
-        let Heard { delivery, said, spoken } = heard;
+    for parsed_delivery in deliveries {
+        let ParsedDelivery { delivery, delta, parsed } = parsed_delivery;
         let piece = &text[offset..offset + delivery.num_bytes];
         offset += delivery.num_bytes;
-        if !said.is_plain() {
-            packed.said.push(NativeSaid::new(packed.spans.len() / 3, said));
+        if !delta.is_plain() {
+            packed.deltas.push(NativeParsedDelta::new(packed.spans.len() / 3, delta));
         }
-        if is_span(heard) {
+        if is_span(parsed_delivery) {
             packed.spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
         }
         if let Some((end, log)) = &delivery.end {
             let mut object = Object::new(env)?;
             object.set_named_property("reader", delivery.reader.0)?;
             match end {
-                Ok(summary) => match pack_result(env, summary, log, spoken.as_ref()) {
+                Ok(summary) => match pack_result(env, summary, log, parsed.as_ref()) {
                     Ok(result) => object.set_named_property("result", result)?,
                     // A text can be longer than a string of JavaScript may be. The other answers are delivered.
                     Err(error) => object.set_named_property("error", NativeError::from(&cannot_cross(&error)))?,
@@ -201,24 +201,28 @@ pub(super) fn pack<'env>(env: &'env Env, heard: &[Heard], text: &str) -> napi::R
     Ok(packed)
 }
 
-/// Quadruples of reader, tokens of its prompt that were read, all of them, and those that were there; nothing where there
-/// is nothing to tell.
-pub(super) fn pack_progress(heard: &[Heard]) -> Option<Vec<u32>> {
-    let told = heard.iter().filter_map(|Heard { delivery, .. }| Some((delivery.reader, delivery.progress?)));
+/// Prompt progress as quadruples: reader, tokens that were read, tokens of the prompt, tokens from the cache. `None`
+/// without any progress.
+pub(super) fn pack_progress(deliveries: &[ParsedDelivery]) -> Option<Vec<u32>> {
+    let reports =
+        deliveries.iter().filter_map(|ParsedDelivery { delivery, .. }| Some((delivery.reader, delivery.progress?)));
     let quadruple = |(reader, Progress { processed, total, cached }): (ReaderId, Progress)| {
         [reader.0, to_u32(processed), to_u32(total), to_u32(cached)]
     };
-    let all: Vec<u32> = told.flat_map(quadruple).collect();
+    let all: Vec<u32> = reports.flat_map(quadruple).collect();
     (!all.is_empty()).then_some(all)
 }
 
-/// The log-probabilities of the spans of a drain, in their order; nothing where nobody asked.
-pub(super) fn pack_spans_logprobs<'env>(env: &'env Env, heard: &[Heard]) -> napi::Result<Option<Object<'env>>> {
-    if heard.iter().all(|heard| heard.delivery.logprobs.per_token == 0) {
+/// The log-probabilities of all spans of a drain, in their order; `None` if no request asked for any.
+pub(super) fn pack_spans_logprobs<'env>(
+    env: &'env Env,
+    deliveries: &[ParsedDelivery],
+) -> napi::Result<Option<Object<'env>>> {
+    if deliveries.iter().all(|parsed| parsed.delivery.logprobs.per_token == 0) {
         return Ok(None);
     }
-    let spans = heard.iter().filter(|heard| is_span(heard));
-    pack_logprobs(env, spans.map(|heard| &heard.delivery.logprobs)).map(Some)
+    let spans = deliveries.iter().filter(|parsed| is_span(parsed));
+    pack_logprobs(env, spans.map(|parsed| &parsed.delivery.logprobs)).map(Some)
 }
 
 fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logprobs>) -> napi::Result<Object<'env>> {
@@ -235,20 +239,20 @@ fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logpr
     Ok(object)
 }
 
-/// Whether something came; else the delivery is an end alone.
-fn is_span(Heard { delivery, said, .. }: &Heard) -> bool {
-    delivery.num_tokens > 0 || delivery.num_bytes > 0 || !said.is_plain()
+/// Whether the delivery has content; otherwise it is only an end.
+fn is_span(ParsedDelivery { delivery, delta, .. }: &ParsedDelivery) -> bool {
+    delivery.num_tokens > 0 || delivery.num_bytes > 0 || !delta.is_plain()
 }
 
 fn pack_result<'env>(
     env: &'env Env,
     summary: &Summary,
     log: &AnswerLog,
-    spoken: Option<&Spoken>,
+    parsed: Option<&ParsedOutput>,
 ) -> napi::Result<Object<'env>> {
     let mut result = Object::new(env)?;
-    match spoken {
-        Some(spoken) => pack_spoken(&mut result, spoken)?,
+    match parsed {
+        Some(parsed) => pack_parsed(&mut result, parsed)?,
         None => result.set_named_property("text", log.text())?,
     }
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
@@ -284,8 +288,11 @@ fn cannot_cross(error: &napi::Error) -> Error {
     Error::new(Code::BackendError, format!("the answer cannot be handed to JavaScript: {}", error.reason))
 }
 
-/// What was not said is absent.
-fn pack_spoken(result: &mut Object<'_>, Spoken { text, reasoning, calls, warnings }: &Spoken) -> napi::Result<()> {
+/// Empty fields are absent.
+fn pack_parsed(
+    result: &mut Object<'_>,
+    ParsedOutput { text, reasoning, calls, warnings }: &ParsedOutput,
+) -> napi::Result<()> {
     result.set_named_property("text", text.as_str())?;
     if !reasoning.is_empty() {
         result.set_named_property("reasoning", reasoning.as_str())?;

@@ -13,6 +13,7 @@ use napi::Env;
 
 use super::slot::Slot;
 use crate::lock::lock;
+use crate::panics;
 
 /// Engines of all environments of this process.
 static LIVE: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
@@ -44,6 +45,6 @@ fn stop(slot: &Weak<Slot>) {
     let engine = slot.upgrade().and_then(|slot| slot.get());
     if let Some(engine) = engine {
         // A C callback must not unwind. A panic here only means that the engine thread has ended already.
-        drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.stop())));
+        drop(panics::catch(|| engine.stop()));
     }
 }

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use napi::bindgen_prelude::{FromNapiValue, JsObjectValue, Object, Unknown};
 use napi::{JsString, JsValue, ValueType};
 
-pub(super) use crate::config::MAX_SAFE_INTEGER;
 use crate::config::Value;
 use crate::error::{Code, Error};
+use crate::numbers::MAX_SAFE_INTEGER;
 
 use super::keys::{Properties, Property, key_at, own_keys};
 use super::names::{self, Place};

@@ -8,8 +8,9 @@ use napi::{JsString, ValueType};
 use serde_json::{Map, Number, Value};
 
 use crate::error::Code;
+use crate::numbers::MAX_SAFE_INTEGER;
 
-use super::fields::{MAX_SAFE_INTEGER, Read, Refusal, elements, is_array, is_plain, kind, wrong};
+use super::fields::{Read, Refusal, elements, is_array, is_plain, kind, wrong};
 use super::keys::{Properties, Property};
 
 /// `tojson` of a template accepts 64 levels, and messages add a few.

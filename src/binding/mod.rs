@@ -185,18 +185,18 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn drain<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         let (mut tokens, mut text) = (Vec::new(), String::new());
-        let heard = self.engine.get().map_or_else(Vec::new, |engine| engine.drain(&mut tokens, &mut text));
-        let Packed { spans, said, ended } = crossing::pack(env, &heard, &text)?;
+        let deliveries = self.engine.get().map_or_else(Vec::new, |engine| engine.drain(&mut tokens, &mut text));
+        let Packed { spans, deltas, ended } = crossing::pack(env, &deliveries, &text)?;
         let mut drained = Object::new(env)?;
         drained.set_named_property("spans", Uint32ArraySlice::copy_from(env, spans)?)?;
         drained.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
         drained.set_named_property("text", text)?;
-        drained.set_named_property("said", said)?;
+        drained.set_named_property("deltas", deltas)?;
         drained.set_named_property("ended", ended)?;
-        if let Some(progress) = crossing::pack_progress(&heard) {
+        if let Some(progress) = crossing::pack_progress(&deliveries) {
             drained.set_named_property("progress", Uint32ArraySlice::copy_from(env, progress)?)?;
         }
-        if let Some(logprobs) = crossing::pack_spans_logprobs(env, &heard)? {
+        if let Some(logprobs) = crossing::pack_spans_logprobs(env, &deliveries)? {
             drained.set_named_property("logprobs", logprobs)?;
         }
         Ok(drained)

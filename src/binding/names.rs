@@ -81,7 +81,7 @@ const OPTIONS_BY_OTHER_NAMES: [(&str, &str); 4] = [
 ];
 
 const MESSAGES: [(&str, &str); 4] = [
-    ("reasoningcontent thinking", "use `reasoning`"),
+    ("reasoningcontent reasoning_splitter", "use `reasoning`"),
     ("text parts", "use `content`"),
     ("functioncall", "use `toolCalls`"),
     ("images image audio", "models here read text only"),

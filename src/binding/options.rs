@@ -10,10 +10,10 @@ use napi::bindgen_prelude::{FromNapiValue, Unknown};
 use crate::config::{EngineOption, Member, Preset, Resolved, Settings, Value, find, names_in};
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
+use crate::numbers::MAX_SAFE_INTEGER;
 
 use super::fields::{
-    Fields, MAX_ELEMENTS, MAX_PROPERTIES, MAX_SAFE_INTEGER, Read, Refusal, elements, entries, kind, string, unknown,
-    wrong,
+    Fields, MAX_ELEMENTS, MAX_PROPERTIES, Read, Refusal, elements, entries, kind, string, unknown, wrong,
 };
 use super::names::Place;
 

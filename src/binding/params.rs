@@ -9,10 +9,11 @@ use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
 use crate::engine::{Draft, PromptLimits, single};
 use crate::error::Code;
+use crate::numbers::MAX_SAFE_INTEGER;
 use crate::request::{MAX_LOGPROBS, Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
-use super::fields::{Fields, MAX_SAFE_INTEGER, Read, entries, wrong};
+use super::fields::{Fields, Read, entries, wrong};
 use super::names::Place;
 use super::prompt;
 use super::structured;

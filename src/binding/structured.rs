@@ -1,10 +1,10 @@
-//! From the param `structured` to a [`Structured`]: exactly one of `schema`, `regex`, `grammar` and `choices`. Errors here
+//! From the param `structured` to a [`StructuredOutput`]: exactly one of `schema`, `regex`, `grammar` and `choices`. Errors here
 //! have the same code as errors of the text room, which compiles the grammar later.
 
 use napi::bindgen_prelude::Unknown;
 
 use crate::error::Code;
-use crate::text::Structured;
+use crate::text::StructuredOutput;
 
 use super::fields::{Fields, Read};
 use super::json::JsonReader;
@@ -12,7 +12,7 @@ use super::json::JsonReader;
 const CODE: Code = Code::GuidanceError;
 const NAME: &str = "structured";
 
-pub(super) fn read(value: Unknown<'_>) -> Read<Structured> {
+pub(super) fn read(value: Unknown<'_>) -> Read<StructuredOutput> {
     let mut fields = Fields::of(NAME, CODE, value)?;
     let schema = fields.value("schema")?;
     let schema = schema.map(|schema| JsonReader::new(CODE).object("structured.schema", schema)).transpose()?;
@@ -21,10 +21,10 @@ pub(super) fn read(value: Unknown<'_>) -> Read<Structured> {
     let choices = fields.strings("choices")?;
     fields.finish()?;
     let given = [
-        schema.map(Structured::Schema),
-        regex.map(Structured::Regex),
-        grammar.map(Structured::Grammar),
-        choices.map(Structured::Choices),
+        schema.map(StructuredOutput::Schema),
+        regex.map(StructuredOutput::Regex),
+        grammar.map(StructuredOutput::Grammar),
+        choices.map(StructuredOutput::Choices),
     ];
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {

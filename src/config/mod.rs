@@ -13,7 +13,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use option::{EngineOption, Kind, MAX_SAFE_INTEGER, Range, Value};
+pub use option::{EngineOption, Kind, Range, Value};
 pub use options::{Member, OPTIONS, find, names_in};
 pub use preset::Preset;
 pub use resolve::{Effective, Resolved, Source};

@@ -9,9 +9,6 @@ use crate::error::Error;
 use super::preset::Preset;
 use super::settings::{Precision, Settings};
 
-/// The largest integer that JavaScript represents exactly: `Number.MAX_SAFE_INTEGER`.
-pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
-
 /// One line of the table of options.
 #[derive(Debug)]
 pub struct EngineOption {

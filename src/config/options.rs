@@ -1,8 +1,9 @@
 //! The table of options, in the order in which users see them. Each default is stated here and nowhere else.
 
+use super::option::EngineOption;
 use super::option::Value::{Number, Switch};
-use super::option::{EngineOption, MAX_SAFE_INTEGER};
 use super::settings::{Cache, Precision, Settings};
+use crate::numbers::MAX_SAFE_INTEGER;
 
 /// One week. Answers that must live longer belong in a database.
 const MAX_TTL_MS: f64 = 7.0 * 24.0 * 3_600_000.0;

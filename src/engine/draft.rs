@@ -8,21 +8,19 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::answers::{Claim, Fingerprint, Terms};
+use crate::constraint::Constraint;
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
-use crate::guide::Guide;
+use crate::numbers::MAX_SAFE_INTEGER;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
 use crate::scheduler::KvLimit;
-use crate::text::{Chat, Load, ModelText, PromptTemplate, Speech, Structured, ToolChoice};
+use crate::text::{Chat, Load, ModelText, OutputParser, PromptTemplate, StructuredOutput, ToolChoice};
 
 use super::command::Opened;
 use super::limits::PromptLimits;
 
 /// Limit of generated tokens if the caller sets none; lower if the context has less room.
 const DEFAULT_MAX_TOKENS: usize = 512;
-
-/// Seeds are integers that a JavaScript number represents exactly.
-const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// A prompt in one of its forms.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +84,7 @@ pub struct Draft {
     /// Whether the answer includes the stop sequence that ended it.
     pub include_stop: bool,
     /// A constraint on the answer.
-    pub structured: Option<Structured>,
+    pub structured: Option<StructuredOutput>,
     /// When the request ends with `Timeout`.
     pub deadline: Option<Instant>,
     /// Requests of a higher priority run first.
@@ -108,12 +106,12 @@ impl Draft {
     pub(super) fn load(&self) -> Load {
         let has_template = matches!(self.prompt, Prompt::Template(_));
         let must_call = matches!(&self.prompt, Prompt::Chat(chat) if chat.choice != ToolChoice::Auto);
-        let is_guided = self.structured.is_some() || must_call;
+        let is_constrained = self.structured.is_some() || must_call;
         Load {
             tenant: self.tenant.clone(),
             num_bytes: self.prompt.num_bytes(),
-            is_program: has_template || is_guided,
-            late: match (has_template, is_guided) {
+            is_program: has_template || is_constrained,
+            late: match (has_template, is_constrained) {
                 (true, _) => Code::InvalidParams,
                 (false, true) => Code::GuidanceError,
                 (false, false) => Code::TokenizerError,
@@ -141,7 +139,7 @@ pub(super) struct Prepared {
     /// Set if the request may share an answer.
     pub(super) claim: Option<Claim>,
     /// How its answer is read, where there is more than text in it.
-    pub(super) speech: Option<Speech>,
+    pub(super) output_parser: Option<OutputParser>,
 }
 
 /// What a request needs to know of its model.
@@ -182,7 +180,7 @@ impl ModelRules {
 
     /// Turns a draft into one request for each wanted answer. The error names what is wrong with the draft.
     pub(super) fn apply(&self, mut draft: Draft) -> Result<Vec<Prepared>> {
-        let (prompt, speech) = self.read(&draft.prompt)?;
+        let (prompt, output_parser) = self.read(&draft.prompt)?;
         if prompt.is_empty() {
             return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
         }
@@ -190,16 +188,16 @@ impl ModelRules {
         self.check_named("logitBias", draft.logit_bias.iter().map(|(token, _)| *token))?;
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
-        let guide = self.guide(&draft, speech.as_ref())?;
+        let constraint = self.constraint(&draft, output_parser.as_ref())?;
         // A constraint covers the whole answer, so the answer contains neither reasoning nor tool calls.
-        let speech = speech.filter(|_| draft.structured.is_none());
-        let continues_text = guide.is_none() && draft.prompt.is_to_be_continued();
-        let stop = self.stop_rules(&mut draft, max_tokens, guide.as_ref())?;
+        let output_parser = output_parser.filter(|_| draft.structured.is_none());
+        let continues_text = constraint.is_none() && draft.prompt.is_to_be_continued();
+        let stop = self.stop_rules(&mut draft, max_tokens, constraint.as_ref())?;
         let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, .. } = draft;
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
-        let (prompt, markup) = (prompt.into(), self.text.markup(speech.as_ref()));
+        let (prompt, markup) = (prompt.into(), self.text.markup(output_parser.as_ref()));
         let request = Request {
             prompt,
             sampling,
@@ -208,7 +206,7 @@ impl ModelRules {
             stop,
             continues_text,
             markup,
-            guide,
+            constraint,
             deadline,
             priority,
             tenant,
@@ -216,15 +214,15 @@ impl ModelRules {
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();
-            request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SEED;
+            request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SAFE_INTEGER;
             let claim = Claim::new(self.fingerprint, &request, &Terms { choice, ..terms.clone() });
-            Prepared { request, claim, speech: speech.clone() }
+            Prepared { request, claim, output_parser: output_parser.clone() }
         };
         Ok((0..).take(draft.num_choices).map(choice).collect())
     }
 
     /// The tokens of a prompt, and the output format that its answer is parsed with.
-    fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<Speech>)> {
+    fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<OutputParser>)> {
         let tokens = match prompt {
             Prompt::Text(text) => self.encode(text)?,
             Prompt::Tokens(tokens) => tokens.clone(),
@@ -237,7 +235,7 @@ impl ModelRules {
                 let rendered = self.text.render(chat)?;
                 self.limits.check_bytes(rendered.len())?;
                 let tokens = self.text.encode_chat_at_most(&rendered, self.limits.context_length)?;
-                return Ok((tokens, self.text.speech(chat, &rendered)));
+                return Ok((tokens, self.text.output_parser(chat, &rendered)));
             }
         };
         Ok((tokens, None))
@@ -249,9 +247,9 @@ impl ModelRules {
     }
 
     /// The constraint on the answer: `structured`, or tool calls if `tool_choice` requires one.
-    fn guide(&self, draft: &Draft, speech: Option<&Speech>) -> Result<Option<Guide>> {
+    fn constraint(&self, draft: &Draft, output_parser: Option<&OutputParser>) -> Result<Option<Constraint>> {
         let calls = match &draft.prompt {
-            Prompt::Chat(chat) => self.text.call_guide(chat, speech)?,
+            Prompt::Chat(chat) => self.text.tool_call_constraint(chat, output_parser)?,
             _ => None,
         };
         match (&draft.structured, &calls) {
@@ -259,7 +257,7 @@ impl ModelRules {
             (None, Some(_)) if !draft.stop_sequences.is_empty() => {
                 Err(Error::invalid("stopSequences", "cannot end an answer that must call a function"))
             }
-            (Some(structured), None) => self.text.guide(structured).map(Some),
+            (Some(structured), None) => self.text.constraint(structured).map(Some),
             (None, _) => Ok(calls),
         }
     }
@@ -279,10 +277,10 @@ impl ModelRules {
         }
     }
 
-    fn stop_rules(&self, draft: &mut Draft, max_tokens: usize, guide: Option<&Guide>) -> Result<StopRules> {
+    fn stop_rules(&self, draft: &mut Draft, max_tokens: usize, constraint: Option<&Constraint>) -> Result<StopRules> {
         let end_tokens = self.end_tokens(draft)?;
         // A constraint overrules `minTokens`, and ends the answer without an end token.
-        if draft.min_tokens > 0 && end_tokens.is_empty() && guide.is_none() {
+        if draft.min_tokens > 0 && end_tokens.is_empty() && constraint.is_none() {
             let reason = if draft.ignore_eos { "`ignoreEos` is true" } else { "this model has no end-of-turn token" };
             let message = format!(
                 "is {}, but no token ends the answer before `maxTokens`: {reason}, and there are no `stopTokenIds`",
@@ -354,7 +352,7 @@ impl ModelRules {
 
 /// The standard library seeds its hashers randomly, which is enough for sampling and spares a generator.
 fn random_seed() -> u64 {
-    RandomState::new().hash_one(Instant::now()) & MAX_SEED
+    RandomState::new().hash_one(Instant::now()) & MAX_SAFE_INTEGER
 }
 
 /// Sampling computes in single precision.

@@ -70,7 +70,7 @@ pub use config::Config;
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
-pub use listeners::Heard;
+pub use listeners::ParsedDelivery;
 pub use stats::{ModelStats, Snapshot, Stats};
 pub use step_timing::Totals;
 pub use thread::OpenBackend;
@@ -212,10 +212,10 @@ impl Engine {
     }
 
     /// Answers a prepared request from the cache, sends it to the engine thread, or ends it if the caller left.
-    fn pass_on(&self, ticket: Ticket, Prepared { request, claim, speech }: Prepared) {
+    fn pass_on(&self, ticket: Ticket, Prepared { request, claim, output_parser }: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
-        let parser = speech.map(|speech| AnswerParser::new(speech, Arc::clone(&log.origin().0)));
+        let parser = output_parser.map(|output_parser| AnswerParser::new(output_parser, Arc::clone(&log.origin().0)));
         match self.shared.readers.begin_submit(reader, parser) {
             PromptReady::Submit => {
                 if self.serve_or_submit(ticket, request, claim) {
@@ -291,7 +291,7 @@ impl Engine {
     }
 
     /// Delivers everything new. Tokens and text are appended to the buffers, reader after reader.
-    pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<Heard> {
+    pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<ParsedDelivery> {
         let mut raw = String::new();
         let deliveries = self.shared.readers.drain(tokens, &mut raw);
         listeners::parse(deliveries, &raw, text)
@@ -370,7 +370,7 @@ impl Engine {
     /// Sends a command after every request accepted so far, including those that the text pool is still preparing.
     fn send_behind_accepted(self: &Arc<Self>, command: Command) {
         let engine = Arc::clone(self);
-        self.text.run_behind(move || engine.send(command));
+        self.text.run_after_accepted(move || engine.send(command));
     }
 
     /// Sends a command. The channel has room for the commands of all pending requests; a full channel delays the caller by

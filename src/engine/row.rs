@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use smallvec::{SmallVec, smallvec};
 
 use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Stamps};
+use crate::constraint::ConstraintEnd;
 use crate::error::Error;
-use crate::guide::Verdict;
 use crate::request::{FinishReason, Progress, TokenLogprob};
 use crate::scheduler::plan::Prefix;
 use crate::scheduler::{Drawn, Urgency};
@@ -94,11 +94,11 @@ impl Row {
     }
 
     /// Takes a token that was read, with the log-probabilities that were asked for. Says whether a stop sequence was
-    /// completed by it. One that only ends the sequence, an end-of-sequence token, has no text of its own; one with which a
-    /// guide finds the answer complete is part of it.
+    /// completed by it. One that only ends the sequence, an end-of-sequence token, has no text of its own; one with
+    /// which a constraint finds the answer complete is part of it.
     pub(super) fn push(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) -> StreamState {
-        let Drawn { token, finish, verdict, .. } = drawn;
-        let is_end = finish == Some(FinishReason::Stop) && verdict != Some(Verdict::Complete);
+        let Drawn { token, finish, constraint_end, .. } = drawn;
+        let is_end = finish == Some(FinishReason::Stop) && constraint_end != Some(ConstraintEnd::Complete);
         self.stamps.first_token.get_or_insert(now);
         self.stamps.last_token = Some(now);
         self.num_output_tokens += 1;
@@ -107,8 +107,8 @@ impl Row {
         self.log.write(token, logprobs, |out| if is_end { StreamState::Open } else { text.push(token, out) })
     }
 
-    /// Whether every reader is behind, with the tokens that are under way. Asked of the readers, who share a lock, only when it
-    /// can be so.
+    /// Whether every reader is behind, with the tokens that are under way. Asked of the readers, who share a lock, only
+    /// when it can be so.
     pub(super) fn is_out_of_credit(&mut self, readers: &Readers, num_under_way: impl FnOnce() -> usize) -> bool {
         if self.num_output_tokens < self.check_backlog_at {
             return false;

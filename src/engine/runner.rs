@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::answers::{AnswerCache, Close, Fingerprint, ReaderId};
 use crate::clock::Clock;
+use crate::constraint::{ConstraintEnd, ConstraintError};
 use crate::error::{Code, Error};
 use crate::executor::Executor;
-use crate::guide::{Unable, Verdict};
 use crate::request::{FinishReason, SequenceId, StopRules, TokenLogprob};
 use crate::scheduler::plan::{Plan, StepOutput};
 use crate::scheduler::{self, Drawn, Expiry, Scheduler};
@@ -242,9 +242,9 @@ impl ModelRunner {
 
     fn take(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) {
         let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
-        if let Some(Verdict::Failed(unable)) = drawn.verdict {
+        if let Some(ConstraintEnd::Failed(error)) = drawn.constraint_end {
             self.scheduler.remove(drawn.sequence);
-            return self.fail(drawn.sequence, guidance_error(unable));
+            return self.fail(drawn.sequence, guidance_error(error));
         }
         let state = row.push(drawn, logprobs, now);
         self.shared.stats.token();
@@ -374,6 +374,6 @@ fn not_finite() -> Error {
     Error::new(Code::BackendError, message)
 }
 
-fn guidance_error(unable: Unable) -> Error {
+fn guidance_error(unable: ConstraintError) -> Error {
     Error::new(Code::GuidanceError, format!("`structured` cannot be followed here: {unable}")).with_param("structured")
 }

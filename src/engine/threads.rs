@@ -3,13 +3,13 @@
 //! engines that ran at the same time. `thread` is what runs on one.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread::Builder;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::lock::lock;
+use crate::panics;
 
 /// The threads without an engine.
 static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
@@ -51,7 +51,7 @@ fn start() -> io::Result<Sender<Job>> {
 
 fn serve(jobs: &Receiver<Job>, own: &Sender<Job>) {
     while let Ok(Job { work, ended }) = jobs.recv() {
-        let has_panicked = catch_unwind(AssertUnwindSafe(work)).is_err();
+        let has_panicked = panics::catch(work).is_err();
         // The thread-local state of the device library may be inconsistent after a panic, so the thread is not reused.
         if has_panicked {
             return;

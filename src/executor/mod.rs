@@ -1,7 +1,7 @@
 //! Executors run the steps that a plan describes, and decide nothing. `sim/` is a simulated device with the timing of a real
 //! one; `mlx/` runs a model with MLX. The engine thread makes, drives and drops them.
 
-mod guided;
+mod constraint_state;
 pub mod sim;
 
 #[cfg(feature = "mlx")]
@@ -9,7 +9,7 @@ pub mod mlx;
 #[cfg(test)]
 mod tests;
 
-pub use guided::Guided;
+pub use constraint_state::ConstraintState;
 
 use crate::error::Result;
 use crate::hub::ModelFolder;

@@ -1,15 +1,15 @@
-//! What a guide makes of a sequence, with a grammar that can be read here.
+//! The constraint state of a sequence, with a small grammar.
 
 use std::sync::Arc;
 
-use super::Guided;
-use crate::guide::{Allowed, Grammar, Guide, Matcher, Unable, Verdict};
+use super::ConstraintState;
+use crate::constraint::{AllowedTokens, Constraint, ConstraintEnd, ConstraintError, Grammar, Matcher};
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::Admission;
 
 const END: TokenId = 40;
 
-/// Tokens that count up from 1 to the number; complete from the second on.
+/// A grammar of the tokens 1, 2, … up to a number. The answer is complete from the second token on.
 #[derive(Clone)]
 struct CountTo(TokenId, TokenId);
 
@@ -20,84 +20,90 @@ impl Grammar for CountTo {
 }
 
 impl Matcher for CountTo {
-    fn accept(&mut self, token: TokenId) -> Result<(), Unable> {
+    fn accept(&mut self, token: TokenId) -> Result<(), ConstraintError> {
         self.1 += 1;
-        if token == self.1 { Ok(()) } else { Err(Unable::TooComplex) }
+        if token == self.1 { Ok(()) } else { Err(ConstraintError::TooComplex) }
     }
 
-    fn allowed(&mut self) -> Result<Allowed, Unable> {
-        let words = if self.1 < self.0 { vec![1 << (self.1 + 1)] } else { Vec::new() };
-        Ok(Allowed { words, may_end: self.1 >= 2 })
+    fn allowed(&mut self) -> Result<AllowedTokens, ConstraintError> {
+        let bitmask = if self.1 < self.0 { vec![1 << (self.1 + 1)] } else { Vec::new() };
+        Ok(AllowedTokens { bitmask, may_end: self.1 >= 2 })
     }
 }
 
 fn count_to(number: TokenId) -> Admission {
-    let guide = Guide::new(format!("count to {number}"), Arc::new(CountTo(number, 0)));
-    Admission { guide: Some(guide), end_tokens: [END].into(), ..Admission::of(SequenceId(1), &[9]) }
+    let constraint = Constraint::new(format!("count to {number}"), Arc::new(CountTo(number, 0)));
+    Admission { constraint: Some(constraint), end_tokens: [END].into(), ..Admission::of(SequenceId(1), &[9]) }
 }
 
-fn allowed(guided: &Guided) -> Vec<TokenId> {
-    (0..100).filter(|token| guided.allows(*token)).collect()
+fn allowed(constraint: &ConstraintState) -> Vec<TokenId> {
+    (0..100).filter(|token| constraint.allows(*token)).collect()
 }
 
 #[test]
-fn an_end_is_allowed_where_the_answer_is_complete_and_nowhere_else() {
-    let mut guided = Guided::new(&count_to(4)).expect("there is a guide");
+fn end_tokens_are_allowed_only_where_the_answer_is_complete() {
+    let mut constraint = ConstraintState::new(&count_to(4)).expect("there is a constraint");
     let mut seen = Vec::new();
     for token in 1..=3 {
-        seen.push(allowed(&guided));
-        guided.accept(token);
+        seen.push(allowed(&constraint));
+        constraint.accept(token);
     }
     assert_eq!(seen, [vec![1], vec![2], vec![3, END]]);
-    assert_eq!((allowed(&guided), guided.verdict()), (vec![4, END], None));
+    assert_eq!((allowed(&constraint), constraint.end()), (vec![4, END], None));
 }
 
 #[test]
-fn where_nothing_may_follow_it_is_complete_without_an_end() {
+fn answer_without_allowed_tokens_is_complete_without_an_end_token() {
     for admission in [count_to(2), Admission { end_tokens: Arc::default(), ..count_to(2) }] {
-        let mut guided = Guided::new(&admission).expect("there is a guide");
-        guided.accept(1);
-        assert_eq!(guided.verdict(), None);
-        guided.accept(2);
-        assert_eq!(guided.verdict(), Some(Verdict::Complete));
+        let mut constraint = ConstraintState::new(&admission).expect("there is a constraint");
+        constraint.accept(1);
+        assert_eq!(constraint.end(), None);
+        constraint.accept(2);
+        assert_eq!(constraint.end(), Some(ConstraintEnd::Complete));
     }
 }
 
 #[test]
-fn no_end_is_allowed_before_the_least_number_of_tokens_unless_nothing_else_is() {
-    let mut guided = Guided::new(&Admission { min_tokens: 3, ..count_to(4) }).expect("there is a guide");
-    guided.accept(1);
-    guided.accept(2);
-    assert_eq!(allowed(&guided), [3]);
-    guided.accept(3);
-    assert_eq!(allowed(&guided), [4, END]);
-    let mut short = Guided::new(&Admission { min_tokens: 9, ..count_to(2) }).expect("there is a guide");
+fn end_tokens_are_allowed_from_min_tokens_on_unless_nothing_else_is() {
+    let mut constraint =
+        ConstraintState::new(&Admission { min_tokens: 3, ..count_to(4) }).expect("there is a constraint");
+    constraint.accept(1);
+    constraint.accept(2);
+    assert_eq!(allowed(&constraint), [3]);
+    constraint.accept(3);
+    assert_eq!(allowed(&constraint), [4, END]);
+    let mut short = ConstraintState::new(&Admission { min_tokens: 9, ..count_to(2) }).expect("there is a constraint");
     short.accept(1);
     short.accept(2);
-    assert_eq!(short.verdict(), Some(Verdict::Complete));
+    assert_eq!(short.end(), Some(ConstraintEnd::Complete));
 }
 
 #[test]
-fn a_token_that_ends_an_answer_is_no_part_of_it() {
-    let mut guided = Guided::new(&Admission { end_tokens: [2, END].into(), ..count_to(4) }).expect("there is a guide");
-    guided.accept(1);
-    assert_eq!(guided.verdict(), Some(Verdict::Failed(Unable::DeadEnd)), "2 would go on, but is an end");
+fn end_token_is_not_part_of_the_answer() {
+    let mut constraint =
+        ConstraintState::new(&Admission { end_tokens: [2, END].into(), ..count_to(4) }).expect("there is a constraint");
+    constraint.accept(1);
+    assert_eq!(
+        constraint.end(),
+        Some(ConstraintEnd::Failed(ConstraintError::DeadEnd)),
+        "2 would continue, but is an end token"
+    );
 }
 
 #[test]
-fn a_sequence_that_begins_anew_goes_on_where_it_was() {
-    let mut before = Guided::new(&count_to(9)).expect("there is a guide");
+fn state_after_a_preemption_is_the_state_before() {
+    let mut before = ConstraintState::new(&count_to(9)).expect("there is a constraint");
     (1..=4).for_each(|token| before.accept(token));
     let again = Admission { prompt: [9, 1, 2, 3, 4].into(), num_prompt: 1, min_tokens: 5, ..count_to(9) };
-    let again = Guided::new(&again).expect("there is a guide");
+    let again = ConstraintState::new(&again).expect("there is a constraint");
     assert_eq!((allowed(&before), allowed(&again)), (vec![5, END], vec![5]));
 }
 
 #[test]
-fn a_token_that_is_not_allowed_fails_the_answer_and_later_ones_change_nothing() {
-    let mut guided = Guided::new(&count_to(9)).expect("there is a guide");
-    guided.accept(7);
-    assert_eq!(guided.verdict(), Some(Verdict::Failed(Unable::TooComplex)));
-    guided.accept(1);
-    assert_eq!(guided.verdict(), Some(Verdict::Failed(Unable::TooComplex)));
+fn forbidden_token_fails_the_answer_and_later_tokens_have_no_effect() {
+    let mut constraint = ConstraintState::new(&count_to(9)).expect("there is a constraint");
+    constraint.accept(7);
+    assert_eq!(constraint.end(), Some(ConstraintEnd::Failed(ConstraintError::TooComplex)));
+    constraint.accept(1);
+    assert_eq!(constraint.end(), Some(ConstraintEnd::Failed(ConstraintError::TooComplex)));
 }

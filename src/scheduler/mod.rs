@@ -29,7 +29,7 @@ mod window;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::guide::Verdict;
+use crate::constraint::ConstraintEnd;
 use crate::request::{FinishReason, Priority, Request, SequenceId, TokenId};
 
 pub use config::{AdaptiveWindow, BatchLimitConfig, Config, KvLimit, TuneConfig, WindowConfig};
@@ -73,8 +73,8 @@ pub struct Drawn {
     pub token: TokenId,
     /// Set when it was the last; the sequence is gone then.
     pub finish: Option<FinishReason>,
-    /// Set where its guide lets nothing follow. One that failed is left for the caller to remove.
-    pub verdict: Option<Verdict>,
+    /// Set where its constraint lets nothing follow. One that failed is left for the caller to remove.
+    pub constraint_end: Option<ConstraintEnd>,
 }
 
 /// What a step was made of.
@@ -176,10 +176,10 @@ impl Scheduler {
     /// Whether a step is to be planned before those in flight are committed: one ahead of another, where the device
     /// overlaps with the host.
     ///
-    /// Where submitting may wait for the device, only if both are sure to decode only: a step with a prompt would keep the
-    /// tokens of the one before, and take its time for its own. Where it does not, also behind a prompt and, beside rows
-    /// that decode, ahead of the next part of one; chunks are small there, so that who comes meanwhile waits no longer
-    /// than for a few tokens.
+    /// Where submitting may wait for the device, only if both are sure to decode only: a step with a prompt would keep
+    /// the tokens of the one before, and take its time for its own. Where it does not, also behind a prompt and, beside
+    /// rows that decode, ahead of the next part of one; chunks are small there, so that who comes meanwhile waits no
+    /// longer than for a few tokens.
     pub fn may_plan(&self, overlap: Overlap) -> bool {
         let Some(step) = self.in_flight.front() else { return true };
         let may_follow = || match overlap {
@@ -224,9 +224,9 @@ impl Scheduler {
         Decision::Run
     }
 
-    /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device had
-    /// for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight are
-    /// dropped. Says how large the step was.
+    /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device
+    /// had for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight
+    /// are dropped. Says how large the step was.
     pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<Drawn>) -> StepSize {
         let mut size = StepSize::default();
         if let Some(step) = self.in_flight.pop_front() {
@@ -245,13 +245,13 @@ impl Scheduler {
             let Some(index) = self.position_from(next, id) else { continue };
             next = index;
             let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
-            drawn.extend(self.take(index, token, closed.map(|(_, verdict)| *verdict), output.step));
+            drawn.extend(self.take(index, token, closed.map(|(_, constraint_end)| *constraint_end), output.step));
         }
         size
     }
 
-    /// Takes a sequence out that has come to its end, by a token or by its text, and learns from it. Says whether it was
-    /// there.
+    /// Takes a sequence out that has come to its end, by a token or by its text, and learns from it. Says whether it
+    /// was there.
     pub fn end(&mut self, id: SequenceId) -> bool {
         if let Some(sequence) = self.running_mut(id) {
             let num_tokens = sequence.num_read() as f64;
@@ -291,8 +291,8 @@ impl Scheduler {
         self.running.iter().find(|sequence| sequence.id == id).map_or(0, Sequence::num_under_way)
     }
 
-    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory. Says whether
-    /// that is new: a step that was planned before may bring another token of it.
+    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory. Says
+    /// whether that is new: a step that was planned before may bring another token of it.
     pub fn park(&mut self, id: SequenceId, now: Instant) -> bool {
         let is_it = |sequence: &&mut Sequence| sequence.id == id && sequence.parked_at.is_none();
         let Some(sequence) = self.running.iter_mut().find(is_it) else { return false };

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::guide::{Guide, Verdict};
+use crate::constraint::{Constraint, ConstraintEnd};
 use crate::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
 
 /// One step. Executors run plans in the order they were submitted.
@@ -43,7 +43,7 @@ pub struct Admission {
     /// See `end_tokens`.
     pub min_tokens: usize,
     /// What the answer must be; only tokens that it allows are drawn.
-    pub guide: Option<Guide>,
+    pub constraint: Option<Constraint>,
     /// It never occupies more positions than this.
     pub max_positions: usize,
 }
@@ -61,7 +61,7 @@ impl Admission {
             logprobs: None,
             end_tokens: Arc::default(),
             min_tokens: 0,
-            guide: None,
+            constraint: None,
             max_positions: usize::MAX,
         }
     }
@@ -137,8 +137,8 @@ impl Plan {
 pub enum Overlap {
     /// Nothing.
     None,
-    /// The next step, of which it queues only a part: whoever submits it is kept, maybe for longer than the step that runs
-    /// takes.
+    /// The next step, of which it queues only a part: whoever submits it is kept, maybe for longer than the step that
+    /// runs takes.
     Bounded,
     /// The next step, at once.
     Whole,
@@ -180,10 +180,10 @@ pub struct StepOutput {
     pub tokens: Vec<(SequenceId, TokenId)>,
     /// Sequences with such a row for which none was drawn: their logits are NaN or infinite.
     pub not_finite: Vec<SequenceId>,
-    /// Sequences among these whose guide lets nothing follow their token.
-    pub closed: Vec<(SequenceId, Verdict)>,
-    /// For those of them that asked: the token drawn, then the most probable ones, the likeliest first and of equals the
-    /// one with the smaller id. Of the model's own distribution, before bias, penalties, temperature and cuts.
+    /// Sequences among these whose constraint lets nothing follow their token.
+    pub closed: Vec<(SequenceId, ConstraintEnd)>,
+    /// For those of them that asked: the token drawn, then the most probable ones, the likeliest first and of equals
+    /// the one with the smaller id. Of the model's own distribution, before bias, penalties, temperature and cuts.
     pub logprobs: StepLogprobs,
 }
 

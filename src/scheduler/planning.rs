@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::guide::Verdict;
+use crate::constraint::ConstraintEnd;
 use crate::request::TokenId;
 
 use super::plan::{Feed, Plan};
@@ -26,9 +26,9 @@ impl Scheduler {
         }
     }
 
-    /// Gives each prompt its share of the step. The one that came first is sure of a quarter, so that it comes to its end;
-    /// the rest goes to the most urgent, and of these to those that are nearest to their end, since that brings most first
-    /// tokens soonest.
+    /// Gives each prompt its share of the step. The one that came first is sure of a quarter, so that it comes to its
+    /// end; the rest goes to the most urgent, and of these to those that are nearest to their end, since that brings
+    /// most first tokens soonest.
     fn share_budget(&mut self, ceiling: usize) {
         let num_decoding = self.running.iter().filter(|sequence| sequence.decodes_next()).count();
         self.prefilling.clear();
@@ -93,15 +93,21 @@ impl Scheduler {
     }
 
     /// Takes a token of a step for one of those who run, unless it has begun anew since that was planned.
-    pub(super) fn take(&mut self, index: usize, token: TokenId, verdict: Option<Verdict>, step: u64) -> Option<Drawn> {
+    pub(super) fn take(
+        &mut self,
+        index: usize,
+        token: TokenId,
+        constraint_end: Option<ConstraintEnd>,
+        step: u64,
+    ) -> Option<Drawn> {
         let sequence = &mut self.running[index];
         if !sequence.is_on_device() || sequence.since_step > step {
             return None;
         }
-        let (id, finish) = (sequence.id, sequence.take(token, verdict));
+        let (id, finish) = (sequence.id, sequence.take(token, constraint_end));
         if finish.is_some() {
             self.end(id);
         }
-        Some(Drawn { sequence: id, token, finish, verdict })
+        Some(Drawn { sequence: id, token, finish, constraint_end })
     }
 }

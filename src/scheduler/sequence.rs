@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::guide::{Guide, Verdict};
+use crate::constraint::{Constraint, ConstraintEnd};
 use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
@@ -44,7 +44,7 @@ pub(super) struct Sequence {
     logit_bias: Arc<[(TokenId, f32)]>,
     logprobs: Option<u8>,
     stop: StopRules,
-    guide: Option<Guide>,
+    constraint: Option<Constraint>,
     max_positions: usize,
     /// The tokens handed to the executor at admission: the prompt, and after a restart what was generated before it.
     known: Arc<[TokenId]>,
@@ -103,7 +103,7 @@ impl Sequence {
             stop: request.stop,
             prompt: Arc::clone(&request.prompt),
             prefix_source: PrefixSource::default(),
-            guide: request.guide,
+            constraint: request.constraint,
             known: request.prompt,
             read: Vec::new(),
             num_read_before: 0,
@@ -141,7 +141,7 @@ impl Sequence {
             logprobs: self.logprobs,
             end_tokens: Arc::clone(&self.stop.end_tokens),
             min_tokens: self.stop.min_tokens,
-            guide: self.guide.clone(),
+            constraint: self.constraint.clone(),
             max_positions: self.max_positions,
         })
     }
@@ -231,8 +231,8 @@ impl Sequence {
         (self.num_unfed() + self.num_left().min(self.answer_estimate).max(1)) as Tag
     }
 
-    /// Tokens that its tenant is charged: prompt tokens that were computed for it, and its answer. What is computed again
-    /// after a restart counts once.
+    /// Tokens that its tenant is charged: prompt tokens that were computed for it, and its answer. What is computed
+    /// again after a restart counts once.
     pub(super) fn num_used(&self) -> Tag {
         (self.num_prompt_computed() + self.num_read()) as Tag
     }
@@ -263,13 +263,13 @@ impl Sequence {
         row
     }
 
-    /// Takes a token that was read, and what the guide said of it; says whether it is the last.
-    pub(super) fn take(&mut self, token: TokenId, verdict: Option<Verdict>) -> Option<FinishReason> {
+    /// Takes a token that was read, and whether its constraint ends there; says whether it is the last.
+    pub(super) fn take(&mut self, token: TokenId, constraint_end: Option<ConstraintEnd>) -> Option<FinishReason> {
         self.read.push(token);
-        match verdict {
-            Some(Verdict::Complete) => Some(FinishReason::Stop),
+        match constraint_end {
+            Some(ConstraintEnd::Complete) => Some(FinishReason::Stop),
             // No answer, however it would end.
-            Some(Verdict::Failed(_)) => None,
+            Some(ConstraintEnd::Failed(_)) => None,
             None if self.stop.end_tokens.contains(&token) => Some(FinishReason::Stop),
             None => (self.num_read() >= self.stop.max_tokens).then_some(FinishReason::Length),
         }

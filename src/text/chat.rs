@@ -1,73 +1,72 @@
-//! What a chat template is given: messages, tools and variables, under the names that templates know.
+//! The input of chat templates: messages, tools and variables, under the names that templates use.
 
 use serde_json::{Map, Value};
 
 use super::jinja::{Name, Text, Value as JinjaValue};
 use super::special::NAMES;
 
-/// A conversation, and what else its template is to know of it.
+/// A conversation and the other variables of its template.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chat {
-    /// The turns, oldest first.
+    /// The messages, oldest first.
     pub messages: Vec<Message>,
-    /// Descriptions of functions that the model may call, as its template prints them. `None` and none are different to
-    /// some templates.
+    /// Descriptions of tools, as the template prints them. Some templates distinguish `None` from an empty list.
     pub tools: Option<Vec<Value>>,
-    /// Whether the answer must call them.
+    /// Whether the answer must call tools.
     pub choice: ToolChoice,
     /// More variables of the template, such as `enable_thinking`.
     pub variables: Map<String, Value>,
-    /// The answer goes on where the last message ends, instead of beginning a turn.
+    /// The answer continues the last message instead of starting a turn.
     pub continues_final: bool,
-    /// Which spellings of special tokens become those tokens.
+    /// Which strings become special tokens.
     pub special_tokens: SpecialTokens,
 }
 
-/// Which spellings of special tokens in a prompt become those tokens.
+/// Which strings in a prompt become special tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Those that the template and the assistant write; in what users, tools and variables say they are text.
+    /// Those that the template or an assistant message contains. In user messages, tools and variables they are text.
     #[default]
     Template,
-    /// All of them.
+    /// All.
     All,
 }
 
-/// Which functions an answer calls.
+/// Which tools an answer calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// Those that the model wants to.
+    /// As many as the model wants, or none.
     #[default]
     Auto,
     /// At least one.
     Required,
-    /// This one, once.
+    /// This one, exactly once.
     Named(String),
 }
 
 /// One message of a chat, as the chat template sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
-    /// The speaker's role; which roles there are is up to the template.
+    /// The role; the template defines which roles exist.
     pub role: String,
-    /// What is said; a message that calls functions may say nothing.
+    /// The content; may be absent in a message with tool calls.
     pub content: Option<Content>,
-    /// What the model thought before it said that.
+    /// The reasoning before the content.
     pub reasoning: Option<String>,
-    /// Name of the speaker; templates that know nothing of it ignore it.
+    /// The author's name; many templates ignore it.
     pub name: Option<String>,
-    /// Calls of functions: objects with `id`, `type` and `function`.
+    /// Tool calls: objects with `id`, `type` and `function`.
     pub tool_calls: Vec<Value>,
-    /// The call whose result this is.
+    /// The id of the call that this message answers.
     pub tool_call_id: Option<String>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// One text.
     Text(String),
-    /// Texts that templates either see one by one, or joined where they know nothing of parts.
+    /// Several texts. The template sees them as a list, or joined if it does not support parts.
     Parts(Vec<String>),
 }
 
@@ -75,7 +74,7 @@ pub enum Content {
 pub(super) type Variable = (Name, JinjaValue);
 
 impl Content {
-    /// The text that an answer would continue, and what is before it.
+    /// The text that an answer would continue.
     pub(super) fn last_text(&mut self) -> Option<&mut String> {
         match self {
             Self::Text(text) => Some(text),
@@ -83,7 +82,7 @@ impl Content {
         }
     }
 
-    /// All of it.
+    /// All text.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -107,11 +106,11 @@ impl Content {
     }
 }
 
-/// What writing a value takes beside its texts, at most.
+/// Upper bound of the bytes for writing a value, besides its strings.
 const NODE_BYTES: usize = 64;
 
 impl Chat {
-    /// `messages` and `tools`; what else there is in a chat overrides what the model brings.
+    /// All variables of the chat. They override the variables of the model.
     pub(super) fn variables(&self, has_parts: bool) -> Vec<Variable> {
         let messages = self.messages.iter().map(|message| message.variable(has_parts)).collect();
         let tools = self.tools.as_ref().map_or(JinjaValue::None, |tools| list(tools, Origin::Outside));
@@ -125,7 +124,7 @@ impl Chat {
         fixed.chain(given(&self.variables)).collect()
     }
 
-    /// The same with an empty text where a message has no content.
+    /// The chat with an empty text in each message without content.
     pub(super) fn with_empty_contents(&self) -> Self {
         let mut chat = self.clone();
         for message in &mut chat.messages {
@@ -134,14 +133,14 @@ impl Chat {
         chat
     }
 
-    /// Messages and tools.
+    /// Number of messages, tools, calls and values.
     pub(super) fn num_items(&self) -> usize {
         let tools = self.tools.iter().flatten().map(num_items).sum::<usize>();
         let calls = self.messages.iter().map(|message| message.tool_calls.len()).sum::<usize>();
         self.messages.len() + calls + tools + num_items_of(&self.variables)
     }
 
-    /// The functions that an answer has to choose from, and whether it is one call of them; nothing where it is free.
+    /// The tools that an answer must choose from, and whether it makes exactly one call; `None` if calls are optional.
     pub(super) fn required_tools(&self) -> Option<(Vec<&Value>, bool)> {
         let tools = self.tools.iter().flatten();
         match &self.choice {
@@ -151,7 +150,7 @@ impl Chat {
         }
     }
 
-    /// Bytes that printing everything once takes, roughly.
+    /// Bytes for printing everything once, approximately.
     pub fn num_bytes(&self) -> usize {
         let messages: usize = self.messages.iter().map(Message::len).sum();
         messages + self.tools.iter().flatten().map(len_of).sum::<usize>() + len_of_all(&self.variables)
@@ -160,12 +159,12 @@ impl Chat {
 
 impl Message {
     fn variable(&self, has_parts: bool) -> JinjaValue {
-        // What the model wrote may hold its own marks.
+        // Assistant messages may contain the model's own markers.
         let origin = if self.role == "assistant" { Origin::Model } else { Origin::Outside };
         let text = |name: &'static str, text: &Option<String>| Some((name, origin.text(text.as_deref()?)));
         let calls = (!self.tool_calls.is_empty()).then(|| list(&self.tool_calls, origin));
         let fields = [
-            // Older templates know reasoning as `thinking`.
+            // Older templates read reasoning as `thinking`.
             text("thinking", &self.reasoning),
             Some(("role", Origin::Word.text(&self.role))),
             self.content.as_ref().map(|content| ("content", content.variable(has_parts, origin))),
@@ -185,7 +184,7 @@ impl Message {
     }
 }
 
-/// The variables a caller gave. Those that replace a special token of the model are such a token.
+/// The caller's variables. A variable that replaces a special token of the model may contain special tokens.
 pub(super) fn given(variables: &Map<String, Value>) -> impl Iterator<Item = Variable> {
     variables.iter().map(|(name, value)| {
         let origin = if NAMES.contains(&name.as_str()) { Origin::Model } else { Origin::Word };
@@ -193,7 +192,7 @@ pub(super) fn given(variables: &Map<String, Value>) -> impl Iterator<Item = Vari
     })
 }
 
-/// Values inside of variables.
+/// Number of values inside variables.
 pub(super) fn num_items_of(variables: &Map<String, Value>) -> usize {
     variables.values().map(num_items).sum()
 }
@@ -206,7 +205,7 @@ fn num_items(value: &Value) -> usize {
     }
 }
 
-/// Bytes that printing the variables once takes, roughly.
+/// Bytes for printing the variables once, approximately.
 pub(super) fn len_of_all(variables: &Map<String, Value>) -> usize {
     variables.iter().map(|(name, value)| name.len() + len_of(value)).sum()
 }
@@ -221,18 +220,19 @@ fn len_of(value: &Value) -> usize {
     NODE_BYTES + inner
 }
 
-/// Where a text comes from, which says whether it can spell special tokens.
+/// The origin of a string: decides whether it can contain special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// It is text and nothing else.
+    /// It is only text.
     Outside,
-    /// The same, but a single word may be a part of what the template spells, as `<|` + role + `|>` does.
+    /// It is only text, except that a single word may be part of a token that the template spells, as in `<|` + role +
+    /// `|>`.
     Word,
-    /// The model's own answer, or its special tokens.
+    /// The model wrote it, or it is a special token.
     Model,
 }
 
-/// A word is at most so long.
+/// The longest word, in bytes.
 const MAX_WORD_BYTES: usize = 64;
 
 impl Origin {
@@ -275,7 +275,7 @@ fn part(text: &str, origin: Origin) -> JinjaValue {
     map(vec![(JinjaValue::own("type"), JinjaValue::own("text")), (JinjaValue::own("text"), origin.text(text))])
 }
 
-/// A value that is nested deeper than templates may nest is left out: readers of JSON have a lower limit.
+/// Drops a value that is nested deeper than templates may nest. The JSON readers have a lower limit.
 fn items(values: Vec<JinjaValue>) -> JinjaValue {
     JinjaValue::list(values).unwrap_or(JinjaValue::Undefined)
 }
@@ -284,19 +284,19 @@ fn map(entries: Vec<(JinjaValue, JinjaValue)>) -> JinjaValue {
     JinjaValue::map(entries).unwrap_or(JinjaValue::Undefined)
 }
 
-/// A caller's own template and what it is filled with.
+/// A caller's own template and its variables.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PromptTemplate {
     /// Jinja, as in chat templates.
     pub source: String,
-    /// What it may name, besides the model's special tokens.
+    /// Variables besides the model's special tokens.
     pub variables: Map<String, Value>,
-    /// Which spellings of special tokens become those tokens.
+    /// Which strings become special tokens.
     pub special_tokens: SpecialTokens,
 }
 
 impl PromptTemplate {
-    /// Bytes of the template, and those that printing its variables once takes, roughly.
+    /// Bytes of the template plus bytes for printing its variables once, approximately.
     pub fn num_bytes(&self) -> usize {
         self.source.len() + len_of_all(&self.variables)
     }

@@ -1,7 +1,7 @@
-//! Keeps what users write text. A tokenizer takes a control token wherever a text spells one. So where a part from
-//! outside of the template spells one, the prompt is tokenized so that only the template's own spellings count: those
-//! get names that no text has, and the tokenizer's added tokens are looked for under these names. Prompts without such a
-//! spelling go the usual way.
+//! Protects prompts from forged control tokens. A tokenizer creates a control token wherever a text spells one. If a
+//! string from outside of the template does so, the prompt is tokenized in another way: the template's own control
+//! tokens get names that no text contains, and the tokenizer looks for its added tokens under these names. Other
+//! prompts are tokenized as usual.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,11 +13,11 @@ use crate::request::TokenId;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The tokens of a vocabulary that only a template may write, by the first character of their spelling.
+/// The tokens that only a template may write, by the first character of their spelling.
 #[derive(Debug, Default)]
 pub(super) struct ControlTokens {
     by_first: BTreeMap<char, Vec<ControlToken>>,
-    /// Some are looked for after normalizing, where another spelling can become theirs.
+    /// The tokenizer looks for some of them after normalizing, which can create their spelling.
     has_normalized: bool,
 }
 
@@ -27,14 +27,14 @@ struct ControlToken {
     id: TokenId,
 }
 
-/// A spelling of a control token in a prompt.
+/// A control token in a prompt.
 struct Place {
     range: Range<usize>,
     id: TokenId,
 }
 
 impl ControlTokens {
-    /// Special tokens, and marks that the model's templates write, such as `<tool_response>`, where they are added tokens.
+    /// Special tokens, and those added tokens that the model's templates write as markers, such as `<tool_response>`.
     pub(super) fn of(tokenizer: &Tokenizer, templates: [&str; 2]) -> Self {
         let mut tokens = Self::default();
         for (id, token) in tokenizer.get_added_vocabulary().get_added_tokens_decoder() {
@@ -57,7 +57,7 @@ impl ControlTokens {
         self.by_first.values().flatten()
     }
 
-    /// The spellings that the template wrote, where there are others that it did not write; else nothing.
+    /// The control tokens of the template, if the prompt also contains forged ones; otherwise `None`.
     fn places(&self, rendered: &Rendered) -> Option<Vec<Place>> {
         let (mut places, mut is_forged) = (Vec::new(), false);
         let mut from = 0;
@@ -77,7 +77,7 @@ impl ControlTokens {
         is_forged.then_some(places)
     }
 
-    /// Whether a text from outside spells a control token.
+    /// Whether a string from outside spells a control token.
     pub(super) fn are_forged(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> bool {
         !rendered.outside.is_empty() && self.forged_places(tokenizer, rendered).is_some()
     }
@@ -86,7 +86,7 @@ impl ControlTokens {
         self.places(rendered).or_else(|| self.normalized_places(tokenizer, rendered))
     }
 
-    /// The tokens of a prompt in which only the template's spellings of control tokens count.
+    /// The tokens of a prompt in which only the template can write control tokens.
     pub(super) fn encode(
         &self,
         tokenizer: &Tokenizer,
@@ -108,7 +108,7 @@ impl ControlTokens {
         self.encode_named(tokenizer, &names, &text, is_framed)
     }
 
-    /// The same where only normalizing makes a text from outside a control token.
+    /// Like [`Self::places`], for control tokens that appear only after normalizing.
     fn normalized_places(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<Place>> {
         if !self.has_normalized || tokenizer.get_normalizer().is_none() {
             return None;
@@ -129,7 +129,7 @@ impl ControlTokens {
         is_forged.then_some(places)
     }
 
-    /// Encodes a text in which control tokens stand under their names: as `Tokenizer::encode` does, step by step.
+    /// Encodes a text that contains control tokens by name. Repeats the steps of `Tokenizer::encode`.
     fn encode_named(
         &self,
         tokenizer: &Tokenizer,
@@ -148,7 +148,7 @@ impl ControlTokens {
         Ok(tokenizer.post_process(encoding, None, is_framed)?.get_ids().to_vec())
     }
 
-    /// The added tokens of a tokenizer, control tokens under their names.
+    /// The added tokens of a tokenizer, with control tokens under their names.
     fn renamed(&self, tokenizer: &Tokenizer, names: &Names) -> AddedVocabulary {
         let control: BTreeSet<TokenId> = self.all().map(|token| token.id).collect();
         let mut tokens: Vec<(TokenId, AddedToken)> = Vec::new();
@@ -167,7 +167,8 @@ impl ControlTokens {
         vocabulary
     }
 
-    /// A model can know a control token as a word of its own: then the word is taken apart after its first character.
+    /// The model's vocabulary may contain the spelling of a control token. Then that text is split after its first
+    /// character.
     fn tokenize(&self, text: &str, whole: &dyn Fn(&str) -> Result<Vec<Token>, Failure>) -> Result<Vec<Token>, Failure> {
         let tokens = whole(text)?;
         let spelled = text.char_indices().find_map(|(at, first)| {
@@ -187,17 +188,17 @@ impl ControlTokens {
     }
 }
 
-/// Whether any of these bytes came from outside.
+/// Whether any of these bytes came from outside of the template.
 fn is_outside(rendered: &Rendered, range: &Range<usize>) -> bool {
     let first = rendered.outside.partition_point(|outside| outside.end <= range.start);
     rendered.outside.get(first).is_some_and(|outside| outside.start < range.end)
 }
 
-/// Names of control tokens, in characters that a text does not have.
+/// Names for control tokens, made of a character that the text does not contain.
 struct Names(char);
 
 impl Names {
-    /// Of the characters for private use, one that is not in the text.
+    /// Picks a character from the private use area.
     fn unlike(text: &str) -> Result<Self, Failure> {
         const PRIVATE: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_FFFD}';
         let used: BTreeSet<char> = text.chars().filter(|c| PRIVATE.contains(c)).collect();
@@ -210,7 +211,7 @@ impl Names {
     }
 }
 
-/// A model that knows the ids of added tokens, and nothing else.
+/// A model that knows only the ids of added tokens.
 struct Ids(BTreeMap<String, TokenId>);
 
 impl Model for Ids {

@@ -1,5 +1,4 @@
-//! Today's date for chat templates that tell the model what day it is. UTC, so that a prompt does not depend on where
-//! the server stands.
+//! The current date for chat templates. UTC, so that a prompt does not depend on the time zone of the server.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,15 +18,15 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// Where the present moment comes from, in seconds since 1970.
+/// A clock: returns seconds since 1970.
 pub(super) type Clock = fn() -> u64;
 
-/// The clock of this machine.
+/// The system clock.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// A moment, in seconds since 1970, in a format of C's `strftime`; a directive that it does not know stays as it is.
+/// Formats seconds since 1970 like C's `strftime`. Unknown directives stay as they are.
 pub(super) fn at(seconds: u64, format: &str) -> String {
     let moment = Moment::new(seconds);
     let mut out = String::new();
@@ -35,7 +34,7 @@ pub(super) fn at(seconds: u64, format: &str) -> String {
     while let Some(start) = rest.find('%') {
         out.push_str(&rest[..start]);
         rest = &rest[start + 1..];
-        // As in glibc, a minus leaves out what fills a number up.
+        // As in glibc, `-` removes padding from a number.
         let is_bare = rest.starts_with('-');
         let mut chars = rest[usize::from(is_bare)..].chars();
         match chars.next().and_then(|directive| moment.written(directive)) {
@@ -57,7 +56,7 @@ fn bare(text: &str) -> &str {
     if bare.starts_with(|c: char| c.is_ascii_digit()) { bare } else { &text[text.len().min(1)..] }
 }
 
-/// A moment as a calendar has it.
+/// A calendar time.
 struct Moment {
     year: u64,
     /// From 0, like the day.
@@ -111,7 +110,7 @@ impl Moment {
                 let month = &MONTHS[*month][..3];
                 format!("{} {month} {:2} {hour:02}:{minute:02}:{second:02} {year}", &weekday[..3], day + 1)
             }
-            // As for a moment of which Python knows no zone.
+            // As in Python for a time without a zone.
             'Z' | 'z' => String::new(),
             'n' => "\n".to_owned(),
             't' => "\t".to_owned(),
@@ -126,7 +125,7 @@ fn is_leap(year: u64) -> bool {
 }
 
 fn year_of(mut days: u64) -> (u64, u64) {
-    // 400 years always have the same number of days: a clock that is far off costs no long walk.
+    // 400 years always have the same number of days, so the loop below is short even for a wrong clock.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     loop {

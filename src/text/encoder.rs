@@ -1,4 +1,4 @@
-//! A model's tokenizer: from text to token ids. Bounds what a text may take before the tokenizers crate sees it.
+//! Encodes text as the tokens of a model. Limits the text before the tokenizers crate sees it.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -6,33 +6,33 @@ use std::path::PathBuf;
 use tokenizers::Tokenizer;
 
 use super::control::ControlTokens;
+use super::failure::{broken, guarded, named};
 use super::jinja::Rendered;
-use super::model::{broken, guarded, named};
 use super::size;
 use super::slices::{Failure, MAX_WHOLE_BYTES, SLICE_BYTES, Slicer, Source, plain};
 use crate::error::{Code, Error, Result};
 use crate::request::TokenId;
 
-/// A tokenizer and what is known of it.
+/// A tokenizer with its limits.
 #[derive(Debug)]
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
-    /// Where it was read from, for messages.
+    /// The file of the tokenizer, for messages.
     path: PathBuf,
-    /// Ids of the vocabulary are below this.
+    /// Token ids are below this.
     num_ids: usize,
-    /// Bytes of a text that one token can stand for, if there is a limit.
+    /// The longest text of one token, in bytes; `None` without a limit.
     pub(super) max_bytes_per_token: Option<usize>,
     slicer: Option<Slicer>,
     control: ControlTokens,
 }
 
-/// What is put around a text.
+/// The tokens around a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// What the tokenizer puts there, such as a beginning-of-sequence token.
+    /// Those that the tokenizer adds, such as a beginning-of-sequence token.
     Tokenizer,
-    /// Nothing.
+    /// None.
     Nothing,
 }
 
@@ -43,13 +43,14 @@ impl Encoder {
         Self { tokenizer, path, num_ids, max_bytes_per_token, slicer, control }
     }
 
-    /// The tokens of a text. A long one ends with `ContextLengthExceeded` as soon as it has more than `most`.
+    /// The tokens of a text. A long text fails with `ContextLengthExceeded` as soon as it has more than `most` tokens.
     pub(super) fn encode(&self, text: &str, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
         let tokens = plain(&self.tokenizer, text);
         self.encode_with(&Source { tokenizer: &self.tokenizer, text, tokens: &tokens }, frame, most)
     }
 
-    /// The same of a prompt in which texts from outside of the template spell no control tokens.
+    /// Like [`Self::encode`], for a prompt in which strings from outside of the template must not become control
+    /// tokens.
     pub(super) fn encode_marked(&self, rendered: &Rendered, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
         let is_forged = guarded(|| Ok(self.control.are_forged(&self.tokenizer, rendered)));
         if !is_forged.map_err(|panic| named(&self.path, &panic))? {
@@ -64,7 +65,7 @@ impl Encoder {
     fn encode_with(&self, source: &Source<'_>, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
         let ids = guarded(|| Ok(self.ids(source, frame, most))).map_err(|panic| named(&self.path, &panic))?;
         let ids = ids.map_err(|failure| self.error(failure, most))?;
-        // A post-processor can name ids that the vocabulary does not have; they must not reach the device.
+        // A post-processor can produce ids outside of the vocabulary. They must not reach the device.
         let Some(id) = ids.iter().find(|id| **id as usize >= self.num_ids) else { return Ok(ids) };
         let message = format!("it produced token {id}; token ids are below {}", self.num_ids);
         Err(named(&self.path, &Error::new(Code::TokenizerError, message)))

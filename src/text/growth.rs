@@ -1,14 +1,14 @@
-//! How much longer a tokenizer's normalizer can make a text. A few replacements in a row multiply: unchecked, a short
-//! prompt could fill the memory before any budget of time is over.
+//! Limits how much longer a tokenizer's normalizer can make a text. Replacements in a row multiply: without a limit, a
+//! short prompt could fill the memory before its time budget ends.
 
 use tokenizers::normalizers::NormalizerWrapper;
 
 use crate::error::{Code, Error, Result};
 
-/// Real normalizers write three bytes for a space, a few of them in a row.
+/// Published normalizers write three bytes for a space, with a few such steps in a row.
 const MAX_GROWTH: usize = 1024;
 
-/// Refuses a normalizer that could make a text more than a thousand times as long.
+/// Rejects a normalizer that can make a text more than [`MAX_GROWTH`] times as long.
 pub(super) fn check(normalizer: Option<&NormalizerWrapper>) -> Result<()> {
     let growth = normalizer.map_or(1, growth);
     if growth > MAX_GROWTH {

@@ -1,42 +1,45 @@
 //! Everything about tokens and text of a model: tokenizer, chat template, incremental detokenizer, stop sequences, what
-//! answers say besides text, and the guarded threads on which the slow parts run. Does not know what a request, a row or a
-//! device is. A tokenizer and a template are programs from a stranger: here they meet limits, and a panic of theirs
-//! becomes an error.
+//! answers say besides text, and the guarded threads on which the slow parts run. Does not know what a request, a row
+//! or a device is. A tokenizer and a template are programs from a stranger: here they meet limits, and a panic of
+//! theirs becomes an error.
 
-mod assemble;
 mod chat;
+mod constraint;
 mod control;
-mod crew;
 mod date;
+mod detokenizer;
 mod encoder;
+mod failure;
 mod growth;
-mod guide;
 mod jinja;
+mod jobs;
 mod model;
 mod nesting;
-mod pieces;
+mod output;
+mod pool;
+mod pool_state;
 mod prefill;
+mod reasoning;
 mod size;
 mod slices;
 mod special;
-mod speech;
 mod stops;
 mod stream;
 mod template;
-mod turns;
-mod worker;
+mod token_table;
+mod tool_calls;
 
 #[cfg(test)]
 mod tests;
 
 pub use chat::{Chat, Content, Message, PromptTemplate, SpecialTokens, ToolChoice};
-pub use crew::{MAX_STUCK_JOBS, PoolLimits};
-pub use guide::Structured;
+pub use constraint::StructuredOutput;
 pub use jinja::Rendered;
+pub use jobs::Load;
 pub use model::ModelText;
 pub use nesting::LOAD_STACK_BYTES;
-pub use speech::{Call, CallDelta, Said, Speech, Splitter, Spoken};
+pub use output::{OutputParser, ParsedDelta, ParsedOutput, StreamingParser, ToolCall, ToolCallDelta};
+pub use pool::{Refused, TextPool};
+pub use pool_state::{MAX_STUCK_JOBS, PoolLimits};
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 pub use stream::{StreamState, TextStream};
-pub use turns::Load;
-pub use worker::{Refused, TextPool};

@@ -1,23 +1,23 @@
-//! How deeply the regular expressions of tokenizers may be nested. The libraries that parse, compile and drop them recurse
-//! once a level, and an overflow of the stack ends the process. So the depth is bounded before they see a text, and each
-//! thread that runs them has the stack that the bound needs. Templates have their bounds in `jinja/`, schemas and grammars
-//! in `guide/`; JSON has that of `serde_json`, which is 128 levels.
+//! Limits how deeply the regular expressions of tokenizers nest. The libraries that parse, compile and drop them
+//! recurse once a level, and a stack overflow ends the process. So the depth is checked before the libraries see a
+//! text, and each thread that runs them has enough stack for the limit. Templates have their limits in `jinja/`,
+//! schemas and grammars in `constraint/`; `serde_json` limits JSON to 128 levels.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 
-/// The stack of a thread that loads models. Texts at the bounds below need less than 4 MiB of it in a debug build, where
-/// frames are largest. It is address space: memory is used only as far as the stack grows.
+/// The stack of a thread that loads models. Tokenizers at the limits below need less than 4 MiB of it in a debug build,
+/// which has the largest frames. This is address space: memory is used only as far as the stack grows.
 pub const LOAD_STACK_BYTES: usize = 64 << 20;
 
-/// Brackets that one regular expression opens. Those of published tokenizers open fewer than 100.
+/// Brackets in one regular expression. Published tokenizers have fewer than 100.
 pub(super) const MAX_REGEX_BRACKETS: usize = 1_000;
-/// Levels of JSON in a part of a tokenizer. A sequence in a sequence has six.
+/// Levels of JSON in a part of a tokenizer. A sequence inside a sequence has six.
 const MAX_PART_DEPTH: usize = 24;
 
-/// The parts of a `tokenizer.json` that have regular expressions or parts of their own.
+/// The parts of a `tokenizer.json` that may contain regular expressions or nested parts.
 #[derive(Deserialize)]
 struct Parts {
     #[serde(default)]
@@ -30,7 +30,7 @@ struct Parts {
     decoder: Value,
 }
 
-/// Refuses a tokenizer whose parts are nested too deeply, or whose regular expressions may be.
+/// Rejects a tokenizer with parts or regular expressions that may nest too deeply.
 pub(super) fn check_tokenizer(bytes: &[u8]) -> Result<()> {
     let parts: Parts = serde_json::from_slice(bytes).map_err(|error| broken(&format!("is broken: {error}")))?;
     let Parts { normalizer, pre_tokenizer, post_processor, decoder } = &parts;
@@ -57,7 +57,7 @@ fn check_part(name: &str, value: &Value, depth: usize) -> Result<()> {
     }
 }
 
-/// Counts without parsing: which bracket is an operator depends on the dialect of the engine.
+/// Counts brackets without parsing, because the dialects of the engines differ.
 fn check_regex(name: &str, regex: &str) -> Result<()> {
     let count = regex.chars().filter(|c| "([{".contains(*c)).count();
     if count <= MAX_REGEX_BRACKETS {

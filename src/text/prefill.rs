@@ -1,14 +1,14 @@
-//! Continuing the last message of a chat. A template ends each message with a mark of its own, which only the
-//! template knows: the place where the message ends is found by a tag put there before rendering, as `transformers` does.
+//! Continuing the last message of a chat. Only the template knows what it prints after a message. So a tag is put at
+//! the end of the message before rendering, and the rendered text is cut at the tag, as `transformers` does.
 
 use super::chat::{Chat, Content};
 use super::jinja::{Rendered, rstrip, strip};
 use crate::error::{Error, Result};
 
-/// The space tells whether the template trimmed the message.
+/// The final space shows whether the template trims the message.
 const TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
-/// The chat with the tag at its end, and the text to which it was put.
+/// The chat with the tag at the end of its last message, and the text of that message without the tag.
 pub(super) fn tagged(chat: &Chat) -> Result<(Chat, String)> {
     let mut chat = chat.clone();
     let last = chat.messages.last_mut().and_then(|message| message.content.as_mut());
@@ -18,11 +18,11 @@ pub(super) fn tagged(chat: &Chat) -> Result<(Chat, String)> {
     Ok((chat, plain))
 }
 
-/// What is before the tag in a rendering of the tagged chat; `plain` is the text that the tag was put to.
+/// The rendered text before the tag; `plain` is the text of the message without the tag.
 pub(super) fn cut(mut rendered: Rendered, plain: &str) -> Result<Rendered> {
     let text = &mut rendered.text;
     let place = text.rfind(TAG.trim_end()).filter(|_| text.contains(strip(plain)));
-    let place = place.ok_or_else(|| refused("the chat template does not show the last message as it is"))?;
+    let place = place.ok_or_else(|| refused("the chat template does not show the last message unchanged"))?;
     let is_trimmed = !text[place..].starts_with(TAG);
     text.truncate(place);
     if is_trimmed {

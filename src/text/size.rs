@@ -1,5 +1,5 @@
-//! How many bytes of a text one token can stand for, at most: what proves that a text cannot fit before it is tokenized.
-//! There is no such number where a tokenizer can drop text, or stand for any amount of it with one token.
+//! The longest text of one token, in bytes. It proves that a text cannot fit before the text is tokenized. There is no
+//! such limit if a tokenizer can drop text, or turn text of any length into one token.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::{Model, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
-/// One character that a Unicode normal form writes comes from so many bytes at most: from 4 characters of 4 bytes each.
+/// Bytes that one byte of a Unicode normal form may come from: up to 4 characters of 4 bytes each become one character.
 const MAX_NORMAL_FORM_SHRINK: usize = 16;
 /// `K` (the Kelvin sign, 3 bytes) is `k` in lower case.
 const MAX_LOWERCASE_SHRINK: usize = 4;
 
-/// Bytes of a text that one token stands for, at most, if there is a limit.
+/// The longest text of one token, in bytes; `None` without a limit.
 pub(super) fn max_bytes_per_token(tokenizer: &Tokenizer) -> Option<usize> {
     let shrink = tokenizer.get_normalizer().map_or(Some(1), shrink)?;
     let pre_tokenizer = tokenizer.get_pre_tokenizer();
     let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
-    // Such a token takes all whitespace beside it.
+    // Such a token includes all white space next to it.
     let takes_space = added.values().any(|token| token.lstrip || token.rstrip);
     if takes_space || !pre_tokenizer.is_none_or(keeps_all) {
         return None;
@@ -32,7 +32,7 @@ pub(super) fn max_bytes_per_token(tokenizer: &Tokenizer) -> Option<usize> {
     Some(longest.max(1).saturating_mul(shrink))
 }
 
-/// How many times as long as what a normalizer writes its input can be.
+/// How many times longer the input of a normalizer can be than its output.
 fn shrink(normalizer: &NormalizerWrapper) -> Option<usize> {
     match normalizer {
         NormalizerWrapper::Sequence(stages) => {
@@ -52,7 +52,7 @@ fn shrink(normalizer: &NormalizerWrapper) -> Option<usize> {
     }
 }
 
-/// The text that is replaced, where it is one text. The crate shows it only as it writes it.
+/// The text that is replaced; `None` for a regular expression. The crate exposes it only in serialized form.
 pub(super) fn pattern_of(replace: &tokenizers::normalizers::Replace) -> Option<String> {
     let written = serde_json::to_value(replace).ok()?;
     match serde_json::from_value(written["pattern"].clone()).ok()? {
@@ -61,7 +61,7 @@ pub(super) fn pattern_of(replace: &tokenizers::normalizers::Replace) -> Option<S
     }
 }
 
-/// Whether all text that goes in comes out.
+/// Whether the pre-tokenizer keeps all text.
 fn keeps_all(pre_tokenizer: &PreTokenizerWrapper) -> bool {
     match pre_tokenizer {
         PreTokenizerWrapper::Sequence(stages) => stages.as_ref().iter().all(keeps_all),
@@ -88,7 +88,7 @@ fn writes_bytes(normalizer: &NormalizerWrapper) -> bool {
     }
 }
 
-/// Whether every text has tokens of its own: else an unknown part of any length can be one token, or none.
+/// Whether every text has tokens. Otherwise an unknown part of any length may be one token or none.
 fn stands_for_every_byte(model: &ModelWrapper, vocab: &HashMap<String, u32>, is_byte_level: bool) -> bool {
     let has_bytes = || (0..=u8::MAX).all(|byte| vocab.contains_key(&format!("<0x{byte:02X}>")));
     let has_alphabet = || {

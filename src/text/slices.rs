@@ -1,10 +1,11 @@
-//! Tokenizes a long text in slices, which bounds the memory that it takes and lets it end once it has too many tokens.
+//! Tokenizes a long text in slices. That bounds the memory, and lets the work end once the text has too many tokens.
 //!
-//! Slices have the tokens of the whole where two things hold at each cut. No token spans it: the vocabulary has no token
-//! with the two characters around the cut beside each other, so no merge of byte pair encoding crosses it. And splitting
-//! the text into words, as pre-tokenizers do, does not look across it: a cut is between a letter and a space (or a line
-//! break) that a letter follows, no rule looks back, and the text around each cut is tokenized both ways to see it.
-//! A tokenizer for which that cannot be shown has no slicer: its texts are tokenized whole.
+//! Slices have the same tokens as the whole text if two things hold at each cut. First, no token spans the cut: no
+//! token of the vocabulary contains the two characters around the cut next to each other, so no merge of byte pair
+//! encoding crosses it. Second, the rules that split text into words do not look across the cut: it lies between a
+//! letter and a space or line break that a letter follows, no rule looks back, and the text around each cut is
+//! tokenized in one and in two parts for comparison. A tokenizer without this proof has no slicer, and its texts are
+//! tokenized whole.
 
 use std::ops::Range;
 
@@ -12,43 +13,43 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
-use super::pieces::byte_level;
 use super::size::pattern_of;
+use super::token_table::byte_level;
 use crate::request::TokenId;
 
-/// Tokenizing takes some 150 bytes of memory a byte of text at a time.
+/// Bytes of a slice. Tokenizing takes about 150 bytes of memory for each byte of text.
 pub(super) const SLICE_BYTES: usize = 64 << 10;
-/// The longest text, or part of one, that is tokenized at once: it takes some 600 MB.
+/// The longest text, or part of a text, that is tokenized at once. It takes about 600 MB.
 pub(super) const MAX_WHOLE_BYTES: usize = 4 << 20;
-/// Around a cut, so much text is tokenized both ways.
+/// Bytes on each side of a cut that are tokenized for comparison.
 const WINDOW_BYTES: usize = 128;
-/// Text with what rules for words look at. A tokenizer that splits it another way in parts has no slicer.
+/// Text that exercises the rules for words. A tokenizer that tokenizes its parts differently has no slicer.
 const PROBE: &str = "The quick brown fox doesn't jump over 12 lazy dogs, they'll say (twice)!\n\nIn def main(args):\n    \
                      return [x for x in args if x > 0]  # a comment\n\tif so else not\nüber die Straße und çà et là \
                      слово за словом\nCamelCase words andSome more 1234 of   them\r\nend of it";
 
-/// Cuts texts for one tokenizer.
+/// Finds cuts in texts for one tokenizer.
 #[derive(Debug)]
 pub(super) struct Slicer {
-    /// Bytes of a slice, if there are places to cut.
+    /// Bytes of a slice. A slice is longer if there is no cut.
     pub(super) slice_bytes: usize,
     spaces: Cuts,
     line_breaks: Option<Cuts>,
-    /// The normalizer writes a space before each text: a slice is given without the one that it begins with.
+    /// The normalizer writes a space before each text, so a slice is passed without its own first space.
     drops_space: bool,
-    /// What is put before and behind a text.
+    /// Tokens that the tokenizer adds before and after a text.
     before: Vec<TokenId>,
     behind: Vec<TokenId>,
 }
 
-/// A text, and how a part of it becomes tokens, with what the tokenizer puts around it or without.
+/// A text, and the function that tokenizes a range of it, with or without the tokens that the tokenizer adds.
 pub(super) struct Source<'a> {
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) text: &'a str,
     pub(super) tokens: &'a dyn Fn(Range<usize>, bool) -> Result<Vec<TokenId>, tokenizers::Error>,
 }
 
-/// The tokens of parts of a text as they are.
+/// Tokenizes ranges of a text without further rules.
 pub(super) fn plain<'a>(
     tokenizer: &'a Tokenizer,
     text: &'a str,
@@ -60,25 +61,26 @@ pub(super) fn plain<'a>(
 #[derive(Debug)]
 pub(super) enum Failure {
     Tokenizer(tokenizers::Error),
-    /// A part without a place to cut has so many bytes.
+    /// A part without a cut has this many bytes, which is too many.
     Uncut(usize),
-    /// It has at least so many.
+    /// The text has at least this many tokens.
     TooMany(usize),
 }
 
-/// By its last byte, whether a character may be before a cut: no token has it and the character behind the cut side by side.
+/// By the last byte of a character: whether a cut may follow it. No token contains the character and the one after the
+/// cut next to each other.
 #[derive(Debug, Clone)]
 struct Cuts([bool; 256]);
 
 impl Slicer {
-    /// A slicer for a tokenizer whose slices are known to have the tokens of the whole.
+    /// The slicer of a tokenizer, if slices provably have the tokens of the whole text.
     pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let ModelWrapper::BPE(bpe) = tokenizer.get_model() else { return None };
         let is_plain = bpe.dropout.is_none_or(|dropout| dropout == 0.0)
             && bpe.continuing_subword_prefix.is_none()
             && bpe.end_of_word_suffix.is_none();
         let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
-        // Such a token takes the space behind a cut.
+        // Such a token includes the space after a cut.
         let takes_space = added.values().any(|token| token.rstrip && token.content.ends_with(char::is_alphabetic));
         let normal = tokenizer.get_normalizer().map_or(Some(Normal::default()), Normal::of)?;
         let words = tokenizer.get_pre_tokenizer().map_or(Some(Words { adds_space: false }), Words::of)?;
@@ -98,7 +100,8 @@ impl Slicer {
         (has_cuts && cuts.into_iter().all(|at| slicer.is_cut(tokenizer, PROBE, at))).then_some(slicer)
     }
 
-    /// The tokens of a text, with what is put around it where `is_framed`, unless it has more than `most`.
+    /// The tokens of a text, including those that the tokenizer adds if `is_framed`. Fails with more than `most`
+    /// tokens.
     pub(super) fn encode(&self, source: &Source<'_>, is_framed: bool, most: usize) -> Result<Vec<TokenId>, Failure> {
         let Source { tokenizer, text, .. } = *source;
         let mut tokens = if is_framed { self.before.clone() } else { Vec::new() };
@@ -121,12 +124,12 @@ impl Slicer {
     }
 
     fn slice(&self, source: &Source<'_>, start: usize, end: usize) -> Result<Vec<TokenId>, tokenizers::Error> {
-        // A slice that goes on begins behind a cut, so with a space where one is dropped.
+        // A later slice starts after a cut, so with the space that the normalizer writes itself.
         let start = if start > 0 && self.drops_space { start + 1 } else { start };
         (source.tokens)(start..end, false)
     }
 
-    /// Where the slice that begins at `start` ends: at the last cut within its size, else at the first one beyond.
+    /// The end of the slice that begins at `start`: the last cut within its size, else the first cut beyond.
     fn next_cut(&self, tokenizer: &Tokenizer, text: &str, start: usize) -> usize {
         let soft = start + self.slice_bytes;
         if soft >= text.len() {
@@ -137,7 +140,7 @@ impl Slicer {
         within.or_else(|| (soft..text.len()).find(is_cut)).unwrap_or(text.len())
     }
 
-    /// Whether no token and no word spans the place, as far as its characters tell.
+    /// Whether the characters around a position allow a cut there.
     fn is_place(&self, text: &str, at: usize) -> bool {
         let bytes = text.as_bytes();
         let cuts = match bytes[at] {
@@ -154,7 +157,7 @@ impl Slicer {
             && is_letter(text[at + 1..].chars().next())
     }
 
-    /// Whether the text around a place has the same tokens in two parts as in one.
+    /// Whether the text around a position has the same tokens in one and in two parts.
     fn is_cut(&self, tokenizer: &Tokenizer, text: &str, at: usize) -> bool {
         let start = text.floor_char_boundary(at.saturating_sub(WINDOW_BYTES));
         let end = text.ceil_char_boundary((at + WINDOW_BYTES).min(text.len()));
@@ -174,14 +177,14 @@ impl Slicer {
 }
 
 impl Cuts {
-    /// `behind` are the ways to write the character behind a cut.
+    /// `behind` lists the spellings of the character after a cut.
     fn of<'a>(tokens: impl Iterator<Item = &'a str>, behind: &[&str]) -> Self {
         let mut cuts = [true; 256];
         for token in tokens {
             for (at, _) in behind.iter().flat_map(|behind| token.match_indices(behind)) {
                 let Some(c) = token[..at].chars().next_back() else { continue };
                 let last = token.as_bytes()[at - 1];
-                // As a character, and as the byte that it stands for in byte-level vocabularies.
+                // As a character, and as the byte that it encodes in byte-level vocabularies.
                 [Some(last), byte_level(c)].into_iter().flatten().for_each(|byte| cuts[usize::from(byte)] = false);
             }
         }
@@ -189,12 +192,12 @@ impl Cuts {
     }
 }
 
-/// What a normalizer does, as far as it works on each place of a text by itself.
+/// The effect of a normalizer that treats each position of a text on its own.
 #[derive(Debug, Default)]
 struct Normal {
-    /// What a space becomes.
+    /// The replacement of a space.
     space: Option<String>,
-    /// What is put before a text.
+    /// The text that it writes before each text.
     prefix: Option<String>,
 }
 
@@ -219,7 +222,7 @@ impl Normal {
         }
     }
 
-    /// A prefix must be what a space becomes.
+    /// Whether the prefix equals the replacement of a space.
     fn is_consistent(&self) -> bool {
         self.prefix.is_none() || self.prefix == self.space
     }
@@ -227,7 +230,7 @@ impl Normal {
 
 /// How a pre-tokenizer splits a text.
 struct Words {
-    /// A text that begins without a space may get one.
+    /// It may add a space before a text without one.
     adds_space: bool,
 }
 
@@ -251,14 +254,14 @@ impl Words {
     }
 }
 
-/// Whether a pattern can ask what is before its match, or where a text begins or ends. Whitespace at the end of a line is
-/// not beside a cut.
+/// Whether a pattern can examine text before its match, or the start or end of the text. White space at the end of the
+/// text is never next to a cut.
 fn looks_back(regex: &str) -> bool {
     let regex = regex.replace("\\s+$", "").replace("[^", "[");
     ["(?<", "^", "$", "\\A", "\\b", "\\B", "\\G", "\\z", "\\Z", "\\K"].iter().any(|sign| regex.contains(sign))
 }
 
-/// What is put around a text.
+/// The tokens that the tokenizer adds before and after a text.
 fn frame(tokenizer: &Tokenizer) -> Option<(Vec<TokenId>, Vec<TokenId>)> {
     let plain = tokenizer.encode_fast("a", false).ok()?;
     let framed = tokenizer.encode_fast("a", true).ok()?;

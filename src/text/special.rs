@@ -1,6 +1,5 @@
-//! Special tokens by name and the tokens that end an answer, gathered from the files in which models state them, with the
-//! precedence of `transformers`: `tokenizer_config.json`, `special_tokens_map.json`, then the defaults of the tokenizer's
-//! class.
+//! Special tokens by name, and the tokens that end an answer. Both come from the files of a model, with the precedence
+//! of `transformers`: `tokenizer_config.json`, `special_tokens_map.json`, then the defaults of the tokenizer's class.
 
 mod added;
 mod classes;
@@ -16,20 +15,20 @@ use crate::request::TokenId;
 
 pub(super) use added::add_stated;
 
-/// The names that every tokenizer has.
+/// Names of special tokens that every tokenizer has.
 pub(super) const NAMES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// Objects of further names.
+/// Fields with objects of more names.
 const MORE: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
 const END: &str = "eos_token";
 
-/// The special tokens that a model's files name, for chat templates.
+/// The named special tokens of a model, for chat templates.
 ///
-/// A class that no file states, but only the model's type suggests, gives only tokens that `find` knows.
+/// If no file names the tokenizer's class, it follows from the model's type. Then only tokens that `find` knows count.
 pub(super) fn named_tokens(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) -> Vec<(String, String)> {
     let (config, map) = (&folder.tokenizer_config, &folder.special_tokens_map);
     let mut tokens = class_defaults(folder, find);
-    // Folders that list added tokens in the configuration may keep an old map beside it; others are led by the map.
+    // Folders that list added tokens in the configuration may contain an outdated map; in others the map wins.
     let files = if config["added_tokens_decoder"].is_object() { [map, config] } else { [config, map] };
     for file in files {
         for (name, token) in stated(file) {
@@ -42,10 +41,10 @@ pub(super) fn named_tokens(folder: &ModelFolder, find: impl Fn(&str) -> Option<T
     tokens.into_iter().collect()
 }
 
-/// Every token that any of the files says ends an answer, and what of that was ignored.
+/// The tokens that end an answer according to any file, and warnings about ignored entries.
 ///
-/// `num_ids` is the size of the tokenizer's vocabulary; a model may have more rows than its tokenizer has tokens. `also`
-/// are tokens that end answers wherever they are known.
+/// `num_ids` is the size of the tokenizer's vocabulary; a model may have more logits than its tokenizer has tokens.
+/// `also` lists tokens that end answers if the tokenizer knows them.
 pub(super) fn end_tokens(
     folder: &ModelFolder,
     num_ids: usize,
@@ -61,12 +60,12 @@ pub(super) fn end_tokens(
         .collect();
     let default = defaults.get(END).map(String::as_str).filter(|_| in_files.is_empty());
     let named = in_files.into_iter().filter_map(content).chain(default).chain(also.iter().copied());
-    // A name that the tokenizer does not know can never be generated: nothing is lost without it.
+    // A token that the tokenizer does not know can never be generated.
     let ends: BTreeSet<_> = stated.into_iter().chain(named.filter_map(find)).collect();
     Ok((ends.into_iter().collect(), warnings))
 }
 
-/// The names and tokens of a file; `null` says that there is no such token.
+/// The names and tokens of a file; `null` removes a token.
 fn stated(file: &Value) -> impl Iterator<Item = (&str, Option<&str>)> {
     let top = file.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
     let more = MORE.iter().filter_map(|name| file[name].as_object()).flatten();
@@ -77,12 +76,12 @@ fn stated(file: &Value) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// A token as text: a string, or the `content` of an object that also says how it was added.
+/// The text of a token: a string, or the `content` of an object.
 fn content(token: &Value) -> Option<&str> {
     token.as_str().or_else(|| token["content"].as_str())
 }
 
-/// What a tokenizer of the model's class has where no file says anything.
+/// The tokens of the tokenizer's class, for names that no file sets.
 fn class_defaults(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) -> BTreeMap<String, String> {
     let class =
         [&folder.tokenizer_config, &folder.config].into_iter().find_map(|file| file["tokenizer_class"].as_str());
@@ -95,7 +94,7 @@ fn class_defaults(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) 
     tokens.map(|(name, token)| ((*name).to_owned(), (*token).to_owned())).collect()
 }
 
-/// The ids that files give as ends of an answer. Ids that no row of the model has can never be drawn: they are ignored.
+/// The end tokens that files give as ids. Ids without a logit can never be sampled and are ignored.
 fn stated_ids(folder: &ModelFolder, num_ids: usize) -> Result<(Vec<TokenId>, Vec<String>)> {
     let text_config = &folder.config["text_config"];
     let rows = [&folder.config["vocab_size"], &text_config["vocab_size"]].into_iter().filter_map(Value::as_u64).max();
@@ -125,7 +124,7 @@ fn stated_ids(folder: &ModelFolder, num_ids: usize) -> Result<(Vec<TokenId>, Vec
     Ok((stated, warnings))
 }
 
-/// The entries of a field that may be absent, null, one id or a list of them.
+/// The entries of a field that may be absent, `null`, one id or a list of ids.
 fn ids(value: &Value) -> &[Value] {
     match value {
         Value::Null => &[],

@@ -1,15 +1,14 @@
-//! Finds stop sequences in text that arrives in pieces. Knows nothing of tokens: a sequence may begin in one and end in
-//! another. The match that is complete first wins, and of those that end together the longest, so that the outcome
-//! depends on the text alone and not on how it was cut.
+//! Finds stop sequences in text that arrives in parts. A sequence may span tokens. The match that ends first wins, and
+//! the longest of several that end together. So the result does not depend on how the text was cut.
 
 use crate::error::{Error, Result};
 
-/// The most stop sequences of one request.
+/// Stop sequences of one request, at most.
 pub const MAX_STOP_SEQUENCES: usize = 16;
 /// The longest stop sequence, in bytes of UTF-8.
 pub const MAX_STOP_SEQUENCE_BYTES: usize = 256;
 
-/// Rejects stop sequences that could not be matched cheaply on every token: at most [`MAX_STOP_SEQUENCES`], each of 1 to
+/// Rejects stop sequences that are too expensive to match on every token: at most [`MAX_STOP_SEQUENCES`], each of 1 to
 /// [`MAX_STOP_SEQUENCE_BYTES`] bytes. The error names `stopSequences`.
 pub fn validate_stop_sequences(sequences: &[String]) -> Result<()> {
     const FIELD: &str = "stopSequences";
@@ -32,12 +31,12 @@ pub fn validate_stop_sequences(sequences: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Looks for any of a few sequences in a text, and holds back only what may be the beginning of one.
+/// Searches a text for several sequences. Holds back only text that may be the start of one.
 #[derive(Debug)]
 pub(super) struct StopMatcher {
     patterns: Vec<Pattern>,
     held: String,
-    /// Whether the sequence that was found is part of the text.
+    /// Whether the matched sequence is part of the text.
     pub(super) is_included: bool,
 }
 
@@ -47,13 +46,13 @@ impl StopMatcher {
         Self { patterns, held: String::new(), is_included: false }
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there are no stop sequences.
     pub(super) fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
-    /// Takes more text; appends to `out` what cannot be part of a stop sequence any more. Returns whether one was
-    /// completed; then the text before it has been appended, and it itself where it is included.
+    /// Adds text; appends to `out` the text that cannot belong to a stop sequence. Returns whether a stop sequence is
+    /// complete. Then the text before it has been appended, and also the sequence itself if it is included.
     pub(super) fn push(&mut self, text: &str, out: &mut String) -> bool {
         for (index, byte) in text.bytes().enumerate() {
             let longest = self.patterns.iter_mut().filter_map(|pattern| pattern.step(byte)).max();
@@ -66,7 +65,7 @@ impl StopMatcher {
             }
         }
         self.held.push_str(text);
-        // Every pattern begins at a character border, and so does what may still become one.
+        // Every pattern begins at a character border, so a possible start of one does, too.
         let kept = self.patterns.iter().map(|pattern| pattern.matched).max().unwrap_or(0);
         let settled = self.held.len() - kept;
         out.push_str(&self.held[..settled]);
@@ -74,20 +73,20 @@ impl StopMatcher {
         false
     }
 
-    /// The text is over: appends what was held back.
+    /// The text is over: appends the text that was held back.
     pub(super) fn finish(&mut self, out: &mut String) {
         out.push_str(&self.held);
         self.held.clear();
     }
 }
 
-/// One sequence, matched byte by byte without going back in the text (Knuth, Morris and Pratt).
+/// One sequence, matched byte by byte without backtracking (Knuth, Morris and Pratt).
 #[derive(Debug)]
 struct Pattern {
     bytes: Vec<u8>,
-    /// For each length of a beginning: the longest shorter beginning that it ends with.
+    /// For each prefix length: the longest shorter prefix that is also its suffix.
     shorter: Vec<usize>,
-    /// How much of the beginning the text ends with.
+    /// The length of the prefix that the text ends with.
     matched: usize,
 }
 
@@ -104,7 +103,7 @@ impl Pattern {
         pattern
     }
 
-    /// Takes one byte; the length of the sequence where it is complete.
+    /// Adds one byte; returns the length of the sequence once it is complete.
     fn step(&mut self, byte: u8) -> Option<usize> {
         while self.matched > 0 && self.bytes[self.matched] != byte {
             self.matched = self.shorter[self.matched];

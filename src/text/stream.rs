@@ -1,125 +1,114 @@
-//! The text of one answer as its tokens arrive: detokenizer and stop sequences in a row. On the path of every token of
-//! every row, hence no allocation per push once its buffers have grown.
+//! The text of one answer while its tokens arrive: detokenizer, then stop sequences. Runs for every token of every row,
+//! so a push does not allocate once its buffers have grown.
 
 use std::sync::Arc;
 
-use super::assemble::Assembler;
-use super::model::ModelText;
-use super::pieces::{Piece, Pieces};
-use super::speech::Thinking;
+use super::detokenizer::Detokenizer;
+use super::reasoning::ReasoningSplitter;
 use super::stops::StopMatcher;
-use crate::request::{Thought, TokenId};
+use super::token_table::{SpecialToken, TokenTable};
+use crate::request::{ReasoningTags, TokenId};
 
-/// Whether an answer goes on.
+/// Whether an answer continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamState {
     /// More tokens may follow.
     Open,
-    /// A stop sequence is complete; nothing more will be delivered.
+    /// A stop sequence is complete: no more text follows.
     Stopped,
 }
 
-/// A special token that is text to those who look for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) token: TokenId,
-    pub(super) text: &'static str,
-}
-
-impl Mark {
-    /// `None` where the token has a text for everybody.
-    pub(super) fn special(text: &'static str, token: TokenId, pieces: &Pieces) -> Option<Self> {
-        (pieces.get(token, false) == Piece::Nothing).then_some(Self { token, text })
-    }
-}
-
-/// Turns the tokens of one answer into text that may be delivered at once.
+/// Turns the tokens of one answer into text that can be delivered at once.
 ///
-/// The pieces together are what decoding all tokens gives, up to the first stop sequence behind the reasoning, or to its
-/// end where it is included. A piece ends at a character border, and nothing is delivered of a stop sequence that is left
-/// out. A model whose vocabulary has byte tokens (`<0x0A>`) says what a run of them means only when the run is over: such a
-/// run is delivered with the token after it.
+/// All text together is what decoding all tokens gives, up to the first stop sequence after the reasoning, or to the
+/// end of that sequence if it is included. Each part ends at a character border. No part of an excluded stop sequence
+/// is delivered. The text of a run of byte tokens (`<0x0A>`) is known only after the run, so it is delivered with the
+/// next token.
 #[derive(Debug)]
 pub struct TextStream {
-    text: Arc<ModelText>,
-    marks: Vec<Mark>,
-    assembler: Assembler,
-    /// While the answer may be reasoning, which stop sequences pass over.
-    thinking: Option<Thinking>,
+    token_table: Arc<TokenTable>,
+    /// Special tokens that are text in this answer.
+    special_tokens: Vec<SpecialToken>,
+    detokenizer: Detokenizer,
+    /// Set while the answer may be reasoning, which stop sequences ignore.
+    reasoning_splitter: Option<ReasoningSplitter>,
     stops: StopMatcher,
     state: StreamState,
-    /// Reused between pushes; text on its way from the assembler to the matcher.
+    /// Text between detokenizer and stop matcher; a buffer that is reused.
     settled: String,
 }
 
 impl TextStream {
-    pub(super) fn new(text: Arc<ModelText>, stop_sequences: &[String], marks: Vec<Mark>) -> Self {
+    pub(super) fn new(
+        token_table: Arc<TokenTable>,
+        stop_sequences: &[String],
+        special_tokens: Vec<SpecialToken>,
+    ) -> Self {
         Self {
-            assembler: Assembler::new(text.pieces()),
-            thinking: None,
+            detokenizer: Detokenizer::new(&token_table),
+            reasoning_splitter: None,
             stops: StopMatcher::new(stop_sequences),
             state: StreamState::Open,
             settled: String::new(),
-            marks,
-            text,
+            special_tokens,
+            token_table,
         }
     }
 
-    /// Whether the stop sequence that ends the text is part of it; it is left out where nothing is said.
+    /// Whether the stop sequence that ends the text is part of it. The default is no.
     #[must_use]
     pub fn include_stop(mut self, is_included: bool) -> Self {
         self.stops.is_included = is_included;
         self
     }
 
-    /// Makes the answer the continuation of these tokens: prompt and answer together read as one text. A tokenizer may
-    /// write the beginning of a text in another way, such as without its first space.
+    /// Makes the answer continue the text of these tokens, so that prompt and answer together read as one text. Some
+    /// tokenizers write the start of a text differently, such as without its first space.
     #[must_use]
     pub fn following(mut self, prompt: &[TokenId]) -> Self {
-        self.assembler = Assembler::following(self.text.pieces(), prompt);
+        self.detokenizer = Detokenizer::following(&self.token_table, prompt);
         self
     }
 
-    /// Stop sequences are not looked for in this reasoning.
-    pub(super) fn pass_over(mut self, thought: Option<Thought>) -> Self {
-        self.thinking = thought.filter(|_| !self.stops.is_empty()).map(Thinking::new);
+    /// Makes stop sequences ignore the reasoning between these tags.
+    pub(super) fn skip_reasoning(mut self, reasoning_tags: Option<ReasoningTags>) -> Self {
+        self.reasoning_splitter = reasoning_tags.filter(|_| !self.stops.is_empty()).map(ReasoningSplitter::new);
         self
     }
 
-    /// Takes one generated token and appends to `out` what may be delivered. After a stop, tokens are ignored.
+    /// Adds one generated token and appends the text that can be delivered to `out`. Ignores tokens after a stop.
     pub fn push(&mut self, token: TokenId, out: &mut String) -> StreamState {
         if self.state == StreamState::Stopped {
             return self.state;
         }
         if self.stops.is_empty() {
-            self.assemble(token, out);
+            self.detokenize(token, out);
             return self.state;
         }
         let mut settled = std::mem::take(&mut self.settled);
         settled.clear();
-        self.assemble(token, &mut settled);
+        self.detokenize(token, &mut settled);
         self.settled = settled;
         self.deliver(out)
     }
 
-    fn assemble(&mut self, token: TokenId, out: &mut String) {
-        let pieces = self.text.pieces();
-        match self.marks.iter().find(|mark| mark.token == token) {
-            Some(mark) => self.assembler.push_text(pieces, mark.text, out),
-            None => self.assembler.push(pieces, token, out),
+    fn detokenize(&mut self, token: TokenId, out: &mut String) {
+        match self.special_tokens.iter().find(|special| special.id == token) {
+            Some(special) => self.detokenizer.push_text(&self.token_table, special.text, out),
+            None => self.detokenizer.push(&self.token_table, token, out),
         }
     }
 
-    /// The answer is over: appends what was held back. An incomplete character becomes U+FFFD as a full decode would
-    /// have it. `Stopped` where what was held back completes a stop sequence, or one was complete already.
+    /// The answer is over: appends the text that was held back. An incomplete character becomes U+FFFD, as in a full
+    /// decode. Returns `Stopped` if a stop sequence is complete, also if only the last text completed it.
     pub fn finish(&mut self, out: &mut String) -> StreamState {
         if self.state == StreamState::Open {
             self.settled.clear();
-            self.assembler.finish(self.text.pieces(), &mut self.settled);
+            self.detokenizer.finish(&self.token_table, &mut self.settled);
             if self.deliver(out) == StreamState::Open {
                 self.settled.clear();
-                if let Some(mut thinking) = self.thinking.take() {
-                    thinking.finish(&mut self.settled);
+                if let Some(mut reasoning_splitter) = self.reasoning_splitter.take() {
+                    reasoning_splitter.finish(&mut self.settled);
                 }
                 if self.deliver(out) == StreamState::Open {
                     self.stops.finish(out);
@@ -130,12 +119,12 @@ impl TextStream {
     }
 
     fn deliver(&mut self, out: &mut String) -> StreamState {
-        if let Some(thinking) = &mut self.thinking {
+        if let Some(reasoning_splitter) = &mut self.reasoning_splitter {
             let mut text = String::new();
-            thinking.push(&self.settled, out, &mut text);
+            reasoning_splitter.push(&self.settled, out, &mut text);
             self.settled = text;
-            if thinking.is_over() {
-                self.thinking = None;
+            if reasoning_splitter.is_over() {
+                self.reasoning_splitter = None;
             }
         }
         if self.stops.push(&self.settled, out) {

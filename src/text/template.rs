@@ -1,5 +1,6 @@
-//! Templates: renders a chat to the one string a model was trained on, or a caller's variables to a prompt, as Hugging
-//! Face's Jinja does. Owns what a run may take, which grows with what it is given, and says whose fault a failure is.
+//! Templates: renders a chat as the string that a model was trained on, or a caller's template as a prompt, with
+//! Hugging Face's dialect of Jinja. Limits the cost of a run by the size of its input, and attributes failures to the
+//! model or the caller.
 
 use std::time::Duration;
 
@@ -11,31 +12,31 @@ use super::jinja::{Fault, Limits, Program, Rendered, Value as JinjaValue};
 use super::prefill;
 use crate::error::{Code, Error, Result};
 
-/// What a template may add to what it was given.
+/// Bytes that a template may add to its input.
 const MAX_OVERHEAD_BYTES: usize = 1 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 const MAX_ERROR_CHARS: usize = 500;
-/// Steps of a run: real templates need about a hundred a message. Some look back over all messages for each one.
+/// Steps of a run. Published templates need about 100 a message; some look back over all messages for each one.
 const STEPS: u64 = 2_000_000;
 const STEPS_PER_BYTE: u64 = 16;
 const STEPS_PER_PAIR: u64 = 400;
-/// Bytes of everything that a run makes.
+/// Bytes of all values that a run creates.
 const BYTES: u64 = 256 << 20;
 const BYTES_PER_BYTE: u64 = 64;
 const BYTES_PER_PAIR: u64 = 256;
-/// Whatever else a run may take, it takes no longer.
+/// Time limit of a run, on top of the other limits.
 const TIME: Duration = Duration::from_secs(4);
 
-/// Whose fault it is where a template fails.
+/// The owner of a template, at fault if the template fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The model brought it as its chat template.
+    /// The template is the model's chat template.
     Model,
-    /// It is the prompt of a request.
+    /// The template is the prompt of a request.
     Caller,
 }
 
-/// A compiled template with the model's special tokens, which are its variables, such as `bos_token`.
+/// A compiled template and the model's special tokens, which are variables of it, such as `bos_token`.
 #[derive(Debug)]
 pub(super) struct Template {
     source: String,
@@ -43,7 +44,7 @@ pub(super) struct Template {
     special_tokens: Vec<(String, String)>,
     clock: Clock,
     owner: Owner,
-    /// It takes texts in parts, not only whole ones.
+    /// It supports content that is a list of texts.
     has_parts: bool,
 }
 
@@ -64,11 +65,11 @@ impl Template {
         Ok(Self { source: source.to_owned(), program: compiled, special_tokens, clock, owner, has_parts })
     }
 
-    /// The chat, ready for the model's answer.
+    /// Renders a chat up to the start of the model's answer.
     pub(super) fn render_chat(&self, chat: &Chat) -> Result<Rendered> {
         self.check_read("templateVariables", chat.variables.keys())?;
         if chat.tools.as_ref().is_some_and(|tools| !tools.is_empty()) && !self.reads("tools") {
-            return Err(Error::invalid("tools", "are nothing that this model's chat template knows of"));
+            return Err(Error::invalid("tools", "are not supported by this model's chat template"));
         }
         let rendered = if chat.continues_final {
             let (tagged, plain) = prefill::tagged(chat)?;
@@ -79,7 +80,7 @@ impl Template {
         Ok(trusted(rendered, chat.special_tokens))
     }
 
-    /// A message that only calls functions has no content. Some templates want one: for them it is empty.
+    /// A message with tool calls may have no content. If the template fails on it, the content becomes an empty text.
     fn write_chat(&self, chat: &Chat) -> Result<Rendered> {
         let size = Size { bytes: chat.num_bytes(), items: chat.num_items() };
         let first = self.write(chat.variables(self.has_parts), size);
@@ -92,7 +93,7 @@ impl Template {
         .map_err(|fault| self.owner.failed(fault))
     }
 
-    /// A text from a caller's variables.
+    /// Renders a caller's variables.
     pub(super) fn render(&self, variables: &Map<String, Value>, special_tokens: SpecialTokens) -> Result<Rendered> {
         self.check_read("prompt.variables", variables.keys())?;
         let size = Size { bytes: chat::len_of_all(variables), items: chat::num_items_of(variables) };
@@ -110,15 +111,15 @@ impl Template {
         self.program.run(all, size.limits(), self.clock)
     }
 
-    /// A variable that the template never reads is a mistake of the caller.
+    /// Rejects variables that the template never reads: they are mistakes of the caller.
     fn check_read<'a>(&self, param: &str, mut names: impl Iterator<Item = &'a String>) -> Result<()> {
         match names.find(|name| !self.reads(name)) {
-            Some(name) => Err(Error::invalid(&format!("{param}.{name}"), "is no variable that the template reads")),
+            Some(name) => Err(Error::invalid(&format!("{param}.{name}"), "is not a variable that the template reads")),
             None => Ok(()),
         }
     }
 
-    /// What it was compiled from.
+    /// The source of the template.
     pub(super) fn source(&self) -> &str {
         &self.source
     }
@@ -137,7 +138,7 @@ impl Owner {
         }
     }
 
-    /// A failing template is the messages' fault where it says so itself.
+    /// The error of a failed run. A template that raises an error blames its input.
     fn failed(self, fault: Fault) -> Error {
         let problem = match fault {
             Fault::Broken(problem) => return self.broken(&format!("is broken: {}", shortened(&problem))),
@@ -161,11 +162,11 @@ impl Owner {
     }
 }
 
-/// How much a template is given.
+/// The size of a template's input.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     bytes: usize,
-    /// Messages and tools, or items of variables.
+    /// Messages and tools, or values inside variables.
     items: usize,
 }
 
@@ -179,14 +180,14 @@ impl Size {
         Limits {
             steps: sum(STEPS, STEPS_PER_BYTE, STEPS_PER_PAIR),
             bytes: sum(BYTES, BYTES_PER_BYTE, BYTES_PER_PAIR),
-            // Escaping can make six bytes of one.
+            // Escaping can turn one byte into six.
             text_bytes: self.bytes.saturating_mul(6).saturating_add(MAX_OVERHEAD_BYTES),
             time: TIME,
         }
     }
 }
 
-/// Where every special token counts, nothing is from outside.
+/// Treats the whole prompt as trusted if the request allows special tokens everywhere.
 fn trusted(rendered: Rendered, special_tokens: SpecialTokens) -> Rendered {
     match special_tokens {
         SpecialTokens::Template => rendered,
@@ -194,7 +195,7 @@ fn trusted(rendered: Rendered, special_tokens: SpecialTokens) -> Rendered {
     }
 }
 
-/// Whether a template takes the text out of parts. One that does not would print them as a list.
+/// Whether a template reads the texts of a content list. Another template would print the list itself.
 fn reads_parts(source: &str) -> bool {
     let after =
         |mark: &str| source.match_indices(mark).map(|(at, mark)| &source[at + mark.len()..]).collect::<Vec<_>>();
@@ -202,13 +203,13 @@ fn reads_parts(source: &str) -> bool {
     source.contains("['text']") || source.contains("[\"text\"]") || after(".text").iter().any(ends_word)
 }
 
-/// Templates of a model: the one for chats, and one for chats with tools where there is a choice.
+/// The sources of a model's templates: one for chats, and optionally one for chats with tools.
 pub(super) struct Sources {
     pub(super) default: String,
     pub(super) with_tools: Option<String>,
 }
 
-/// The sources among the forms they come in: one string, or a list of named ones.
+/// The sources from `chat_template`: a string, or a list of named templates.
 pub(super) fn sources_of(chat_template: &Value) -> Result<Option<Sources>> {
     match chat_template {
         Value::Null => Ok(None),

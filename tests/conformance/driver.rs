@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mlx_serving::constraint::Constraint;
 use mlx_serving::error::Result;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::MlxExecutor;
-use mlx_serving::guide::Guide;
 use mlx_serving::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
@@ -76,15 +76,21 @@ impl<'a> Driver<'a> {
         &self.running[&id].logprobs
     }
 
-    /// A sequence that follows a guide; as with any, tokens after its end are to be left out.
-    pub(crate) fn add_guided(&mut self, id: u64, prompt: &[TokenId], sampling: SamplingParams, guide: &Guide) {
+    /// A sequence with a constraint. As with any sequence, ignore its tokens after the end.
+    pub(crate) fn add_constrained(
+        &mut self,
+        id: u64,
+        prompt: &[TokenId],
+        sampling: SamplingParams,
+        constraint: &Constraint,
+    ) {
         self.add(id, prompt, sampling);
-        self.guide(guide);
+        self.constraint(constraint);
     }
 
-    /// Lets the sequence that was added last follow a guide.
-    pub(crate) fn guide(&mut self, guide: &Guide) {
-        self.admissions.last_mut().expect("one was added").guide = Some(guide.clone());
+    /// Gives a constraint to the sequence that was added last.
+    pub(crate) fn constraint(&mut self, constraint: &Constraint) {
+        self.admissions.last_mut().expect("one was added").constraint = Some(constraint.clone());
     }
 
     /// Another continuation of a sequence's prompt. It copies the KV of all but the last token.

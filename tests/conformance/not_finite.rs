@@ -7,7 +7,7 @@ use mlx_serving::config::Precision;
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend, MlxExecutor};
 use mlx_serving::hub::open_folder;
 use mlx_serving::request::{SamplingParams, TokenId};
-use mlx_serving::text::{ModelText, Structured};
+use mlx_serving::text::{ModelText, StructuredOutput};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 use tempfile::TempDir;
@@ -111,16 +111,17 @@ fn rows_that_read_nan_get_no_tokens_and_other_rows_get_theirs() {
 }
 
 #[test]
-fn a_row_that_follows_a_guide_has_no_token_either_and_another_one_goes_on() {
+fn constrained_row_with_invalid_logits_has_no_token_and_other_rows_continue() {
     let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let text = ModelText::open(&open_folder(&demo).expect("a folder")).expect("a tokenizer");
-    let guide = text.guide(&Structured::Choices(vec!["Once upon a time".to_owned()])).expect("a guide");
+    let constraint =
+        text.constraint(&StructuredOutput::Choices(vec!["Once upon a time".to_owned()])).expect("a constraint");
     let [nan, sound] = ["Zebra", "Once"].map(|word| text.encode_rendered(word).expect("tokens"));
     let token = *nan.iter().find(|token| !sound.contains(token)).expect("another token");
     let (_place, mut executor) = open(&demo, token, AttentionKind::Auto, Precision::Auto);
     let mut driver = Driver::new(&mut executor);
-    driver.add_guided(1, &nan, HOT, &guide);
-    driver.add_guided(2, &sound, HOT, &guide);
+    driver.add_constrained(1, &nan, HOT, &constraint);
+    driver.add_constrained(2, &sound, HOT, &constraint);
     driver.run_ahead(3);
     assert_eq!(driver.not_finite, BTreeSet::from([1]));
     assert!(driver.remove(1).is_empty());

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::answers::{End, ReaderId};
 use mlx_serving::clock::{Clock, RealClock};
-use mlx_serving::engine::{Config, Draft, Engine, Heard, ModelKey, OpenBackend, Prompt, Reply, Snapshot};
+use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, ParsedDelivery, Prompt, Reply, Snapshot};
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
 use mlx_serving::request::{Priority, Sharing};
 use mlx_serving::scheduler::{self, BatchLimitConfig};
-use mlx_serving::text::{CallDelta, ModelText, Spoken};
+use mlx_serving::text::{ModelText, ParsedOutput, ToolCallDelta};
 
 /// A device that is slow enough for a reader to start before the first token. On an instant device the answer may be complete
 /// before that, and no row is parked.
@@ -34,8 +34,8 @@ pub(super) struct Answer {
     pub(super) whole: String,
     /// The deltas besides text, and the parsed whole answer.
     pub(super) reasoning: String,
-    pub(super) deltas: Vec<CallDelta>,
-    pub(super) spoken: Option<Spoken>,
+    pub(super) deltas: Vec<ToolCallDelta>,
+    pub(super) parsed: Option<ParsedOutput>,
 }
 
 /// An engine with one model, and everything that its readers received so far.
@@ -156,7 +156,7 @@ impl Caller {
     pub(super) fn drain(&self) {
         let (mut tokens, mut text) = (Vec::new(), String::new());
         let (mut token_at, mut byte_at) = (0, 0);
-        for Heard { delivery, said, spoken } in self.engine.drain(&mut tokens, &mut text) {
+        for ParsedDelivery { delivery, delta, parsed } in self.engine.drain(&mut tokens, &mut text) {
             let mut answers = self.answers.lock().expect("not poisoned");
             let answer = answers.entry(delivery.reader).or_default();
             assert!(answer.end.is_none(), "nothing is delivered after the end");
@@ -165,11 +165,11 @@ impl Caller {
             answer.num_chunks += usize::from(delivery.num_bytes > 0);
             token_at += delivery.num_tokens;
             byte_at += delivery.num_bytes;
-            answer.reasoning.push_str(&said.reasoning);
-            answer.deltas.extend(said.calls);
+            answer.reasoning.push_str(&delta.reasoning);
+            answer.deltas.extend(delta.calls);
             if let Some((end, log)) = delivery.end {
                 answer.whole = log.text();
-                answer.spoken = spoken;
+                answer.parsed = parsed;
                 answer.end = Some(end);
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::error::{Code, Error, Result};
 use mlx_serving::hub::open_folder;
-use mlx_serving::text::{LOAD_STACK_BYTES, ModelText, PromptTemplate, Structured};
+use mlx_serving::text::{LOAD_STACK_BYTES, ModelText, PromptTemplate, StructuredOutput};
 
 /// An input within the limits takes far less time.
 const MAX_TIME: Duration = Duration::from_mins(1);
@@ -157,10 +157,12 @@ impl Parser {
             Target::Config => self.opens("config.json", input),
             Target::Weights => self.opens("model.safetensors", &with_length(input)),
             Target::Schema => match serde_json::from_slice(input) {
-                Ok(schema) => self.guides(&Structured::Schema(schema)),
+                Ok(schema) => self.constraints(&StructuredOutput::Schema(schema)),
                 Err(error) => Err(Error::new(Code::GuidanceError, error.to_string())),
             },
-            Target::Grammar => self.guides(&Structured::Grammar(String::from_utf8_lossy(input).into_owned())),
+            Target::Grammar => {
+                self.constraints(&StructuredOutput::Grammar(String::from_utf8_lossy(input).into_owned()))
+            }
         };
         assert!(start.elapsed() < MAX_TIME, "it took {:?}", start.elapsed());
         result
@@ -177,11 +179,11 @@ impl Parser {
     }
 
     /// Compiles a constraint and follows an answer for some tokens.
-    fn guides(&self, structured: &Structured) -> Result<()> {
-        let mut matcher = self.model.guide(structured)?.matcher();
+    fn constraints(&self, structured: &StructuredOutput) -> Result<()> {
+        let mut matcher = self.model.constraint(structured)?.matcher();
         for _ in 0..20 {
             let Ok(allowed) = matcher.allowed() else { break };
-            let mut words = (0_u32..).zip(&allowed.words).filter(|(_, word)| **word != 0);
+            let mut words = (0_u32..).zip(&allowed.bitmask).filter(|(_, word)| **word != 0);
             let Some((index, word)) = words.next() else { break };
             if matcher.accept(index * 32 + word.trailing_zeros()).is_err() {
                 break;

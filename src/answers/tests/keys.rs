@@ -7,8 +7,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::answers::{Claim, Fingerprint, Terms};
-use crate::guide::{Grammar, Guide, Matcher};
-use crate::request::{Markup, Priority, Request, SamplingParams, Sharing, StopRules, Thought};
+use crate::constraint::{Constraint, Grammar, Matcher};
+use crate::request::{Markup, Priority, ReasoningTags, Request, SamplingParams, Sharing, StopRules};
 
 /// The inputs of a claim.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ impl Subject {
                 },
                 continues_text: false,
                 markup: Markup::default(),
-                guide: None,
+                constraint: None,
                 deadline: None,
                 priority: Priority::Default,
                 tenant: None,
@@ -88,38 +88,38 @@ impl Subject {
 
 type Change = fn(&mut Subject);
 
-fn guide(spec: &str) -> Guide {
+fn constraint(spec: &str) -> Constraint {
     struct Nothing;
     impl Grammar for Nothing {
         fn matcher(&self) -> Box<dyn Matcher> {
             unreachable!("a key needs no matcher")
         }
     }
-    Guide::new(spec, Arc::new(Nothing))
+    Constraint::new(spec, Arc::new(Nothing))
 }
 
 #[test]
-fn guides_that_say_the_same_have_one_key() {
-    let key = |spec: &str| Subject::drawn().with(|it| it.request.guide = Some(guide(spec))).key();
+fn equal_constraints_have_one_key() {
+    let key = |spec: &str| Subject::drawn().with(|it| it.request.constraint = Some(constraint(spec))).key();
     assert_eq!(key("one"), key("one"));
     assert_ne!(key("one"), key("other"));
 }
 
-const THOUGHT: Thought = Thought { open: "<think>", close: "</think>", has_begun: false };
+const THINK: ReasoningTags = ReasoningTags { open: "<think>", close: "</think>", has_begun: false };
 
 #[test]
 fn the_position_of_reasoning_changes_the_key_only_with_stop_sequences() {
-    let key = |thought: Option<Thought>| {
+    let key = |reasoning_tags: Option<ReasoningTags>| {
         let plain = Subject::drawn().with(|it| it.request.stop.stop_sequences.clear());
-        plain.with(|it| it.request.markup.thought = thought).key()
+        plain.with(|it| it.request.markup.reasoning_tags = reasoning_tags).key()
     };
-    assert_eq!(key(None), key(Some(THOUGHT)));
+    assert_eq!(key(None), key(Some(THINK)));
 }
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
     let changes: [(&str, Change); 35] = [
-        ("guide", |it| it.request.guide = Some(guide("{\"regex\":\"a\"}"))),
+        ("constraint", |it| it.request.constraint = Some(constraint("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
         ("a token of the prompt", |it| it.request.prompt = [1, 2, 4].into()),
@@ -150,8 +150,10 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("the start of its text", |it| it.request.continues_text = true),
         ("markup of calls", |it| it.request.markup.calls = true),
         ("markup of reasoning", |it| it.request.markup.reasoning = true),
-        ("reasoning without stop sequences", |it| it.request.markup.thought = Some(THOUGHT)),
-        ("reasoning that has begun", |it| it.request.markup.thought = Some(Thought { has_begun: true, ..THOUGHT })),
+        ("reasoning without stop sequences", |it| it.request.markup.reasoning_tags = Some(THINK)),
+        ("reasoning that has begun", |it| {
+            it.request.markup.reasoning_tags = Some(ReasoningTags { has_begun: true, ..THINK })
+        }),
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];
@@ -322,7 +324,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                     },
                     continues_text: false,
                     markup: Markup::default(),
-                    guide: None,
+                    constraint: None,
                     deadline: None,
                     priority: Priority::Default,
                     tenant: None,

@@ -19,7 +19,7 @@ use super::sampler::{Draw, Sampler, indices, replace_rows};
 use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
 use super::streams::Streams;
 use crate::error::Result;
-use crate::executor::{Executor, Guided, Limits};
+use crate::executor::{ConstraintState, Executor, Limits};
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Plan, Row, StepLogprobs, StepOutput};
 
@@ -104,8 +104,8 @@ impl Outcome {
     }
 }
 
-/// Rows that draw once the step before theirs was read: what a guide allows follows from its tokens. Meanwhile the device
-/// computes what they draw from, and the host what they may draw.
+/// Rows that draw once the step before theirs was read: what a constraint allows follows from its tokens. Meanwhile the
+/// device computes what they draw from, and the host what they may draw.
 struct Waiting {
     /// [s, vocab].
     logits: Array,
@@ -147,8 +147,8 @@ impl Executor for MlxExecutor {
             // A sequence that is gone has no use for it.
             if let Some(sequence) = self.sequences.get_mut(*id) {
                 sequence.read(launched.step, *token);
-                let verdict = sequence.guided.as_ref().and_then(Guided::verdict);
-                closed.extend(verdict.map(|verdict| (*id, verdict)));
+                let constraint_end = sequence.constraint.as_ref().and_then(ConstraintState::end);
+                closed.extend(constraint_end.map(|end| (*id, end)));
             }
         }
         self.draw_waiting()?;
@@ -271,13 +271,13 @@ impl MlxExecutor {
         Ok(processed)
     }
 
-    /// The rows that follow a guide. One that has come to its end draws what nobody will read.
+    /// The rows that have a constraint. One that has come to its end draws what nobody will read.
     fn masks(&self, rows: &[Row]) -> Result<Masks<'_>> {
         let mut masks = Masks::default();
         for (place, row) in rows.iter().enumerate() {
-            let guided = self.sequences.get(row.sequence)?.guided.as_ref();
-            if let Some(guided) = guided.filter(|guided| guided.verdict().is_none()) {
-                masks.push(place, guided.mask());
+            let constraint = self.sequences.get(row.sequence)?.constraint.as_ref();
+            if let Some(constraint) = constraint.filter(|constraint| constraint.end().is_none()) {
+                masks.push(place, constraint.bitmask());
             }
         }
         Ok(masks)
@@ -327,7 +327,8 @@ impl MlxExecutor {
         drawn
     }
 
-    /// Like [`inspect`](Self::inspect), but counts the operations of MLX's graph: what a step costs where all cost the same.
+    /// Like [`inspect`](Self::inspect), but counts the operations of MLX's graph: what a step costs where all cost the
+    /// same.
     #[doc(hidden)]
     pub fn count_operations(&mut self, plan: &Plan) -> Result<usize> {
         self.take_in(plan)?;

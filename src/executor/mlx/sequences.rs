@@ -11,7 +11,7 @@ use super::attention::Span;
 use super::failure::bad_plan;
 use super::logits_processors::LogitsProcessor;
 use crate::error::Result;
-use crate::executor::Guided;
+use crate::executor::ConstraintState;
 use crate::request::{SamplingParams, SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
@@ -31,7 +31,7 @@ pub(super) struct Sequence {
     min_tokens: usize,
     said: Said,
     /// Which tokens may be drawn, where not all may.
-    pub(super) guided: Option<Guided>,
+    pub(super) constraint: Option<ConstraintState>,
     /// The step that admitted it: earlier ones drew for another sequence of its name.
     since_step: u64,
     pub(super) max_positions: usize,
@@ -103,7 +103,7 @@ impl Sequences {
             end_tokens: Arc::clone(&admission.end_tokens),
             min_tokens: admission.min_tokens,
             said: Said::after(admission),
-            guided: Guided::new(admission),
+            constraint: ConstraintState::new(admission),
             since_step: step,
             max_positions: admission.max_positions,
             computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
@@ -178,14 +178,14 @@ impl Sequence {
             self.said.tokens.push(token);
             self.said.count(token);
         }
-        if let Some(guided) = &mut self.guided {
-            guided.accept(token);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token);
         }
     }
 
     /// Whether what may be drawn next depends on a token that nobody has read.
     pub(super) fn waits_for_token(&self) -> bool {
-        self.guided.is_some() && matches!(self.drawn, Drawn::Device { .. })
+        self.constraint.is_some() && matches!(self.drawn, Drawn::Device { .. })
     }
 
     /// What is changed about the logits from which the token at `position` is drawn, if anything is.

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::Clock;
+use crate::constraint::ConstraintEnd;
 use crate::error::{Code, Error, Result};
-use crate::guide::Verdict;
 use crate::hub::ModelFolder;
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, Feed, KvGrowth, Plan, Prefix, Row, StepOutput};
 
-use super::{Backend, Executor, Guided, KvUnit, Limits};
+use super::{Backend, ConstraintState, Executor, KvUnit, Limits};
 
 pub use profile::{PROFILES, Profile};
 pub use script::Script;
@@ -116,14 +116,14 @@ struct SimSequence {
     /// The position from which on its answer may end.
     may_end_at: usize,
     logprobs: Option<u8>,
-    guided: Option<Guided>,
+    constraint: Option<ConstraintState>,
 }
 
 impl SimSequence {
     fn draw(&mut self, script: &Script, may_end: bool) -> TokenId {
-        let Some(guided) = &mut self.guided else { return self.speaker.next(script, may_end) };
-        let token = self.speaker.next_of(script, guided);
-        guided.accept(token);
+        let Some(constraint) = &mut self.constraint else { return self.speaker.next(script, may_end) };
+        let token = self.speaker.next_of(script, constraint);
+        constraint.accept(token);
         token
     }
 }
@@ -167,7 +167,7 @@ impl Executor for SimExecutor {
         let mut output = StepOutput { step: plan.step, ..StepOutput::default() };
         plan.rows.iter().try_for_each(|row| self.feed(row, &mut output))?;
         output.closed =
-            plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.verdict(row.sequence)).collect();
+            plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.constraint_end(row.sequence)).collect();
         if fault == Some(FaultKind::Logits) && !output.tokens.is_empty() {
             let (id, _) = output.tokens.remove(0);
             output.closed.retain(|(closed, _)| *closed != id);
@@ -212,8 +212,9 @@ impl SimExecutor {
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
         let speaker = Speaker::new(&self.script, &admission.prompt, salt);
         let may_end_at = admission.num_prompt + admission.min_tokens;
-        let (num_prompt, guided, logprobs) = (admission.prompt.len(), Guided::new(admission), admission.logprobs);
-        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, logprobs, guided };
+        let (num_prompt, constraint, logprobs) =
+            (admission.prompt.len(), ConstraintState::new(admission), admission.logprobs);
+        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, logprobs, constraint };
         self.sequences.insert(admission.sequence, sequence);
         Ok(())
     }
@@ -238,8 +239,8 @@ impl SimExecutor {
         Ok(())
     }
 
-    fn verdict(&self, id: SequenceId) -> Option<(SequenceId, Verdict)> {
-        Some((id, self.sequences.get(&id)?.guided.as_ref()?.verdict()?))
+    fn constraint_end(&self, id: SequenceId) -> Option<(SequenceId, ConstraintEnd)> {
+        Some((id, self.sequences.get(&id)?.constraint.as_ref()?.end()?))
     }
 
     /// A device runs steps one after another; the host may submit while it does.

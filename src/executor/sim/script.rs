@@ -1,9 +1,10 @@
-//! What a simulated model says: sentences whose order depends on everything before them, as a real model's words do. The
-//! same prefix is always continued the same way, whoever else is in the batch and however often it is computed again.
+//! What a simulated model says: sentences whose order depends on everything before them, as a real model's words do.
+//! The same prefix is always continued the same way, whoever else is in the batch and however often it is computed
+//! again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::executor::Guided;
+use crate::executor::ConstraintState;
 use crate::request::{TokenId, TokenLogprob};
 
 /// The sentences a simulated model knows, as tokens of the loaded tokenizer.
@@ -12,7 +13,7 @@ pub struct Script {
     /// Never empty, and no sentence is.
     sentences: Vec<Vec<TokenId>>,
     end: TokenId,
-    /// What brings an answer that follows a guide nearer to its end.
+    /// Tokens that bring an answer with a constraint nearer to its end.
     closing: Vec<TokenId>,
 }
 
@@ -32,8 +33,8 @@ pub(super) struct Speaker {
 }
 
 /// How probable the tokens of a vocabulary were where one was drawn. That one had at least half of all probability; the
-/// tokens that follow it in the vocabulary, around its end, had what was left: each half of what the ones before it left,
-/// and the last one all of it.
+/// tokens that follow it in the vocabulary, around its end, had what was left: each half of what the ones before it
+/// left, and the last one all of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Logprobs {
     drawn: TokenId,
@@ -71,8 +72,8 @@ impl Script {
         (!sentences.is_empty()).then_some(Self { sentences, end, closing: Vec::new() })
     }
 
-    /// Tokens that are said where a guide allows no word of the sentences, if it allows them: what closes a text, a list
-    /// and so on. Without any, an answer that follows a guide goes on at random.
+    /// Tokens to draw where a constraint allows no word of the sentences: they close a string, a list and so on.
+    /// Without them an answer with a constraint continues at random.
     #[must_use]
     pub fn with_closing(self, closing: Vec<TokenId>) -> Self {
         Self { closing, ..self }
@@ -107,20 +108,20 @@ impl Speaker {
         token
     }
 
-    /// Draws a token that a guide allows: the next of the script, or one that closes something, or any.
-    pub(super) fn next_of(&mut self, script: &Script, guided: &Guided) -> TokenId {
+    /// Draws a token that a constraint allows: the next of the script, else one that closes something, else any.
+    pub(super) fn next_of(&mut self, script: &Script, constraint: &ConstraintState) -> TokenId {
         let wanted = self.peek(script, true);
         let known = [wanted, script.end].into_iter().chain(script.closing.iter().copied());
-        let token = known.into_iter().find(|token| guided.allows(*token)).or_else(|| self.any(guided));
+        let token = known.into_iter().find(|token| constraint.allows(*token)).or_else(|| self.any(constraint));
         // Nothing may follow: what is drawn is discarded.
         let token = token.unwrap_or(script.end);
         self.mix(token);
         token
     }
 
-    fn any(&self, guided: &Guided) -> Option<TokenId> {
-        let is_allowed = |token: &TokenId| guided.allows(*token);
-        let num_tokens = TokenId::try_from(guided.mask().len() * 32).unwrap_or(TokenId::MAX);
+    fn any(&self, constraint: &ConstraintState) -> Option<TokenId> {
+        let is_allowed = |token: &TokenId| constraint.allows(*token);
+        let num_tokens = TokenId::try_from(constraint.bitmask().len() * 32).unwrap_or(TokenId::MAX);
         let num_allowed = (0..num_tokens).filter(is_allowed).count() as u64;
         let choice = usize::try_from(self.prefix.checked_rem(num_allowed)?).ok()?;
         (0..num_tokens).filter(is_allowed).nth(choice)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::guide::{Unable, Verdict};
+use crate::constraint::{ConstraintEnd, ConstraintError};
 
 #[test]
 fn an_empty_scheduler_is_idle() {
@@ -67,26 +67,29 @@ fn requests_beyond_the_row_limit_wait_and_join_in_order_at_a_step_border() {
 }
 
 #[test]
-fn a_guide_that_is_complete_ends_a_sequence_also_with_its_last_token() {
+fn complete_constraint_ends_a_sequence_even_at_its_last_token() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(1, 1), start());
     plan(&mut scheduler);
-    let closed = vec![(seq(1), Verdict::Complete)];
+    let closed = vec![(seq(1), ConstraintEnd::Complete)];
     let output = StepOutput { tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() };
     let drawn = commit(&mut scheduler, &output);
-    assert_eq!((drawn[0].finish, drawn[0].verdict), (Some(FinishReason::Stop), Some(Verdict::Complete)));
+    assert_eq!((drawn[0].finish, drawn[0].constraint_end), (Some(FinishReason::Stop), Some(ConstraintEnd::Complete)));
     assert!(scheduler.is_empty());
 }
 
 #[test]
-fn a_guide_that_failed_leaves_the_sequence_for_the_caller_to_remove() {
+fn failed_constraint_leaves_the_sequence_for_the_caller_to_remove() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(1, 9), start());
     plan(&mut scheduler);
-    let closed = vec![(seq(1), Verdict::Failed(Unable::DeadEnd))];
+    let closed = vec![(seq(1), ConstraintEnd::Failed(ConstraintError::DeadEnd))];
     let output = StepOutput { tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() };
     let drawn = commit(&mut scheduler, &output);
-    assert_eq!((drawn[0].finish, drawn[0].verdict), (None, Some(Verdict::Failed(Unable::DeadEnd))));
+    assert_eq!(
+        (drawn[0].finish, drawn[0].constraint_end),
+        (None, Some(ConstraintEnd::Failed(ConstraintError::DeadEnd)))
+    );
     assert!(scheduler.remove(seq(1)));
 }
 

@@ -1,4 +1,4 @@
-//! What filters, tests, functions and methods are called with.
+//! The arguments of filters, tests, functions and methods.
 
 use super::display::type_name;
 use super::text::Text;
@@ -12,7 +12,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments by the names of the parameters; an error where there are others, or too many.
+    /// Assigns the arguments to parameters by name. Fails on unknown or excess arguments.
     pub(crate) fn bind<const N: usize>(self, what: &str, names: [&str; N]) -> Result<[Option<Value>; N], Fault> {
         let mut bound = [const { None }; N];
         if self.positional.len() > N {
@@ -31,12 +31,12 @@ impl Arguments {
         Ok(bound)
     }
 
-    /// None are taken.
+    /// Fails if there are arguments.
     pub(crate) fn none(self, what: &str) -> Result<(), Fault> {
         self.bind(what, []).map(drop)
     }
 
-    /// One that must be there.
+    /// Exactly one required argument.
     pub(crate) fn one(self, what: &str, name: &str) -> Result<Value, Fault> {
         let [value] = self.bind(what, [name])?;
         required(what, name, value)
@@ -47,7 +47,7 @@ pub(crate) fn required(what: &str, name: &str, value: Option<Value>) -> Result<V
     value.map_or_else(|| failed(format!("`{what}` needs `{name}`")), Ok)
 }
 
-/// A text that must be one.
+/// The value as a text.
 pub(crate) fn text(what: &str, value: &Value) -> Result<Text, Fault> {
     match value {
         Value::Text(text) => Ok(text.clone()),
@@ -55,7 +55,7 @@ pub(crate) fn text(what: &str, value: &Value) -> Result<Text, Fault> {
     }
 }
 
-/// A whole number that may be absent or none.
+/// The value as a whole number; `None` if it is absent or `none`.
 pub(crate) fn whole(what: &str, value: Option<&Value>) -> Result<Option<i128>, Fault> {
     match value {
         None | Some(Value::None) => Ok(None),
@@ -66,7 +66,7 @@ pub(crate) fn whole(what: &str, value: Option<&Value>) -> Result<Option<i128>, F
     }
 }
 
-/// Whether something is wished for.
+/// The value as a boolean.
 pub(crate) fn flag(value: Option<&Value>, default: bool) -> bool {
     value.map_or(default, Value::is_true)
 }

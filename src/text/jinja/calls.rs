@@ -1,4 +1,4 @@
-//! Calls: of macros, of functions, and of what looks like one.
+//! Calls of macros, functions, methods and callable objects.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,23 +13,23 @@ use super::text::Text;
 use super::value::{Name, Size, Value};
 use super::{Fault, failed, functions, methods};
 
-/// What can be called.
+/// A value that can be called.
 #[derive(Debug)]
 pub(crate) enum Callable {
     Function(Function),
     Method(Value, Name),
     Macro(MacroValue),
-    /// Gives nothing the first time, then the text.
+    /// Returns an empty text the first time, and then its separator.
     Joiner(Text, Cell<bool>),
-    /// The items of a list take turns.
+    /// Returns the items of a list one after another.
     Cycler(Value, Cell<usize>),
 }
 
-/// A macro, and where it was defined.
+/// A macro and the scope of its definition.
 #[derive(Debug)]
 pub(crate) struct MacroValue {
     pub(super) definition: Arc<Macro>,
-    /// The scope that it sees.
+    /// The scope of the definition.
     pub(super) scope: usize,
 }
 
@@ -114,7 +114,7 @@ impl Run {
     }
 }
 
-/// A function as a value.
+/// A callable as a value.
 pub(super) fn callable(callable: Callable) -> Value {
     Value::Callable(Rc::new(callable))
 }

@@ -97,7 +97,7 @@ fn plain(name: &str, value: &Value) -> Result<bool, Fault> {
         "number" => value.as_float().is_some(),
         "string" => matches!(value, Value::Text(_)),
         "mapping" => matches!(value, Value::Map(_)),
-        // Whatever has a length and can be indexed, in Jinja2.
+        // In Jinja2, a sequence is a value with a length and an index operator.
         "sequence" => matches!(
             value,
             Value::Undefined | Value::Text(_) | Value::List(_) | Value::Tuple(_) | Value::Map(_) | Value::Range(_)
@@ -120,7 +120,7 @@ fn plain(name: &str, value: &Value) -> Result<bool, Fault> {
     })
 }
 
-/// `is` of Python, as far as values that are never changed can tell.
+/// Python's `is`, for immutable values.
 fn is_same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::List(left), Value::List(right)) => return Rc::ptr_eq(left, right),

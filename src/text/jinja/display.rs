@@ -1,9 +1,9 @@
-//! Values as Python prints them.
+//! Formats values like Python's `str` and `repr`.
 
 use super::text::{Text, Writer};
 use super::value::{List, Value};
 
-/// A value as `str` gives it.
+/// The value as `str` formats it.
 pub(crate) fn text_of(value: &Value) -> Text {
     if let Value::Text(text) = value {
         return text.clone();
@@ -13,7 +13,7 @@ pub(crate) fn text_of(value: &Value) -> Text {
     out.finish()
 }
 
-/// Adds a value as `str` gives it.
+/// Writes the value as `str` formats it.
 pub(crate) fn write_text(out: &mut Writer, value: &Value) {
     match value {
         Value::Text(text) => out.push(text),
@@ -22,7 +22,7 @@ pub(crate) fn write_text(out: &mut Writer, value: &Value) {
     }
 }
 
-/// Adds a value as `repr` gives it.
+/// Writes the value as `repr` formats it.
 pub(crate) fn write_repr(out: &mut Writer, value: &Value) {
     match value {
         Value::Undefined => out.push_own("Undefined"),
@@ -58,7 +58,7 @@ fn items(out: &mut Writer, list: &List, [open, close]: [&str; 2]) {
     out.push_own(close);
 }
 
-/// A text in quotes, with double ones where only single ones are in it.
+/// A quoted text. It uses double quotes if the text contains single quotes and no double quotes.
 fn quoted(out: &mut Writer, text: &Text) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push_char(quote);
@@ -82,13 +82,13 @@ fn quoted(out: &mut Writer, text: &Text) {
     out.push_char(quote);
 }
 
-/// Rust escapes the characters in the debug form of a text that Python's `isprintable` denies; quotes aside.
+/// Python's `isprintable`. Rust's debug format escapes the same characters, and also quotes.
 fn is_printable(c: char) -> bool {
-    // A character that only extends another is escaped at the beginning of a text alone.
+    // Rust escapes a combining character only at the start of a text, so another character stands before it.
     matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().nth(1) == Some(c)
 }
 
-/// A number as Python writes it: very large and very small ones with an exponent of at least two digits.
+/// A float as Python formats it: very large and very small numbers have an exponent of at least two digits.
 pub(crate) fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
@@ -105,7 +105,7 @@ pub(crate) fn float(number: f64) -> String {
     }
 }
 
-/// What a value is, in words of error messages.
+/// The type of a value, in error messages.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Undefined => "an undefined value",

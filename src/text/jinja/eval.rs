@@ -1,4 +1,4 @@
-//! What expressions mean.
+//! Evaluates expressions.
 
 use std::rc::Rc;
 
@@ -125,7 +125,7 @@ impl Run {
         Value::map(values)
     }
 
-    /// The first value that is as true as wanted, else the last.
+    /// The first value with this truth value, else the last value.
     fn first_that(&mut self, items: &[Expr], is_true: bool) -> Result<Value, Fault> {
         let mut value = Value::Undefined;
         for item in items {
@@ -190,7 +190,7 @@ impl Run {
         result.map_err(|fault| of_undefined(fault, &value, function))
     }
 
-    /// The value of a call block: its macro is given what to call back.
+    /// Evaluates a call block: calls its macro with `caller`.
     pub(super) fn call_with(&mut self, call: &Expr, caller: Value) -> Result<Value, Fault> {
         match &*call.node {
             Node::Call(function, args) => self.deeper(|run| run.eval_call(function, args, Some(caller))),
@@ -215,7 +215,7 @@ impl Run {
         self.call(&value, args, caller)
     }
 
-    /// `value.name`, as Jinja2 looks for it: a method first, then an item.
+    /// `value.name`: a method, else an item, as in Jinja2.
     pub(super) fn attribute(&self, value: &Value, name: &str) -> Result<Value, Fault> {
         if value.is_undefined() {
             return failed(format!("an undefined value has no attribute `{name}`"));
@@ -230,7 +230,7 @@ impl Run {
                 self.namespaces[*number].iter().find(|(other, _)| **other == *name).map(|(_, value)| value.clone())
             }
             Value::Loop(state) => state.attribute(name),
-            // The pairs that `groupby` gives have names for their items.
+            // Pairs from `groupby` have named items.
             Value::Tuple(pair) if name == "grouper" => pair.items.first().cloned(),
             Value::Tuple(pair) if name == "list" => pair.items.get(1).cloned(),
             Value::Callable(callable) => callable.attribute(name),
@@ -239,7 +239,7 @@ impl Run {
         Ok(found.unwrap_or(Value::Undefined))
     }
 
-    /// `value[key]`: an item first, then an attribute.
+    /// `value[key]`: an item, else an attribute.
     pub(super) fn item(&self, value: &Value, key: &Value) -> Result<Value, Fault> {
         let found = match (value, key) {
             (Value::Undefined, _) => return failed("an undefined value has no items"),
@@ -254,7 +254,7 @@ impl Run {
     }
 }
 
-/// Names the expression that is undefined, where that is the reason.
+/// Names the undefined expression in the message, if one caused the fault.
 fn of_undefined(fault: Fault, value: &Value, expr: &Expr) -> Fault {
     match (fault, value, described(expr)) {
         (Fault::Failed { line, .. }, Value::Undefined, Some(name)) => {

@@ -1,4 +1,4 @@
-//! Reads the expressions of a template, with Jinja2's precedence.
+//! Parses expressions with Jinja2's precedence.
 
 use super::lexer::Token;
 use super::parser::{MAX_DEPTH, Parser};
@@ -6,18 +6,18 @@ use super::syntax::{Args, Comparison, Expr, Filter, Node, Operator};
 use super::value::Name;
 use super::{Fault, broken};
 
-/// Operators of one precedence, which bind less than those that follow.
+/// Operators of one level of precedence. Products bind tighter than sums.
 const SUMS: [(&str, Operator); 2] = [("+", Operator::Add), ("-", Operator::Subtract)];
 const PRODUCTS: [(&str, Operator); 4] =
     [("*", Operator::Multiply), ("/", Operator::Divide), ("//", Operator::DivideWhole), ("%", Operator::Remainder)];
 
 impl Parser {
-    /// An expression, or several with commas between them.
+    /// One expression, or a tuple without parentheses.
     pub(super) fn tuple(&mut self) -> Result<Expr, Fault> {
         self.tuple_of(Self::expression)
     }
 
-    /// The same where `if` begins something else.
+    /// Like [`Self::tuple`], without conditional expressions, because a loop's own `if` may follow.
     pub(super) fn tuple_without_condition(&mut self) -> Result<Expr, Fault> {
         self.tuple_of(Self::either)
     }
@@ -38,7 +38,7 @@ impl Parser {
         self.node(depth_of(&items), Node::Tuple(items))
     }
 
-    /// Makes a node whose deepest part is `inner` deep.
+    /// Makes a node. `inner` is the depth of its deepest child.
     fn node(&self, inner: usize, node: Node) -> Result<Expr, Fault> {
         if inner >= 2 * MAX_DEPTH {
             return broken(self.line(), &format!("an expression is nested deeper than {} levels", 2 * MAX_DEPTH));
@@ -163,7 +163,7 @@ impl Parser {
         Ok(left)
     }
 
-    /// Signs bind more than filters and less than attributes.
+    /// Signs bind tighter than filters and less tight than attributes.
     fn signed(&mut self, has_filters: bool) -> Result<Expr, Fault> {
         let mut expr = if self.is_sign("-") || self.is_sign("+") {
             self.enter()?;
@@ -204,7 +204,7 @@ impl Parser {
         }
     }
 
-    /// Texts next to each other are one.
+    /// Adjacent string literals are one text.
     fn text(&mut self) -> Result<Expr, Fault> {
         let mut whole = String::new();
         while matches!(self.peek(), Some(Token::Text(_))) {
@@ -225,7 +225,7 @@ impl Parser {
         Ok(expr)
     }
 
-    /// Expressions with commas between them, up to a bracket.
+    /// Comma-separated expressions up to a closing bracket.
     fn items(&mut self, end: &str) -> Result<Vec<Expr>, Fault> {
         let mut items = Vec::new();
         while !self.skip_sign(end) {
@@ -313,7 +313,7 @@ impl Parser {
         }
     }
 
-    /// The name of a filter or a test, which may have dots in it.
+    /// The name of a filter or a test, which may contain dots.
     fn dotted(&mut self) -> Result<Name, Fault> {
         let mut name = self.expect_name()?.to_string();
         while self.skip_sign(".") {
@@ -322,14 +322,14 @@ impl Parser {
         Ok(name.into())
     }
 
-    /// A filter after its `|`.
+    /// A filter after `|`.
     pub(super) fn filter(&mut self) -> Result<Filter, Fault> {
         let name = self.dotted()?;
         let args = if self.is_sign("(") { self.args()? } else { Args::default() };
         Ok(Filter { name, args })
     }
 
-    /// A test after its `is`; one argument can come without parentheses.
+    /// A test after `is`. A single argument needs no parentheses.
     fn test(&mut self, value: Expr) -> Result<Expr, Fault> {
         let is_negated = self.skip_word("not");
         let name = self.dotted()?;

@@ -1,4 +1,4 @@
-//! Texts with places for values: `'%s' % value` and `'{}'.format(value)`.
+//! String formatting: `'%s' % value` and `'{}'.format(value)`.
 
 use std::str::Chars;
 
@@ -10,10 +10,10 @@ use super::text::{Text, Writer};
 use super::value::Value;
 use super::{Fault, failed};
 
-/// Nothing is filled up further.
+/// The widest padding, in characters.
 const MAX_WIDTH: i128 = 10_000;
 
-/// How a value is written.
+/// How to format a value.
 #[derive(Debug, Default)]
 struct Style {
     fill: Option<char>,
@@ -43,9 +43,9 @@ pub(super) fn percent(run: &mut Run, pattern: &Text, values: &Value) -> Result<T
         let mut named = None;
         if chars.as_str().starts_with('(') {
             let Some((name, after)) = chars.as_str()[1..].split_once(')') else {
-                return failed("a name in a text with `%` has no end");
+                return failed("a name in a format string is not closed");
             };
-            let Value::Map(map) = values else { return failed("names in a text with `%` need a mapping") };
+            let Value::Map(map) = values else { return failed("names in a format string need a mapping") };
             named = Some(map.get_text(name).cloned().unwrap_or(Value::Undefined));
             is_named = true;
             chars = after.chars();
@@ -62,7 +62,7 @@ pub(super) fn percent(run: &mut Run, pattern: &Text, values: &Value) -> Result<T
     }
     out.push(&pattern.part(rest));
     if next.next().is_some() && !is_named {
-        return failed("there are more values than places for `%`");
+        return failed("there are too many values for `%`");
     }
     Ok(out.finish())
 }
@@ -146,7 +146,7 @@ fn percent_value(run: &mut Run, value: &Value, mut style: Style) -> Result<Text,
         }
         Some('x' | 'X' | 'o' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G') => numeric(run, value, &style),
         Some(kind) => failed(format!("`%{kind}` is not a format")),
-        None => failed("a text ends within a format"),
+        None => failed("a format string ends within a format"),
     }
 }
 
@@ -162,7 +162,7 @@ fn aligned(run: &mut Run, text: &Text, style: &Style, default: char) -> Result<T
         _ => Side::Left,
     };
     let fill = style.fill.unwrap_or(if style.is_zero_padded && style.align != Some('<') { '0' } else { ' ' });
-    // Unlike `center`, a format has what is odd to the right.
+    // Unlike `center`, a format puts the odd character on the right.
     if side == Side::Both {
         let missing = style.width - text.chars().count() as i128;
         let left = python::filled(run, text, style.width - (missing.max(0) + 1) / 2, (Side::Left, fill))?;
@@ -171,7 +171,7 @@ fn aligned(run: &mut Run, text: &Text, style: &Style, default: char) -> Result<T
     python::filled(run, text, style.width, (side, fill))
 }
 
-/// A number in one of the forms of C.
+/// Formats a number like C's `printf`.
 fn numeric(run: &mut Run, value: &Value, style: &Style) -> Result<Text, Fault> {
     let kind = style.kind.unwrap_or(if matches!(value, Value::Float(_)) { 'g' } else { 'd' });
     let (is_negative, mut digits) = match (kind, value.as_int(), value.as_float()) {
@@ -220,7 +220,7 @@ fn float_digits(kind: char, number: f64, style: &Style) -> String {
         'f' | 'F' => format!("{number:.precision$}"),
         '%' => format!("{:.precision$}%", number * 100.0),
         'e' | 'E' => exponential(number, precision),
-        // Without a kind, and without a precision, a number is written as `str` writes it.
+        // Without type and precision, Python formats a number like `str`.
         _ if style.kind.is_none() && style.precision.is_none() => float(number),
         _ => general(number, precision.max(1), style),
     };
@@ -234,7 +234,7 @@ fn exponential(number: f64, precision: usize) -> String {
     format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
-/// So many digits that count, in the shorter of two forms.
+/// The format `g`: this many significant digits, in the shorter of two forms.
 fn general(number: f64, precision: usize, style: &Style) -> String {
     let scientific = exponential(number, precision - 1);
     let exponent: i32 = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
@@ -277,7 +277,7 @@ pub(super) fn braces(run: &mut Run, pattern: &Text, args: &Arguments) -> Result<
             continue;
         }
         let Some((field, after)) = after.split_once('}').filter(|_| sign == "{") else {
-            return failed("a brace in a text with places has no other");
+            return failed("a brace in a format string is not closed");
         };
         rest = after;
         out.push(&brace_value(run, field, args, &mut num_taken)?);

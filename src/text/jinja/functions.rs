@@ -1,4 +1,4 @@
-//! Functions that templates find without defining them.
+//! The built-in functions of templates.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use super::value::{Name, Span, Value};
 use super::{Fault, failed};
 use crate::text::date;
 
-/// Longer ranges are refused, as Jinja2's sandbox does.
+/// The longest range, as in Jinja2's sandbox.
 const MAX_RANGE: usize = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) enum Function {
     Cycler,
 }
 
-/// The function of a name.
+/// The function with this name.
 pub(super) fn named(name: &str) -> Option<Value> {
     let function = match name {
         "range" => Function::Range,
@@ -73,7 +73,7 @@ fn range(args: Arguments) -> Result<Value, Fault> {
     let (start, end) = number(second)?.map_or((0, first), |end| (first, end));
     let step = number(step)?.unwrap_or(1);
     if step == 0 {
-        return failed("`range` has no step of 0");
+        return failed("`range` needs a step other than 0");
     }
     let distance = if step > 0 { end.saturating_sub(start) } else { start.saturating_sub(end) };
     let len = if distance > 0 { (distance - 1) / step.saturating_abs() + 1 } else { 0 };
@@ -83,7 +83,7 @@ fn range(args: Arguments) -> Result<Value, Fault> {
     }
 }
 
-/// The entries of mappings and pairs that are given, then the named arguments.
+/// The entries of mappings and pairs, followed by the named arguments.
 fn entries(what: &str, args: Arguments) -> Result<Vec<(Value, Value)>, Fault> {
     let mut entries = Vec::new();
     for given in args.positional {

@@ -1,5 +1,5 @@
-//! JSON as Python's `json.dumps` writes it, which is what models saw in training: a space after `,` and `:`, and no
-//! escaping for HTML.
+//! Writes JSON like Python's `json.dumps`, which models saw in training: with a space after `,` and `:`, and without
+//! escapes for HTML.
 
 use super::display::{float, type_name};
 use super::run::Run;
@@ -10,15 +10,15 @@ use super::{Fault, failed};
 /// The arguments of `json.dumps` that chat templates use.
 #[derive(Debug, Default)]
 pub(super) struct Style {
-    /// What each level begins with; without it all is one line.
+    /// The indentation of a level; without it the JSON is one line.
     pub(super) indent: Option<Text>,
-    /// Between items, and between a key and its value.
+    /// The separators after an item and after a key.
     pub(super) separators: Option<[Text; 2]>,
     pub(super) is_ascii: bool,
     pub(super) has_sorted_keys: bool,
 }
 
-/// Writes any value that JSON can express.
+/// Writes a value as JSON. Fails on values that JSON cannot express.
 pub(super) fn write(run: &mut Run, value: &Value, style: &Style) -> Result<Text, Fault> {
     let default = if style.indent.is_some() { [",", ": "] } else { [", ", ": "] };
     let [item, key] = style.separators.clone().unwrap_or_else(|| default.map(Text::own));
@@ -30,7 +30,7 @@ pub(super) fn write(run: &mut Run, value: &Value, style: &Style) -> Result<Text,
 struct Writer<'a> {
     run: &'a mut Run,
     out: TextWriter,
-    /// Bytes that the budget has seen.
+    /// Bytes already counted against the budget.
     counted: usize,
     style: &'a Style,
     item: Text,
@@ -50,7 +50,7 @@ impl Writer<'_> {
             Value::Map(map) => self.object(map)?,
             other => return failed(format!("`tojson` cannot write {}", type_name(other))),
         }
-        // A value can hold another many times: the length is checked while it grows.
+        // A value can contain another one many times, so the length is checked while it grows.
         let before = std::mem::replace(&mut self.counted, self.out.len());
         self.run.take_growth(before, self.counted)
     }
@@ -91,7 +91,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Python, too, turns keys that are not texts into texts.
+    /// Python also converts keys that are not strings.
     fn key(&mut self, key: &Value) -> Result<(), Fault> {
         let text = match key {
             Value::Text(text) => text.clone(),

@@ -1,5 +1,5 @@
-//! Splits a template into text and tags, and tags into tokens. Whitespace around tags goes as in `transformers`: a line
-//! break after a block is not part of the text (`trim_blocks`), nor are spaces before one that begins its line
+//! Splits a template into text and tags, and tags into tokens. White space follows the settings of `transformers`: the
+//! line break after a block is removed (`trim_blocks`), and so are spaces before a block at the start of a line
 //! (`lstrip_blocks`).
 
 use super::{Fault, broken};
@@ -24,13 +24,13 @@ pub(crate) enum Token {
     Sign(&'static str),
 }
 
-/// Longer signs come before those that they begin with.
+/// A longer sign comes before its prefixes.
 const SIGNS: [&str; 26] = [
     "**", "//", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".",
     ":", "|", ",", ";",
 ];
 
-/// A token and its line, counted from 1.
+/// A token and its line, from 1.
 pub(crate) type Placed = (Token, usize);
 
 /// The tokens of a template.
@@ -47,7 +47,7 @@ struct Lexer<'a> {
     source: &'a str,
     at: usize,
     line: usize,
-    /// Whether what was read ends with a line break.
+    /// The text before `at` ends with a line break.
     begins_line: bool,
     tokens: Vec<Placed>,
 }
@@ -77,7 +77,7 @@ impl<'a> Lexer<'a> {
         self.tokens.push((token, self.line));
     }
 
-    /// Reads the text up to the next tag, and that tag.
+    /// Reads the text up to the next tag, and the tag.
     fn next_part(&mut self) -> Result<(), Fault> {
         let rest = self.rest();
         let Some((start, tag)) = next_tag(rest) else {
@@ -100,7 +100,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The text before a tag without what the tag strips.
+    /// The text before a tag, without the white space that the tag removes.
     fn before_tag(&self, text: &'a str, tag: Tag, sign: Option<char>) -> &'a str {
         if sign == Some('-') {
             return text.trim_end();
@@ -112,14 +112,14 @@ impl<'a> Lexer<'a> {
     }
 
     fn comment(&mut self) -> Result<(), Fault> {
-        let Some(end) = self.rest().find("#}") else { return broken(self.line, "a comment has no end") };
+        let Some(end) = self.rest().find("#}") else { return broken(self.line, "a comment is not closed") };
         let sign = self.rest()[..end].chars().last();
         self.advance(end);
         self.end_tag(sign.filter(|c| matches!(c, '-' | '+')), true);
         Ok(())
     }
 
-    /// Passes the two characters that end a tag, and the whitespace that goes with them.
+    /// Skips the two characters that end a tag, and the white space that the tag removes.
     fn end_tag(&mut self, sign: Option<char>, trims: bool) {
         let after = &self.rest()[2..];
         let stripped = match sign {
@@ -135,7 +135,7 @@ impl<'a> Lexer<'a> {
         after.trim_start().trim_start_matches(['-', '+']).starts_with("%}")
     }
 
-    /// Everything up to `{% endraw %}` is text.
+    /// Reads text up to `{% endraw %}`.
     fn raw(&mut self) -> Result<(), Fault> {
         let line = self.line;
         let end = self.rest().find("%}").unwrap_or(0);
@@ -159,10 +159,10 @@ impl<'a> Lexer<'a> {
             }
             from = start + 2;
         }
-        broken(line, "`raw` has no end")
+        broken(line, "`raw` is not closed")
     }
 
-    /// The tokens of a tag up to its end, which does not count inside of brackets.
+    /// Reads the tokens of a tag up to its end. The end of the tag does not count inside brackets.
     fn inside(&mut self, open: Token, close: Token, end: &'static str) -> Result<(), Fault> {
         self.push(open);
         let line = self.line;
@@ -172,7 +172,7 @@ impl<'a> Lexer<'a> {
             self.advance(blank);
             let rest = self.rest();
             if rest.is_empty() {
-                return broken(line, "a tag has no end");
+                return broken(line, "a tag is not closed");
             }
             let sign = rest.chars().next().filter(|c| matches!(c, '-' | '+'));
             let ends = rest[usize::from(sign.is_some())..].starts_with(end);
@@ -265,7 +265,7 @@ impl<'a> Lexer<'a> {
             is_escaped = c == '\\' && !is_escaped;
             ends
         });
-        let Some(end) = end else { return broken(self.line, "a text has no end") };
+        let Some(end) = end else { return broken(self.line, "a string is not closed") };
         self.push(Token::Text(unescaped(&inside[..end])));
         self.advance(end + 2);
         Ok(())
@@ -289,7 +289,7 @@ fn next_tag(text: &str) -> Option<(usize, Tag)> {
     None
 }
 
-/// A text as Python reads it; an escape that Python does not know stays as it is.
+/// Decodes the escapes of a string literal. Unknown escapes stay as they are, as in Python.
 fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -329,7 +329,7 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// A character by its number, and how much of the text stands for it.
+/// Decodes a numeric escape; returns the character and the length of the escape.
 fn coded(kind: char, text: &str) -> Option<(char, usize)> {
     let (start, len, radix) = match kind {
         'x' => (1, 2, 16),
@@ -340,7 +340,7 @@ fn coded(kind: char, text: &str) -> Option<(char, usize)> {
     };
     let digits = text.get(start..start + len)?;
     let code = u32::from_str_radix(digits, radix).ok()?;
-    // A pair of surrogates is one character.
+    // A surrogate pair is one character.
     if kind == 'u' && (0xD800..0xDC00).contains(&code) {
         let low = text.get(5..)?.strip_prefix("\\u")?.get(..4)?;
         let low = u32::from_str_radix(low, 16).ok().filter(|low| (0xDC00..0xE000).contains(low))?;

@@ -1,4 +1,4 @@
-//! The `loop` that the body of a loop sees.
+//! The variable `loop` inside a loop.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::value::{Size, Value, size_around};
 pub(crate) struct Loop {
     pub(super) items: Vec<Value>,
     place: Cell<usize>,
-    /// How many loops of the same statement this one is in.
+    /// Nesting depth of recursive calls of the same loop.
     pub(super) depth: usize,
-    /// The statement, where it may be run again for what is inside of an item.
+    /// The loop statement, if it is recursive.
     pub(super) again: Option<Arc<For>>,
     pub(super) size: Size,
-    /// What `changed` was given last, as Python prints it.
+    /// The arguments of the last `changed`, as `repr` formats them.
     last: RefCell<Option<String>>,
 }
 
@@ -53,7 +53,7 @@ impl Loop {
         })
     }
 
-    /// The item whose turn it is.
+    /// The argument for the current iteration.
     pub(super) fn cycle(&self, args: &Arguments) -> Result<Value, Fault> {
         if args.positional.is_empty() {
             return failed("`loop.cycle` needs items");
@@ -61,7 +61,7 @@ impl Loop {
         Ok(args.positional[self.place.get() % args.positional.len()].clone())
     }
 
-    /// Whether the values differ from those of the call before.
+    /// Whether the arguments differ from those of the last call.
     pub(super) fn changed(&self, args: &Arguments) -> Value {
         let mut out = Writer::default();
         for value in &args.positional {

@@ -1,5 +1,4 @@
-//! The methods of Python's texts, mappings and lists. Methods that would change a value are refused, as Jinja2's
-//! sandbox refuses them.
+//! The methods of Python's strings, mappings and lists. Methods that change a value fail, as in Jinja2's sandbox.
 
 use super::arguments::{Arguments, flag, required, text, whole};
 use super::display::type_name;
@@ -59,7 +58,7 @@ const OF_MAPS: [&str; 5] = ["copy", "get", "items", "keys", "values"];
 const OF_LISTS: [&str; 3] = ["copy", "count", "index"];
 const CHANGING: [&str; 6] = ["append", "extend", "insert", "remove", "sort", "pop"];
 
-/// Whether a value has a method of that name.
+/// Whether the value has a method with this name.
 pub(super) fn has(value: &Value, name: &str) -> bool {
     match value {
         Value::Text(_) => OF_TEXTS.contains(&name),
@@ -151,7 +150,7 @@ fn of_text(run: &mut Run, of: &Text, name: &str, args: Arguments) -> Result<Valu
     }
 }
 
-/// Methods that take nothing.
+/// Methods without arguments.
 fn plain(of: &Text, name: &str) -> Result<Value, Fault> {
     let all = |is: fn(char) -> bool| Ok(Value::Bool(!of.is_empty() && of.chars().all(is)));
     let derived = |text: &str| Ok(Value::Text(of.derived(text)));
@@ -181,7 +180,7 @@ fn plain(of: &Text, name: &str) -> Result<Value, Fault> {
     }
 }
 
-/// Methods that give a part of the text, or the text with something around it.
+/// Methods that return a part of the text, or the text with padding.
 fn changed(run: &mut Run, of: &Text, name: &str, args: Arguments) -> Result<Text, Fault> {
     match name {
         "strip" | "lstrip" | "rstrip" => {
@@ -224,7 +223,7 @@ fn changed(run: &mut Run, of: &Text, name: &str, args: Arguments) -> Result<Text
     }
 }
 
-/// Zeros between the sign and the number.
+/// Pads with zeros between the sign and the digits.
 fn zfill(run: &mut Run, of: &Text, args: Arguments) -> Result<Text, Fault> {
     let width = whole("zfill", Some(&args.one("zfill", "width")?))?.unwrap_or(0);
     let sign = usize::from(of.starts_with(['+', '-']));
@@ -295,7 +294,7 @@ fn partition(of: &Text, name: &str, args: Arguments) -> Result<Value, Fault> {
     Value::tuple(slices.map(part).into())
 }
 
-/// Where a text is in another, or how often; both may be cut by the arguments.
+/// The position or the number of occurrences of a text, within optional bounds.
 fn search(of: &Text, name: &str, args: Arguments) -> Result<Value, Fault> {
     let [what, start, end] = args.bind(name, ["sub", "start", "end"])?;
     let what = text(name, &required(name, "sub", what)?)?;
@@ -318,7 +317,7 @@ fn search(of: &Text, name: &str, args: Arguments) -> Result<Value, Fault> {
     }
 }
 
-/// Whether the text begins or ends with another, or with one of several.
+/// Whether the text starts or ends with a text, or with one of several.
 fn ends(of: &Text, name: &str, args: Arguments) -> Result<Value, Fault> {
     let [given, start, end] = args.bind(name, ["prefix", "start", "end"])?;
     let given = required(name, "prefix", given)?;
@@ -333,7 +332,7 @@ fn ends(of: &Text, name: &str, args: Arguments) -> Result<Value, Fault> {
     Ok(Value::Bool(is_any))
 }
 
-/// `text[start:end]` and how many characters are before it; none where it would begin after the text or its own end.
+/// `text[start:end]` and the number of characters before it; `None` if `start` is after `end`.
 fn cut(of: &str, start: Option<i128>, end: Option<i128>) -> Option<(usize, &str)> {
     if start.is_none() && end.is_none() {
         return Some((0, of));

@@ -1,8 +1,8 @@
-//! The Jinja that chat templates are written in, as `transformers` sets Jinja2 up: its syntax, filters, tests, functions
-//! and Python's methods. A template is a program from a stranger. So nesting has limits that are checked before anything
-//! recurses, and a run has a budget of steps, of bytes and of time.
+//! An interpreter of Jinja for chat templates, in the set-up of Jinja2 in `transformers`: its syntax, filters, tests,
+//! functions, and the methods of Python's types. Templates are not trusted. So nesting is checked before anything
+//! recurses, and a run has a budget of steps, bytes and time.
 //!
-//! Texts remember which of their parts came from outside of the template (`text`): what a user writes never becomes a
+//! Texts know which of their parts come from outside of the template (`text`), so that user text never becomes a
 //! control token.
 
 mod arguments;
@@ -37,46 +37,46 @@ pub(crate) use python::{rstrip, strip};
 pub(crate) use text::Text;
 pub(crate) use value::{Name, Value};
 
-/// Why a template gives no text.
+/// Why a template produces no text.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// It is not Jinja.
+    /// The template is not valid Jinja.
     Broken(String),
-    /// It refuses what it was given, with these words.
+    /// The template called `raise_exception` with this message.
     Raised(String),
-    /// It takes more than it may.
+    /// The run exceeded its budget.
     Spent(String),
-    /// It does what cannot be done.
+    /// An operation failed.
     Failed {
-        /// What that is.
+        /// The reason.
         message: String,
-        /// Where, counted from 1.
+        /// The line, from 1.
         line: Option<usize>,
     },
 }
 
-/// What a run may take.
+/// The budget of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) steps: u64,
-    /// Of all texts and lists that it makes.
+    /// Bytes of all texts and lists that the run creates.
     pub(crate) bytes: u64,
-    /// Of one text.
+    /// Bytes of the longest text.
     pub(crate) text_bytes: usize,
     pub(crate) time: Duration,
 }
 
-/// What a template wrote.
+/// The output of a template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
-    /// All of it.
+    /// The text.
     pub text: String,
-    /// The bytes that came from messages, tools and variables, in order.
+    /// The byte ranges that come from messages, tools and variables, in order.
     pub outside: Vec<Range<usize>>,
 }
 
 impl Rendered {
-    /// A part of it.
+    /// A range of the output.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         let first = self.outside.partition_point(|outside| outside.end <= range.start);
         let inside = self.outside[first..].iter().take_while(|outside| outside.start < range.end);
@@ -95,7 +95,7 @@ impl Deref for Rendered {
     }
 }
 
-/// A template that can run.
+/// A compiled template.
 #[derive(Debug)]
 pub(crate) struct Program {
     body: syntax::Body,
@@ -103,12 +103,12 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn compile(source: &str) -> Result<Self, Fault> {
-        // Jinja2 knows `\n` alone as the end of a line.
+        // Only `\n` ends a line in Jinja2.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         parser::parse(&source).map(|body| Self { body })
     }
 
-    /// Writes the text. Takes up to some MB of stack.
+    /// Runs the template. Needs some MB of stack.
     pub(crate) fn run(&self, variables: Vec<(Name, Value)>, limits: Limits, clock: Clock) -> Result<Rendered, Fault> {
         run::Run::new(variables, limits, clock).whole(&self.body)
     }

@@ -1,4 +1,4 @@
-//! Operators on values, with Python's numbers: divisions round down, and truth values count as 0 and 1.
+//! Operators, with Python's arithmetic: division rounds down, and booleans are 0 and 1.
 
 use super::display::type_name;
 use super::run::Run;
@@ -58,7 +58,7 @@ fn multiply(run: &mut Run, left: &Value, right: &Value) -> Result<Value, Fault> 
     }
 }
 
-/// An operator on numbers.
+/// Applies an operator to two numbers.
 pub(crate) fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value, Fault> {
     if let (Some(first), Some(second)) = (left.as_int(), right.as_int()) {
         return whole(operator, first, second);
@@ -105,7 +105,7 @@ fn whole(operator: Operator, first: i128, second: i128) -> Result<Value, Fault> 
     number.map_or_else(|| failed("a number is too large"), |number| Ok(Value::Int(number)))
 }
 
-/// Rust rounds so that the remainder is positive, Python towards minus infinity.
+/// Python rounds a quotient towards minus infinity; Rust keeps the remainder positive.
 fn floored(first: i128, second: i128, quotient: i128) -> i128 {
     let is_exact = first.wrapping_rem(second) == 0;
     if second < 0 && !is_exact { quotient - 1 } else { quotient }
@@ -121,7 +121,7 @@ fn unsupported<T>(operator: Operator, left: &Value, right: &Value) -> Result<T, 
         Operator::Remainder => "%",
         Operator::Power => "**",
     };
-    failed(format!("`{sign}` does not go with {} and {}", type_name(left), type_name(right)))
+    failed(format!("`{sign}` does not support {} and {}", type_name(left), type_name(right)))
 }
 
 /// `left comparison right`
@@ -144,7 +144,7 @@ pub(crate) fn minus(value: &Value) -> Result<Value, Fault> {
             number.checked_neg().map_or_else(|| failed("a number is too large"), |number| Ok(Value::Int(number)))
         }
         (None, Some(number)) => Ok(Value::Float(-number)),
-        (None, None) => failed(format!("`-` does not go with {}", type_name(value))),
+        (None, None) => failed(format!("`-` does not support {}", type_name(value))),
     }
 }
 
@@ -152,6 +152,6 @@ pub(crate) fn plus(value: &Value) -> Result<Value, Fault> {
     match (value.as_int(), value.as_float()) {
         (Some(number), _) => Ok(Value::Int(number)),
         (None, Some(number)) => Ok(Value::Float(number)),
-        (None, None) => failed(format!("`+` does not go with {}", type_name(value))),
+        (None, None) => failed(format!("`+` does not support {}", type_name(value))),
     }
 }

@@ -1,5 +1,5 @@
-//! Reads the statements of a template. Nesting has a limit that is checked while reading, so that neither reading nor
-//! what follows needs more than a small stack.
+//! Parses the statements of a template. Nesting is limited while parsing, so that parsing and all later steps need a
+//! bounded stack.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use super::syntax::{Body, Expr, Filter, For, Kind, Macro, Statement, Target};
 use super::value::Name;
 use super::{Fault, broken};
 
-/// How deep blocks may be nested, and brackets and operators in an expression.
+/// Nesting of blocks, and of brackets and operators in an expression.
 pub(crate) const MAX_DEPTH: usize = 100;
 
-/// The statements of a template.
+/// Parses a template.
 pub(crate) fn parse(source: &str) -> Result<Body, Fault> {
     let mut parser = Parser { tokens: tokens(source)?, at: 0, depth: 0 };
     let (body, _) = parser.body(&[])?;
@@ -40,7 +40,7 @@ impl Parser {
     pub(super) fn next(&mut self) -> Option<Token> {
         let (token, _) = self.tokens.get_mut(self.at)?;
         self.at += 1;
-        // Only texts are worth taking out; a token is read once.
+        // Each token is read once, so it can be taken out.
         Some(std::mem::replace(token, Token::Sign(";")))
     }
 
@@ -52,7 +52,7 @@ impl Parser {
         matches!(self.peek(), Some(Token::Name(name)) if name == word)
     }
 
-    /// Passes a sign, if it is next.
+    /// Skips the sign if it is next.
     pub(super) fn skip_sign(&mut self, sign: &str) -> bool {
         let is_next = self.is_sign(sign);
         self.at += usize::from(is_next);
@@ -90,10 +90,10 @@ impl Parser {
             Some(Token::Int(_) | Token::Float(_)) => "a number".to_owned(),
             Some(Token::Data(_) | Token::BlockStart | Token::PrintStart) => "the end of the tag".to_owned(),
         };
-        broken(self.line(), &format!("{wanted} is expected, and there is {found}"))
+        broken(self.line(), &format!("expected {wanted}, found {found}"))
     }
 
-    /// Goes a level deeper; the caller comes back with [`Self::leave`].
+    /// Enters a level of nesting; [`Self::leave`] leaves it.
     pub(super) fn enter(&mut self) -> Result<(), Fault> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -106,7 +106,7 @@ impl Parser {
         self.depth -= 1;
     }
 
-    /// Statements up to a block that begins with one of `ends`, which is read up to its name; and that name.
+    /// Parses statements up to a tag whose name is in `ends`. Returns the statements and that name.
     fn body(&mut self, ends: &[&str]) -> Result<(Body, String), Fault> {
         self.enter()?;
         let mut body = Body::new();
@@ -142,7 +142,7 @@ impl Parser {
         self.unexpected(if *token == Token::BlockEnd { "`%}`" } else { "`}}`" })
     }
 
-    /// Statements up to one block that ends them.
+    /// Parses statements up to and including the tag that ends them.
     fn body_until(&mut self, end: &str) -> Result<Body, Fault> {
         self.expect(&Token::BlockEnd)?;
         let (body, _) = self.body(&[end])?;
@@ -167,7 +167,7 @@ impl Parser {
             }
             "with" => self.with_block()?,
             "autoescape" => Kind::Escape(self.expression()?, self.body_until("endautoescape")?),
-            // Marks, for training, what an assistant said.
+            // Marks the text of an assistant for training. It has no effect here.
             "generation" => Kind::With(Vec::new(), self.body_until("endgeneration")?),
             "block" => {
                 self.expect_name()?;
@@ -179,13 +179,13 @@ impl Parser {
                 if name == "break" { Kind::Break } else { Kind::Continue }
             }
             "include" | "import" | "from" | "extends" => self.refused(name)?,
-            _ => return broken(line, &format!("`{name}` is not a tag, or not one that can be here")),
+            _ => return broken(line, &format!("`{name}` is not a tag, or is not allowed here")),
         };
         body.push(Statement { line, kind });
         Ok(())
     }
 
-    /// There is only one template: what names another fails where it is reached.
+    /// There is only one template, so a reference to another one fails when it runs.
     fn refused(&mut self, name: &str) -> Result<Kind, Fault> {
         while self.peek().is_some_and(|token| *token != Token::BlockEnd) {
             self.at += 1;
@@ -284,7 +284,7 @@ impl Parser {
         Ok(Kind::With(values, self.body_until("endwith")?))
     }
 
-    /// Filters after one another; the first may come without `|`.
+    /// Filters in a row. The first one may lack `|`.
     fn filters(&mut self, mut is_bare: bool) -> Result<Vec<Filter>, Fault> {
         let mut filters = Vec::new();
         while is_bare || self.skip_sign("|") {
@@ -294,7 +294,7 @@ impl Parser {
         Ok(filters)
     }
 
-    /// Where a value goes: names, with or without parentheses, or an attribute of a namespace.
+    /// The target of an assignment: names, with or without parentheses, or an attribute of a namespace.
     fn target(&mut self) -> Result<Target, Fault> {
         let mut targets = vec![self.single_target()?];
         let mut is_tuple = false;

@@ -1,10 +1,10 @@
-//! What Python's texts can do. Places in a text count characters.
+//! Operations of Python's `str`. Positions count characters.
 
 use super::Fault;
 use super::run::Run;
 use super::text::{Text, Writer};
 
-/// On which sides a text is filled up.
+/// The sides to pad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Left,
@@ -12,22 +12,22 @@ pub(crate) enum Side {
     Both,
 }
 
-/// Without the whitespace at both ends.
+/// Removes white space at both ends.
 pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// Without the whitespace at the end.
+/// Removes white space at the end.
 pub(crate) fn rstrip(text: &str) -> &str {
     text.trim_end_matches(is_space)
 }
 
-/// Python also takes the four separators of ASCII for whitespace.
+/// White space in Python includes the four separators of ASCII.
 pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1C}'..='\u{1F}').contains(&c)
 }
 
-/// Parts between runs of whitespace; after `limit` of them comes the rest.
+/// Splits at runs of white space. The rest after `limit` words is one part.
 pub(crate) fn words(text: &str, limit: usize) -> Vec<&str> {
     let (mut words, mut rest) = (Vec::new(), text.trim_start_matches(is_space));
     while !rest.is_empty() {
@@ -38,7 +38,7 @@ pub(crate) fn words(text: &str, limit: usize) -> Vec<&str> {
     words
 }
 
-/// The same from the end.
+/// Like [`words`], from the end.
 pub(crate) fn last_words(text: &str, limit: usize) -> Vec<&str> {
     let (mut words, mut rest) = (Vec::new(), rstrip(text));
     while !rest.is_empty() {
@@ -51,7 +51,7 @@ pub(crate) fn last_words(text: &str, limit: usize) -> Vec<&str> {
     words
 }
 
-/// Lines as `str.splitlines` has them: more than two characters end one.
+/// Lines as in `str.splitlines`, which knows more line breaks than `\n` and `\r`.
 pub(crate) fn lines(text: &str, keeps_ends: bool) -> Vec<&str> {
     let (mut lines, mut rest) = (Vec::new(), text);
     while let Some(start) = rest.find(is_line_end) {
@@ -69,12 +69,12 @@ fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{B}' | '\u{C}' | '\u{1C}'..='\u{1E}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// A line and what ends it.
+/// Splits a line from its line break.
 pub(crate) fn split_line_end(line: &str) -> (&str, &str) {
     line.split_at(line.find(is_line_end).unwrap_or(line.len()))
 }
 
-/// Words are runs of letters: an apostrophe begins a new one.
+/// Words are runs of letters, so an apostrophe starts a new one.
 pub(crate) fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut is_inside = false;
@@ -107,7 +107,7 @@ pub(crate) fn swapped(text: &str) -> String {
     out
 }
 
-/// Whether there are letters of this case, and none of the other.
+/// Whether there are lower-case letters and no upper-case ones.
 pub(crate) fn is_lower(text: &str) -> bool {
     text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)
 }
@@ -116,7 +116,7 @@ pub(crate) fn is_upper(text: &str) -> bool {
     text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)
 }
 
-/// Whether each word begins with a large letter and goes on with small ones.
+/// Whether each word has an upper-case letter only at its start.
 pub(crate) fn is_title(text: &str) -> bool {
     let (mut is_inside, mut has_letters) = (false, false);
     for c in text.chars() {
@@ -129,14 +129,14 @@ pub(crate) fn is_title(text: &str) -> bool {
     has_letters
 }
 
-/// Digits, also raised and circled ones; fractions are numbers and no digits.
+/// Digits, including superscript and circled ones. Fractions are numeric, but not digits.
 pub(crate) fn is_digit(c: char) -> bool {
     is_decimal(c)
         || matches!(c, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨' | '⑴'..='⑼' | '⒈'..='⒐'
             | '⓪' | '⓵'..='⓽' | '⓿' | '❶'..='❾' | '➀'..='➈' | '➊'..='➒')
 }
 
-/// Digits of the scripts that write numbers in tens.
+/// Decimal digits of all scripts.
 pub(crate) fn is_decimal(c: char) -> bool {
     const ZEROS: [u32; 40] = [
         0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0,
@@ -147,10 +147,10 @@ pub(crate) fn is_decimal(c: char) -> bool {
     ZEROS.iter().any(|zero| (*zero..zero + 10).contains(&code)) || (0x1D7CE..0x1D800).contains(&code)
 }
 
-/// `text.replace(old, new, count)`; a negative count is no limit.
+/// `text.replace(old, new, count)`. A negative count means no limit.
 pub(crate) fn replaced(run: &mut Run, of: &Text, [old, new]: [&Text; 2], count: Option<i128>) -> Result<Text, Fault> {
     let limit = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
-    // Where there is nothing to look for, there is a place before each character and at the end.
+    // An empty `old` matches before each character and at the end.
     let places: Vec<usize> = match &**old {
         "" => of.char_indices().map(|(at, _)| at).chain([of.len()]).take(limit).collect(),
         old => of.match_indices(old).map(|(at, _)| at).take(limit).collect(),
@@ -167,12 +167,12 @@ pub(crate) fn replaced(run: &mut Run, of: &Text, [old, new]: [&Text; 2], count: 
     Ok(out.finish())
 }
 
-/// The text with spaces around it, so that it has `width` characters.
+/// Pads the text to `width` characters with spaces.
 pub(crate) fn padded(run: &mut Run, of: &Text, width: i128, side: Side) -> Result<Text, Fault> {
     filled(run, of, width, (side, ' '))
 }
 
-/// The same with another character.
+/// Pads the text to `width` characters with `fill`.
 pub(crate) fn filled(run: &mut Run, of: &Text, width: i128, (side, fill): (Side, char)) -> Result<Text, Fault> {
     let len = of.chars().count();
     let missing = usize::try_from(width).unwrap_or(0).saturating_sub(len);
@@ -180,7 +180,7 @@ pub(crate) fn filled(run: &mut Run, of: &Text, width: i128, (side, fill): (Side,
     let left = match side {
         Side::Left => missing,
         Side::Right => 0,
-        // Of an odd number, Python has one more to the left where the width is odd.
+        // Python puts an odd space on the left if the width is odd.
         Side::Both => missing / 2 + (missing & (len + missing) & 1),
     };
     let mut out = Writer::default();

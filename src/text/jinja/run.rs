@@ -1,4 +1,4 @@
-//! Runs the statements of a template: scopes, captured text and the budget. What expressions mean is in `eval`.
+//! Runs the statements of a template: scopes, captured text and the budget. `eval` evaluates expressions.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,29 +13,30 @@ use super::value::{Name, Value};
 use super::{Fault, Limits, Rendered, failed, filters};
 use crate::text::date::Clock;
 
-/// How deep statements, expressions and calls of macros may be nested while they run. Each takes up to some kB of stack.
+/// Nesting of statements, expressions and macro calls while they run. Each level takes up to a few KB of stack.
 const MAX_NESTING: usize = 400;
-/// The clock is asked once in so many steps.
+/// The time is checked once in this many steps.
 const STEPS_PER_LOOK: u64 = 1 << 12;
-/// What an item of a list counts for, in bytes.
+/// The cost of a list item, in bytes.
 const ITEM_BYTES: usize = 64;
-/// A step makes up to so many bytes.
+/// Bytes that count as one more step.
 const BYTES_PER_STEP: usize = 256;
 
-/// Names and values of a block, and the scope around it.
+/// The names of a block, and the scope around it.
 #[derive(Default)]
 struct Scope {
     values: Vec<(Name, Value)>,
-    /// Its place; the first scope is its own.
+    /// Index of the scope around it; the first scope has its own index.
     around: usize,
 }
 
 pub(crate) struct Run {
-    /// Scopes that are open. What runs sees one of them and those around it: a macro does not see where it is called.
+    /// All open scopes. Code sees the current scope and the scopes around it, so a macro does not see the scope of its
+    /// caller.
     scopes: Vec<Scope>,
     current: usize,
     pub(super) namespaces: Vec<Vec<(Name, Value)>>,
-    /// What is being written: the whole text, and in it what is captured.
+    /// The output, and above it the texts that are being captured.
     out: Vec<Writer>,
     escapes: bool,
     nesting: usize,
@@ -44,7 +45,7 @@ pub(crate) struct Run {
     pub(super) clock: Clock,
 }
 
-/// What comes after a statement.
+/// How a block continues after a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Next,
@@ -81,25 +82,25 @@ impl Run {
     fn take_steps(&mut self, steps: u64) -> Result<(), Fault> {
         let before = self.limits.steps / STEPS_PER_LOOK;
         let Some(left) = self.limits.steps.checked_sub(steps) else {
-            return Err(Fault::Spent("did not come to an end within its budget of steps".to_owned()));
+            return Err(Fault::Spent("did not end within its budget of steps".to_owned()));
         };
         self.limits.steps = left;
         if left / STEPS_PER_LOOK != before && self.start.elapsed() > self.limits.time {
             let time = self.limits.time.as_millis();
-            return Err(Fault::Spent(format!("did not come to an end within its budget of {time} ms")));
+            return Err(Fault::Spent(format!("did not end within its budget of {time} ms")));
         }
         Ok(())
     }
 
-    /// Counts a text of so many bytes, before it is made.
+    /// Counts a text of this length, before it is created.
     pub(crate) fn take_bytes(&mut self, bytes: usize) -> Result<(), Fault> {
         if bytes > self.limits.text_bytes {
-            return Err(Fault::Spent(format!("writes a text that is longer than {} bytes", self.limits.text_bytes)));
+            return Err(Fault::Spent(format!("creates a text longer than {} bytes", self.limits.text_bytes)));
         }
         self.take_memory(bytes)
     }
 
-    /// Counts what a text has grown by.
+    /// Counts the growth of a text.
     pub(crate) fn take_growth(&mut self, before: usize, after: usize) -> Result<(), Fault> {
         if after > self.limits.text_bytes {
             return self.take_bytes(after);
@@ -107,20 +108,20 @@ impl Run {
         self.take_memory(after - before)
     }
 
-    /// Counts a list of so many items, before it is made.
+    /// Counts a list of this length, before it is created.
     pub(crate) fn take_items(&mut self, items: usize) -> Result<(), Fault> {
         self.take_memory(items.saturating_mul(ITEM_BYTES))
     }
 
     fn take_memory(&mut self, bytes: usize) -> Result<(), Fault> {
         let Some(left) = self.limits.bytes.checked_sub(bytes as u64) else {
-            return Err(Fault::Spent("makes more texts and lists than its budget allows".to_owned()));
+            return Err(Fault::Spent("creates more texts and lists than its budget allows".to_owned()));
         };
         self.limits.bytes = left;
         self.take_steps((bytes / BYTES_PER_STEP) as u64)
     }
 
-    /// Runs what is nested one level deeper.
+    /// Runs code one nesting level deeper.
     pub(super) fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         if self.nesting == MAX_NESTING {
             return Err(Fault::Spent(format!("calls itself more than {MAX_NESTING} levels deep")));
@@ -239,7 +240,7 @@ impl Run {
         self.take_growth(before, after)
     }
 
-    /// What is written meanwhile, as a text.
+    /// Runs code and captures its output as a text.
     pub(super) fn captured<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<(Text, T), Fault> {
         self.out.push(Writer::default());
         let result = work(self);
@@ -247,18 +248,18 @@ impl Run {
         result.map(|result| (text, result))
     }
 
-    /// Runs in a scope of its own.
+    /// Runs code in a new scope.
     pub(super) fn scoped<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         self.scoped_in(self.current, work)
     }
 
-    /// Runs in a scope of its own inside of another one.
+    /// Runs code in a new scope inside of scope `around`.
     pub(super) fn scoped_in<T>(
         &mut self,
         around: usize,
         work: impl FnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        // A macro can outlive the place of its definition: then it sees what the template begins with.
+        // A macro can outlive the scope of its definition. Then it sees only the template's variables.
         let around = if around < self.scopes.len() { around } else { 0 };
         self.scopes.push(Scope { values: Vec::new(), around });
         let before = std::mem::replace(&mut self.current, self.scopes.len() - 1);
@@ -282,7 +283,7 @@ impl Run {
         filters.iter().try_fold(value, |value, filter| self.filter(value, filter))
     }
 
-    /// A loop; `depth` is how many loops of the same statement it is in.
+    /// Runs a loop; `depth` counts recursive calls of the same loop.
     pub(super) fn each(&mut self, each: &Arc<For>, over: &Value, depth: usize) -> Result<(), Fault> {
         self.take_items(over.len().unwrap_or(0))?;
         let mut items = over.items()?;
@@ -329,7 +330,7 @@ impl Run {
             Target::Tuple(targets) => {
                 let items = value.items()?;
                 if items.len() != targets.len() {
-                    return failed(format!("{} values are not {}", items.len(), targets.len()));
+                    return failed(format!("{} values cannot be assigned to {} names", items.len(), targets.len()));
                 }
                 targets.iter().zip(items).try_for_each(|(target, item)| self.assign(target, item))
             }
@@ -362,7 +363,7 @@ impl Run {
     }
 }
 
-/// Sets a value among named ones.
+/// Sets a named value.
 pub(super) fn set(values: &mut Vec<(Name, Value)>, name: &str, value: Value) {
     match values.iter_mut().find(|(other, _)| **other == *name) {
         Some((_, old)) => *old = value,

@@ -11,7 +11,7 @@ pub(crate) fn slice(run: &mut Run, value: &Value, parts: &[Option<Value>; 3]) ->
     let bounds = [whole("[:]", start.as_ref())?, whole("[:]", end.as_ref())?];
     let step = whole("[:]", step.as_ref())?.unwrap_or(1);
     if step == 0 {
-        return failed("a slice has no step of 0");
+        return failed("a slice needs a step other than 0");
     }
     match value {
         Value::Text(text) if step == 1 => {
@@ -45,7 +45,7 @@ pub(crate) fn slice(run: &mut Run, value: &Value, parts: &[Option<Value>; 3]) ->
     }
 }
 
-/// The first place of a slice, and the one that it ends before.
+/// The first index of a slice, and the index after the last.
 fn limits(len: usize, [start, end]: [Option<i128>; 2], step: i128) -> (i128, i128) {
     let len = len as i128;
     let (low, high) = if step > 0 { (0, len) } else { (-1, len - 1) };
@@ -54,7 +54,7 @@ fn limits(len: usize, [start, end]: [Option<i128>; 2], step: i128) -> (i128, i12
     (start.map_or(first, bound), end.map_or(last, bound))
 }
 
-/// The places that a slice of so many items has.
+/// The indices of a slice of a sequence with `len` items.
 fn places(len: usize, bounds: [Option<i128>; 2], step: i128) -> Vec<usize> {
     let (mut at, end) = limits(len, bounds, step);
     let mut places = Vec::new();

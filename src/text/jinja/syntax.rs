@@ -1,16 +1,16 @@
-//! What a template is after parsing. Trees know their depth, which has a limit: running, checking and dropping one takes
-//! a bounded stack.
+//! The syntax tree of a template. Expressions know their depth, which is limited, so running, checking and dropping a
+//! tree takes a bounded stack.
 
 use std::sync::Arc;
 
 use super::value::Name;
 
-/// Statements that run one after another.
+/// Statements in a row.
 pub(crate) type Body = Vec<Statement>;
 
 #[derive(Debug)]
 pub(crate) struct Statement {
-    /// Counted from 1.
+    /// The line, from 1.
     pub(crate) line: usize,
     pub(crate) kind: Kind,
 }
@@ -19,20 +19,20 @@ pub(crate) struct Statement {
 pub(crate) enum Kind {
     Write(Arc<str>),
     Print(Expr),
-    /// Branches with their conditions, the last of which may be absent.
+    /// Branches with their conditions; the last condition may be absent.
     If(Vec<(Option<Expr>, Body)>),
     For(Arc<For>),
     Set(Target, Expr),
     SetBlock(Target, Vec<Filter>, Body),
     Macro(Arc<Macro>),
-    /// A call, and what its macro calls back.
+    /// A call, and the macro that it can call as `caller`.
     Call(Expr, Arc<Macro>),
     FilterBlock(Vec<Filter>, Body),
     With(Vec<(Target, Expr)>, Body),
     Escape(Expr, Body),
     Break,
     Continue,
-    /// A tag of Jinja that chat templates have no use for, such as `include`.
+    /// A tag that needs other templates, such as `include`.
     Refused(&'static str),
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct For {
 #[derive(Debug)]
 pub(crate) struct Macro {
     pub(crate) name: Name,
-    /// Names, and what stands for those that are not given.
+    /// Parameters and their defaults.
     pub(crate) params: Vec<(Name, Option<Expr>)>,
     pub(crate) body: Body,
 }
 
-/// Where a value goes.
+/// The target of an assignment.
 #[derive(Debug)]
 pub(crate) enum Target {
     Name(Name),
@@ -62,7 +62,7 @@ pub(crate) enum Target {
     Attribute(Name, Name),
 }
 
-/// An expression and the depth of its tree.
+/// An expression and its depth.
 #[derive(Debug)]
 pub(crate) struct Expr {
     pub(crate) node: Box<Node>,
@@ -97,7 +97,7 @@ pub(crate) enum Node {
     If { condition: Expr, then: Expr, otherwise: Option<Expr> },
 }
 
-/// A filter without the value that it is applied to.
+/// A filter without its input value.
 #[derive(Debug)]
 pub(crate) struct Filter {
     pub(crate) name: Name,

@@ -1,5 +1,5 @@
-//! Texts that know which of their parts came from outside of the template: from messages, tools and variables. A part
-//! from outside stays text when the prompt is tokenized; only what the template itself writes can be a control token.
+//! Texts that know which of their parts come from outside of the template: from messages, tools and variables. Those
+//! parts stay text when the prompt is tokenized; only the template's own text can become control tokens.
 
 use std::ops::{Deref, Range};
 use std::rc::Rc;
@@ -8,12 +8,12 @@ use std::rc::Rc;
 #[derive(Debug, Clone)]
 pub(crate) struct Text {
     text: Rc<str>,
-    /// The bytes from outside, in order; `None` where there are none.
+    /// The byte ranges from outside, in order; `None` without any.
     outside: Option<Rc<[Range<usize>]>>,
 }
 
 impl Text {
-    /// A text of the template's own.
+    /// A text of the template itself.
     pub(crate) fn own(text: &str) -> Self {
         Self { text: text.into(), outside: None }
     }
@@ -26,7 +26,8 @@ impl Text {
         writer.finish()
     }
 
-    /// What a filter made of this text where the places cannot be followed: all of it is as this text is in parts.
+    /// The result of an operation on this text that does not preserve positions. If any part of this text is from
+    /// outside, all of the result is.
     pub(crate) fn derived(&self, text: &str) -> Self {
         if self.is_from_outside() { Self::from_outside(text) } else { Self::own(text) }
     }
@@ -59,7 +60,7 @@ impl Deref for Text {
     }
 }
 
-/// Joins texts and keeps what is known of their parts.
+/// Joins texts and keeps the ranges from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     text: String,
@@ -67,7 +68,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Adds a text of the template's own.
+    /// Adds a text of the template itself.
     pub(crate) fn push_own(&mut self, text: &str) {
         self.text.push_str(text);
     }
@@ -80,7 +81,7 @@ impl Writer {
         self.push_range(text, 0..text.len());
     }
 
-    /// Adds a text that stands for a part of `origin`.
+    /// Adds a text that replaces a part of `origin`.
     pub(crate) fn push_derived(&mut self, origin: &Text, text: &str) {
         let start = self.text.len();
         self.text.push_str(text);
@@ -116,7 +117,7 @@ impl Writer {
         Text { text: self.text.into(), outside }
     }
 
-    /// The text, and the bytes of it that came from outside.
+    /// The text, and its byte ranges from outside.
     pub(crate) fn into_parts(self) -> (String, Vec<Range<usize>>) {
         (self.text, self.outside)
     }

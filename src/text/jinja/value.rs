@@ -1,6 +1,5 @@
-//! Values of a running template, as Python has them: what they equal, how they are ordered, what they hold. Values are
-//! never changed after they were made, and each knows how deep it is nested and how large it prints: printing, comparing
-//! and dropping one takes a bounded stack and time.
+//! Values with Python's semantics: equality, order and containment. Values are immutable, and each knows its depth and
+//! its printed size, so printing, comparing and dropping one takes a bounded stack and time.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -13,13 +12,13 @@ use super::loops::Loop;
 use super::text::Text;
 use super::{Fault, failed};
 
-/// How deep a value may be nested.
+/// Nesting of a value, in levels.
 pub(crate) const MAX_DEPTH: usize = 128;
-/// How large a value may print, roughly, in bytes. A value can hold another one many times, and that one a third.
+/// Approximate printed size of a value, in bytes. The limit matters because values can contain others many times.
 pub(crate) const MAX_WEIGHT: usize = 1 << 27;
-/// What a value weighs beside its text.
+/// The printed size of a value besides its text.
 const NODE_WEIGHT: usize = 8;
-/// Fewer keys than this are compared one by one.
+/// Mappings with fewer keys compare keys one by one.
 const MIN_INDEXED: usize = 9;
 
 #[derive(Debug, Clone)]
@@ -32,17 +31,17 @@ pub(crate) enum Value {
     Text(Text),
     List(Rc<List>),
     Tuple(Rc<List>),
-    /// What Python's generators give: items without a length.
+    /// A Python generator: items without a length.
     Iterator(Rc<List>),
     Map(Rc<Map>),
     Range(Span),
-    /// The number of a namespace of the run.
+    /// Index of a namespace of the run.
     Namespace(usize),
     Loop(Rc<Loop>),
     Callable(Rc<Callable>),
 }
 
-/// `range(start, end, step)`; `len` is how many numbers it has.
+/// `range(start, end, step)`; `len` is the number of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: i128,
@@ -57,21 +56,21 @@ impl Span {
     }
 }
 
-/// How deep values are nested, and what they weigh.
+/// Depth and printed size of a value.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) depth: usize,
     pub(crate) weight: usize,
 }
 
-/// Items, and how large they are.
+/// Items and their size.
 #[derive(Debug, Default)]
 pub(crate) struct List {
     pub(crate) items: Vec<Value>,
     size: Size,
 }
 
-/// A mapping in the order of insertion.
+/// A mapping in insertion order.
 #[derive(Debug, Default)]
 pub(crate) struct Map {
     pub(crate) entries: Vec<(Value, Value)>,
@@ -79,7 +78,7 @@ pub(crate) struct Map {
     size: Size,
 }
 
-/// What two equal keys have in common.
+/// The hash key of a value. Equal values have equal keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Undefined,
@@ -144,7 +143,7 @@ impl Value {
         matches!(self, Self::Undefined)
     }
 
-    /// The number that a whole number or a truth value is.
+    /// The value of an integer or boolean.
     pub(crate) fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(*number),
@@ -171,7 +170,7 @@ impl Value {
         }
     }
 
-    /// What a loop over the value sees.
+    /// The items of a loop over this value.
     pub(crate) fn items(&self) -> Result<Vec<Self>, Fault> {
         match self {
             Self::Undefined => Ok(Vec::new()),
@@ -183,7 +182,7 @@ impl Value {
         }
     }
 
-    /// The item at a place that counts from the end where it is negative.
+    /// The item at an index. Negative indices count from the end.
     pub(crate) fn at(&self, place: i128) -> Option<Self> {
         let len = match self {
             Self::Map(_) | Self::Iterator(_) | Self::Undefined => return None,
@@ -198,7 +197,7 @@ impl Value {
         }
     }
 
-    /// Whether Python takes both for equal.
+    /// Python's `==`.
     pub(crate) fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Undefined, Self::Undefined) | (Self::None, Self::None) => true,
@@ -222,7 +221,7 @@ impl Value {
         }
     }
 
-    /// The order of two values; an error where Python knows none.
+    /// The order of two values. Fails where Python has no order.
     pub(crate) fn order(&self, other: &Self) -> Result<Ordering, Fault> {
         if let (Some(left), Some(right)) = (self.as_int(), other.as_int()) {
             return Ok(left.cmp(&right));
@@ -271,12 +270,12 @@ impl Value {
     }
 }
 
-/// The characters of a text as texts.
+/// Each character as a text.
 pub(crate) fn chars(text: &Text) -> impl Iterator<Item = Text> + '_ {
     text.char_indices().map(|(at, c)| text.part(&text[at..at + c.len_utf8()]))
 }
 
-/// The size of a value that holds others; an error where it is too large.
+/// The size of a value with these items. Fails if it is too large.
 pub(crate) fn size_around<'a>(inner: impl Iterator<Item = &'a Value>) -> Result<Size, Fault> {
     let mut size = Size { depth: 0, weight: NODE_WEIGHT };
     for value in inner {
@@ -301,7 +300,7 @@ impl List {
 }
 
 impl Map {
-    /// Of equal keys, the first place and the last value count.
+    /// For equal keys, the first position and the last value count.
     fn new(given: Vec<(Value, Value)>) -> Result<Self, Fault> {
         let size = size_around(given.iter().flat_map(|(key, value)| [key, value]))?;
         let mut map = Self { entries: Vec::with_capacity(given.len()), index: HashMap::new(), size };

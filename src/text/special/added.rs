@@ -1,6 +1,6 @@
-//! Special tokens that only the files beside `tokenizer.json` state. As in `transformers`, the tokenizer is taught them, so
-//! that a template that writes one writes one token. Tokens that are not in the vocabulary are left out: no row of the
-//! model belongs to them.
+//! Special tokens that only the files beside `tokenizer.json` list. They are added to the tokenizer, as in
+//! `transformers`, so that a template that writes one gets one token. Tokens outside of the vocabulary are left out,
+//! because the model has no embedding for them.
 
 use std::collections::HashSet;
 
@@ -10,12 +10,12 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::{content, named_tokens};
 use crate::hub::ModelFolder;
 
-/// Names whose tokens a prompt does not need. Some models name an ordinary token here, such as `!` for padding.
+/// Names of tokens that prompts do not need. Some models name an ordinary token here, such as `!` for padding.
 const UNNEEDED: [&str; 5] = ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// Lists of special tokens.
+/// Fields with lists of special tokens.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
-/// Adds what the files state to the tokenizer's special tokens. Tokens that it has already stay as they are.
+/// Adds the listed tokens to the tokenizer's special tokens. Existing tokens do not change.
 pub(in super::super) fn add_stated(tokenizer: &mut Tokenizer, folder: &ModelFolder) {
     let mut known: HashSet<String> = tokenizer.get_added_vocabulary().get_vocab().keys().cloned().collect();
     let files = [&folder.tokenizer_config, &folder.special_tokens_map];
@@ -30,7 +30,7 @@ pub(in super::super) fn add_stated(tokenizer: &mut Tokenizer, folder: &ModelFold
     tokenizer.add_tokens(&new);
 }
 
-/// A token with how it is added: a string, or an object that says more.
+/// A token and its options: a string, or an object.
 fn added(token: &Value) -> Option<AddedToken> {
     let flag = |name: &str| token[name].as_bool();
     let is_special = flag("special").unwrap_or(true);

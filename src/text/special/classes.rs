@@ -1,7 +1,7 @@
-//! The special tokens that the tokenizer classes of `transformers` have by default, for models that generate text. Classes
-//! that are not listed have none.
+//! The default special tokens of the tokenizer classes in `transformers`, for models that generate text. Other classes
+//! have none.
 
-/// A name that chat templates know, and its token.
+/// A name and its token.
 type Named = (&'static str, &'static str);
 
 const LLAMA: &[Named] = &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")];
@@ -33,7 +33,7 @@ const COHERE: &[Named] = &[
 ];
 const BLOOM: &[Named] = &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>"), ("pad_token", "<pad>")];
 
-/// The defaults of a class by its name, with or without `Fast`.
+/// The defaults of a class. The name may end with `Fast`.
 pub(super) fn defaults(class: &str) -> &'static [Named] {
     match class.strip_suffix("Fast").unwrap_or(class) {
         "LlamaTokenizer" | "CodeLlamaTokenizer" => LLAMA,
@@ -47,7 +47,7 @@ pub(super) fn defaults(class: &str) -> &'static [Named] {
     }
 }
 
-/// The defaults of the class that models of this `model_type` use.
+/// The defaults of the class for models with this `model_type`.
 pub(super) fn defaults_of_family(model_type: &str) -> &'static [Named] {
     let class = match model_type {
         "llama" | "mistral" | "mixtral" => "LlamaTokenizer",

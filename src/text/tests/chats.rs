@@ -1,4 +1,4 @@
-//! What a chat template is given, and what is refused because a template would pass it over.
+//! The input of chat templates, and input that is rejected because a template would ignore it.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn model(chat_template: &Value) -> ModelText {
 }
 
 #[test]
-fn message_has_what_was_said_of_it_and_nothing_else() {
+fn message_variables_are_exactly_the_given_fields() {
     let calls =
         vec![json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"b": 1, "a": [2.5]}}})];
     let caller = Message { content: None, tool_calls: calls, ..message("assistant", "") };
@@ -57,7 +57,7 @@ fn message_has_what_was_said_of_it_and_nothing_else() {
 }
 
 #[test]
-fn parts_are_joined_for_a_template_that_knows_only_texts() {
+fn parts_are_joined_for_a_template_without_support_for_parts() {
     let parts = Some(Content::Parts(vec!["One ".to_owned(), "two".to_owned()]));
     let chat = chat(vec![Message { content: parts, ..message("user", "") }]);
     assert_eq!(render("{{ messages[0].content }} .textual", &chat).unwrap(), "One two .textual");
@@ -68,7 +68,7 @@ fn parts_are_joined_for_a_template_that_knows_only_texts() {
 }
 
 #[test]
-fn variable_that_no_template_reads_is_refused_by_name() {
+fn variable_that_the_template_does_not_read_is_refused_by_name() {
     let with = |name: &str| {
         let variables = [(name.to_owned(), json!(false))].into_iter().collect();
         Chat { variables, ..chat(vec![message("user", "x")]) }
@@ -80,7 +80,7 @@ fn variable_that_no_template_reads_is_refused_by_name() {
 }
 
 #[test]
-fn tools_are_refused_where_the_template_has_no_place_for_them() {
+fn tools_are_refused_if_the_template_ignores_them() {
     let with_tools = |tools: Vec<Value>| Chat { tools: Some(tools), ..chat(vec![message("user", "x")]) };
     let tool = json!({"type": "function", "function": {"name": "f"}});
     refused(render("{{ messages[0].content }}", &with_tools(vec![tool.clone()])), "tools");
@@ -89,7 +89,7 @@ fn tools_are_refused_where_the_template_has_no_place_for_them() {
 }
 
 #[test]
-fn model_may_have_a_template_of_its_own_for_tools() {
+fn model_may_have_a_separate_template_for_tools() {
     let model = model(&json!([
         {"name": "default", "template": "without"},
         {"name": "tool_use", "template": "with {{ tools | length }}"},
@@ -133,7 +133,7 @@ fn prompt(source: &str, variables: &Value) -> PromptTemplate {
 }
 
 #[test]
-fn template_of_the_caller_is_filled_with_its_variables() {
+fn callers_template_renders_with_its_variables() {
     let model = model(&Value::Null);
     let source = "{{ bos_token }}{% for word in words %}{{ word }}{{ '-' if not loop.last }}{% endfor %} {{ n + 1 }} {{ x | tojson }}";
     let variables = json!({"words": ["a", "b"], "n": 1, "x": {"y": [null, true, 0.5]}});
@@ -142,7 +142,7 @@ fn template_of_the_caller_is_filled_with_its_variables() {
 }
 
 #[test]
-fn what_is_wrong_with_a_template_of_the_caller_is_the_callers_fault() {
+fn failing_template_of_the_caller_is_an_invalid_param() {
     let model = model(&Value::Null);
     let empty = || json!({});
     let fails = |source: &str| refused(text(model.render_prompt(&prompt(source, &empty()))), "prompt.template");

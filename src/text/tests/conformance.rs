@@ -1,5 +1,5 @@
-//! Chat templates in the shapes of published ones, and single expressions, rendered as `transformers` recorded them.
-//! See tools/conformance.
+//! Chat templates like published ones, and single expressions, compared with the output of `transformers`. See
+//! tools/conformance.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn templates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/conformance/chat/templates")
 }
 
-/// The moment at which the renderings were recorded.
+/// The time at which `transformers` rendered the expected output.
 fn then() -> u64 {
     1_741_363_509
 }
@@ -60,7 +60,7 @@ fn message(recorded: &Value) -> Message {
     }
 }
 
-/// How a rendering differs from what was recorded, if it does.
+/// How a rendering differs from the expected output, if it does.
 fn difference(expected: &Value, rendered: &Result<String>) -> Option<String> {
     let is_same = match rendered {
         Ok(text) => expected["text"] == *text,
@@ -83,7 +83,7 @@ fn chat_templates_render_as_in_transformers() {
         let template = compiled(&source).unwrap();
         for (conversation, expected) in renderings.as_object().unwrap() {
             let mut chat = conversations[conversation].clone();
-            leave_out_what_nobody_reads(&mut chat, &source);
+            remove_unread_variables(&mut chat, &source);
             let different = difference(expected, &template.render_chat(&chat).map(|rendered| rendered.text));
             differences.extend(different.map(|different| format!("{name}, {conversation}:\n{different}")));
         }
@@ -91,17 +91,17 @@ fn chat_templates_render_as_in_transformers() {
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }
 
-/// `transformers` passes it over; here it would be refused by name.
-fn leave_out_what_nobody_reads(chat: &mut Chat, source: &str) {
+/// Removes variables that the template does not read: `transformers` ignores them, and this crate rejects them.
+fn remove_unread_variables(chat: &mut Chat, source: &str) {
     chat.variables =
         std::mem::take(&mut chat.variables).into_iter().filter(|(name, _)| source.contains(name)).collect();
     chat.tools = chat.tools.take().filter(|_| source.contains("tools"));
 }
 
-/// What Jinja2 and Python have and no published template was seen to use: an error names it.
+/// Features of Jinja2 and Python that no published template uses: an error names them.
 const MISSING: [&str; 1] = ["{{ s.encode() }}"];
 
-/// What is otherwise, without harm to a prompt.
+/// Differences that do no harm to a prompt.
 const OTHERWISE: [&str; 7] = [
     "{{ '{:>{}}'.format(1, 5) }}",
     "{% if 1 if true else 2 %}y{% endif %}",
@@ -113,7 +113,7 @@ const OTHERWISE: [&str; 7] = [
 ];
 
 #[test]
-fn expressions_and_statements_mean_what_they_do_in_transformers() {
+fn expressions_and_statements_render_as_in_transformers() {
     let record = record();
     let all: Map<String, Value> = record["variables"].as_object().unwrap().clone();
     let mut differences = Vec::new();

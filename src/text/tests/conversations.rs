@@ -1,4 +1,4 @@
-//! Conversations that are long, messages without content, and templates in files of their own.
+//! Long conversations, messages without content, and template files.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ fn render(template: &str, messages: Vec<Message>) -> Result<String> {
     template.render_chat(&Chat { messages, ..Chat::default() }).map(|rendered| rendered.text)
 }
 
-/// Looks back over all messages for each one.
+/// For each message, looks back over all messages.
 const LOOK_BACK: &str = "{% for m in messages %}{% set ns = namespace(last=-1) %}{% for o in messages[:loop.index] %}{% if o.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{{ ns.last }}:{{ m.content }};{% endfor %}";
 
 #[test]
-fn template_that_looks_back_for_each_message_renders_long_conversations() {
+fn template_with_quadratic_cost_renders_long_conversations() {
     for len in [100, 360] {
         let turn =
             |at: usize| message(if at.is_multiple_of(2) { "user" } else { "assistant" }, Some(&format!("turn {at}")));
@@ -34,7 +34,7 @@ fn template_that_looks_back_for_each_message_renders_long_conversations() {
 }
 
 #[test]
-fn what_a_template_may_take_grows_with_what_it_is_given_and_has_an_end() {
+fn budget_of_a_template_grows_with_its_input_and_is_finite() {
     let loops = "{% for a in messages %}{% for b in messages %}{% for c in messages %}{% for d in messages %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
     let start = Instant::now();
     let error = render(loops, vec![message("user", Some("x")); 200]).unwrap_err();
@@ -43,7 +43,7 @@ fn what_a_template_may_take_grows_with_what_it_is_given_and_has_an_end() {
 }
 
 #[test]
-fn calls_without_content_render_with_templates_that_want_one() {
+fn calls_without_content_render_with_templates_that_need_content() {
     let call = json!({"type": "function", "function": {"name": "f", "arguments": {"a": 1}}});
     let messages = || {
         let calls = Message { tool_calls: vec![call.clone()], ..message("assistant", None) };
@@ -55,18 +55,18 @@ fn calls_without_content_render_with_templates_that_want_one() {
     assert_eq!(rendered("{{ '' + m.content }}").unwrap(), "<user>Hi<assistant><tool>ok");
     assert_eq!(rendered("{{ m.content.split('</think>') | last }}").unwrap(), "<user>Hi<assistant><tool>ok");
     assert_eq!(rendered("{{ m.content | tojson }}").unwrap(), r#"<user>"Hi"<assistant>""<tool>"ok""#);
-    // Templates that know better see that there is none.
+    // A template that tests for content sees that there is none.
     assert_eq!(rendered("{{ m.content is defined }}").unwrap(), "<user>True<assistant>False<tool>True");
     assert_eq!(
         rendered("{{ m.content is none or m.content | length == 0 }}").unwrap(),
         "<user>False<assistant>True<tool>False"
     );
-    // A failure that has other reasons is told as it is.
+    // A failure for another reason keeps its message.
     let error = rendered("{{ m.role.nonsense() }}").unwrap_err();
     assert!(error.message().contains("nonsense"), "{error}");
 }
 
-/// A model whose templates are in these files.
+/// A model with these template files.
 fn model(tokenizer_config: Value, files: &[(&str, &str)]) -> ModelText {
     let place = tempfile::tempdir().unwrap();
     std::fs::create_dir(place.path().join("additional_chat_templates")).unwrap();
@@ -100,7 +100,7 @@ fn named_templates_are_found_in_their_folder() {
 }
 
 #[test]
-fn file_of_a_template_that_is_no_text_is_named() {
+fn template_file_that_is_not_utf8_is_named() {
     let place = tempfile::tempdir().unwrap();
     std::fs::create_dir(place.path().join("additional_chat_templates")).unwrap();
     std::fs::write(place.path().join("tokenizer.json"), byte_level().to_string()).unwrap();

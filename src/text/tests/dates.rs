@@ -1,9 +1,9 @@
-//! Dates against ones from a calendar.
+//! Dates, compared with a calendar.
 
 use crate::text::date::{at, now};
 
 #[test]
-fn moments_are_written_as_strftime_writes_them() {
+fn times_are_formatted_as_by_strftime() {
     assert_eq!(at(0, "%Y-%m-%d %H:%M:%S %A %j"), "1970-01-01 00:00:00 Thursday 001");
     assert_eq!(at(951_782_400, "%d %b %Y, %a"), "29 Feb 2000, Tue");
     assert_eq!(at(1_735_689_599, "%e %B %y %I:%M %p %j %F %T"), "31 December 24 11:59 PM 366 2024-12-31 23:59:59");
@@ -13,7 +13,7 @@ fn moments_are_written_as_strftime_writes_them() {
 }
 
 #[test]
-fn unknown_directives_stay_and_no_moment_is_too_far() {
+fn unknown_directives_stay_and_every_time_can_be_formatted() {
     assert_eq!(at(0, "100%% %Q %"), "100% %Q %");
     assert!(at(u64::MAX, "%Y").parse::<u64>().is_ok_and(|year| year > 500_000_000_000));
     assert_eq!(at(now(), "%Y").len(), 4);

@@ -1,4 +1,4 @@
-//! The model that ships: its folder opens, chats, and text comes back from its tokens.
+//! The demo model: its folder opens, it renders chats, and its tokens decode to the text.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,25 +1,25 @@
-//! Small tokenizers in the shapes of real ones, and folders that hold them.
+//! Small tokenizers like published ones, and folders with them.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod chats;
 mod conformance;
+mod constraints;
 mod conversations;
 mod dates;
 mod demo;
 mod grammars;
-mod guides;
 mod models;
 mod nesting;
-mod required;
+mod pool;
 mod schemas;
 mod sizes;
 mod special;
 mod stops;
 mod streams;
 mod templates;
+mod tool_choice;
 mod user_text;
-mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use super::ModelText;
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
-/// The character that stands for a byte in byte-level vocabularies, derived as their authors describe it.
+/// The character for a byte in byte-level vocabularies, derived as GPT-2 defines it.
 fn byte_char(byte: u8) -> char {
     let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if is_printable(byte) {
@@ -40,8 +40,8 @@ fn byte_char(byte: u8) -> char {
     char::from_u32(256 + u32::try_from(num_before).unwrap()).unwrap()
 }
 
-/// Byte-level BPE, as in GPT-2, Llama 3 and Qwen: every byte is a token, some tokens end inside a character, and there is
-/// a hole before the last.
+/// Byte-level BPE, as in GPT-2, Llama 3 and Qwen. Every byte is a token, some tokens end inside a character, and one id
+/// is unused.
 fn byte_level() -> Value {
     let mut vocab: BTreeMap<String, u32> =
         (0..=255).map(|byte| (byte_char(byte).to_string(), u32::from(byte))).collect();
@@ -71,7 +71,7 @@ fn byte_level() -> Value {
     })
 }
 
-/// SentencePiece-like BPE with byte tokens, as in Llama 2 and Mistral; a text begins with a beginning-of-sequence token.
+/// BPE with byte tokens, as in Llama 2 and Mistral. A text starts with a beginning-of-sequence token.
 fn sentence_piece() -> Value {
     let mut tokens = vec!["<unk>".to_owned(), "<s>".to_owned(), "</s>".to_owned()];
     tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
@@ -104,7 +104,7 @@ fn sentence_piece() -> Value {
     })
 }
 
-/// The same vocabulary under another decoder.
+/// The same vocabulary with another decoder.
 fn decoded_by(decoder: Value) -> Value {
     let mut tokenizer = sentence_piece();
     tokenizer["decoder"] = decoder;
@@ -128,7 +128,7 @@ fn model_folder(config: Value, generation_config: Value, tokenizer_config: Value
     }
 }
 
-/// Opens a model whose folder holds these files.
+/// Opens a model with these files.
 fn open_files(mut folder: ModelFolder, files: &[(&str, &[u8])]) -> Result<ModelText> {
     let place = tempfile::tempdir().unwrap();
     for (name, bytes) in files {

@@ -1,4 +1,4 @@
-//! Opening a model's texts: what is broken is named, what is hostile ends in an error.
+//! Opening a model's text: broken files are named, hostile ones are errors.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn end_tokens(config: Value, generation: Value, tokenizer: Value) -> crate::erro
 }
 
 #[test]
-fn text_comes_back_from_its_tokens() {
+fn tokens_decode_to_the_encoded_text() {
     let text = "hello world, é 日本 😀\n\n  <|im_start|>x";
     let model = opened(&byte_level());
     let tokens = model.encode(text).unwrap();
@@ -30,7 +30,7 @@ fn text_comes_back_from_its_tokens() {
 }
 
 #[test]
-fn plain_prompt_gets_what_surrounds_a_text_and_a_rendered_chat_does_not() {
+fn plain_prompt_gets_added_tokens_and_rendered_chat_does_not() {
     let model = opened(&sentence_piece());
     assert_eq!(model.encode("he").unwrap(), [1, 266]);
     assert_eq!(model.encode_rendered("he").unwrap(), [266]);
@@ -38,7 +38,7 @@ fn plain_prompt_gets_what_surrounds_a_text_and_a_rendered_chat_does_not() {
 }
 
 #[test]
-fn truncation_and_padding_of_some_training_run_are_ignored() {
+fn truncation_and_padding_settings_are_ignored() {
     let mut tokenizer = sentence_piece();
     tokenizer["truncation"] = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
     tokenizer["padding"] = json!({"strategy": {"Fixed": 50}, "direction": "Right", "pad_to_multiple_of": null,
@@ -100,7 +100,7 @@ fn decoder_that_cannot_be_streamed_is_refused_by_name() {
 }
 
 #[test]
-fn decoder_cannot_blow_up_tokens() {
+fn decoder_cannot_make_tokens_too_long() {
     let replace =
         |pattern: &str, content: String| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});
     refuses(&decoded_by(replace("h", "x".repeat(5_000))), Code::TokenizerError, "a replacement");
@@ -112,7 +112,7 @@ fn decoder_cannot_blow_up_tokens() {
 }
 
 #[test]
-fn normalizer_cannot_blow_up_a_prompt() {
+fn normalizer_cannot_make_a_prompt_too_long() {
     let replace = |content: String| json!({"type": "Replace", "pattern": {"String": "a"}, "content": content});
     let doubling = json!({"type": "Sequence", "normalizers": vec![replace("aa".to_owned()); 40]});
     for normalizer in [replace("a".repeat(2_000)), doubling] {
@@ -123,8 +123,8 @@ fn normalizer_cannot_blow_up_a_prompt() {
 }
 
 #[test]
-fn decoder_whose_regex_runs_away_is_an_error() {
-    // The crate panics where matching takes too many steps.
+fn decoder_with_a_catastrophic_regex_is_an_error() {
+    // The crate panics if matching takes too many steps.
     let mut tokenizer = decoded_by(json!({"type": "Replace", "pattern": {"Regex": "(a*)*(a*)*(a*)*$"}, "content": ""}));
     tokenizer["model"]["vocab"]["a".repeat(60) + "!"] = json!(350);
     let outcome = open(&tokenizer);
@@ -132,7 +132,7 @@ fn decoder_whose_regex_runs_away_is_an_error() {
 }
 
 #[test]
-fn prompt_on_which_a_regex_runs_away_is_an_error() {
+fn prompt_that_triggers_catastrophic_matching_is_an_error() {
     let mut tokenizer = byte_level();
     tokenizer["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": "^(a+)+$"}, "content": ""});
     let model = opened(&tokenizer);
@@ -144,7 +144,7 @@ fn prompt_on_which_a_regex_runs_away_is_an_error() {
 }
 
 #[test]
-fn monstrous_regexes_end_in_an_error_or_are_harmless() {
+fn hostile_regexes_are_errors_or_harmless() {
     let patterns = [
         "(".repeat(100_000) + &")".repeat(100_000),
         "(?:".repeat(3_000) + "a" + &"){2}".repeat(3_000),
@@ -177,7 +177,7 @@ fn end_tokens_of_all_files_are_joined_in_order() {
 }
 
 #[test]
-fn end_token_that_is_no_id_is_refused_with_its_file() {
+fn invalid_end_token_is_refused_with_its_file() {
     for (bad, shown) in
         [(json!(1.5), "1.5"), (json!([1, "x"]), "\"x\""), (json!({"id": 1}), "id"), (json!(true), "true")]
     {
@@ -190,6 +190,6 @@ fn end_token_that_is_no_id_is_refused_with_its_file() {
 }
 
 #[test]
-fn vocabulary_counts_holes() {
+fn vocabulary_size_counts_unused_ids() {
     assert_eq!(opened(&byte_level()).vocab_size(), 291);
 }

@@ -1,5 +1,5 @@
-//! Deep templates and regular expressions are refused before a library recurses into them; those at the bound pass with a
-//! sixteenth of the stack that a thread for loading has.
+//! Templates and regular expressions that nest too deeply are rejected before a library recurses into them. Those at
+//! the limit need at most a sixteenth of the stack of a loading thread.
 
 use serde_json::{Value, json};
 
@@ -9,13 +9,13 @@ use crate::text::jinja::MAX_DEPTH as MAX_TEMPLATE_DEPTH;
 use crate::text::nesting::{LOAD_STACK_BYTES, MAX_REGEX_BRACKETS};
 use crate::text::{Chat, ModelText, PromptTemplate};
 
-/// Templates with about so many levels, each in another construct.
+/// Templates with about this many levels, each with another construct.
 fn templates(levels: usize) -> Vec<String> {
     let inside = |open: &str, close: &str| format!("{{{{ {}1{} }}}}", open.repeat(levels), close.repeat(levels));
-    let behind = |operator: &str| format!("{{{{ a{} }}}}", operator.repeat(levels));
+    let barriers = |operator: &str| format!("{{{{ a{} }}}}", operator.repeat(levels));
     let mut all: Vec<_> =
         [".a", "()", "[1:]", "|e", " is a", " and a", " or a", "~a", "+a", "-a", "*a", "**a", " == a", " in a"]
-            .map(behind)
+            .map(barriers)
             .into();
     all.extend(
         [("not ", ""), ("-", ""), ("1 if a else ", ""), ("(", ")"), ("[", "]"), ("{1:", "}"), ("f(", ")")]
@@ -47,8 +47,8 @@ fn rendered(source: String) -> crate::error::Result<String> {
 }
 
 #[test]
-fn templates_far_beyond_the_bound_are_refused_by_name_and_end_no_thread() {
-    // Branches and items of one operator are next to each other, not in each other.
+fn templates_beyond_the_limit_are_refused_without_stack_overflow() {
+    // Branches, and items of one operator, are not nested in each other.
     let is_flat =
         |template: &str| [" and ", " or ", "~a", " == ", " in ", "elif"].iter().any(|it| template.contains(it));
     for template in templates(30_000) {
@@ -69,9 +69,9 @@ fn templates_far_beyond_the_bound_are_refused_by_name_and_end_no_thread() {
 }
 
 #[test]
-fn templates_at_the_bound_need_a_small_part_of_the_stack() {
+fn templates_at_the_limit_need_a_small_part_of_the_stack() {
     let levels = MAX_TEMPLATE_DEPTH - 4;
-    // What the parser bounds by itself ends in its own error.
+    // Constructs with a lower limit of the parser fail with its error.
     for template in templates(levels) {
         drop(rendered(template));
     }
@@ -80,7 +80,7 @@ fn templates_at_the_bound_need_a_small_part_of_the_stack() {
 }
 
 #[test]
-fn long_templates_that_are_not_deep_pass() {
+fn long_templates_without_nesting_are_accepted() {
     let many = MAX_TEMPLATE_DEPTH * 4;
     let flat = [
         "{{ 1 + 1 }}".repeat(many),
@@ -95,7 +95,7 @@ fn long_templates_that_are_not_deep_pass() {
     }
 }
 
-/// A tokenizer that splits by a regular expression.
+/// A tokenizer that splits with a regular expression.
 fn split_by(regex: &str) -> Value {
     let mut tokenizer = byte_level();
     tokenizer["pre_tokenizer"] =
@@ -104,7 +104,7 @@ fn split_by(regex: &str) -> Value {
 }
 
 #[test]
-fn regexes_of_a_tokenizer_have_a_bound_of_brackets() {
+fn regexes_of_a_tokenizer_have_a_limit_of_brackets() {
     let nested = |levels: usize, open: &str, close: &str| format!("{}a{}", open.repeat(levels), close.repeat(levels));
     for (open_, close) in [("(", ")"), ("(?=", ")"), ("(?:", "b){0,1}"), ("[", "]"), ("(?<!", ")"), ("(?>", ")*")] {
         let beyond = split_by(&nested(MAX_REGEX_BRACKETS + 1, open_, close));
@@ -113,7 +113,7 @@ fn regexes_of_a_tokenizer_have_a_bound_of_brackets() {
         assert!(error.message().contains("tokenizer.json") && error.message().contains("`pre_tokenizer`"), "{error}");
         assert!(error.message().contains("at most 1000 are allowed"), "{error}");
         let within = split_by(&nested(MAX_REGEX_BRACKETS / 2, open_, close));
-        // The engine has bounds of its own.
+        // The regex engine has limits of its own.
         on_small_stack(move || drop(open(&within)));
     }
     let words = (0..5_000).map(|word| word.to_string()).collect::<Vec<_>>().join("|");
@@ -121,7 +121,7 @@ fn regexes_of_a_tokenizer_have_a_bound_of_brackets() {
 }
 
 #[test]
-fn a_regex_is_found_wherever_a_tokenizer_may_have_one() {
+fn regexes_are_checked_in_every_part_of_a_tokenizer() {
     let regex = "(".repeat(MAX_REGEX_BRACKETS + 1);
     let replace = json!({"type": "Replace", "pattern": {"Regex": regex}, "content": ""});
     let chain = |name: &str| json!({"type": "Sequence", name: [replace]});
@@ -139,7 +139,7 @@ fn a_regex_is_found_wherever_a_tokenizer_may_have_one() {
 }
 
 #[test]
-fn parts_of_a_tokenizer_have_a_bound_of_levels() {
+fn parts_of_a_tokenizer_have_a_limit_of_levels() {
     let sequences = |levels: usize| {
         (0..levels).fold(json!({"type": "NFC"}), |inner, _| json!({"type": "Sequence", "normalizers": [inner]}))
     };

@@ -1,23 +1,24 @@
-//! Schemas as libraries write them: what is accepted is enforced, what says nothing about validity is accepted, and what
-//! is refused says where.
+//! Schemas as libraries write them: accepted keywords are enforced, annotations are ignored, and errors name the path
+//! of other keywords.
 
 use serde_json::{Map, Value, json};
 
-use super::guides::{answer, demo, message};
-use crate::text::Structured;
+use super::constraints::{answer, demo, message};
+use crate::text::StructuredOutput;
 
-/// The values of some answers to a schema.
+/// The values of some random answers to a schema.
 #[track_caller]
 fn values(schema: &Value) -> Vec<Value> {
     let model = demo();
-    let guide = model.guide(&Structured::Schema(schema.clone())).unwrap_or_else(|error| panic!("{schema}: {error}"));
-    let answers: Vec<_> = (0..24).filter_map(|seed| answer(&model, &guide, seed, 200)).collect();
+    let constraint =
+        model.constraint(&StructuredOutput::Schema(schema.clone())).unwrap_or_else(|error| panic!("{schema}: {error}"));
+    let answers: Vec<_> = (0..24).filter_map(|seed| answer(&model, &constraint, seed, 200)).collect();
     assert!(answers.len() > 5, "{schema}: {} answers", answers.len());
     let value = |answer: &String| serde_json::from_str(answer).unwrap_or_else(|error| panic!("{answer}: {error}"));
     answers.iter().map(value).collect()
 }
 
-/// An object that has this property and no other.
+/// An object schema with exactly this property.
 fn object(name: &str, schema: &Value) -> Value {
     json!({"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": false})
 }
@@ -31,7 +32,7 @@ fn all(schema: &Value, is_valid: impl Fn(&Value) -> bool) {
 
 #[track_caller]
 fn refused(schema: Value, path: &str) {
-    let message = message(&Structured::Schema(schema));
+    let message = message(&StructuredOutput::Schema(schema));
     assert!(message.starts_with(&format!("`{path}` ")), "{message}");
 }
 
@@ -40,7 +41,7 @@ fn entries(value: &Value) -> &Map<String, Value> {
 }
 
 #[test]
-fn names_of_properties_are_as_the_schema_for_names_says() {
+fn property_names_match_the_schema_for_names() {
     let record =
         |names: Value| json!({"type": "object", "propertyNames": names, "additionalProperties": {"type": "boolean"}});
     let booleans = |value: &Value| entries(value).values().all(Value::is_boolean);
@@ -66,7 +67,7 @@ fn names_of_properties_are_as_the_schema_for_names_says() {
 }
 
 #[test]
-fn properties_and_names_go_together() {
+fn properties_and_property_names_combine() {
     let with = |additional: Value| {
         json!({
             "type": "object", "properties": {"id": {"type": "integer", "minimum": 1, "maximum": 3}, "Not": {"type": "null"}},
@@ -76,8 +77,8 @@ fn properties_and_names_go_together() {
     all(&with(json!(false)), |value| {
         value["id"].as_f64().is_some_and(|id| (1.0..=3.0).contains(&id)) && entries(value).len() == 1
     });
-    // Values that may be anything may be numbers that no parser holds.
-    demo().guide(&Structured::Schema(with(json!(true)))).unwrap();
+    // A free value may be a number that `serde_json` cannot hold.
+    demo().constraint(&StructuredOutput::Schema(with(json!(true)))).unwrap();
     refused(with(json!({"type": "null"})), "structured.schema.propertyNames");
     let listed = json!({
         "type": "object", "required": ["a", "b"], "propertyNames": {"enum": ["a", "b"]},
@@ -92,7 +93,7 @@ fn properties_and_names_go_together() {
 }
 
 #[test]
-fn a_pattern_holds_for_the_properties_that_it_matches() {
+fn pattern_applies_to_the_properties_that_it_matches() {
     let score = json!({"type": "integer", "minimum": 0, "maximum": 9});
     let closed = |properties: Value, patterns: Value| {
         let required: Vec<_> = properties.as_object().unwrap().keys().cloned().collect();
@@ -114,7 +115,7 @@ fn a_pattern_holds_for_the_properties_that_it_matches() {
         ),
         |value| low(value) && value["score"].as_u64().is_some_and(|score| score >= 4),
     );
-    // Patterns that match no name, and those that match every name.
+    // Patterns that match no name, and patterns that match every name.
     all(&closed(json!({"score": score}), json!({"^a[^\\s\\S]": {"type": "null"}})), |value| entries(value).len() == 1);
     let mut open = closed(json!({"score": score}), json!({"": {"maximum": 5}}));
     open["additionalProperties"] = json!({"type": "null"});
@@ -125,15 +126,15 @@ fn a_pattern_holds_for_the_properties_that_it_matches() {
 }
 
 #[test]
-fn patterns_that_take_too_much_to_compare_are_enforced_all_the_same() {
+fn patterns_that_are_expensive_to_compare_are_enforced() {
     let pattern = "^(a|b)*a(a|b){14}$";
     let schema =
         json!({"type": "object", "patternProperties": {pattern: {"type": "null"}}, "additionalProperties": false});
-    demo().guide(&Structured::Schema(schema)).unwrap();
+    demo().constraint(&StructuredOutput::Schema(schema)).unwrap();
 }
 
 #[test]
-fn formats_of_numbers_say_how_wide_they_are() {
+fn formats_of_numbers_limit_their_width() {
     for (format, least, most) in [
         ("int8", -128, 127),
         ("uint8", 0, 255),
@@ -161,7 +162,7 @@ fn formats_of_numbers_say_how_wide_they_are() {
 }
 
 #[test]
-fn formats_that_are_not_known_need_something_that_says_the_same() {
+fn unknown_formats_need_a_pattern() {
     all(&object("id", &json!({"type": "string", "format": "cuid", "pattern": "^c[0-9a-z]{6}$"})), |value| {
         value["id"].as_str().is_some_and(|id| id.len() == 7 && id.starts_with('c'))
     });
@@ -176,17 +177,17 @@ fn formats_that_are_not_known_need_something_that_says_the_same() {
     refused(json!({"type": ["string", "integer"], "format": "int64"}), "structured.schema.format");
 }
 
-/// Whether an answer may be this text.
+/// Whether this text is a possible answer.
 fn may_be(schema: &Value, text: &str) -> bool {
     let model = demo();
-    let mut matcher = model.guide(&Structured::Schema(schema.clone())).unwrap().matcher();
+    let mut matcher = model.constraint(&StructuredOutput::Schema(schema.clone())).unwrap().matcher();
     let tokens = model.encode(text).unwrap();
     tokens.into_iter().all(|token| matcher.accept(token).is_ok())
         && matcher.allowed().is_ok_and(|allowed| allowed.may_end)
 }
 
 #[test]
-fn days_and_times_are_those_that_there_are() {
+fn dates_and_times_are_valid() {
     let text = |format: &str| json!({"type": "string", "format": format});
     for (format, is, is_not) in [
         ("date", "2024-02-29", "2023-02-29"),
@@ -204,7 +205,7 @@ fn days_and_times_are_those_that_there_are() {
 }
 
 #[test]
-fn bounds_beyond_what_javascript_reads_become_bounds_that_it_does() {
+fn bounds_are_limited_to_safe_integers() {
     let limit = 9_007_199_254_740_991.0_f64;
     for bound in [f64::from(f32::MAX), f64::MAX, 9_223_372_036_854_775_807_i64 as f64, 1e16] {
         for kind in ["number", "integer"] {
@@ -225,7 +226,7 @@ fn bounds_beyond_what_javascript_reads_become_bounds_that_it_does() {
 }
 
 #[test]
-fn numbers_that_would_be_taken_for_others_are_refused() {
+fn numbers_that_the_compiler_would_change_are_refused() {
     for (schema, path) in [
         (json!({"type": "number", "minimum": "3"}), "minimum"),
         (json!({"exclusiveMaximum": null}), "exclusiveMaximum"),
@@ -234,7 +235,7 @@ fn numbers_that_would_be_taken_for_others_are_refused() {
     ] {
         refused(schema, &format!("structured.schema.{path}"));
     }
-    assert!(message(&Structured::Schema(json!({"multipleOf": 1e-10}))).contains("at most 7 are allowed"));
+    assert!(message(&StructuredOutput::Schema(json!({"multipleOf": 1e-10}))).contains("at most 7 are allowed"));
     all(&json!({"type": "number", "minimum": 0, "maximum": 1e-6, "multipleOf": 5e-7}), |value| {
         [0.0, 5e-7, 1e-6].contains(&value.as_f64().expect("a number"))
     });
@@ -244,7 +245,7 @@ fn numbers_that_would_be_taken_for_others_are_refused() {
 }
 
 #[test]
-fn references_are_read_as_rfc_6901_and_uris_write_them() {
+fn references_follow_rfc_6901_and_uris() {
     let yes = json!({"type": "boolean"});
     let with = |reference: &str, defs: Value| {
         let mut schema = object("a", &json!({"$ref": reference}));
@@ -281,21 +282,21 @@ fn references_are_read_as_rfc_6901_and_uris_write_them() {
         schema["$id"] = json!("https://example.org/s.json");
         all(&schema, |value| value["a"].is_boolean());
     }
-    // As TypeBox writes what refers to itself.
+    // TypeBox writes recursive schemas like this.
     let tree = json!({"$id": "T0", "type": "object", "properties": {"nodes": {"type": "array", "items": {"$ref": "T0"}, "maxItems": 1}}, "required": ["nodes"], "additionalProperties": false});
     all(&object("a", &tree), |value| value["a"]["nodes"].is_array());
     let mut linked = tree.clone();
     linked["properties"]["nodes"]["items"] = json!({"$ref": "#"});
     all(&linked, |value| value["nodes"].is_array());
     for reference in ["#/$defs/a/b", "#nowhere", "#/$defs/%zz", "#/$defs/A/9"] {
-        assert!(message(&Structured::Schema(with(reference, json!({"A": yes})))).contains(".a.$ref"));
+        assert!(message(&StructuredOutput::Schema(with(reference, json!({"A": yes})))).contains(".a.$ref"));
     }
     refused(with("#/$defs/A/type", json!({"A": yes})), "structured.schema.$defs.A.type");
     refused(with("https://example.org/", json!({})), "structured.schema.properties.a.$ref");
 }
 
 #[test]
-fn notes_for_other_programs_say_nothing_about_what_is_valid() {
+fn annotations_have_no_effect() {
     let kind = |name: &str| object("kind", &json!({"const": name}));
     let pet = json!({"discriminator": {"propertyName": "kind", "mapping": {"cat": "#/$defs/Cat"}}, "oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]});
     let mut schema = object("pet", &pet);
@@ -311,7 +312,7 @@ fn notes_for_other_programs_say_nothing_about_what_is_valid() {
 }
 
 #[test]
-fn one_of_schemas_that_exclude_each_other_is_any_of_them() {
+fn one_of_with_disjoint_schemas_is_enforced() {
     let tagged = |tag: Value| json!({"type": "object", "properties": {"t": tag}, "required": ["t"], "additionalProperties": false});
     let choices = [
         json!([{"type": "string", "maxLength": 2}, {"type": ["integer", "null"], "minimum": 0, "maximum": 9}]),
@@ -333,12 +334,12 @@ fn one_of_schemas_that_exclude_each_other_is_any_of_them() {
     ];
     for options in unclear {
         let schema = json!({"oneOf": options, "$defs": {"a": {"type": "boolean"}}});
-        assert!(message(&Structured::Schema(schema)).contains("oneOf"));
+        assert!(message(&StructuredOutput::Schema(schema)).contains("oneOf"));
     }
 }
 
 #[test]
-fn what_cannot_be_enforced_about_names_is_refused_with_its_place() {
+fn unenforceable_property_names_are_refused_with_the_path() {
     let named = |names: Value| json!({"type": "object", "propertyNames": names});
     refused(named(json!({"pattern": "a", "minLength": 3})), "structured.schema.propertyNames");
     refused(named(json!({"format": "uuid"})), "structured.schema.propertyNames");

@@ -1,4 +1,4 @@
-//! What the size of a text proves, and long texts in slices.
+//! Limits that follow from the size of a text, and tokenizing in slices.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ fn tokenizer(tokenizer: &Value) -> Tokenizer {
     Tokenizer::from_bytes(tokenizer.to_string()).unwrap()
 }
 
-/// With something of the tokenizer changed.
+/// The tokenizer with one change.
 fn altered(mut tokenizer: Value, pointer: &str, value: Value) -> Tokenizer {
     *tokenizer.pointer_mut(pointer).unwrap() = value;
     self::tokenizer(&tokenizer)
@@ -27,7 +27,7 @@ fn of_folder(folder: &str) -> Tokenizer {
     Tokenizer::from_file(path).unwrap()
 }
 
-/// GPT-2's, Llama 3's and GPT-4o's ways to split a text into words.
+/// The regular expressions of GPT-2, Llama 3 and GPT-4o that split a text into words.
 const PATTERNS: [&str; 3] = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -40,7 +40,7 @@ fn split_by(pattern: &str) -> Tokenizer {
     altered(byte_level(), "/pre_tokenizer", json!({"type": "Sequence", "pretokenizers": [split, bytes]}))
 }
 
-/// Tokenizers in the shapes of real ones.
+/// Tokenizers like published ones.
 static SHAPES: LazyLock<Vec<Tokenizer>> = LazyLock::new(shapes);
 
 fn shapes() -> Vec<Tokenizer> {
@@ -114,12 +114,12 @@ proptest! {
 }
 
 #[test]
-fn slices_are_cut_wherever_words_of_letters_meet() {
+fn slices_are_cut_between_words() {
     let text = "What is the answer to it all\nand why ".repeat(20);
     for tokenizer in &*SHAPES {
         let mut slicer = Slicer::of(tokenizer).unwrap();
         slicer.slice_bytes = 24;
-        // It ends long before the end of the text.
+        // The slice ends long before the end of the text.
         let failure = sliced(&slicer, tokenizer, &text, (true, 30)).unwrap_err();
         assert!(matches!(failure, Failure::TooMany(31..=60)), "{failure:?}");
     }
@@ -145,7 +145,7 @@ fn tokenizers_that_look_across_words_have_no_slicer() {
 }
 
 #[test]
-fn a_tokenizer_that_can_drop_text_proves_nothing() {
+fn tokenizer_that_can_drop_text_has_no_size_limit() {
     let strip = json!({"type": "Strip", "strip_left": true, "strip_right": true});
     let erase = json!({"type": "Replace", "pattern": {"String": "a"}, "content": ""});
     let regex = json!({"type": "Replace", "pattern": {"Regex": " +"}, "content": " "});
@@ -165,7 +165,7 @@ fn a_tokenizer_that_can_drop_text_proves_nothing() {
 }
 
 #[test]
-fn a_long_text_ends_once_it_has_more_tokens_than_fit() {
+fn long_text_fails_once_it_has_too_many_tokens() {
     let text = opened(&byte_level());
     let long = "hello world ".repeat(3 * SLICE_BYTES / 12);
     let error = text.encode_at_most(&long, 1000).unwrap_err();

@@ -1,4 +1,4 @@
-//! Special tokens by name and end tokens, from every file that may state them.
+//! Named special tokens and end tokens, from every file that may list them.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{byte_level, model_folder, open_files, sentence_piece};
 use crate::text::ModelText;
 use crate::text::special::named_tokens;
 
-/// What the files of a model say: `tokenizer_config.json`, `special_tokens_map.json`, `config.json`.
+/// The files of a model: `tokenizer_config.json`, `special_tokens_map.json`, `config.json`.
 fn named(config: Value, map: Value, model: Value) -> Vec<(String, String)> {
     let mut folder = model_folder(model, json!({}), config);
     folder.special_tokens_map = map;
@@ -24,7 +24,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_map_is_followed_over_a_configuration_without_added_tokens() {
+fn map_wins_over_a_configuration_without_added_tokens() {
     let map = json!({"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "</s>"});
     let class = json!({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<x>", "pad_token": "<p>"});
     let both = pairs(&[("bos_token", "<s>"), ("eos_token", "</s>"), ("pad_token", "<p>")]);
@@ -36,7 +36,7 @@ fn a_map_is_followed_over_a_configuration_without_added_tokens() {
 }
 
 #[test]
-fn a_class_has_its_defaults_where_no_file_says_anything() {
+fn class_defaults_apply_if_no_file_names_a_token() {
     let class = |name: &str| named(json!({"tokenizer_class": name}), json!({}), json!({}));
     let llama = pairs(&[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")]);
     assert_eq!(class("LlamaTokenizer"), llama);
@@ -52,7 +52,7 @@ fn a_class_has_its_defaults_where_no_file_says_anything() {
 }
 
 #[test]
-fn defaults_that_only_the_type_of_the_model_suggests_must_be_in_the_vocabulary() {
+fn defaults_by_model_type_must_be_in_the_vocabulary() {
     let of_type = |name: &str| named(json!({}), json!({}), json!({"model_type": name}));
     assert_eq!(of_type("qwen3").len(), 3);
     assert!(of_type("llama").is_empty());
@@ -60,7 +60,7 @@ fn defaults_that_only_the_type_of_the_model_suggests_must_be_in_the_vocabulary()
 }
 
 #[test]
-fn further_names_are_variables_of_templates() {
+fn additional_names_are_template_variables() {
     let config = json!({"image_token": "<img>", "audio_token": {"content": "<audio>"}, "add_bos_token": true,
         "extra_special_tokens": {"boi_token": "<boi>", "image_token": "<image>"},
         "model_specific_special_tokens": {"eoi_token": "<eoi>"}, "x_token": null, "model_max_length": 1e30});
@@ -78,7 +78,7 @@ fn end_token_of_a_map_or_a_class_ends_answers() {
     assert_eq!(ends(json!({}), json!({}), json!({"model_type": "qwen2"})), [264]);
 }
 
-/// A model whose `tokenizer.json` knows of no added tokens, with these files; and the tokens of a text.
+/// Opens a model with these files, whose `tokenizer.json` has no added tokens, and encodes a text.
 fn tokens_without_added(config: Value, map: Value, text: &str) -> Vec<u32> {
     let mut folder = model_folder(json!({}), json!({}), config);
     folder.special_tokens_map = map;
@@ -92,7 +92,7 @@ fn tokens_without_added(config: Value, map: Value, text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn a_token_that_only_another_file_states_is_one_token() {
+fn token_that_only_another_file_lists_is_one_token() {
     let none = json!({});
     let tokens = |config, map| tokens_without_added(config, map, "<s>he");
     assert!(tokens(none.clone(), none.clone()).len() > 2, "nothing says that it is a token");

@@ -1,4 +1,4 @@
-//! Stop sequences in text cut anywhere. The reference looks at the whole text with no cleverness.
+//! Stop sequences in text with random cuts. The reference searches the whole text in the simplest way.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,8 @@ use crate::error::Code;
 use crate::text::stops::StopMatcher;
 use crate::text::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 
-/// What precedes the first match to be complete, and the same with the match; of those that end together, the longest.
+/// The text before the first match to end, without and with the match. Of matches that end together, the longest
+/// counts.
 fn searched<'a>(text: &'a str, stops: &[String]) -> Option<[&'a str; 2]> {
     (0..=text.len()).filter(|end| text.is_char_boundary(*end)).find_map(|end| {
         let ending = stops.iter().filter(|stop| text[..end].ends_with(stop.as_str()));
@@ -41,7 +42,7 @@ fn cut(text: &str, mut cuts: Vec<usize>) -> Vec<&str> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Few letters, so that sequences overlap, contain and resemble one another.
+    /// Few letters, so that sequences overlap, contain and resemble each other.
     #[test]
     fn outcome_is_that_of_a_search_over_the_whole_text(
         text in "[abé😀]{0,40}", stops in prop::collection::vec("[abé😀]{1,5}", 0..5), cuts in prop::collection::vec(0_usize..60, 0..20),
@@ -55,7 +56,7 @@ proptest! {
         }
     }
 
-    /// What is held back is the beginning of some sequence, and nothing longer could be.
+    /// The held text is the longest end of the text that starts a sequence.
     #[test]
     fn no_more_is_held_back_than_needed(text in "[abc]{1,30}", stops in prop::collection::vec("[abc]{2,6}", 1..4)) {
         let text = searched(&text, &stops).map_or(&text[..], |[before, _]| before);
@@ -70,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn match_that_is_complete_first_wins_and_then_the_longest() {
+fn first_match_to_end_wins_and_then_the_longest() {
     let stops = |list: &[&str]| list.iter().map(|stop| (*stop).to_owned()).collect::<Vec<_>>();
     assert_eq!(matched(&["xabcd"], &stops(&["abcd", "bc"])), ("xa".to_owned(), true));
     assert_eq!(matched(&["xabc"], &stops(&["bc", "abc"])), ("x".to_owned(), true));

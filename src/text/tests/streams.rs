@@ -1,4 +1,4 @@
-//! Incremental text is the text of a full decode. The reference is the tokenizers crate's own decoder.
+//! Incremental text equals the text of a full decode by the tokenizers crate.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::{byte_level, decoded_by, metaspace, opened, sentence_piece};
-use crate::request::{Markup, Thought, TokenId};
+use crate::request::{Markup, ReasoningTags, TokenId};
 use crate::text::{ModelText, StreamState};
 
 struct Shape {
@@ -64,7 +64,7 @@ fn shapes() -> Vec<Shape> {
     tokenizers.iter().map(Shape::new).collect()
 }
 
-/// Whole words, with a space between any two; what is no word is a special token.
+/// Whole words with a space between any two. Everything else is a special token.
 fn word_level() -> Value {
     let words = ["<unk>", "one", "two", " ", "é", "日本", "😀", "'s", ".", "▁", "<0x0A>", "Ġ"];
     let vocab: Value = words
@@ -86,20 +86,20 @@ fn chain_of(stages: &[Value]) -> Value {
 }
 
 thread_local! {
-    // A few milliseconds each: opened once for all cases.
+    // Opening takes a few milliseconds each, so all cases share them.
     static SHAPES: Vec<Shape> = shapes();
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every sequence of tokens, holes and ids beyond the vocabulary included.
+    /// Random tokens, including unused ids and ids beyond the vocabulary.
     #[test]
     fn pieces_together_are_the_full_decode(tokens in prop::collection::vec(0_u32..300, 0..24)) {
         SHAPES.with(|shapes| shapes.iter().for_each(|shape| shape.check(&tokens)));
     }
 
-    /// Bytes of real characters, cut and mixed: most sequences above are no text at all.
+    /// Bytes of real characters, cut and mixed, because most random tokens are not valid text.
     #[test]
     fn pieces_of_real_characters_are_the_full_decode(text in "[aé日😀▁ ]{0,8}", cut in 0_usize..30, flip in any::<Option<u8>>()) {
         let mut bytes = text.into_bytes();
@@ -118,7 +118,7 @@ proptest! {
         });
     }
 
-    /// Spaces at the beginning, at the end and between words are all there.
+    /// Spaces at the start, at the end and between words are preserved.
     #[test]
     fn text_that_was_tokenized_is_streamed_as_it_was(text in "[ aheł\n日😀.]{0,12}") {
         SHAPES.with(|shapes| {
@@ -129,13 +129,13 @@ proptest! {
         });
     }
 
-    /// Words are joined by one space, from the second on.
+    /// One space joins words, from the second word on.
     #[test]
     fn words_are_streamed_with_spaces_between_them(tokens in prop::collection::vec(0_u32..16, 0..12)) {
         SHAPES.with(|shapes| shapes.last().unwrap().check(&tokens));
     }
 
-    /// Nothing is held back but the bytes of one incomplete character.
+    /// Only the bytes of one incomplete character are held back.
     #[test]
     fn byte_level_text_is_delivered_at_once(tokens in prop::collection::vec(0_u32..270, 1..12)) {
         SHAPES.with(|shapes| {
@@ -153,14 +153,14 @@ proptest! {
 }
 
 proptest! {
-    /// Prompt and answer read as one text, wherever it is cut between characters.
+    /// Prompt and answer read as one text, for each cut between characters.
     #[test]
     fn an_answer_that_continues_a_prompt_is_the_rest_of_one_text(
         tokens in prop::collection::vec(prop_oneof![Just(1_u32), 259_u32..274], 1..10),
         at in 0_usize..10,
     ) {
         SHAPES.with(|shapes| {
-            for shape in shapes.iter().filter(|shape| shape.model.pieces().trim.stop == 0) {
+            for shape in shapes.iter().filter(|shape| shape.model.token_table().trim.stop == 0) {
                 let (prompt, answer) = tokens.split_at(at.min(tokens.len()));
                 let mut stream = shape.model.stream(&[], Markup::default()).following(prompt);
                 let mut out = shape.model.decode(prompt).unwrap();
@@ -175,7 +175,7 @@ proptest! {
 }
 
 #[test]
-fn the_first_space_of_a_continuation_is_kept_and_that_of_a_text_is_not() {
+fn first_space_is_kept_in_a_continuation_and_removed_in_a_text() {
     let model = opened(&sentence_piece());
     let text = |prompt: Option<&[TokenId]>| {
         let stream = model.stream(&[], Markup::default());
@@ -222,7 +222,7 @@ fn incomplete_character_becomes_one_replacement_at_the_end() {
 }
 
 #[test]
-fn run_of_byte_tokens_is_delivered_when_it_is_over() {
+fn run_of_byte_tokens_is_delivered_after_it_ends() {
     let model = opened(&sentence_piece());
     let mut stream = model.stream(&[], Markup::default());
     let mut out = String::new();
@@ -248,7 +248,7 @@ fn special_and_unknown_tokens_have_no_text() {
 }
 
 #[test]
-fn trailing_characters_of_a_trimming_decoder_are_held_until_they_are_not_the_last() {
+fn trailing_characters_of_a_trimming_decoder_are_held_until_more_text_follows() {
     let model = opened(&decoded_by(chain_of(&[
         json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
         json!({"type": "Fuse"}),
@@ -276,7 +276,7 @@ fn stop_sequence_across_tokens_ends_the_stream() {
 }
 
 #[test]
-fn stop_sequence_completed_by_what_was_held_back_is_not_delivered() {
+fn stop_sequence_completed_by_held_text_is_not_delivered() {
     let model = opened(&sentence_piece());
     let mut stream = model.stream(&["\n".to_owned()], Markup::default());
     let mut out = String::new();
@@ -300,7 +300,7 @@ fn unfinished_stop_sequence_is_delivered_at_the_end() {
 }
 
 #[test]
-fn stop_sequence_that_is_included_is_delivered_to_its_end_and_nothing_after_it() {
+fn included_stop_sequence_is_delivered_and_nothing_after_it() {
     let model = opened(&byte_level());
     for (is_included, expected) in [(false, "a"), (true, "aé😀")] {
         let mut stream = model.stream(&["é😀".to_owned()], Markup::default()).include_stop(is_included);
@@ -314,7 +314,7 @@ fn stop_sequence_that_is_included_is_delivered_to_its_end_and_nothing_after_it()
 }
 
 #[test]
-fn included_stop_sequence_that_is_completed_by_what_was_held_back_is_delivered() {
+fn included_stop_sequence_completed_by_held_text_is_delivered() {
     let model = opened(&sentence_piece());
     let is_included = true;
     let mut stream = model.stream(&["\n".to_owned()], Markup::default()).include_stop(is_included);
@@ -325,26 +325,34 @@ fn included_stop_sequence_that_is_completed_by_what_was_held_back_is_delivered()
     assert_eq!(out, "h\n");
 }
 
-/// What is delivered of an answer with these stop sequences, byte by byte, and whether one of them ended it.
-fn thought_over(answer: &str, stops: &[&str], has_begun: bool) -> (String, bool) {
+/// The delivered text of an answer with these stop sequences, byte by byte, and whether one of them ended it.
+fn delivered_with_reasoning(answer: &str, stops: &[&str], has_begun: bool) -> (String, bool) {
     let stops: Vec<_> = stops.iter().map(|stop| (*stop).to_owned()).collect();
-    let thought = Some(Thought { open: "<think>", close: "</think>", has_begun });
-    let mut stream = opened(&byte_level()).stream(&stops, Markup { thought, ..Markup::default() });
+    let reasoning_tags = Some(ReasoningTags { open: "<think>", close: "</think>", has_begun });
+    let mut stream = opened(&byte_level()).stream(&stops, Markup { reasoning_tags, ..Markup::default() });
     let mut out = String::new();
     let has_stopped = answer.bytes().any(|byte| stream.push(u32::from(byte), &mut out) == StreamState::Stopped);
     (out.clone(), has_stopped || stream.finish(&mut out) == StreamState::Stopped)
 }
 
 #[test]
-fn stop_sequences_pass_over_reasoning() {
+fn stop_sequences_ignore_reasoning() {
     let answer = "<think>a\n\nEND</think>\n\n4\n\nEND";
     let text = answer.find('4').expect("the text");
     let cut = |end: usize| (answer[..end].to_owned(), true);
-    assert_eq!(thought_over(answer, &["END"], false), cut(text + 3));
-    assert_eq!(thought_over(&answer[7..], &["END"], true), (answer[7..text + 3].to_owned(), true));
-    assert_eq!(thought_over(answer, &["\n\n"], false), cut(text + 1));
-    assert_eq!(thought_over(answer, &["never"], false), (answer.to_owned(), false));
-    assert_eq!(thought_over("END <think>", &["END"], false), (String::new(), true), "no reasoning");
-    assert_eq!(thought_over("<th", &["<t"], false), (String::new(), true), "a part of a tag is text at the end");
-    assert_eq!(thought_over("<think>END", &["END"], false), ("<think>END".to_owned(), false), "no end of it");
+    assert_eq!(delivered_with_reasoning(answer, &["END"], false), cut(text + 3));
+    assert_eq!(delivered_with_reasoning(&answer[7..], &["END"], true), (answer[7..text + 3].to_owned(), true));
+    assert_eq!(delivered_with_reasoning(answer, &["\n\n"], false), cut(text + 1));
+    assert_eq!(delivered_with_reasoning(answer, &["never"], false), (answer.to_owned(), false));
+    assert_eq!(delivered_with_reasoning("END <think>", &["END"], false), (String::new(), true), "no reasoning");
+    assert_eq!(
+        delivered_with_reasoning("<th", &["<t"], false),
+        (String::new(), true),
+        "a part of a tag is text at the end"
+    );
+    assert_eq!(
+        delivered_with_reasoning("<think>END", &["END"], false),
+        ("<think>END".to_owned(), false),
+        "no end of it"
+    );
 }

@@ -1,5 +1,5 @@
-//! Chat templates render as Hugging Face's do, and hostile ones come to an end. Expected strings were made with Jinja2
-//! as `transformers` sets it up.
+//! Chat templates render as in Hugging Face's Jinja2, and hostile ones end. Jinja2 made the expected strings, in the
+//! set-up of `transformers`.
 
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ fn namespaces_loop_controls_and_python_methods_work() {
 }
 
 #[test]
-fn variables_that_a_chat_has_are_there_and_others_are_not() {
+fn variables_of_a_chat_are_defined_and_others_are_not() {
     renders(
         "{{ tools is none }} {{ documents is none }} {{ unheard is defined }} {{ unheard }}{{ messages[0].name is defined }} {{ pad_token is defined }}",
         "True True False False False",
@@ -102,7 +102,7 @@ fn json_is_written_as_python_writes_it() {
 }
 
 #[test]
-fn generation_marks_of_training_are_passed_over() {
+fn generation_tags_are_ignored() {
     renders(
         "{% for m in messages %}\n{%- generation -%}\n {{ m.role }} {% endgeneration %}\n{% endfor %}",
         "system user assistant ",
@@ -111,7 +111,7 @@ fn generation_marks_of_training_are_passed_over() {
 }
 
 #[test]
-fn template_that_refuses_the_messages_blames_the_messages() {
+fn exception_raised_by_the_template_is_an_invalid_param() {
     let error = fails("{{ raise_exception('Roles must alternate: ' + messages[0].role) }}");
     assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("messages")));
     assert!(error.message().ends_with("Roles must alternate: system"), "{error}");
@@ -120,7 +120,7 @@ fn template_that_refuses_the_messages_blames_the_messages() {
 }
 
 #[test]
-fn template_that_fails_by_itself_is_the_models_fault() {
+fn failing_template_of_the_model_is_a_tokenizer_error() {
     for template in ["{{ messages[0].content.nonsense() }}", "{{ unheard.of }}", "{{ 1 / 0 }}", "{% include 'x' %}"] {
         let error = fails(template);
         assert_eq!(error.code(), Code::TokenizerError, "{template}: {error}");
@@ -129,7 +129,7 @@ fn template_that_fails_by_itself_is_the_models_fault() {
 }
 
 #[test]
-fn broken_template_waits_for_the_first_chat() {
+fn broken_template_fails_only_chats() {
     let model = with_config(json!({"chat_template": "{% for %}"}), &[]).unwrap();
     assert!(model.encode("plain prompts still work").is_ok());
     let error = model.render(&chat()).unwrap_err();
@@ -138,14 +138,14 @@ fn broken_template_waits_for_the_first_chat() {
 }
 
 #[test]
-fn model_without_a_template_points_to_prompt() {
+fn error_of_a_model_without_a_template_suggests_prompt() {
     let error = with_config(json!({}), &[]).unwrap().render(&chat()).unwrap_err();
     assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("messages")));
     assert!(error.message().contains("`prompt`"), "{error}");
 }
 
 #[test]
-fn template_is_found_in_all_the_places_models_put_it() {
+fn template_is_found_in_every_supported_file() {
     let config = json!({"chat_template": "config"});
     let list =
         json!({"chat_template": [{"name": "tool_use", "template": "tool"}, {"name": "default", "template": "list"}]});
@@ -175,7 +175,7 @@ fn endless_template_runs_out_of_budget() {
 }
 
 #[test]
-fn flood_of_output_is_stopped() {
+fn endless_output_is_stopped() {
     for template in [
         "{% for a in range(10000) %}{{ 'x' * 10000 }}{% endfor %}".to_owned(),
         format!("{{% for a in range(10000) %}}{}{{% endfor %}}", "y".repeat(10_000)),
@@ -211,13 +211,13 @@ fn value_nested_without_end_is_stopped() {
         format!("{shared}{{{{ ns.x | tojson }}}}"),
         format!("{shared}{{{{ ns.x }}}}"),
     ];
-    let thread = super::worker::pool(1, Duration::from_mins(1));
+    let thread = super::pool::pool(1, Duration::from_mins(1));
     for template in templates {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let shown = template.clone();
         let job = move || with_config(json!({"chat_template": template}), &[])?.render(&chat());
-        thread.run(Load::default(), job, move |result| tell.send(result).unwrap()).unwrap();
-        assert_eq!(told.recv().unwrap().unwrap_err().code(), Code::TokenizerError, "{shown}");
+        thread.run(Load::default(), job, move |result| sender.send(result).unwrap()).unwrap();
+        assert_eq!(receiver.recv().unwrap().unwrap_err().code(), Code::TokenizerError, "{shown}");
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn apply(run: &mut Run, name: &str, value: &Value, args: Arguments) -
     }
 }
 
-/// How many items a part has; at least one.
+/// The size or number of parts; at least 1.
 fn num_items(what: &str, value: Option<Value>) -> Result<usize, Fault> {
     let value = required(what, "count", value)?;
     let number = whole(what, Some(&value))?.and_then(|number| usize::try_from(number).ok());
@@ -62,7 +62,7 @@ fn batch(value: &Value, args: Arguments) -> Result<Value, Fault> {
     for batch in items.chunks(count) {
         let mut batch = batch.to_vec();
         if let Some(filler) = filler.as_ref().filter(|filler| !matches!(filler, Value::None)) {
-            // What is added has at most the size of the list, or a batch would never be filled.
+            // A fill is at most as long as the list, so that a huge `linecount` does not fill the memory.
             let missing = (count - batch.len()).min(items.len().max(1_000));
             batch.extend(std::iter::repeat_n(filler.clone(), missing));
         }
@@ -153,7 +153,7 @@ fn reverse(value: &Value) -> Result<Value, Fault> {
     Value::iterator(items)
 }
 
-/// What texts are compared by.
+/// The key by which values compare.
 fn folded(value: &Value, is_sensitive: bool) -> Value {
     match value {
         Value::Text(text) if !is_sensitive => Value::Text(text.derived(&text.to_lowercase())),
@@ -161,7 +161,7 @@ fn folded(value: &Value, is_sensitive: bool) -> Value {
     }
 }
 
-/// The values in the order of their keys; equal ones stay in the order that they are in.
+/// Sorts values by their keys. The sort is stable.
 fn sorted<T>(mut keyed: Vec<(Value, T)>, is_reversed: bool) -> Result<Vec<T>, Fault> {
     let mut fault = None;
     keyed.sort_by(|(left, _), (right, _)| {
@@ -260,7 +260,7 @@ fn unique(run: &mut Run, value: &Value, args: Arguments) -> Result<Value, Fault>
         keys.push((key, Value::None));
         kept.push(item);
     }
-    // A mapping keeps the first place of equal keys.
+    // A mapping keeps the first position of equal keys.
     let Value::Map(map) = Value::map(keys.clone())? else { return Value::iterator(kept) };
     let mut first = Vec::with_capacity(map.entries.len());
     let mut keys = keys.iter().zip(kept);

@@ -1,5 +1,5 @@
-//! The filters of Jinja2, by name, as `transformers` has them. Texts are soft: what is not a text is printed first, and
-//! what is undefined is the empty text.
+//! The filters of Jinja2 in the set-up of `transformers`. Filters of texts convert other values to text first; an
+//! undefined value becomes the empty text.
 
 mod lists;
 mod numbers;
@@ -13,7 +13,7 @@ use super::text::{Text, Writer};
 use super::value::Value;
 use super::{Fault, failed, format, json};
 
-/// Every filter.
+/// Names of all filters.
 const NAMES: [&str; 51] = [
     "abs",
     "attr",
@@ -68,7 +68,7 @@ const NAMES: [&str; 51] = [
     "wordwrap",
 ];
 
-/// Whether there is a filter of that name.
+/// Whether a filter with this name exists.
 pub(super) fn has(name: &str) -> bool {
     NAMES.contains(&name)
 }
@@ -107,14 +107,14 @@ pub(super) fn apply(run: &mut Run, name: &str, value: Value, args: Arguments) ->
     }
 }
 
-/// What stands for an undefined value, or for any that is not true.
+/// Replaces an undefined value, or with `boolean` any false value.
 fn default(value: Value, args: Arguments) -> Result<Value, Fault> {
     let [instead, any] = args.bind("default", ["default_value", "boolean"])?;
     let is_absent = value.is_undefined() || (flag(any.as_ref(), false) && !value.is_true());
     Ok(if is_absent { instead.unwrap_or_else(|| Value::own("")) } else { value })
 }
 
-/// An attribute and never an item: values have no attributes but their methods.
+/// An attribute and never an item. Values have no attributes besides their methods.
 fn attr(value: &Value, args: Arguments) -> Result<Value, Fault> {
     let name = text_of(&args.one("attr", "name")?);
     match value {
@@ -124,7 +124,7 @@ fn attr(value: &Value, args: Arguments) -> Result<Value, Fault> {
     }
 }
 
-/// Text whose special characters of HTML are escaped.
+/// Escapes the special characters of HTML.
 pub(super) fn escape(value: &Value) -> Value {
     let text = text_of(value);
     let mut out = Writer::default();
@@ -162,7 +162,7 @@ fn separators_of(pair: &Value) -> Result<[Text; 2], Fault> {
     }
 }
 
-/// An attribute as filters take it: a number, or names with dots between them.
+/// An attribute path of a filter: an index, or names separated by dots.
 fn attribute(run: &Run, value: &Value, path: &Value) -> Result<Value, Fault> {
     let Value::Text(path) = path else { return run.item(value, path) };
     path.split('.').try_fold(value.clone(), |value, name| {

@@ -31,7 +31,7 @@ fn refuse_undefined(name: &str, value: &Value) -> Result<(), Fault> {
     if value.is_undefined() { failed(format!("`{name}` needs a number, not an undefined value")) } else { Ok(()) }
 }
 
-/// The number that a value is, or that its text says.
+/// The value as a number; texts are parsed.
 fn number_of(value: &Value) -> Option<f64> {
     match value {
         Value::Text(text) => text.trim().replace('_', "").parse().ok(),
@@ -39,7 +39,7 @@ fn number_of(value: &Value) -> Option<f64> {
     }
 }
 
-/// What is no number becomes the default.
+/// Converts to an integer. A value that is not a number becomes the default.
 fn int(value: &Value, args: Arguments) -> Result<Value, Fault> {
     let [default, base] = args.bind("int", ["default", "base"])?;
     refuse_undefined("int", value)?;
@@ -86,13 +86,13 @@ fn round(value: &Value, args: Arguments) -> Result<Value, Fault> {
         Some(Value::Text(method)) if &**method != "common" => {
             return failed("`round` needs 'common', 'ceil' or 'floor' as its method");
         }
-        // As Python's `round`, to the nearest, of two as near the even one.
+        // Python rounds to the nearest number, and a tie to the even one.
         _ => usize::try_from(precision)
             .ok()
             .and_then(|digits| format!("{number:.digits$}").parse().ok())
             .unwrap_or_else(|| (number * factor).round_ties_even() / factor),
     };
-    // Whole numbers stay whole, as `round(number, 0)` has them.
+    // Python's `round` without digits returns an integer for an integer.
     match value.as_int() {
         Some(number) if method.is_none() && precision >= 0 => Ok(Value::Int(number)),
         _ => Ok(Value::Float(rounded)),

@@ -9,7 +9,7 @@ use super::super::{Fault, failed};
 
 pub(super) fn apply(run: &mut Run, name: &str, value: &Value, args: Arguments) -> Result<Value, Fault> {
     run.take_items(value.len().unwrap_or(0))?;
-    // What is not true has no items, even where it is none.
+    // A false value has no items, even if it cannot be iterated.
     let items = if value.is_true() { value.items()? } else { Vec::new() };
     match name {
         "map" => map(run, items, args),
@@ -41,7 +41,7 @@ fn map(run: &mut Run, items: Vec<Value>, mut args: Arguments) -> Result<Value, F
     Value::iterator(mapped)
 }
 
-/// The items that pass a test, or that do not; of each the test sees an attribute, or all of it.
+/// The items that pass a test, or the others. The test sees the whole item or an attribute of it.
 fn select(
     run: &mut Run,
     items: Vec<Value>,

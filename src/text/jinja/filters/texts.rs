@@ -9,11 +9,11 @@ use super::super::text::{Text, Writer};
 use super::super::value::Value;
 use super::super::{Fault, failed, python};
 
-/// An indentation beyond this is no layout, only a way to fill memory.
+/// The widest indentation, in bytes. Wider ones would only fill the memory.
 const MAX_INDENT: usize = 64;
 
 pub(super) fn apply(run: &mut Run, name: &str, value: &Value, args: Arguments) -> Result<Value, Fault> {
-    // What has methods of texts and is no text fails where Python fails.
+    // A value that is not a text fails only in those filters in which it fails in Python.
     let whole_text = text_of(value);
     run.take_bytes(whole_text.len())?;
     let made = match name {
@@ -72,7 +72,7 @@ fn replace(run: &mut Run, of: &Text, args: Arguments) -> Result<Text, Fault> {
     python::replaced(run, of, [&old, &new], count)
 }
 
-/// A number of spaces, or a text.
+/// An indentation: a number of spaces, or a text.
 pub(super) fn indentation(value: &Value) -> Result<Text, Fault> {
     let spaces = |width: i128| " ".repeat(usize::try_from(width).unwrap_or(0).min(MAX_INDENT + 1));
     let text = match (value, value.as_int()) {
@@ -83,7 +83,7 @@ pub(super) fn indentation(value: &Value) -> Result<Text, Fault> {
     if text.len() > MAX_INDENT { failed("the indentation is too wide") } else { Ok(text) }
 }
 
-/// `indent(width, first, blank)`; blank lines stay blank unless asked otherwise.
+/// `indent(width, first, blank)`. Blank lines are indented only with `blank`.
 fn indent(run: &mut Run, value: &Value, args: Arguments) -> Result<Text, Fault> {
     let [width, first, blank] = args.bind("indent", ["width", "first", "blank"])?;
     let width = width.map_or_else(|| Ok(Text::own("    ")), |width| indentation(&width))?;
@@ -102,7 +102,7 @@ fn indent(run: &mut Run, value: &Value, args: Arguments) -> Result<Text, Fault> 
             out.push_own("\n");
         }
     }
-    // The line break at the end begins another line, which is blank.
+    // A final line break starts another blank line.
     if lines.last().is_none_or(|line| !python::split_line_end(line).1.is_empty()) && blank && !lines.is_empty() {
         out.push(&width);
     }
@@ -136,7 +136,7 @@ fn truncate(value: &Value, args: Arguments) -> Result<Value, Fault> {
     Ok(Value::Text(out.finish()))
 }
 
-/// The first letter of each word is large; words are what is between spaces, hyphens and opening brackets.
+/// Capitalizes each word. White space, hyphens and opening brackets separate words.
 fn title(of: &str) -> String {
     let mut out = String::with_capacity(of.len());
     let mut is_start = true;
@@ -155,7 +155,7 @@ fn num_words(of: &str) -> usize {
     of.split(|c: char| c != '_' && !c.is_alphanumeric()).filter(|word| !word.is_empty()).count()
 }
 
-/// Without comments and tags, and with single spaces.
+/// Removes comments and tags, and collapses white space.
 fn without_tags(of: &str) -> String {
     let mut out = String::new();
     let mut rest = of;
@@ -175,7 +175,7 @@ fn without_tags(of: &str) -> String {
     entities.into_iter().fold(text, |text, (entity, c)| text.replace(entity, c))
 }
 
-/// A text, or the pairs of a mapping or a list, as part of an address.
+/// URL-encodes a text, or the pairs of a mapping or list.
 fn urlencode(value: &Value) -> Result<Text, Fault> {
     let pairs = match value {
         Value::Map(map) => map.entries.clone(),
@@ -237,7 +237,7 @@ fn wordwrap(of: &Text, args: Arguments) -> Result<Text, Fault> {
     Ok(out.finish())
 }
 
-/// A line in parts of at most `width` characters, broken at spaces.
+/// Splits a line into parts of at most `width` characters, at spaces if possible.
 fn wrapped(line: &str, width: usize, breaks: bool) -> Vec<&str> {
     let byte = |text: &str, place: usize| text.char_indices().nth(place).map(|(byte, _)| byte);
     let (mut parts, mut rest) = (Vec::new(), line);

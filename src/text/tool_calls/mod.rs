@@ -1,0 +1,17 @@
+//! Tool calls as models write them: `format` lists the formats, `parser` reads calls, `grammar` enforces calls that a
+//! request demands. `output` applies the parser to answers.
+
+mod format;
+mod grammar;
+mod json_call;
+mod notation;
+mod parser;
+mod string;
+mod value;
+
+#[cfg(test)]
+pub(super) use format::CallSyntax;
+pub(super) use format::{CALL_END_TOKENS, ToolCallFormat};
+pub(super) use grammar::{RequiredCalls, grammar};
+pub(super) use json_call::PartialCall;
+pub(super) use parser::{CallProgress, ToolCallParser};
