@@ -15,7 +15,8 @@ use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, clos
 use super::config::Config;
 use super::device::DeviceShares;
 use super::guarded::guarded;
-use super::runner::{Model, ModelRunner, Need, SharedState};
+use super::runner::{Model, ModelRunner, Need};
+use super::shared::SharedState;
 
 pub(super) struct Core {
     config: Config,
@@ -109,11 +110,7 @@ impl Core {
     }
 
     fn refuse(&self, submission: &Submission, error: Error) {
-        let end = Err(error);
-        self.shared.stats.ended(&end);
-        submission.log.close("", end);
-        self.shared.readers.notify([submission.reader]);
-        self.shared.readers.wake();
+        self.shared.end(submission.reader, &submission.log, Err(error));
     }
 
     /// A panic while a model is opened is that model's failure, nobody else's.
@@ -156,12 +153,12 @@ impl Core {
         let Some(total) = self.kv_bytes else { return };
         if self.runners.len() == 1 {
             // Nothing has to be counted in every step where there is nothing to divide.
-            return self.runners.values_mut().for_each(|runner| runner.scheduler.set_kv_bytes(total));
+            return self.runners.values_mut().for_each(|runner| runner.set_kv_bytes(total));
         }
         self.holdings.clear();
         self.holdings.extend(self.runners.values().map(ModelRunner::holding));
         for (index, runner) in self.runners.values_mut().enumerate() {
-            runner.scheduler.set_kv_bytes(budget::share(total, &self.holdings, index));
+            runner.set_kv_bytes(budget::share(total, &self.holdings, index));
         }
     }
 

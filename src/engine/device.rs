@@ -12,8 +12,7 @@ use crate::error::Code;
 
 use super::command::ModelKey;
 use super::guarded::guarded;
-use super::runner::{ModelRunner, Need};
-use super::turn::Others;
+use super::runner::{ModelRunner, Need, Others};
 
 /// A model counts as having streams for so long after it had some: its user may be about to ask again.
 const STREAMS_LINGER: Duration = Duration::from_secs(1);
@@ -68,7 +67,7 @@ impl DeviceShares {
         }
         let now = clock.now();
         for (&key, runner) in runners {
-            self.streams.extend(runner.scheduler.stream_step().map(|step| (key, (now, step))));
+            self.streams.extend(runner.stream_step().map(|step| (key, (now, step))));
         }
         self.streams.retain(|_, (at, _)| now.saturating_duration_since(*at) <= STREAMS_LINGER);
     }
@@ -98,14 +97,14 @@ impl DeviceShares {
         let others = self.others(key);
         let Some(runner) = runners.get_mut(&key) else { return (Need::Command, false) };
         if self.last.replace(key) != Some(key) {
-            runner.timing.others_ran();
+            runner.others_ran();
         }
         if self.order.len() == 1 {
             return (guarded_turn(runner, others), true);
         }
-        let (began, num_steps, weight) = (clock.now(), runner.timing.totals.steps, runner.scheduler.weight());
+        let (began, num_steps, weight) = (clock.now(), runner.num_steps(), runner.weight());
         let need = guarded_turn(runner, others);
-        let has_stepped = runner.timing.totals.steps > num_steps || need == Need::Turn;
+        let has_stepped = runner.num_steps() > num_steps || need == Need::Turn;
         let took = clock.now().saturating_duration_since(began);
         self.charge(key, took, weight);
         (need, has_stepped)

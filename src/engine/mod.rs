@@ -1,6 +1,6 @@
 //! The engine: a handle for any thread, and the engine thread behind it. The handle checks a request, takes its permits and
 //! gives it to the text pool, which sends it to the engine thread. The handle blocks only if the command channel is full.
-//! `core` and `runner` are the state of the engine thread; `loading`, `refusal` and `sharing` have more of the handle.
+//! `core` and `runner` are the state of the engine thread; `loading` and `refusal` have more of the handle.
 
 mod budget;
 mod census;
@@ -14,21 +14,20 @@ mod guarded;
 mod limits;
 mod listeners;
 mod loading;
+mod outbox;
 mod permit;
 mod progress;
 mod refusal;
-
 mod row;
 mod rows;
 mod runner;
-mod sharing;
+mod shared;
 mod slots;
 mod stats;
 mod step_timing;
 mod thread;
 mod threads;
 mod ticket;
-mod turn;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +40,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::answers::{
-    AnswerCache, AnswerLog, Claim, Close, Finished, PromptReady, ReaderId, Saving, Stage, Stamps, Wake, Wanted,
+    AnswerCache, AnswerLog, Claim, Finished, PromptReady, ReaderId, Saving, Settings, Stage, Stamps, Wake, Wanted,
 };
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
@@ -56,8 +55,7 @@ use draft::{ModelRules, Prepared};
 use listeners::{AnswerParser, Readers};
 use permit::{Permit, Permits};
 use refusal::refused_text;
-
-use runner::SharedState;
+use shared::SharedState;
 use slots::SharedSlots;
 use thread::Line;
 use threads::Work;
@@ -135,7 +133,6 @@ impl Engine {
             permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
             text,
             models: Mutex::default(),
-
             next_sequence: AtomicU64::new(0),
             name: format!("{:08x}", RandomState::new().hash_one(Instant::now()) >> 32),
             next_model: AtomicU32::new(0),
@@ -189,7 +186,6 @@ impl Engine {
             let id = if choice == 0 { name.clone() } else { format!("{name}#{choice}") };
             let log = Arc::new(AnswerLog::new(RequestId(id.into())).with_logprobs(draft.logprobs));
             let reader = self.shared.readers.add(Arc::clone(&log), self.shared.clock.now());
-
             let coming = Coming::announce(&rules.coming);
             Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
         };
@@ -205,7 +201,7 @@ impl Engine {
             }
             Err(error) => {
                 for ticket in tickets {
-                    self.end(ticket.reader, &ticket.log, Err(error.clone()));
+                    self.shared.end(ticket.reader, &ticket.log, Err(error.clone()));
                 }
             }
         }
@@ -226,9 +222,9 @@ impl Engine {
                 let stamps = Stamps { ended: Some(self.shared.clock.now()), ..Stamps::default() };
                 let finish_reason = FinishReason::Cancelled;
                 let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
-                self.end(reader, &log, Ok(finished));
+                self.shared.end(reader, &log, Ok(finished));
             }
-            PromptReady::Left => self.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
+            PromptReady::Left => self.shared.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
         }
     }
 
@@ -251,17 +247,9 @@ impl Engine {
         let is_submitted = extended.is_ok();
         match extended {
             Ok(()) => self.send(Command::Submit(Box::new(ticket.with(request, claim)))),
-            Err(error) => self.end(ticket.reader, &ticket.log, Err(error)),
+            Err(error) => self.shared.end(ticket.reader, &ticket.log, Err(error)),
         }
         is_submitted
-    }
-
-    /// Ends the answer of a request that did not reach the engine thread.
-    fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
-        self.shared.stats.ended(&end);
-        log.close("", end);
-        self.shared.readers.notify([reader]);
-        self.shared.readers.wake();
     }
 
     /// Makes a reader a stream: it gets its answer from the start and as it grows.
@@ -295,6 +283,21 @@ impl Engine {
         let mut raw = String::new();
         let deliveries = self.shared.readers.drain(tokens, &mut raw);
         listeners::parse(deliveries, &raw, text)
+    }
+
+    /// Which answers are shared.
+    pub fn sharing(&self) -> Settings {
+        self.shared.answers.settings()
+    }
+
+    /// Changes which answers are shared, from the next request on.
+    pub fn configure_sharing(&self, settings: Settings) {
+        self.shared.answers.configure(settings);
+    }
+
+    /// Empties the answer cache. Requests from now on do not join a running generation that started before.
+    pub fn forget_answers(&self) {
+        self.shared.answers.clear();
     }
 
     /// Runs work on a model's tokenizer in the text pool, within the time budget.
@@ -378,7 +381,7 @@ impl Engine {
     fn send(&self, command: Command) {
         for returned in self.line.send(command) {
             if let Command::Submit(submission) = returned {
-                self.end(submission.reader, &submission.log, Err(closed()));
+                self.shared.end(submission.reader, &submission.log, Err(closed()));
             }
         }
     }

@@ -16,7 +16,7 @@ use super::config::Config;
 use super::core::{Core, Next};
 use super::guarded::guarded;
 use super::listeners::Readers;
-use super::runner::SharedState;
+use super::shared::SharedState;
 use super::threads::{self, Work};
 
 /// Room for commands is allocated at the start. Senders beyond it wait for the engine thread's next look, which comes

@@ -14,7 +14,7 @@ use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
 use crate::engine::core::{Core, Next};
 use crate::engine::listeners::Readers;
 use crate::engine::permit::Permits;
-use crate::engine::runner::SharedState;
+use crate::engine::shared::SharedState;
 use crate::engine::slots::SharedSlots;
 use crate::error::{Code, Error};
 use crate::executor::sim::{Fault, Profile, Script, SimBackend};

@@ -4,9 +4,11 @@
 use std::time::{Duration, Instant};
 
 use crate::answers::{ReaderId, Settings};
+use crate::engine::progress::{PromptProgress, Report};
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind};
-use crate::request::{Progress, Served};
+use crate::request::{Progress, SequenceId, Served};
+use crate::scheduler::plan::{Feed, Plan, Row};
 
 use super::harness::{CHUNK, Harness, NUM_TOKENS, STEP, Spec, spec};
 
@@ -131,4 +133,21 @@ fn positions_that_are_recomputed_are_not_reported_again() {
         assert!(processed.windows(2).all(|pair| pair[0] < pair[1]), "{processed:?}");
         assert!(processed.len() > 2 && processed.last() == Some(&LONG), "{processed:?}");
     }
+}
+
+#[test]
+fn a_report_has_the_furthest_collected_position_and_a_forgotten_row_has_none() {
+    let (sequence, reader, now) = (SequenceId(3), ReaderId(5), Instant::now());
+    let mut progress = PromptProgress::default();
+    progress.watch(sequence, reader);
+    for step in 0..3 {
+        let start = 10 * usize::try_from(step).expect("small");
+        let row = Row { sequence, start, feed: Feed::Prompt { len: 10 }, sample: false };
+        progress.submitted(&Plan { step, rows: vec![row], ..Plan::default() });
+    }
+    let report = Report { sequence, position: Some(20), readers: vec![reader] };
+    assert_eq!(progress.collected(1, &[], now), [report], "step 0 was lost");
+    assert_eq!(progress.collected(2, &[], now), [], "less than 50 ms later");
+    progress.forget(sequence);
+    assert_eq!(progress.collected(3, &[], now + Duration::from_secs(1)), []);
 }

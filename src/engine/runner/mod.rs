@@ -1,41 +1,35 @@
-//! Runs one loaded model on the engine thread: owns its scheduler, its executor and its rows, accounts the output of steps
-//! and delivers answers. The scheduler decides; the executor computes; `turn` has the order of one turn.
+//! Runs one loaded model on the engine thread: owns its scheduler, its executor and its rows. The scheduler decides and the
+//! executor computes. `turn` has the order of one turn and accounts steps, `join` adds requests; this file ends rows and
+//! delivers. No other part of the engine sees the fields.
+
+mod join;
+mod turn;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerCache, Close, Fingerprint, ReaderId};
-use crate::clock::Clock;
-use crate::constraint::{ConstraintEnd, ConstraintError};
+use crate::answers::{Close, Fingerprint, ReaderId};
 use crate::error::{Code, Error};
 use crate::executor::Executor;
-use crate::request::{FinishReason, SequenceId, StopRules, TokenLogprob};
-use crate::scheduler::plan::{Plan, StepOutput};
+use crate::request::{FinishReason, SequenceId};
+use crate::scheduler::plan::Plan;
 use crate::scheduler::{self, Drawn, Expiry, Scheduler};
-use crate::text::{ModelText, StreamState};
+use crate::text::ModelText;
 
 use super::budget::Holding;
-use super::census::{Ends, Present};
-use super::command::{ModelKey, Reply, Submission};
+use super::census::Present;
+use super::command::{ModelKey, Reply};
 use super::guarded::guarded;
-use super::listeners::Readers;
-use super::progress::Watch;
+use super::outbox::Outbox;
+use super::progress::PromptProgress;
 use super::row::Row;
 use super::rows::{Left, Rows};
-use super::slots::SharedSlots;
-use super::stats::{Account, Stats};
+use super::shared::SharedState;
+use super::stats::Account;
 use super::step_timing::StepTiming;
 
-/// The state that all runners and the handle of an engine share.
-#[derive(Clone)]
-pub(super) struct SharedState {
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) readers: Arc<Readers>,
-    pub(super) answers: Arc<AnswerCache>,
-    pub(super) stats: Arc<Stats>,
-    pub(super) slots: Arc<SharedSlots>,
-}
+pub(super) use turn::Others;
 
 /// A loaded model.
 pub(super) struct Model {
@@ -68,16 +62,13 @@ impl Need {
 }
 
 pub(super) struct ModelRunner {
-    pub(super) scheduler: Scheduler,
-    pub(super) model: Model,
-    pub(super) rows: Rows,
-    pub(super) shared: SharedState,
-    pub(super) timing: StepTiming,
-    /// Readers whose answers grew or ended since the last delivery.
-    pub(super) notified: Vec<ReaderId>,
-    pub(super) watched: Vec<Watch>,
-    /// Requests that ended since the last delivery.
-    ends: Ends,
+    scheduler: Scheduler,
+    model: Model,
+    rows: Rows,
+    shared: SharedState,
+    timing: StepTiming,
+    progress: PromptProgress,
+    outbox: Outbox,
     /// The batch limit that was reported last.
     reported_limit: usize,
     /// Whether a request waited for a row after the last turn.
@@ -85,7 +76,7 @@ pub(super) struct ModelRunner {
     /// Replies to unload commands, given after the last row has ended.
     unloading: Vec<Reply<()>>,
     /// This and the two below are reused, so that a step does not allocate.
-    pub(super) plan: Plan,
+    plan: Plan,
     drawn: Vec<Drawn>,
     expired: Vec<(SequenceId, Expiry)>,
 }
@@ -98,9 +89,8 @@ impl ModelRunner {
             model,
             rows: Rows::default(),
             shared,
-            notified: Vec::new(),
-            watched: Vec::new(),
-            ends: Ends::default(),
+            progress: PromptProgress::default(),
+            outbox: Outbox::default(),
             reported_limit: 0,
             was_queued: false,
             unloading: Vec::new(),
@@ -108,18 +98,6 @@ impl ModelRunner {
             drawn: Vec::new(),
             expired: Vec::new(),
         }
-    }
-
-    pub(super) fn add(&mut self, submission: Submission) {
-        let Some(submission) = self.share(submission) else { return };
-        let (id, request) = (submission.sequence, submission.request.clone());
-        let StopRules { stop_sequences, include_stop, .. } = &request.stop;
-        let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
-        let text = if request.continues_text { text.following(&request.prompt) } else { text };
-        let (reader, now) = (submission.reader, self.shared.clock.now());
-        self.rows.insert(id, Row::new(submission, text, self.shared.answers.epoch()));
-        self.watch(id, reader);
-        self.scheduler.add(id, request, now);
     }
 
     /// Ends the answer of a reader with the tokens so far.
@@ -159,9 +137,8 @@ impl ModelRunner {
     /// Gives a reader its own end, after it left a row that other readers continue to read.
     fn part(&mut self, id: SequenceId, reader: ReaderId, end: Close) {
         let Some(row) = self.rows.get_mut(id) else { return };
-        self.ends.add(&end, 1);
+        self.outbox.end(&end, [reader]);
         self.shared.readers.cut(reader, row.so_far(), end);
-        self.notified.push(reader);
     }
 
     pub(super) fn unpark(&mut self, reader: ReaderId) {
@@ -207,8 +184,33 @@ impl ModelRunner {
         Holding { bytes: self.scheduler.kv_bytes(), is_busy: !self.rows.is_empty() }
     }
 
+    /// Sets the KV that the model's sequences may hold.
+    pub(super) fn set_kv_bytes(&mut self, bytes: u64) {
+        self.scheduler.set_kv_bytes(bytes);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The step time of the model's streams, if it has streams.
+    pub(super) fn stream_step(&self) -> Option<Duration> {
+        self.scheduler.stream_step()
+    }
+
+    /// The model's share of the device relative to other models.
+    pub(super) fn weight(&self) -> u32 {
+        self.scheduler.weight()
+    }
+
+    /// Steps that were collected.
+    pub(super) fn num_steps(&self) -> u64 {
+        self.timing.totals.steps
+    }
+
+    /// Another model used the device since this runner's last turn.
+    pub(super) fn others_ran(&mut self) {
+        self.timing.others_ran();
     }
 
     /// Whether the runner has generations, so that a turn may use the device.
@@ -221,51 +223,9 @@ impl ModelRunner {
         self.scheduler.num_in_flight() > 0
     }
 
-    /// Accounts the output of a step. `took` is the time of the device for this step, if known.
-    pub(super) fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
-        for id in &output.not_finite {
-            self.scheduler.remove(*id);
-            self.fail(*id, not_finite());
-        }
-        let mut drawn = std::mem::take(&mut self.drawn);
-        let ran = self.scheduler.commit(output, took, &mut drawn);
-        if ran.num_rows > 0 {
-            self.shared.stats.step(ran.num_rows, ran.num_prompt_tokens);
-        }
-        self.report_progress(output.step, &drawn, now);
-        for drawn in drawn.drain(..) {
-            let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
-            self.take(drawn, logprobs, now);
-        }
-        self.drawn = drawn;
-    }
-
-    fn take(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) {
-        let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
-        if let Some(ConstraintEnd::Failed(error)) = drawn.constraint_end {
-            self.scheduler.remove(drawn.sequence);
-            return self.fail(drawn.sequence, guidance_error(error));
-        }
-        let state = row.push(drawn, logprobs, now);
-        self.shared.stats.token();
-        if state == StreamState::Stopped {
-            self.scheduler.end(drawn.sequence);
-            self.finish(drawn.sequence, FinishReason::Stop);
-        } else if let Some(reason) = drawn.finish {
-            self.finish(drawn.sequence, reason);
-        } else {
-            self.notified.extend(row.readers.iter().map(|follower| follower.reader));
-            // A row whose readers are all behind gives its place to others until one has caught up.
-            let num_under_way = || self.scheduler.num_under_way(drawn.sequence);
-            if row.is_out_of_credit(&self.shared.readers, num_under_way) && self.scheduler.park(drawn.sequence, now) {
-                self.shared.stats.park();
-            }
-        }
-    }
-
     /// Ends readers whose deadline has passed, and rows that the scheduler gives up. A deadline ends only its own reader; the
     /// row ends with its last reader.
-    pub(super) fn expire(&mut self) {
+    fn expire(&mut self) {
         let now = self.shared.clock.now();
         while let Some(reader) = self.rows.expired(now) {
             self.dismiss(reader, expiry_error(Expiry::Deadline));
@@ -288,7 +248,7 @@ impl ModelRunner {
         if let Some(end) = self.rows.get_mut(id).map(|row| row.finish(reason, now))
             && let Some(row) = self.rows.remove(id)
         {
-            self.ended(&row, &end, now);
+            self.ended(id, &row, &end, now);
             if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
                 && finished.finish_reason != FinishReason::Cancelled
             {
@@ -301,15 +261,15 @@ impl ModelRunner {
         let now = self.shared.clock.now();
         if let Some(mut row) = self.rows.remove(id) {
             let end = row.fail(error);
-            self.ended(&row, &end, now);
+            self.ended(id, &row, &end, now);
         }
     }
 
-    fn ended(&mut self, row: &Row, end: &Close, now: Instant) {
+    fn ended(&mut self, id: SequenceId, row: &Row, end: &Close, now: Instant) {
+        self.progress.forget(id);
         let is_wanted = self.scheduler.load().num_queued > 0;
         self.shared.slots.ended(now, is_wanted, Row::stay(end));
-        self.ends.add(end, row.readers.len());
-        self.notified.extend(row.readers.iter().map(|follower| follower.reader));
+        self.outbox.end(end, row.readers.iter().map(|follower| follower.reader));
     }
 
     /// Recovers from a failure of the device. After a lack of memory every sequence is recomputed, fewer at a time. After
@@ -337,8 +297,7 @@ impl ModelRunner {
         }
     }
 
-    /// Delivers everything new since the last call, with one lock and at most one wake of the JavaScript thread. Statistics
-    /// are updated first, so that they include every delivered end.
+    /// Updates statistics and slots, then delivers everything new since the last call.
     pub(super) fn deliver(&mut self) {
         let load = self.scheduler.load();
         let is_queued = load.num_queued > 0;
@@ -351,12 +310,8 @@ impl ModelRunner {
             self.shared.slots.has_rows(batch_limit);
         }
         let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };
-        self.shared.stats.count(self.model.key, &mut self.ends, present);
         self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.timing.totals);
-        if !self.notified.is_empty() {
-            self.shared.readers.notify(self.notified.drain(..));
-            self.shared.readers.wake();
-        }
+        self.outbox.deliver(&self.shared, self.model.key, present);
     }
 }
 
@@ -366,14 +321,4 @@ fn expiry_error(why: Expiry) -> Error {
         Expiry::Hopeless => Error::new(Code::Timeout, "the deadline is nearer than reading the prompt takes"),
         Expiry::Parked => Error::new(Code::SlowConsumer, "the stream was not read for too long"),
     }
-}
-
-fn not_finite() -> Error {
-    let message = "the model's logits are NaN or infinite here, so no token can be sampled: its weights contain such \
-                   values, or its arithmetic overflows in this precision";
-    Error::new(Code::BackendError, message)
-}
-
-fn guidance_error(unable: ConstraintError) -> Error {
-    Error::new(Code::GuidanceError, format!("`structured` cannot be followed here: {unable}")).with_param("structured")
 }

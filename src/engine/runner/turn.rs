@@ -1,0 +1,164 @@
+//! One turn of a model runner: expire, plan and submit, collect, account, deliver. `device` decides which runner has a turn. A
+//! panic in the executor counts as a failure of the device.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::constraint::{ConstraintEnd, ConstraintError};
+use crate::error::{Code, Error, Result};
+use crate::request::{FinishReason, TokenLogprob};
+use crate::scheduler::plan::{Feed, StepOutput};
+use crate::scheduler::{Decision, Drawn};
+use crate::text::StreamState;
+
+use super::super::guarded::guarded;
+use super::super::progress::Report;
+use super::{ModelRunner, Need};
+
+/// What the other models mean for a runner's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Others {
+    /// Whether the runner may have a step in flight when its turn ends, because it will have the next turn as well.
+    pub(in super::super) may_plan_ahead: bool,
+    /// The shortest step time of another model that has streams, if there is one.
+    pub(in super::super) stream_step: Option<Duration>,
+}
+
+impl ModelRunner {
+    /// Submits as many steps as may be in flight, collects the oldest one, and delivers the results.
+    pub(in super::super) fn turn(&mut self, others: Others) -> Need {
+        self.timing.begin();
+        self.scheduler.set_streams_beside(others.stream_step);
+        let need = self.try_turn(others.may_plan_ahead).unwrap_or_else(|error| {
+            self.recover(&error);
+            Need::Turn
+        });
+        self.deliver();
+        self.timing.end(need == Need::Turn && !self.scheduler.is_empty());
+        need
+    }
+
+    /// Does what must not wait for the runner's next turn: ends requests whose deadline passed, and delivers the ends that
+    /// commands caused.
+    pub(in super::super) fn tend(&mut self) {
+        self.expire();
+        if !self.outbox.is_empty() {
+            self.deliver();
+        }
+    }
+
+    fn try_turn(&mut self, may_plan_ahead: bool) -> Result<Need> {
+        self.expire();
+        let need = self.fill_pipeline(may_plan_ahead)?;
+        if self.scheduler.num_in_flight() == 0 {
+            return Ok(need);
+        }
+        let (output, took) = self.timing.collect(|| guarded(Code::BackendError, || self.model.executor.collect()));
+        let now = self.shared.clock.now();
+        self.account(&output?, took, now);
+        Ok(Need::Turn)
+    }
+
+    fn fill_pipeline(&mut self, may_plan_ahead: bool) -> Result<Need> {
+        let may_plan = |it: &Self| it.scheduler.num_in_flight() == 0 || may_plan_ahead;
+        while may_plan(self) && self.scheduler.may_plan(self.model.executor.limits().overlap) {
+            self.timing.resume();
+            let now = self.shared.clock.now();
+            // A relaxed read may miss a request that is being sent; that request joins at the next step.
+            let num_coming = self.model.coming.load(Ordering::Relaxed);
+            match self.scheduler.next(now, num_coming, &mut self.plan) {
+                Decision::Run => self.submit(now)?,
+                Decision::WaitUntil(at) => return Ok(self.wait(Some(at))),
+                Decision::Idle => return Ok(self.wait(None)),
+            }
+        }
+        Ok(Need::Turn)
+    }
+
+    /// What the runner needs if the scheduler has nothing to run before `until`: the earlier of that and the next deadline
+    /// of a reader.
+    fn wait(&self, until: Option<Instant>) -> Need {
+        until.into_iter().chain(self.rows.next_deadline()).min().map_or(Need::Command, Need::Until)
+    }
+
+    fn submit(&mut self, now: Instant) -> Result<()> {
+        let plan = &self.plan;
+        for admission in &plan.admit {
+            if let (Some(row), Some(prefix)) = (self.rows.get_mut(admission.sequence), admission.prefix) {
+                row.copies(prefix);
+            }
+        }
+        // Rows that feed a sampled token started in an earlier step.
+        for row in plan.rows.iter().filter(|row| row.feed != Feed::Sampled) {
+            if let Some(row) = self.rows.get_mut(row.sequence) {
+                row.start(now);
+            }
+        }
+        let submit = || guarded(Code::BackendError, || self.model.executor.submit(plan));
+        self.timing.submit(plan.rows.len(), submit)?;
+        self.progress.submitted(plan);
+        Ok(())
+    }
+
+    /// Accounts the output of a step. `took` is the time of the device for this step, if known.
+    fn account(&mut self, output: &StepOutput, took: Option<Duration>, now: Instant) {
+        for id in &output.not_finite {
+            self.scheduler.remove(*id);
+            self.fail(*id, not_finite());
+        }
+        let mut drawn = std::mem::take(&mut self.drawn);
+        let ran = self.scheduler.commit(output, took, &mut drawn);
+        if ran.num_rows > 0 {
+            self.shared.stats.step(ran.num_rows, ran.num_prompt_tokens);
+        }
+        self.report_progress(output.step, &drawn, now);
+        for drawn in drawn.drain(..) {
+            let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
+            self.take(drawn, logprobs, now);
+        }
+        self.drawn = drawn;
+    }
+
+    fn take(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) {
+        let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
+        if let Some(ConstraintEnd::Failed(error)) = drawn.constraint_end {
+            self.scheduler.remove(drawn.sequence);
+            return self.fail(drawn.sequence, guidance_error(error));
+        }
+        let state = row.push(drawn, logprobs, now);
+        self.shared.stats.token();
+        if state == StreamState::Stopped {
+            self.scheduler.end(drawn.sequence);
+            self.finish(drawn.sequence, FinishReason::Stop);
+        } else if let Some(reason) = drawn.finish {
+            self.finish(drawn.sequence, reason);
+        } else {
+            self.outbox.notify(row.readers.iter().map(|follower| follower.reader));
+            // A row whose readers are all behind gives its place to others until one has caught up.
+            let num_under_way = || self.scheduler.num_under_way(drawn.sequence);
+            if row.is_out_of_credit(&self.shared.readers, num_under_way) && self.scheduler.park(drawn.sequence, now) {
+                self.shared.stats.park();
+            }
+        }
+    }
+
+    /// Reports how far prompts were read by step `step` and the steps before it.
+    fn report_progress(&mut self, step: u64, drawn: &[Drawn], now: Instant) {
+        for Report { sequence, position, readers } in self.progress.collected(step, drawn, now) {
+            let Some(row) = self.rows.get(sequence) else { continue };
+            let progress = position.map_or_else(|| row.prompt_read(), |position| row.prompt_read_to(position));
+            readers.iter().for_each(|&reader| self.shared.readers.progress(reader, progress));
+            self.outbox.notify(readers);
+        }
+    }
+}
+
+fn not_finite() -> Error {
+    let message = "the model's logits are NaN or infinite here, so no token can be sampled: its weights contain such \
+                   values, or its arithmetic overflows in this precision";
+    Error::new(Code::BackendError, message)
+}
+
+fn guidance_error(error: ConstraintError) -> Error {
+    Error::new(Code::GuidanceError, format!("`structured` cannot be followed here: {error}")).with_param("structured")
+}
