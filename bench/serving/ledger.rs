@@ -29,7 +29,7 @@ struct Entry {
     last: Duration,
 }
 
-/// What users saw.
+/// The figures from the users' point of view.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Served {

@@ -8,7 +8,7 @@ use mlx_serving::request::TokenId;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// What mlx-lm answers to one prompt.
+/// mlx-lm's answer to one prompt.
 pub(crate) struct Expected {
     pub(crate) prompt: Vec<TokenId>,
     pub(crate) tokens: Vec<TokenId>,

@@ -123,7 +123,7 @@ fn answers_are_shared_only_with_equal_markup_and_parsed_for_each_reader() {
     let caller = speaking(ANSWER, "{# [TOOL_CALLS] [THINK] #}{{ bos_token }} go", "instant");
     let shared = |draft: Draft| Draft { sharing: Sharing::Auto, temperature: Some(0.0), ..draft };
     let served = |answer: &Answer| answer.end.as_ref().expect("ended").as_ref().expect("well").served;
-    // The same prompt, and the same tokens in the answer; what differs is what has a text.
+    // The same prompt and the same tokens of the answer. Only the visible text differs.
     let first = caller.ask(shared(chat(&[])));
     let again = caller.answer(caller.stream(shared(chat(&[]))));
     let plain = caller.ask(shared(draft(" go", 100)));

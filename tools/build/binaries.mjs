@@ -84,7 +84,7 @@ function importProblems(imports, offered) {
   })
   // MLX throws exceptions into the addon, so both must use the system's C++ runtime.
   const throws = imports.some(([name, library]) => name === '___cxa_throw' && library === LIBCXX)
-  return throws ? problems : [...problems, `${ADDON} has a C++ runtime of its own`]
+  return throws ? problems : [...problems, `${ADDON} has its own C++ runtime`]
 }
 
 /** Reasons why the addon, or a library beside it, would not load on the oldest Linux. */

@@ -74,7 +74,7 @@ test('symbols that no library has', () => {
 })
 
 test('a C++ runtime inside the addon', () => {
-  expect(mac({ imports: [['_malloc', LIBSYSTEM]] })).toEqual(['mlx-serving.node has a C++ runtime of its own'])
+  expect(mac({ imports: [['_malloc', LIBSYSTEM]] })).toEqual(['mlx-serving.node has its own C++ runtime'])
 })
 
 const elf = changes => ({

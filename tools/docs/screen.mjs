@@ -1,5 +1,5 @@
-// What a terminal shows after a program has written to it: rows of runs of text, each with its style. Knows the escape
-// sequences that the programs of this repository write, and fails on others. Owns no drawing.
+// The screen of a terminal after a program has written to it: rows of runs of text, each with its style. Knows the escape
+// sequences of this repository's programs and of npm, and fails on others. Draws nothing.
 
 const ESCAPE = '\u001b'
 const TOKENS = new RegExp(`${ESCAPE}\\[([\\d;?]*)([A-Za-z])|[\\r\\n]|[^${ESCAPE}\\r\\n]+`, 'g')

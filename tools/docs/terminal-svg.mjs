@@ -47,7 +47,7 @@ function run(program, args) {
   })
 }
 
-/** That of this process, with a plain colour terminal. */
+/** The environment of this process, for a plain colour terminal. */
 function environment() {
   const { NO_COLOR: _, FORCE_COLOR: __, ...rest } = process.env
   return { ...rest, TERM: 'xterm-256color' }
@@ -68,7 +68,7 @@ ${rows.map(drawRow).filter(Boolean).join('\n')}
 `
 }
 
-/** One text element for each run of words, as wide as its cells in whatever font is there. */
+/** One text element for each run of words. Its width is that of its cells, in any font. */
 function drawRow(runs, row) {
   const y = MARGIN.top + row * CELL.height + CELL.font
   let column = 0
