@@ -1,5 +1,5 @@
-//! Opens files of a model folder: only regular ones (also behind symbolic links, as download caches make them), never
-//! waiting for a pipe, never reading more than a limit.
+//! Opens files of a model folder. Only regular files are opened, also through symbolic links, as download caches have them.
+//! Opening does not wait for a pipe, and reading stops at a limit.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -14,12 +14,12 @@ use crate::error::{Code, Error, Result};
 
 /// An open regular file and its length in bytes.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    // Looked at before it is opened: opening some devices already does something.
+    // Checked before it is opened, because opening some devices has an effect.
     let kind = path.metadata().map_err(|error| unreadable(path, error))?;
     if !kind.is_file() {
         return Err(load_error(path, "is not a regular file"));
     }
-    // Should it have become a pipe since, opening it must not wait for a writer.
+    // If it has become a pipe since, opening it must not wait for a writer.
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = opened.map_err(|error| unreadable(path, error))?;
     let metadata = file.metadata().map_err(|error| unreadable(path, error))?;
@@ -29,7 +29,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// All of a file of at most `limit` bytes. `ModelLoadError` names the file.
+/// Reads a file of at most `limit` bytes. `ModelLoadError` names the file.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let (mut file, len) = open_regular(path)?;
     if len > limit {
@@ -39,7 +39,7 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let state = |file: &File| file.metadata().map(|found| FileState::from(&found));
     let before = state(&file).map_err(|error| unreadable(path, error))?;
     let mut bytes = Vec::new();
-    // A file can grow while it is read.
+    // The file may grow while it is read.
     file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
     let after = state(&file).map_err(|error| unreadable(path, error))?;
     if before == after && bytes.len() as u64 == after.len {
@@ -49,7 +49,7 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     }
 }
 
-/// A JSON file of at most `limit` bytes whose top is an object. It may be JSON as Python writes it, see `json`.
+/// Reads a JSON file of at most `limit` bytes that holds an object. JSON as Python writes it is accepted; see `json`.
 pub(crate) fn read_json(path: &Path, limit: u64) -> Result<Value> {
     let bytes = read_file(path, limit)?;
     let value = json::parse(&bytes)
@@ -57,12 +57,12 @@ pub(crate) fn read_json(path: &Path, limit: u64) -> Result<Value> {
     if value.is_object() { Ok(value) } else { Err(load_error(path, "is not a JSON object")) }
 }
 
-/// The error of a file that is there but wrong; `problem` continues the file's name.
+/// The error about a file with wrong content; `problem` continues the file's name.
 pub(super) fn load_error(path: &Path, problem: &str) -> Error {
     Error::new(Code::ModelLoadError, format!("{} {problem}", path.display()))
 }
 
-/// The error of a file that could not be read.
+/// The error about a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
     let problem = match error.kind() {
         std::io::ErrorKind::NotFound => "does not exist".to_owned(),

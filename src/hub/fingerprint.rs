@@ -1,6 +1,6 @@
-//! A hash that tells models apart. Small files count by their content; weights, which can be many gigabytes, by name,
-//! layout and state (see `state`) as they were opened. A copied folder may be taken for another model, but another model
-//! is never taken for this one.
+//! A hash that identifies a model. Small files are hashed by content. Weights, which can be many gigabytes, are hashed by
+//! name, layout and state (see `state`) at the time of opening. A copy of a folder may get another hash, but two different
+//! models never get the same one.
 
 use blake3::Hasher;
 
@@ -10,11 +10,12 @@ use super::state::{FileState, WeightFile};
 use crate::error::Result;
 
 const MAX_FILE_BYTES: u64 = 64 << 20;
-/// What says how the weights are used and what tokens mean. How prompts become tokens is told apart by the tokens.
+/// The files that determine how weights are used and what tokens mean. The key of an answer has the tokens of the prompt, so
+/// files that only affect the rendering of prompts are left out.
 const FILES: [&str; 5] =
     ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
-/// A hash that changes when the folder comes to hold another model.
+/// The hash of an opened folder. It changes if the folder holds another model.
 pub fn fingerprint(folder: &ModelFolder) -> Result<[u8; 32]> {
     let mut hasher = Hasher::new_derive_key("mlx-serving model fingerprint 2");
     for name in FILES {

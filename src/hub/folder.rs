@@ -1,5 +1,5 @@
-//! Opens a model folder. Decides which files must be there and how large they may be; what is inside a weight file is
-//! the business of `header`, which files hold weights that of `weights`.
+//! Opens a model folder: which files must exist, and how large they may be. `header` reads weight files, and `weights` finds
+//! them.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use super::weights::{self, Weights};
 use crate::error::{Code, Error, Result};
 
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
-/// Older models list every added token and their chat template here.
+/// Older models have every added token and their chat template in this file.
 const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Reads and validates a model folder: configuration, and the headers of all weights.
 ///
-/// `ModelNotFound` where there is no such folder; `ModelLoadError`, naming the file and, where it is one, the tensor,
-/// where something in it is missing or wrong.
+/// `ModelNotFound` if there is no such folder. `ModelLoadError`, naming the file and possibly the tensor, if something in it
+/// is missing or wrong.
 pub fn open_folder(path: &Path) -> Result<ModelFolder> {
     let path = path.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| {
         let message = format!(
@@ -46,7 +46,7 @@ pub fn open_folder(path: &Path) -> Result<ModelFolder> {
 }
 
 fn optional_json(path: &Path, limit: u64) -> Result<Option<Value>> {
-    // A link to nowhere is a damaged folder, not an absent file.
+    // A dangling link is an error, not an absent file.
     if path.symlink_metadata().is_err() { Ok(None) } else { read_json(path, limit).map(Some) }
 }
 

@@ -1,6 +1,6 @@
-//! The header of a safetensors file: read by itself, however large the file, and accepted only if the data it describes
-//! fills the file exactly. Arithmetic and layout are checked by the `safetensors` crate; this file adds what the crate
-//! cannot know without the data (the length) or lets pass (names given twice).
+//! The header of a safetensors file. It is read without the data, and accepted only if the data that it describes fills the
+//! file exactly. The `safetensors` crate checks arithmetic and layout. This file also checks the length, which the crate does
+//! not know without the data, and duplicate names, which the crate accepts.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,13 +16,13 @@ use super::files::{load_error, open_regular, unreadable};
 use super::state::FileState;
 use crate::error::Result;
 
-/// The limit of the format's own parsers.
+/// The limit of the format's own parsers, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 const LENGTH_BYTES: usize = size_of::<u64>();
-/// More than any layer has; a longer shape only costs memory.
+/// The most dimensions of a tensor, more than any layer has.
 const MAX_DIMENSIONS: usize = 16;
 
-/// The tensors of a file, in no particular order, and the state of the file before they were read.
+/// The tensors of a file, in no particular order, and the state of the file before its header was read.
 pub(super) fn read_header(path: &Path) -> Result<(Vec<(String, TensorInfo)>, FileState)> {
     let (mut file, _) = open_regular(path)?;
     let state = FileState::settled(&file).map_err(|error| unreadable(path, error))?;
@@ -48,7 +48,7 @@ pub(super) fn read_header(path: &Path) -> Result<(Vec<(String, TensorInfo)>, Fil
 fn parse(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(header);
     let tensors = json.deserialize_map(TensorsVisitor)?;
-    // The format allows padding with spaces, nothing else.
+    // The format allows padding with spaces only.
     json.end()?;
     Ok(tensors.into_iter().collect())
 }
@@ -71,7 +71,7 @@ fn check(path: &Path, tensors: &[(String, TensorInfo)], data_len: u64) -> Result
     Ok(())
 }
 
-/// Whether a tensor would do if it were the only one; finds the one to blame.
+/// Whether a tensor is valid by itself. Finds the wrong one among several.
 fn is_sound(name: &str, info: &TensorInfo) -> bool {
     let (start, end) = info.data_offsets;
     let Some(len) = end.checked_sub(start) else { return false };
@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for TensorsVisitor {
         let mut tensors = HashMap::new();
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                // Unused, but not unread: it has to be what the format says.
+                // The metadata is not used, but it must have the right type.
                 map.next_value::<Option<HashMap<String, String>>>()?;
                 continue;
             }
@@ -115,7 +115,7 @@ impl<'de> Visitor<'de> for TensorsVisitor {
     }
 }
 
-/// Reads one tensor's description; what is wrong in it is said with its name.
+/// Reads the description of one tensor. Errors name the tensor.
 struct Named<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Named<'_> {

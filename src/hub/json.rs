@@ -1,6 +1,6 @@
-//! JSON as Python writes it: its `json` module also writes `NaN`, `Infinity` and `-Infinity`, which no JSON parser has to
-//! know. They become the strings `"NaN"`, `"Infinity"` and `"-Infinity"`: a field that is not used does no harm, and a
-//! field that must be a number is refused with what the file says.
+//! Parses JSON as Python writes it: Python's `json` module also writes `NaN`, `Infinity` and `-Infinity`, which are not JSON.
+//! They become the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. In an unused field they do no harm; for a field that must
+//! be a number, the error shows the value of the file.
 
 use serde_json::{Error, Value};
 
@@ -13,7 +13,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, Error> {
     })
 }
 
-/// The text with those words as strings; `None` where there are none.
+/// The text with these words as strings; `None` if it has none of them.
 fn quoted(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut taken, mut at, mut is_inside) = (0, 0, false);

@@ -1,5 +1,5 @@
-//! Finds model folders and reads them with suspicion: a folder is data from a stranger. What leaves this room is
-//! consistent: every JSON file parses, every tensor lies inside its file, no name leads out of the folder.
+//! Opens model folders and validates them: their content is not trusted. An opened folder is consistent: every JSON file
+//! parses, every tensor lies inside its file, and no name leads out of the folder.
 
 mod files;
 mod fingerprint;
@@ -25,20 +25,20 @@ pub use state::{FileState, WeightFile};
 
 pub(crate) use files::{open_regular, read_file, read_json};
 
-/// A model folder that has been read and validated, weights excepted: of those only the headers were read.
+/// A model folder that has been read and validated. Of the weights, only the headers were read.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
     /// Absolute path of the folder.
     pub path: PathBuf,
-    /// `config.json`; an object.
+    /// `config.json`, an object.
     pub config: Value,
-    /// `generation_config.json`; an empty object where there is none.
+    /// `generation_config.json`, or an empty object without the file.
     pub generation_config: Value,
-    /// `tokenizer_config.json`; an empty object where there is none.
+    /// `tokenizer_config.json`, or an empty object without the file.
     pub tokenizer_config: Value,
-    /// `special_tokens_map.json`; an empty object where there is none.
+    /// `special_tokens_map.json`, or an empty object without the file.
     pub special_tokens_map: Value,
-    /// Every tensor of all weight files, by name.
+    /// The tensors of all weight files, by name.
     pub tensors: BTreeMap<String, TensorHeader>,
     /// The weight files, in name order.
     pub weight_files: Vec<WeightFile>,
@@ -46,29 +46,29 @@ pub struct ModelFolder {
     pub weight_bytes: u64,
 }
 
-/// Where a tensor lies and what it claims to be; the claim fits the bytes it has.
+/// The file, type and shape of a tensor. Type and shape fit its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorHeader {
     /// Index into [`ModelFolder::weight_files`].
     pub file: usize,
     /// Element type.
     pub dtype: safetensors::Dtype,
-    /// Shape; its product cannot overflow.
+    /// Shape. The number of elements does not overflow.
     pub shape: Vec<usize>,
 }
 
 impl ModelFolder {
-    /// `ModelLoadError` naming a weight file whose content may have changed since the folder was opened.
+    /// Fails with `ModelLoadError`, naming the file, if the content of a weight file may have changed since the folder was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.weight_files.iter().try_for_each(WeightFile::check_unchanged)
     }
 
-    /// The architecture the model says it has.
+    /// The architecture, as `config.json` names it.
     pub fn family(&self) -> String {
         self.config.get("model_type").and_then(Value::as_str).unwrap_or("unknown").to_owned()
     }
 
-    /// Bits of a weight and weights that share a scale, where the weights are quantized.
+    /// Bits and group size, if the weights are quantized.
     pub fn quantization(&self) -> Option<(u32, u32)> {
         let quantization = self.config.get("quantization")?;
         let number = |key| u32::try_from(quantization.get(key)?.as_u64()?).ok();

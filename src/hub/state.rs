@@ -1,5 +1,5 @@
-//! Tells whether a file still holds what it held. Its length and its times change with its content: the system sets the
-//! change time whenever the content changes, and no program can choose it.
+//! Detects changes of a file by its length and times. The system sets the change time whenever the content changes, and no
+//! program can choose it.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::files::{load_error, unreadable};
 use crate::error::Result;
 
-/// Systems note times in steps of at most this length. Two changes within one step have the same time.
+/// The coarsest resolution of file times. Two changes within it can have the same time.
 const TIME_STEP: Duration = Duration::from_millis(10);
 
-/// What of a file changes when its content does.
+/// Properties of a file that change with its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileState {
     pub(super) len: u64,
@@ -22,22 +22,22 @@ pub struct FileState {
     place: (u64, u64),
     /// Seconds and nanoseconds since 1970.
     pub(super) modified: (i64, i64),
-    /// Likewise.
+    /// The time of the last change of content or metadata, likewise.
     pub(super) changed: (i64, i64),
 }
 
-/// A weight file, as it was when its header was read.
+/// A weight file, with its state when its header was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightFile {
-    /// Absolute.
+    /// Its absolute path.
     pub path: PathBuf,
-    /// Its state at that time.
+    /// Its state.
     pub state: FileState,
 }
 
 impl FileState {
-    /// The state of an open file. A file that changed just now is looked at again a moment later, so that every change
-    /// from then on shows in its times.
+    /// The state of an open file. If the file has just changed, the state is read again a moment later, so that every later
+    /// change has another time.
     pub(super) fn settled(file: &File) -> io::Result<Self> {
         let state = Self::from(&file.metadata()?);
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(state.changed_at());
@@ -66,7 +66,7 @@ impl From<&Metadata> for FileState {
 }
 
 impl WeightFile {
-    /// `ModelLoadError` naming the file where its content may have changed since its header was read.
+    /// Fails with `ModelLoadError`, naming the file, if its content may have changed since its header was read.
     pub fn check_unchanged(&self) -> Result<()> {
         let metadata = self.path.metadata().map_err(|error| unreadable(&self.path, error))?;
         if FileState::from(&metadata) == self.state {

@@ -1,5 +1,5 @@
-//! Which files of a folder hold weights, and what they hold together. Every file name comes from this folder's own
-//! listing or is a plain name from its index: no name leads out of the folder.
+//! Finds the weight files of a folder and reads their headers. Each file name comes from the listing of the folder, or is a
+//! plain name of its index, so no name leads out of the folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -15,20 +15,20 @@ use crate::error::{Code, Error, Result};
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const MAX_INDEX_BYTES: u64 = 64 << 20;
-/// The largest models have a few hundred.
+/// The most weight files. The largest models have a few hundred.
 const MAX_FILES: usize = 10_000;
 
 /// All weights of a folder.
 #[derive(Debug)]
 pub(super) struct Weights {
     pub(super) tensors: BTreeMap<String, TensorHeader>,
-    /// In name order.
+    /// The files, in name order.
     pub(super) files: Vec<WeightFile>,
     pub(super) bytes: u64,
 }
 
-/// Reads the headers of a folder's weight files: the single file, else what the index lists, else all that are named
-/// like weights.
+/// Reads the headers of a folder's weight files: the single file, else the files of the index, else all files with a name of
+/// weights.
 pub(super) fn read(folder: &Path) -> Result<Weights> {
     let index_path = folder.join(INDEX);
     if folder.join(SINGLE).symlink_metadata().is_ok() {
@@ -37,8 +37,8 @@ pub(super) fn read(folder: &Path) -> Result<Weights> {
     if index_path.symlink_metadata().is_ok() {
         let placed = read_index(&index_path)?;
         check_shards_exist(folder, &index_path, &placed)?;
-        // The files themselves say what is in them: an index may be older than they are, and name tensors that were left
-        // out. Whether a tensor is missing depends on the model, and the executor knows.
+        // The tensors are those of the files: an index may be outdated and name tensors that were left out. The executor
+        // checks whether the model needs a tensor that is missing.
         return read_files(folder, placed.into_values().collect());
     }
     let names = named_like_weights(folder)?;
@@ -75,7 +75,7 @@ fn read_files(folder: &Path, names: BTreeSet<String>) -> Result<Weights> {
     Ok(weights)
 }
 
-/// The file of each tensor, by the index.
+/// The file of each tensor, from the index.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let index = read_json(path, MAX_INDEX_BYTES)?;
     let Some(Value::Object(map)) = index.get("weight_map") else {
@@ -87,7 +87,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     map.iter().map(|(tensor, file)| Ok((tensor.clone(), plain_name(path, tensor, file)?))).collect()
 }
 
-/// A name that stays in the folder: one component, neither `.` nor `..`, of a weight file.
+/// The name of a weight file in the folder: one component, neither `.` nor `..`.
 fn plain_name(index: &Path, tensor: &str, file: &Value) -> Result<String> {
     let is_plain = |name: &str| {
         let mut components = Path::new(name).components();

@@ -1,4 +1,4 @@
-//! Files that change between the time when a folder is opened and the time when its weights have been read.
+//! Files that change after the folder is opened and before its weights are read.
 
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
@@ -8,7 +8,7 @@ use super::{folder_with, open, sound_file};
 use crate::error::Code;
 use crate::hub::fingerprint;
 
-/// Opens a folder, changes its weight file, and gives what the check says.
+/// Opens a folder, changes its weight file, and returns the result of the check.
 fn changed_by(change: impl FnOnce(&Path)) -> crate::error::Result<()> {
     let folder = folder_with(&[]);
     let opened = open(folder.path()).unwrap();
@@ -25,12 +25,12 @@ fn refused(outcome: crate::error::Result<()>) {
 }
 
 #[test]
-fn a_file_that_stays_as_it_is_may_be_read_and_linked_to() {
+fn reading_or_linking_a_file_does_not_count_as_a_change() {
     changed_by(|path| drop(fs::read(path).unwrap())).unwrap();
 }
 
 #[test]
-fn a_weight_file_that_is_truncated_replaced_or_gone_is_named() {
+fn the_error_about_a_truncated_replaced_or_missing_weight_file_names_it() {
     refused(changed_by(|path| File::options().write(true).open(path).unwrap().set_len(10).unwrap()));
     refused(changed_by(|path| fs::remove_file(path).unwrap()));
     refused(changed_by(|path| {
@@ -41,7 +41,7 @@ fn a_weight_file_that_is_truncated_replaced_or_gone_is_named() {
 }
 
 #[test]
-fn a_weight_file_that_is_overwritten_in_place_is_named_although_its_length_and_modification_time_stay() {
+fn a_weight_file_overwritten_in_place_is_detected_even_with_the_same_length_and_modification_time() {
     refused(changed_by(|path| {
         let modified = path.metadata().unwrap().modified().unwrap();
         let mut file = File::options().write(true).open(path).unwrap();
@@ -51,7 +51,7 @@ fn a_weight_file_that_is_overwritten_in_place_is_named_although_its_length_and_m
 }
 
 #[test]
-fn a_fingerprint_is_of_the_files_that_were_opened() {
+fn the_fingerprint_is_that_of_the_opened_files() {
     let folder = folder_with(&[]);
     let opened = open(folder.path()).unwrap();
     let before = fingerprint(&opened).unwrap();

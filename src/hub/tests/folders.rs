@@ -1,4 +1,4 @@
-//! Folders in which a file is missing, of the wrong kind, or names what it must not.
+//! Folders with a file that is missing, of the wrong kind, or names another file that it must not name.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -22,7 +22,7 @@ fn sharded(index: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn sound_folder_is_opened_with_all_it_says() {
+fn a_valid_folder_is_opened_with_all_its_content() {
     let folder = folder_with(&[("config.json", br#"{"vocab_size":5}"#), ("generation_config.json", b"{\"x\":1}")]);
     let opened = open(folder.path()).unwrap();
     assert_eq!(opened.config["vocab_size"], 5);
@@ -37,18 +37,18 @@ fn sound_folder_is_opened_with_all_it_says() {
 }
 
 #[test]
-fn folder_that_is_not_there_is_not_found() {
+fn a_missing_folder_is_not_found() {
     let folder = folder(&[("file", b"")]);
     for path in [folder.path().join("absent"), folder.path().join("file")] {
         let error = open(&path).unwrap_err();
         assert_eq!(error.code(), Code::ModelNotFound);
         assert!(error.message().contains(path.to_str().unwrap()), "{error}");
-        assert!(error.message().contains("config.json"), "the message says what a model folder is: {error}");
+        assert!(error.message().contains("config.json"), "the message describes a model folder: {error}");
     }
 }
 
 #[test]
-fn configuration_that_is_missing_or_broken_is_named() {
+fn the_error_about_a_missing_or_broken_config_names_the_file() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
     let broken: &[(&[u8], &str)] = &[
@@ -71,7 +71,7 @@ fn configuration_that_is_missing_or_broken_is_named() {
 }
 
 #[test]
-fn folder_without_weights_is_refused() {
+fn a_folder_without_weights_is_refused() {
     for files in [&[("config.json", b"{}".as_slice())][..], &[("config.json", b"{}"), ("adapter.safetensors", b"")]] {
         let error = open(folder(files).path()).unwrap_err();
         assert_eq!(error.code(), Code::ModelLoadError);
@@ -80,7 +80,7 @@ fn folder_without_weights_is_refused() {
 }
 
 #[test]
-fn shards_of_an_index_are_joined() {
+fn the_shards_of_an_index_are_joined() {
     let folder = sharded(&format!(r#"{{"metadata":{{}},"weight_map":{{"a":"{ONE}","b":"{TWO}"}}}}"#));
     let opened = open(folder.path()).unwrap();
     assert_eq!(opened.weight_files.len(), 2);
@@ -100,7 +100,7 @@ fn weights_without_an_index_are_found_by_name() {
 }
 
 #[test]
-fn index_that_names_a_file_outside_the_folder_is_refused() {
+fn an_index_that_names_a_file_outside_the_folder_is_refused() {
     let outside = [
         "../model.safetensors",
         "..",
@@ -123,7 +123,7 @@ fn index_that_names_a_file_outside_the_folder_is_refused() {
 }
 
 #[test]
-fn index_that_does_not_fit_its_files_is_refused() {
+fn an_index_that_does_not_match_its_files_is_refused() {
     let cases = [
         ("{}".to_owned(), "weight_map"),
         (r#"{"weight_map":[]}"#.to_owned(), "weight_map"),
@@ -138,7 +138,7 @@ fn index_that_does_not_fit_its_files_is_refused() {
 }
 
 #[test]
-fn files_of_an_index_count_with_what_is_in_them() {
+fn the_tensors_are_those_of_the_files_not_of_the_index() {
     let listed = format!(r#"{{"weight_map":{{"a":"{ONE}","b":"{ONE}","left.out":"{TWO}"}}}}"#);
     let opened = open(sharded(&listed).path()).unwrap();
     assert_eq!(opened.tensors.keys().collect::<Vec<_>>(), ["a", "b"]);
@@ -146,7 +146,7 @@ fn files_of_an_index_count_with_what_is_in_them() {
 }
 
 #[test]
-fn tensor_in_two_shards_is_refused() {
+fn a_tensor_in_two_shards_is_refused() {
     let folder = sharded(&format!(r#"{{"weight_map":{{"a":"{ONE}","b":"{TWO}"}}}}"#));
     let both =
         r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
@@ -155,7 +155,7 @@ fn tensor_in_two_shards_is_refused() {
 }
 
 #[test]
-fn directory_in_place_of_a_file_is_refused() {
+fn a_directory_in_place_of_a_file_is_refused() {
     for name in ["config.json", "generation_config.json", "model.safetensors"] {
         let folder = folder_with(&[]);
         drop(std::fs::remove_file(folder.path().join(name)));
@@ -165,7 +165,7 @@ fn directory_in_place_of_a_file_is_refused() {
 }
 
 #[test]
-fn pipe_or_device_in_place_of_a_file_is_refused_without_waiting() {
+fn a_pipe_or_device_in_place_of_a_file_is_refused_without_waiting() {
     for name in ["config.json", "tokenizer_config.json", "model.safetensors"] {
         let folder = folder_with(&[]);
         let path = folder.path().join(name);
@@ -179,7 +179,7 @@ fn pipe_or_device_in_place_of_a_file_is_refused_without_waiting() {
 }
 
 #[test]
-fn links_are_followed_to_files_and_a_link_to_nowhere_is_refused() {
+fn links_to_files_are_followed_and_a_dangling_link_is_refused() {
     let cache = folder(&[("blob", &sound_file()), ("blob-of-config", b"{}")]);
     let folder = folder(&[]);
     symlink(cache.path().join("blob"), folder.path().join("model.safetensors")).unwrap();
@@ -192,7 +192,7 @@ fn links_are_followed_to_files_and_a_link_to_nowhere_is_refused() {
 }
 
 #[test]
-fn link_that_leads_to_itself_is_refused() {
+fn a_link_to_itself_is_refused() {
     let folder = folder_with(&[]);
     let path = folder.path().join("config.json");
     std::fs::remove_file(&path).unwrap();

@@ -1,12 +1,12 @@
-//! Weight files that lie.
+//! Weight files with wrong headers.
 
 use proptest::prelude::*;
 
 use super::{folder, folder_with, open, refuses, sound_file, weight_file};
 
-/// What a hostile header says, how much data follows, and what the error must mention.
+/// A hostile header, the number of bytes of data after it, and a word that the error must contain.
 const LIES: &[(&str, usize, &str)] = &[
-    // Not what a header is.
+    // Not a header.
     ("", 0, "bad header"),
     ("x", 0, "bad header"),
     ("[]", 0, "bad header"),
@@ -62,7 +62,7 @@ const LIES: &[(&str, usize, &str)] = &[
         12,
         "holes",
     ),
-    // One name for two tensors: parsers disagree about which one counts.
+    // Two tensors with one name: parsers disagree about which one is used.
     (
         r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}"#,
         8,
@@ -72,7 +72,7 @@ const LIES: &[(&str, usize, &str)] = &[
 ];
 
 #[test]
-fn header_that_lies_is_refused_with_the_name_of_file_and_tensor() {
+fn the_error_about_a_wrong_header_names_file_and_tensor() {
     for (header, num_data, word) in LIES {
         let folder = folder_with(&[("model.safetensors", &weight_file(header, *num_data))]);
         refuses(folder.path(), "model.safetensors", &[word]);
@@ -80,7 +80,7 @@ fn header_that_lies_is_refused_with_the_name_of_file_and_tensor() {
 }
 
 #[test]
-fn header_length_that_lies_is_refused_before_anything_is_allocated() {
+fn a_wrong_header_length_is_refused_before_anything_is_allocated() {
     let sound = sound_file();
     for length in [0, 1, 7, sound.len() as u64, 100_000_000, 100_000_001, 1 << 40, u64::MAX - 7, u64::MAX] {
         let mut file = sound.clone();
@@ -91,7 +91,7 @@ fn header_length_that_lies_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
-fn file_cut_off_anywhere_is_refused() {
+fn a_file_truncated_anywhere_is_refused() {
     let sound = sound_file();
     for len in 0..sound.len() {
         let folder = folder_with(&[("model.safetensors", &sound[..len])]);
@@ -100,7 +100,7 @@ fn file_cut_off_anywhere_is_refused() {
 }
 
 #[test]
-fn deep_nesting_is_refused_without_recursing_into_it() {
+fn deep_nesting_is_refused_without_recursion() {
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
     let skipped = format!(r#"{{"__metadata__":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
     for header in [deep, skipped] {
@@ -110,7 +110,7 @@ fn deep_nesting_is_refused_without_recursing_into_it() {
 }
 
 #[test]
-fn header_that_is_not_utf8_is_refused() {
+fn a_header_that_is_not_utf8_is_refused() {
     let mut file = sound_file();
     file[30] = 0xFF;
     let folder = folder_with(&[("model.safetensors", &file)]);
@@ -118,7 +118,7 @@ fn header_that_is_not_utf8_is_refused() {
 }
 
 #[test]
-fn header_padded_with_spaces_and_tensors_without_elements_are_sound() {
+fn a_header_padded_with_spaces_and_tensors_without_elements_are_accepted() {
     let header = r#"{"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[0,5],"data_offsets":[4,4]}}     "#;
     let folder = folder_with(&[("model.safetensors", &weight_file(header, 4))]);
     let opened = open(folder.path()).unwrap();
@@ -127,13 +127,13 @@ fn header_padded_with_spaces_and_tensors_without_elements_are_sound() {
 }
 
 #[test]
-fn large_sparse_file_is_read_by_its_header_alone() {
+fn only_the_header_of_a_large_file_is_read() {
     let len = 1_u64 << 40;
     let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{len}],"data_offsets":[0,{len}]}}}}"#);
     let folder = folder(&[("config.json", b"{}"), ("model.safetensors", &weight_file(&header, 0))]);
     let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("model.safetensors")).unwrap();
     if file.set_len(8 + header.len() as u64 + len).is_err() {
-        // A file system without sparse files of this size cannot show it.
+        // A file system without sparse files of this size cannot run the test.
         return;
     }
     assert_eq!(open(folder.path()).unwrap().weight_bytes, len);
@@ -142,9 +142,9 @@ fn large_sparse_file_is_read_by_its_header_alone() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens to a file's bytes, the outcome is a folder whose tensors fit the file, or an error.
+    /// A damaged file gives a folder whose tensors fit the file, or an error.
     #[test]
-    fn damaged_file_never_panics(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+    fn a_damaged_file_never_panics(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
                                  cut in prop::option::of(any::<prop::sample::Index>())) {
         let mut file = sound_file();
         for (at, byte) in flips {
@@ -161,9 +161,9 @@ proptest! {
         }
     }
 
-    /// A header made of plausible parts, most of them wrong.
+    /// A random header of plausible parts, most of which are wrong.
     #[test]
-    fn made_up_header_never_panics(shape in prop::collection::vec(any::<u64>(), 0..4),
+    fn a_random_header_never_panics(shape in prop::collection::vec(any::<u64>(), 0..4),
                                    dtype in prop::sample::select(vec!["U8", "F4", "F32", "C64", "F6_E2M3", "Q4"]),
                                    start in 0_u64..9, end in any::<u64>(), num_data in 0_usize..40) {
         let header = format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{end}]}}}}"#);

@@ -1,4 +1,4 @@
-//! Folders made by code, sound and hostile ones.
+//! Folders made by code, valid and hostile ones.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
 
@@ -38,7 +38,7 @@ fn folder(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-/// A folder that is sound but for these files, which come on top.
+/// A valid folder with these files added or replaced.
 fn folder_with(files: &[(&str, &[u8])]) -> TempDir {
     let folder = folder(&[("config.json", b"{}"), ("model.safetensors", &sound_file())]);
     for (name, bytes) in files {
@@ -51,7 +51,7 @@ fn open(path: &Path) -> Result<ModelFolder, Error> {
     open_folder(path)
 }
 
-/// The folder is refused for a fault in the file `file`, and the message says all of `words`.
+/// Checks that the folder is refused because of `file`, with a message that contains all `words`.
 #[track_caller]
 fn refuses(path: &Path, file: &str, words: &[&str]) {
     let error = open(path).expect_err(file);

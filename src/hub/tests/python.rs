@@ -10,7 +10,7 @@ fn read(text: &str) -> Option<Value> {
 }
 
 #[test]
-fn numbers_that_only_python_writes_become_strings() {
+fn nan_and_infinity_become_strings() {
     let read_value = read(r#"{"a": NaN, "b": [0.0, Infinity,-Infinity], "c": -1, "d": [NaN]}"#);
     assert_eq!(read_value, Some(json!({"a": "NaN", "b": [0.0, "Infinity", "-Infinity"], "c": -1, "d": ["NaN"]})));
     let folder = folder_with(&[("config.json", br#"{"limit": [0.0, Infinity]}"#)]);
@@ -18,13 +18,13 @@ fn numbers_that_only_python_writes_become_strings() {
 }
 
 #[test]
-fn texts_keep_those_words() {
+fn texts_with_these_words_do_not_change() {
     let text = r#"{"NaN": "Infinity \"NaN\" \\", "b": "-Infinity", "c": NaN}"#;
     assert_eq!(read(text), Some(json!({"NaN": "Infinity \"NaN\" \\", "b": "-Infinity", "c": "NaN"})));
 }
 
 #[test]
-fn other_words_are_still_no_json() {
+fn other_words_are_not_json() {
     for text in [
         "{\"a\": nan}",
         "{\"a\": Inf}",
