@@ -1,8 +1,8 @@
 //! Compiles the primitives against the MLX that mlx-sys found.
 //!
-//! Owns their compiler flags. Where MLX is and how it is linked is mlx-sys's business, told through `DEP_MLX_*`.
+//! This file has their compiler flags. mlx-sys finds and links MLX, and passes its folders in `DEP_MLX_*`.
 
-#![allow(clippy::print_stdout)] // a build script speaks to cargo through it
+#![allow(clippy::print_stdout)] // cargo reads the output of a build script
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -22,41 +22,41 @@ const SOURCES: [&str; 10] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");
-    let include = told("DEP_MLX_INCLUDE");
+    let include = variable_of("DEP_MLX_INCLUDE");
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        // The same in debug and release builds: a debug build must not be a different model.
+        // The same optimization in debug and release builds, so that both give the same results.
         .opt_level(3)
         .debug(false)
-        // System headers: their warnings are not ours to fix.
+        // As system headers, so that their warnings are off.
         .flag("-isystem")
-        .flag(told("DEP_MLX_MLX_C"))
+        .flag(variable_of("DEP_MLX_MLX_C"))
         .flag("-isystem")
         .flag(&include)
         .flag("-isystem")
         .flag(include.join("metal_cpp"))
         .flag("-include")
-        .flag(told("DEP_MLX_STD_FORMAT"))
-        .flags(told("DEP_MLX_CPP_FLAGS").to_string_lossy().split_whitespace())
-        // Error messages name the header they come from: not with the path it has on this machine.
+        .flag(variable_of("DEP_MLX_STD_FORMAT"))
+        .flags(variable_of("DEP_MLX_CPP_FLAGS").to_string_lossy().split_whitespace())
+        // Error messages contain header paths; this removes the build folder from them.
         .flag_if_supported(format!("-ffile-prefix-map={}=include", include.display()))
-        // Vectors never cross a call that is not inlined, so the calling convention for them does not matter.
+        // All functions with vector arguments are inlined, so the calling convention for vectors does not matter.
         .flag_if_supported("-Wno-psabi")
         .flag("-Wno-unused-parameter")
         .files(SOURCES)
         .compile("mlxops");
-    for argument in run_path(&told("DEP_MLX_LIB_REFERENCE")) {
+    for argument in run_path(&variable_of("DEP_MLX_LIB_REFERENCE")) {
         println!("cargo::rustc-link-arg={argument}");
     }
 }
 
-/// What mlx-sys told its dependents.
-fn told(variable: &str) -> PathBuf {
+/// A variable that mlx-sys sets for its dependents.
+fn variable_of(variable: &str) -> PathBuf {
     env::var_os(variable).map_or_else(|| panic!("mlx-sys sets {variable}"), PathBuf::from)
 }
 
-/// How tests and examples find MLX's libraries; `LD_LIBRARY_PATH` goes first, where there is one.
+/// Linker arguments by which tests and examples find MLX's libraries. `LD_LIBRARY_PATH` takes precedence.
 fn run_path(folder: &Path) -> [String; 2] {
     let new_tags = match env::var("CARGO_CFG_TARGET_OS").as_deref() {
         Ok("linux") => ",--enable-new-dtags",

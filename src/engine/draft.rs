@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::answers::{Claim, Fingerprint, Terms};
-use crate::config::MAX_SAFE_INTEGER;
 use crate::constraint::Constraint;
 use crate::error::{Code, Error, Result};
 use crate::executor::Limits;
@@ -23,12 +22,6 @@ use super::limits::PromptLimits;
 /// Limit of generated tokens if the caller sets none; lower if the context has less room.
 const DEFAULT_MAX_TOKENS: usize = 512;
 
-<<<<<<< HEAD
-=======
-/// Seeds are integers that a JavaScript number represents exactly.
-const MAX_SEED: u64 = MAX_SAFE_INTEGER;
-
->>>>>>> 25fb79a (hub: plain comments and test names; engine: take the largest seed from config)
 /// A prompt in one of its forms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {

@@ -1,6 +1,6 @@
-// The C border: handles and integers in, a status out; no exception passes.
+// The C interface: functions take handles and integers, and return a status. No exception passes through it.
 //
-// Owns nothing of its own but the last error of each thread. Its declarations are in src/ffi.rs.
+// Its only state is the last error of each thread. src/ffi.rs declares the functions.
 #include <exception>
 #include <optional>
 #include <stdexcept>
@@ -25,7 +25,7 @@ using PackedHandle = std::shared_ptr<const mlx_ops::PackedWeight>;
 using KvUpdateHandle = std::shared_ptr<const mlx_ops::KvUpdate>;
 using StepHandle = std::shared_ptr<const mlx_ops::Step>;
 
-// Rust's slices. Laid out as in src/ffi.rs, as is a stage.
+// Slices of Rust. Slices and stages have the same layout as in src/ffi.rs.
 template <typename Item>
 struct Slice {
   const Item* items;
@@ -36,21 +36,21 @@ struct Slice {
   }
 };
 
-// A stage as Rust names it. Which fields count depends on its kind.
+// A stage as Rust describes it. The kind decides which fields are used.
 struct StageName {
   enum Kind : uint32_t { kRmsNorm, kLinear, kAttention, kSwiglu, kKeep };
 
   Kind kind;
-  // Of a norm.
+  // For a norm.
   mlx_array weight;
-  // Of a linear layer.
+  // For a linear layer.
   const PackedHandle* packed;
-  // Its context is null where there is none.
+  // The context is null if there is none.
   mlx_array bias;
   uint32_t version;
   bool onto_kept;
   int32_t layer;
-  // What a norm adds to the mean square, or what scores are multiplied by.
+  // The epsilon of a norm, or the scale of attention scores.
   float number;
   mlx_ops::KvShape shape;
 };
@@ -79,7 +79,7 @@ mlx_ops::Stage stage_of(const StageName& name, mlx::core::Stream stream) {
 
 thread_local std::string last_error;
 
-// Runs `body` and returns 0; if it throws, keeps the message and returns 1.
+// Runs `body` and returns 0. If it throws, stores the message and returns 1.
 template <typename Body>
 int guard(Body body) noexcept {
   try {
@@ -198,7 +198,7 @@ int mlx_ops_kv_update_run(
   });
 }
 
-// Operations that evaluating `root` would run.
+// The number of operations that an evaluation of `root` would run.
 int mlx_ops_count(size_t* out, mlx_array root) {
   return guard([&] {
     std::vector<mlx::core::array> left = {mlx_array_get_(root)};
@@ -211,7 +211,7 @@ int mlx_ops_count(size_t* out, mlx_array root) {
         continue;
       }
       *out += 1;
-      // The results of one operation are counted once.
+      // An operation with several results counts once.
       for (const auto& sibling : next.siblings()) {
         seen.insert(sibling.id());
       }

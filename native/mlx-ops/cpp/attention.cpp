@@ -10,7 +10,7 @@ namespace mlx_ops {
 
 namespace {
 
-// One layer of one step, row by row, in the order the segments were named.
+// One layer of one step, row by row, in the order of the segments.
 class Pass {
  public:
   Pass(const Step& step, const AttentionLayer& layer, const float* qkv, float* out)
@@ -40,12 +40,12 @@ class Pass {
   }
 
  private:
-  // A head of a row: query heads first, then key heads, then value heads.
+  // A head of a row: query heads come first, then key heads, then value heads.
   const float* head_of(size_t row, int head) const {
     return qkv_ + (row * (num_heads_ + 2 * num_kv_heads_) + head) * dim_;
   }
 
-  // Puts one row's keys and values where its position says.
+  // Writes the keys and values of one row to its position.
   void write(const Layer& cached, int position, int row) {
     const Block& block = *cached.blocks[position / kBlockPositions];
     const size_t place = position % kBlockPositions;
@@ -59,7 +59,7 @@ class Pass {
     }
   }
 
-  // What one key head has cached; how much of it a query sees is set for each row.
+  // The cache of one key head. The number of positions that a query sees is set for each row.
   View view_of(const Layer& cached, int kv_head) {
     keys_.clear();
     values_.clear();
@@ -71,7 +71,7 @@ class Pass {
     return {keys_.data(), values_.data(), kBlockPositions, dim_, 0, layer_.scale};
   }
 
-  // Lets every row of a segment attend with the query heads that share the view's key head.
+  // Computes attention for every row of a segment, with the query heads that share the key head of the view.
   void attend(View view, const Segment& segment, size_t first_row) {
     const int group = num_heads_ / num_kv_heads_;
     for (size_t row = first_row; row < first_row + segment.count; row++) {
@@ -91,7 +91,7 @@ class Pass {
   int num_kv_heads_;
   int dim_;
   int kv_head_ = 0;
-  // Scratch, kept from row to row.
+  // Scratch memory, reused for all rows.
   std::vector<float> rotated_;
   std::vector<float> scores_;
   std::vector<const float*> keys_;

@@ -1,6 +1,6 @@
 // Attention over sequences of different lengths, packed row by row.
 //
-// Owns which row meets which keys. Memory is in kv_store.h, arithmetic in kernels.h.
+// This file decides which row sees which keys. Memory is in kv_store.h, arithmetic in kernels.h.
 #pragma once
 
 #include "step.h"

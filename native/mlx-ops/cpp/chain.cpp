@@ -23,7 +23,7 @@ namespace {
 using mlx::core::array;
 using mlx::core::Stream;
 
-// Throws what a caller may act on.
+// Throws an error for the caller.
 void require(bool holds, const char* expected) {
   if (!holds) {
     throw std::invalid_argument("[chain] " + std::string(expected));
@@ -34,17 +34,17 @@ void require_floats(const array& x) {
   require(x.dtype() == mlx::core::float32, "arrays must be float32");
 }
 
-// Query heads of a row of that width.
+// The number of query heads in a row of this width.
 int num_heads_of(const Attention& attention, int width) {
   return width / attention.shape.head_dim - 2 * attention.shape.num_kv_heads;
 }
 
-// Follows the width of a row through the stages.
+// Computes the width of a row after each stage.
 struct Fit {
   int width;
-  // Of the rows that are kept; 0 while there are none.
+  // The width of the kept rows; 0 if no rows are kept.
   int kept = 0;
-  // Whether the rows are the ones that are kept, in the same place.
+  // Whether the current rows are the kept ones, in the same memory.
   bool is_kept = false;
 
   void operator()(const RmsNorm& norm) {
@@ -84,8 +84,8 @@ struct Fit {
   }
 };
 
-// The rows of one run, on their way through the stages: at first where the caller has them, then in one of three places.
-// Those that are kept lie in another one, so that there is always a place for what the next stage makes.
+// The rows of one run on their way through the stages: first in the caller's memory, then in one of three buffers. Kept rows
+// are in another buffer, so that there is always a free one for the result of the next stage.
 class Passage {
  public:
   Passage(const float* x, int rows, int width, const Step* step, int widest)
@@ -135,7 +135,7 @@ class Passage {
 
   void operator()(const Keep&) {
     if (place_ == kNowhere) {
-      // The caller's: they are not to be written to.
+      // The caller's memory is read-only.
       const int place = free_place();
       std::copy_n(rows_, size(), in(place));
       move_to(place, width_);
@@ -162,7 +162,7 @@ class Passage {
     return place;
   }
 
-  // Room for the widest rows.
+  // Memory for the widest rows.
   float* in(int place) {
     Floats& floats = places_[place];
     if (!floats) {
@@ -187,7 +187,7 @@ class Passage {
   int kept_ = kNowhere;
 };
 
-// A chain's place in the graph.
+// The primitive of a chain in MLX's graph.
 class Run : public mlx::core::Primitive {
  public:
   Run(Stream stream, std::shared_ptr<const Chain> chain, std::shared_ptr<const Step> step)
@@ -197,8 +197,8 @@ class Run : public mlx::core::Primitive {
     return "chain";
   }
 
-  // The task holds the chain and the step, and through that the sequences: they may be dropped before it runs. What it
-  // throws becomes the error of the evaluation.
+  // The task holds the chain, the step and thereby the sequences, as they may be dropped before it runs. An exception
+  // becomes the error of the evaluation.
   void eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) override {
     outputs[0].set_data(mlx::core::allocator::malloc(outputs[0].nbytes()));
     mlx::core::cpu::get_command_encoder(stream()).dispatch(

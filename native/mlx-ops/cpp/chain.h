@@ -1,7 +1,7 @@
 // Kernels that run one after another as one operation of MLX's graph.
 //
-// Owns which kernels run in which order, the check that each fits the one before it, and where results lie in between.
-// The arithmetic is in kernels.h, gemm.h and attention.h.
+// This file has the order of the kernels, the check that each fits the one before it, and the memory of intermediate
+// results. The arithmetic is in kernels.h, gemm.h and attention.h.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@
 
 namespace mlx_ops {
 
-// An array that is computed and whose rows lie whole in memory; it stays as long as this does.
+// An evaluated array with contiguous rows, which lives as long as this object.
 class Constant {
  public:
   Constant(const mlx::core::array& values, mlx::core::Stream stream);
@@ -34,14 +34,14 @@ class Constant {
   mlx::core::array values_;
 };
 
-// Each row divided by its root mean square, times the weight.
+// Divides each row by its root mean square, and multiplies by the weight.
 struct RmsNorm {
   Constant weight; // [width]
   float eps;
 };
 
-// Each row times a weight [outputs, inputs], plus the bias. With `onto_kept` the result is added to
-// the rows that were kept, which are gone then.
+// Multiplies each row by a weight [outputs, inputs], and adds the bias. With `onto_kept` the result is added to the kept
+// rows, which are used up then.
 struct Linear {
   std::shared_ptr<const PackedWeight> weight;
   std::optional<Constant> bias; // [outputs]
@@ -49,8 +49,8 @@ struct Linear {
   bool onto_kept;
 };
 
-// Queries and keys rotated by position, keys and values appended to their sequence, and attention over it. A row has all
-// query heads, then all key heads, then all value heads; the result has a row of query heads.
+// Rotates queries and keys by position, appends keys and values to their sequence, and computes attention over it. A row has
+// all query heads, then all key heads, then all value heads. A row of the result has the query heads.
 struct Attention {
   int layer;
   // Multiplies every score; positive.
@@ -61,14 +61,14 @@ struct Attention {
 // silu(left half of a row) * right half.
 struct Swiglu {};
 
-// Remembers the rows as they are for a linear layer that is added to them.
+// Keeps a copy of the rows for a later linear layer with `onto_kept`.
 struct Keep {};
 
 using Stage = std::variant<RmsNorm, Linear, Attention, Swiglu, Keep>;
 
 class Chain {
  public:
-  // For rows of `width` numbers. Throws if there is no stage, or if one does not fit the one before it.
+  // For rows of `width` numbers. Throws if there is no stage, or if a stage does not fit the one before it.
   Chain(int width, std::vector<Stage> stages);
 
   int width() const {
@@ -82,18 +82,18 @@ class Chain {
   // Throws if `rows` rows of `step`, which may be null, cannot run through the stages.
   void check(int rows, const Step* step) const;
 
-  // x [rows, width] -> out [rows, result_width]. The two may not overlap.
+  // x [rows, width] -> out [rows, result_width]. They must not overlap.
   void run(const float* x, int rows, const Step* step, float* out) const;
 
  private:
   int width_;
   int result_width_;
-  // The longest row at any place.
+  // The widest row after any stage.
   int widest_;
   std::vector<Stage> stages_;
 };
 
-// x [rows, width] through a chain. A chain with attention needs the step that the rows are of.
+// Runs x [rows, width] through a chain. A chain with attention needs the step of the rows.
 mlx::core::array run(
     std::shared_ptr<const Chain> chain,
     const mlx::core::array& x,

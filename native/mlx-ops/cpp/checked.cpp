@@ -17,8 +17,8 @@ namespace {
 
 using mlx::core::array;
 
-// Whether no number is NaN or positive infinity. On bits: whole registers are compared at once, also by a compiler that
-// must keep the order of a sum.
+// Whether no number is NaN or positive infinity. It compares bits, so that the compiler can vectorize it, which it cannot for
+// a sum of floats.
 bool are_numbers(const float* row, int width) {
   constexpr int32_t kInfinity = 0x7f800000;
   constexpr uint32_t kMinusInfinity = 0xff800000;
@@ -35,7 +35,7 @@ uint32_t check(const float* logits, int width, uint32_t token) {
   return is_token && !std::isinf(logits[token]) && are_numbers(logits, width) ? token : kNoToken;
 }
 
-// The check's place in the graph.
+// The primitive of the check in MLX's graph.
 class Checked : public mlx::core::Primitive {
  public:
   explicit Checked(mlx::core::Stream stream) : Primitive(stream) {}

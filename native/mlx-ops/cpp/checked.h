@@ -1,6 +1,6 @@
-// Tokens that were drawn, as the host reads them.
+// Sampled tokens, checked for the host.
 //
-// Owns the check that their logits are numbers. How a token is drawn is not known here.
+// This file checks that their logits are numbers. It does not sample.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@
 
 namespace mlx_ops {
 
-// Stands for the token of a row whose logits are not sound.
+// Replaces the token of a row with invalid logits.
 constexpr uint32_t kNoToken = UINT32_MAX;
 
-// tokens [rows] of logits [rows, width], with kNoToken where a logit is NaN or positive infinity, or where that of the
-// token is negative infinity: then all are.
+// tokens [rows] of logits [rows, width], with kNoToken if a logit of the row is NaN or positive infinity, or if the logit of
+// the token is negative infinity, which means that all are.
 mlx::core::array checked(const mlx::core::array& logits, const mlx::core::array& tokens, mlx::core::Stream stream);
 
 } // namespace mlx_ops

@@ -1,4 +1,4 @@
-// Memory for numbers that registers are loaded from.
+// Aligned memory for floats.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace mlx_ops {
 
-// Bytes of the widest register and of a cache line: a load that begins at a multiple of it touches one line.
+// Bytes of the widest register and of a cache line. A load from a multiple of it touches one line.
 constexpr size_t kAlignment = 64;
 // Bytes of a huge page of x86-64, and of most arm64.
 constexpr size_t kHugePage = size_t{2} << 20;
@@ -25,7 +25,7 @@ struct FreeFloats {
 
 using Floats = std::unique_ptr<float[], FreeFloats>;
 
-// Not filled: what is never written to takes no memory.
+// Not initialized: pages that are never written take no memory.
 inline Floats allocate_floats(size_t count, size_t alignment = kAlignment) {
   void* floats = nullptr;
   if (posix_memalign(&floats, alignment, count * sizeof(float)) != 0) {
@@ -34,8 +34,8 @@ inline Floats allocate_floats(size_t count, size_t alignment = kAlignment) {
   return Floats(static_cast<float*>(floats));
 }
 
-// The same for what is kept and read from front to back. On huge pages a processor translates five hundred times fewer
-// addresses; Linux gives them to those who ask, where it can, and what does not fill one lies on small ones.
+// The same for long-lived memory that is read from front to back. It asks Linux for huge pages, on which a processor
+// translates 500 times fewer addresses. A rest that does not fill a huge page is on small pages.
 inline Floats allocate_lasting_floats(size_t count) {
   const size_t whole = count * sizeof(float) / kHugePage * kHugePage;
   Floats floats = allocate_floats(count, whole == 0 ? kAlignment : kHugePage);

@@ -1,6 +1,6 @@
-// See gemm.h. A tile of outputs is kept in registers while the inputs go by, as in BLIS (Van Zee and van de Geijn, 2015).
-// A BLAS copies the weight into panels at every product, which costs as much as multiplying some tens of rows; here it
-// lies so from the start. Compiled for three levels of x86-64; the processor is asked once.
+// See gemm.h. A tile of outputs stays in registers while the inputs are read, as in BLIS (Van Zee and van de Geijn, 2015).
+// A BLAS copies the weight into panels for every product, which costs as much as multiplying some tens of rows. Here the
+// weight is stored in panels. Compiled for three levels of x86-64; the processor is detected once.
 #include "gemm.h"
 
 #include <iterator>
@@ -11,12 +11,12 @@ namespace mlx_ops {
 
 namespace {
 
-// Rows that meet a panel before the next one is fetched, and inputs that are worked through before the next panel's turn:
-// so many of the rows' numbers stay in the second cache.
+// The number of rows that use a panel before the next panel is fetched, and of inputs that are processed before the next
+// panel. These numbers of the rows fit the level 2 cache.
 constexpr int kBlockRows = 128;
 constexpr int kBlockInputs = 512;
-// Inputs after which the next tile below has its turn with the same panels. Few enough that all but the first tile find
-// them in the first cache, and while they do, the processor fetches what comes after.
+// The number of inputs after which the next tile uses the same panels. It is small enough that all tiles but the first find
+// the panels in the level 1 cache, while the processor fetches the next ones.
 constexpr int kTurn = 64;
 
 // One register of a processor.
@@ -26,7 +26,7 @@ struct Floats {
   typedef float Loose __attribute__((vector_size(4 * kWidth), aligned(4), may_alias));
 };
 
-// A part of a product: `depth` inputs of some rows, and neighbouring panels.
+// A part of a product: `depth` inputs of some rows, with adjacent panels.
 struct Part {
   float* out;
   size_t out_stride;
@@ -34,7 +34,7 @@ struct Part {
   size_t x_stride;
   const float* panels;
   size_t panel_stride;
-  // What is read next of the same panels, or of those after them.
+  // The next part of the same panels, or of the panels after them.
   const float* next;
   int rows;
   int depth;
@@ -44,7 +44,7 @@ MLX_OPS_INLINE int smaller(int a, int b) {
   return a < b ? a : b;
 }
 
-// With `kAhead` another panel is fetched meanwhile; past the last one that does nothing.
+// With `kAhead` another panel is prefetched meanwhile. Past the last panel the prefetch has no effect.
 template <int kWidth, int kRows, int kPanels, bool kAhead>
 MLX_OPS_INLINE void multiply_tile(const Part& part) {
   using Register = typename Floats<kWidth>::Register;
@@ -91,8 +91,8 @@ MLX_OPS_INLINE void multiply_tile_of(int rows, const Part& part) {
   }
 }
 
-// One turn: tiles one below the other, as few as there can be, and of about as many rows each. The last ones fetch what the
-// next turn reads, a panel each: a processor waits for few lines at a time, and all at once they would hold up one tile.
+// One round: as few tiles as possible, of about equal numbers of rows. The last tiles prefetch the panels of the next round,
+// one panel each: a processor waits for few cache lines at a time, so one tile with all of them would stall.
 template <int kWidth, int kRows, int kPanels>
 MLX_OPS_INLINE void multiply_tiles(Part part) {
   const float* next = part.next;
@@ -126,7 +126,7 @@ MLX_OPS_INLINE void multiply_rows(Part part) {
   }
 }
 
-// A panel of which only the first `num_outputs` count.
+// A panel of which only the first `num_outputs` are used.
 template <int kWidth, int kRows>
 MLX_OPS_INLINE void multiply_edge(const Part& part, int num_outputs) {
   float sums[kBlockRows * kPanel] = {};

@@ -1,17 +1,17 @@
-// Products of rows with a weight that lies in panels.
+// Products of rows with a weight that is stored in panels.
 //
-// Owns the arithmetic and its order. Knows neither MLX nor who owns the memory. A row's sums run over its inputs in their
-// order, one by one, whatever the number of rows: its result is the same to the bit in any batch.
+// This file has the arithmetic and its order, on plain memory without MLX. The sums of a row add its inputs in order, one by
+// one, whatever the number of rows. So the result of a row is the same to the last bit in any batch.
 #pragma once
 
 #include <cstddef>
 
 namespace mlx_ops {
 
-// Outputs that lie side by side in a panel.
+// The number of outputs in a panel.
 constexpr int kPanel = 16;
 
-// out += x . weight^T. The last panel is filled up: what belongs to no output may be anything.
+// out += x . weight^T. The last panel is padded; the padding may have any value.
 struct Product {
   float* out;          // [rows][outputs]
   const float* x;      // [rows][inputs]
@@ -23,7 +23,7 @@ struct Product {
 
 using Multiply = void (*)(const Product&);
 
-// Version `index` of the product for this processor, the fastest first; null if it has no more.
+// Version `index` of the product for this processor, fastest first; null beyond the last one.
 Multiply multiply(size_t index);
 
 } // namespace mlx_ops

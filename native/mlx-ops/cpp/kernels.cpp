@@ -3,7 +3,7 @@
 
 #include "lanes.h"
 
-// A microarchitecture level, not a processor's name: that would match this one processor only.
+// A microarchitecture level. The name of a processor would match only that processor.
 #if defined(__x86_64__) && defined(__ELF__) && !defined(__clang__) && __GNUC__ >= 12
 #define MLX_OPS_KERNEL __attribute__((target_clones("default", "arch=x86-64-v3")))
 #else
@@ -16,7 +16,7 @@ namespace {
 
 constexpr IntLanes kIndex = {0, 1, 2, 3, 4, 5, 6, 7};
 
-// Sums over `width` go lane by lane, then over what is left: an order that depends on the width only.
+// Sums over `width` go lane by lane, then over the rest, so that the order depends on the width only.
 MLX_OPS_INLINE float sum_of_squares(const float* x, int width) {
   Lanes total = {};
   int i = 0;
@@ -30,7 +30,7 @@ MLX_OPS_INLINE float sum_of_squares(const float* x, int width) {
   return sum(total) + rest;
 }
 
-// Scores of one tile of keys; returns them lane by lane through `scores`.
+// Computes the scores of one tile of keys into `scores`, lane by lane.
 MLX_OPS_INLINE void score_tile(float* scores, const float* query, const float* keys, int dim) {
   Lanes s0 = {}, s1 = {}, s2 = {}, s3 = {};
   for (int d = 0; d < dim; d++, keys += kTile) {
@@ -53,7 +53,7 @@ MLX_OPS_INLINE void score_all(float* scores, const float* query, const View& vie
   }
 }
 
-// True for the lanes of eight positions, from `first` on, that come before `count`.
+// True for those of the eight positions from `first` on that are below `count`.
 MLX_OPS_INLINE IntLanes before(int first, int count) {
   return (kIndex + first) < (IntLanes{} + count);
 }
@@ -70,7 +70,7 @@ MLX_OPS_INLINE float largest(const float* scores, int count) {
   return largest;
 }
 
-// Turns scores into weights and returns their sum. Lanes past the last position get weight zero, which no sum notices.
+// Turns scores into weights and returns their sum. Lanes past the last position get the weight zero.
 MLX_OPS_INLINE float weigh(float* scores, const View& view) {
   const float top = largest(scores, view.count);
   Lanes total = {};

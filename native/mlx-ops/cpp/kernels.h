@@ -1,12 +1,12 @@
 // The arithmetic of the primitives, on plain memory.
 //
-// Owns loops and the order of every sum. Knows neither MLX nor who owns the memory; limits were checked by the caller.
-// Each row's result depends on that row alone, so it is the same to the bit in any batch.
+// This file has the loops and the order of every sum, on plain memory without MLX. Callers check limits. The result of a row
+// depends on that row only, so it is the same to the last bit in any batch.
 #pragma once
 
 namespace mlx_ops {
 
-// Keys that are scored together: their dimensions lie side by side, 32 of one dimension, then 32 of the next.
+// The number of keys that are scored together. A tile has 32 numbers of one dimension, then 32 of the next.
 constexpr int kTile = 32;
 
 struct Norm {
@@ -24,10 +24,10 @@ void add_row(float* out, const float* x, const float* y, int width);
 // out[i] = silu(gate_up[i]) * gate_up[half + i], for one row.
 void swiglu_row(float* out, const float* gate_up, int half);
 
-// Rotates one head by its position: `table` holds dim / 2 cosines, then dim / 2 sines.
+// Rotates one head by its position: `table` has dim / 2 cosines, then dim / 2 sines.
 void rope_head(float* out, const float* x, const float* table, int dim);
 
-// What one query sees: the first `count` positions of one head's keys and values, in blocks of `block_positions`.
+// The keys and values that one query sees: the first `count` positions of one head, in blocks of `block_positions`.
 // `keys[b]` points to tiles of [dim][kTile], `values[b]` to rows of [dim]. Scores are multiplied by `scale`, which is
 // positive.
 struct View {

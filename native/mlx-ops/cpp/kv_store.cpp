@@ -10,7 +10,7 @@
 namespace mlx_ops {
 
 Block::Block(const KvShape& shape, ByteCount bytes) : shape_(shape), bytes_(std::move(bytes)) {
-  // Zeroed, because whole tiles are read: a lane not yet written must be finite.
+  // Zeroed, because whole tiles are read: lanes that are not written yet must be finite.
   floats_ = static_cast<float*>(std::calloc(shape_.block_floats(), sizeof(float)));
   if (!floats_) {
     throw std::bad_alloc();
@@ -52,7 +52,7 @@ const Layer& Sequence::grow(int layer, int start, int count) {
       grown.blocks[block] = std::make_shared<Block>(*grown.blocks[block]);
     }
   }
-  // Who shared a block has finished with it before it is written to.
+  // A block is written only after the other sequences that shared it have released it.
   std::atomic_thread_fence(std::memory_order_acquire);
   grown.written = start + count;
   return grown;

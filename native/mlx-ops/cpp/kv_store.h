@@ -1,7 +1,7 @@
-// Keys and values of running sequences, kept from step to step.
+// Keys and values of running sequences, from step to step.
 //
-// Owns their memory and the check that nothing is read before it is written or written past the end. Does not own which
-// sequences exist or how long they may wait: that is the caller's plan. Arithmetic is in kernels.h.
+// This file has their memory, and checks that no position is read before it is written or written past the end. The caller
+// decides which sequences exist. Arithmetic is in kernels.h.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@
 
 namespace mlx_ops {
 
-// Positions by which a sequence's memory grows. A multiple of kTile.
+// The memory of a sequence grows by this many positions. A multiple of kTile.
 constexpr int kBlockPositions = 256;
 static_assert(kBlockPositions % kTile == 0);
 
@@ -35,8 +35,8 @@ struct KvShape {
 
 using ByteCount = std::shared_ptr<std::atomic<size_t>>;
 
-// Keys and values of kBlockPositions positions in one layer, all heads. Shared by sequences with the same beginning;
-// written to only while it has one owner.
+// Keys and values of kBlockPositions positions in one layer, all heads. Sequences with the same prefix share it; it is written
+// only while it has one owner.
 class Block {
  public:
   Block(const KvShape& shape, ByteCount bytes);
@@ -44,9 +44,9 @@ class Block {
   ~Block();
   Block& operator=(const Block&) = delete;
 
-  // The tiles of [head_dim][kTile] that hold a head's keys.
+  // The keys of a head: tiles of [head_dim][kTile].
   float* keys(int head) const;
-  // The rows of [head_dim] that hold a head's values.
+  // The values of a head: rows of [head_dim].
   float* values(int head) const;
 
  private:
@@ -55,7 +55,7 @@ class Block {
   float* floats_;
 };
 
-// What one sequence has cached in one layer.
+// The cache of one sequence in one layer.
 struct Layer {
   std::vector<std::shared_ptr<Block>> blocks;
   int written = 0;
@@ -72,13 +72,13 @@ class Sequence {
     return layers_.at(index);
   }
 
-  // Shares what `source` has of its first `count` positions. Throws if it has not that many in every layer.
+  // Shares the first `count` positions of `source`. Throws if it has fewer in a layer.
   void adopt(Sequence& source, int count);
 
-  // Held while a step runs on this sequence: graphs may be evaluated on any stream.
+  // Locked while a step runs on this sequence, because graphs may be evaluated on any stream.
   std::mutex mutex;
 
-  // The length once every step made so far has run. Touched only where steps are made.
+  // The length after all steps made so far. Used only when steps are made.
   int planned = 0;
 
  private:
@@ -100,7 +100,7 @@ class KvStore {
     return shape_;
   }
 
-  // Bytes held, by dropped sequences too as long as a graph that is yet to run refers to them.
+  // Bytes in use, including those of dropped sequences while an unevaluated graph refers to them.
   size_t bytes() const {
     return *bytes_;
   }

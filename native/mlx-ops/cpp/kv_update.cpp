@@ -1,5 +1,5 @@
-// See kv_update.h. The arithmetic of addresses is left to MLX's own operations, which exist for every device: they run nested
-// in this one, on arrays that share the slabs' buffers.
+// See kv_update.h. MLX's own operations, which exist for every device, compute the addresses. They run nested in this one, on
+// arrays that share the buffers of the slabs.
 #include "kv_update.h"
 
 #include <algorithm>
@@ -31,14 +31,14 @@ array index_array(const std::vector<uint32_t>& values) {
 
 } // namespace
 
-// Rows that one scatter writes: neighbours in the step, of one slab.
+// Rows that one scatter writes: adjacent rows of the step, in one slab.
 struct Run {
   int slab;
   int row;
   int count;
 };
 
-// What a slab must have room for.
+// The smallest allowed size of a slab.
 struct Extent {
   int slots = 0;
   int positions = 0;
@@ -54,7 +54,7 @@ struct KvUpdate {
   std::vector<KvMove> moves;
   std::vector<Run> runs;
   std::vector<KvRead> reads;
-  // Slots and positions of each move, then of each run: alternating.
+  // Slots and positions, alternating: of each move, then of each run.
   std::vector<array> indices;
   std::vector<Extent> extents;
   int num_rows = 0;
@@ -126,7 +126,7 @@ int length_of(const KvRead& read) {
   return read.first_count + read.second_count + read.num_rows;
 }
 
-// `from` seen with another shape: nothing is copied.
+// `from` with another shape, without a copy.
 array view(const array& from, Shape shape, Strides strides, int64_t offset) {
   int64_t last = 0, size = 1, packed = 1;
   bool is_row_contiguous = true;
@@ -142,7 +142,7 @@ array view(const array& from, Shape shape, Strides strides, int64_t offset) {
   return seen;
 }
 
-// The operation's place in the graph.
+// The primitive of the update in MLX's graph.
 class Node : public mlx::core::Primitive {
  public:
   Node(Stream stream, std::shared_ptr<const KvUpdate> update) : Primitive(stream), update_(std::move(update)) {}
@@ -165,7 +165,7 @@ class Node : public mlx::core::Primitive {
     const KvUpdate& update = *update_;
     const size_t num_slabs = 2 * update.extents.size();
     for (size_t slab = 0; slab < num_slabs; slab++) {
-      // A slab that was computed as something else would be addressed wrongly.
+      // A slab with another layout would be addressed wrongly.
       const bool is_whole = inputs[slab].flags().row_contiguous && inputs[slab].offset() == 0;
       require(is_whole, "a slab must lie in row-major order at the beginning of its buffer");
     }
@@ -202,7 +202,7 @@ class Node : public mlx::core::Primitive {
     }
   }
 
-  // What a move copies.
+  // The positions that a move copies.
   array moved(const std::vector<array>& inputs, const KvMove& move, int side, const Shape& shape) const {
     if (move.from_slab < 0) {
       return view(inputs.back(), shape, {0, 0, 0, 0, 0}, 0);
@@ -212,8 +212,8 @@ class Node : public mlx::core::Primitive {
     return view(from, shape, {s[2], 0, s[1], 0, s[3]}, move.from_slot * s[0]);
   }
 
-  // Writes rows [n, 1, kv heads, 1, head dim] to these slots and positions of a slab. The array that takes the rows is the only
-  // one that refers to its data, so that MLX writes in place; the data is the slab's, which MLX keeps as an input.
+  // Writes rows [n, 1, kv heads, 1, head dim] to these slots and positions of a slab. The array that is written is the only
+  // reference to its data object, so that MLX writes in place. The data is the slab's, which MLX keeps alive as an input.
   void write(const array& slab, const array& rows, const array& slots, const array& positions) {
     array written = mlx::core::scatter(
         array(slab.buffer(), slab.shape(), slab.dtype(), [](mlx::core::allocator::Buffer) {}), {slots, positions}, rows,
@@ -246,7 +246,7 @@ class Node : public mlx::core::Primitive {
     out.copy_shared_buffer(joined);
   }
 
-  // Runs the operation that makes an array, whose inputs are there or under way on this stream.
+  // Runs the operation of an array. Its inputs are computed, or will be on this stream.
   void evaluate(array& made) {
     std::vector<array> outputs = {made};
     if (stream().device == mlx::core::Device::gpu) {

@@ -1,8 +1,8 @@
 // Eight floats at a time, and the exponential of them.
 //
-// Owns arithmetic that compiles to whatever the target has: the compiler's vector types, no intrinsics. Every function is
-// inlined into a kernel, which decides for which processors it is compiled. Includes nothing but fixed-width integers: an
-// inline function of the C++ library compiled for a newer processor could replace its copy elsewhere in the program.
+// The arithmetic uses the compiler's vector types and no intrinsics, so that it compiles for every target. Every function is
+// inlined into a kernel, which determines the processors it is compiled for. This file includes only fixed-width integers: an
+// inline function of the C++ library that is compiled for a newer processor could replace its copy elsewhere in the program.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ MLX_OPS_INLINE Lanes all(float value) {
   return Lanes{} + value;
 }
 
-// Sums pairwise, in one order on every processor.
+// Sums pairwise, in the same order on every processor.
 MLX_OPS_INLINE float sum(Lanes x) {
   return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }

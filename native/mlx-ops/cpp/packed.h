@@ -1,6 +1,6 @@
-// The weight of a linear layer in the order in which a product reads it.
+// The weight of a linear layer, in the order in which a product reads it.
 //
-// Owns that memory. The order, and what is done with it, are gemm.h's.
+// This file has the memory. gemm.h defines the order and computes the product.
 #pragma once
 
 #include <memory>

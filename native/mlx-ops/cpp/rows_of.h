@@ -1,6 +1,7 @@
-// A float matrix as rows that lie whole in memory.
+// A float matrix with contiguous rows.
 //
-// Owns reading arrays of any layout. MLX hands a primitive views as they are; most are rows already and cost nothing.
+// This file reads arrays of any layout. MLX passes views to a primitive unchanged; most have contiguous rows already and are
+// not copied.
 #pragma once
 
 #include <vector>
@@ -9,7 +10,7 @@
 
 namespace mlx_ops {
 
-// What a primitive's task needs of an input. The array's memory is kept alive by MLX until the task is done.
+// An input for the task of a primitive. MLX keeps the memory of the array alive until the task is done.
 class RowsOf {
  public:
   explicit RowsOf(const mlx::core::array& x)
@@ -20,8 +21,8 @@ class RowsOf {
     }
   }
 
-  // The first row; the others follow without gaps. Valid while `copy` is. Call it in the task: before that the data is
-  // not computed.
+  // The first row; the others follow without gaps. Valid as long as `copy`. Call it in the task, because the data is not
+  // computed before.
   const float* dense(std::vector<float>& copy) const {
     if (dense_) {
       return data_;

@@ -47,7 +47,7 @@ std::shared_ptr<const Step> make_step(
   if (static_cast<int>(inverse_frequencies.size()) * 2 != step->shape.head_dim) {
     throw std::invalid_argument("[step] there must be head_dim / 2 inverse frequencies");
   }
-  // All or none: the lengths change only once every segment has passed. A sequence may be named twice.
+  // All or nothing: the lengths change only after every segment was checked. A sequence may appear twice.
   std::unordered_map<Sequence*, int> planned;
   for (const SegmentName& name : names) {
     auto sequence = store.find(name.sequence);

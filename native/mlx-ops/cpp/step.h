@@ -1,6 +1,6 @@
-// The rows of one step: which sequence and which positions each belongs to, and how far each position turns a head.
+// The rows of one step: the sequence and position of each, and the rotation of each position.
 //
-// Owns that description, checked once and used by every layer. Does not run anything: attention.h does.
+// The description is checked once and used by every layer. attention.h runs it.
 #pragma once
 
 #include <memory>
@@ -10,14 +10,14 @@
 
 namespace mlx_ops {
 
-// Consecutive rows that are consecutive positions of one sequence.
+// Consecutive rows with consecutive positions of one sequence.
 struct Segment {
   std::shared_ptr<Sequence> sequence;
   int start;
   int count;
 };
 
-// A segment as the caller names it. Crosses the C border: src/step.rs has its twin.
+// A segment as the caller describes it, with the same layout as in src/step.rs.
 struct SegmentName {
   uint64_t sequence;
   int32_t start;
@@ -27,7 +27,7 @@ struct SegmentName {
 struct Step {
   KvShape shape;
   std::vector<Segment> segments;
-  // For each row, head_dim / 2 cosines, then as many sines.
+  // For each row head_dim / 2 cosines, then head_dim / 2 sines.
   std::vector<float> rope;
   int num_rows = 0;
 
@@ -36,7 +36,7 @@ struct Step {
   }
 };
 
-// Throws if a sequence is not there, a position would be skipped, or one would lie past the limit.
+// Throws if a sequence does not exist, or if a position is skipped or exceeds the limit.
 std::shared_ptr<const Step> make_step(
     KvStore& store,
     const std::vector<SegmentName>& names,

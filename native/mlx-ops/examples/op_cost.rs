@@ -1,9 +1,9 @@
-//! What a chain of one stage costs, and the same composed from MLX's own operations, side by side in one run.
+//! Measures a chain of one stage beside the same computation with MLX's own operations, in one run.
 //!
 //! `cargo run --release -p mlx-ops --example op_cost`; set `LD_LIBRARY_PATH` to the folder with `OpenBLAS` first. Prints
 //! microseconds, the median of many evaluations; the last line is one JSON object.
 
-#![allow(clippy::print_stdout, clippy::cast_precision_loss)] // a program for people to read
+#![allow(clippy::print_stdout, clippy::cast_precision_loss)] // a program that prints a table
 
 use std::time::Instant;
 
@@ -13,9 +13,9 @@ use mlx_rs::fast::{ScaledDotProductAttentionMask, rope, scaled_dot_product_atten
 use mlx_rs::{Array, ops, random};
 
 const ROUNDS: usize = 50;
-/// Operations in one evaluation, so that the cost of starting and waiting for it is shared.
+/// Operations in one evaluation, which share the cost of starting it and waiting for it.
 const DEPTH: usize = 32;
-/// Weights of a size that are multiplied one after another.
+/// The number of weights of one size that are used in turn.
 const NUM_WEIGHTS: usize = 8;
 
 fn main() -> Result<()> {
@@ -69,7 +69,8 @@ fn row_primitives(rows: i32, width: i32) -> Result<Vec<Cost>> {
     ])
 }
 
-/// One decode step's attention in one layer: rotate, append, attend. Composed with equal lengths and no mask, its best.
+/// Attention of one decode step in one layer: rotate, append, attend. The composed version has equal lengths and no mask, its
+/// best case.
 fn attention(rows: i32, length: i32, heads: i32, dim: i32) -> Result<Cost> {
     let qkv = noise(&[rows, 3 * heads * dim])?;
     let mut store = filled(rows, length, heads, dim)?;
@@ -117,7 +118,7 @@ fn prefill(length: i32, heads: i32, dim: i32) -> Result<Cost> {
     Ok((format!("attention prefill {length}, {heads}x{dim}"), fused, composed))
 }
 
-/// One product of a linear layer, with as many weights in turns as a decoder has: they do not stay in the cache.
+/// One product of a linear layer, with as many different weights in turn as a decoder has, so that they do not stay in the cache.
 fn linear(rows: i32, inputs: i32, outputs: i32) -> Result<Cost> {
     let x = noise(&[rows, inputs])?;
     let weights = (0..NUM_WEIGHTS).map(|_| noise(&[outputs, inputs])).collect::<Result<Vec<_>>>()?;
@@ -170,7 +171,7 @@ fn noise(shape: &[i32]) -> Result<Array> {
     Ok(array)
 }
 
-/// Microseconds for one of many operations on the same input, evaluated together.
+/// Microseconds of one operation, when many on the same input are evaluated together.
 fn side_by_side(input: &Array, operation: impl Fn(&Array) -> Result<Array>) -> Result<f64> {
     let total = median(|| {
         let outputs = (0..DEPTH).map(|_| operation(input)).collect::<Result<Vec<_>>>()?;

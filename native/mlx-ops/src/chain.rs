@@ -1,6 +1,6 @@
 //! Kernels that run one after another as one operation of the graph.
 //!
-//! Owns the safe form of a chain. Whether its stages fit is checked in C++, where the arrays are.
+//! The safe interface of a chain. C++ checks whether its stages fit, because it has the arrays.
 
 use std::ptr::NonNull;
 
@@ -10,61 +10,61 @@ use mlx_rs::{Array, Stream};
 use crate::ffi::{self, ChainKind, Opaque, RawSlice, RawStage, StageKind};
 use crate::{KvShape, PackedWeight, Step};
 
-/// What a chain does with the rows that the stage before gave. All arrays are `f32`.
+/// A stage of a chain: one kernel on the rows of the stage before. All arrays are `f32`.
 #[derive(Debug, Clone, Copy)]
 pub enum Stage<'a> {
     /// Divides each row by its root mean square and multiplies by a weight.
     RmsNorm {
-        /// As long as a row.
+        /// The weight, `[width]`.
         weight: &'a Array,
-        /// Added to the mean square.
+        /// The epsilon, which is added to the mean square.
         eps: f32,
     },
     /// `x · weightᵀ`.
     Linear {
-        /// Its inputs are as many as a row has numbers.
+        /// The weight. Its number of inputs is the width of a row.
         weight: &'a PackedWeight,
-        /// Added to the result: `[outputs]`.
+        /// The bias, `[outputs]`.
         bias: Option<&'a Array>,
-        /// Adds the result to the rows that were kept, which are gone then: a residual connection.
+        /// Whether the result is added to the kept rows, which are used up then: a residual connection.
         onto_kept: bool,
     },
     /// Rotates queries and keys by position, appends keys and values to the cache, and attends.
     ///
-    /// A row holds all query heads, then all key heads, then all value heads, not yet rotated; the result has the query
-    /// heads. Each row sees its own sequence up to its own position. Query heads share key heads in consecutive groups.
+    /// A row has all query heads, then all key heads, then all value heads, without rotation. A row of the result has the
+    /// query heads. Each row sees its own sequence up to its own position. Consecutive query heads share a key head.
     Attention {
         /// Index of the layer, from 0.
         layer: usize,
-        /// Multiplies every score; usually `1 / sqrt(head_dim)`. Positive.
+        /// The factor of every score, usually `1 / sqrt(head_dim)`. Positive.
         scale: f32,
-        /// Of the store whose steps run through the chain.
+        /// The shape of the store whose steps run through the chain.
         shape: KvShape,
     },
-    /// `silu(gate) · up`, of rows that hold the gate in their first half and `up` in the second.
+    /// `silu(gate) · up`, for rows with `gate` in their first half and `up` in the second.
     Swiglu,
-    /// Remembers the rows as they are, for a linear layer with `onto_kept`.
+    /// Keeps a copy of the rows for a later linear layer with `onto_kept`.
     Keep,
 }
 
 /// Kernels that run one after another as one operation: a norm, a decoder layer, or all of a decoder's layers.
 ///
-/// On MLX's CPU backend an operation costs about the same whatever its size, so a small model's speed is decided by how
-/// many there are. A row's result depends on that row and its sequence alone, whatever it shares a run with.
+/// On MLX's CPU backend an operation has about the same overhead whatever its size, so the number of operations limits the
+/// speed of a small model. The result of a row depends on that row and its sequence only.
 #[derive(Debug)]
 pub struct Chain {
     raw: NonNull<Opaque<ChainKind>>,
 }
 
-// SAFETY: nothing changes a chain once it is made, and its arrays are computed.
+// SAFETY: a chain does not change after it is made, and its arrays are computed.
 unsafe impl Send for Chain {}
 // SAFETY: as above.
 unsafe impl Sync for Chain {}
 
 impl Chain {
-    /// For rows of `width` numbers. Computes the arrays of all stages.
+    /// A chain for rows of `width` numbers. Computes the arrays of all stages.
     ///
-    /// An error if there is no stage, if one does not fit the one before it, or if an array is not `f32`.
+    /// An error if there is no stage, if a stage does not fit the one before it, or if an array is not `f32`.
     #[track_caller]
     pub fn new(width: usize, stages: &[Stage<'_>]) -> Result<Self> {
         let width = i32::try_from(width).map_err(|_| Exception::custom(format!("rows of {width} are too wide")))?;
@@ -78,15 +78,15 @@ impl Chain {
 
     /// Runs rows through all stages: `[N, width]` → `[N, width of the last stage]`.
     ///
-    /// A chain with attention needs the step that the rows are of; steps must be evaluated in the order they were made.
-    /// An error if the rows fit neither the chain nor the step. Evaluation fails if an earlier step of a sequence was never
+    /// A chain with attention needs the step of the rows; steps must be evaluated in the order in which they were made. An
+    /// error if the rows do not fit the chain or the step. Evaluation fails if an earlier step of a sequence was not
     /// evaluated, and on a GPU.
     #[track_caller]
     pub fn run(&self, x: &Array, step: Option<&Step>) -> Result<Array> {
         let step = step.map_or(std::ptr::null(), Step::as_ptr);
         let make = |out, stream| {
-            // SAFETY: the handles are alive through the borrows; `out` has room for the one array that is made, which
-            // takes shares of the chain and the step.
+            // SAFETY: the borrows keep the handles alive; `out` has room for the one array that is made, which shares
+            // ownership of the chain and the step.
             unsafe { ffi::mlx_ops_chain_run(out, self.raw.as_ptr(), x.as_ptr(), step, stream) }
         };
         ffi::make_array(make)
@@ -95,7 +95,7 @@ impl Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        // SAFETY: made by `new` and freed once; arrays made from it have shares of their own.
+        // SAFETY: made by `new` and freed once; arrays made from it share ownership.
         unsafe { ffi::mlx_ops_chain_free(self.raw.as_ptr()) }
     }
 }

@@ -1,7 +1,6 @@
-//! Declarations of `cpp/api.cpp`, and its failures as errors.
+//! Declarations of `cpp/api.cpp`, and conversion of its status into errors.
 //!
-//! Owns the C border: layouts that both sides must agree on, and the rule that every call reports by status. What makes
-//! the calls safe is with the callers.
+//! The C interface: layouts that both sides share, and calls that return a status. The callers ensure safety.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::{PhantomData, PhantomPinned};
@@ -12,7 +11,7 @@ use mlx_sys::{mlx_array, mlx_stream};
 
 use crate::kv_update::KvRead;
 
-/// A C++ object that is only ever pointed to.
+/// A C++ object, used through pointers only.
 #[repr(C)]
 pub(crate) struct Opaque<Kind> {
     bytes: [u8; 0],
@@ -41,7 +40,7 @@ pub(crate) struct RawSegment {
     pub(crate) count: i32,
 }
 
-/// Where a row is written; a negative slab is nowhere.
+/// The destination of a row. With a negative slab it is not written.
 #[repr(C)]
 pub(crate) struct RawMove {
     /// Negative: the positions become zeros.
@@ -59,7 +58,7 @@ pub(crate) struct RawPlace {
     pub(crate) position: i32,
 }
 
-/// A stage of a chain; which fields count depends on its kind.
+/// A stage of a chain. The kind decides which fields are used.
 #[repr(C)]
 pub(crate) struct RawStage {
     pub(crate) kind: StageKind,
@@ -82,7 +81,7 @@ pub(crate) enum StageKind {
     Keep,
 }
 
-/// A slice as C++ takes it: valid for the call only.
+/// A slice for C++, valid for the call only.
 #[repr(C)]
 pub(crate) struct RawSlice<Item> {
     items: *const Item,
@@ -155,19 +154,19 @@ pub(crate) fn check(status: c_int) -> Result<()> {
     if status == 0 {
         return Ok(());
     }
-    // SAFETY: the message is a NUL-terminated string of this thread's, unchanged until its next failing call.
+    // SAFETY: the message is a NUL-terminated string of this thread, unchanged until its next failing call.
     let message = unsafe { CStr::from_ptr(mlx_ops_last_error()) };
     Err(Exception::custom(message.to_string_lossy()))
 }
 
-/// How many operations evaluating an array would run: what a step costs where each of them costs the same.
+/// The number of operations that an evaluation of an array would run. It determines the overhead of a step.
 pub fn count_operations(root: &Array) -> Result<usize> {
     let mut count = 0;
-    // SAFETY: the handle is alive through the borrow.
+    // SAFETY: the borrow keeps the handle alive.
     check(unsafe { mlx_ops_count(&raw mut count, root.as_ptr()) }).map(|()| count)
 }
 
-/// A handle of no array.
+/// A handle without an array.
 pub(crate) fn no_array() -> mlx_array {
     mlx_array { ctx: std::ptr::null_mut() }
 }
@@ -176,10 +175,10 @@ pub(crate) fn no_array() -> mlx_array {
 #[track_caller]
 pub(crate) fn make_array(call: impl FnOnce(*mut mlx_array, mlx_stream) -> c_int) -> Result<Array> {
     let stream = Stream::thread_local_or_default();
-    // SAFETY: makes an empty handle, which owns nothing yet.
+    // SAFETY: makes an empty handle, which owns nothing.
     let mut handle = unsafe { mlx_sys::mlx_array_new() };
     let status = call(&raw mut handle, stream.as_ptr());
-    // SAFETY: nobody else owns the handle; one that the call did not set is still empty, and freeing that is allowed.
+    // SAFETY: the handle has no other owner. If the call did not set it, it is empty, and may be freed.
     let array = unsafe { Array::from_ptr(handle) };
     check(status).map(|()| array)
 }

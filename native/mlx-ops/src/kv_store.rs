@@ -1,7 +1,7 @@
-//! Keys and values of running sequences, kept in C++ from step to step.
+//! Keys and values of running sequences, stored in C++ from step to step.
 //!
-//! Owns their lifetime and the limits checked before anything is allocated. Memory is in `cpp/kv_store.cpp`; which
-//! sequences to keep is the caller's decision.
+//! This file has their lifetime, and limits that are checked before memory is allocated. The memory is in
+//! `cpp/kv_store.cpp`. The caller decides which sequences exist.
 
 use std::ptr::NonNull;
 
@@ -10,16 +10,16 @@ use mlx_rs::error::{Exception, Result};
 use crate::ffi::{self, Opaque, RawShape, RawSlice, StoreKind};
 use crate::step::{Segment, Step};
 
-/// The sizes that a store's memory follows from.
+/// The sizes that determine the memory of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
     /// Decoder layers. At most 4,096.
     pub num_layers: usize,
     /// Key heads in each layer, as many as value heads. At most 4,096.
     pub num_kv_heads: usize,
-    /// Numbers in a head. A multiple of 8, at most 4,096.
+    /// Dimensions of a head. A multiple of 8, at most 4,096.
     pub head_dim: usize,
-    /// Positions a sequence may have. At most 2^24: beyond that `f32` cannot tell neighbouring positions apart.
+    /// The most positions of a sequence. At most 2^24: beyond that, adjacent positions are equal in `f32`.
     pub max_positions: usize,
 }
 
@@ -44,21 +44,21 @@ fn within(name: &str, value: usize, limit: i32) -> Result<i32> {
         .ok_or_else(|| Exception::custom(format!("{name} is {value}; it must be from 1 to {limit}")))
 }
 
-/// The cached keys and values of every running sequence of one model.
+/// The cached keys and values of all running sequences of one model.
 ///
-/// Memory grows by blocks of 256 positions a layer and is returned when the sequence is dropped and no unevaluated array
-/// refers to it. Sequences are named by the caller.
+/// Memory grows by blocks of 256 positions for each layer. It is freed when the sequence is dropped and no unevaluated array
+/// refers to it. The caller names the sequences.
 #[derive(Debug)]
 pub struct KvStore {
     raw: NonNull<Opaque<StoreKind>>,
     shape: KvShape,
 }
 
-// SAFETY: the C++ store belongs to no thread; what running steps share with it is guarded by a mutex for each sequence.
+// SAFETY: the C++ store is not bound to a thread; a mutex for each sequence guards the state that running steps share with it.
 unsafe impl Send for KvStore {}
 
 impl KvStore {
-    /// An empty store; an error names the size that is out of range.
+    /// An empty store. An error names the size that is out of range.
     pub fn new(shape: KvShape) -> Result<Self> {
         let checked = shape.checked()?;
         let mut raw = std::ptr::null_mut();
@@ -67,50 +67,49 @@ impl KvStore {
         NonNull::new(raw).map(|raw| Self { raw, shape }).ok_or_else(|| Exception::custom("no store was made"))
     }
 
-    /// What it was made for.
+    /// The shape of the store.
     #[must_use]
     pub fn shape(&self) -> KvShape {
         self.shape
     }
 
-    /// Begins a sequence of no positions. An error if the name is taken.
+    /// Adds an empty sequence. An error if the name exists already.
     pub fn create(&mut self, sequence: u64) -> Result<()> {
-        // SAFETY: the store is alive and borrowed by nobody else.
+        // SAFETY: the store is alive and borrowed exclusively.
         ffi::check(unsafe { ffi::mlx_ops_kv_store_create(self.raw.as_ptr(), sequence) })
     }
 
-    /// Begins a sequence with the first `count` positions of `source`, which are shared until one of the two writes
-    /// there. An error if the name is taken, or if the evaluated steps of `source` do not reach that far.
+    /// Adds a sequence with the first `count` positions of `source`, which both share until one of them writes there. An
+    /// error if the name exists already, or if the evaluated steps of `source` have fewer positions.
     pub fn fork(&mut self, source: u64, sequence: u64, count: usize) -> Result<()> {
         let count = i32::try_from(count).map_err(|_| Exception::custom(format!("{count} positions are too many")))?;
         // SAFETY: the store is alive and borrowed by nobody else.
         ffi::check(unsafe { ffi::mlx_ops_kv_store_fork(self.raw.as_ptr(), source, sequence, count) })
     }
 
-    /// Ends a sequence. Arrays that are yet to be evaluated keep what they need of it. An error if there is no such
-    /// sequence.
+    /// Removes a sequence. Unevaluated arrays keep the parts that they need. An error if there is no such sequence.
     pub fn drop_sequence(&mut self, sequence: u64) -> Result<()> {
         // SAFETY: the store is alive and borrowed by nobody else.
         ffi::check(unsafe { ffi::mlx_ops_kv_store_drop(self.raw.as_ptr(), sequence) })
     }
 
-    /// Bytes of keys and values held, those of dropped sequences included as long as an array refers to them.
+    /// Bytes of keys and values in use, including those of dropped sequences while an array refers to them.
     pub fn bytes(&self) -> usize {
         // SAFETY: the store is alive; the count is atomic.
         unsafe { ffi::mlx_ops_kv_store_bytes(self.raw.as_ptr()) }
     }
 
-    /// Describes the rows of one step, which every layer then uses. Row by row in the order of `segments`.
+    /// Describes the rows of one step for all layers, in the order of `segments`.
     ///
-    /// `inverse_frequencies` has `head_dim / 2` entries: position times entry is the angle by which a pair turns.
-    /// An error, and no change, if a sequence is unknown, a segment is empty, skips positions or passes the limit. A
-    /// segment may begin before the end of its sequence: what was there is forgotten. Steps must be evaluated in the
-    /// order they were made.
+    /// `inverse_frequencies` has `head_dim / 2` entries: position times entry is the angle by which a pair is rotated. An
+    /// error, and no change, if a sequence is unknown, or if a segment is empty, skips positions or exceeds the limit. A
+    /// segment may start before the end of its sequence, which is truncated there. Steps must be evaluated in the order in
+    /// which they were made.
     pub fn step(&mut self, segments: &[Segment], inverse_frequencies: &[f32]) -> Result<Step> {
         let segments = segments.iter().map(Segment::checked).collect::<Result<Vec<_>>>()?;
         let mut raw = std::ptr::null_mut();
         let (segments, frequencies) = (RawSlice::of(&segments), RawSlice::of(inverse_frequencies));
-        // SAFETY: the store is alive and borrowed by nobody else; the slices are valid for the call.
+        // SAFETY: the store is alive and borrowed exclusively; the slices are valid for the call.
         ffi::check(unsafe { ffi::mlx_ops_step_new(&raw mut raw, self.raw.as_ptr(), segments, frequencies) })?;
         NonNull::new(raw).map(Step::own).ok_or_else(|| Exception::custom("no step was made"))
     }
@@ -118,7 +117,7 @@ impl KvStore {
 
 impl Drop for KvStore {
     fn drop(&mut self) {
-        // SAFETY: made by `new` and freed once. Steps hold on to the sequences they need, not to the store.
+        // SAFETY: made by `new` and freed once. Steps share ownership of the sequences they need, not of the store.
         unsafe { ffi::mlx_ops_kv_store_free(self.raw.as_ptr()) }
     }
 }

@@ -1,6 +1,6 @@
 //! Keys and values of a step, written in place into slabs that MLX's own attention reads.
 //!
-//! Owns the safe form. Indices are checked in C++, where the arrays are; which sequence has which slot is the caller's.
+//! The safe interface. C++ checks the indices, because it has the arrays. The caller decides which sequence has which slot.
 
 use std::ptr::NonNull;
 
@@ -9,35 +9,35 @@ use mlx_rs::{Array, Stream};
 
 use crate::ffi::{self, KvUpdateKind, Opaque, RawMove, RawPlace, RawSlice};
 
-/// The first `count` positions of a slot, copied to another slot or made zeros.
+/// Copies the first `count` positions of a slot to another slot, or fills them with zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvMove {
-    /// Index of the slab that is read, and the slot there. Absent: the positions become zeros.
+    /// The slab and slot that are read. Absent: the positions become zeros.
     pub from: Option<(i32, i32)>,
     /// Index of the slab that is written.
     pub to_slab: i32,
-    /// The slot there.
+    /// The slot in that slab.
     pub to_slot: i32,
     /// At least one.
     pub count: i32,
 }
 
-/// Where the keys and values of a row are written.
+/// The destination of the keys and values of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvPlace {
     /// Index of the slab.
     pub slab: i32,
-    /// The slot there.
+    /// The slot in that slab.
     pub slot: i32,
-    /// The position there.
+    /// The position in that slot.
     pub position: i32,
 }
 
 /// Keys and values that attention reads.
 ///
-/// Without rows a view of neighbouring slots up to `first_count` positions, which shows what the step wrote:
-/// `[num_slots, kv heads, first_count, head dim]`. With rows a copy of two parts of one slot as they were before the step
-/// wrote, followed by rows of the step: `[1, kv heads, first_count + second_count + num_rows, head dim]`.
+/// Without rows it is a view of adjacent slots with `first_count` positions, after the writes of the step:
+/// `[num_slots, kv heads, first_count, head dim]`. With rows it is a copy of two parts of one slot before the writes, followed
+/// by rows of the step: `[1, kv heads, first_count + second_count + num_rows, head dim]`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvRead {
@@ -45,7 +45,7 @@ pub struct KvRead {
     pub slab: i32,
     /// The first slot.
     pub slot: i32,
-    /// At least one; one where there are rows.
+    /// Number of slots: at least one, and one if there are rows.
     pub num_slots: i32,
     /// Position of the first part; 0 in a view.
     pub first: i32,
@@ -57,15 +57,15 @@ pub struct KvRead {
     pub second_count: i32,
     /// The first of the rows.
     pub row: i32,
-    /// How many rows; 0 in a view.
+    /// Number of rows; 0 in a view.
     pub num_rows: i32,
 }
 
-/// What one step moves, writes and reads, for any number of layers.
+/// The moves, writes and reads of one step, for any number of layers.
 ///
-/// MLX copies an array that it updates while an operation in flight holds it. Here slabs are written in place without
-/// condition, so a step that is submitted while another one runs costs the rows that it writes, whatever the slabs hold. The
-/// caller makes sure that steps are evaluated in the order they were made, on one stream.
+/// MLX copies an array before an update if an operation in flight holds it. This update always writes slabs in place, so a step
+/// that is submitted while another one runs only costs its own rows, whatever the size of the slabs. The caller ensures that
+/// steps are evaluated in the order in which they were made, on one stream.
 #[derive(Debug)]
 pub struct KvUpdate {
     raw: NonNull<Opaque<KvUpdateKind>>,
@@ -73,8 +73,7 @@ pub struct KvUpdate {
 }
 
 impl KvUpdate {
-    /// Moves come first, in order; then reads that have rows; then the rows of the step are written, each to its place, or
-    /// nowhere where it has none.
+    /// The order is: moves, reads with rows, writes. A row without a place is not written.
     ///
     /// An error if a number is negative, a part is empty, or there are no rows or no reads.
     pub fn new(moves: &[KvMove], places: &[Option<KvPlace>], reads: &[KvRead]) -> Result<Self> {
@@ -102,14 +101,14 @@ impl KvUpdate {
         let slabs: Vec<_> = slabs.iter().flatten().map(Array::as_ptr).collect();
         let rows = [keys.as_ptr(), values.as_ptr()];
         let stream = Stream::thread_local_or_default();
-        // SAFETY: makes empty handles, which own nothing yet.
+        // SAFETY: makes empty handles, which own nothing.
         let mut handles: Vec<_> = (0..2 * self.num_reads).map(|_| unsafe { mlx_sys::mlx_array_new() }).collect();
-        // SAFETY: all handles are alive through the borrows; there is room for the arrays that are made.
+        // SAFETY: the borrows keep all handles alive; there is room for the arrays that are made.
         let status = unsafe {
             let (out, slabs) = (handles.as_mut_ptr(), RawSlice::of(&slabs));
             ffi::mlx_ops_kv_update_run(out, self.raw.as_ptr(), slabs, &raw const rows, stream.as_ptr())
         };
-        // SAFETY: the handles have no other owner; those that the call did not set are empty, and freeing them is allowed.
+        // SAFETY: the handles have no other owner. Those that the call did not set are empty, and may be freed.
         let arrays: Vec<_> = handles.into_iter().map(|handle| unsafe { Array::from_ptr(handle) }).collect();
         ffi::check(status)?;
         Ok(arrays.as_chunks::<2>().0.iter().map(|[keys, values]| [keys.clone(), values.clone()]).collect())
@@ -130,7 +129,7 @@ impl RawMove {
 
 impl Drop for KvUpdate {
     fn drop(&mut self) {
-        // SAFETY: made by `new` and freed once; arrays made from it have shares of their own.
+        // SAFETY: made by `new` and freed once; arrays made from it share ownership.
         unsafe { ffi::mlx_ops_kv_update_free(self.raw.as_ptr()) }
     }
 }

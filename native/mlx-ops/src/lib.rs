@@ -1,14 +1,13 @@
-//! CPU primitives for MLX that do in one step what its own operations compose.
+//! Fused CPU primitives for MLX.
 //!
-//! On MLX's CPU backend an operation costs about the same whatever its size, so a small model's speed is decided by how
-//! many there are. A [`Chain`] is one node of the graph that does what all of a decoder's layers do, where MLX would have
-//! hundreds. Owns the kernels of its [`Stage`]s: norms, gates, linear layers, whose weights are kept as [`PackedWeight`],
-//! and attention over requests of different lengths, whose keys and values live in a [`KvStore`] and whose rows a [`Step`]
-//! describes. [`checked`] says of tokens that were drawn whether their logits were numbers. Does not own sampling, or any
-//! decision about which request runs. All arrays but tokens are `f32`; on a GPU stream evaluation is an error.
+//! On MLX's CPU backend an operation has about the same overhead whatever its size, so the number of operations limits the
+//! speed of a small model. A [`Chain`] is one node of the graph for all layers of a decoder, where MLX would have hundreds.
+//! Its [`Stage`]s are norms, gates, linear layers with a [`PackedWeight`], and attention over sequences of different lengths,
+//! whose keys and values are in a [`KvStore`] and whose rows a [`Step`] describes. [`checked`] checks the logits of sampled
+//! tokens. All arrays but tokens are `f32`. On a GPU stream evaluation is an error.
 //!
-//! A row's result depends on that row and its sequence's cache alone: it is the same to the bit alone, in a batch,
-//! prefilled in one piece or in many.
+//! The result of a row depends on that row and the cache of its sequence only. It is the same to the last bit alone, in a
+//! batch, and with any split of its prompt.
 
 mod chain;
 mod checked;

@@ -1,6 +1,6 @@
-//! Weights of linear layers that lie as a product reads them.
+//! Weights of linear layers, in the order in which a product reads them.
 //!
-//! Owns their lifetime. What is done with them is a stage of a chain.
+//! This file has their lifetime. A stage of a chain uses them.
 
 use std::ptr::NonNull;
 
@@ -9,18 +9,17 @@ use mlx_rs::{Array, Stream};
 
 use crate::ffi::{self, Opaque, PackedKind};
 
-/// A weight in panels of 16 outputs each, in which a product reads it from front to back.
+/// A weight in panels of 16 outputs each, which a product reads from front to back.
 ///
-/// A BLAS copies the weight into such an order at every product. With few rows, as where tokens are decoded, that costs
-/// more than the multiplication; with hundreds of rows there is no difference. The bits of a row do not depend on the
-/// others.
+/// A BLAS copies the weight into such an order for every product. With few rows, as when tokens are decoded, that takes longer
+/// than the multiplication; with hundreds of rows there is no difference. The bits of a row do not depend on other rows.
 #[derive(Debug)]
 pub struct PackedWeight {
     raw: NonNull<Opaque<PackedKind>>,
     version: u32,
 }
 
-// SAFETY: nothing changes a packed weight once it is made.
+// SAFETY: a packed weight does not change after it is made.
 unsafe impl Send for PackedWeight {}
 // SAFETY: as above.
 unsafe impl Sync for PackedWeight {}
@@ -28,7 +27,7 @@ unsafe impl Sync for PackedWeight {}
 impl PackedWeight {
     /// Computes `weight`, `[outputs, inputs]` of `f32`, and copies it.
     ///
-    /// An error if it is something else, or cannot be computed.
+    /// An error if it has another type or shape, or cannot be computed.
     #[track_caller]
     pub fn pack(weight: &Array) -> Result<Self> {
         let stream = Stream::thread_local_or_default();
@@ -38,8 +37,8 @@ impl PackedWeight {
         NonNull::new(raw).map(|raw| Self { raw, version: 0 }).ok_or_else(|| Exception::custom("nothing was packed"))
     }
 
-    /// The same with a version of the product for an older processor: 0 is the one for this processor. A chain refuses
-    /// one that there is not.
+    /// The same weight with a version of the product for an older processor; version 0 is the one for this processor. A chain
+    /// refuses a version that does not exist.
     #[doc(hidden)]
     #[must_use]
     pub fn with_version(mut self, version: u32) -> Self {
@@ -58,7 +57,7 @@ impl PackedWeight {
 
 impl Drop for PackedWeight {
     fn drop(&mut self) {
-        // SAFETY: made by `pack` and freed once; chains have shares of their own.
+        // SAFETY: made by `pack` and freed once; chains share ownership.
         unsafe { ffi::mlx_ops_packed_free(self.raw.as_ptr()) }
     }
 }

@@ -1,6 +1,6 @@
-//! One step's rows.
+//! The rows of one step.
 //!
-//! Owns the safe form of a step. A step is made by a `KvStore`, which checks it; nothing about it can change after.
+//! The safe interface of a step. A `KvStore` makes and checks it; it does not change afterwards.
 
 use std::ptr::NonNull;
 
@@ -8,10 +8,10 @@ use mlx_rs::error::{Exception, Result};
 
 use crate::ffi::{self, Opaque, RawSegment, StepKind};
 
-/// Consecutive rows of a step that are consecutive positions of one sequence.
+/// Consecutive rows of a step with consecutive positions of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// The sequence, by the name it was created with.
+    /// The name of the sequence.
     pub sequence: u64,
     /// Position of the first row.
     pub start: usize,
@@ -28,16 +28,16 @@ impl Segment {
     }
 }
 
-/// The rows of one step: which sequence and position each belongs to.
+/// The rows of one step: the sequence and position of each.
 ///
-/// Keeps the sequences it names alive, dropped from the store or not.
+/// Keeps its sequences alive, even if they are removed from the store.
 #[derive(Debug)]
 pub struct Step {
     raw: NonNull<Opaque<StepKind>>,
 }
 
 impl Step {
-    /// Takes over what C++ made.
+    /// Takes ownership of a step that C++ made.
     pub(crate) fn own(raw: NonNull<Opaque<StepKind>>) -> Self {
         Self { raw }
     }
@@ -49,7 +49,7 @@ impl Step {
 
 impl Drop for Step {
     fn drop(&mut self) {
-        // SAFETY: owned since `own` and freed once; arrays made from it have shares of their own.
+        // SAFETY: owned since `own` and freed once; arrays made from it share ownership.
         unsafe { ffi::mlx_ops_step_free(self.raw.as_ptr()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Attention gives what its definition says, whatever it shares a step with and however it is cut into steps.
+//! Attention matches its definition, in any batch and with any split into steps.
 
 #![allow(clippy::cast_precision_loss)] // sizes in tests are small
 
@@ -28,7 +28,7 @@ fn a_sequence_that_outgrows_its_blocks_agrees_with_the_definition() -> Result<()
     let mut store = GROUPED.store(1024)?;
     store.create(1)?;
     let mut out = Vec::new();
-    // Cuts before, at and after the borders of blocks.
+    // Splits before, at and after the borders of blocks.
     for (start, end) in [(0, 255), (255, 256), (256, 257), (257, 512), (512, 530)] {
         let chunk = &qkv[start * GROUPED.columns()..end * GROUPED.columns()];
         out.extend(GROUPED.attend(&mut store, &[rows(1, start, end - start)], chunk)?);
@@ -82,7 +82,7 @@ fn a_batch_gives_each_sequence_the_bits_it_gets_alone() -> Result<()> {
     batched.extend(GROUPED.attend(&mut store, &[rows(2, 0, 260), rows(0, 33, 1), rows(3, 0, 8)], &second)?);
     batched.extend(GROUPED.attend(&mut store, &[rows(3, 8, 1), rows(1, 1, 1), rows(2, 260, 1)], &third)?);
 
-    // `alone` has prefill and decode of each sequence in turn; the order in which the batches met them.
+    // `alone` has prefill and decode of each sequence in turn, in the order of the batches.
     let expected: Vec<f32> = [0, 2, 4, 1, 6, 7, 3, 5].into_iter().flat_map(|i| alone[i].clone()).collect();
     assert_eq!(bits(&batched), bits(&expected));
     Ok(())
@@ -113,7 +113,7 @@ fn a_fork_continues_like_its_source_and_neither_notices_the_other() -> Result<()
     PLAIN.attend(&mut store, &[rows(0, 0, 290)], &left[..290 * width])?;
     let before = store.bytes();
     store.fork(0, 1, 290)?;
-    assert_eq!(store.bytes(), before, "what is shared is held once");
+    assert_eq!(store.bytes(), before, "shared blocks count once");
     let forked = PLAIN.attend(&mut store, &[rows(1, 290, 10)], &right)?;
     let source = PLAIN.attend(&mut store, &[rows(0, 290, 10)], &left[290 * width..])?;
     let row = PLAIN.num_heads * PLAIN.head_dim;

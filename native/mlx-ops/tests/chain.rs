@@ -1,4 +1,4 @@
-//! A chain gives what its stages give one by one, leaves its input alone, and refuses stages that do not fit.
+//! A chain gives the result of its stages one by one, does not change its input, and refuses stages that do not fit.
 
 #![allow(clippy::cast_precision_loss)] // sizes in tests are small
 
@@ -25,7 +25,7 @@ struct Layer {
 impl Layer {
     fn new() -> Result<Self> {
         let norm = |seed| matrix(&noise(seed, HIDDEN), 1).flatten(None, None);
-        // Small numbers, so that rows stay as large as they are.
+        // Small numbers, so that rows keep their magnitude.
         let weight = |seed, outputs: usize, inputs: usize| {
             let values: Vec<f32> = noise(seed, outputs * inputs).iter().map(|value| value * 0.1).collect();
             PackedWeight::pack(&matrix(&values, outputs))

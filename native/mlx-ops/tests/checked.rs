@@ -1,4 +1,4 @@
-//! A token is read only where all logits of its row are numbers.
+//! A token is valid only if all logits of its row are numbers.
 
 mod support;
 
@@ -8,12 +8,12 @@ use mlx_rs::ops::transpose;
 use mlx_rs::{Array, ops};
 use support::{matrix, noise};
 
-/// What is read of the largest of each row.
+/// The checked token of the largest logit of each row.
 fn read(rows: &[Vec<f32>]) -> Result<Vec<u32>> {
     let logits = matrix(&rows.concat(), rows.len());
     let tokens = ops::indexing::argmax_axis(&logits, -1, false)?;
     let read = values(&checked(&logits, &tokens)?);
-    // The same from memory in which rows do not lie whole.
+    // The same with rows that are not contiguous in memory.
     let columns: Vec<f32> = (0..rows[0].len()).flat_map(|at| rows.iter().map(move |row| row[at])).collect();
     assert_eq!(read, values(&checked(&transpose(matrix(&columns, rows[0].len()))?, &tokens)?));
     Ok(read)
@@ -63,7 +63,7 @@ fn what_does_not_fit_is_an_error() -> Result<()> {
     assert!(checked(&logits, &tokens(2).reshape(&[2, 1])?).is_err());
     assert!(checked(&logits, &Array::from_slice(&[0_i32, 0], &[2])).is_err());
     assert!(checked(&logits.flatten(None, None)?, &tokens(8)).is_err());
-    // An index that no draw gives is not read.
+    // An index that sampling never gives.
     let outside = Array::from_slice(&[4_u32, u32::MAX], &[2]);
     assert_eq!(values(&checked(&logits, &outside)?), [NO_TOKEN, NO_TOKEN]);
     Ok(())

@@ -1,4 +1,4 @@
-//! The store gives back what it took, and refuses what would lie outside it.
+//! The store frees its memory, and refuses positions beyond its limits.
 
 #![allow(clippy::cast_precision_loss)] // sizes in tests are small
 
@@ -122,7 +122,7 @@ fn a_step_whose_predecessor_was_never_evaluated_fails_instead_of_reading_what_is
     drop(store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?);
     let failed = error(SIZES.attend(&mut store, &[rows(0, 2, 1)], &SIZES.qkv(0, 1)));
     assert!(failed.contains("an earlier step was not evaluated"), "{failed}");
-    // The stream works on.
+    // The stream still works.
     SIZES.attend(&mut store, &[rows(0, 0, 2)], &SIZES.qkv(0, 2)).map(drop)
 }
 
@@ -134,7 +134,7 @@ fn a_launched_step_that_failed_says_so_once_to_who_launches_it_or_waits_for_it()
     let columns = i32::try_from(SIZES.columns()).expect("few columns");
     let step = store.step(&[rows(0, 2, 1)], &SIZES.inverse_frequencies())?;
     let failing = SIZES.chain(&store)?.run(&ops::zeros::<f32>(&[1, columns])?, Some(&step))?;
-    // It may have failed before launching it has returned.
+    // The evaluation may fail before the call that launches it returns.
     let failed = error(async_eval([&failing]).and_then(|()| failing.eval()));
     assert!(failed.contains("an earlier step was not evaluated"), "{failed}");
     SIZES.attend(&mut store, &[rows(0, 0, 2)], &SIZES.qkv(0, 2)).map(drop)

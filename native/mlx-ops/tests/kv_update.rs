@@ -1,4 +1,4 @@
-//! Keys and values are written where they belong, in place, whatever else holds the slab, and nothing else is touched.
+//! Keys and values are written in place to the right positions, whatever else holds the slab, and no other memory changes.
 
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)] // numbers in tests are small
 
@@ -19,7 +19,7 @@ fn slab(slots: i32, positions: i32, dtype: Dtype) -> Result<[Array; 2]> {
     Ok([zeros()?, zeros()?])
 }
 
-/// Keys of rows whose numbers begin at `first`; values are 100 more. Small whole numbers are exact in every type.
+/// Keys of rows, counting up from `first`; values are 100 more. Small whole numbers are exact in every type.
 fn rows(first: i32, count: i32, dtype: Dtype) -> Result<[Array; 2]> {
     let keys: Vec<f32> = (0..count).flat_map(|row| vec![(first + row) as f32; (HEADS * WIDTH) as usize]).collect();
     let keys = Array::from_slice(&keys, &[count, HEADS, 1, WIDTH]).as_dtype(dtype)?;
@@ -27,7 +27,7 @@ fn rows(first: i32, count: i32, dtype: Dtype) -> Result<[Array; 2]> {
     Ok([keys, values])
 }
 
-/// As an update takes it: a row may also be written nowhere.
+/// The places of an update: a row may have none.
 #[allow(clippy::unnecessary_wraps)]
 fn place(slab: i32, slot: i32, position: i32) -> Option<KvPlace> {
     Some(KvPlace { slab, slot, position })
@@ -37,7 +37,7 @@ fn view(slab: i32, slot: i32, num_slots: i32, first_count: i32) -> KvRead {
     KvRead { slab, slot, num_slots, first_count, ..KvRead::default() }
 }
 
-/// The first number of each position, slot by slot, of the last head.
+/// The first number of each position in the last head, slot by slot.
 fn numbers(x: &Array) -> Result<Vec<Vec<f32>>> {
     let x = x.as_dtype(Dtype::Float32)?.contiguous()?;
     x.eval()?;
@@ -85,7 +85,7 @@ fn steps_that_are_submitted_ahead_write_in_place_and_read_what_came_before() -> 
     Ok(())
 }
 
-/// Bytes that are allocated while steps run one ahead over slabs of so many positions.
+/// Bytes that are allocated while steps run one ahead, over slabs of this many positions.
 fn peak_bytes(positions: i32) -> Result<usize> {
     let slabs = [slab(1, positions, Dtype::Float32)?];
     slabs[0].iter().try_for_each(Array::eval)?;
@@ -146,7 +146,7 @@ fn a_move_from_nowhere_leaves_zeros_whatever_was_there() -> Result<()> {
         for (read, first) in update.run(&slabs, &keys, &values)?[0].iter().zip([9.0, 109.0]) {
             let read = numbers(read)?.concat();
             assert_eq!(read[..2], [first, 0.0], "{dtype:?}");
-            assert!(read[2].is_nan(), "{dtype:?}: not more than was asked for");
+            assert!(read[2].is_nan(), "{dtype:?}: only the requested positions");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A packed weight gives the product of the weight, in every version of it, and a row the same bits in any company.
+//! A packed weight gives the product of the weight in every version, and a row has the same bits in any batch.
 
 #![allow(clippy::cast_precision_loss)] // sizes in tests are small
 
@@ -9,7 +9,7 @@ use mlx_rs::error::Result;
 use mlx_rs::{Array, ops};
 use support::{bits, distance, matrix, noise, one, read};
 
-/// Rows, inputs and outputs: smaller than a tile, whole tiles, more of everything, and a weight of more than a huge page.
+/// Rows, inputs and outputs: smaller than a tile, whole tiles, larger than tiles, and a weight larger than a huge page.
 const SIZES: [[usize; 3]; 8] =
     [[1, 1, 1], [1, 64, 192], [3, 7, 15], [6, 96, 17], [8, 512, 48], [33, 515, 101], [300, 1030, 50], [2, 515, 1100]];
 
@@ -22,7 +22,7 @@ fn reference(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f64> {
     x.chunks(inputs).flat_map(|row| weight.chunks(inputs).map(|column| dot(row, column)).collect::<Vec<_>>()).collect()
 }
 
-/// What every version for this processor makes of a weight.
+/// The product of a weight in every version for this processor.
 fn versions(weight: &Array) -> Result<Vec<PackedWeight>> {
     let probe = Array::from_slice(&[0.0_f32], &[1, 1]);
     let known = (0..).map_while(|version| {
@@ -57,7 +57,7 @@ fn a_row_has_the_same_bits_alone_and_in_any_batch() -> Result<()> {
         let alone = |row: &[f32]| Ok(bits(&read(&apply(&packed, &matrix(row, 1))?)?));
         let expected = x.chunks(inputs).map(alone).collect::<Result<Vec<_>>>()?;
         for rows in (1..20).chain([32, 127, 129, 160]) {
-            // The last ones, so that a row has another place each time.
+            // The last rows, so that a row has another position each time.
             let together = read(&apply(&packed, &matrix(&x[(160 - rows) * inputs..], rows))?)?;
             for (row, expected) in together.chunks(outputs).zip(&expected[160 - rows..]) {
                 assert_eq!(&bits(row), expected, "{rows} rows");

@@ -1,4 +1,4 @@
-//! Norms and gates give what their definitions say, in any batch and from any memory layout.
+//! Norms and gates match their definitions, in any batch and with any memory layout.
 
 #![allow(clippy::cast_precision_loss)] // sizes in tests are small
 

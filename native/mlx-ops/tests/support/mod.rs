@@ -1,8 +1,8 @@
-//! Attention computed the plain way, in `f64`, and numbers to compute it on.
+//! Reference attention in `f64`, and random numbers as its input.
 //!
-//! Owns what the tests compare with. Shares nothing with the code under test.
+//! The references of the tests share no code with the code under test.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses its part
+#![allow(dead_code, unreachable_pub)] // each test file uses a part of it
 
 use mlx_ops::{Chain, KvShape, KvStore, Segment, Stage};
 use mlx_rs::Array;
@@ -31,7 +31,7 @@ impl Sizes {
         (0..self.head_dim / 2).map(|i| 10_000f32.powf(-2.0 * i as f32 / dim)).collect()
     }
 
-    /// The layer, as what rows of a step run through.
+    /// A chain with this layer only.
     pub fn stage(&self, store: &KvStore) -> Stage<'static> {
         Stage::Attention { layer: 0, scale: (self.head_dim as f32).powf(-0.5), shape: store.shape() }
     }
@@ -40,7 +40,7 @@ impl Sizes {
         Chain::new(self.columns(), &[self.stage(store)])
     }
 
-    /// Queries, keys and values of `rows` positions, told apart by `seed`.
+    /// Queries, keys and values of `rows` positions, different for each `seed`.
     pub fn qkv(&self, seed: u32, rows: usize) -> Vec<f32> {
         noise(seed, rows * self.columns())
     }
@@ -51,7 +51,7 @@ impl Sizes {
         read(&self.chain(store)?.run(&matrix(qkv, qkv.len() / self.columns()), Some(&step))?)
     }
 
-    /// What a whole sequence must yield, row by row.
+    /// The expected result for a whole sequence, row by row.
     pub fn reference(&self, qkv: &[f32]) -> Vec<f64> {
         let rows: Vec<&[f32]> = qkv.chunks(self.columns()).collect();
         let group = self.num_heads / self.num_kv_heads;
@@ -91,7 +91,7 @@ impl Sizes {
     }
 }
 
-/// What a single stage makes of some rows.
+/// The result of a single stage.
 #[track_caller]
 pub fn one(stage: Stage<'_>, x: &Array) -> Result<Array> {
     let width = usize::try_from(x.dim(-1)).expect("a width");
@@ -124,7 +124,7 @@ fn softmax(scores: &[f64]) -> Vec<f64> {
     weights.into_iter().map(|weight| weight / total).collect()
 }
 
-/// Numbers between -2 and 2 that look like chance and are the same in every run.
+/// Pseudo-random numbers between -2 and 2, the same in every run.
 pub fn noise(seed: u32, count: usize) -> Vec<f32> {
     let mut state = u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -136,15 +136,15 @@ pub fn noise(seed: u32, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// The largest distance between what was computed and what should have been.
+/// The largest absolute difference between the result and the expected values.
 pub fn distance(computed: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(computed.len(), expected.len());
     let distances = computed.iter().zip(expected).map(|(&c, &e)| (f64::from(c) - e).abs());
-    // A NaN must not hide behind a comparison.
+    // A comparison with NaN is false, so NaN is checked first.
     distances.fold(0.0, |largest, distance| if distance <= largest { largest } else { distance })
 }
 
-/// Equality to the bit, which `==` on floats is not.
+/// The bits of floats, to compare exactly: `==` ignores the sign of zero and NaN.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
