@@ -2,6 +2,7 @@
 //! gives it to the text pool, which sends it to the engine thread. The handle blocks only if the command channel is full.
 //! `core` and `runner` are the state of the engine thread; `loading` and `refusal` have more of the handle.
 
+mod answer_parser;
 mod budget;
 mod census;
 mod command;
@@ -12,7 +13,6 @@ mod device;
 mod draft;
 mod guarded;
 mod limits;
-mod listeners;
 mod loading;
 mod outbox;
 mod permit;
@@ -49,10 +49,10 @@ use crate::lock::lock;
 use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
 use crate::text::{Load, ModelText, PoolLimits, TextPool};
 
+use answer_parser::{AnswerParser, Readers};
 use census::Refusal;
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
-use listeners::{AnswerParser, Readers};
 use permit::{Permit, Permits};
 use refusal::refused_text;
 use shared::SharedState;
@@ -61,6 +61,7 @@ use thread::Line;
 use threads::Work;
 use ticket::{Coming, Ticket};
 
+pub use answer_parser::ParsedDelivery;
 pub use census::Refusals;
 pub use command::{ModelKey, Reply};
 pub use config::Config;
@@ -68,7 +69,6 @@ pub use config::Config;
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
-pub use listeners::ParsedDelivery;
 pub use stats::{ModelStats, Snapshot, Stats};
 pub use step_timing::Totals;
 pub use thread::OpenBackend;
@@ -282,7 +282,7 @@ impl Engine {
     pub fn drain(&self, tokens: &mut Vec<TokenId>, text: &mut String) -> Vec<ParsedDelivery> {
         let mut raw = String::new();
         let deliveries = self.shared.readers.drain(tokens, &mut raw);
-        listeners::parse(deliveries, &raw, text)
+        answer_parser::parse(deliveries, &raw, text)
     }
 
     /// Which answers are shared.

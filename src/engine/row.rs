@@ -1,4 +1,5 @@
-//! One generation while it runs: its answer log, its readers, its text, its permit and its time stamps.
+//! One generation from its submission to its end: its answer log, its readers, its text, its permit and its time stamps.
+//! `rows` finds rows and owns deadlines; the scheduler has the sequence of the row.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,19 +14,19 @@ use crate::scheduler::plan::Prefix;
 use crate::scheduler::{Drawn, Urgency};
 use crate::text::{StreamState, TextStream};
 
+use super::answer_parser::Readers;
 use super::command::Submission;
-use super::listeners::Readers;
 use super::permit::Permit;
 
-/// Dropping a row returns its permit. Readers that join bring none: they cost no place, only a cursor.
+/// A generation. Dropping it returns the permit of its first reader; readers that joined have none.
 pub(super) struct Row {
     pub(super) log: Arc<AnswerLog>,
     pub(super) readers: SmallVec<[Follower; 1]>,
-    /// What they want together with those who left since it was [looked at](Self::reconsider).
+    /// The combined urgency of the readers, including readers that left since [`reconsider`](Self::reconsider).
     urgency: Urgency,
-    /// What the log says, where somebody left since it said something new.
+    /// A copy of the log for readers that left since the last token.
     so_far: Option<Arc<AnswerLog>>,
-    /// What others must ask for to share it, and the clearing after which they may not any more.
+    /// The key under which the answer is shared, and the epoch of the cache when the row started.
     pub(super) claim: Option<(Claim, u64)>,
     text: TextStream,
     _permit: Permit,
@@ -33,7 +34,7 @@ pub(super) struct Row {
     num_input_tokens: usize,
     num_cached_tokens: usize,
     num_output_tokens: usize,
-    /// Its readers cannot be behind before it has this many tokens.
+    /// Before the row has this many tokens, its readers have credit.
     check_backlog_at: usize,
     seed: u64,
 }
@@ -65,37 +66,36 @@ impl Row {
         }
     }
 
-    /// Notes that a step holds the request.
+    /// Records that a step runs the request for the first time.
     pub(super) fn start(&mut self, now: Instant) {
         self.stamps.started.get_or_insert(now);
     }
 
-    /// Notes that it begins with KV of another one. What it gets where it begins anew was computed for it once.
+    /// Records that the row starts with KV of another sequence. After preemption, copied KV does not count as cached.
     pub(super) fn copies(&mut self, prefix: Prefix) {
         if self.stamps.started.is_none() {
             self.num_cached_tokens = prefix.num_positions;
         }
     }
 
-    /// Its prompt has been read up to that position; behind it comes what was said before it began anew.
+    /// Progress at a position. After preemption, positions beyond the prompt are tokens of the answer.
     pub(super) fn prompt_read_to(&self, position: usize) -> Progress {
         let total = self.num_input_tokens;
         Progress { processed: position.min(total), total, cached: self.num_cached_tokens }
     }
 
-    /// Its prompt has been read.
+    /// Progress of a complete prompt.
     pub(super) fn prompt_read(&self) -> Progress {
         self.prompt_read_to(self.num_input_tokens)
     }
 
-    /// Its prompt was there, for a reader that came later.
-    pub(super) fn prompt_there(&self) -> Progress {
+    /// Progress for a reader that joined after the prompt was complete.
+    pub(super) fn prompt_cached(&self) -> Progress {
         Progress { cached: self.num_input_tokens, ..self.prompt_read() }
     }
 
-    /// Takes a token that was read, with the log-probabilities that were asked for. Says whether a stop sequence was
-    /// completed by it. One that only ends the sequence, an end-of-sequence token, has no text of its own; one with
-    /// which a constraint finds the answer complete is part of it.
+    /// Adds a token with its log-probabilities to the answer. Returns whether it completed a stop sequence. An
+    /// end-of-sequence token has no text; a token that completes a constraint is part of the text.
     pub(super) fn push(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) -> StreamState {
         let Drawn { token, finish, constraint_end, .. } = drawn;
         let is_end = finish == Some(FinishReason::Stop) && constraint_end != Some(ConstraintEnd::Complete);
@@ -107,8 +107,8 @@ impl Row {
         self.log.write(token, logprobs, |out| if is_end { StreamState::Open } else { text.push(token, out) })
     }
 
-    /// Whether every reader is behind, with the tokens that are under way. Asked of the readers, who share a lock, only
-    /// when it can be so.
+    /// Whether no reader has credit for the tokens in flight. Readers are behind a lock, so they are checked only when that
+    /// is possible.
     pub(super) fn is_out_of_credit(&mut self, readers: &Readers, num_under_way: impl FnOnce() -> usize) -> bool {
         if self.num_output_tokens < self.check_backlog_at {
             return false;
@@ -116,7 +116,7 @@ impl Row {
         match readers.backlog(self.readers.iter().map(|follower| follower.reader), num_under_way()) {
             Backlog::Exceeded => true,
             Backlog::Room(room) => {
-                // By then one more may be under way.
+                // One more token may be in flight by then.
                 self.check_backlog_at = self.num_output_tokens + (room - 1).max(1);
                 false
             }
@@ -129,29 +129,31 @@ impl Row {
         self.urgency = self.urgency.and(follower.urgency);
     }
 
-    /// Takes a reader out; the last one takes its place.
+    /// Removes a reader; the last reader takes its index.
     pub(super) fn leave(&mut self, index: usize) -> Follower {
-        // The one that kept up may have been the one that left.
+        // The reader that left may have been the only one with credit.
         self.check_backlog_at = 0;
         self.readers.swap_remove(index)
     }
 
-    /// What its readers want together.
+    /// The combined urgency of the readers.
     pub(super) fn urgency(&self) -> Urgency {
         self.urgency
     }
 
-    /// Leaves out of that who has left. Looks at every reader: done once for many who left together.
+    /// Computes the urgency without readers that left. It visits every reader, so it is called once for many that left.
     pub(super) fn reconsider(&mut self) {
         self.urgency = self.readers.iter().map(|follower| follower.urgency).reduce(Urgency::and).unwrap_or_default();
     }
 
-    /// What it says so far, for a reader that leaves while others go on. All who leave before it says more share that.
+    /// A copy of the answer so far, for a reader that leaves while others continue. Readers that leave between two tokens
+    /// share one copy.
     pub(super) fn so_far(&mut self) -> Arc<AnswerLog> {
         Arc::clone(self.so_far.get_or_insert_with(|| Arc::new(self.log.so_far())))
     }
 
-    /// Ends the answer well. Text that was held back is delivered; it may complete a stop sequence, which then is why.
+    /// Ends the answer without an error. Text that was held back is added; if it completes a stop sequence, that is the
+    /// finish reason.
     pub(super) fn finish(&mut self, reason: FinishReason, now: Instant) -> Close {
         let mut rest = String::new();
         let reason = match self.text.finish(&mut rest) {
@@ -163,7 +165,7 @@ impl Row {
         end
     }
 
-    /// How long it was on the device, if its answer is complete.
+    /// Time from the first step to the end, if the answer is complete.
     pub(super) fn stay(end: &Close) -> Option<Duration> {
         let finished = end.as_ref().ok().filter(|finished| finished.finish_reason != FinishReason::Cancelled)?;
         Some(finished.stamps.ended?.saturating_duration_since(finished.stamps.started?))
@@ -175,7 +177,7 @@ impl Row {
         Err(error)
     }
 
-    /// What it would have come to if it ended here. Text that is held back is not part of it.
+    /// The end of the answer at this point, for a reader that leaves. It does not include text that is held back.
     pub(super) fn finished(&self, finish_reason: FinishReason, now: Instant) -> Finished {
         let stamps = Stamps { ended: Some(now), ..self.stamps };
         let Self { num_input_tokens, num_cached_tokens, seed, .. } = *self;

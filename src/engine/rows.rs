@@ -1,6 +1,6 @@
-//! The rows of a runner, and who reads which: a row belongs to its readers, and goes when the last of them does. Finds a row
-//! by its sequence, by any of its readers, and, for those who ask for the same, by its key. Owns the readers' deadlines: a
-//! row ends only when nobody wants it any more.
+//! The rows of a model runner, found by sequence, by reader, or by the key of a request. A row is dropped with its last
+//! reader. Owns the readers' deadlines: a deadline ends one reader, and the row if it was the last. `row` has what belongs to
+//! one row.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
@@ -19,23 +19,23 @@ pub(super) struct Rows {
     /// The newest row of each key.
     joinable: HashMap<Key, SequenceId>,
     deadlines: BTreeSet<(Instant, ReaderId)>,
-    /// Rows whose urgency is still that of readers who left, too.
-    left: BTreeSet<SequenceId>,
+    /// Rows whose urgency still includes readers that left.
+    stale: BTreeSet<SequenceId>,
 }
 
-/// Which row a reader reads, and where it stands among its readers.
+/// The row of a reader, and the reader's index in it.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     sequence: SequenceId,
     index: usize,
 }
 
-/// What a reader leaves behind.
+/// The row that a reader leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// A row that nobody else reads. It is still there.
+    /// The reader was the only one, and is still in the row: the caller ends the row.
     Alone(SequenceId),
-    /// A row that others read.
+    /// Other readers continue to read the row.
     Others(SequenceId),
 }
 
@@ -45,28 +45,28 @@ impl Rows {
         if let Some((claim, _)) = &row.claim {
             self.joinable.insert(claim.key, id);
         }
-        row.readers.iter().enumerate().for_each(|(index, &follower)| self.note(id, index, follower));
+        row.readers.iter().enumerate().for_each(|(index, &follower)| self.index(id, index, follower));
         self.by_id.insert(id, row);
     }
 
-    /// The row that gives what is asked for, if it was begun in this epoch and has room for one more reader.
+    /// The row with the key of `claim`, if it was started in this epoch of the cache and may have another reader.
     pub(super) fn joinable(&self, claim: &Claim, epoch: u64, max_readers: usize) -> Option<SequenceId> {
         let id = *self.joinable.get(&claim.key)?;
         let row = self.by_id.get(&id)?;
-        let is_current = row.claim.is_some_and(|(_, begun)| begun == epoch);
+        let is_current = row.claim.is_some_and(|(_, started)| started == epoch);
         (is_current && row.readers.len() < max_readers).then_some(id)
     }
 
-    /// Adds a reader to a row; gives the row.
+    /// Adds a reader to a row, and returns the row.
     pub(super) fn join(&mut self, id: SequenceId, follower: Follower) -> Option<&mut Row> {
         let index = self.by_id.get(&id)?.readers.len();
-        self.note(id, index, follower);
+        self.index(id, index, follower);
         let row = self.by_id.get_mut(&id)?;
         row.join(follower);
         Some(row)
     }
 
-    /// Takes a reader out of the row it reads, unless it is the only one there.
+    /// Removes a reader from its row, unless it is the only one.
     pub(super) fn leave(&mut self, reader: ReaderId) -> Option<Left> {
         let Place { sequence: id, index } = *self.places.get(&reader)?;
         let row = self.by_id.get_mut(&id)?;
@@ -77,24 +77,24 @@ impl Rows {
         if let Some(place) = row.readers.get(index).and_then(|moved| self.places.get_mut(&moved.reader)) {
             place.index = index;
         }
-        self.forget(follower);
-        self.left.insert(id);
+        self.unindex(follower);
+        self.stale.insert(id);
         Some(Left::Others(id))
     }
 
-    /// A row that somebody has left to others, with the urgency of those. Gives each such row once.
+    /// A row that readers left since the last call, with its new urgency. Returns each such row once.
     pub(super) fn reconsider(&mut self) -> Option<(SequenceId, &Row)> {
-        let id = self.left.pop_first()?;
+        let id = self.stale.pop_first()?;
         let row = self.by_id.get_mut(&id)?;
         row.reconsider();
         Some((id, row))
     }
 
-    /// Takes a row out, with all that leads to it.
+    /// Removes a row and its entries in all indexes.
     pub(super) fn remove(&mut self, id: SequenceId) -> Option<Row> {
         let row = self.by_id.remove(&id)?;
-        row.readers.iter().for_each(|&follower| self.forget(follower));
-        self.left.remove(&id);
+        row.readers.iter().for_each(|&follower| self.unindex(follower));
+        self.stale.remove(&id);
         if let Some((claim, _)) = &row.claim
             && self.joinable.get(&claim.key) == Some(&id)
         {
@@ -111,14 +111,14 @@ impl Rows {
         self.by_id.get_mut(&id)
     }
 
-    /// Of all rows, the first one first.
+    /// The sequences of all rows, in order of submission.
     pub(super) fn ids(&self) -> Vec<SequenceId> {
         let mut ids: Vec<_> = self.by_id.keys().copied().collect();
         ids.sort_unstable();
         ids
     }
 
-    /// The row a reader reads.
+    /// The row of a reader.
     pub(super) fn of_reader(&self, reader: ReaderId) -> Option<SequenceId> {
         self.places.get(&reader).map(|place| place.sequence)
     }
@@ -141,12 +141,12 @@ impl Rows {
         self.by_id.is_empty()
     }
 
-    fn note(&mut self, sequence: SequenceId, index: usize, follower: Follower) {
+    fn index(&mut self, sequence: SequenceId, index: usize, follower: Follower) {
         self.places.insert(follower.reader, Place { sequence, index });
         self.deadlines.extend(follower.urgency.deadline.map(|at| (at, follower.reader)));
     }
 
-    fn forget(&mut self, Follower { reader, urgency }: Follower) {
+    fn unindex(&mut self, Follower { reader, urgency }: Follower) {
         self.places.remove(&reader);
         if let Some(at) = urgency.deadline {
             self.deadlines.remove(&(at, reader));

@@ -7,7 +7,7 @@ use crate::answers::{AnswerCache, AnswerLog, CachedAnswer, Claim, Close, ReaderI
 use crate::clock::Clock;
 use crate::request::{Progress, Served};
 
-use super::listeners::Readers;
+use super::answer_parser::Readers;
 use super::slots::SharedSlots;
 use super::stats::Stats;
 

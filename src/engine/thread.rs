@@ -11,11 +11,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
 use crate::error::{Code, Error, Result};
 use crate::executor::Backend;
 
+use super::answer_parser::Readers;
 use super::command::Command;
 use super::config::Config;
 use super::core::{Core, Next};
 use super::guarded::guarded;
-use super::listeners::Readers;
 use super::shared::SharedState;
 use super::threads::{self, Work};
 

@@ -66,7 +66,7 @@ impl ModelRunner {
     fn watch_progress(&mut self, id: SequenceId, reader: ReaderId) {
         let Some(row) = self.rows.get(id).filter(|_| self.shared.readers.wants_progress(reader)) else { return };
         if row.log.num_tokens() > 0 {
-            self.shared.readers.progress(reader, row.prompt_there());
+            self.shared.readers.progress(reader, row.prompt_cached());
         } else {
             self.progress.watch(id, reader);
         }

@@ -1,9 +1,9 @@
-//! Products in shapes that agree. A BLAS chooses its kernel, and with it the order of its sums, by the shape of a product;
-//! where every product has one of a few shapes that give each row the same bits, a row's result does not depend on how
-//! many others there are, or on its place among them.
+//! Batch-invariant matrix products. A BLAS selects its kernel, and with it the order of sums, by the shape of a product. This
+//! module cuts products into blocks of a few numbers of rows that give each row the same bits. So a row's result depends
+//! neither on the number of other rows nor on its place among them.
 //!
-//! Nobody says which shapes agree, so that is measured: for each size of a weight, when it is loaded. Products of packed
-//! weights need none of this.
+//! No BLAS documents which numbers of rows agree, so they are measured for each size of a weight when it is loaded. Products
+//! of packed weights (`mlx-ops`) are batch-invariant by themselves.
 
 use std::iter::successors;
 
@@ -15,23 +15,23 @@ use mlx_rs::{Array, Dtype};
 use super::failure::Mlx;
 use super::sampler::indices;
 
-/// Rows of the product with which others have to agree: as many as a batch comes to have, or half as many and so on where
-/// such a product does not agree with itself, as those of `OpenBLAS` for AVX2, whose kernel takes the last rows by themselves.
+/// Rows of the product that others are compared with: a usual batch size. It is halved while rows at different places of such a
+/// product differ, as with `OpenBLAS` for AVX2, whose kernel computes the last rows separately.
 const ROWS: i32 = 32;
-/// The smallest and the largest ones that are tried.
+/// The smallest and the largest number of rows that is tried.
 const FEWEST_ROWS: i32 = 4;
 const MOST_ROWS: i32 = 1024;
-/// Results of the largest one, which take memory while it is tried.
+/// Most values in the result of a product that is tried, which bounds the memory of measuring.
 const MOST_RESULTS: i32 = 1 << 25;
-/// Rows that are computed in vain rather than in a product of their own: a call costs about as much.
+/// At most this many rows of zeros are added to avoid another product: a call costs about as much as 8 rows.
 const ROWS_OF_A_CALL: i32 = 8;
 
-/// Numbers of rows whose products agree, ascending; never empty.
+/// Numbers of rows whose products give equal bits, ascending; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InvariantBlocks(pub(super) Vec<i32>);
 
 impl InvariantBlocks {
-    /// Finds out in which shapes `product`, of [n, inputs] with the result [n, outputs], agrees with itself.
+    /// Measures for which numbers of rows `product`, [n, inputs] → [n, outputs], gives equal bits.
     pub(super) fn measure(
         [inputs, outputs]: [i32; 2],
         dtype: Dtype,
@@ -42,7 +42,7 @@ impl InvariantBlocks {
         let agree = |rows: i32, others: i32| {
             let tried = rows.max(others);
             let x = x.try_index(..tried)?;
-            // Back to front, so that each row has another place.
+            // In reverse order, so that each row has another place.
             let turned: Vec<_> = (0..tried.unsigned_abs() as usize).rev().collect();
             let turn = |x: &Array| take_axis(x, indices(&turned), 0);
             let found = turn(&Self(vec![others]).apply(&turn(&x)?, &product)?)?;
@@ -61,7 +61,7 @@ impl InvariantBlocks {
         Ok(Self(sizes))
     }
 
-    /// `product` of [n, inputs] out of products that agree; the last one is filled up with zeros.
+    /// `product` of [n, inputs], computed in blocks. The last block is padded with rows of zeros.
     pub(super) fn apply(&self, x: &Array, product: impl Fn(&Array) -> Mlx<Array>) -> Mlx<Array> {
         let rows = x.dim(0);
         let sizes = self.cut(rows);
@@ -82,7 +82,7 @@ impl InvariantBlocks {
         concatenate(&blocks, 0)?.try_index(..rows)
     }
 
-    /// The rows of the products that together have at least `rows`.
+    /// The numbers of rows of the blocks, together at least `rows`.
     pub(super) fn cut(&self, rows: i32) -> Vec<i32> {
         let mut sizes = Vec::new();
         let mut left = rows;
@@ -97,7 +97,7 @@ impl InvariantBlocks {
     }
 }
 
-/// The first of these, as long as it is true of them.
+/// The first values for which `is_true` holds.
 fn while_true(values: impl Iterator<Item = i32>, is_true: impl Fn(i32) -> Mlx<bool>) -> Mlx<Vec<i32>> {
     let mut taken = Vec::new();
     for value in values {

@@ -1,4 +1,4 @@
-//! The rotary embedding: its frequencies, per the scaling a model was trained with, and the operation.
+//! The rotary embedding: its frequencies under the model's scaling, and the operation.
 
 use std::f64::consts::PI;
 
@@ -8,7 +8,7 @@ use mlx_rs::fast::rope_dynamic;
 use super::super::failure::Mlx;
 use super::super::spec::{AttentionSpec, Rope, RopeScaling};
 
-/// What rotates queries and keys of a layer. Exactly one of `base` and `periods` is there.
+/// The rotation of queries and keys in a layer. Exactly one of `base` and `periods` is set.
 pub(super) struct Rotation {
     traditional: bool,
     base: Option<f32>,
@@ -32,20 +32,20 @@ impl Rotation {
         Self { traditional: rope.traditional, base, periods, scale }
     }
 
-    /// [n, heads, 1, head dim], each n at its own of the [n] positions.
+    /// Rotates [n, heads, 1, head dim] by [n] positions.
     pub(super) fn apply(&self, x: &Array, positions: &Array) -> Mlx<Array> {
         rope_dynamic(x, x.dim(-1), self.traditional, self.base, self.scale, positions, self.periods.as_ref())
     }
 }
 
-/// The wavelength of each rotated pair, over 2π: position / period is the angle. `head_dim / 2` values.
+/// The wavelength of each rotated pair divided by 2π, `head_dim / 2` values: position / period is the angle.
 pub(super) fn periods(rope: &Rope, head_dim: i32) -> Vec<f64> {
     let pairs = 0..head_dim / 2;
     pairs.map(|pair| scaled(rope, rope.base.powf(f64::from(2 * pair) / f64::from(head_dim)))).collect()
 }
 
-/// Llama 3's rule blends, between two wavelengths, the stretched and the original frequency; it is described with the
-/// Llama 3.1 release and implemented alike by the public engines.
+/// Between two wavelengths, Llama 3's rule interpolates between the scaled and the original frequency. It was published with
+/// Llama 3.1, and public engines implement it equally.
 fn scaled(rope: &Rope, period: f64) -> f64 {
     match rope.scaling {
         RopeScaling::None => period,
