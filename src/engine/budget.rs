@@ -57,9 +57,11 @@ impl Budget {
     }
 }
 
-/// What the sequences of a model may hold if they may hold `bytes`; absent where its positions take no memory.
-pub(super) fn limit_of(limits: Limits, bytes: u64) -> Option<KvLimit> {
+/// The KV that the sequences of a model may hold, at most `bytes` where a limit is known; absent where its positions take no
+/// memory. The scheduler needs to know without a limit, too, how KV grows: which positions have left a window.
+pub(super) fn limit_of(limits: Limits, bytes: Option<u64>) -> Option<KvLimit> {
     let KvUnit { bytes_per_position, block, growth } = limits.kv;
+    let bytes = bytes.unwrap_or(u64::MAX);
     (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block, growth })
 }
 

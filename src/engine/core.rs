@@ -120,7 +120,7 @@ impl Core {
         match opened {
             Ok((executor, limits)) => {
                 let bytes = self.budget.kv(self.weights() + limits.weight_bytes);
-                let kv = bytes.and_then(|bytes| budget::limit_of(limits, bytes));
+                let kv = budget::limit_of(limits, bytes);
                 let scheduler = scheduler::Config { kv, ..self.config.scheduler };
                 let account = self.shared.stats.open(key);
                 let fingerprint = Fingerprint::new(&files, limits.device);
