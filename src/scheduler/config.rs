@@ -102,11 +102,9 @@ impl KvLimit {
         allocated.saturating_sub(usize::try_from(saved).unwrap_or(usize::MAX))
     }
 
-    /// Positions that fit, in whole blocks.
+    /// Positions that fit. No rounding to blocks: a sequence of layers with a window holds less than a block.
     pub fn capacity(&self) -> usize {
-        let block = self.block.max(1) as u64;
-        let positions = self.bytes / self.bytes_per_position.max(1) / block * block;
-        usize::try_from(positions).unwrap_or(usize::MAX)
+        usize::try_from(self.bytes / self.bytes_per_position.max(1)).unwrap_or(usize::MAX)
     }
 }
 

@@ -181,3 +181,15 @@ fn a_layer_with_a_window_takes_no_more_once_its_window_is_full() {
     // Beyond 32 positions only 4 of 10 bytes are kept of each.
     assert_eq!(taken(kv(window)), [16, 32, 64 - 19, 128 - 57, 256 - 134]);
 }
+
+/// The budget was rounded down to whole blocks, and rows that hold less than one ran alone.
+#[test]
+fn rows_with_a_window_use_memory_that_is_smaller_than_a_block() {
+    let window = Some(KvWindow { positions: 4, least: 4, bytes_per_position: 10 });
+    let growth = KvGrowth { doubles: true, window };
+    // Each row holds 4 positions, and another 4 are kept free for each row that runs.
+    let kv = Some(KvLimit { bytes: 12 * 10, bytes_per_position: 10, block: 16, growth });
+    let mut scheduler = Scheduler::new(Config { kv, prefill_chunk: 64, ..with_rows(8) });
+    (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 40), start()));
+    assert_eq!(ids(&plan(&mut scheduler)), [1, 2]);
+}
