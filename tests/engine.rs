@@ -1,10 +1,13 @@
-//! The engine from its handle to a simulated device. The tests use only `submit` and `drain`, as a caller does.
+//! The engine from its handle to a device, which is simulated except in `on_mlx`. The tests use only `submit` and `drain`, as
+//! a caller does.
 
 mod engine {
     mod answers;
     mod constraints;
     mod ends;
     mod failures;
+    #[cfg(feature = "mlx")]
+    mod on_mlx;
     mod overload;
     mod probe;
     mod support;

@@ -4,7 +4,7 @@ use mlx_serving::executor::mlx::AttentionKind;
 use mlx_serving::request::SamplingParams;
 
 use super::driver::{ANSWER, Driver, generate};
-use super::folders::{CASES, adjusted, expected, open};
+use super::folders::{CASES, adjusted, expected_on, open};
 
 const KINDS: [AttentionKind; 2] = [AttentionKind::Auto, AttentionKind::Composed];
 
@@ -12,7 +12,7 @@ const KINDS: [AttentionKind; 2] = [AttentionKind::Auto, AttentionKind::Composed]
 fn greedy_tokens_are_those_of_mlx_lm() {
     for case in CASES {
         let mut executor = open(case, AttentionKind::Auto);
-        for expected in expected(case) {
+        for expected in expected_on(&executor, case) {
             let tokens = generate(&mut executor, &expected.prompt, SamplingParams::GREEDY);
             assert_eq!(tokens, expected.tokens, "{case}, prompt of {}", expected.prompt.len());
         }
@@ -23,7 +23,7 @@ fn greedy_tokens_are_those_of_mlx_lm() {
 fn greedy_tokens_of_a_ragged_batch_are_those_of_mlx_lm() {
     for (case, kind) in CASES.iter().flat_map(|case| KINDS.map(|kind| (case, kind))) {
         let mut executor = open(case, kind);
-        let expected = expected(case);
+        let expected = expected_on(&executor, case);
         let mut driver = Driver::new(&mut executor);
         for (id, expected) in (0..).zip(&expected) {
             driver.add(id, &expected.prompt, SamplingParams::GREEDY);
@@ -39,7 +39,7 @@ fn greedy_tokens_of_a_ragged_batch_are_those_of_mlx_lm() {
 fn logits_after_the_prompt_are_those_of_mlx_lm() {
     for (case, kind) in CASES.iter().flat_map(|case| KINDS.map(|kind| (case, kind))) {
         let mut executor = open(case, kind);
-        for expected in expected(case) {
+        for expected in expected_on(&executor, case) {
             let mut driver = Driver::new(&mut executor);
             driver.add(0, &expected.prompt, SamplingParams::GREEDY);
             let logits = &driver.logits()[&0];

@@ -66,10 +66,16 @@ pub(crate) fn case(name: &str) -> Case {
 impl Case {
     /// Writes the model folder.
     pub(crate) fn folder(&self) -> SeededFolder {
+        let files = self.files();
+        SeededFolder { folder: open_folder(files.path()).expect("a sound model folder"), _files: files }
+    }
+
+    /// The files of the model folder; there is no tokenizer among them.
+    pub(crate) fn files(&self) -> TempDir {
         let files = tempfile::tempdir().expect("a folder");
         fs::write(files.path().join("config.json"), self.config.to_string()).expect("a written file");
         self.write_weights(&files.path().join("model.safetensors"));
-        SeededFolder { folder: open_folder(files.path()).expect("a sound model folder"), _files: files }
+        files
     }
 
     fn write_weights(&self, path: &Path) {
@@ -127,7 +133,7 @@ fn hashes(seed: u64, name: &str) -> impl Iterator<Item = u64> {
 
 /// Rounds to the nearest, ties to even. Values are far below the largest float16.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn to_float16(value: f32) -> u16 {
+pub(crate) fn to_float16(value: f32) -> u16 {
     let sign = (value.to_bits() >> 16) as u16 & 0x8000;
     let magnitude = value.abs();
     if magnitude < 2.0_f32.powi(-14) {
@@ -140,7 +146,7 @@ fn to_float16(value: f32) -> u16 {
 
 /// Rounds to the nearest, ties to even.
 #[allow(clippy::cast_possible_truncation)]
-fn to_bfloat16(value: f32) -> u16 {
+pub(crate) fn to_bfloat16(value: f32) -> u16 {
     let bits = value.to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }

@@ -12,7 +12,7 @@ use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, ParsedDe
 use mlx_serving::error::Result;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
-use mlx_serving::request::{Priority, Sharing};
+use mlx_serving::request::{Priority, Sharing, TokenLogprob};
 use mlx_serving::scheduler::{self, BatchLimitConfig};
 use mlx_serving::text::{ModelText, ParsedOutput, ToolCallDelta};
 
@@ -30,8 +30,11 @@ pub(super) struct Answer {
     pub(super) tokens: Vec<u32>,
     pub(super) num_chunks: usize,
     pub(super) end: Option<End>,
-    /// Text of the whole answer, as the end reports it.
+    /// Text and tokens of the whole answer, as the end reports them.
     pub(super) whole: String,
+    pub(super) whole_tokens: Vec<u32>,
+    /// Of each of these tokens: its own log-probability, then those of the likeliest tokens, as many as the request wants.
+    pub(super) logprobs: Vec<TokenLogprob>,
     /// The deltas besides text, and the parsed whole answer.
     pub(super) reasoning: String,
     pub(super) deltas: Vec<ToolCallDelta>,
@@ -169,6 +172,8 @@ impl Caller {
             answer.deltas.extend(delta.calls);
             if let Some((end, log)) = delivery.end {
                 answer.whole = log.text();
+                answer.whole_tokens = log.tokens();
+                answer.logprobs = log.logprobs().values;
                 answer.parsed = parsed;
                 answer.end = Some(end);
             }

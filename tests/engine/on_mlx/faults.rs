@@ -1,0 +1,107 @@
+//! A real device whose steps fail: MLX underneath, and what goes wrong where the engine calls it.
+
+use std::collections::VecDeque;
+
+use mlx_serving::error::{Code, Error, Result};
+use mlx_serving::executor::{Backend, Executor, Limits};
+use mlx_serving::hub::ModelFolder;
+use mlx_serving::scheduler::plan::{Plan, StepOutput};
+
+/// Where in a step the device fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// Before anything of it was launched.
+    Submit,
+    /// It was launched: KV of its rows may be written already.
+    Launched,
+    /// Its tokens cannot be read; later steps may have been launched.
+    Collect,
+}
+
+/// How it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Error(Code),
+    Panic,
+}
+
+/// A failure of the n-th step with rows that a device is given, counted from 0 over its whole life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) step: u64,
+    pub(super) at: At,
+    pub(super) how: How,
+}
+
+/// Opens models on another backend, and lets their devices fail.
+pub(super) struct Failing<B> {
+    pub(super) inner: B,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl<B: Backend> Backend for Failing<B> {
+    fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<u64> {
+        self.inner.weight_bytes(model, free_bytes)
+    }
+
+    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
+        let inner = self.inner.open(model, free_bytes)?;
+        let faults = self.faults.clone();
+        Ok(Box::new(FailingExecutor { inner, faults, num_submitted: 0, launched: VecDeque::new() }))
+    }
+}
+
+struct FailingExecutor {
+    inner: Box<dyn Executor>,
+    faults: Vec<Fault>,
+    num_submitted: u64,
+    /// How each launched step fails when it is collected, the oldest first.
+    launched: VecDeque<Option<How>>,
+}
+
+impl FailingExecutor {
+    fn fault(&self, step: u64, at: At) -> Option<How> {
+        self.faults.iter().find(|fault| (fault.step, fault.at) == (step, at)).map(|fault| fault.how)
+    }
+}
+
+fn fail(how: Option<How>) -> Result<()> {
+    match how {
+        None => Ok(()),
+        Some(How::Panic) => panic!("the device was told to panic"),
+        Some(How::Error(code)) => Err(Error::new(code, "the device failed, as it was told to")),
+    }
+}
+
+impl Executor for FailingExecutor {
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    fn submit(&mut self, plan: &Plan) -> Result<()> {
+        let step = self.num_submitted;
+        self.num_submitted += u64::from(!plan.rows.is_empty());
+        let fault = |at| self.fault(step, at).filter(|_| !plan.rows.is_empty());
+        let [submit, launched, collect] = [At::Submit, At::Launched, At::Collect].map(fault);
+        fail(submit)?;
+        self.inner.submit(plan)?;
+        fail(launched)?;
+        self.launched.push_back(collect);
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<StepOutput> {
+        let output = self.inner.collect()?;
+        fail(self.launched.pop_front().flatten())?;
+        Ok(output)
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.launched.clear();
+        self.inner.reset()
+    }
+
+    fn kv_bytes(&self) -> u64 {
+        self.inner.kv_bytes()
+    }
+}
