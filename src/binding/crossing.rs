@@ -1,5 +1,5 @@
-//! What crosses to JavaScript: plain objects for what happens once a request, packed arrays for what happens every
-//! step. The shapes are those of `lib/native.ts`.
+//! Values for JavaScript: plain objects for data of a whole request, packed arrays for data of every step.
+//! `lib/native.ts` declares their types.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use crate::error::{Code, Error};
 use crate::request::{Progress, RequestId, Summary};
 use crate::text::{ParsedDelta, ParsedOutput, ToolCall, ToolCallDelta};
 
-/// Causes deeper than this are left out.
+/// The most causes of an error; deeper ones are left out.
 const MAX_CAUSES: usize = 8;
 
 /// An error as data.
 #[napi(object)]
 pub struct NativeError {
-    /// The stable code.
+    /// The stable error code.
     pub code: String,
-    /// The sentence.
+    /// The message, without the code.
     pub message: String,
-    /// The option or field at fault.
+    /// The wrong option or field.
     pub param: Option<String>,
     /// The limit that was broken.
     pub limit: Option<f64>,
-    /// What was asked for.
+    /// The requested value.
     pub requested: Option<f64>,
-    /// When trying again has a chance.
+    /// Milliseconds after which a retry can succeed.
     pub retry_after_ms: Option<f64>,
-    /// Messages of the errors underneath, outermost first.
+    /// Messages of its causes, outermost first.
     pub causes: Option<Vec<String>>,
 }
 
@@ -64,7 +64,7 @@ pub struct NativeQuantization {
 /// A loaded model.
 #[napi(object)]
 pub struct NativeModelInfo {
-    /// Addresses the model.
+    /// The key of the model.
     pub key: u32,
     /// Name of its folder.
     pub id: String,
@@ -80,9 +80,9 @@ pub struct NativeModelInfo {
     pub bytes: f64,
     /// Element type of its activations.
     pub compute_type: String,
-    /// Where the weights are quantized.
+    /// The quantization of the weights, if they are quantized.
     pub quantization: Option<NativeQuantization>,
-    /// What was ignored in its files.
+    /// Values in its files that were ignored.
     pub warnings: Vec<String>,
 }
 
@@ -104,9 +104,9 @@ impl From<ModelInfo> for NativeModelInfo {
     }
 }
 
-/// What a drain delivered.
+/// The deliveries of a drain.
 pub(super) struct Packed<'env> {
-    /// Triples: reader, tokens, UTF-16 units.
+    /// Triples: reader, number of tokens, number of UTF-16 code units.
     pub(super) spans: Vec<u32>,
     /// Reasoning and tool calls, for the spans that have any.
     pub(super) deltas: Vec<NativeParsedDelta>,
@@ -170,7 +170,7 @@ impl From<&ToolCall> for NativeCall {
     }
 }
 
-/// Packs what a drain delivered; `text` is that of all deliveries.
+/// Packs the deliveries of a drain; `text` is the text of all of them.
 pub(super) fn pack<'env>(env: &'env Env, deliveries: &[ParsedDelivery], text: &str) -> napi::Result<Packed<'env>> {
     let mut packed = Packed { spans: Vec::with_capacity(deliveries.len() * 3), deltas: Vec::new(), ended: Vec::new() };
     let mut offset = 0;
@@ -190,7 +190,7 @@ pub(super) fn pack<'env>(env: &'env Env, deliveries: &[ParsedDelivery], text: &s
             match end {
                 Ok(summary) => match pack_result(env, summary, log, parsed.as_ref()) {
                     Ok(result) => object.set_named_property("result", result)?,
-                    // A text can be longer than a string of JavaScript may be. The other answers are delivered.
+                    // A text can exceed the longest string of JavaScript. The other answers are still delivered.
                     Err(error) => object.set_named_property("error", NativeError::from(&cannot_cross(&error)))?,
                 },
                 Err(error) => object.set_named_property("error", NativeError::from(error))?,
@@ -306,12 +306,12 @@ fn pack_parsed(
     Ok(())
 }
 
-/// JavaScript counts text in UTF-16 units; most text is ASCII, where they are bytes.
+/// The length in UTF-16 code units, in which JavaScript counts. For ASCII it is the number of bytes.
 fn num_utf16(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
 
-/// A drain is bounded by credit, far below 2³².
+/// Counts of a drain are far below 2³², because credit bounds it.
 fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -83,13 +83,13 @@ impl KvStore {
     /// error if the name exists already, or if the evaluated steps of `source` have fewer positions.
     pub fn fork(&mut self, source: u64, sequence: u64, count: usize) -> Result<()> {
         let count = i32::try_from(count).map_err(|_| Exception::custom(format!("{count} positions are too many")))?;
-        // SAFETY: the store is alive and borrowed by nobody else.
+        // SAFETY: the store is alive and borrowed exclusively.
         ffi::check(unsafe { ffi::mlx_ops_kv_store_fork(self.raw.as_ptr(), source, sequence, count) })
     }
 
     /// Removes a sequence. Unevaluated arrays keep the parts that they need. An error if there is no such sequence.
     pub fn drop_sequence(&mut self, sequence: u64) -> Result<()> {
-        // SAFETY: the store is alive and borrowed by nobody else.
+        // SAFETY: the store is alive and borrowed exclusively.
         ffi::check(unsafe { ffi::mlx_ops_kv_store_drop(self.raw.as_ptr(), sequence) })
     }
 
