@@ -38,7 +38,7 @@ fn a_sequence_that_outgrows_its_blocks_agrees_with_the_definition() -> Result<()
 }
 
 #[test]
-fn chunks_of_any_size_give_the_bits_of_the_whole() -> Result<()> {
+fn chunks_of_any_size_give_the_bits_of_the_whole_prompt() -> Result<()> {
     let count = 300;
     let qkv = PLAIN.qkv(3, count);
     let mut store = PLAIN.store(512)?;
@@ -89,7 +89,7 @@ fn a_batch_gives_each_sequence_the_bits_it_gets_alone() -> Result<()> {
 }
 
 #[test]
-fn positions_that_are_written_again_count_as_first_written() -> Result<()> {
+fn positions_that_are_written_again_replace_the_old_ones() -> Result<()> {
     let (kept, discarded) = (PLAIN.qkv(8, 20), PLAIN.qkv(9, 5));
     let mut store = PLAIN.store(64)?;
     store.create(0)?;
@@ -103,7 +103,7 @@ fn positions_that_are_written_again_count_as_first_written() -> Result<()> {
 }
 
 #[test]
-fn a_fork_continues_like_its_source_and_neither_notices_the_other() -> Result<()> {
+fn a_fork_continues_like_its_source_and_neither_affects_the_other() -> Result<()> {
     let (left, right) = (PLAIN.qkv(4, 300), PLAIN.qkv(5, 10));
     let width = PLAIN.columns();
     let together = [&left[..290 * width], &right].concat();

@@ -66,7 +66,7 @@ fn store() -> Result<KvStore> {
 }
 
 #[test]
-fn a_decoder_layer_gives_what_its_stages_give_one_by_one() -> Result<()> {
+fn a_decoder_layer_equals_its_stages_run_one_by_one() -> Result<()> {
     let (layer, x) = (Layer::new()?, matrix(&noise(7, 5 * HIDDEN), 5));
     let mut whole = store()?;
     let stages = [layer.stages(&whole).as_slice(), &[linear(&layer.down, true)]].concat();
@@ -85,7 +85,7 @@ fn a_decoder_layer_gives_what_its_stages_give_one_by_one() -> Result<()> {
 }
 
 #[test]
-fn a_row_has_the_same_bits_whatever_it_runs_with_and_where_the_chain_is_cut() -> Result<()> {
+fn a_row_has_the_same_bits_in_any_batch_and_wherever_the_chain_is_cut() -> Result<()> {
     let (layer, x) = (Layer::new()?, noise(8, 8 * HIDDEN));
     let mut together = store()?;
     let stages = [layer.stages(&together).as_slice(), &[linear(&layer.down, true)]].concat();
@@ -105,7 +105,7 @@ fn a_row_has_the_same_bits_whatever_it_runs_with_and_where_the_chain_is_cut() ->
 }
 
 #[test]
-fn the_input_stays_as_it_is() -> Result<()> {
+fn the_input_is_unchanged() -> Result<()> {
     let (layer, values) = (Layer::new()?, noise(9, 3 * HIDDEN));
     let x = matrix(&values, 3);
     let chain = [Stage::Keep, linear(&layer.gate_up, false), Stage::Swiglu, linear(&layer.down, true)];

@@ -24,7 +24,7 @@ fn values(tokens: &Array) -> Vec<u32> {
 }
 
 #[test]
-fn one_number_that_is_none_is_found_wherever_it_is() -> Result<()> {
+fn one_invalid_logit_is_found_at_any_index() -> Result<()> {
     let bad = [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff), f32::INFINITY];
     for width in [1, 3, 16, 67, 512] {
         let sound = noise(7, width);
@@ -43,7 +43,7 @@ fn one_number_that_is_none_is_found_wherever_it_is() -> Result<()> {
 }
 
 #[test]
-fn minus_infinity_excludes_a_token_and_is_wrong_only_where_it_excludes_all() -> Result<()> {
+fn minus_infinity_excludes_a_token_and_is_invalid_only_if_it_excludes_all() -> Result<()> {
     const NEVER: f32 = f32::NEG_INFINITY;
     let rows = [
         vec![NEVER, 2.0, NEVER, 1.0],
@@ -56,7 +56,7 @@ fn minus_infinity_excludes_a_token_and_is_wrong_only_where_it_excludes_all() -> 
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() -> Result<()> {
+fn inputs_that_do_not_fit_are_refused() -> Result<()> {
     let logits = matrix(&noise(1, 8), 2);
     let tokens = |count: i32| Array::from_slice(&vec![0_u32; count.unsigned_abs() as usize], &[count]);
     assert!(checked(&logits, &tokens(3)).is_err());

@@ -20,7 +20,7 @@ fn error<T>(outcome: Result<T>) -> String {
 }
 
 #[test]
-fn memory_grows_by_blocks_and_returns_when_the_sequence_is_dropped() -> Result<()> {
+fn memory_grows_by_blocks_and_is_freed_when_the_sequence_is_dropped() -> Result<()> {
     let mut store = SIZES.store(1024)?;
     store.create(0)?;
     assert_eq!(store.bytes(), 0);
@@ -34,7 +34,7 @@ fn memory_grows_by_blocks_and_returns_when_the_sequence_is_dropped() -> Result<(
 }
 
 #[test]
-fn an_array_yet_to_be_evaluated_outlives_its_sequence_and_its_store() -> Result<()> {
+fn an_unevaluated_array_outlives_its_sequence_and_its_store() -> Result<()> {
     let qkv = SIZES.qkv(3, 10);
     let mut store = SIZES.store(64)?;
     store.create(0)?;
@@ -52,7 +52,7 @@ fn an_array_yet_to_be_evaluated_outlives_its_sequence_and_its_store() -> Result<
 }
 
 #[test]
-fn a_step_that_would_pass_the_limit_is_refused_and_changes_nothing() -> Result<()> {
+fn a_step_beyond_the_limit_is_refused_and_changes_nothing() -> Result<()> {
     let mut store = SIZES.store(20)?;
     store.create(0)?;
     store.create(1)?;
@@ -116,7 +116,7 @@ fn attention_that_fits_no_row_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_step_whose_predecessor_was_never_evaluated_fails_instead_of_reading_what_is_not_there() -> Result<()> {
+fn a_step_fails_if_the_previous_step_was_never_evaluated() -> Result<()> {
     let mut store = SIZES.store(20)?;
     store.create(0)?;
     drop(store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?);
@@ -127,7 +127,7 @@ fn a_step_whose_predecessor_was_never_evaluated_fails_instead_of_reading_what_is
 }
 
 #[test]
-fn a_launched_step_that_failed_says_so_once_to_who_launches_it_or_waits_for_it() -> Result<()> {
+fn a_failed_step_reports_its_error_once_at_launch_or_at_waiting() -> Result<()> {
     let mut store = SIZES.store(20)?;
     store.create(0)?;
     drop(store.step(&[rows(0, 0, 2)], &SIZES.inverse_frequencies())?);

@@ -68,7 +68,7 @@ fn a_row_has_the_same_bits_alone_and_in_any_batch() -> Result<()> {
 }
 
 #[test]
-fn a_bias_and_the_rows_that_were_kept_are_added() -> Result<()> {
+fn bias_and_kept_rows_are_added() -> Result<()> {
     let (x, weight) = (matrix(&noise(6, 5 * 40), 5), PackedWeight::pack(&matrix(&noise(7, 40 * 40), 40))?);
     let bias = matrix(&noise(8, 40), 1).flatten(None, None)?;
     let product = apply(&weight, &x)?;
@@ -85,7 +85,7 @@ fn a_bias_and_the_rows_that_were_kept_are_added() -> Result<()> {
 }
 
 #[test]
-fn views_are_read_as_what_they_show() -> Result<()> {
+fn views_give_the_result_of_their_copies() -> Result<()> {
     let (x, weight) = (matrix(&noise(10, 40 * 6), 40), matrix(&noise(11, 40 * 20), 40));
     let bias = matrix(&noise(12, 40), 20).take_axis(Array::from_int(1), 1)?;
     let product = |x: &Array, weight: &Array, bias: &Array| -> Result<_> {
@@ -99,7 +99,7 @@ fn views_are_read_as_what_they_show() -> Result<()> {
 }
 
 #[test]
-fn numbers_that_are_none_stay_in_their_row() -> Result<()> {
+fn a_nan_affects_only_its_row() -> Result<()> {
     let mut x = noise(13, 3 * 24);
     x[30] = f32::NAN;
     let weight = PackedWeight::pack(&matrix(&noise(14, 10 * 24), 10))?;

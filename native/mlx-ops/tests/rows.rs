@@ -71,7 +71,7 @@ fn a_row_has_the_same_bits_alone_and_in_a_batch() -> Result<()> {
 }
 
 #[test]
-fn a_transposed_view_is_read_as_what_it_shows() -> Result<()> {
+fn a_transposed_view_gives_the_result_of_its_copy() -> Result<()> {
     let x = noise(7, 6 * 10);
     let turned: Vec<f32> = (0..60).map(|i| x[i % 6 * 10 + i / 6]).collect();
     let view = matrix(&x, 6);
@@ -80,7 +80,7 @@ fn a_transposed_view_is_read_as_what_it_shows() -> Result<()> {
 }
 
 #[test]
-fn numbers_that_are_none_stay_none() -> Result<()> {
+fn nan_stays_nan() -> Result<()> {
     let out = read(&swiglu(&matrix(&[f32::NAN; 32], 1))?)?;
     assert!(out.iter().all(|x| x.is_nan()));
     Ok(())
