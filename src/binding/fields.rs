@@ -12,26 +12,7 @@ use crate::numbers::MAX_SAFE_INTEGER;
 
 use super::keys::{Properties, Property, key_at, own_keys};
 use super::names::{self, Place};
-
-/// Why an object was refused.
-pub(super) enum Refusal {
-    /// A value is wrong: the caller gets an error with a code.
-    Invalid(Error),
-    /// Code of the caller threw while the object was read (a getter, a proxy): the caller gets that error.
-    Thrown(napi::Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Invalid(error)
-    }
-}
-
-impl From<napi::Error> for Refusal {
-    fn from(error: napi::Error) -> Self {
-        Self::Thrown(error)
-    }
-}
+use super::refusal::{Read, Refusal};
 
 /// The most elements of a list without a limit of its own. JavaScript is blocked while they are read.
 pub(super) const MAX_ELEMENTS: usize = 1 << 16;
@@ -44,8 +25,6 @@ const MAX_PATH_CHARS: usize = 80;
 
 /// The most properties of an object of options; far more than there are options.
 pub(super) const MAX_PROPERTIES: usize = 1 << 12;
-
-pub(super) type Read<T> = Result<T, Refusal>;
 
 /// A property: its name, and its value if it has one.
 pub(super) type Entry<'env> = (String, Option<Unknown<'env>>);

@@ -10,8 +10,9 @@ use serde_json::{Map, Number, Value};
 use crate::error::Code;
 use crate::numbers::MAX_SAFE_INTEGER;
 
-use super::fields::{Read, Refusal, elements, is_array, is_plain, kind, wrong};
+use super::fields::{elements, is_array, is_plain, kind, wrong};
 use super::keys::{Properties, Property};
+use super::refusal::{Read, Refusal};
 
 /// `tojson` of a template accepts 64 levels, and messages add a few.
 const MAX_DEPTH: usize = 48;

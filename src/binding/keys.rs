@@ -5,7 +5,7 @@ use napi::bindgen_prelude::{
 };
 use napi::{JsString, ValueType};
 
-use super::fields::Read;
+use super::refusal::Read;
 
 /// A property of an object.
 pub(super) struct Property<'env> {

@@ -17,6 +17,7 @@ mod names;
 mod options;
 mod params;
 mod prompt;
+mod refusal;
 mod settings;
 mod slot;
 mod structured;
@@ -36,10 +37,10 @@ use crate::executor::sim;
 use crate::text::Load;
 
 use crossing::{NativeError, NativeModelInfo, Packed};
-use fields::Refusal;
 use fields::whole;
 use figures::NativeStats;
 use options::Options;
+use refusal::Refusal;
 use settings::{NativeOption, NativeSetting};
 use slot::{Slot, Waker};
 

@@ -12,10 +12,9 @@ use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 use crate::numbers::MAX_SAFE_INTEGER;
 
-use super::fields::{
-    Fields, MAX_ELEMENTS, MAX_PROPERTIES, Read, Refusal, elements, entries, kind, string, unknown, wrong,
-};
+use super::fields::{Fields, MAX_ELEMENTS, MAX_PROPERTIES, elements, entries, kind, string, unknown, wrong};
 use super::names::Place;
+use super::refusal::{Read, Refusal};
 
 const CODE: Code = Code::ConfigError;
 /// Error messages show at most this many characters of a value.

@@ -13,9 +13,10 @@ use crate::numbers::MAX_SAFE_INTEGER;
 use crate::request::{MAX_LOGPROBS, Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
-use super::fields::{Fields, Read, entries, wrong};
+use super::fields::{Fields, entries, wrong};
 use super::names::Place;
 use super::prompt;
+use super::refusal::Read;
 use super::structured;
 
 const CODE: Code = Code::InvalidParams;

@@ -8,11 +8,10 @@ use crate::engine::{MAX_PROMPT_BYTES, Prompt, PromptLimits};
 use crate::error::{Code, Error};
 use crate::text::{Chat, Content, Message, PromptTemplate, SpecialTokens, ToolChoice};
 
-use super::fields::{
-    Fields, MAX_ELEMENTS, Read, Refusal, elements, is_array, kind, num_elements, num_units, string, whole, wrong,
-};
+use super::fields::{Fields, MAX_ELEMENTS, elements, is_array, kind, num_elements, num_units, string, whole, wrong};
 use super::json::{self, JsonReader};
 use super::names::Place;
+use super::refusal::{Read, Refusal};
 
 const CODE: Code = Code::InvalidParams;
 

@@ -6,8 +6,9 @@ use napi::bindgen_prelude::Unknown;
 use crate::error::Code;
 use crate::text::StructuredOutput;
 
-use super::fields::{Fields, Read};
+use super::fields::Fields;
 use super::json::JsonReader;
+use super::refusal::Read;
 
 const CODE: Code = Code::GuidanceError;
 const NAME: &str = "structured";

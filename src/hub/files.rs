@@ -8,9 +8,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::failure::{load_error, unreadable};
 use super::json;
 use super::state::FileState;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 
 /// An open regular file and its length in bytes.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
@@ -55,18 +56,4 @@ pub(crate) fn read_json(path: &Path, limit: u64) -> Result<Value> {
     let value = json::parse(&bytes)
         .map_err(|error| load_error(path, &format!("is not valid JSON: {error}")).with_source(error))?;
     if value.is_object() { Ok(value) } else { Err(load_error(path, "is not a JSON object")) }
-}
-
-/// The error about a file with wrong content; `problem` continues the file's name.
-pub(super) fn load_error(path: &Path, problem: &str) -> Error {
-    Error::new(Code::ModelLoadError, format!("{} {problem}", path.display()))
-}
-
-/// The error about a file that cannot be read.
-pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    let problem = match error.kind() {
-        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    };
-    load_error(path, &problem).with_source(error)
 }

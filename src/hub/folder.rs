@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::ModelFolder;
-use super::files::{load_error, read_json};
+use super::failure::load_error;
+use super::files::read_json;
 use super::weights::{self, Weights};
 use crate::error::{Code, Error, Result};
 

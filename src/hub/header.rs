@@ -12,7 +12,8 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 
-use super::files::{load_error, open_regular, unreadable};
+use super::failure::{load_error, unreadable};
+use super::files::open_regular;
 use super::state::FileState;
 use crate::error::Result;
 

@@ -1,6 +1,7 @@
 //! Opens model folders and validates them: their content is not trusted. An opened folder is consistent: every JSON file
 //! parses, every tensor lies inside its file, and no name leads out of the folder.
 
+mod failure;
 mod files;
 mod fingerprint;
 mod folder;

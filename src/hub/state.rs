@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::files::{load_error, unreadable};
+use super::failure::{load_error, unreadable};
 use crate::error::Result;
 
 /// The coarsest resolution of file times. Two changes within it can have the same time.

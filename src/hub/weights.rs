@@ -7,7 +7,8 @@ use std::path::{Component, Path};
 use serde_json::Value;
 
 use super::TensorHeader;
-use super::files::{load_error, read_json};
+use super::failure::load_error;
+use super::files::read_json;
 use super::header::read_header;
 use super::state::WeightFile;
 use crate::error::{Code, Error, Result};

@@ -2,13 +2,14 @@
 //! There an operation costs as much as a small model's arithmetic, and `submit` blocks once MLX's queue of operations is
 //! full. `mlx-ops` implements the operations; `decoder` runs every other model layer by layer.
 
-use mlx_ops::{Chain, PackedWeight, Stage};
+use mlx_ops::{Chain, Stage};
 use mlx_rs::Array;
 
 use super::attention::{Attention, Fused};
-use super::failure::{Mlx, bad_model, device_error};
+use super::failure::{Mlx, device_error};
 use super::linear::Linear;
 use super::norm::Norm;
+use super::packed::{Packed, not_dense};
 use super::spec::{Activation, HeadSpec, LayerSpec, MlpSpec, ModelSpec, Norms, Residual};
 use super::weights::Weights;
 use crate::error::Result;
@@ -17,18 +18,6 @@ use crate::error::Result;
 pub(super) struct Chained {
     layers: Chain,
     head: Chain,
-}
-
-/// A linear layer, packed for a chain.
-pub(super) struct Packed {
-    pub(super) weight: PackedWeight,
-    pub(super) bias: Option<Array>,
-}
-
-impl Packed {
-    fn stage(&self, onto_kept: bool) -> Stage<'_> {
-        Stage::Linear { weight: &self.weight, bias: self.bias.as_ref(), onto_kept }
-    }
 }
 
 /// A decoder layer, packed for a chain.
@@ -116,9 +105,4 @@ impl Norm {
     fn stage(&self) -> Stage<'_> {
         Stage::RmsNorm { weight: &self.weight, eps: self.eps }
     }
-}
-
-/// The error for weights that a chain cannot run.
-pub(super) fn not_dense() -> crate::error::Error {
-    bad_model("a weight that must be dense is quantized or a mixture of experts")
 }

@@ -1,23 +1,15 @@
-//! The MLP of a layer on the device: dense (here) or a mixture of experts (`moe`).
+//! The MLP of a layer on the device: dense (`dense_mlp`) or a mixture of experts (`moe`).
 
 use mlx_rs::Array;
 
-use super::activation::Nonlinearity;
+use super::dense_mlp::Dense;
 use super::failure::Mlx;
-use super::linear::{Linear, Projection};
 use super::moe::Moe;
 
 /// A loaded MLP.
 pub(super) enum Mlp {
     Dense(Dense),
     Moe(Box<Moe>),
-}
-
-/// `down(activation(gate(x)) · up(x))`.
-pub(super) struct Dense {
-    pub(super) gate_up: Projection,
-    pub(super) down: Linear,
-    pub(super) activation: Nonlinearity,
 }
 
 impl Mlp {
@@ -27,11 +19,5 @@ impl Mlp {
             Self::Dense(dense) => dense.apply(x),
             Self::Moe(moe) => moe.apply(x),
         }
-    }
-}
-
-impl Dense {
-    pub(super) fn apply(&self, x: &Array) -> Mlx<Array> {
-        self.down.apply(&self.activation.gated(&self.gate_up.apply(x)?)?)
     }
 }

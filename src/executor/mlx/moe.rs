@@ -8,9 +8,9 @@ use mlx_rs::ops::{
 };
 
 use super::activation::Nonlinearity;
+use super::dense_mlp::Dense;
 use super::failure::Mlx;
 use super::linear::{Linear, Quantized};
-use super::mlp::Dense;
 use super::spec::MoeSpec;
 
 /// With this many choices (tokens times experts per token) or more, rows are sorted by expert, so that each matrix is read

@@ -2,7 +2,7 @@
 //! from it, and one decoder runs every model. Dimensions are `i32`, as MLX's shapes are.
 
 use super::quantization::Quantization;
-use super::tensors::Names;
+use super::tensor_names::Names;
 
 /// A decoder-only transformer. Every number is range-checked, so that nothing computed from it can overflow.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use super::super::quantization::Quantization;
 use super::super::spec::{
     Activation, AttentionSpec, DenseSpec, HeadSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, Norms, Residual, Rope,
 };
-use super::super::tensors::Names;
+use super::super::tensor_names::Names;
 use crate::error::Result;
 
 /// Sizes of a model.

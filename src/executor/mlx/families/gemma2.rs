@@ -3,7 +3,7 @@
 
 use super::super::config::Fields;
 use super::super::spec::{Activation, AttentionSpec, LayerSpec, MlpSpec, ModelSpec, NormSpec, Norms};
-use super::super::tensors::Names;
+use super::super::tensor_names::Names;
 use super::dims::{Dims, activation, narrow, plain_layer, softcap};
 use super::{rope, window};
 use crate::error::Result;
