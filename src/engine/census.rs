@@ -8,7 +8,7 @@ use crate::error::Code;
 use crate::request::FinishReason;
 
 use super::command::ModelKey;
-use super::stats::Snapshot;
+use super::snapshot::{Refusals, Snapshot};
 
 /// Why a request was refused before it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,24 +17,6 @@ pub(super) enum Refusal {
     Queue,
     /// The limit of prompts that wait for the tokenizer is reached.
     Prompts,
-}
-
-/// Refusals by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Refusals {
-    /// The limit of pending requests was reached, counting places reserved for refused callers.
-    pub queue: u64,
-    /// The limit of pending prompt tokens was reached.
-    pub tokens: u64,
-    /// The limit of prompts that wait for the tokenizer was reached.
-    pub prompts: u64,
-}
-
-impl Refusals {
-    /// Refusals of every reason.
-    pub fn sum(self) -> u64 {
-        self.queue + self.tokens + self.prompts
-    }
 }
 
 /// Ended requests by outcome.

@@ -23,6 +23,7 @@ mod rows;
 mod runner;
 mod shared;
 mod slots;
+mod snapshot;
 mod stats;
 mod step_timing;
 mod thread;
@@ -62,14 +63,14 @@ use threads::Work;
 use ticket::{Coming, Ticket};
 
 pub use answer_parser::ParsedDelivery;
-pub use census::Refusals;
 pub use command::{ModelKey, Reply};
 pub use config::Config;
 #[cfg(feature = "node")]
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
-pub use stats::{ModelStats, Snapshot, Stats};
+pub use snapshot::{Refusals, Snapshot};
+pub use stats::{ModelStats, Stats};
 pub use step_timing::Totals;
 pub use thread::OpenBackend;
 

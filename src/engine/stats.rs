@@ -9,8 +9,9 @@ use crate::answers::{AnswerCache, Close, Counts};
 use crate::lock::lock;
 use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 
-use super::census::{Census, Ends, Present, Refusal, Refusals};
+use super::census::{Census, Ends, Present, Refusal};
 use super::command::ModelKey;
+use super::snapshot::Snapshot;
 use super::step_timing::Totals;
 
 /// Admissions that are kept for each model.
@@ -64,50 +65,6 @@ pub struct Stats {
     parks: AtomicU64,
     recoveries: AtomicU64,
     models: Mutex<BTreeMap<ModelKey, Arc<Account>>>,
-}
-
-/// The counters at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Snapshot {
-    /// Requests received: the sum of those that were rejected or have ended, and those that are being prepared, queued,
-    /// running or joined.
-    pub submitted: u64,
-    /// Requests accepted: received and not rejected.
-    pub requests: u64,
-    /// Requests refused because too much was pending.
-    pub rejected: Refusals,
-    /// Ended with a complete answer.
-    pub completed: u64,
-    /// Cancelled or abandoned.
-    pub cancelled: u64,
-    /// Ended with an error.
-    pub failed: u64,
-    /// Being tokenized, or on the way to the engine thread.
-    pub preparing: u64,
-    /// Requests that wait for a row.
-    pub queued: u64,
-    /// Requests that have a row, parked ones included.
-    pub running: u64,
-    /// Requests that read the answer of another request, which is queued or running.
-    pub joined: u64,
-    /// Prompt tokens fed to the device.
-    pub prompt_tokens: u64,
-    /// Tokens added to answers. A token that a finished row computed ahead is not counted.
-    pub generated_tokens: u64,
-    /// Steps run.
-    pub steps: u64,
-    /// Rows of all steps; divided by `steps` it is the mean batch size.
-    pub rows: u64,
-    /// Times a row was parked because all its readers were behind.
-    pub parks: u64,
-    /// Times the device failed and was reset.
-    pub recoveries: u64,
-    /// Generations that are parked.
-    pub parked: u64,
-    /// Bytes of KV held.
-    pub kv_bytes: u64,
-    /// Counts of shared and cached answers.
-    pub answers: Counts,
 }
 
 impl Stats {

@@ -16,6 +16,7 @@ pub mod plan;
 mod planning;
 mod prefill;
 mod prefix;
+mod prefix_source;
 mod queue;
 mod recovery;
 mod sequence;

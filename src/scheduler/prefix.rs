@@ -4,19 +4,8 @@
 use std::sync::Arc;
 
 use super::plan::Prefix;
+use super::prefix_source::PrefixSource;
 use super::{Scheduler, Sequence};
-
-/// Where a sequence that is not on the device gets the KV of its prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum PrefixSource {
-    /// The sequence computes it.
-    #[default]
-    Computed,
-    /// Another sequence is computing it.
-    Awaited,
-    /// Another sequence has computed it.
-    Copied(Prefix),
-}
 
 impl Scheduler {
     /// Sets the prefix source of every sequence that is about to start.

@@ -8,7 +8,7 @@ use crate::constraint::{Constraint, ConstraintEnd};
 use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
-use super::prefix::PrefixSource;
+use super::prefix_source::PrefixSource;
 use super::shares::{Place, Tag};
 use super::urgency::Urgency;
 

@@ -1,0 +1,65 @@
+//! The statistics of an engine at one time.
+
+use crate::answers::Counts;
+
+/// Refusals by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refusals {
+    /// The limit of pending requests was reached, counting places reserved for refused callers.
+    pub queue: u64,
+    /// The limit of pending prompt tokens was reached.
+    pub tokens: u64,
+    /// The limit of prompts that wait for the tokenizer was reached.
+    pub prompts: u64,
+}
+
+impl Refusals {
+    /// Refusals of every reason.
+    pub fn sum(self) -> u64 {
+        self.queue + self.tokens + self.prompts
+    }
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Requests received: the sum of those that were rejected or have ended, and those that are being prepared, queued,
+    /// running or joined.
+    pub submitted: u64,
+    /// Requests accepted: received and not rejected.
+    pub requests: u64,
+    /// Requests refused because too much was pending.
+    pub rejected: Refusals,
+    /// Ended with a complete answer.
+    pub completed: u64,
+    /// Cancelled or abandoned.
+    pub cancelled: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// Being tokenized, or on the way to the engine thread.
+    pub preparing: u64,
+    /// Requests that wait for a row.
+    pub queued: u64,
+    /// Requests that have a row, parked ones included.
+    pub running: u64,
+    /// Requests that read the answer of another request, which is queued or running.
+    pub joined: u64,
+    /// Prompt tokens fed to the device.
+    pub prompt_tokens: u64,
+    /// Tokens added to answers. A token that a finished row computed ahead is not counted.
+    pub generated_tokens: u64,
+    /// Steps run.
+    pub steps: u64,
+    /// Rows of all steps; divided by `steps` it is the mean batch size.
+    pub rows: u64,
+    /// Times a row was parked because all its readers were behind.
+    pub parks: u64,
+    /// Times the device failed and was reset.
+    pub recoveries: u64,
+    /// Generations that are parked.
+    pub parked: u64,
+    /// Bytes of KV held.
+    pub kv_bytes: u64,
+    /// Counts of shared and cached answers.
+    pub answers: Counts,
+}
