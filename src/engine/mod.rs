@@ -58,7 +58,7 @@ use permit::{Permit, Permits};
 use refusal::refused_text;
 use shared::SharedState;
 use slots::SharedSlots;
-use thread::Line;
+use thread::CommandSender;
 use threads::Work;
 use ticket::{Coming, Ticket};
 
@@ -95,7 +95,7 @@ pub struct ModelInfo {
 ///
 /// Cheap to share behind an `Arc`. Dropping the last handle ends the engine thread.
 pub struct Engine {
-    line: Line,
+    commands: CommandSender,
     thread: Work,
     shared: SharedState,
     permits: Arc<Permits>,
@@ -126,9 +126,9 @@ impl Engine {
             PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
         let slots = Arc::clone(&shared.slots);
         let text = Arc::new(TextPool::start("mlx-serving-text", limits)?);
-        let (line, thread) = thread::start(&config, open, shared.clone())?;
+        let (commands, thread) = thread::start(&config, open, shared.clone())?;
         Ok(Arc::new(Self {
-            line,
+            commands,
             thread,
             shared,
             permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
@@ -380,7 +380,7 @@ impl Engine {
     /// Sends a command. The channel has room for the commands of all pending requests; a full channel delays the caller by
     /// a step. After the thread has ended, dropped commands give their replies, and the thread has ended all open answers.
     fn send(&self, command: Command) {
-        for returned in self.line.send(command) {
+        for returned in self.commands.send(command) {
             if let Command::Submit(submission) = returned {
                 self.shared.end(submission.reader, &submission.log, Err(closed()));
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::answers::ReaderId;
 use crate::request::SequenceId;
-use crate::scheduler::Drawn;
+use crate::scheduler::SampledToken;
 use crate::scheduler::plan::{Feed, Plan};
 
 /// The shortest time between two reports of a row: at most 20 a second.
@@ -60,7 +60,7 @@ impl PromptProgress {
     }
 
     /// The reports that are due after step `step`. The prompts of the rows that sampled a token are complete.
-    pub(super) fn collected(&mut self, step: u64, sampled: &[Drawn], now: Instant) -> Vec<Report> {
+    pub(super) fn collected(&mut self, step: u64, sampled: &[SampledToken], now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
         self.watched.retain_mut(|watch| {
             let sequence = watch.sequence;

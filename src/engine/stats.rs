@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::answers::{AnswerCache, Close, Counts};
+use crate::answers::{AnswerCache, Close};
 use crate::lock::lock;
 use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 

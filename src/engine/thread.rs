@@ -26,15 +26,15 @@ const MAX_COMMANDS: usize = 16_384;
 /// Makes the backend, on the engine thread: device state is bound to the thread that made it.
 pub type OpenBackend = Box<dyn FnOnce() -> Result<Box<dyn Backend>> + Send>;
 
-/// The way to the engine thread.
-pub(super) struct Line {
+/// Sends commands to the engine thread.
+pub(super) struct CommandSender {
     sender: Sender<Command>,
     /// Takes back what was sent when nobody was left to read it.
     returned: Receiver<Command>,
     has_ended: Arc<AtomicBool>,
 }
 
-impl Line {
+impl CommandSender {
     /// Sends a command, or gives back those that the engine thread will not read because it has ended.
     ///
     /// The thread says that it has ended before it stops reading, and the sender looks after it has sent: whichever of
@@ -50,7 +50,7 @@ impl Line {
 }
 
 /// Starts the thread and waits until its backend is there.
-pub(super) fn start(config: &Config, open: OpenBackend, shared: SharedState) -> Result<(Line, Work)> {
+pub(super) fn start(config: &Config, open: OpenBackend, shared: SharedState) -> Result<(CommandSender, Work)> {
     // A pending request causes at most a submission, an end and two changes of parking; the rest is for models and shutdown.
     let room = config.max_pending.saturating_mul(4).saturating_add(64);
     let (sender, commands) = bounded(room.min(MAX_COMMANDS));
@@ -74,7 +74,7 @@ pub(super) fn start(config: &Config, open: OpenBackend, shared: SharedState) -> 
     starting
         .recv()
         .unwrap_or_else(|_| Err(Error::new(Code::BackendError, "the engine thread ended while it started")))?;
-    Ok((Line { sender, returned, has_ended }, thread))
+    Ok((CommandSender { sender, returned, has_ended }, thread))
 }
 
 fn run(core: &mut Core, commands: &Receiver<Command>) {

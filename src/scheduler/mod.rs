@@ -67,7 +67,7 @@ pub enum Decision {
 
 /// A token that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drawn {
+pub struct SampledToken {
     /// Whose.
     pub sequence: SequenceId,
     /// Which.
@@ -228,7 +228,7 @@ impl Scheduler {
     /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device
     /// had for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight
     /// are dropped. Says how large the step was.
-    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<Drawn>) -> StepSize {
+    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<SampledToken>) -> StepSize {
         let mut size = StepSize::default();
         if let Some(step) = self.in_flight.pop_front() {
             size = StepSize { num_rows: step.rows.len(), num_prompt_tokens: step.num_prompt_tokens };

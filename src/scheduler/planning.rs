@@ -7,7 +7,7 @@ use crate::request::TokenId;
 
 use super::plan::{Feed, Plan};
 use super::prefill::Beside;
-use super::{Drawn, InFlight, Scheduler};
+use super::{InFlight, SampledToken, Scheduler};
 
 impl Scheduler {
     /// Everyone who decodes goes on; prompts share a budget of tokens. Rows come in order of admission.
@@ -99,7 +99,7 @@ impl Scheduler {
         token: TokenId,
         constraint_end: Option<ConstraintEnd>,
         step: u64,
-    ) -> Option<Drawn> {
+    ) -> Option<SampledToken> {
         let sequence = &mut self.running[index];
         if !sequence.is_on_device() || sequence.since_step > step {
             return None;
@@ -108,6 +108,6 @@ impl Scheduler {
         if finish.is_some() {
             self.end(id);
         }
-        Some(Drawn { sequence: id, token, finish, constraint_end })
+        Some(SampledToken { sequence: id, token, finish, constraint_end })
     }
 }

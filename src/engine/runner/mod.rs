@@ -14,7 +14,7 @@ use crate::error::{Code, Error};
 use crate::executor::Executor;
 use crate::request::{FinishReason, SequenceId};
 use crate::scheduler::plan::Plan;
-use crate::scheduler::{self, Drawn, Expiry, Scheduler};
+use crate::scheduler::{self, Expiry, SampledToken, Scheduler};
 use crate::text::ModelText;
 
 use super::budget::Holding;
@@ -77,7 +77,7 @@ pub(super) struct ModelRunner {
     unloading: Vec<Reply<()>>,
     /// This and the two below are reused, so that a step does not allocate.
     plan: Plan,
-    drawn: Vec<Drawn>,
+    drawn: Vec<SampledToken>,
     expired: Vec<(SequenceId, Expiry)>,
 }
 

@@ -8,7 +8,7 @@ use crate::constraint::{ConstraintEnd, ConstraintError};
 use crate::error::{Code, Error, Result};
 use crate::request::{FinishReason, TokenLogprob};
 use crate::scheduler::plan::{Feed, StepOutput};
-use crate::scheduler::{Decision, Drawn};
+use crate::scheduler::{Decision, SampledToken};
 use crate::text::StreamState;
 
 use super::super::guarded::guarded;
@@ -119,7 +119,7 @@ impl ModelRunner {
         self.drawn = drawn;
     }
 
-    fn take(&mut self, drawn: Drawn, logprobs: &[TokenLogprob], now: Instant) {
+    fn take(&mut self, drawn: SampledToken, logprobs: &[TokenLogprob], now: Instant) {
         let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
         if let Some(ConstraintEnd::Failed(error)) = drawn.constraint_end {
             self.scheduler.remove(drawn.sequence);
@@ -143,7 +143,7 @@ impl ModelRunner {
     }
 
     /// Reports how far prompts were read by step `step` and the steps before it.
-    fn report_progress(&mut self, step: u64, drawn: &[Drawn], now: Instant) {
+    fn report_progress(&mut self, step: u64, drawn: &[SampledToken], now: Instant) {
         for Report { sequence, position, readers } in self.progress.collected(step, drawn, now) {
             let Some(row) = self.rows.get(sequence) else { continue };
             let progress = position.map_or_else(|| row.prompt_read(), |position| row.prompt_read_to(position));

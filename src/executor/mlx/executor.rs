@@ -16,7 +16,7 @@ use super::logits_processors::{LogitsProcessor, process_logits};
 use super::logprobs::{Asking, Unread};
 use super::mask::Masks;
 use super::sampler::{Draw, Sampler, indices, replace_rows};
-use super::sequences::{Bounds, Drawn, Sequence, Sequences, spans};
+use super::sequences::{Bounds, LastToken, Sequence, Sequences, spans};
 use super::streams::Streams;
 use crate::error::Result;
 use crate::executor::{ConstraintState, Executor, Limits};
@@ -45,7 +45,7 @@ struct ProcessedRows {
     /// Where they are among the rows that draw.
     places: Vec<usize>,
     rows: Vec<LogitsProcessor>,
-    last: Vec<Drawn>,
+    last: Vec<LastToken>,
 }
 
 impl ProcessedRows {
@@ -226,7 +226,7 @@ impl MlxExecutor {
         })?;
         for (place, row) in rows.iter().enumerate() {
             if let Some(sequence) = self.sequences.get_mut(row.sequence) {
-                sequence.drawn = Drawn::Device { step, tokens: Rc::clone(&outcome.tokens), row: place };
+                sequence.drawn = LastToken::Device { step, tokens: Rc::clone(&outcome.tokens), row: place };
             }
         }
         if let Some(next) = self.launched.front_mut() {
@@ -316,11 +316,11 @@ impl MlxExecutor {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
             sequence.drawn = match outcome {
-                _ if !row.sample => Drawn::Nothing,
+                _ if !row.sample => LastToken::Nothing,
                 Some(Outcome { tokens, .. }) => {
-                    Drawn::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() }
+                    LastToken::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() }
                 }
-                None => Drawn::Later,
+                None => LastToken::Later,
             };
             drawn.extend(row.sample.then_some(row.sequence));
         }

@@ -21,7 +21,7 @@ pub(super) struct LogitsProcessor {
     /// The last known tokens within `repetition_context`; empty without a repetition penalty.
     pub(super) recent: Vec<TokenId>,
     /// The known tokens of the answer, with the number of occurrences.
-    pub(super) said: Vec<(TokenId, u32)>,
+    pub(super) token_counts: Vec<(TokenId, u32)>,
     /// Whether the last sampled token is not yet known to the host.
     pub(super) has_unread: bool,
     pub(super) params: SamplingParams,
@@ -49,7 +49,10 @@ pub(super) fn process_logits(logits: &Array, rows: &[LogitsProcessor], last: Opt
 /// Presence and frequency penalties of the known tokens.
 fn penalties_of_read_tokens(row: &LogitsProcessor) -> Pairs {
     let SamplingParams { presence_penalty, frequency_penalty, .. } = row.params;
-    row.said.iter().map(|&(token, times)| (token, -(presence_penalty + frequency_penalty * times as f32))).collect()
+    row.token_counts
+        .iter()
+        .map(|&(token, times)| (token, -(presence_penalty + frequency_penalty * times as f32)))
+        .collect()
 }
 
 /// Adds a value to the logits of some tokens of each row.
@@ -88,8 +91,8 @@ fn penalize_unread(logits: &Array, rows: &[LogitsProcessor], last: &Array) -> Ml
     let counts = |row: &LogitsProcessor, cost: f32| if row.has_unread { cost } else { 0.0 };
     let frequency = column(rows, |row| counts(row, row.params.frequency_penalty));
     let presence = column(rows, |row| counts(row, row.params.presence_penalty));
-    let said: Vec<_> = rows.iter().map(|row| row.said.clone()).collect();
-    let is_new = select(among(last, &said)?, Array::from_f32(0.0), presence)?;
+    let token_counts: Vec<_> = rows.iter().map(|row| row.token_counts.clone()).collect();
+    let is_new = select(among(last, &token_counts)?, Array::from_f32(0.0), presence)?;
     let changed = subtract(subtract(logits.take_along_axis(last, 1)?, frequency)?, is_new)?;
     logits.put_along_axis(last, changed, 1)
 }

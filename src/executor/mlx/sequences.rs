@@ -29,7 +29,7 @@ pub(super) struct Sequence {
     pub(super) logprobs: Option<u8>,
     end_tokens: Arc<[TokenId]>,
     min_tokens: usize,
-    said: Said,
+    answer: AnswerTokens,
     /// Which tokens may be drawn, where not all may.
     pub(super) constraint: Option<ConstraintState>,
     /// The step that admitted it: earlier ones drew for another sequence of its name.
@@ -38,12 +38,12 @@ pub(super) struct Sequence {
     /// Positions whose KV is there, launched steps included.
     pub(super) computed: usize,
     /// The token drawn for position `computed`.
-    pub(super) drawn: Drawn,
+    pub(super) drawn: LastToken,
 }
 
 /// The tokens of an answer that were read, kept only where the draw depends on them.
 #[derive(Default)]
-struct Said {
+struct AnswerTokens {
     /// Since admission.
     tokens: Vec<TokenId>,
     /// Since the answer began.
@@ -52,7 +52,7 @@ struct Said {
 
 /// Where a sequence's last drawn token is.
 #[derive(Clone)]
-pub(super) enum Drawn {
+pub(super) enum LastToken {
     /// None was drawn for this position.
     Nothing,
     /// Read.
@@ -102,12 +102,12 @@ impl Sequences {
             logprobs: admission.logprobs,
             end_tokens: Arc::clone(&admission.end_tokens),
             min_tokens: admission.min_tokens,
-            said: Said::after(admission),
+            answer: AnswerTokens::after(admission),
             constraint: ConstraintState::new(admission),
             since_step: step,
             max_positions: admission.max_positions,
             computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
-            drawn: Drawn::Nothing,
+            drawn: LastToken::Nothing,
         };
         self.by_id.insert(admission.sequence, sequence);
     }
@@ -147,16 +147,16 @@ impl Sequences {
     }
 }
 
-impl Said {
+impl AnswerTokens {
     fn after(admission: &Admission) -> Self {
-        let mut said = Self::default();
+        let mut answer = Self::default();
         if admission.sampling.penalizes() {
             let before = admission.prompt.get(admission.num_prompt..).unwrap_or_default();
             for token in before {
-                said.count(*token);
+                answer.count(*token);
             }
         }
-        said
+        answer
     }
 
     fn count(&mut self, token: TokenId) {
@@ -171,12 +171,12 @@ impl Sequence {
         if read < self.since_step {
             return;
         }
-        if matches!(&self.drawn, Drawn::Device { step, .. } if *step == read) {
-            self.drawn = Drawn::Host(token);
+        if matches!(&self.drawn, LastToken::Device { step, .. } if *step == read) {
+            self.drawn = LastToken::Host(token);
         }
         if self.sampling.penalizes() {
-            self.said.tokens.push(token);
-            self.said.count(token);
+            self.answer.tokens.push(token);
+            self.answer.count(token);
         }
         if let Some(constraint) = &mut self.constraint {
             constraint.accept(token);
@@ -185,7 +185,7 @@ impl Sequence {
 
     /// Whether what may be drawn next depends on a token that nobody has read.
     pub(super) fn waits_for_token(&self) -> bool {
-        self.constraint.is_some() && matches!(self.drawn, Drawn::Device { .. })
+        self.constraint.is_some() && matches!(self.drawn, LastToken::Device { .. })
     }
 
     /// What is changed about the logits from which the token at `position` is drawn, if anything is.
@@ -194,24 +194,24 @@ impl Sequence {
         if bias.is_empty() && !self.sampling.penalizes() {
             return None;
         }
-        let has_unread = matches!(self.drawn, Drawn::Device { .. });
+        let has_unread = matches!(self.drawn, LastToken::Device { .. });
         let num_recent = if self.sampling.penalizes_repetition() { self.sampling.repetition_context } else { 0 };
         let num_recent = (num_recent as usize).saturating_sub(usize::from(has_unread));
-        let known = self.prompt.iter().chain(&self.said.tokens).copied();
-        let num_known = self.prompt.len() + self.said.tokens.len();
+        let known = self.prompt.iter().chain(&self.answer.tokens).copied();
+        let num_known = self.prompt.len() + self.answer.tokens.len();
         Some(LogitsProcessor {
             bias,
             recent: known.skip(num_known.saturating_sub(num_recent)).collect(),
-            said: self.said.times.iter().map(|(token, times)| (*token, *times)).collect(),
+            token_counts: self.answer.times.iter().map(|(token, times)| (*token, *times)).collect(),
             has_unread,
             params: self.sampling,
         })
     }
 
     /// The token drawn last where it lies, or the last one known.
-    pub(super) fn last(&self) -> Drawn {
+    pub(super) fn last(&self) -> LastToken {
         match &self.drawn {
-            Drawn::Nothing | Drawn::Later => Drawn::Host(self.prompt.last().copied().unwrap_or_default()),
+            LastToken::Nothing | LastToken::Later => LastToken::Host(self.prompt.last().copied().unwrap_or_default()),
             drawn => drawn.clone(),
         }
     }
@@ -233,7 +233,7 @@ impl Sequence {
                 self.computed
             )));
         }
-        if row.feed == Feed::Sampled && matches!(self.drawn, Drawn::Nothing | Drawn::Later) {
+        if row.feed == Feed::Sampled && matches!(self.drawn, LastToken::Nothing | LastToken::Later) {
             return Err(bad_plan(format!("{} is fed a token that was never drawn", row.sequence)));
         }
         check_reach(row, self.prompt.len(), self.max_positions)

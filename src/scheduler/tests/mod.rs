@@ -81,11 +81,11 @@ fn answer(plan: &Plan, token: u32) -> StepOutput {
     StepOutput { step: plan.step, tokens, ..StepOutput::default() }
 }
 
-fn commit(scheduler: &mut Scheduler, output: &StepOutput) -> Vec<Drawn> {
+fn commit(scheduler: &mut Scheduler, output: &StepOutput) -> Vec<SampledToken> {
     commit_after(scheduler, output, STEP)
 }
 
-fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) -> Vec<Drawn> {
+fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) -> Vec<SampledToken> {
     let mut drawn = Vec::new();
     scheduler.commit(output, Some(took), &mut drawn);
     drawn

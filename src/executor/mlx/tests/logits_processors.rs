@@ -68,9 +68,9 @@ impl Row {
         for (token, bias) in &self.bias {
             logits[*token as usize] += bias;
         }
-        let said: Vec<_> = self.prompt.iter().chain(&self.answer).copied().collect();
+        let known: Vec<_> = self.prompt.iter().chain(&self.answer).copied().collect();
         let context = self.params.repetition_context as usize;
-        let mut recent = said[said.len().saturating_sub(context)..].to_vec();
+        let mut recent = known[known.len().saturating_sub(context)..].to_vec();
         recent.sort_unstable();
         recent.dedup();
         for token in recent {
@@ -79,7 +79,7 @@ impl Row {
             *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
         }
         for (token, logit) in (0..).zip(&mut logits) {
-            let times = self.answer.iter().filter(|said| **said == token).count();
+            let times = self.answer.iter().filter(|other| **other == token).count();
             if times > 0 {
                 *logit -= self.params.presence_penalty + self.params.frequency_penalty * times as f32;
             }
@@ -91,9 +91,9 @@ impl Row {
     fn processor(&self, has_unread: bool) -> LogitsProcessor {
         let has_unread = has_unread && !self.answer.is_empty();
         let known = &self.answer[..self.answer.len() - usize::from(has_unread)];
-        let mut said = HashMap::new();
+        let mut token_counts = HashMap::new();
         for token in known {
-            *said.entry(*token).or_default() += 1;
+            *token_counts.entry(*token).or_default() += 1;
         }
         let all: Vec<_> = self.prompt.iter().chain(known).copied().collect();
         let penalizes = self.params.penalizes_repetition();
@@ -101,7 +101,7 @@ impl Row {
         LogitsProcessor {
             bias: self.bias.clone(),
             recent: all[all.len().saturating_sub(num_recent)..].to_vec(),
-            said: said.into_iter().collect(),
+            token_counts: token_counts.into_iter().collect(),
             has_unread,
             params: self.params,
         }
