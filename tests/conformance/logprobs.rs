@@ -1,5 +1,5 @@
-//! Log-probabilities equal those of mlx-lm, are those of the model's own distribution before any change for the draw, and have
-//! the same bits in any batch.
+//! Log-probabilities equal those of mlx-lm. They are those of the model's distribution, before logits processors, and have the
+//! same bits in any batch.
 
 use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
 use mlx_serving::request::{SamplingParams, TokenId, TokenLogprob};
@@ -64,7 +64,7 @@ fn log_probabilities_are_those_of_mlx_lm() {
 }
 
 #[test]
-fn they_are_those_of_the_models_own_distribution_before_any_change_for_the_draw() {
+fn log_probabilities_are_those_of_the_model_before_logits_processors() {
     let hot = SamplingParams { temperature: 2.0, seed: 3, top_k: 4, presence_penalty: 2.0, ..SamplingParams::GREEDY };
     let bias: Vec<_> = (0..40).map(|token| (token, 30.0)).collect();
     for case in CASES {

@@ -1,5 +1,5 @@
-//! What goes wrong while a real device computes: steps that fail, memory that is missing in the middle of a step, logits that
-//! are not numbers, callers that leave at any time. Answers that are not concerned are those given undisturbed.
+//! Failures while a real device computes: failed steps, too little memory during a step, invalid logits, callers that leave at
+//! any time. Answers of other requests are the same as without the failure.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::folders::{Stored, demo};
 use super::paths::{PATHS, QUESTIONS, Served, assert_same, greedy};
 
 #[test]
-fn memory_that_is_missing_in_the_middle_of_steps_lets_rows_begin_again_and_no_answer_is_lost() {
+fn out_of_memory_during_steps_recomputes_rows_and_loses_no_answer() {
     for path in PATHS {
         let alone = path.alone();
         let how = How::Error(Code::InsufficientMemory);
@@ -51,7 +51,7 @@ fn a_step_that_fails_ends_the_rows_in_it_and_later_requests_are_answered() {
 }
 
 #[test]
-fn a_parked_answer_survives_a_failure_by_being_computed_again() {
+fn a_parked_answer_is_recomputed_after_a_failure() {
     for path in PATHS {
         let config = Config { buffer_tokens: 4, ..with_rows(2) };
         let fault = Fault { step: 30, at: At::Collect, how: How::Error(Code::BackendError) };
@@ -69,7 +69,7 @@ fn a_parked_answer_survives_a_failure_by_being_computed_again() {
 }
 
 #[test]
-fn logits_that_are_not_numbers_end_their_own_request_and_no_other() {
+fn invalid_logits_end_only_their_own_request() {
     for path in PATHS {
         let alone = path.alone();
         // The byte `~`, which no conversation here has.
@@ -94,7 +94,7 @@ fn logits_that_are_not_numbers_end_their_own_request_and_no_other() {
     }
 }
 
-/// The same numbers in every run.
+/// Pseudorandom numbers, equal in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -105,7 +105,7 @@ impl Numbers {
 }
 
 #[test]
-fn requests_that_are_cancelled_left_or_too_late_at_any_moment_leave_nothing_behind() {
+fn cancelled_released_and_expired_requests_leave_nothing_behind() {
     for path in PATHS {
         let served = path.serve(&Config { buffer_tokens: 4, kv_bytes: path.three_blocks(), ..with_rows(6) });
         let reference = served.chat(&QUESTIONS[..1], 40);

@@ -1,4 +1,4 @@
-//! A real device whose steps fail: MLX underneath, and what goes wrong where the engine calls it.
+//! A real device whose steps fail: MLX computes, and the calls of the engine return injected failures.
 
 use std::collections::VecDeque;
 
@@ -7,25 +7,25 @@ use mlx_serving::executor::{Backend, Executor, Limits};
 use mlx_serving::hub::ModelFolder;
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
 
-/// Where in a step the device fails.
+/// The moment of a step at which the device fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum At {
-    /// Before anything of it was launched.
+    /// Before the step was launched.
     Submit,
-    /// It was launched: KV of its rows may be written already.
+    /// After the step was launched, so that KV of its rows may be written.
     Launched,
-    /// Its tokens cannot be read; later steps may have been launched.
+    /// When the tokens are read; later steps may have been launched.
     Collect,
 }
 
-/// How it fails.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     Error(Code),
     Panic,
 }
 
-/// A failure of the n-th step with rows that a device is given, counted from 0 over its whole life.
+/// A failure of the n-th step with rows, counted from 0 since the device was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) step: u64,
@@ -33,7 +33,7 @@ pub(super) struct Fault {
     pub(super) how: How,
 }
 
-/// Opens models on another backend, and lets their devices fail.
+/// A backend that opens models on another backend and makes their devices fail.
 pub(super) struct Failing<B> {
     pub(super) inner: B,
     pub(super) faults: Vec<Fault>,
@@ -55,7 +55,7 @@ struct FailingExecutor {
     inner: Box<dyn Executor>,
     faults: Vec<Fault>,
     num_submitted: u64,
-    /// How each launched step fails when it is collected, the oldest first.
+    /// The failure of each launched step when it is collected, oldest first.
     launched: VecDeque<Option<How>>,
 }
 

@@ -1,5 +1,5 @@
-//! Folders of models: the demo model as published models are stored, in half precision or at 4 bits as mlx-lm quantizes it,
-//! and family fixtures with a tokenizer.
+//! Model folders: the demo model in half precision or at 4 bits, stored as mlx-lm stores models, and family fixtures with a
+//! tokenizer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::seeded::{Case, to_bfloat16, to_float16};
 
-/// How weights are stored.
+/// The format of stored weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     Float32,
@@ -23,20 +23,20 @@ pub(super) enum Stored {
     FourBits,
 }
 
-/// Values that share a scale and a bias.
+/// Number of values that share a scale and a bias.
 const GROUP: usize = 64;
-/// 4-bit codes of a 32-bit word.
+/// Number of 4-bit codes in a 32-bit word.
 const CODES: usize = 8;
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// Bytes of a tensor in some type.
+/// A tensor as bytes of an element type.
 type Tensor = (Dtype, Vec<usize>, Vec<u8>);
 
 fn demo_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/demo")
 }
 
-/// The demo model, stored so. Rows that read `nan` have logits that are NaN.
+/// The demo model in a format. Rows that read the token `nan` have NaN logits.
 pub(super) fn demo(stored: Stored, nan: Option<TokenId>) -> TempDir {
     let files = tempfile::tempdir().expect("a folder");
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
@@ -76,7 +76,7 @@ fn config(stored: Stored, nan: Option<TokenId>) -> Value {
     config
 }
 
-/// Adds a tensor, or what it is quantized to.
+/// Adds a tensor, or its quantized parts.
 fn store(tensors: &mut BTreeMap<String, Tensor>, name: &str, shape: &[usize], values: &[f32], stored: Stored) {
     match (stored, name.strip_suffix(".weight"), shape) {
         (Stored::FourBits, Some(path), &[rows, width]) => {
@@ -117,8 +117,8 @@ fn half(value: f32) -> u16 {
     if value.is_nan() { 0x7e00 } else { to_float16(value) }
 }
 
-/// MLX's affine quantization to 4 bits: scale, bias, and the codes, eight to a word. The end of the group that is farther
-/// from zero is met exactly, and so is zero.
+/// MLX's affine quantization to 4 bits: scale, bias, and codes, eight in a word. The value of the group that is farthest from
+/// zero is represented exactly, and so is zero.
 fn quantized(values: &[f32]) -> (f32, f32, Vec<u8>) {
     if values.iter().any(|value| value.is_nan()) {
         return (f32::NAN, f32::NAN, vec![0; values.len() / 2]);
@@ -142,7 +142,7 @@ fn write(tensors: &BTreeMap<String, Tensor>, path: &Path) {
     serialize_to_file(views, None, path).expect("a file");
 }
 
-/// A family fixture with the beginning of the demo model's vocabulary.
+/// A family fixture with the first tokens of the demo model's vocabulary.
 pub(super) fn family(case: &Case) -> TempDir {
     let files = case.files();
     let bytes = fs::read(demo_folder().join("tokenizer.json")).expect("a tokenizer");

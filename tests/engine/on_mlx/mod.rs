@@ -1,5 +1,5 @@
-//! The engine with its own scheduler over MLX: what requests rely on, on every path that a model is computed on. Equality is
-//! asked for where a token leads by more than arithmetic moves it; `paths` says by how much that is.
+//! The engine with its own scheduler on MLX: the guarantees of requests, on every path on which a model is computed. Answers
+//! must be equal where each token leads by more than rounding changes; `paths` says by how much.
 
 mod failing;
 mod folders;

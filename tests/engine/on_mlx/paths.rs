@@ -15,7 +15,7 @@ use super::super::support::{Answer, Caller, draft, with_rows};
 use super::faults::{Failing, Fault};
 use super::folders::{Stored, demo};
 
-/// What computes the demo model, and how its weights are stored.
+/// The operations that compute the demo model, and the format of its weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Path {
     pub(super) stored: Stored,
@@ -32,8 +32,8 @@ pub(super) const PATHS: [Path; 5] = [
     Path { stored: Stored::FourBits, attention: AttentionKind::Composed, precision: Precision::Model },
 ];
 
-/// Each token of the answers leads by at least so much in log-probability, on every path. Arithmetic moves it by far less, so
-/// answers are equal whatever the number of rows, and however a prompt is cut.
+/// Each token of the answers leads by at least this log-probability, on every path. Rounding changes it by far less, so answers
+/// are equal for any number of rows and any chunks of a prompt.
 const LEAD: f32 = 1.0;
 
 /// The answers of each path.
@@ -51,7 +51,7 @@ pub(super) const QUESTIONS: [&str; 6] = [
     "What day comes after Monday?",
 ];
 
-/// Turns of 225 tokens before a question: its answer crosses the border of a KV block, which is at 256 positions.
+/// Turns of 225 tokens before a question. The answer crosses the border of a KV block at 256 positions.
 const HISTORY: [&str; 18] = [
     "What is the capital of Japan?",
     "The capital of Japan is Tokyo.",
@@ -78,7 +78,7 @@ impl Path {
         Ok(MlxBackend::new()?.with_attention(self.attention).precision(self.precision, None))
     }
 
-    /// Opens models on this path. Their devices fail so.
+    /// Opens models on this path, on devices with these failures.
     pub(super) fn opens(self, faults: Vec<Fault>) -> OpenBackend {
         Box::new(move || Ok(Box::new(Failing { inner: self.backend()?, faults }) as Box<dyn Backend>))
     }
@@ -92,7 +92,7 @@ impl Path {
         Served::of(config, self.opens(faults), demo(self.stored, None))
     }
 
-    /// Memory for three KV blocks: rows that come to need two each give way to each other.
+    /// Memory for three KV blocks: rows that need two blocks each preempt each other.
     pub(super) fn three_blocks(self) -> Option<u64> {
         Some(3 * first_block(&self.serve(&without_memory())))
     }
@@ -114,7 +114,7 @@ impl Path {
         self.once(&LONG, |served| self.long(served))
     }
 
-    /// Computes them for the first test that asks, on an engine of its own.
+    /// Computes the answers once, on a separate engine, for the first test that needs them.
     fn once(self, answers: &Alone, ask: impl Fn(&Served) -> Vec<Draft>) -> Arc<Vec<Answer>> {
         let at = PATHS.iter().position(|path| *path == self).expect("a listed path");
         Arc::clone(answers[at].get_or_init(|| Arc::new(self.ask_alone(ask))))
@@ -156,12 +156,12 @@ impl Served {
         greedy(self.text.encode_rendered(&format!("{turns}<|assistant|>")).expect("tokens"), max_tokens)
     }
 
-    /// All questions, each in a conversation of its own.
+    /// All questions, each in a separate conversation.
     pub(super) fn short(&self) -> Vec<Draft> {
         QUESTIONS.iter().map(|question| self.chat(&[*question], 40)).collect()
     }
 
-    /// The answers to requests that were made together.
+    /// The answers to requests that are submitted together.
     pub(super) fn together(&self, drafts: &[Draft]) -> Vec<Answer> {
         let readers: Vec<_> = drafts.iter().map(|draft| self.caller.submit(draft.clone())).collect();
         readers.into_iter().map(|reader| self.caller.answer(reader)).collect()
@@ -184,17 +184,17 @@ impl Served {
     }
 }
 
-/// A greedy continuation, with the log-probabilities of the two likeliest tokens at each place.
+/// A greedy continuation, with the log-probabilities of the two most probable tokens at each place.
 pub(super) fn greedy(tokens: Vec<TokenId>, max_tokens: usize) -> Draft {
     Draft { prompt: Prompt::Tokens(tokens), temperature: Some(0.0), logprobs: Some(2), ..draft("", max_tokens) }
 }
 
-/// Memory for KV that no request fits into.
+/// Memory for KV that is too small for any request.
 pub(super) fn without_memory() -> Config {
     Config { kv_bytes: Some(1), ..Config::default() }
 }
 
-/// Bytes that a sequence holds with its first block of KV, as an engine without memory reports them.
+/// Bytes of the first KV block of a sequence, as an engine with too little memory reports them.
 pub(super) fn first_block(served: &Served) -> u64 {
     let end = served.caller.ask(greedy(vec![7], 200)).end.expect("ended");
     let needed = end.expect_err("too little memory").requested().expect("the error has the bytes");

@@ -1,5 +1,5 @@
-//! Requests that share the device have the answers that they have alone: together, joining late, with prompts in chunks, as
-//! choices of one request, and after their KV was taken from them.
+//! Requests that share the device have the same answers as alone: together, joining late, with prompts in chunks, as choices
+//! of one request, and after preemption.
 
 use mlx_serving::engine::{Config, Draft};
 use mlx_serving::request::FinishReason;
@@ -92,7 +92,7 @@ fn a_seed_gives_the_same_answer_again_and_another_one_gives_another() {
 }
 
 #[test]
-fn answers_whose_kv_was_taken_go_on_where_they_were() {
+fn preempted_answers_continue_after_recomputation() {
     for path in PATHS {
         let alone = path.alone_long();
         let served = path.serve(&Config { kv_bytes: path.three_blocks(), ..with_rows(4) });
@@ -128,7 +128,7 @@ fn log_probabilities_are_ranked_and_hardly_move_when_rows_share_steps() {
 }
 
 #[test]
-fn constrained_answers_are_valid_in_batches_and_after_their_kv_was_taken() {
+fn constrained_answers_are_valid_in_batches_and_after_preemption() {
     let number = json!({"type": "integer", "minimum": 10, "maximum": 99});
     let schema = json!({"type": "array", "items": number, "minItems": 12, "maxItems": 12});
     for path in PATHS {
@@ -152,7 +152,7 @@ fn constrained_answers_are_valid_in_batches_and_after_their_kv_was_taken() {
 }
 
 #[test]
-fn constrained_rows_and_free_rows_of_a_batch_do_not_disturb_each_other() {
+fn constrained_and_unconstrained_rows_of_a_batch_do_not_affect_each_other() {
     for path in PATHS {
         let alone = path.alone();
         let served = path.serve(&with_rows(6));
@@ -184,7 +184,7 @@ fn a_reader_that_is_behind_is_parked_and_gets_the_whole_answer_in_the_end() {
         let whole = served.caller.ask(draft.clone());
         let slow = served.caller.stream(draft);
         served.caller.when(|stats| stats.parked == 1);
-        // There is one row: the parked request has left it.
+        // The engine has one row, which the parked request has left.
         let other = served.caller.ask(served.chat(&QUESTIONS[..1], 40));
         assert!(other.end.expect("ended").is_ok(), "{path:?}");
         served.caller.engine.credit(slow, 1_000);

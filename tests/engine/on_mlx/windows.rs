@@ -1,5 +1,5 @@
-//! Models with a sliding window, past its border: rows that give way and are computed again, prompts whose chunks cross the
-//! border beside others, and choices of one prompt.
+//! Models with a sliding window, beyond its border: rows that are preempted and recomputed, prompts whose chunks cross the
+//! border beside other rows, and choices of one prompt.
 
 use mlx_serving::config::Precision;
 use mlx_serving::engine::{Config, Draft};
@@ -31,7 +31,7 @@ fn draft(prompt: &[u32], num_tokens: usize) -> Draft {
     Draft { ignore_eos: true, ..greedy(prompt.to_vec(), num_tokens) }
 }
 
-/// The recorded prompts of a case, each with answers that mlx-lm gives, whose tokens lead clearly.
+/// The recorded prompts of a case with mlx-lm's answers whose tokens lead clearly.
 fn drafts(case: &Case) -> Vec<Draft> {
     case.prompts.iter().map(|it| draft(&it.prompt, it.tokens.len())).collect()
 }
@@ -68,7 +68,7 @@ fn choices_of_a_prompt_that_has_left_a_window_are_what_each_is_alone() {
 }
 
 #[test]
-fn rows_past_a_window_begin_again_after_memory_was_missing() {
+fn rows_past_a_window_are_recomputed_after_running_out_of_memory() {
     for case in NAMES.map(case) {
         let how = How::Error(Code::InsufficientMemory);
         let faults = [(6, At::Launched), (30, At::Collect)].map(|(step, at)| Fault { step, at, how });
@@ -79,9 +79,9 @@ fn rows_past_a_window_begin_again_after_memory_was_missing() {
     }
 }
 
-/// The first request has no memory beside an urgent one: its row gives way each time, past the window.
+/// The first request does not fit into memory beside an urgent one, so its row is preempted each time, beyond the window.
 #[test]
-fn rows_past_a_window_give_way_to_urgent_ones_and_are_computed_again() {
+fn rows_past_a_window_are_preempted_by_urgent_ones_and_recomputed() {
     for case in NAMES.map(case) {
         let block = first_block(&serve(&case, &without_memory(), Vec::new()));
         let served = serve(&case, &Config { kv_bytes: Some(block * 3 / 2), ..with_rows(4) }, Vec::new());
@@ -102,7 +102,7 @@ fn rows_past_a_window_give_way_to_urgent_ones_and_are_computed_again() {
 
 /// The layers without a window grow past the first block of KV.
 #[test]
-fn rows_past_a_window_give_way_where_memory_is_small_and_are_computed_again() {
+fn rows_past_a_window_are_preempted_if_memory_is_small_and_recomputed() {
     let case = case("gemma3_text-f32");
     let prompt = |at: u32| (0..230 + at * 5).map(|position| (position * 37 + at * 11) % 60).collect();
     let drafts: Vec<_> = (0..5).map(prompt).map(|prompt: Vec<u32>| draft(&prompt, 80)).collect();
@@ -112,7 +112,7 @@ fn rows_past_a_window_give_way_where_memory_is_small_and_are_computed_again() {
     let mut num_compared = 0;
     for (draft, answer) in drafts.iter().zip(served.together(&drafts)) {
         let expected = undisturbed.caller.ask(draft.clone());
-        // A token that hardly leads may change with the rounding, and with it all behind it.
+        // A token that leads by little may change with rounding, and then all later tokens change.
         let leads = |likeliest: &&[TokenLogprob]| likeliest[1].logprob - likeliest[2].logprob > 1e-3;
         let num_clear = expected.logprobs.chunks(3).take_while(leads).count();
         assert_eq!(answer.whole_tokens[..num_clear], expected.whole_tokens[..num_clear]);
