@@ -34,6 +34,10 @@ pub struct Limits {
     pub compute_type: &'static str,
 }
 
+/// Positions by which the KV of a sequence grows: seldom enough to be free, small enough not to waste memory. The simulated
+/// device grows it alike.
+const KV_BLOCK: usize = 256;
+
 /// Memory of the KV of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvUnit {

@@ -13,7 +13,7 @@ use mlx_rs::random::{key, normal};
 use mlx_rs::{Array, Dtype};
 
 use super::failure::Mlx;
-use super::sampler::indices;
+use super::rows::indices;
 
 /// Rows of the product that others are compared with: a usual batch size. It is halved while rows at different places of such a
 /// product differ, as with `OpenBLAS` for AVX2, whose kernel computes the last rows separately.

@@ -8,7 +8,7 @@ use mlx_rs::ops::concatenate;
 use mlx_rs::ops::indexing::take_axis;
 
 use super::failure::{Mlx, bad_plan, device_error};
-use super::sampler::indices;
+use super::rows::indices;
 use super::sequences::{LastToken, Sequences};
 use crate::error::Result;
 use crate::request::TokenId;

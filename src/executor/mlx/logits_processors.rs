@@ -8,6 +8,7 @@ use mlx_rs::Array;
 use mlx_rs::ops::{add, divide, eq, lt, multiply, select, subtract};
 
 use super::failure::Mlx;
+use super::rows::{column, dim};
 use crate::request::{SamplingParams, TokenId};
 
 /// Tokens of a row with a value for each.
@@ -126,17 +127,5 @@ fn longest<T>(rows: &[Vec<T>]) -> usize {
 }
 
 fn shape<T>(rows: &[Vec<T>], width: usize) -> [i32; 2] {
-    [rows_of(rows.len()), rows_of(width)]
-}
-
-/// [r, 1]
-fn column(rows: &[LogitsProcessor], value: impl Fn(&LogitsProcessor) -> f32) -> Array {
-    let values: Vec<f32> = rows.iter().map(value).collect();
-    Array::from_slice(&values, &[rows_of(values.len()), 1])
-}
-
-/// A number of rows or tokens as a dimension. Both are bounded far below the range of i32.
-#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
-fn rows_of(len: usize) -> i32 {
-    len as i32
+    [dim(rows.len()), dim(width)]
 }

@@ -7,7 +7,7 @@ use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{argpartition_axis, concatenate, subtract};
 
 use super::failure::{Mlx, bad_plan};
-use super::sampler::indices;
+use super::rows::indices;
 use crate::error::Result;
 use crate::request::{MAX_LOGPROBS, SequenceId, TokenId, TokenLogprob};
 use crate::scheduler::plan::StepLogprobs;

@@ -5,7 +5,7 @@ use mlx_rs::Array;
 use mlx_rs::ops::select;
 
 use super::failure::Mlx;
-use super::sampler::replace_rows;
+use super::rows::{dim, replace_rows};
 
 /// The tokens that the constrained rows of a step may sample.
 #[derive(Default)]
@@ -28,8 +28,7 @@ impl<'a> Masks<'a> {
             return Ok(logits);
         }
         let vocab = logits.dim(1);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // steps have few rows
-        let shape = [self.places.len() as i32, vocab];
+        let shape = [dim(self.places.len()), vocab];
         let allowed = Array::from_slice(&self.spread(vocab.unsigned_abs() as usize), &shape);
         replace_rows(&logits, &self.places, |rows| select(&allowed, rows, Array::from_f32(f32::NEG_INFINITY)))
     }

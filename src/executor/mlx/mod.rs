@@ -31,6 +31,7 @@ mod norm;
 mod packed;
 mod precision;
 mod quantization;
+mod rows;
 mod sampler;
 mod sequences;
 mod spec;

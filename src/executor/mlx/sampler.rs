@@ -14,6 +14,7 @@ use mlx_rs::ops::{
 use mlx_rs::{Array, Dtype};
 
 use super::failure::Mlx;
+use super::rows::{column, dim, indices};
 use crate::request::SamplingParams;
 
 /// How the token of one row is sampled.
@@ -142,7 +143,7 @@ impl Sampler {
     fn draw(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
         // The largest logit becomes 0, so that a temperature close to 0 overflows to -inf and never to NaN.
         let relative = subtract(logits, logits.max_axis(-1, true)?)?;
-        let inverse = column(draws, |params| (1.0 / params.temperature).min(1e30));
+        let inverse = column(draws, |draw| (1.0 / draw.params.temperature).min(1e30));
         let scaled = multiply(relative, inverse)?;
         argmax_axis(subtract(scaled, self.log_waiting_times(draws)?)?, -1, false)
     }
@@ -151,7 +152,7 @@ impl Sampler {
     /// all tokens at temperature 1. Tokens as probable as the least probable one that is kept are kept as well.
     fn filter(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
         let least_probable =
-            column(draws, |params| if params.min_p > 0.0 { params.min_p.ln() } else { f32::NEG_INFINITY });
+            column(draws, |draw| if draw.params.min_p > 0.0 { draw.params.min_p.ln() } else { f32::NEG_INFINITY });
         let mut least = add(logits.max_axis(-1, true)?, least_probable)?;
         if draws.iter().any(|draw| draw.params.top_p < 1.0 || draw.params.top_k > 0) {
             let ascending = sort_axis(logits, -1)?;
@@ -164,7 +165,7 @@ impl Sampler {
     /// The smallest logit of the smallest set of tokens whose probabilities reach `top_p`, [s, 1].
     fn least_of_nucleus(&self, ascending: &Array, draws: &[Draw]) -> Mlx<Array> {
         // Rows without `top_p` keep everything: rounding of the cumulative sum must not cut their tail.
-        let top_p = column(draws, |params| if params.top_p < 1.0 { params.top_p } else { f32::INFINITY });
+        let top_p = column(draws, |draw| if draw.params.top_p < 1.0 { draw.params.top_p } else { f32::INFINITY });
         let mass_above = softmax_axis(ascending, -1, true)?.cumsum(-1, true, false)?;
         select(lt(&mass_above, top_p)?, ascending, &self.included)?.min_axis(-1, true)
     }
@@ -176,7 +177,7 @@ impl Sampler {
         let column = |part: &dyn Fn(u64) -> u64| {
             #[allow(clippy::cast_possible_truncation)] // halves of a word
             let parts: Vec<u32> = keys.iter().map(|key| part(*key) as u32).collect();
-            Array::from_slice(&parts, &[rows(parts.len()), 1])
+            Array::from_slice(&parts, &[dim(parts.len()), 1])
         };
         // The factor is odd, so that the multiplication is a bijection.
         let keyed = add(multiply(&self.mixed, column(&|key| key | 1))?, column(&|key| key >> 32))?;
@@ -194,27 +195,7 @@ fn least_of_top(ascending: &Array, draws: &[Draw]) -> Mlx<Array> {
     let vocab = ascending.dim(1).unsigned_abs();
     let place = |draw: &Draw| if draw.params.top_k == 0 { 0 } else { vocab.saturating_sub(draw.params.top_k) };
     let places: Vec<u32> = draws.iter().map(place).collect();
-    ascending.take_along_axis(Array::from_slice(&places, &[rows(places.len()), 1]), 1)
-}
-
-/// A value of each row, [s, 1].
-fn column(draws: &[Draw], value: impl Fn(&SamplingParams) -> f32) -> Array {
-    let values: Vec<f32> = draws.iter().map(|draw| value(&draw.params)).collect();
-    Array::from_slice(&values, &[rows(values.len()), 1])
-}
-
-/// `x` with its rows at `places` replaced by the result of `change` on those rows.
-pub(super) fn replace_rows(x: &Array, places: &[usize], change: impl FnOnce(&Array) -> Mlx<Array>) -> Mlx<Array> {
-    let num_rows = usize::try_from(x.dim(0)).unwrap_or_default();
-    if places.len() == num_rows {
-        return change(x);
-    }
-    let changed = change(&take_axis(x, indices(places), 0)?)?;
-    let mut order: Vec<usize> = (0..num_rows).collect();
-    for (at, place) in places.iter().enumerate() {
-        order[*place] = num_rows + at;
-    }
-    take_axis(concatenate(&[x, &changed], 0)?, indices(&order), 0)
+    ascending.take_along_axis(Array::from_slice(&places, &[dim(places.len()), 1]), 1)
 }
 
 /// Adds the high bits to the low ones, as `word ^ (word >> n)` would; mlx-rs has no shift or xor.
@@ -228,17 +209,4 @@ fn mix(word: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// Row numbers as an index array.
-pub(super) fn indices(rows_of: &[usize]) -> Array {
-    #[allow(clippy::cast_possible_truncation)] // a step has far fewer than 2^32 rows: `executor` checks
-    let values: Vec<u32> = rows_of.iter().map(|row| *row as u32).collect();
-    Array::from_slice(&values, &[rows(values.len())])
-}
-
-/// A number of rows as a dimension; `executor` checks that steps are small.
-#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
-fn rows(len: usize) -> i32 {
-    len as i32
 }

@@ -17,7 +17,7 @@ use crate::hub::ModelFolder;
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, Feed, KvGrowth, Plan, Prefix, Row, StepOutput};
 
-use super::{Backend, ConstraintState, Executor, KvUnit, Limits};
+use super::{Backend, ConstraintState, Executor, KV_BLOCK, KvUnit, Limits};
 
 pub use profile::{PROFILES, Profile};
 pub use script::Script;
@@ -38,9 +38,6 @@ pub enum FaultKind {
     /// The logits of the first row that draws in the step are not numbers.
     Logits,
 }
-
-/// Positions by which a sequence's KV grows, as on a real device.
-const KV_BLOCK: usize = 256;
 
 /// A fault at the n-th step a device computes, counted from 0 over its whole life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,11 +19,8 @@ use mlx_ops::Chain;
 use mlx_rs::Array;
 
 use super::failure::Mlx;
-use crate::executor::KvUnit;
+use crate::executor::{KV_BLOCK, KvUnit};
 use crate::request::SequenceId;
-
-/// Positions by which a sequence's KV grows: seldom enough to be free, small enough not to waste.
-pub(super) const KV_BLOCK: usize = 256;
 
 /// The tokens of one sequence inside a step's packed matrix.
 #[derive(Debug, Clone, Copy)]
