@@ -1,7 +1,7 @@
-//! Everything about tokens and text of a model: tokenizer, chat template, incremental detokenizer, stop sequences, what
-//! answers say besides text, and the guarded threads on which the slow parts run. Does not know what a request, a row
-//! or a device is. A tokenizer and a template are programs from a stranger: here they meet limits, and a panic of
-//! theirs becomes an error.
+//! Tokens and text of a model: tokenizer, chat template, incremental detokenizer, stop sequences, the parsers of
+//! reasoning and tool calls, the compiler of structured output, and the threads on which slow text work runs. Knows no
+//! requests, rows or devices. A model's tokenizer and template are not trusted: their cost is limited, and a panic in
+//! them is an error.
 
 mod chat;
 mod constraint;
