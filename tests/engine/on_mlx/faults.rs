@@ -68,8 +68,8 @@ impl FailingExecutor {
 fn fail(how: Option<How>) -> Result<()> {
     match how {
         None => Ok(()),
-        Some(How::Panic) => panic!("the device was told to panic"),
-        Some(How::Error(code)) => Err(Error::new(code, "the device failed, as it was told to")),
+        Some(How::Panic) => panic!("a requested panic"),
+        Some(How::Error(code)) => Err(Error::new(code, "a requested failure of the device")),
     }
 }
 

@@ -116,12 +116,12 @@ fn log_probabilities_are_ranked_and_hardly_move_when_rows_share_steps() {
         for (alone, together) in alone.iter().zip(&together) {
             assert_eq!(together.logprobs.len(), (1 + TOP) * together.whole_tokens.len(), "{path:?}");
             let places = alone.logprobs.chunks(1 + TOP).zip(together.logprobs.chunks(1 + TOP));
-            for ((alone, told), token) in places.zip(&together.whole_tokens) {
-                assert_eq!((told[0].token, told[1]), (*token, told[0]), "{path:?}: greedy takes the likeliest");
-                assert!(told[1..].is_sorted_by(|a, b| a.logprob >= b.logprob), "{path:?}: {told:?}");
-                assert!(told[1..].iter().map(|it| it.logprob.exp()).sum::<f32>() < 1.001, "{path:?}: {told:?}");
-                let moved = (alone[0].logprob - told[0].logprob).abs();
-                assert!(moved < 0.05, "{path:?}: {told:?}, alone {alone:?}");
+            for ((alone, found), token) in places.zip(&together.whole_tokens) {
+                assert_eq!((found[0].token, found[1]), (*token, found[0]), "{path:?}: greedy takes the likeliest");
+                assert!(found[1..].is_sorted_by(|a, b| a.logprob >= b.logprob), "{path:?}: {found:?}");
+                assert!(found[1..].iter().map(|it| it.logprob.exp()).sum::<f32>() < 1.001, "{path:?}: {found:?}");
+                let moved = (alone[0].logprob - found[0].logprob).abs();
+                assert!(moved < 0.05, "{path:?}: {found:?}, alone {alone:?}");
             }
         }
     }
