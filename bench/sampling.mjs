@@ -27,7 +27,7 @@ const PENALTIES = { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenal
 const BIAS = { logitBias: { 5: 1, 6: -1, 7: 2 } }
 const LOGPROBS = { logprobs: 20 }
 const CUTS = { topK: 40, topP: 0.95, minP: 0.05 }
-/** For mlx-lm, which has no constraints: a list that is longer than any answer here. */
+/** A schema whose list is longer than any answer here, so that no answer ends early. mlx-lm has no constraints. */
 const RECORD = { name: { type: 'string', maxLength: 20 }, value: { type: 'number' }, kind: { enum: ['a', 'b'] } }
 const items = { type: 'object', properties: RECORD, required: ['name', 'value'], additionalProperties: false }
 const GRAMMAR = { temperature: 0, structured: { schema: { type: 'array', items, minItems: 1000 } } }

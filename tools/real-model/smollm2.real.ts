@@ -20,7 +20,7 @@ interface Expected {
 const FOLDER = process.env.MLX_SERVING_REAL_MODEL as string
 const GREEDY = { maxTokens: 64, temperature: 0, cache: 'off' } as const
 const EXPECTED: Expected[] = JSON.parse(await readFile(path.join(import.meta.dirname, 'expected.json'), 'utf8'))
-/** SmolLM2's own template has no tools: the format of Hermes, which its tokens can spell. */
+/** SmolLM2's own template has no tools. This one has the Hermes format, which the model's tokens can spell. */
 const TEMPLATE = `{%- if tools %}{{ '<|im_start|>system\\nCall a function as <tool_call>{"name": ..., "arguments": ...}</tool_call>. Functions:\\n' }}
 {%- for tool in tools %}{{ tool | tojson }}{{ '\\n' }}{% endfor %}{{ '<|im_end|>\\n' }}{% endif %}
 {%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}
@@ -38,7 +38,7 @@ afterAll(() => engine.dispose())
 const ask = ({ messages }: Expected) => engine.generate({ model, messages, ...GREEDY })
 const user = (content: string): Message[] => [{ role: 'user', content }]
 
-test('the model is what the package published', () => {
+test('the model has the published weights', () => {
   expect(model).toMatchObject({ family: 'llama', contextLength: 8192, vocabSize: 49_152 })
   expect(model.quantization).toEqual({ bits: 4, groupSize: 32 })
 })
