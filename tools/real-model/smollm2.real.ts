@@ -38,7 +38,7 @@ afterAll(() => engine.dispose())
 const ask = ({ messages }: Expected) => engine.generate({ model, messages, ...GREEDY })
 const user = (content: string): Message[] => [{ role: 'user', content }]
 
-test('the model has the published weights', () => {
+test('the model has the published size and quantization', () => {
   expect(model).toMatchObject({ family: 'llama', contextLength: 8192, vocabSize: 49_152 })
   expect(model.quantization).toEqual({ bits: 4, groupSize: 32 })
 })

@@ -20,7 +20,8 @@ const TARGET_FOLDER = at('target', 'darwin')
 
 /** Cargo's arguments and environment for a build for a Mac. */
 export async function crossCompiling(target) {
-  if (target.triple !== 'aarch64-apple-darwin') throw new Failure(`${target.name} can only be built on a machine of that platform.`)
+  if (target.triple !== 'aarch64-apple-darwin')
+    throw new Failure(`${target.name} can only be built on a machine of that platform.`)
   const rust = (await quiet('rustc', ['--print', 'sysroot'])).trim()
   await haveStandardLibrary(rust, target.triple)
   return {
