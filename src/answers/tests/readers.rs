@@ -3,7 +3,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerLog, Backlog, ReaderId, Readers};
+use crate::answers::{AnswerLog, Backlog, PromptReady, ReaderId, Readers, Stage, Wanted};
 use crate::error::{Code, Error};
 use crate::request::Progress;
 
@@ -196,4 +196,50 @@ fn only_the_last_progress_report_is_delivered_before_the_tokens_and_with_the_sam
     assert_eq!(desk.num_wakes(), 1);
     desk.step(&log, id, "b");
     assert_eq!(desk.drain().1, [(id, 1, false)], "the report is delivered once");
+}
+
+#[test]
+fn a_reader_that_leaves_before_its_prompt_is_ready_submits_nothing() {
+    let desk = desk(8);
+    let (_, id) = desk.add();
+    assert_eq!(desk.readers.remove(id), Some(Stage::Preparing));
+    assert_eq!(desk.readers.begin_submit(id, None), PromptReady::Left);
+}
+
+#[test]
+fn a_reader_that_leaves_while_its_request_is_submitted_is_abandoned_after_the_request() {
+    let desk = desk(8);
+    let (_, id) = desk.add();
+    assert_eq!(desk.readers.begin_submit(id, None), PromptReady::Submit);
+    assert_eq!(desk.readers.remove(id), Some(Stage::Submitting));
+    assert_eq!(desk.readers.end_submit(id), Some(Wanted::Abandon));
+}
+
+#[test]
+fn a_cancellation_waits_until_the_request_is_submitted() {
+    let desk = desk(8);
+    let [(_, early), (_, late)] = [desk.add(), desk.add()];
+    assert!(!desk.readers.cancel(early), "the prompt is not ready");
+    assert_eq!(desk.readers.begin_submit(early, None), PromptReady::Cancelled);
+    assert_eq!(desk.readers.begin_submit(late, None), PromptReady::Submit);
+    assert!(!desk.readers.cancel(late), "the request is being submitted");
+    assert_eq!(desk.readers.end_submit(late), Some(Wanted::Cancel));
+    assert!(desk.readers.cancel(late), "the engine thread has the request");
+    assert_eq!(desk.readers.remove(late), Some(Stage::Submitted));
+}
+
+#[test]
+fn every_delivery_has_the_parser_of_its_reader() {
+    let readers = Readers::new(8, Box::new(|| ()));
+    let log = Arc::new(log("first"));
+    let id = readers.add(Arc::clone(&log), Instant::now());
+    readers.begin_submit(id, Some("parser"));
+    readers.stream(id);
+    log.append(7, "a", &[]);
+    log.close("", Ok(finished()));
+    readers.notify([id]);
+    let deliveries = readers.drain(&mut Vec::new(), &mut String::new());
+    let parsers =
+        deliveries.iter().map(|delivery| delivery.parser.as_ref().map(|it| *it.lock().expect("not poisoned")));
+    assert_eq!(parsers.collect::<Vec<_>>(), [Some("parser"), Some("parser")]);
 }

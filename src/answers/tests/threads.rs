@@ -7,7 +7,7 @@ use std::time::Instant;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::answers::{AnswerLog, ReaderId, Readers};
+use crate::answers::{AnswerLog, PromptReady, ReaderId, Readers, Stage, Wanted};
 use crate::request::Served;
 
 use super::{finished, log};
@@ -172,5 +172,23 @@ fn a_reader_that_catches_up_while_its_row_is_parked_unparks_the_row() {
         let must_unpark = desk.readers.credit(reader, 8);
         let is_parked = engine.join().expect("the thread ends");
         assert_eq!(is_parked, must_unpark, "exactly the parked rows are unparked");
+    });
+}
+
+#[test]
+fn a_reader_that_leaves_while_its_request_is_submitted_is_abandoned_exactly_once() {
+    loom::model(|| {
+        let desk = Desk::new();
+        let reader = desk.add(&Arc::new(log("first")));
+        let readers = Arc::clone(&desk.readers);
+        let text = thread::spawn(move || {
+            let is_submitted = readers.begin_submit(reader, None) == PromptReady::Submit;
+            is_submitted.then(|| readers.end_submit(reader))
+        });
+        let stage = desk.readers.remove(reader);
+        let submitted = text.join().expect("the thread ends");
+        let num_abandoned = [stage == Some(Stage::Submitted), submitted == Some(Some(Wanted::Abandon))];
+        let num_abandoned = num_abandoned.into_iter().filter(|is_sent| *is_sent).count();
+        assert_eq!(num_abandoned, usize::from(submitted.is_some()), "{stage:?} {submitted:?}");
     });
 }
