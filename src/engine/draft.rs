@@ -138,7 +138,7 @@ pub(super) struct Prepared {
     pub(super) request: Request,
     /// Set if the request may share an answer.
     pub(super) claim: Option<Claim>,
-    /// How its answer is read, where there is more than text in it.
+    /// The parser of its answer, if the answer may have reasoning or tool calls.
     pub(super) output_parser: Option<OutputParser>,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::slots::SharedSlots;
 
-/// The limits, and what is taken of them.
+/// The limits on pending answers and tokens, and their counters.
 #[derive(Debug)]
 pub(super) struct Permits {
     limit: usize,

@@ -1,5 +1,5 @@
-//! An accepted request while the text pool prepares its prompt. `draft` prepares the prompt; `requests` holds what the
-//! caller asks for meanwhile.
+//! An accepted request while the text pool prepares its prompt. `draft` prepares the prompt; the record of the reader
+//! (`answers/reader.rs`) holds a cancellation that comes before the request is submitted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
