@@ -1,6 +1,6 @@
-//! The transformer: embedding, layers, head, over one packed [n, hidden] matrix that holds the tokens of all rows of a
-//! step. Linear layers, norms and the MLP know nothing of rows or positions; only attention, passed in, does. Here it is
-//! made of MLX's operations, which every device runs; `chained` is the other version.
+//! The transformer: embedding, layers and head over one packed [n, hidden] matrix with the tokens of all rows of a step. Only
+//! attention, which is passed in, depends on sequences and positions. This version uses MLX's operations, which run on every
+//! device; `chained` runs all layers as one operation.
 
 use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{divide, multiply, tanh};
@@ -16,7 +16,7 @@ use super::spec::{HeadSpec, ModelSpec};
 use super::weights::Weights;
 use crate::error::Result;
 
-/// A loaded model. KV is not part of it: that is [`Attention`]'s.
+/// A loaded model. [`Attention`] has its KV.
 pub(super) struct Decoder {
     embedding: Linear,
     embedding_scale: Option<f32>,
@@ -28,11 +28,11 @@ enum Body {
     Chained(Chained),
 }
 
-/// Made of MLX's operations.
+/// Layers and head of MLX's operations.
 struct Plain {
     layers: Vec<Layer>,
     norm: Norm,
-    /// `None`: the embedding.
+    /// `None` if the head is the embedding.
     head: Option<Linear>,
     head_spec: HeadSpec,
 }
@@ -53,13 +53,13 @@ impl Decoder {
         Ok(Self { embedding, embedding_scale: model.embedding_scale, body: Body::Chained(chained) })
     }
 
-    /// Whether a step is few operations, so that MLX queues it whole while another one runs.
+    /// Whether a step has so few operations that MLX queues all of them while another step runs.
     pub(super) fn is_chained(&self) -> bool {
         matches!(self.body, Body::Chained(_))
     }
 
-    /// Runs the layers over a step's tokens, [n] → [n, hidden], writing KV through `attention`. Every token must be
-    /// below the vocabulary.
+    /// Runs the layers on a step's tokens, [n] → [n, hidden], and writes KV through `attention`. Every token must be in the
+    /// vocabulary.
     pub(super) fn hidden(&self, tokens: &Array, attention: &mut dyn Attention) -> Mlx<Array> {
         let mut x = self.embedding.rows(tokens)?;
         if let Some(scale) = self.embedding_scale {
@@ -71,7 +71,7 @@ impl Decoder {
         }
     }
 
-    /// Logits of the tokens at `picked` ([s] indices into the packed tokens; `None` is all of them), [s, vocab], f32.
+    /// Logits of the tokens at `picked`, [s, vocab] f32. `picked` is [s] indices of packed tokens; `None` means all tokens.
     pub(super) fn logits(&self, hidden: &Array, picked: Option<&Array>) -> Mlx<Array> {
         let taken = picked.map(|picked| take_axis(hidden, picked, 0)).transpose()?;
         let hidden = taken.as_ref().unwrap_or(hidden);
@@ -97,12 +97,12 @@ impl Plain {
             let softcap = number(softcap, &logits)?;
             logits = multiply(tanh(divide(&logits, &softcap)?)?, &softcap)?;
         }
-        // Argmax and sampling compare values: the cast is exact and keeps one path for all types.
+        // The cast is exact, and the sampler then needs only one type.
         if logits.dtype() == Dtype::Float32 { Ok(logits) } else { logits.as_dtype(Dtype::Float32) }
     }
 }
 
-/// A number of the type of `like`: one of another type would change that of the result.
+/// A scalar of the type of `like`. Another type would change the type of the result.
 fn number(value: f32, like: &Array) -> Mlx<Array> {
     Array::from_f32(value).as_dtype(like.dtype())
 }

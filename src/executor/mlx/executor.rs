@@ -1,5 +1,5 @@
-//! Carries out plans on a loaded model: submit builds and launches a step, collect reads its tokens. Decides nothing,
-//! and trusts no number of a plan before `sequences` has checked it.
+//! Runs plans on a loaded model: `submit` builds and launches a step, `collect` reads its tokens. `sequences` checks every
+//! number of a plan before it is used. The scheduler decides what runs.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -24,11 +24,11 @@ use crate::executor::{ConstraintState, Executor, Limits};
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Plan, Row, StepLogprobs, StepOutput};
 
-/// Steps between two returns of unused buffers to the system. Each return costs the next steps fresh allocations, and
-/// none at all lets lengths that never come back pile up.
+/// Steps between two returns of unused buffers to the system. After a return, the next steps must allocate again; without
+/// returns, buffers of sizes that are no longer used accumulate.
 const STEPS_BETWEEN_CLEARING: u64 = 256;
 
-/// A model on a device. Built by [`super::MlxBackend`].
+/// A model on a device. [`super::MlxBackend`] opens it.
 pub struct MlxExecutor {
     pub(super) decoder: Decoder,
     pub(super) attention: Box<dyn Attention>,
@@ -40,17 +40,17 @@ pub struct MlxExecutor {
     pub(super) steps: u64,
 }
 
-/// Rows of a step whose logits are changed before a token is drawn.
+/// The rows of a step with logits processors.
 #[derive(Default)]
 struct ProcessedRows {
-    /// Where they are among the rows that draw.
+    /// Their indices among the rows that sample.
     places: Vec<usize>,
     rows: Vec<LogitsProcessor>,
     last: Vec<LastToken>,
 }
 
 impl ProcessedRows {
-    /// [s, vocab] with these rows changed.
+    /// [s, vocab] with these rows processed.
     fn apply_to(&self, logits: Array) -> Mlx<Array> {
         if self.places.is_empty() {
             return Ok(logits);
@@ -60,44 +60,44 @@ impl ProcessedRows {
     }
 }
 
-/// A step whose tokens nobody has read.
+/// A step that is not collected yet.
 pub(super) struct Launched {
     step: u64,
-    /// Who drew, in the order of `tokens`.
+    /// The sequences that sample, in the order of `tokens`.
     sequences: Vec<SequenceId>,
-    /// Nothing if no row drew, or none yet.
+    /// Absent if no row samples, or if sampling is deferred.
     outcome: Option<Outcome>,
-    waiting: Option<Waiting>,
-    /// Launched beside these; nobody reads it.
+    deferred: Option<Deferred>,
+    /// Arrays that are computed for the KV and never read.
     rest: Vec<Array>,
 }
 
 impl Launched {
-    /// Waits until everything that was launched for it is there.
+    /// Waits until everything that was launched is computed.
     fn wait(&self) -> Result<()> {
-        let drawn = self.outcome.iter().flat_map(Outcome::arrays);
-        let logits = self.waiting.iter().map(|waiting| &waiting.logits);
-        let waited = drawn.chain(logits).chain(&self.rest).try_for_each(Array::eval);
+        let sampled = self.outcome.iter().flat_map(Outcome::arrays);
+        let logits = self.deferred.iter().map(|deferred| &deferred.logits);
+        let waited = sampled.chain(logits).chain(&self.rest).try_for_each(Array::eval);
         waited.map_err(|error| device_error("running a step", error))
     }
 }
 
-/// What the rows of a step drew.
+/// The sampled tokens of a step.
 struct Outcome {
-    /// [s] u32. What the next step is fed, whatever the logits were: each is in the vocabulary.
+    /// [s] u32: the tokens that the next step feeds. Each is in the vocabulary, even if the logits are invalid.
     tokens: Rc<Array>,
-    /// As many. What the host reads: these tokens, or [`NO_TOKEN`].
+    /// [s] u32: the tokens that the host reads, with [`NO_TOKEN`] for rows with invalid logits.
     checked: Array,
     logprobs: Option<Unread>,
 }
 
 impl Outcome {
-    /// What has to be computed.
+    /// The arrays that the step must compute.
     fn arrays(&self) -> impl Iterator<Item = &Array> {
         [&self.checked, &*self.tokens].into_iter().chain(self.logprobs.iter().flat_map(Unread::arrays))
     }
 
-    /// Reads what came of the step.
+    /// Reads tokens and log-probabilities.
     fn read(self) -> Result<(Vec<TokenId>, StepLogprobs)> {
         let tokens = read_tokens(&self.checked)?;
         let logprobs = self.logprobs.map(Unread::read).transpose()?;
@@ -105,9 +105,9 @@ impl Outcome {
     }
 }
 
-/// Rows that draw once the step before theirs was read: what a constraint allows follows from its tokens. Meanwhile the
-/// device computes what they draw from, and the host what they may draw.
-struct Waiting {
+/// Rows that sample after the previous step was read, because a constraint depends on its tokens. Meanwhile the device
+/// computes the logits, and the host the allowed tokens.
+struct Deferred {
     /// [s, vocab].
     logits: Array,
     rows: Vec<Row>,
@@ -121,7 +121,7 @@ impl Executor for MlxExecutor {
     fn submit(&mut self, plan: &Plan) -> Result<()> {
         self.take_in(plan)?;
         let launched = if plan.rows.is_empty() {
-            Launched { step: plan.step, sequences: Vec::new(), outcome: None, waiting: None, rest: Vec::new() }
+            Launched { step: plan.step, sequences: Vec::new(), outcome: None, deferred: None, rest: Vec::new() }
         } else {
             let stream = self.streams.steps.clone();
             with_stream(&stream, || self.launch(plan))?
@@ -141,25 +141,25 @@ impl Executor for MlxExecutor {
             launched.outcome.take().map(Outcome::read).transpose()
         });
         let (tokens, logprobs) = read?.unwrap_or_default();
-        let drawn = launched.sequences.into_iter().zip(tokens);
-        let (tokens, not_finite): (Vec<_>, Vec<_>) = drawn.partition(|(_, token)| *token != NO_TOKEN);
+        let sampled = launched.sequences.into_iter().zip(tokens);
+        let (tokens, not_finite): (Vec<_>, Vec<_>) = sampled.partition(|(_, token)| *token != NO_TOKEN);
         let mut closed = Vec::new();
         for (id, token) in &tokens {
-            // A sequence that is gone has no use for it.
+            // The sequence may have been released after the step was launched.
             if let Some(sequence) = self.sequences.get_mut(*id) {
                 sequence.read(launched.step, *token);
                 let constraint_end = sequence.constraint.as_ref().and_then(ConstraintState::end);
                 closed.extend(constraint_end.map(|end| (*id, end)));
             }
         }
-        self.draw_waiting()?;
+        self.sample_deferred()?;
         let not_finite = not_finite.into_iter().map(|(id, _)| id).collect();
         Ok(StepOutput { step: launched.step, tokens, not_finite, closed, logprobs })
     }
 
     fn reset(&mut self) -> Result<()> {
         for launched in self.launched.drain(..) {
-            // How it ends is nobody's business any more; left alone, it would be that of the next step.
+            // The result is not needed, but an error that is not taken here would be reported by the next step.
             drop(with_stream(&self.streams.steps, || launched.wait()));
         }
         self.sequences.clear();
@@ -172,7 +172,7 @@ impl Executor for MlxExecutor {
 }
 
 impl MlxExecutor {
-    /// Checks a plan as a whole, then drops and admits the sequences that it names.
+    /// Checks a whole plan, then releases and admits its sequences.
     fn take_in(&mut self, plan: &Plan) -> Result<()> {
         let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
         self.sequences.check(plan, bounds)?;
@@ -186,7 +186,7 @@ impl MlxExecutor {
         }
         for admission in &plan.admit {
             self.sequences.admit(admission, plan.step);
-            // Checked: at most the context length, which is an i32.
+            // Checked before: at most the context length, which is an i32.
             let max_positions = i32::try_from(admission.max_positions).unwrap_or(i32::MAX);
             self.attention.admit(admission.sequence, max_positions)?;
             if let Some(prefix) = admission.prefix {
@@ -204,25 +204,26 @@ impl MlxExecutor {
         let waits = |row: &Row| self.sequences.get(row.sequence).map(Sequence::waits_for_token);
         let waits = rows.iter().map(waits).collect::<Result<Vec<_>>>()?.contains(&true);
         let logits = self.forward(&fed, &spans).map_err(|error| device_error("running a step", error))?;
-        let (outcome, waiting) = match logits {
-            Some(logits) if waits => (None, Some(Waiting { logits, rows })),
-            Some(logits) => (Some(self.draw(&logits, &rows)?), None),
+        let (outcome, deferred) = match logits {
+            Some(logits) if waits => (None, Some(Deferred { logits, rows })),
+            Some(logits) => (Some(self.sample(&logits, &rows)?), None),
             None => (None, None),
         };
         let rest = self.attention.finish();
-        let outputs = outcome.iter().flat_map(Outcome::arrays).chain(waiting.as_ref().map(|waiting| &waiting.logits));
+        let outputs =
+            outcome.iter().flat_map(Outcome::arrays).chain(deferred.as_ref().map(|deferred| &deferred.logits));
         start(outputs.chain(&rest))?;
         let sequences = self.account(plan, outcome.as_ref());
-        Ok(Launched { step: plan.step, sequences, outcome, waiting, rest })
+        Ok(Launched { step: plan.step, sequences, outcome, deferred, rest })
     }
 
-    /// The step before was read: draws for the rows that waited for that.
-    fn draw_waiting(&mut self) -> Result<()> {
+    /// Samples for the deferred rows of the next step, after the step before it was read.
+    fn sample_deferred(&mut self) -> Result<()> {
         let Some(next) = self.launched.front_mut() else { return Ok(()) };
-        let (step, Some(Waiting { logits, rows })) = (next.step, next.waiting.take()) else { return Ok(()) };
+        let (step, Some(Deferred { logits, rows })) = (next.step, next.deferred.take()) else { return Ok(()) };
         let stream = self.streams.steps.clone();
         let outcome = with_stream(&stream, || {
-            let outcome = self.draw(&logits, &rows)?;
+            let outcome = self.sample(&logits, &rows)?;
             start(outcome.arrays()).map(|()| outcome)
         })?;
         for (place, row) in rows.iter().enumerate() {
@@ -236,8 +237,8 @@ impl MlxExecutor {
         Ok(())
     }
 
-    /// A token for each of the rows, from [s, vocab].
-    fn draw(&self, logits: &Array, rows: &[Row]) -> Result<Outcome> {
+    /// Samples a token for each row from logits [s, vocab].
+    fn sample(&self, logits: &Array, rows: &[Row]) -> Result<Outcome> {
         let (draws, processed, masks) = (self.draws(rows)?, self.processors(rows)?, self.masks(rows)?);
         let asking = self.asking(rows)?;
         let outcome = || {
@@ -247,7 +248,7 @@ impl MlxExecutor {
             let logprobs = asking.answer(logits, &tokens)?;
             Ok(Outcome { tokens: Rc::new(tokens), checked, logprobs })
         };
-        outcome().map_err(|error| device_error("drawing tokens", error))
+        outcome().map_err(|error| device_error("sampling tokens", error))
     }
 
     fn draws(&self, rows: &[Row]) -> Result<Vec<Draw>> {
@@ -258,7 +259,7 @@ impl MlxExecutor {
         rows.iter().map(draw).collect()
     }
 
-    /// The rows that draw from changed logits, by their place among those that draw.
+    /// The rows with logits processors.
     fn processors(&self, rows: &[Row]) -> Result<ProcessedRows> {
         let mut processed = ProcessedRows::default();
         for (place, row) in rows.iter().enumerate() {
@@ -272,7 +273,7 @@ impl MlxExecutor {
         Ok(processed)
     }
 
-    /// The rows that have a constraint. One that has come to its end draws what nobody will read.
+    /// The masks of constrained rows. A row whose constraint has ended needs none: its token is discarded.
     fn masks(&self, rows: &[Row]) -> Result<Masks<'_>> {
         let mut masks = Masks::default();
         for (place, row) in rows.iter().enumerate() {
@@ -284,7 +285,7 @@ impl MlxExecutor {
         Ok(masks)
     }
 
-    /// The rows that asked for log-probabilities, by their place among the rows that draw.
+    /// The rows that ask for log-probabilities.
     fn asking(&self, rows: &[Row]) -> Result<Asking> {
         let mut asking = Asking::default();
         for (place, row) in rows.iter().enumerate() {
@@ -295,7 +296,7 @@ impl MlxExecutor {
         Ok(asking)
     }
 
-    /// Builds a step up to the logits of the rows that draw, [s, vocab]; `None` if no row does.
+    /// Builds a step up to the logits of the rows that sample, [s, vocab]; `None` if no row samples.
     fn forward(&mut self, fed: &Array, spans: &[Span]) -> Mlx<Option<Array>> {
         self.attention.begin(spans)?;
         let hidden = self.decoder.hidden(fed, self.attention.as_mut())?;
@@ -310,26 +311,26 @@ impl MlxExecutor {
         self.decoder.logits(&hidden, picked.as_ref()).map(Some)
     }
 
-    /// Notes what a launched step does for its sequences; those that draw, in the plan's order.
+    /// Updates the sequences of a launched step. Returns those that sample, in the plan's order.
     fn account(&mut self, plan: &Plan, outcome: Option<&Outcome>) -> Vec<SequenceId> {
-        let mut drawn = Vec::new();
+        let mut sampled = Vec::new();
         for row in &plan.rows {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
             sequence.drawn = match outcome {
                 _ if !row.sample => LastToken::Nothing,
                 Some(Outcome { tokens, .. }) => {
-                    LastToken::Device { step: plan.step, tokens: Rc::clone(tokens), row: drawn.len() }
+                    LastToken::Device { step: plan.step, tokens: Rc::clone(tokens), row: sampled.len() }
                 }
                 None => LastToken::Later,
             };
-            drawn.extend(row.sample.then_some(row.sequence));
+            sampled.extend(row.sample.then_some(row.sequence));
         }
-        drawn
+        sampled
     }
 
-    /// Like [`inspect`](Self::inspect), but counts the operations of MLX's graph: what a step costs where all cost the
-    /// same.
+    /// Counts the operations of a step in MLX's graph, which is its cost where all operations cost about the same. Otherwise
+    /// like [`inspect`](Self::inspect).
     #[doc(hidden)]
     pub fn count_operations(&mut self, plan: &Plan) -> Result<usize> {
         self.take_in(plan)?;
@@ -346,8 +347,8 @@ impl MlxExecutor {
         })
     }
 
-    /// Runs the rows of a plan up to their logits and reads them, instead of drawing: for tests that compare numbers.
-    /// The KV is written as by [`Executor::submit`], but the sequences do not advance.
+    /// Runs the rows of a plan up to their logits and reads them instead of sampling, for tests that compare values. KV is
+    /// written as by [`Executor::submit`], but the sequences do not advance.
     #[doc(hidden)]
     pub fn inspect(&mut self, plan: &Plan) -> Result<Vec<Vec<f32>>> {
         self.take_in(plan)?;
@@ -363,11 +364,11 @@ impl MlxExecutor {
     }
 }
 
-/// Lets the device compute these.
+/// Launches the computation of arrays.
 fn start<'a>(outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
     async_eval(outputs).map_err(|error| device_error("running a step", error))
 }
 
 fn read_tokens(tokens: &Array) -> Result<Vec<TokenId>> {
-    tokens.to_vec_exact::<u32>().map_err(|error| bad_plan(format!("drawn tokens cannot be read: {error}")))
+    tokens.to_vec_exact::<u32>().map_err(|error| bad_plan(format!("sampled tokens cannot be read: {error}")))
 }

@@ -1,5 +1,5 @@
-//! The tokens a step feeds to the model, as one device array. Tokens that were drawn but not read yet stay on the
-//! device; all others come from the host.
+//! The tokens that a step feeds to the model, as one device array. Sampled tokens that the host has not read are taken from
+//! the device; all others come from the host.
 
 use std::rc::Rc;
 
@@ -14,13 +14,13 @@ use crate::error::Result;
 use crate::request::TokenId;
 use crate::scheduler::plan::{Feed, Plan};
 
-/// Consecutive tokens from one place.
+/// Consecutive tokens from one source.
 enum TokenRun {
     Host(Vec<TokenId>),
     Device { tokens: Rc<Array>, rows: Vec<usize> },
 }
 
-/// All tokens of the plan's rows, in their order, [n] u32. The plan has been checked.
+/// All tokens of the plan's rows, in order, [n] u32. `sequences` has checked the plan.
 pub(super) fn tokens(plan: &Plan, sequences: &Sequences) -> Result<Array> {
     let mut runs: Vec<TokenRun> = Vec::new();
     for row in &plan.rows {
@@ -30,14 +30,14 @@ pub(super) fn tokens(plan: &Plan, sequences: &Sequences) -> Result<Array> {
             (Feed::Sampled, LastToken::Host(token)) => push_host(&mut runs, &[*token]),
             (Feed::Sampled, LastToken::Device { tokens, row, .. }) => push_device(&mut runs, tokens, *row),
             (Feed::Sampled, LastToken::Nothing | LastToken::Later) => {
-                return Err(bad_plan("a token that was never drawn is fed"));
+                return Err(bad_plan("a token that was never sampled is fed"));
             }
         }
     }
     join(runs).map_err(|error| device_error("feeding tokens", error))
 }
 
-/// The token that each of these drew last, [r] u32; `None` if the host has read them all.
+/// The last token of each row, [r] u32; `None` if the host has read all of them.
 pub(super) fn last_tokens(drawn: &[LastToken]) -> Mlx<Option<Array>> {
     let mut runs: Vec<TokenRun> = Vec::new();
     for drawn in drawn {
@@ -79,7 +79,7 @@ impl TokenRun {
         match self {
             #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // steps are bounded
             Self::Host(tokens) => Ok(Array::from_slice(&tokens, &[tokens.len() as i32])),
-            // The usual step feeds back exactly what the step before drew.
+            // A usual step feeds exactly the tokens that the previous step sampled.
             Self::Device { tokens, rows } if rows.iter().copied().eq(0..tokens.size()) => Ok(tokens.as_ref().clone()),
             Self::Device { tokens, rows } => take_axis(tokens.as_ref(), indices(&rows), 0),
         }

@@ -1,5 +1,5 @@
-//! What is known on the host of each sequence, and whether a plan fits it. A plan is checked as a whole before anything
-//! is changed: MLX checks no index, so nothing unchecked may reach it.
+//! The host's state of each sequence, and the checks of a plan against it. A whole plan is checked before anything changes,
+//! because MLX checks no index. `executor` runs the plan; `attention` has the KV.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,51 +15,51 @@ use crate::executor::ConstraintState;
 use crate::request::{SamplingParams, SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
 
-/// Tokens a step may hold: far above any sensible chunk, far below what an index can address.
+/// Most tokens of a step: far above any useful chunk, far below the range of an index.
 const MAX_STEP_TOKENS: usize = 1 << 20;
 
 /// A sequence.
 pub(super) struct Sequence {
     pub(super) prompt: Arc<[TokenId]>,
     pub(super) sampling: SamplingParams,
-    /// How much of `prompt` is the caller's.
+    /// Tokens of `prompt` that are the caller's prompt; the rest is the answer before a preemption.
     num_prompt: usize,
     logit_bias: Arc<[(TokenId, f32)]>,
-    /// How many of the most probable tokens are reported beside each drawn one.
+    /// How many of the most probable tokens are reported with each sampled one, if any are.
     pub(super) logprobs: Option<u8>,
     end_tokens: Arc<[TokenId]>,
     min_tokens: usize,
     answer: AnswerTokens,
-    /// Which tokens may be drawn, where not all may.
+    /// The state of the constraint, if the answer has one.
     pub(super) constraint: Option<ConstraintState>,
-    /// The step that admitted it: earlier ones drew for another sequence of its name.
+    /// The step that admitted the sequence. Tokens of earlier steps belong to a former sequence with this id.
     since_step: u64,
     pub(super) max_positions: usize,
-    /// Positions whose KV is there, launched steps included.
+    /// Positions with KV, including launched steps.
     pub(super) computed: usize,
-    /// The token drawn for position `computed`.
+    /// The token sampled for position `computed`.
     pub(super) drawn: LastToken,
 }
 
-/// The tokens of an answer that were read, kept only where the draw depends on them.
+/// The tokens of an answer that the host has read, recorded only if sampling depends on them.
 #[derive(Default)]
 struct AnswerTokens {
-    /// Since admission.
+    /// Tokens since admission.
     tokens: Vec<TokenId>,
-    /// Since the answer began.
+    /// Number of occurrences in the whole answer.
     times: FxHashMap<TokenId, u32>,
 }
 
-/// Where a sequence's last drawn token is.
+/// Where the last sampled token of a sequence is.
 #[derive(Clone)]
 pub(super) enum LastToken {
-    /// None was drawn for this position.
+    /// No token was sampled for this position.
     Nothing,
-    /// Read.
+    /// The host has read the token.
     Host(TokenId),
-    /// Row `row` of what step `step` drew; nobody has read it.
+    /// The token is row `row` of the tokens of step `step`, not yet read.
     Device { step: u64, tokens: Rc<Array>, row: usize },
-    /// A step was launched that draws one once the step before it was read.
+    /// A launched step samples the token after the previous step was read.
     Later,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Sequences {
     by_id: FxHashMap<SequenceId, Sequence>,
 }
 
-/// What bounds the numbers in a plan.
+/// The bounds of numbers in a plan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) context_length: usize,
@@ -112,7 +112,7 @@ impl Sequences {
         self.by_id.insert(admission.sequence, sequence);
     }
 
-    /// Checks every number of the plan against what is held. Changes nothing.
+    /// Checks every number of the plan against the sequences. Changes nothing.
     pub(super) fn check(&self, plan: &Plan, bounds: Bounds) -> Result<()> {
         let released: FxHashSet<SequenceId> = plan.release.iter().copied().collect();
         let mut admitted = FxHashMap::default();
@@ -139,7 +139,7 @@ impl Sequences {
                 (None, None) => return Err(bad_plan(format!("{id} is unknown"))),
             }
         }
-        // Rows first: each is known to be short, so that their sum cannot overflow.
+        // The rows were checked before, so each is short and the sum cannot overflow.
         match plan.num_tokens() {
             0..=MAX_STEP_TOKENS => Ok(()),
             tokens => Err(bad_plan(format!("{tokens} tokens in one step, at most {MAX_STEP_TOKENS}"))),
@@ -165,13 +165,13 @@ impl AnswerTokens {
 }
 
 impl Sequence {
-    /// The token that step `read` drew was read. It need not be fetched from the device again, unless a later step has
-    /// drawn since.
-    pub(super) fn read(&mut self, read: u64, token: TokenId) {
-        if read < self.since_step {
+    /// Records a token that the host read from step `collected`. If no later step has sampled, the token is the last one and
+    /// need not be taken from the device again.
+    pub(super) fn read(&mut self, collected: u64, token: TokenId) {
+        if collected < self.since_step {
             return;
         }
-        if matches!(&self.drawn, LastToken::Device { step, .. } if *step == read) {
+        if matches!(&self.drawn, LastToken::Device { step, .. } if *step == collected) {
             self.drawn = LastToken::Host(token);
         }
         if self.sampling.penalizes() {
@@ -183,12 +183,12 @@ impl Sequence {
         }
     }
 
-    /// Whether what may be drawn next depends on a token that nobody has read.
+    /// Whether the tokens that are allowed next depend on an unread token.
     pub(super) fn waits_for_token(&self) -> bool {
         self.constraint.is_some() && matches!(self.drawn, LastToken::Device { .. })
     }
 
-    /// What is changed about the logits from which the token at `position` is drawn, if anything is.
+    /// The logits processor for sampling the token at `position`, if the sequence needs one.
     pub(super) fn processor(&self, position: usize) -> Option<LogitsProcessor> {
         let bias = self.bias(position);
         if bias.is_empty() && !self.sampling.penalizes() {
@@ -208,7 +208,7 @@ impl Sequence {
         })
     }
 
-    /// The token drawn last where it lies, or the last one known.
+    /// The last sampled token, or the last token of the prompt.
     pub(super) fn last(&self) -> LastToken {
         match &self.drawn {
             LastToken::Nothing | LastToken::Later => LastToken::Host(self.prompt.last().copied().unwrap_or_default()),
@@ -229,12 +229,12 @@ impl Sequence {
         if row.start != self.computed {
             let (id, start) = (row.sequence, row.start);
             return Err(bad_plan(format!(
-                "{id} goes on at position {start}, but has KV of {} positions",
+                "{id} continues at position {start}, but has KV of {} positions",
                 self.computed
             )));
         }
         if row.feed == Feed::Sampled && matches!(self.drawn, LastToken::Nothing | LastToken::Later) {
-            return Err(bad_plan(format!("{} is fed a token that was never drawn", row.sequence)));
+            return Err(bad_plan(format!("{} is fed a token that was never sampled", row.sequence)));
         }
         check_reach(row, self.prompt.len(), self.max_positions)
     }
@@ -244,7 +244,7 @@ fn check_admission(admission: &Admission, bounds: Bounds) -> Result<()> {
     let id = admission.sequence;
     if admission.max_positions > bounds.context_length {
         let (asked, most) = (admission.max_positions, bounds.context_length);
-        return Err(bad_plan(format!("{id} may occupy {asked} positions, the model has {most}")));
+        return Err(bad_plan(format!("{id} may have {asked} positions, the model has {most}")));
     }
     if let Some(token) = admission.prompt.iter().find(|token| **token as usize >= bounds.vocab_size) {
         return Err(bad_plan(format!("{id} holds token {token}, the vocabulary has {}", bounds.vocab_size)));
@@ -275,7 +275,7 @@ fn check_sampling(admission: &Admission) -> Result<()> {
     if is_sound {
         return Ok(());
     }
-    Err(bad_plan(format!("{} is sampled by {:?}", admission.sequence, admission.sampling)))
+    Err(bad_plan(format!("{} has invalid sampling parameters: {:?}", admission.sequence, admission.sampling)))
 }
 
 fn check_prefix(prefix: Prefix, admission: &Admission, source: Option<&Sequence>) -> Result<()> {
@@ -311,7 +311,7 @@ fn check_reach(row: &Row, prompt: usize, max_positions: usize) -> Result<()> {
     Ok(())
 }
 
-/// The spans of a plan's rows in the packed matrix, in the plan's order. The plan has been checked.
+/// The spans of a checked plan's rows in the packed matrix, in the plan's order.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // bounded by context length and step size
 pub(super) fn spans(plan: &Plan) -> Vec<Span> {
     let mut offset = 0;

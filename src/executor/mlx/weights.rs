@@ -1,5 +1,5 @@
-//! Brings checked tensors onto the device: loads the files, casts to one element type, fuses projections that share
-//! their input. What is loaded here has passed `inventory`.
+//! Loads tensors that `inventory` has checked onto the device: reads the files, casts to one element type, fuses projections
+//! with the same input, stacks experts. `precision` decides the element type and whether weights are dequantized.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,25 +27,25 @@ use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::hub::{ModelFolder, WeightFile};
 
-/// The tensors of a folder, on their way into layers. Lazy: bytes are read when a layer is evaluated.
+/// The tensors of a folder that are not yet in a layer. They are lazy: bytes are read when a layer is evaluated.
 pub(super) struct Weights<'a> {
     model: &'a ModelSpec,
     folder: &'a ModelFolder,
     arrays: HashMap<String, Array>,
-    /// The element type of activations; float tensors are cast to it.
+    /// Element type of activations, to which float tensors are cast.
     dtype: Dtype,
-    /// Quantized weights are dequantized while they are loaded.
+    /// Whether quantized weights are dequantized while they are loaded.
     dequantizes: bool,
-    /// MLX has no gathered product of half precision on its CPU backend.
+    /// Set on a CPU, where MLX has no gathered product of half precision.
     gathers_in_float32: bool,
-    /// Whether the products of MLX are carried out so that a row's result is the same in any company.
+    /// Whether products are made batch-invariant.
     batch_invariant: bool,
-    /// What was measured of them.
+    /// Measured block sizes of batch-invariant products.
     blocks: HashMap<KernelShape, InvariantBlocks>,
 }
 
 impl<'a> Weights<'a> {
-    /// Opens the weight files. The element type of the embedding is the model's own.
+    /// Opens the weight files. The model's element type is that of its embedding.
     pub(super) fn open(
         model: &'a ModelSpec,
         folder: &'a ModelFolder,
@@ -78,12 +78,12 @@ impl<'a> Weights<'a> {
         Ok(weights)
     }
 
-    /// Makes every layer carry out its product so that a row's result is the same in any company.
+    /// Makes the products of all layers batch-invariant.
     pub(super) fn batch_invariant(self, batch_invariant: bool) -> Self {
         Self { batch_invariant, ..self }
     }
 
-    /// Brings weights into the form that the operations of a CPU take.
+    /// Loads weights in the form that operations on a CPU need.
     pub(super) fn for_cpu(self, on_cpu: bool) -> Self {
         Self { gathers_in_float32: on_cpu, ..self }
     }
@@ -157,7 +157,7 @@ impl<'a> Weights<'a> {
         Ok(Moe { spec, router, activation, gate_up, down, shared, is_never_sorted: self.batch_invariant })
     }
 
-    /// The same linear layer of all experts of layer `index`. Lazy.
+    /// One linear layer of all experts of layer `index`. Lazy.
     fn experts(&mut self, index: usize, spec: &MoeSpec, name: &str) -> Result<Experts> {
         let names = &self.model.names;
         let paths = if self.model.has_single_experts(self.folder, index) {
@@ -183,7 +183,7 @@ impl<'a> Weights<'a> {
         Ok(Experts::Quantized(Quantized { codes, scales, offsets, bits, group_size }))
     }
 
-    /// One tensor, or several one upon the other.
+    /// One stacked tensor, or several tensors stacked.
     fn stacked(
         &mut self,
         paths: &[String],
@@ -216,8 +216,8 @@ impl<'a> Weights<'a> {
         self.finish(linear)
     }
 
-    /// The embedding, and the head unless the embedding serves as the head. A stored head that equals the embedding takes
-    /// no memory of its own.
+    /// The embedding, and the head unless it is tied to the embedding. A stored head that equals the embedding is dropped, and
+    /// takes no memory.
     pub(super) fn ends(&mut self) -> Result<(Linear, Option<Linear>)> {
         if self.model.head.is_tied {
             return Ok((self.linear(self.model.names.embedding, false)?, None));
@@ -248,7 +248,7 @@ impl<'a> Weights<'a> {
         packed(linear)
     }
 
-    /// Linear layers of decoder layer `index` of a dense model that share their input, for a chain.
+    /// Fused linear layers of decoder layer `index` of a dense model, for a chain.
     pub(super) fn packed_projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Packed> {
         match self.lazy_projection(index, parts)? {
             Projection::One(linear) => packed(linear),
@@ -256,7 +256,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Linear layers of decoder layer `index` that share their input, as one where their formats allow it.
+    /// Linear layers of decoder layer `index` with the same input, fused if their formats allow it.
     pub(super) fn projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Projection> {
         self.lazy_projection(index, parts)?.map(|linear| self.finish(linear))
     }
@@ -267,7 +267,7 @@ impl<'a> Weights<'a> {
         fuse(linears).map_err(|error| device_error("fusing projections", error))
     }
 
-    /// Gives a layer the form in which it is used, and evaluates it.
+    /// Makes a layer batch-invariant if that is wanted, and evaluates it.
     fn finish(&mut self, linear: Linear) -> Result<Linear> {
         let shaped = self.shape(linear).map_err(|error| device_error("shaping weights", error))?;
         evaluated("loading weights", shaped.arrays())?;
@@ -323,7 +323,7 @@ impl<'a> Weights<'a> {
         self.arrays.get(name).ok_or_else(|| missing(name))
     }
 
-    /// MLX parses the files itself: a file that changed since it was validated must not slip through.
+    /// Compares shapes with the checked headers: MLX reads the files again, and they may have changed since.
     fn check_shapes(&self) -> Result<()> {
         for (name, header) in &self.folder.tensors {
             let found = self.peek(name)?.shape();
@@ -355,7 +355,7 @@ fn pack(weight: &Array, bias: Option<Array>) -> Result<Packed> {
     Ok(Packed { weight, bias })
 }
 
-/// One projection out of several: rows of outputs one below the other. Layers of different formats stay apart.
+/// Fuses projections by concatenating their outputs. Layers of different formats are not fused.
 fn fuse(linears: Vec<Linear>) -> Mlx<Projection> {
     let biases: Option<Vec<_>> = linears.iter().map(Linear::bias).collect();
     let bias = biases.map(stack).transpose()?;

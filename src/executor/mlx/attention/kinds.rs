@@ -1,37 +1,37 @@
-//! Which positions a layer keeps of a sequence, and where in the sequence's slot they lie.
+//! Which positions of a sequence a layer keeps, and their places in the sequence's slot.
 
-/// Positions of the smallest slot; also what larger ones double from.
+/// Positions of the smallest slot. Larger slots are doublings of it.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a small constant
 pub(super) const SMALLEST_SLOT: i32 = super::KV_BLOCK as i32;
 
-/// What kind of KV a layer has.
+/// The kind of KV of a layer.
 pub(in super::super) trait KvKind: std::fmt::Debug {
-    /// Positions that are kept of the first `num_positions`.
+    /// Number of positions that are kept of the first `num_positions`.
     fn num_kept(&self, num_positions: i32) -> i32;
 
-    /// Where a position lies in its slot.
+    /// The place of a position in the slot.
     fn place(&self, position: i32) -> i32;
 
-    /// The first position that a query at `position` sees.
+    /// The first position that a query at `position` attends to.
     fn first_visible(&self, position: i32) -> i32;
 
-    /// Positions of a slot that holds what is kept of the first `num_positions`.
+    /// Capacity in positions of a slot for the first `num_positions`.
     fn capacity(&self, num_positions: i32) -> i32 {
         let doubled = SMALLEST_SLOT.max(num_positions).unsigned_abs().next_power_of_two();
         self.num_kept(i32::try_from(doubled).unwrap_or(i32::MAX))
     }
 
-    /// Whether the first `num_positions` are still there in a sequence that has come to `num_reached`.
+    /// Whether a sequence of `num_reached` positions still has all of the first `num_positions`.
     fn can_copy(&self, num_positions: i32, num_reached: i32) -> bool {
         num_positions == num_reached || self.num_kept(num_reached) == num_reached
     }
 }
 
-/// Every position is kept.
+/// Keeps every position.
 #[derive(Debug)]
 pub(in super::super) struct Full;
 
-/// The last so many positions are kept, each in the place of the one that leaves the window.
+/// Keeps this many last positions. A new position takes the place of the one that leaves the window.
 #[derive(Debug)]
 pub(in super::super) struct Window(pub(in super::super) i32);
 
