@@ -19,7 +19,7 @@ fn out_of_memory_during_steps_recomputes_rows_and_loses_no_answer() {
         let how = How::Error(Code::InsufficientMemory);
         let faults = [(3, At::Submit), (9, At::Launched), (17, At::Collect)].map(|(step, at)| Fault { step, at, how });
         let served = path.serve_failing(&with_rows(4), faults.to_vec());
-        assert_same(path, &alone, &served.together(&served.short()));
+        assert_same(path, &alone, &served.together(&path.short(&served)));
         assert_eq!(served.caller.engine.stats().recoveries, 3, "{path:?}");
         served.is_idle_and_empty();
     }
@@ -34,7 +34,7 @@ fn a_step_that_fails_ends_the_rows_in_it_and_later_requests_are_answered() {
         let served = path.serve_failing(&with_rows(2), faults);
         let mut num_failed = 0;
         for _ in 0..2 {
-            for (alone, answer) in alone.iter().zip(served.together(&served.short())) {
+            for (alone, answer) in alone.iter().zip(served.together(&path.short(&served))) {
                 match answer.end.as_ref().expect("ended") {
                     Ok(_) => assert_same(path, std::slice::from_ref(alone), &[answer]),
                     Err(error) => {
@@ -79,7 +79,7 @@ fn invalid_logits_end_only_their_own_request() {
         let constrained =
             Draft { structured: Some(StructuredOutput::Regex("[a-z]+".to_owned())), ..greedy(vec![7, nan], 20) };
         let broken: Vec<_> = broken.into_iter().map(|tokens| greedy(tokens, 20)).chain([constrained]).collect();
-        let sound = served.short();
+        let sound = path.short(&served);
         let num_broken = broken.len();
         let mut answers = served.together(&[broken, sound].concat());
         assert_same(path, &alone, &answers.split_off(num_broken));

@@ -97,6 +97,12 @@ impl Path {
         Some(3 * first_block(&self.serve(&without_memory())))
     }
 
+    /// Questions, each in a separate conversation.
+    pub(super) fn short(self, served: &Served) -> Vec<Draft> {
+        let count = if self.stored == Stored::FourBits { 4 } else { QUESTIONS.len() };
+        QUESTIONS[..count].iter().map(|question| served.chat(&[*question], 40)).collect()
+    }
+
     /// The first questions after a long history. A CPU reads prompts of quantized half precision at some 50 tokens a second.
     pub(super) fn long(self, served: &Served) -> Vec<Draft> {
         let count = if self.stored == Stored::FourBits { 2 } else { 4 };
@@ -104,9 +110,9 @@ impl Path {
         QUESTIONS[..count].iter().map(draft).collect()
     }
 
-    /// The answers to [`Served::short`], one after another.
+    /// The answers to [`Path::short`], one after another.
     pub(super) fn alone(self) -> Arc<Vec<Answer>> {
-        self.once(&SHORT, Served::short)
+        self.once(&SHORT, |served| self.short(served))
     }
 
     /// The answers to [`Path::long`], one after another.
@@ -154,11 +160,6 @@ impl Served {
         let turn = |(turn, role): (&&str, &str)| format!("<|{role}|>{turn}<|end|>");
         let turns: String = turns.iter().zip(roles).map(turn).collect();
         greedy(self.text.encode_rendered(&format!("{turns}<|assistant|>")).expect("tokens"), max_tokens)
-    }
-
-    /// All questions, each in a separate conversation.
-    pub(super) fn short(&self) -> Vec<Draft> {
-        QUESTIONS.iter().map(|question| self.chat(&[*question], 40)).collect()
     }
 
     /// The answers to requests that are submitted together.

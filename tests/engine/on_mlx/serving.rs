@@ -15,7 +15,7 @@ fn requests_that_run_together_have_the_answers_that_they_have_alone() {
     for path in PATHS {
         let alone = path.alone();
         let served = path.serve(&with_rows(4));
-        assert_same(path, &alone, &served.together(&served.short()));
+        assert_same(path, &alone, &served.together(&path.short(&served)));
         assert!(served.caller.engine.stats().rows > served.caller.engine.stats().steps, "{path:?}: rows share steps");
         served.is_idle_and_empty();
     }
@@ -32,7 +32,7 @@ fn requests_that_join_late_and_rows_that_leave_early_change_no_answer() {
             served.caller.tokens(reader, 3);
             (reader, brief)
         };
-        let readers: Vec<_> = served.short().into_iter().map(join).collect();
+        let readers: Vec<_> = path.short(&served).into_iter().map(join).collect();
         let answer = |(reader, brief)| (served.caller.answer(reader), served.caller.answer(brief));
         let (joined, brief): (Vec<_>, Vec<_>) = readers.into_iter().map(answer).unzip();
         assert_same(path, &alone, &joined);
@@ -107,7 +107,7 @@ fn log_probabilities_are_ranked_and_hardly_move_when_rows_share_steps() {
     const TOP: usize = 5;
     for path in PATHS {
         let ask = |served: &Served| -> Vec<_> {
-            served.short().into_iter().map(|draft| Draft { logprobs: Some(5), ..draft }).collect()
+            path.short(served).into_iter().map(|draft| Draft { logprobs: Some(5), ..draft }).collect()
         };
         let reference = path.serve(&with_rows(1));
         let alone: Vec<_> = ask(&reference).into_iter().map(|draft| reference.caller.ask(draft)).collect();
@@ -163,7 +163,7 @@ fn constrained_and_unconstrained_rows_of_a_batch_do_not_affect_each_other() {
             seed: Some(seed),
             ..draft.clone()
         };
-        let free = served.short();
+        let free = path.short(&served);
         let constrained: Vec<_> = (0..).zip(&free).map(constrained).collect();
         let readers: Vec<_> =
             [free, constrained].concat().into_iter().map(|draft| served.caller.submit(draft)).collect();
