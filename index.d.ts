@@ -126,6 +126,11 @@ export interface SchedulerOptions {
    * @default 4194304
    */
   maxQueueTokens?: number | undefined
+  /**
+   * The longest expected wait for a row. A request that would wait longer fails with {@link OverloadedError}. Set it in a
+   * service. Without it, only a lasting overload limits the wait. From 1 to 3600000.
+   */
+  maxWaitMs?: number | undefined
   /** The most prompt tokens of one step while no sequence decodes. From 1 to 65536. @default 512 */
   prefillChunkTokens?: number | undefined
   /**
@@ -1065,6 +1070,8 @@ export interface ChatTemplateParams extends ChatOptions {
 export interface RefusalStats {
   /** The limit of pending requests, `scheduler.maxQueue`, or a place that is reserved for an earlier refused caller. */
   readonly queue: number
+  /** The longest wait: `scheduler.maxWaitMs`, the request's deadline, or the limit in a lasting overload. */
+  readonly wait: number
   /** The limit of pending prompt tokens, `scheduler.maxQueueTokens`. */
   readonly tokens: number
   /** The limit of prompts that wait for tokenization. */
@@ -1266,7 +1273,10 @@ export declare class InvalidParamsError extends MlxServingError {}
 export declare class ModelError extends MlxServingError {}
 /** `GuidanceError`: `structured` or `toolChoice` cannot be enforced, or not with this model. */
 export declare class GuidanceError extends MlxServingError {}
-/** `Overloaded`: as many requests or prompts are pending as the engine accepts. Try again after `retryAfterMs`. */
+/**
+ * `Overloaded`: as many requests or prompts are pending as the engine accepts, or the request would wait too long. Try again
+ * after `retryAfterMs`.
+ */
 export declare class OverloadedError extends MlxServingError {}
 /** `Timeout`: the deadline of the request has passed. */
 export declare class TimeoutError extends MlxServingError {}

@@ -317,5 +317,6 @@ fn to_u32(count: usize) -> u32 {
 }
 
 pub(super) fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    // Divided once: whole milliseconds stay whole.
+    duration.as_nanos() as f64 / 1e6
 }

@@ -55,11 +55,16 @@ pub struct NativeStats {
 
 impl NativeStats {
     pub(super) fn new(stats: Snapshot, models: Vec<(ModelKey, ModelStats)>) -> Self {
-        let Refusals { queue, tokens, prompts } = stats.rejected;
+        let Refusals { queue, wait, tokens, prompts } = stats.rejected;
         Self {
             submitted: stats.submitted as f64,
             requests: stats.requests as f64,
-            rejected: NativeRefusals { queue: queue as f64, tokens: tokens as f64, prompts: prompts as f64 },
+            rejected: NativeRefusals {
+                queue: queue as f64,
+                wait: wait as f64,
+                tokens: tokens as f64,
+                prompts: prompts as f64,
+            },
             completed: stats.completed as f64,
             cancelled: stats.cancelled as f64,
             failed: stats.failed as f64,
@@ -86,6 +91,8 @@ impl NativeStats {
 pub struct NativeRefusals {
     /// Too many requests were pending.
     pub queue: f64,
+    /// They would have waited for too long.
+    pub wait: f64,
     /// Too many prompt tokens were pending.
     pub tokens: f64,
     /// Too many prompts waited for the tokenizer.

@@ -51,6 +51,8 @@ pub enum Kind {
     Number(Range, Field<f64>),
     /// A duration in milliseconds.
     Millis(Range, Field<Duration>),
+    /// A duration in milliseconds; absent means no limit.
+    OptionalMillis(Range, Field<Option<Duration>>),
     /// One of [`Precision::NAMES`].
     Precision(Field<Precision>),
 }
@@ -114,6 +116,14 @@ impl EngineOption {
         Self::new(path, Kind::Millis(Range::of(&range), field), Some(Value::Number(default)))
     }
 
+    pub(super) const fn optional_millis(
+        path: &'static str,
+        range: RangeInclusive<f64>,
+        field: Field<Option<Duration>>,
+    ) -> Self {
+        Self::new(path, Kind::OptionalMillis(Range::of(&range), field), None)
+    }
+
     pub(super) const fn precision(path: &'static str, default: &'static str, field: Field<Precision>) -> Self {
         Self::new(path, Kind::Precision(field), Some(Value::Name(default)))
     }
@@ -163,9 +173,11 @@ impl EngineOption {
     pub fn range(&self) -> Option<Range> {
         match self.kind {
             Kind::Switch(_) | Kind::Precision(_) => None,
-            Kind::Integer(range, _) | Kind::Bytes(range, _) | Kind::Number(range, _) | Kind::Millis(range, _) => {
-                Some(range)
-            }
+            Kind::Integer(range, _)
+            | Kind::Bytes(range, _)
+            | Kind::Number(range, _)
+            | Kind::Millis(range, _)
+            | Kind::OptionalMillis(range, _) => Some(range),
         }
     }
 
@@ -183,6 +195,7 @@ impl EngineOption {
                 Kind::Bytes(_, field) if number.fract() == 0.0 => *field(settings) = Some(number as u64),
                 Kind::Number(_, field) => *field(settings) = number,
                 Kind::Millis(_, field) => *field(settings) = Duration::from_secs_f64(number / 1e3),
+                Kind::OptionalMillis(_, field) => *field(settings) = Some(Duration::from_secs_f64(number / 1e3)),
                 _ => return false,
             },
             _ => return false,
@@ -198,7 +211,7 @@ impl EngineOption {
             Kind::Integer(..) => "a whole number",
             Kind::Bytes(..) => "a whole number of bytes",
             Kind::Number(..) => "a number",
-            Kind::Millis(..) => "a number of milliseconds",
+            Kind::Millis(..) | Kind::OptionalMillis(..) => "a number of milliseconds",
         };
         self.range().map_or_else(String::new, |Range { min, max }| format!("{what} from {min} to {max}"))
     }

@@ -70,6 +70,8 @@ pub const OPTIONS: &[EngineOption] = &[
         .text("The most pending requests, waiting and running. One more fails with `OverloadedError`."),
     EngineOption::integer("scheduler.maxQueueTokens", 4_194_304, 1..=1 << 40, |s| &mut s.scheduler.max_queue_tokens)
         .text("The most prompt tokens of all pending requests. A request beyond that fails with `OverloadedError`, unless it is the only one."),
+    EngineOption::optional_millis("scheduler.maxWaitMs", 1.0..=3_600_000.0, |s| &mut s.scheduler.max_wait)
+        .text("The longest expected wait for a row. A request that would wait longer fails with `OverloadedError`. Set it in a service. Without it, only a lasting overload limits the wait."),
     EngineOption::integer("scheduler.prefillChunkTokens", 512, 1..=65_536, |s| &mut s.scheduler.prefill_chunk_tokens)
         .text("The most prompt tokens of one step while no sequence decodes."),
     EngineOption::number("scheduler.interTokenStretch", 2.0, 1.0..=100.0, |s| &mut s.scheduler.inter_token_stretch)

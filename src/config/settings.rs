@@ -51,6 +51,7 @@ pub struct Scheduler {
     pub auto_tune: AutoTune,
     pub max_queue: usize,
     pub max_queue_tokens: usize,
+    pub max_wait: Option<Duration>,
     pub prefill_chunk_tokens: usize,
     pub inter_token_stretch: f64,
     pub ageing: Duration,

@@ -8,16 +8,7 @@ use crate::error::Code;
 use crate::request::FinishReason;
 
 use super::command::ModelKey;
-use super::snapshot::{Refusals, Snapshot};
-
-/// Why a request was refused before it was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The limit of pending requests is reached.
-    Queue,
-    /// The limit of prompts that wait for the tokenizer is reached.
-    Prompts,
-}
+use super::snapshot::{Refusal, Refusals, Snapshot};
 
 /// Ended requests by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +64,7 @@ impl Census {
     pub(super) fn refused(&mut self, why: Refusal, num_requests: usize) {
         let counter = match why {
             Refusal::Queue => &mut self.rejected.queue,
+            Refusal::Wait => &mut self.rejected.wait,
             Refusal::Prompts => &mut self.rejected.prompts,
         };
         *counter += num_requests as u64;

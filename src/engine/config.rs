@@ -16,6 +16,8 @@ pub struct Config {
     pub memory_bytes: Option<u64>,
     /// The most pending requests. One more fails with `Overloaded`.
     pub max_pending: usize,
+    /// The longest wait for a row. Absent, only a lasting overload limits the wait.
+    pub max_wait: Option<Duration>,
     /// The most prompt tokens of pending requests. A request beyond them fails with `Overloaded`, unless it is the only one.
     pub max_pending_tokens: usize,
     /// Tokens that a stream may be ahead of its consumer before its row is parked.
@@ -37,6 +39,7 @@ impl From<&Settings> for Config {
             kv_bytes: memory.kv_bytes,
             memory_bytes: None,
             max_pending: scheduler.max_queue,
+            max_wait: scheduler.max_wait,
             max_pending_tokens: scheduler.max_queue_tokens,
             buffer_tokens: streaming.buffer_tokens,
             text_patience: Duration::from_millis(100),

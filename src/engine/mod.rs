@@ -9,12 +9,14 @@ mod command;
 mod config;
 mod core;
 mod defaults;
+mod demand;
 mod device;
 mod draft;
 mod guarded;
 mod limits;
 mod loading;
 mod outbox;
+mod pending;
 mod permit;
 mod progress;
 mod refusal;
@@ -29,6 +31,7 @@ mod step_timing;
 mod thread;
 mod threads;
 mod ticket;
+mod turnover;
 
 #[cfg(test)]
 mod tests;
@@ -51,13 +54,13 @@ use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
 use crate::text::{Load, ModelText, PoolLimits, TextPool};
 
 use answer_parser::{AnswerParser, Readers};
-use census::Refusal;
 use command::{Command, closed};
 use draft::{ModelRules, Prepared};
 use permit::{Permit, Permits};
 use refusal::refused_text;
 use shared::SharedState;
 use slots::SharedSlots;
+use snapshot::Refusal;
 use thread::CommandSender;
 use threads::Work;
 use ticket::{Coming, Ticket};
@@ -120,7 +123,7 @@ impl Engine {
             readers: Arc::new(Readers::new(config.buffer_tokens, wake)),
             answers: Arc::new(AnswerCache::new(config.answers)),
             stats: Arc::default(),
-            slots: Arc::new(SharedSlots::new(config.max_pending)),
+            slots: Arc::new(SharedSlots::new(config.max_pending, config.max_wait)),
         };
         let limits =
             PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
@@ -152,7 +155,7 @@ impl Engine {
         let rules = self.rules(model)?;
         draft.logprobs = draft.logprobs.map(|count| rules.num_logprobs(count));
         let num_choices = draft.num_choices;
-        let permits = self.take_permits(num_choices)?;
+        let permits = self.take_permits(&draft)?;
         let tickets = self.tickets(model, &rules, &draft, permits);
         let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
         // All answers have one prompt, and the first one reads it.

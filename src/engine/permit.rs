@@ -4,16 +4,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::slots::SharedSlots;
+use super::pending::Caller;
+use super::slots::{Refused, SharedSlots};
 
 /// The limits on pending answers and tokens, and their counters.
 #[derive(Debug)]
 pub(super) struct Permits {
     limit: usize,
     token_limit: usize,
-    num_taken: AtomicUsize,
     num_tokens: AtomicUsize,
     slots: Arc<SharedSlots>,
 }
@@ -26,27 +26,30 @@ pub(super) struct Permit(Arc<PromptTokens>);
 #[derive(Debug)]
 struct PromptTokens {
     permits: Arc<Permits>,
+    caller: Caller,
     /// Set by the first [`Permit::extend`] that succeeds.
     num_tokens: OnceLock<usize>,
 }
 
 impl Permits {
     pub(super) fn new(limit: usize, token_limit: usize, slots: Arc<SharedSlots>) -> Arc<Self> {
-        let [num_taken, num_tokens] = Default::default();
-        Arc::new(Self { limit, token_limit, num_taken, num_tokens, slots })
+        Arc::new(Self { limit, token_limit, num_tokens: AtomicUsize::default(), slots })
     }
 
-    /// Takes `count` permits for the answers to one prompt, or none. The error is the time after which the caller should
-    /// try again.
-    pub(super) fn try_take(self: &Arc<Self>, count: usize, now: Instant) -> Result<Vec<Permit>, Duration> {
-        let take = || raise(&self.num_taken, count, |taken| taken.saturating_add(count) <= self.limit);
-        self.slots.enter(now, count, || self.num_taken(), take)?;
-        let tokens = Arc::new(PromptTokens { permits: Arc::clone(self), num_tokens: OnceLock::new() });
+    /// Takes `count` permits for the answers to one prompt, or none.
+    pub(super) fn try_take(
+        self: &Arc<Self>,
+        count: usize,
+        caller: Caller,
+        now: Instant,
+    ) -> Result<Vec<Permit>, Refused> {
+        self.slots.enter(now, &caller, count)?;
+        let tokens = Arc::new(PromptTokens { permits: Arc::clone(self), caller, num_tokens: OnceLock::new() });
         Ok((0..count).map(|_| Permit(Arc::clone(&tokens))).collect())
     }
 
     pub(super) fn num_taken(&self) -> usize {
-        self.num_taken.load(Ordering::Acquire)
+        self.slots.num_pending()
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -64,7 +67,7 @@ impl Permit {
     ///
     /// One thread calls this for all answers of a request, so `held` is not raced for.
     pub(super) fn extend(&self, num_tokens: usize) -> Result<(), usize> {
-        let PromptTokens { permits, num_tokens: held } = &*self.0;
+        let PromptTokens { permits, num_tokens: held, .. } = &*self.0;
         let may = |pending: usize| pending == 0 || pending.saturating_add(num_tokens) <= permits.token_limit;
         if held.get().is_none() && !raise(&permits.num_tokens, num_tokens, may) {
             return Err(permits.num_tokens.load(Ordering::Relaxed).saturating_add(num_tokens));
@@ -82,7 +85,7 @@ fn raise(counter: &AtomicUsize, by: usize, may: impl Fn(usize) -> bool) -> bool 
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.permits.num_taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.permits.slots.leave(&self.0.caller);
     }
 }
 

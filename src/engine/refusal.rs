@@ -6,8 +6,11 @@ use crate::error::{Code, Error, Result};
 use crate::request::Request;
 
 use super::Engine;
-use super::census::Refusal;
+use super::draft::Draft;
+use super::pending::Caller;
 use super::permit::Permit;
+use super::slots::Refused;
+use super::snapshot::Refusal;
 
 /// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
 const NEXT_TEXT: Duration = Duration::from_millis(10);
@@ -20,20 +23,37 @@ pub(super) fn refused_text(error: Error) -> Error {
 
 impl Engine {
     /// Permits for all answers of a request, or none.
-    pub(super) fn take_permits(&self, count: usize) -> Result<Vec<Permit>> {
-        let limit = self.permits.limit();
+    pub(super) fn take_permits(&self, draft: &Draft) -> Result<Vec<Permit>> {
+        let (count, limit) = (draft.num_choices, self.permits.limit());
         if count > limit {
             let message = format!("is {count}, but this engine accepts {limit} answers at a time");
             return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
         }
         self.shared.stats.submitted(count);
-        self.permits.try_take(count, self.shared.clock.now()).map_err(|retry_after| {
-            self.shared.stats.refused(Refusal::Queue, count);
-            let message = format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
-            Error::new(Code::Overloaded, message)
-                .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
-                .with_retry_after(retry_after)
+        let caller = Caller { priority: draft.priority, tenant: draft.tenant.clone(), deadline: draft.deadline };
+        self.permits.try_take(count, caller, self.shared.clock.now()).map_err(|refused| {
+            self.shared.stats.refused(refused.why, count);
+            self.refusal(refused, count)
         })
+    }
+
+    fn refusal(&self, refused: Refused, count: usize) -> Error {
+        let Refused { why, retry_after, wait, max_wait } = refused;
+        let error = match max_wait.filter(|_| why == Refusal::Wait) {
+            Some(most) => {
+                let [wait, most] = [wait, most].map(|time| time.as_secs_f64() * 1e3);
+                let message = format!("this request would wait for about {wait:.0} ms, and may wait for {most:.0} ms");
+                Error::new(Code::Overloaded, message).with_limit(most, wait)
+            }
+            None => {
+                let limit = self.permits.limit();
+                let message =
+                    format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
+                Error::new(Code::Overloaded, message)
+                    .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
+            }
+        };
+        error.with_retry_after(retry_after)
     }
 
     /// A prompt counts towards the pending tokens from the moment it is known.

@@ -2,11 +2,24 @@
 
 use crate::answers::Counts;
 
+/// Why a request was refused before it was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The limit of pending requests is reached.
+    Queue,
+    /// The request would wait too long.
+    Wait,
+    /// The limit of prompts that wait for the tokenizer is reached.
+    Prompts,
+}
+
 /// Refusals by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Refusals {
     /// The limit of pending requests was reached, counting places reserved for refused callers.
     pub queue: u64,
+    /// The request would have waited too long.
+    pub wait: u64,
     /// The limit of pending prompt tokens was reached.
     pub tokens: u64,
     /// The limit of prompts that wait for the tokenizer was reached.
@@ -16,7 +29,7 @@ pub struct Refusals {
 impl Refusals {
     /// Refusals of every reason.
     pub fn sum(self) -> u64 {
-        self.queue + self.tokens + self.prompts
+        self.queue + self.wait + self.tokens + self.prompts
     }
 }
 

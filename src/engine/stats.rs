@@ -9,9 +9,9 @@ use crate::answers::{AnswerCache, Close};
 use crate::lock::lock;
 use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 
-use super::census::{Census, Ends, Present, Refusal};
+use super::census::{Census, Ends, Present};
 use super::command::ModelKey;
-use super::snapshot::Snapshot;
+use super::snapshot::{Refusal, Snapshot};
 use super::step_timing::Totals;
 
 /// Admissions that are kept for each model.

@@ -344,6 +344,11 @@ impl Scheduler {
         Load { num_queued: self.queue.len(), num_running: self.running.len(), num_parked }
     }
 
+    /// Sequences that are left out of plans because their readers are behind.
+    pub fn num_behind(&self) -> usize {
+        self.running.iter().filter(|sequence| sequence.parked_at.is_some()).count()
+    }
+
     /// Whether no sequence is left.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.running.is_empty()

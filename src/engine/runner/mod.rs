@@ -71,6 +71,8 @@ pub(super) struct ModelRunner {
     outbox: Outbox,
     /// The batch limit that was reported last.
     reported_limit: usize,
+    /// The number of sequences that was reported last whose readers are behind.
+    reported_behind: usize,
     /// Whether a request waited for a row after the last turn.
     was_queued: bool,
     /// Replies to unload commands, given after the last row has ended.
@@ -92,6 +94,7 @@ impl ModelRunner {
             progress: PromptProgress::default(),
             outbox: Outbox::default(),
             reported_limit: 0,
+            reported_behind: 0,
             was_queued: false,
             unloading: Vec::new(),
             plan: Plan::default(),
@@ -308,6 +311,11 @@ impl ModelRunner {
         let batch_limit = self.scheduler.batch_limit();
         if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.reported_limit, batch_limit) {
             self.shared.slots.has_rows(batch_limit);
+        }
+        let num_behind = self.scheduler.num_behind();
+        let num_before = std::mem::replace(&mut self.reported_behind, num_behind);
+        if num_behind != num_before {
+            self.shared.slots.change_behind(num_before, num_behind);
         }
         let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };
         self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.timing.totals);

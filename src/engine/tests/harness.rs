@@ -13,6 +13,7 @@ use crate::engine::Config;
 use crate::engine::answer_parser::Readers;
 use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
 use crate::engine::core::{Core, Next};
+use crate::engine::pending::Caller;
 use crate::engine::permit::Permits;
 use crate::engine::shared::SharedState;
 use crate::engine::slots::SharedSlots;
@@ -186,7 +187,7 @@ impl Harness {
             readers: Arc::new(Readers::new(buffer_tokens, Box::new(|| ()))),
             answers: Arc::new(AnswerCache::new(settings)),
             stats: Arc::default(),
-            slots: Arc::new(SharedSlots::new(1_000_000)),
+            slots: Arc::new(SharedSlots::new(1_000_000, None)),
         };
         let device = |profile| {
             SimBackend::new(profile, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
@@ -251,7 +252,7 @@ impl Harness {
         if spec.wants_progress {
             self.shared.readers.want_progress(reader);
         }
-        let permit = self.permits.try_take(1, self.now()).expect("a permit").remove(0);
+        let permit = self.permits.try_take(1, Caller::default(), self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
         self.shared.stats.submitted(1);
         (reader, Submission { model: spec.model, sequence, reader, request, claim, log, permit })

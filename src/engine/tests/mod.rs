@@ -2,6 +2,7 @@
 //! of commands, and a simulated device computes in virtual time. `tests/engine` covers the handle and the real thread.
 
 mod budget;
+mod callers;
 mod crowd;
 mod defaults;
 mod harness;
@@ -15,3 +16,4 @@ mod progress;
 mod sharing;
 mod slots;
 mod step_timing;
+mod waits;
