@@ -36,7 +36,8 @@ export interface EngineOptions {
   /**
    * What runs the models: MLX, or a simulated device. A simulated device lets you test code that uses this library on any
    * machine. It generates deterministic text at the speed of a profile: `'m3-max/llama-3.2-3b-4bit'`,
-   * `'m3-max/llama-3.1-8b-4bit'` or `'instant'`. It needs only the tokenizer of a model folder.
+   * `'m3-max/llama-3.1-8b-4bit'`, `'m3-max/qwen3-30b-a3b-4bit'`, `'m3-max/gemma-2-27b-4bit'` or `'instant'`. It needs only the
+   * tokenizer of a model folder.
    *
    * @default 'mlx'
    */

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mlx_serving::executor::sim::Profile;
+use mlx_serving::executor::sim::{Profile, Work};
 use mlx_serving::scheduler::plan::Overlap;
 
 use super::policy::Policy;
@@ -134,9 +134,9 @@ pub(crate) struct Bare {
 /// A question without an engine: one step that reads it, and one step for each further token.
 pub(crate) fn bare_question(profile: &Profile) -> Bare {
     let Lengths::Fixed { prompt, answer } = QUESTION else { unreachable!("questions have one length") };
-    let first_token = profile.step_time(0, prompt);
-    let others = u32::try_from(answer - 1).unwrap_or(u32::MAX);
-    Bare { first_token, total: first_token + profile.step_time(1, 0) * others }
+    let first_token = profile.step_time(Work::prefill(0, prompt));
+    let others = (1..answer).map(|place| profile.step_time(Work::decode(prompt + place)));
+    Bare { first_token, total: first_token + others.sum::<Duration>() }
 }
 
 fn presets(loads: &[f64], base: Setup) -> Vec<Cell> {

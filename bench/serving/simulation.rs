@@ -14,7 +14,7 @@ use mlx_serving::executor::sim::{Profile, Script, SimBackend};
 use mlx_serving::executor::{Backend, Executor};
 use mlx_serving::hub;
 use mlx_serving::request::{Request, SequenceId, TokenId};
-use mlx_serving::scheduler::plan::{Plan, StepOutput};
+use mlx_serving::scheduler::plan::{Overlap, Plan, StepOutput};
 use mlx_serving::scheduler::{Decision, KvLimit, Reason, Scheduler, Tier};
 
 use super::ledger::{Ledger, Served};
@@ -84,6 +84,15 @@ pub(crate) fn simulate(setup: &Setup, seed: u64) -> Result<Report> {
     Ok(simulation.report())
 }
 
+/// A step in flight.
+#[derive(Debug, Clone, Copy)]
+struct Submitted {
+    at: Instant,
+    /// Whether another step was in flight then.
+    is_ahead: bool,
+    num_rows: usize,
+}
+
 struct Simulation {
     setup: Setup,
     clock: Arc<ManualClock>,
@@ -93,8 +102,10 @@ struct Simulation {
     gate: Option<Original>,
     traffic: Traffic,
     ledger: Ledger,
-    /// The steps in flight: submission time and number of rows.
-    submitted: VecDeque<(Instant, usize)>,
+    /// The steps in flight.
+    submitted: VecDeque<Submitted>,
+    /// Rows of the step that was collected last.
+    collected_rows: usize,
     collected: Instant,
     num_steps: u64,
     num_rows: u64,
@@ -127,6 +138,7 @@ impl Simulation {
             traffic: Traffic::new(setup.arrivals, setup.lengths, setup.span, seed),
             ledger: Ledger::default(),
             submitted: VecDeque::new(),
+            collected_rows: 0,
             collected: start,
             num_steps: 0,
             num_rows: 0,
@@ -188,8 +200,9 @@ impl Simulation {
             let now = self.clock.now();
             match self.scheduler.next(now, self.traffic.num_coming(), plan) {
                 Decision::Run => {
+                    let is_ahead = !self.submitted.is_empty();
+                    self.submitted.push_back(Submitted { at: now, is_ahead, num_rows: plan.rows.len() });
                     self.device.submit(plan)?;
-                    self.submitted.push_back((now, plan.rows.len()));
                 }
                 Decision::WaitUntil(at) => return Ok(Some(at)),
                 Decision::Idle => return Ok(None),
@@ -201,12 +214,15 @@ impl Simulation {
     fn collect(&mut self) -> Result<()> {
         let mut output = self.device.collect()?;
         let now = self.clock.now();
-        let (submitted, num_rows) = self.submitted.pop_front().unwrap_or((now, 0));
-        let took = now.saturating_duration_since(submitted.max(self.collected));
+        let step = self.submitted.pop_front().unwrap_or(Submitted { at: now, is_ahead: false, num_rows: 0 });
+        let num_rows = step.num_rows;
+        let is_known = self.is_known(step);
+        let took = is_known.then(|| now.saturating_duration_since(step.at.max(self.collected)));
+        self.collected_rows = num_rows;
         self.collected = now;
         self.end_answers(&mut output);
         let mut drawn = Vec::new();
-        self.scheduler.commit(&output, Some(took), &mut drawn);
+        self.scheduler.commit(&output, took, &mut drawn);
         if num_rows > 0 {
             self.num_steps += 1;
             self.num_rows += num_rows as u64;
@@ -226,6 +242,18 @@ impl Simulation {
             *self.tiers.entry(admission.tier).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// Whether the time of a step can be told, as the engine decides it: submitting a step may wait for the one before, and then
+    /// the time is right only between steps of the same size that were all submitted ahead.
+    fn is_known(&self, step: Submitted) -> bool {
+        let next = self.submitted.front();
+        let is_among_equals =
+            || self.collected_rows == step.num_rows && next.map(|next| next.num_rows) == Some(step.num_rows);
+        match self.device.limits().overlap {
+            Overlap::None | Overlap::Whole => true,
+            Overlap::Bounded => step.is_ahead == next.is_some() && (next.is_none() || is_among_equals()),
+        }
     }
 
     /// Answers end at the length that the traffic sets.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use mlx_serving::engine::{Config, Draft, Prompt};
-use mlx_serving::executor::sim::Profile;
+use mlx_serving::executor::sim::{Attention, Profile};
 use mlx_serving::request::Sharing;
 use mlx_serving::scheduler::plan::Overlap;
 
@@ -22,6 +22,8 @@ const DEVICE: Profile = Profile {
     staircase: &[(1, 1.0)],
     prefill_floor: Duration::from_micros(300),
     prefill_per_token: Duration::ZERO,
+    attention: Attention::FREE,
+    command_buffers: &[],
     context_length: 256,
     kv_bytes_per_position: 0,
     weight_bytes: 0,

@@ -18,7 +18,7 @@ use crate::engine::permit::Permits;
 use crate::engine::shared::SharedState;
 use crate::engine::slots::SharedSlots;
 use crate::error::{Code, Error};
-use crate::executor::sim::{Fault, Profile, Script, SimBackend};
+use crate::executor::sim::{Attention, Fault, Profile, Script, SimBackend};
 use crate::executor::{Backend, Executor};
 use crate::hub::{self, ModelFolder};
 use crate::request::{Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
@@ -47,6 +47,8 @@ const PROFILE: Profile = Profile {
     staircase: &[(1, 1.0), (64, 1.0)],
     prefill_floor: Duration::ZERO,
     prefill_per_token: Duration::ZERO,
+    attention: Attention::FREE,
+    command_buffers: &[],
     context_length: 4_096,
     kv_bytes_per_position: 0,
     weight_bytes: 0,

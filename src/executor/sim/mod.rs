@@ -5,24 +5,27 @@ mod profile;
 mod script;
 #[cfg(test)]
 mod tests;
+mod timeline;
+mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::constraint::ConstraintEnd;
 use crate::error::{Code, Error, Result};
 use crate::hub::ModelFolder;
 use crate::request::{SequenceId, TokenId};
-use crate::scheduler::plan::{Admission, Feed, KvGrowth, Plan, Prefix, Row, StepOutput};
+use crate::scheduler::plan::{Admission, KvGrowth, Plan, Prefix, Row, StepOutput};
 
 use super::{Backend, ConstraintState, Executor, KV_BLOCK, KvUnit, Limits};
 
-pub use profile::{PROFILES, Profile};
+pub use profile::{Attention, PROFILES, Profile};
 pub use script::Script;
+pub use work::Work;
 
 use script::Speaker;
+use timeline::Timeline;
 
 /// What goes wrong at a step, to see that everything around it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +92,7 @@ impl Backend for SimBackend {
             faults: self.faults.clone(),
             sequences: HashMap::new(),
             launched: VecDeque::new(),
+            timeline: Timeline::default(),
             num_submitted: 0,
         }))
     }
@@ -103,6 +107,7 @@ struct SimExecutor {
     faults: Vec<Fault>,
     sequences: HashMap<SequenceId, SimSequence>,
     launched: VecDeque<Launched>,
+    timeline: Timeline,
     num_submitted: u64,
 }
 
@@ -127,7 +132,6 @@ impl SimSequence {
 
 struct Launched {
     output: StepOutput,
-    ready_at: Instant,
     fails: bool,
 }
 
@@ -170,20 +174,23 @@ impl Executor for SimExecutor {
             output.closed.retain(|(closed, _)| *closed != id);
             output.not_finite.push(id);
         }
-        let ready_at = self.ready_at(plan);
-        self.launched.push_back(Launched { output, ready_at, fails: fault == Some(FaultKind::Collect) });
+        self.launched.push_back(Launched { output, fails: fault == Some(FaultKind::Collect) });
+        let takes = self.profile.step_time(Work::of(plan));
+        let num_buffers = if plan.rows.is_empty() { 0 } else { self.profile.num_command_buffers(plan.rows.len()) };
+        self.clock.sleep_until(self.timeline.launch(self.clock.now(), takes, num_buffers));
         Ok(())
     }
 
     fn collect(&mut self) -> Result<StepOutput> {
         let step = self.launched.pop_front().ok_or_else(|| bad_plan("no step was submitted"))?;
-        self.clock.sleep_until(step.ready_at);
+        self.timeline.collect().into_iter().for_each(|end| self.clock.sleep_until(end));
         if step.fails { Err(device_failed()) } else { Ok(step.output) }
     }
 
     fn reset(&mut self) -> Result<()> {
         self.sequences.clear();
         self.launched.clear();
+        self.timeline.clear();
         Ok(())
     }
 
@@ -238,14 +245,6 @@ impl SimExecutor {
 
     fn constraint_end(&self, id: SequenceId) -> Option<(SequenceId, ConstraintEnd)> {
         Some((id, self.sequences.get(&id)?.constraint.as_ref()?.end()?))
-    }
-
-    /// A device runs steps one after another; the host may submit while it does.
-    fn ready_at(&self, plan: &Plan) -> Instant {
-        let num_decoded = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
-        let cost = self.profile.step_time(num_decoded, plan.num_tokens() - num_decoded);
-        let free_at = self.launched.back().map(|step| step.ready_at);
-        free_at.unwrap_or_else(|| self.clock.now()).max(self.clock.now()) + cost
     }
 }
 
