@@ -2,20 +2,23 @@
 
 use std::time::Instant;
 
-use crate::request::{Priority, SequenceId};
+use crate::request::SequenceId;
 
 use super::queue::{Next, Turn};
 use super::sequence::Promotion;
 use super::status::AdmissionRecord;
 use super::window::{Reason, Waiting};
-use super::{PARKED_PER_ROW, Scheduler, Sequence};
+use super::{Scheduler, Sequence};
+
+/// Parked sequences that may hold KV at a time, for each row of the largest batch.
+const PARKED_PER_ROW: usize = 3;
 
 impl Scheduler {
     /// Gives rows to the requests that are next. An error is the end of the window for which an idle engine waits.
     pub(super) fn admit(&mut self, now: Instant, num_coming: usize) -> Result<(), Instant> {
         let Some(next) = self.queue.next().filter(|next| self.has_place(next)) else { return Ok(()) };
         let num_free = self.num_free();
-        let is_idle = self.active().next().is_none() && self.in_flight.is_empty() && !self.queue.has_begun();
+        let is_idle = self.running.active().next().is_none() && self.in_flight.is_empty() && !self.queue.has_begun();
         let reason = if let Some(since) = self.queue.since().filter(|_| is_idle) {
             let waiting = Waiting {
                 depth: self.queue.len(),
@@ -39,30 +42,24 @@ impl Scheduler {
     /// Whether the next step may read a prompt: of a row, or of a request that gets one.
     pub(super) fn may_read(&self) -> bool {
         let may_join = |next: Next| self.has_place(&next) && self.fits(&next) && !self.holds_joins(&next);
-        self.active().any(Sequence::is_prefilling) || self.queue.next().is_some_and(may_join)
+        self.running.active().any(Sequence::is_prefilling) || self.queue.next().is_some_and(may_join)
     }
 
     /// Rows that are free.
     fn num_free(&self) -> usize {
-        self.batch_limit.limit().saturating_sub(self.active().count())
+        self.batch_limit.limit().saturating_sub(self.running.active().count())
     }
 
     /// Whether a row is free for a request, or would be given up for it.
     fn has_place(&self, next: &Next) -> bool {
-        self.num_free() > 0 || self.yielding(next.rank).is_some()
-    }
-
-    /// The row that is given up for a more urgent request: the least urgent, and of these the one that came last.
-    fn yielding(&self, rank: Priority) -> Option<SequenceId> {
-        let less_urgent = self.active().filter(|sequence| sequence.rank() > rank);
-        less_urgent.max_by_key(|sequence| (sequence.rank(), sequence.place())).map(|sequence| sequence.id)
+        self.num_free() > 0 || self.running.yielding(next.rank).is_some()
     }
 
     fn let_in(&mut self, now: Instant, reason: Reason, is_idle: bool) {
         let (depth, mut num_admitted) = (self.queue.len(), 0);
         while let Some(next) = self.queue.next().filter(|next| self.has_place(next) && self.fits(next)) {
             if self.num_free() == 0 {
-                self.yielding(next.rank).inspect(|&id| self.set_aside(id, now));
+                self.running.yielding(next.rank).inspect(|&id| self.set_aside(id, now));
             }
             match self.queue.pop() {
                 Some(Turn::Begin(sequence)) => self.begin(*sequence, reason, depth, now),
@@ -94,20 +91,19 @@ impl Scheduler {
 
     /// A sequence that was set aside gets a row again.
     fn go_on(&mut self, id: SequenceId, promotion: Option<Promotion>) {
-        if let Some(sequence) = self.running_mut(id) {
+        if let Some(sequence) = self.running.get_mut(id) {
             sequence.is_aside = false;
             sequence.promote(promotion);
         }
     }
 
-    /// Takes the row of a sequence for a more urgent one. It keeps its KV as long as there is memory.
+    /// Takes the row of a sequence for a more urgent one. The sequence keeps its KV as long as memory allows.
     fn set_aside(&mut self, id: SequenceId, now: Instant) {
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        let Some(sequence) = self.running.get_mut(id) else { return };
         self.counters.set_aside += 1;
-        if self.running[index].is_on_device() {
-            self.queue.set_aside(&mut self.running[index]);
-        } else {
-            let sequence = self.running.remove(index);
+        if sequence.is_on_device() {
+            self.queue.set_aside(sequence);
+        } else if let Some(sequence) = self.running.take(id) {
             self.queue.push(sequence, now);
         }
     }
@@ -117,65 +113,43 @@ impl Scheduler {
     /// a row is given up waits for no end, and one that keeps its KV has no prompt to read.
     fn holds_joins(&self, next: &Next) -> bool {
         let num_free = self.num_free();
-        let is_at_once = || num_free == 0 || self.queue.has_urgent() || self.running.iter().any(|it| it.id == next.id);
-        if self.active().any(Sequence::is_prefilling) || self.queue.len() <= num_free || is_at_once() {
+        let is_at_once = || num_free == 0 || self.queue.has_urgent() || self.running.get(next.id).is_some();
+        if self.running.active().any(Sequence::is_prefilling) || self.queue.len() <= num_free || is_at_once() {
             return false;
         }
         let limit = self.batch_limit.limit();
-        let wanted = self.prefill.joining(limit, self.ends_per_step, self.batch_limit.step_time(limit));
-        num_free < wanted && f64::from(self.num_held) * self.ends_per_step < wanted as f64
+        let wanted = self.prefill.joining(limit, self.ends.per_step, self.batch_limit.step_time(limit));
+        num_free < wanted && f64::from(self.num_held) * self.ends.per_step < wanted as f64
     }
 
     /// Whether the memory holds a request, and for each row another block. Sequences that are less urgent give theirs back.
     fn fits(&self, next: &Next) -> bool {
-        let num_active = self.active().filter(|other| other.rank() <= next.rank).count();
+        let num_active = self.running.active().filter(|other| other.rank() <= next.rank).count();
         let waiting = self.queue.peek().filter(|sequence| sequence.id == next.id);
-        let Some(sequence) = waiting.or_else(|| self.running.iter().find(|it| it.id == next.id)) else { return false };
-        let others = self.holders().filter(|other| other.id != next.id && other.rank() <= next.rank);
+        let Some(sequence) = waiting.or_else(|| self.running.get(next.id)) else { return false };
+        let others = self.running.holders().filter(|other| other.id != next.id && other.rank() <= next.rank);
         let held: usize = others.map(|other| self.kv.held(other)).sum();
         num_active == 0 || self.kv.fits(self.kv.held(sequence) + held + num_active * self.kv.whole_blocks(1))
     }
 
-    /// Who holds KV, or will with the next step: parked ones only as long as it was not taken from them.
-    pub(super) fn holders(&self) -> impl Iterator<Item = &Sequence> {
-        self.running.iter().filter(|sequence| !sequence.is_parked() || sequence.is_on_device())
-    }
-
-    /// Positions that all of them hold.
-    pub(super) fn positions_held(&self) -> usize {
-        self.holders().map(|sequence| self.kv.held(sequence)).sum()
-    }
-
-    /// Takes KV back until what runs fits: first from the parked, then from the least urgent, of these from the one that
-    /// came last. They are computed again later; of the most urgent the one that came first always goes on.
+    /// Takes KV back until the sequences that run fit. Its sequences are recomputed later. Of the most urgent sequences, the
+    /// oldest always continues.
     pub(super) fn make_room(&mut self, now: Instant) {
-        while let Some(victim) = self.victim() {
+        let max_parked = self.config.batch_limit.ceiling() * PARKED_PER_ROW;
+        while let Some(victim) = self.running.victim(&self.kv, max_parked) {
             self.preempt(victim, now);
         }
     }
 
-    /// Who gives memory back next; nobody while everything fits, or when only one holds any. The parked give some back also
-    /// where there are too many of them: others run meanwhile.
-    fn victim(&self) -> Option<SequenceId> {
-        let num_parked = self.holders().filter(|sequence| sequence.is_parked()).count();
-        let is_crowded = num_parked > self.config.batch_limit.ceiling() * PARKED_PER_ROW;
-        if !is_crowded && (self.kv.fits(self.positions_held()) || self.holders().count() <= 1) {
-            return None;
-        }
-        self.holders()
-            .max_by_key(|sequence| (sequence.is_parked(), sequence.rank(), sequence.place()))
-            .map(|sequence| sequence.id)
-    }
-
     fn preempt(&mut self, id: SequenceId, now: Instant) {
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        let Some(sequence) = self.running.get_mut(id) else { return };
         self.counters.preemptions += 1;
-        let sequence = &mut self.running[index];
         self.queue.forget_aside(sequence);
         sequence.restart();
         self.release.push(id);
-        if !sequence.is_parked() {
-            let sequence = self.running.remove(index);
+        if !sequence.is_parked()
+            && let Some(sequence) = self.running.take(id)
+        {
             self.queue.push(sequence, now);
         }
     }

@@ -129,8 +129,8 @@ impl BatchLimit {
         others.peek().is_some() && others.all(|other| other.batch_size > best.batch_size && is_worse(other))
     }
 
-    /// A batch size that was never run, with what can be gained there. Of those between two that were, the largest is worth
-    /// most and costs no less than the smaller of the two; they are searched by halves.
+    /// A batch size that never ran, with the best rate that it can have. Between two measured sizes, a step takes at least as
+    /// long as at the smaller one, so the largest size between them promises most. The search halves the range.
     fn promising(&self, min: usize, max: usize) -> Option<(usize, f64)> {
         let target = self.config.step_target.as_secs_f64();
         let ends = self.known().map(|known| known.batch_size).chain([max + 1]).skip(1);

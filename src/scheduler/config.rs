@@ -109,7 +109,7 @@ impl KvLimit {
 }
 
 impl BatchLimitConfig {
-    /// The most rows a step can come to have. Whoever begins with more than `max` means that there may be more.
+    /// The most rows that a step can have. A start above `max` raises it.
     pub fn ceiling(&self) -> usize {
         self.tune.map_or(self.start, |tune| tune.max.max(self.start))
     }

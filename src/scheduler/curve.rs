@@ -80,9 +80,9 @@ impl Curve {
         Some(Duration::from_secs_f64(seconds.max(0.0)))
     }
 
-    /// The cost of a size, hopefully: between measured ones as [`cost`](Self::cost); below the smallest in proportion, as
+    /// An optimistic cost of a size: between measured sizes as [`cost`](Self::cost); below the smallest in proportion, as
     /// where nothing is fixed; above the largest the same up to twice its size, then in proportion. A size that is thought
-    /// cheap for want of a measurement is soon measured.
+    /// cheap without a measurement is soon measured.
     pub(super) fn hopeful_cost(&self, size: usize) -> Option<Duration> {
         let (size_, first, last) = (size as f64, self.points.first()?, self.points.last()?);
         let cost = if size_ < first.size {

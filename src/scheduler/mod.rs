@@ -1,37 +1,41 @@
-//! Pure decisions: who runs in the next step and what it feeds. No threads, no channels, no clock: `now` is an argument
-//! and the next deadline a return value, so that every decision is tested on the plan it makes.
+//! Decides which sequences run in the next step and what they feed. It has no threads, no channels and no clock: `now` is an
+//! argument, and the next deadline is a return value. So every decision is tested on the plan that it makes.
 //!
-//! A sequence is in exactly one of two places: `queue` (holds no KV) or `running`. One that runs may wait for its turn as well:
-//! it was set aside for a more urgent one and keeps its KV. What is decided from measurements:
-//! how many run together (`batch_limit`), how many prompt tokens a step takes and how many prompts join at a time (`prefill`),
-//! and whether an idle engine waits for company (`window`). Prompts that are one are read once (`prefix`).
+//! A sequence is in exactly one of two places: `queue` (it holds no KV) or `running`. A running sequence that was set aside for
+//! a more urgent one keeps its KV and waits for its turn. Measurements decide how many sequences run together (`batch_limit`), how
+//! many prompt tokens a step reads and how many prompts join at a time (`prefill`), and whether an idle engine waits for more
+//! requests (`window`). A prompt that several sequences share is read once (`prefix`).
+//!
+//! Parts own their state and know nothing of the scheduler. `Scheduler` combines them: its interface is here, admission in
+//! `admission`, one step in `step`.
 
 mod admission;
 mod batch_limit;
-mod beside;
 mod config;
 mod curve;
+mod ends;
+mod in_flight;
 mod kv;
 pub mod plan;
-mod planning;
 mod prefill;
 mod prefix;
 mod prefix_source;
+mod prompts;
 mod queue;
-mod recovery;
+mod running;
 mod sequence;
 mod shares;
 mod status;
+mod step;
 #[cfg(test)]
 mod tests;
 mod urgency;
 mod window;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::constraint::ConstraintEnd;
-use crate::request::{FinishReason, Priority, Request, SequenceId, TokenId};
+use crate::request::{FinishReason, Request, SequenceId, TokenId};
 
 pub use config::{AdaptiveWindow, BatchLimitConfig, Config, KvLimit, TuneConfig, WindowConfig};
 pub use status::{AdmissionRecord, Counters, Load, Status};
@@ -39,20 +43,16 @@ pub use urgency::Urgency;
 pub use window::{Reason, Tier};
 
 use batch_limit::BatchLimit;
+use ends::Ends;
+use in_flight::InFlight;
 use kv::KvBudget;
 use plan::{Overlap, Plan, StepOutput};
 use prefill::Prefill;
+use prompts::Prompts;
 use queue::Queue;
+use running::Running;
 use sequence::Sequence;
 use window::Window;
-
-/// Parked sequences that may hold KV at a time, for each row of the widest batch: they gave their rows away.
-const PARKED_PER_ROW: usize = 3;
-/// Weight of a new sample of how many sequences end in a step, and of how many tokens they had.
-const ENDS_ALPHA: f64 = 0.05;
-
-/// Tokens that an answer is expected to have before any has ended.
-const FIRST_ANSWER_ESTIMATE: usize = 256;
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +68,11 @@ pub enum Decision {
 /// A token that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampledToken {
-    /// Whose.
+    /// The sequence.
     pub sequence: SequenceId,
-    /// Which.
+    /// The token.
     pub token: TokenId,
-    /// Set when it was the last; the sequence is gone then.
+    /// Set for the last token. The sequence is gone then.
     pub finish: Option<FinishReason>,
     /// Set where its constraint lets nothing follow. One that failed is left for the caller to remove.
     pub constraint_end: Option<ConstraintEnd>,
@@ -87,7 +87,7 @@ pub struct StepSize {
     pub num_prompt_tokens: usize,
 }
 
-/// Why a sequence was taken out without having finished.
+/// Why a sequence was taken out before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Its deadline passed.
@@ -103,39 +103,22 @@ pub enum Expiry {
 pub struct Scheduler {
     config: Config,
     queue: Queue,
-    running: Vec<Sequence>,
+    running: Running,
     release: Vec<SequenceId>,
-    in_flight: VecDeque<InFlight>,
-    /// Lists of steps that were committed, to be used again.
-    spare: Vec<Vec<SequenceId>>,
+    in_flight: InFlight,
     window: Window,
     batch_limit: BatchLimit,
     prefill: Prefill,
     kv: KvBudget,
-    /// Mean number of sequences that end in a step.
-    ends_per_step: f64,
-    /// Mean number of tokens of an answer, as far as any ended.
-    answer_tokens: f64,
-    /// Steps for which prompts were held back although a place was free.
+    ends: Ends,
+    /// Steps for which prompts were held although a place was free.
     num_held: u32,
     /// The step time of streams of other models on this device, while there are any.
     streams_beside: Option<Duration>,
     next_step: u64,
     counters: Counters,
     admitted: Vec<AdmissionRecord>,
-    /// Rows of a plan that read their prompt: rank, tokens to go and index; kept to spare allocations.
-    prefilling: Vec<(Priority, usize, usize)>,
-}
-
-/// A step that was planned and not committed.
-#[derive(Debug)]
-struct InFlight {
-    num_decoding: usize,
-    num_prompt_tokens: usize,
-    rows: Vec<SequenceId>,
-    /// What is held with it: sequences, and positions in whole blocks.
-    num_holders: usize,
-    num_positions: usize,
+    prompts: Prompts,
 }
 
 impl Scheduler {
@@ -144,22 +127,20 @@ impl Scheduler {
         Self {
             config,
             queue: Queue::new(config.ageing),
-            running: Vec::new(),
+            running: Running::default(),
             release: Vec::new(),
-            in_flight: VecDeque::new(),
-            spare: Vec::new(),
+            in_flight: InFlight::default(),
             window: Window::new(config.window),
             batch_limit: BatchLimit::new(config.batch_limit),
             prefill: Prefill::new(config.prefill_chunk, config.stretch),
             kv: KvBudget::new(config.kv),
-            ends_per_step: 0.0,
-            answer_tokens: 0.0,
+            ends: Ends::default(),
             num_held: 0,
             streams_beside: None,
             next_step: 0,
             counters: Counters::default(),
             admitted: Vec::new(),
-            prefilling: Vec::new(),
+            prompts: Prompts::default(),
         }
     }
 
@@ -167,26 +148,23 @@ impl Scheduler {
     pub fn add(&mut self, id: SequenceId, request: Request, now: Instant) {
         self.window.arrived(now);
         let mut sequence = Sequence::new(id, request, now);
-        let mean = self.queue.mean_answer(&sequence).unwrap_or(self.answer_tokens);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of counts")]
-        let estimate = if mean > 0.0 { mean.ceil() as usize } else { FIRST_ANSWER_ESTIMATE };
-        sequence.answer_estimate = estimate;
+        sequence.answer_estimate = self.ends.estimate(self.queue.mean_answer(&sequence));
         self.queue.push(sequence, now);
     }
 
-    /// Whether a step is to be planned before those in flight are committed: one ahead of another, where the device
-    /// overlaps with the host.
+    /// Whether a step may be planned before the steps in flight are committed. At most one step is submitted ahead, and only
+    /// to a device that overlaps with the host.
     ///
-    /// Where submitting may wait for the device, only if both are sure to decode only: a step with a prompt would keep
-    /// the tokens of the one before, and take its time for its own. Where it does not, also behind a prompt and, beside
-    /// rows that decode, ahead of the next part of one; chunks are small there, so that who comes meanwhile waits no
-    /// longer than for a few tokens.
+    /// If `submit` may block, both steps must only decode: a step with a prompt would delay the tokens of the step before, and
+    /// its time would be mistaken for that of its neighbour. If `submit` does not block, a step may also follow a prompt and,
+    /// beside rows that decode, precede the next chunk of one. Chunks are small there, so a new request waits only for a few
+    /// tokens.
     pub fn may_plan(&self, overlap: Overlap) -> bool {
         let Some(step) = self.in_flight.front() else { return true };
         let may_follow = || match overlap {
             Overlap::None => false,
             Overlap::Bounded => step.num_prompt_tokens == 0 && !self.may_read(),
-            Overlap::Whole => self.running.iter().any(Sequence::decodes_next) || !self.may_read(),
+            Overlap::Whole => self.running.num_decoding() > 0 || !self.may_read(),
         };
         self.in_flight.len() == 1 && may_follow()
     }
@@ -198,18 +176,18 @@ impl Scheduler {
 
     /// Bytes of KV that its sequences hold, where that is limited.
     pub fn kv_bytes(&self) -> u64 {
-        self.kv.bytes(self.positions_held())
+        self.kv.bytes(self.running.positions_held(&self.kv))
     }
 
-    /// Decides what to do now; a plan to be run is written to `plan`, whatever was there before. `num_coming` requests
-    /// were accepted and are still being prepared.
+    /// Decides what to do now. For [`Decision::Run`], `plan` is overwritten. `num_coming` requests were accepted and are still
+    /// being prepared.
     pub fn next(&mut self, now: Instant, num_coming: usize, plan: &mut Plan) -> Decision {
         plan.clear();
         self.queue.age(now);
         self.kv.grow(now);
         let window_end = self.admit(now, num_coming).err();
         self.make_room(now);
-        self.share_prompts();
+        prefix::share_prompts(&mut self.running, &self.kv);
         self.plan_rows(plan);
         if plan.rows.is_empty() && self.release.is_empty() {
             if self.queue.next().is_none() && self.in_flight.is_empty() {
@@ -225,25 +203,24 @@ impl Scheduler {
         Decision::Run
     }
 
-    /// Accounts for the oldest step that was not committed: its tokens, appended to `drawn`, and the time the device
-    /// had for it alone, where that is known. Tokens of sequences that ended or began anew while the step was in flight
-    /// are dropped. Says how large the step was.
+    /// Accounts for the oldest step in flight. Its tokens are appended to `drawn`, except those of sequences that ended or
+    /// restarted meanwhile. `took` is the device's time for this step alone, where it is known. Returns the size of the step.
     pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<SampledToken>) -> StepSize {
         let mut size = StepSize::default();
-        if let Some(step) = self.in_flight.pop_front() {
+        if let Some(step) = self.in_flight.pop() {
             size = StepSize { num_rows: step.rows.len(), num_prompt_tokens: step.num_prompt_tokens };
             if let Some(took) = took {
                 self.learn(&step, took);
             }
-            self.recycle(step);
+            self.in_flight.recycle(step);
         }
         if !output.tokens.is_empty() {
-            self.ends_per_step -= ENDS_ALPHA * self.ends_per_step;
+            self.ends.step();
         }
-        // Rows come in the order of those who run, and so do their tokens.
+        // Tokens are in the order of the running sequences.
         let mut next = 0;
         for &(id, token) in &output.tokens {
-            let Some(index) = self.position_from(next, id) else { continue };
+            let Some(index) = self.running.position_from(next, id) else { continue };
             next = index;
             let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
             drawn.extend(self.take(index, token, closed.map(|(_, constraint_end)| *constraint_end), output.step));
@@ -251,32 +228,25 @@ impl Scheduler {
         size
     }
 
-    /// Takes a sequence out that has come to its end, by a token or by its text, and learns from it. Says whether it
-    /// was there.
+    /// Takes a sequence out that has ended, by a token or by its text, and learns from it. Returns whether it was there.
     pub fn end(&mut self, id: SequenceId) -> bool {
-        if let Some(sequence) = self.running_mut(id) {
-            let num_tokens = sequence.num_read() as f64;
-            let is_first = self.answer_tokens == 0.0;
-            self.answer_tokens += if is_first { num_tokens } else { ENDS_ALPHA * (num_tokens - self.answer_tokens) };
-            self.ends_per_step += ENDS_ALPHA;
+        if let Some(sequence) = self.running.get(id) {
+            self.ends.ended(sequence.num_read());
         }
         self.remove(id)
     }
 
-    /// Takes a sequence out that is not wanted any more. Says whether it was there.
+    /// Takes a sequence out that no request reads any more. Returns whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
-        let is_running = self.running.iter().position(|sequence| sequence.id == id);
-        let sequence = match is_running {
-            Some(index) => Some(self.running.remove(index)),
-            None => self.queue.remove(id),
-        };
-        self.release.extend(is_running.map(|_| id));
+        let running = self.running.take(id);
+        self.release.extend(running.as_ref().map(|sequence| sequence.id));
+        let sequence = running.or_else(|| self.queue.remove(id));
         sequence.map(|mut sequence| self.queue.settle(&mut sequence)).is_some()
     }
 
-    /// Changes how urgent a sequence is and until when it is wanted: others have come to wait for it, or have left.
+    /// Changes the urgency of a sequence: requests have joined it or left it.
     pub fn revise(&mut self, id: SequenceId, urgency: Urgency, now: Instant) {
-        match self.running.iter_mut().find(|sequence| sequence.id == id) {
+        match self.running.get_mut(id) {
             Some(sequence) if sequence.is_aside => {
                 self.queue.forget_aside(sequence);
                 sequence.revise(urgency);
@@ -287,32 +257,34 @@ impl Scheduler {
         }
     }
 
-    /// Tokens of a sequence that planned steps draw and that were not read.
+    /// Tokens of a sequence that steps in flight draw.
     pub fn num_under_way(&self, id: SequenceId) -> usize {
-        self.running.iter().find(|sequence| sequence.id == id).map_or(0, Sequence::num_under_way)
+        self.running.get(id).map_or(0, Sequence::num_under_way)
     }
 
-    /// Leaves a sequence out of plans until [`unpark`](Self::unpark); its KV stays as long as there is memory. Says
-    /// whether that is new: a step that was planned before may bring another token of it.
+    /// Leaves a sequence out of plans until [`unpark`](Self::unpark). Its KV stays as long as memory allows. Returns whether it
+    /// ran before: a step in flight may still bring a token of it.
     pub fn park(&mut self, id: SequenceId, now: Instant) -> bool {
-        let is_it = |sequence: &&mut Sequence| sequence.id == id && sequence.parked_at.is_none();
-        let Some(sequence) = self.running.iter_mut().find(is_it) else { return false };
+        let sequence = self.running.get_mut(id).filter(|sequence| sequence.parked_at.is_none());
+        let Some(sequence) = sequence else { return false };
         self.queue.forget_aside(sequence);
         sequence.parked_at = Some(now);
         true
     }
 
-    /// Lets a parked sequence run again. One whose KV was taken meanwhile waits for its turn.
+    /// Lets a parked sequence run again. If its KV was taken meanwhile, it waits in the queue.
     pub fn unpark(&mut self, id: SequenceId, now: Instant) {
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
-        let was_parked = self.running[index].parked_at.take().is_some();
-        if was_parked && !self.running[index].is_on_device() {
-            let sequence = self.running.remove(index);
+        let Some(sequence) = self.running.get_mut(id) else { return };
+        let was_parked = sequence.parked_at.take().is_some();
+        if was_parked
+            && !sequence.is_on_device()
+            && let Some(sequence) = self.running.take(id)
+        {
             self.queue.push(sequence, now);
         }
     }
 
-    /// Takes out what is past its time or cannot be in time any more, wherever it is.
+    /// Takes out sequences whose deadline has passed or cannot be met any more.
     pub fn expire(&mut self, now: Instant, expired: &mut Vec<(SequenceId, Expiry)>) {
         let from = expired.len();
         let due = |sequence: &Sequence| self.expiry_of(sequence).filter(|&(at, _)| at <= now);
@@ -324,8 +296,8 @@ impl Scheduler {
             self.queue.remove(id);
             expired.push((id, Expiry::Deadline));
         }
-        // Where nobody runs it costs nobody anything to try, and teaches what prompts cost by now.
-        let is_busy = self.active().next().is_some();
+        // While no sequence runs, trying costs nothing, and measures what prompts cost.
+        let is_busy = self.running.active().next().is_some();
         let next_hopeless = |it: &Self| it.queue.peek().filter(|next| it.is_hopeless(next, now)).map(|next| next.id);
         while is_busy && let Some(id) = next_hopeless(self) {
             self.queue.remove(id);
@@ -340,13 +312,13 @@ impl Scheduler {
 
     /// How full the scheduler is.
     pub fn load(&self) -> Load {
-        let num_parked = self.running.len() - self.active().count();
+        let num_parked = self.running.len() - self.running.active().count();
         Load { num_queued: self.queue.len(), num_running: self.running.len(), num_parked }
     }
 
     /// Sequences that are left out of plans because their readers are behind.
     pub fn num_behind(&self) -> usize {
-        self.running.iter().filter(|sequence| sequence.parked_at.is_some()).count()
+        self.running.num_behind()
     }
 
     /// Whether no sequence is left.
@@ -357,6 +329,54 @@ impl Scheduler {
     /// The admissions since this was last called, oldest first.
     pub fn admissions(&mut self) -> impl Iterator<Item = AdmissionRecord> {
         self.admitted.drain(..)
+    }
+
+    /// The model's share of the device's time, relative to other models: the number of tenants with rows of the most urgent
+    /// priority, times the weight of that priority, which is four times that of the next lower one.
+    pub fn weight(&self) -> u32 {
+        self.running.weight(self.queue.next().map(|next| next.rank))
+    }
+
+    /// The time of a step of its streams, while it has any; zero before one was measured.
+    pub fn stream_step(&self) -> Option<Duration> {
+        let num_rows = self.running.num_decoding();
+        let is_active = num_rows > 0;
+        is_active.then(|| self.batch_limit.step_time(num_rows).unwrap_or_default())
+    }
+
+    /// Sets the time of a step of other models' streams, while there are any. Prompts are read in chunks that suit them.
+    pub fn set_streams_beside(&mut self, step: Option<Duration>) {
+        self.streams_beside = step;
+    }
+
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        self.release.extend(self.running.take_all().map(|sequence| sequence.id));
+        self.queue = Queue::new(self.config.ageing);
+    }
+
+    /// Sequences that may run together now.
+    pub fn batch_limit(&self) -> usize {
+        self.batch_limit.limit()
+    }
+
+    /// Counters over its life.
+    pub fn counters(&self) -> Counters {
+        let (tier_switches, tier_samples) = (self.window.num_switches, self.window.num_samples);
+        Counters { tier_switches, tier_samples, limit_changes: self.batch_limit.num_changes(), ..self.counters }
+    }
+
+    /// Writes all figures. Allocates only when there are more of them than before.
+    pub fn write_status(&self, status: &mut Status) {
+        let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
+        *load = self.load();
+        *counters = self.counters();
+        *batch_limit = self.batch_limit.limit();
+        *window = self.window.length();
+        *tier = self.window.tier();
+        step_times.clear();
+        step_times.extend(self.batch_limit.measured());
+        *prefill_cost = self.prefill.line();
     }
 
     fn next_expiry(&self) -> Option<Instant> {
@@ -370,25 +390,9 @@ impl Scheduler {
         [deadline, parked.map(|at| (at, Expiry::Parked))].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
-    /// Whether there is less than half the time that reading the prompt alone takes, as far as was measured.
+    /// Whether less than half of the time that its prompt takes to read is left, as far as that was measured.
     fn is_hopeless(&self, sequence: &Sequence, now: Instant) -> bool {
         let prompt = self.prefill.cost(sequence.num_known());
         sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)
-    }
-
-    /// Those that take part in steps.
-    fn active(&self) -> impl Iterator<Item = &Sequence> {
-        self.running.iter().filter(|sequence| !sequence.is_parked())
-    }
-
-    /// Where a sequence is among those who run; looked for from an index on, then from the beginning.
-    fn position_from(&self, start: usize, id: SequenceId) -> Option<usize> {
-        let (before, after) = self.running.split_at(start.min(self.running.len()));
-        let place_in = |part: &[Sequence]| part.iter().position(|sequence| sequence.id == id);
-        place_in(after).map(|index| before.len() + index).or_else(|| place_in(before))
-    }
-
-    fn running_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {
-        self.running.iter_mut().find(|sequence| sequence.id == id)
     }
 }

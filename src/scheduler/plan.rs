@@ -20,16 +20,16 @@ pub struct Plan {
     pub rows: Vec<Row>,
 }
 
-/// What an executor must know of a sequence once.
+/// What an executor needs to know about a sequence, once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admission {
-    /// The address of its KV.
+    /// Identifies its KV.
     pub sequence: SequenceId,
-    /// KV it begins with; its first row begins behind it.
+    /// KV that it starts with. Its first row follows these positions.
     pub prefix: Option<Prefix>,
     /// Its prompt.
     pub prompt: Arc<[TokenId]>,
-    /// How much of it is the caller's: the rest was generated before the sequence began anew.
+    /// The caller's part of it. The rest was generated before a restart.
     pub num_prompt: usize,
     /// How its tokens are drawn. The draw at a position is keyed by (seed, position).
     pub sampling: SamplingParams,
@@ -97,7 +97,7 @@ pub enum Feed {
         /// How many.
         len: usize,
     },
-    /// The one token the sequence's previous step drew. It may still be on the device: nobody has read it yet.
+    /// The one token the sequence's previous step drew. It may still be on the device and not be read yet.
     Sampled,
 }
 
@@ -132,15 +132,14 @@ impl Plan {
     }
 }
 
-/// What a device takes while it runs a step.
+/// What a device accepts while it runs a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {
     /// Nothing.
     None,
-    /// The next step, of which it queues only a part: whoever submits it is kept, maybe for longer than the step that
-    /// runs takes.
+    /// The next step, of which it queues only a part: `submit` may block for longer than the running step takes.
     Bounded,
-    /// The next step, at once.
+    /// The next step. `submit` does not block.
     Whole,
 }
 
@@ -182,8 +181,8 @@ pub struct StepOutput {
     pub not_finite: Vec<SequenceId>,
     /// Sequences among these whose constraint lets nothing follow their token.
     pub closed: Vec<(SequenceId, ConstraintEnd)>,
-    /// For those of them that asked: the token drawn, then the most probable ones, the likeliest first and of equals
-    /// the one with the smaller id. Of the model's own distribution, before bias, penalties, temperature and cuts.
+    /// For each sequence that requested log-probabilities: the drawn token, then the most probable tokens, by falling probability
+    /// and then by id. They are of the model's own distribution, before logits processors and sampling.
     pub logprobs: StepLogprobs,
 }
 

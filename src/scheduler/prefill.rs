@@ -22,7 +22,7 @@ const FREE: f64 = 1.1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     /// Nothing: the step reads one prompt.
-    Nobody,
+    Nothing,
     /// Other prompts, whose first tokens should not wait for the end of a long step.
     Prompts,
     /// Rows that decode; what their step would take alone, if that is known.
@@ -55,13 +55,13 @@ impl Prefill {
         Some(Duration::from_secs_f64(fixed + per_unit * num_tokens as f64))
     }
 
-    /// Prompt tokens for the next step, of so many that wait to be read.
+    /// Prompt tokens of the next step, while `num_unfed` are not read.
     ///
-    /// Where no chunk that is read at half the speed of the fastest is short enough for those who decode, they are
-    /// disturbed rarely instead: by that chunk and what comes free with it, and by the rest if that then takes less.
+    /// If no chunk that is read at half the best speed is short enough for the rows that decode, they are disturbed rarely: by
+    /// that chunk and the tokens that cost almost nothing more. A small remainder is added if a separate step would cost more.
     pub(super) fn budget(&self, beside: Beside, num_unfed: usize) -> usize {
         let decoding = match beside {
-            Beside::Nobody => return self.chunk,
+            Beside::Nothing => return self.chunk,
             Beside::Prompts => return self.size_at(SPEED_OF_SEVERAL).unwrap_or(self.chunk),
             Beside::Decoding(decoding) => decoding,
         };
@@ -107,11 +107,11 @@ impl Prefill {
         std::iter::successors(Some(LEAST_CHUNK.min(self.chunk)), larger)
     }
 
-    /// How many places should be free before waiting prompts join a batch that has more waiting than it can hold.
+    /// The number of places that should be free before waiting prompts join, when more prompts wait than places are free.
     ///
-    /// Joining one by one stops everybody for the fixed part of a prefill each time; waiting leaves places empty. With
-    /// `e` ends a step and a fixed part of `f` steps, the loss a request is least at `√(2·e·rows·f)` places: the economic
-    /// order quantity (Harris, 1913).
+    /// Joining one by one delays all rows by the fixed cost of a prefill each time. Waiting leaves places empty. With `e` ends
+    /// in a step and a fixed cost of `f` steps, the loss per request is smallest at `√(2·e·rows·f)` places: the economic order
+    /// quantity (Harris, 1913).
     pub(super) fn joining(&self, num_rows: usize, ends_per_step: f64, decoding: Option<Duration>) -> usize {
         let (Some(line), Some(decoding)) = (self.added.line(), decoding) else { return 1 };
         let fixed_in_steps = line.fixed / decoding.as_secs_f64().max(1e-9);

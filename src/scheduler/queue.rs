@@ -20,7 +20,7 @@ const PRIORITIES: [Priority; 3] = [Priority::Urgent, Priority::Default, Priority
 #[derive(Debug)]
 pub(super) struct Queue {
     ageing: Duration,
-    /// Requests that wait, but for those that keep their KV.
+    /// Requests that wait and hold no KV.
     waiting: HashMap<SequenceId, Sequence>,
     classes: [Class; 3],
     deadlines: BTreeSet<(Instant, SequenceId)>,
@@ -93,12 +93,12 @@ impl Queue {
         self.classes.iter().any(|class| !class.begun.is_empty())
     }
 
-    /// How long the answers of a tenant are, as far as is known of those of one priority.
+    /// Mean tokens of the answers of the sequence's tenant at its priority, once one has ended.
     pub(super) fn mean_answer(&self, sequence: &Sequence) -> Option<f64> {
         self.classes[sequence.priority as usize].fresh.mean_answer(&sequence.tenant)
     }
 
-    /// Adds a request that holds no KV. One that was charged goes on before those that were not.
+    /// Adds a request that holds no KV. A request that was charged before continues before new requests.
     pub(super) fn push(&mut self, mut sequence: Sequence, now: Instant) {
         self.since.get_or_insert(now);
         self.repay(&mut sequence);
@@ -107,7 +107,7 @@ impl Queue {
         self.waiting.insert(sequence.id, sequence);
     }
 
-    /// Adds a request that keeps its KV, and stays with those that run.
+    /// Adds a request that keeps its KV and stays among the running sequences.
     pub(super) fn set_aside(&mut self, sequence: &mut Sequence) {
         sequence.is_aside = true;
         self.repay(sequence);
@@ -121,7 +121,7 @@ impl Queue {
         }
     }
 
-    /// Changes what is wanted of a request. It keeps its place among those of its tenant.
+    /// Changes the urgency of a request. It keeps its place among the requests of its tenant.
     pub(super) fn revise(&mut self, id: SequenceId, urgency: Urgency, now: Instant) {
         if let Some(mut sequence) = self.extract(id) {
             sequence.revise(urgency);
@@ -198,7 +198,7 @@ impl Queue {
         sequence
     }
 
-    /// The earliest deadline of those that hold no KV.
+    /// The earliest deadline of the requests that hold no KV.
     pub(super) fn first_deadline(&self) -> Option<(Instant, SequenceId)> {
         self.deadlines.first().copied()
     }

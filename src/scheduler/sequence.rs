@@ -31,7 +31,7 @@ pub(super) struct Sequence {
     pub(super) promotion: Option<Promotion>,
     /// Set while a more urgent one has its place: it keeps its KV, is left out of plans, and waits for its turn.
     pub(super) is_aside: bool,
-    /// Prompt tokens that the next step may feed; set anew for each plan.
+    /// Prompt tokens that the next step may feed. Set for each plan.
     pub(super) share: usize,
     /// The first step that was planned since admission: what earlier ones drew is not this life's.
     pub(super) since_step: u64,
@@ -52,13 +52,13 @@ pub(super) struct Sequence {
     read: Vec<TokenId>,
     /// Tokens read before the last restart.
     num_read_before: usize,
-    /// Positions submitted to the device since admission, those that were copied included.
+    /// Positions submitted to the device since admission, copied ones included.
     num_fed: usize,
     /// Positions of these that another sequence had computed.
     num_copied: usize,
     /// The most prompt tokens that were computed for it before the last restart.
     num_prompt_before: usize,
-    /// Tokens drawn by submitted steps since admission; those beyond `read` are in flight.
+    /// Tokens drawn by submitted steps since admission. Tokens beyond `read` are in flight.
     num_drawn: usize,
     admitted: bool,
 }
@@ -115,7 +115,7 @@ impl Sequence {
         }
     }
 
-    /// Others want it, or want it differently.
+    /// Its readers have changed, and with them its urgency.
     pub(super) fn revise(&mut self, urgency: Urgency) {
         (self.deadline, self.priority) = (urgency.deadline, urgency.priority);
     }
@@ -146,7 +146,7 @@ impl Sequence {
         })
     }
 
-    /// How it will begin; only asked of those who have not.
+    /// Sets the prefix source. Only for a sequence that is not on the device.
     pub(super) fn set_prefix_source(&mut self, source: PrefixSource) {
         self.prefix_source = source;
         self.num_fed = match source {
@@ -156,7 +156,7 @@ impl Sequence {
         self.num_copied = self.num_fed;
     }
 
-    /// Whether nobody else has its prompt, which is told without looking at anybody else.
+    /// Whether no other sequence has the same prompt. The reference count of the prompt tells, without a search.
     pub(super) fn is_alone_with_prompt(&self) -> bool {
         let num_own = 1 + usize::from(Arc::ptr_eq(&self.prompt, &self.known));
         Arc::strong_count(&self.prompt) <= num_own

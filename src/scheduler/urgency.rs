@@ -1,26 +1,26 @@
-//! When those who wait for a sequence want it. Several may wait for one: then it is wanted as soon as the most urgent of
-//! them wants it, and for as long as the most patient one does.
+//! Priority and deadline of a sequence. Several requests may read one sequence. It has the priority of the most urgent of them
+//! and the deadline of the latest.
 
 use std::time::Instant;
 
 use crate::request::{Priority, Request};
 
-/// How urgent a sequence is, and until when anybody wants it.
+/// Priority and deadline of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Urgency {
-    /// The moment after which nobody has a use for it; absent where that never comes.
+    /// Absent when it has no deadline.
     pub deadline: Option<Instant>,
-    /// Who goes first.
+    /// The most urgent priority of its requests.
     pub priority: Priority,
 }
 
 impl Urgency {
-    /// What a request says.
+    /// The urgency of one request.
     pub fn of(request: &Request) -> Self {
         Self { deadline: request.deadline, priority: request.priority }
     }
 
-    /// What two want together.
+    /// The urgency of a sequence that both read.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let deadline = self.deadline.zip(other.deadline).map(|(one, other)| one.max(other));

@@ -1,15 +1,15 @@
-//! When an idle engine starts: at once, or after a short window in which company may come. Joining is possible at every
-//! step border, so a window earns only where requests come in bursts on an engine that is often idle and a step takes much
-//! longer than the window; all of it is measured. While anything runs there is no window.
+//! Decides when an idle engine starts: at once, or after a short window in which more requests may arrive. Requests join at
+//! every step, so a window helps only when requests arrive in bursts, the engine is often idle, and a step takes much longer
+//! than the window. All of this is measured. While a sequence runs there is no window.
 
 use std::time::{Duration, Instant};
 
 use super::config::{AdaptiveWindow, WindowConfig};
 
-/// Share of idle starts with company from which on company is expected.
-const EXPECTED_COMPANY: f64 = 0.5;
-/// Share of the time that an engine has to be idle to wait for company that is only expected. One that seldom is has few idle
-/// starts to gain by; what it would measure in them changes more than they bring (`docs/scheduler.md`).
+/// More requests are expected when at least this share of idle starts was followed by another request within the window.
+const EXPECTED_ARRIVALS: f64 = 0.5;
+/// An engine that is idle for a smaller share of the time does not wait for requests that are only expected. It has few idle
+/// starts to improve, and waiting would change what it measures in them (`docs/scheduler.md`).
 const LEAST_IDLE: f64 = 0.5;
 /// Weight of a new sample of either share.
 const ALPHA: f64 = 0.25;
@@ -29,13 +29,13 @@ pub enum Tier {
 /// Why a request was admitted when it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The engine was idle and nobody else waited: no timer was armed.
+    /// The engine was idle and no other request waited: no timer was armed.
     FastPath,
-    /// It joined what was running, at a step border.
+    /// It joined the running batch at a step.
     Joined,
-    /// Others waited as well, and nobody else was expected.
+    /// Other requests waited as well, and no more were expected.
     Together,
-    /// As many waited as may run.
+    /// As many requests waited as may run.
     Full,
     /// The window had passed.
     Window,
@@ -58,7 +58,7 @@ pub(super) struct Waiting {
     pub(super) is_full: bool,
     /// Requests that were accepted and are still on their way here.
     pub(super) num_coming: usize,
-    /// What the first step is expected to take; a latecomer would wait that long.
+    /// Expected time of the first step. A request that arrives during the step waits that long.
     pub(super) first_step: Option<Duration>,
 }
 
@@ -70,14 +70,14 @@ pub(super) struct Window {
     depth: Option<f64>,
     /// Another tier that the last samples asked for, and how many did.
     asked: Option<(Tier, u32)>,
-    /// Moving share of idle starts that had company.
-    company: f64,
-    /// When the engine last became busy, until it is known whether company came.
+    /// Moving share of idle starts that were followed by another request within the window.
+    arrivals: f64,
+    /// When the engine last started, until it is known whether another request followed within the window.
     started: Option<Instant>,
-    /// Moving averages of how long the engine is idle before it becomes busy, and of how long it is until it does so again.
+    /// Moving averages in seconds: the idle time before a start, and the time between two starts.
     idle: f64,
     all: f64,
-    /// When it last became busy, and when idle after that.
+    /// The last start, and when the engine became idle after it.
     busy_since: Option<Instant>,
     idle_since: Option<Instant>,
     pub(super) num_switches: u64,
@@ -91,7 +91,7 @@ impl Window {
             tier: Tier::Medium,
             depth: None,
             asked: None,
-            company: 0.0,
+            arrivals: 0.0,
             started: None,
             idle: 0.0,
             all: 0.0,
@@ -116,15 +116,15 @@ impl Window {
         }
     }
 
-    /// A request has arrived: it may be the company of the last idle start.
+    /// A request has arrived. It may follow the last idle start within the window.
     pub(super) fn arrived(&mut self, now: Instant) {
         let window = self.length();
         if self.started.is_some_and(|started| now.saturating_duration_since(started) <= window) {
-            self.settle_company(1.0);
+            self.settle_arrivals(1.0);
         }
     }
 
-    /// Whether an idle engine starts now, and why; else when to ask again.
+    /// Decides whether an idle engine starts now, and why. The error is when to ask again.
     pub(super) fn judge(&self, now: Instant, waiting: Waiting) -> Result<Reason, Instant> {
         if waiting.has_urgent {
             return Ok(Reason::Urgent);
@@ -133,7 +133,7 @@ impl Window {
             return Ok(Reason::Full);
         }
         let is_alone = waiting.depth == 1;
-        // Asked first: who is looked at late has not waited for anybody.
+        // Checked before the window: a request that is seen late was not delayed by it.
         let is_worth_it = if self.config.adaptive.is_some() { self.earns(waiting) } else { !is_alone };
         if self.length().is_zero() || (self.config.fast_path && !is_worth_it) {
             return Ok(without_window(is_alone));
@@ -142,12 +142,12 @@ impl Window {
         if until <= now { Ok(Reason::Window) } else { Err(until) }
     }
 
-    /// There is nothing to do.
+    /// The engine has nothing to do.
     pub(super) fn rest(&mut self, now: Instant) {
         self.idle_since.get_or_insert(now);
     }
 
-    /// An idle engine starts with what waits.
+    /// An idle engine starts, with `depth` requests.
     pub(super) fn start(&mut self, now: Instant, depth: usize) {
         let seconds_since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
         let idle = self.idle_since.take().map_or(0.0, seconds_since);
@@ -156,16 +156,16 @@ impl Window {
             self.all += ALPHA * (all - self.all);
         }
         if self.started.is_some() {
-            self.settle_company(0.0);
+            self.settle_arrivals(0.0);
         }
         if depth > 1 {
-            self.settle_company(1.0);
+            self.settle_arrivals(1.0);
         } else {
             self.started = Some(now);
         }
     }
 
-    /// So many waited when an idle engine started. What joins a running batch needs no window and does not count.
+    /// `depth` requests waited when an idle engine started. Requests that join a running batch need no window and do not count.
     pub(super) fn sample_depth(&mut self, depth: usize) {
         let Some(config) = self.config.adaptive else { return };
         let sample = depth as f64;
@@ -175,13 +175,14 @@ impl Window {
         self.ask_for(tier_of(mean), config);
     }
 
-    /// A window earns what company gains by not having to wait for the first step, and costs all who wait its length.
+    /// Whether a window gains more than it costs. An expected request gains the time of the first step; each waiting request
+    /// loses the length of the window.
     fn earns(&self, waiting: Waiting) -> bool {
         let Some(first_step) = waiting.first_step else { return false };
-        let may_have_company = || self.idle >= LEAST_IDLE * self.all && self.company >= EXPECTED_COMPANY;
-        let is_expected = waiting.num_coming > 0 || (waiting.depth == 1 && may_have_company());
+        let may_be_followed = || self.idle >= LEAST_IDLE * self.all && self.arrivals >= EXPECTED_ARRIVALS;
+        let is_expected = waiting.num_coming > 0 || (waiting.depth == 1 && may_be_followed());
         let cost = self.length().as_secs_f64() * waiting.depth as f64;
-        is_expected && first_step.as_secs_f64() * EXPECTED_COMPANY > cost
+        is_expected && first_step.as_secs_f64() * EXPECTED_ARRIVALS > cost
     }
 
     fn ask_for(&mut self, tier: Tier, config: AdaptiveWindow) {
@@ -198,9 +199,9 @@ impl Window {
         }
     }
 
-    fn settle_company(&mut self, had: f64) {
+    fn settle_arrivals(&mut self, had: f64) {
         self.started = None;
-        self.company += ALPHA * (had - self.company);
+        self.arrivals += ALPHA * (had - self.arrivals);
     }
 }
 

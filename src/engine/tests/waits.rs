@@ -84,7 +84,7 @@ fn a_burst_on_an_idle_engine_is_accepted_whole() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn callers_that_ask_again_when_they_are_answered_are_no_overload(

@@ -138,7 +138,7 @@ fn it_narrows_when_the_device_slows_down_and_widens_again_when_it_recovers() {
 }
 
 #[test]
-fn it_does_not_move_while_nobody_waits_for_a_place() {
+fn the_limit_does_not_move_while_no_request_waits() {
     let mut tuner = tuned();
     for _ in 0..1_000 {
         tuner.observe(4, STEP, false);

@@ -34,7 +34,7 @@ fn urgent_goes_before_default_and_default_before_background() {
 }
 
 #[test]
-fn who_is_wanted_more_urgently_by_another_goes_before_those_who_came_earlier() {
+fn a_request_made_more_urgent_goes_before_earlier_requests() {
     let mut scheduler = Scheduler::new(with_rows(1));
     for (id, priority) in [(1, Priority::Default), (2, Priority::Default), (3, Priority::Background)] {
         scheduler.add(seq(id), of(priority), start());
@@ -42,7 +42,7 @@ fn who_is_wanted_more_urgently_by_another_goes_before_those_who_came_earlier() {
     let urgent = Urgency { priority: Priority::Urgent, deadline: None };
     scheduler.revise(seq(3), urgent, start());
     scheduler.revise(seq(2), Urgency { deadline: Some(after(500)), ..Urgency::default() }, start());
-    assert_eq!(scheduler.queue.since(), Some(start()), "nobody waits for company anew");
+    assert_eq!(scheduler.queue.since(), Some(start()), "the window does not start again");
     assert_eq!(expire(&mut scheduler, after(500)), [(seq(2), Expiry::Deadline)]);
     assert_eq!(serve(&mut scheduler, after(500)), [3, 1]);
 }
@@ -123,7 +123,7 @@ fn serve_one(scheduler: &mut Scheduler) -> u64 {
 }
 
 #[test]
-fn tenants_who_always_have_somebody_waiting_get_as_many_tokens_each_whatever_they_ask_for() {
+fn tenants_with_waiting_requests_get_equal_tokens_for_any_request_lengths() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 1_000, ..with_rows(1) });
     let kinds = [("few and long", 999, 2), ("many and short", 9, 10)];
     let (mut next, mut given, mut owners) = (0, [0, 0], HashMap::new());
@@ -143,7 +143,7 @@ fn tenants_who_always_have_somebody_waiting_get_as_many_tokens_each_whatever_the
 }
 
 #[test]
-fn a_long_request_of_somebody_else_puts_nobody_behind_who_comes_after_it() {
+fn a_long_request_of_another_tenant_does_not_delay_later_requests() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 1_000, ..with_rows(1) });
     (0..50).for_each(|id| scheduler.add(seq(id), by("many"), start()));
     scheduler.add(seq(50), Request { tenant: Some("long".into()), ..request(999, 1) }, start());
@@ -214,7 +214,7 @@ proptest! {
     /// Every second another two arrive, of any priority and as many tenants as they like, and one is served: nobody who
     /// was there before the flood is still there after those before it, three times their number, were served.
     #[test]
-    fn no_flood_starves_anybody(
+    fn no_flood_starves_a_request(
         victims in prop::collection::vec(arrival(), 1..12),
         flood in prop::collection::vec(arrival(), 2..30),
     ) {

@@ -34,7 +34,7 @@ fn prompts_join_one_by_one_where_reading_them_costs_little() {
 #[test]
 fn where_more_wait_than_can_run_and_every_prompt_stops_the_others_they_join_together() {
     let mut scheduler = saturated(STEP * 40);
-    scheduler.ends_per_step = 0.5;
+    scheduler.ends.per_step = 0.5;
     scheduler.remove(seq(100));
     assert!(plan(&mut scheduler).admit.is_empty(), "one place is not enough");
     scheduler.remove(seq(101));
@@ -44,31 +44,31 @@ fn where_more_wait_than_can_run_and_every_prompt_stops_the_others_they_join_toge
 #[test]
 fn a_free_place_is_not_held_longer_than_the_others_should_take_to_become_free() {
     let mut scheduler = saturated(STEP * 40);
-    scheduler.ends_per_step = 0.5;
+    scheduler.ends.per_step = 0.5;
     scheduler.remove(seq(100));
     let num_steps = (0..20).take_while(|_| plan(&mut scheduler).admit.is_empty()).count();
     assert_eq!(num_steps, 4, "two places at an end every other step");
 }
 
 #[test]
-fn whoever_is_urgent_is_not_held() {
+fn an_urgent_request_is_not_held() {
     let mut scheduler = saturated(STEP * 40);
-    scheduler.ends_per_step = 0.5;
+    scheduler.ends.per_step = 0.5;
     scheduler.add(seq(200), Request { priority: Priority::Urgent, ..request(1, 1) }, start());
     scheduler.remove(seq(100));
     assert_eq!(plan(&mut scheduler).admit[0].sequence, seq(200));
 }
 
 #[test]
-fn those_who_have_waited_for_long_are_held_like_all_others() {
+fn requests_that_have_waited_long_are_held_like_others() {
     let mut scheduler = saturated(STEP * 40);
-    scheduler.ends_per_step = 0.5;
+    scheduler.ends.per_step = 0.5;
     scheduler.remove(seq(100));
     assert!(plan_at(&mut scheduler, after(60_000)).admit.is_empty(), "by now all of them have risen");
 }
 
 #[test]
-fn nobody_is_held_where_there_is_a_place_for_everybody() {
+fn no_request_is_held_where_all_have_a_place() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
     scheduler.add(seq(1), request(1, 9), start());
     let first = plan(&mut scheduler);
@@ -88,7 +88,7 @@ fn an_end_by_a_stop_sequence_teaches_what_an_end_token_does() {
         }
         let last = plan(&mut scheduler);
         end(&mut scheduler, &last);
-        (scheduler.ends_per_step, scheduler.answer_tokens, scheduler.load())
+        (scheduler.ends.per_step, scheduler.ends.answer_tokens, scheduler.load())
     };
     let by_tokens = ended_by(|scheduler, plan| drop(commit(scheduler, &answer(plan, END))));
     let by_text = ended_by(|scheduler, plan| {

@@ -8,7 +8,7 @@ fn with_blocks(num_blocks: u64, rows: usize) -> Config {
 }
 
 #[test]
-fn nobody_is_admitted_for_whom_there_is_no_memory() {
+fn a_request_is_not_admitted_without_memory() {
     let mut scheduler = Scheduler::new(with_blocks(4, 8));
     (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 2), start()));
     assert_eq!(ids(&plan(&mut scheduler)), [1, 2], "each holds a block and may come to need another");
@@ -134,7 +134,7 @@ fn capacity_that_shrank_grows_back_while_the_device_does_not_fail() {
 }
 
 #[test]
-fn only_who_had_the_device_to_itself_fails_for_lack_of_memory() {
+fn only_a_sequence_that_held_all_memory_alone_fails_for_lack_of_memory() {
     let mut scheduler = Scheduler::new(with_blocks(100, 8));
     scheduler.add(seq(1), request(10, 5), start());
     plan(&mut scheduler);
@@ -155,7 +155,7 @@ fn a_device_that_had_no_memory_for_one_that_has_gone_since_has_some_for_others()
 }
 
 #[test]
-fn who_is_left_over_from_several_does_not_fail_for_what_they_held_together() {
+fn the_last_of_several_sequences_does_not_fail_for_what_they_held_together() {
     let mut scheduler = Scheduler::new(with_blocks(100, 8));
     scheduler.add(seq(1), request(60, 5), start());
     scheduler.add(seq(2), request(1, 5), start());

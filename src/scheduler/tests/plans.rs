@@ -197,7 +197,7 @@ fn a_parked_sequence_gives_its_row_away_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn parked_sequences_keep_nobody_from_running_and_only_so_many_of_them_keep_their_kv() {
+fn parked_sequences_free_their_rows_and_a_bounded_number_of_them_keeps_kv() {
     let mut scheduler = Scheduler::new(with_rows(1));
     for id in 0..10 {
         scheduler.add(seq(id), request(1, 9), start());
@@ -205,7 +205,7 @@ fn parked_sequences_keep_nobody_from_running_and_only_so_many_of_them_keep_their
     while let (Decision::Run, plan) = decide_at(&mut scheduler, start()) {
         commit(&mut scheduler, &answer(&plan, 1));
         assert!(plan.rows.iter().all(|row| scheduler.park(row.sequence, start())));
-        assert!(scheduler.holders().count() <= 4);
+        assert!(scheduler.running.holders().count() <= 4);
     }
     assert_eq!(scheduler.load(), Load { num_queued: 0, num_running: 10, num_parked: 10 });
     (0..10).for_each(|id| scheduler.unpark(seq(id), start()));

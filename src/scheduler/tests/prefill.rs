@@ -29,7 +29,7 @@ fn beside(decoding: f64) -> Beside {
 
 #[test]
 fn a_prompt_alone_is_read_in_whole_chunks() {
-    assert_eq!(taught(5.0, 0.1).budget(Beside::Nobody, 2_000), 512);
+    assert_eq!(taught(5.0, 0.1).budget(Beside::Nothing, 2_000), 512);
 }
 
 #[test]

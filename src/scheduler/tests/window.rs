@@ -42,7 +42,7 @@ fn a_lone_request_on_an_idle_engine_runs_at_once_every_time() {
 }
 
 #[test]
-fn a_fixed_window_holds_back_whoever_does_not_find_the_queue_empty() {
+fn a_fixed_window_holds_requests_that_do_not_find_the_queue_empty() {
     let mut scheduler = Scheduler::new(fixed(true));
     scheduler.add(seq(1), request(1, 2), start());
     scheduler.add(seq(2), request(1, 2), after(1));
@@ -60,7 +60,7 @@ fn without_the_fast_path_even_a_lone_request_waits_for_the_fixed_window() {
 }
 
 #[test]
-fn a_window_ends_when_as_many_wait_as_may_run_and_for_whoever_is_urgent() {
+fn a_window_ends_when_the_batch_is_full_or_a_request_is_urgent() {
     let mut scheduler = Scheduler::new(fixed(false));
     (1..=4).for_each(|id| scheduler.add(seq(id), request(1, 2), start()));
     assert_eq!(ids(&plan(&mut scheduler)), [1, 2, 3, 4]);
@@ -106,7 +106,7 @@ fn where_requests_come_in_bursts_the_first_learns_to_wait_for_the_others() {
 }
 
 #[test]
-fn who_is_looked_at_late_has_not_waited_for_company() {
+fn a_request_seen_late_was_not_delayed_by_the_window() {
     let mut scheduler = Scheduler::new(adaptive());
     scheduler.add(seq(1), request(1, 1), start());
     plan_at(&mut scheduler, after(500));
@@ -114,7 +114,7 @@ fn who_is_looked_at_late_has_not_waited_for_company() {
 }
 
 #[test]
-fn an_engine_that_is_seldom_idle_waits_for_nobody_on_suspicion() {
+fn an_engine_that_is_seldom_idle_does_not_wait_for_expected_requests() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..adaptive() });
     let mut now = start();
     for id in 0..40 {
@@ -141,7 +141,7 @@ fn requests_known_to_be_coming_are_waited_for_where_a_step_takes_long() {
 }
 
 #[test]
-fn nobody_is_waited_for_where_steps_are_short() {
+fn no_window_where_steps_are_short() {
     let mut scheduler = Scheduler::new(adaptive());
     scheduler.add(seq(0), request(1, 1), start());
     drain(&mut scheduler, start(), Duration::from_micros(400));

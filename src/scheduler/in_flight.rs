@@ -1,0 +1,70 @@
+//! Steps that were planned and not committed.
+
+use std::collections::VecDeque;
+
+use crate::request::SequenceId;
+
+use super::plan::{Feed, Plan};
+
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    steps: VecDeque<Step>,
+    /// Row lists of committed steps, reused so that a step does not allocate.
+    spare: Vec<Vec<SequenceId>>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) num_decoding: usize,
+    pub(super) num_prompt_tokens: usize,
+    pub(super) rows: Vec<SequenceId>,
+    pub(super) held: Held,
+}
+
+/// What sequences hold while a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Held {
+    /// In whole blocks.
+    pub(super) num_positions: usize,
+    pub(super) num_sequences: usize,
+}
+
+impl InFlight {
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The oldest step.
+    pub(super) fn front(&self) -> Option<&Step> {
+        self.steps.front()
+    }
+
+    pub(super) fn push(&mut self, plan: &Plan, held: Held) {
+        let num_decoding = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
+        let mut rows = self.spare.pop().unwrap_or_default();
+        rows.extend(plan.rows.iter().map(|row| row.sequence));
+        let num_prompt_tokens = plan.num_tokens() - num_decoding;
+        self.steps.push_back(Step { num_decoding, num_prompt_tokens, rows, held });
+    }
+
+    /// Takes the oldest step out.
+    pub(super) fn pop(&mut self) -> Option<Step> {
+        self.steps.pop_front()
+    }
+
+    /// Takes all steps out: the device lost them.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Step> {
+        self.steps.drain(..)
+    }
+
+    /// Keeps the row list of a committed step.
+    pub(super) fn recycle(&mut self, mut step: Step) {
+        step.rows.clear();
+        self.spare.push(step.rows);
+    }
+}

@@ -1,0 +1,55 @@
+//! Divides the prompt tokens of a step between the rows that read prompts.
+
+use crate::request::Priority;
+
+use super::running::Running;
+
+/// The rows that read prompts, in order of admission. Reused, so that a step does not allocate.
+#[derive(Debug, Default)]
+pub(super) struct Prompts(Vec<Prompt>);
+
+/// In the order in which prompts are served: the most urgent first, among these the nearest to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Prompt {
+    rank: Priority,
+    num_unfed: usize,
+    index: usize,
+}
+
+impl Prompts {
+    /// Finds the rows that read prompts. Every sequence has no share until [`divide`](Self::divide).
+    pub(super) fn find(&mut self, running: &mut Running) {
+        self.0.clear();
+        for (index, sequence) in running.iter_mut().enumerate() {
+            sequence.share = 0;
+            if sequence.wants_step() && sequence.is_prefilling() && !sequence.awaits_prompt() {
+                self.0.push(Prompt { rank: sequence.rank(), num_unfed: sequence.num_unfed(), index });
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Prompt tokens that are not read, over all of them.
+    pub(super) fn num_unfed(&self) -> usize {
+        self.0.iter().map(|prompt| prompt.num_unfed).sum()
+    }
+
+    /// Gives each prompt its share of the step. The oldest gets a quarter, so that it comes to its end. The rest goes to
+    /// the most urgent, and among these to the nearest to their ends, since that brings most first tokens soonest.
+    pub(super) fn divide(&mut self, mut budget: usize, running: &mut Running) {
+        let Some(&oldest) = self.0.first() else { return };
+        let sure = oldest.num_unfed.min(budget.div_ceil(4));
+        running.at_mut(oldest.index).share = sure;
+        budget -= sure;
+        self.0.sort_unstable();
+        for prompt in &self.0 {
+            let sequence = running.at_mut(prompt.index);
+            let more = (prompt.num_unfed - sequence.share).min(budget);
+            sequence.share += more;
+            budget -= more;
+        }
+    }
+}
