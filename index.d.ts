@@ -346,10 +346,12 @@ export interface Engine extends AsyncDisposable {
    *
    * Without an argument it loads the small demo model that ships with the package. A string is the path of a model
    * folder in Hugging Face layout, or the id of a loaded model. Loading a loaded model returns the same handle, and
-   * concurrent loads of one model load it once.
+   * concurrent loads of one model load it once. Streams of other models go on meanwhile.
    *
    * @throws {@link ModelError} `ModelNotFound`, `ModelLoadError` or `UnsupportedModel`
    * @throws {@link BackendError} `InsufficientMemory`: the model does not fit the device
+   * @throws {@link OverloadedError} 32 models are being loaded
+   * @throws the reason of {@link LoadModelOptions.signal} once it aborts
    */
   loadModel(model?: string | LoadModelOptions): Promise<ModelHandle>
   /**
@@ -432,6 +434,12 @@ export interface Engine extends AsyncDisposable {
 export interface LoadModelOptions {
   /** A model folder in Hugging Face layout. @default the demo model of the package */
   path?: string | undefined
+  /**
+   * Ends the load. The promise rejects with the signal's reason at once; what was loaded is given back within the part of
+   * the work that is under way, a tensor as a rule, and the model can be loaded again meanwhile. Where several callers wait
+   * for one load, it ends with the last of them. After the load has ended the signal has no effect.
+   */
+  signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Engine.shutdown}. */

@@ -26,9 +26,10 @@ import { AnswerGeneration, answerTo, type Host } from './generation'
 import { Items } from './generator'
 import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
-import { Models, pathOf } from './models'
+import { loadOptionsOf, Models } from './models'
 import type { NativeError, NativeSetting } from './native'
 import { isAbsent, read, reading, readKnown, readMs, readString, readText, readTokens, take } from './options'
+import { readSignal } from './signals'
 
 const DEFAULT_DRAIN_MS = 30_000
 
@@ -83,9 +84,10 @@ class NodeEngine implements Engine, Host {
 
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
-    const path = typeof model === 'string' ? model : pathOf(model)
+    const { path, signal } = typeof model === 'string' ? { path: model } : loadOptionsOf(model)
     const folder = isAbsent(path) ? demoModel() : readString(path, 'path')
-    return this.hub.keepAlive.during(() => this.#models.load(folder))
+    const stop = readSignal(signal)
+    return this.hub.keepAlive.during(() => this.#models.load(folder, stop))
   }
 
   async unloadModel(model: ModelHandle | string): Promise<void> {

@@ -7,6 +7,8 @@ import type { ModelHandle } from '../index'
 import { errorOf, invalid, unwrap } from './errors'
 import type { NativeEngine, NativeModelInfo } from './native'
 import { isAbsent, isArray, reading, readKnown, show } from './options'
+import { SharedLoad } from './sharedload'
+import { reasonOf } from './signals'
 
 class Model implements ModelHandle {
   readonly id: string
@@ -40,23 +42,24 @@ export class Models {
   readonly #keys = new WeakMap<object, number>()
   /** The folder that each model was loaded from. The path that the addon reports may be spelled differently. */
   readonly #folders = new WeakMap<Model, string>()
-  /** Loads in progress, by folder. */
-  readonly #loading = new Map<string, Promise<Model>>()
+  /** Loads in progress that a caller waits for, by folder. */
+  readonly #loading = new Map<string, SharedLoad<Model>>()
+  #numLoads = 0
 
   constructor(native: NativeEngine) {
     this.#native = native
   }
 
   /** Loads a folder, or returns the model that is loaded from this path or has this id. */
-  async load(path: string): Promise<ModelHandle> {
+  async load(path: string, signal?: AbortSignal): Promise<ModelHandle> {
+    if (signal?.aborted) throw reasonOf(signal)
     const folder = await realpath(path).catch(() => undefined)
+    if (signal?.aborted) throw reasonOf(signal)
     const found = folder === undefined ? this.#withId(path)[0] : this.#at(folder)
     if (found !== undefined) return found
     // The addon reports a missing folder.
     const key = folder ?? path
-    const loading = this.#loading.get(key) ?? this.#load(key)
-    this.#loading.set(key, loading)
-    return loading
+    return (this.#loading.get(key) ?? this.#begin(key)).wait(signal)
   }
 
   async unload(model: unknown): Promise<void> {
@@ -103,17 +106,38 @@ export class Models {
     for (const key of [...this.#loaded.keys()]) this.#forget(key)
   }
 
-  async #load(path: string): Promise<Model> {
+  #begin(path: string): SharedLoad<Model> {
+    const number = this.#numLoads++
+    const load: SharedLoad<Model> = new SharedLoad(
+      () => this.#load(path, number, load),
+      () => {
+        // Whoever asks from now on loads it anew.
+        this.#forgetLoad(path, load)
+        this.#native.abortLoad(number)
+      },
+    )
+    this.#loading.set(path, load)
+    return load
+  }
+
+  async #load(path: string, number: number, load: SharedLoad<Model>): Promise<Model> {
     try {
-      const info = unwrap(await this.#native.loadModel({ path }))
+      const info = unwrap(await this.#native.loadModel({ path }, number))
+      // The abort came too late to stop it.
+      if (load.isAbandoned) unwrap(await this.#native.unloadModel(info.key))
       const model = new Model(info)
+      if (load.isAbandoned) return model
       this.#loaded.set(info.key, model)
       this.#keys.set(model, info.key)
       this.#folders.set(model, path)
       return model
     } finally {
-      this.#loading.delete(path)
+      this.#forgetLoad(path, load)
     }
+  }
+
+  #forgetLoad(path: string, load: SharedLoad<Model>): void {
+    if (this.#loading.get(path) === load) this.#loading.delete(path)
   }
 
   #at(folder: string): Model | undefined {
@@ -143,9 +167,9 @@ export class Models {
   }
 }
 
-/** The path in the argument of `loadModel`. Objects that are not plain and have no own `path` are refused, such as a URL. */
-export function pathOf(options: unknown): unknown {
-  if (isAbsent(options)) return undefined
+/** The options of `loadModel`. Objects that are not plain and have no own `path` are refused, such as a URL. */
+export function loadOptionsOf(options: unknown): { path?: unknown; signal?: unknown } {
+  if (isAbsent(options)) return {}
   const wrong = (what = show(options)) =>
     invalid('model', `must be the path of a model folder, or { path }, not ${what}`)
   if (options instanceof Model) throw wrong(`a handle: the model ${show(options.id)} was loaded before`)
@@ -153,7 +177,7 @@ export function pathOf(options: unknown): unknown {
   const prototype = reading('model', () => Object.getPrototypeOf(options))
   const isPlain = prototype === null || reading('model', () => Object.getPrototypeOf(prototype)) === null
   if (!isPlain && !reading('model', () => Object.hasOwn(options, 'path'))) throw wrong()
-  return readKnown(options, 'options', ['path']).path
+  return readKnown(options, 'options', ['path', 'signal'])
 }
 
 function handle(model: unknown): object {

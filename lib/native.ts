@@ -137,8 +137,10 @@ export interface NativeEngine {
    * the effective settings or an error. Called once.
    */
   start(options: unknown, environment: NodeJS.ProcessEnv, memoryBytes: number): Promise<NativeSetting[] | NativeError>
-  /** Loads the model folder `path`. */
-  loadModel(options: unknown): Promise<NativeModelInfo | NativeError>
+  /** Reads the options once, synchronously. `load` is a number that no other load of this engine has. */
+  loadModel(options: unknown, load: number): Promise<NativeModelInfo | NativeError>
+  /** Ends the load of that number: its memory is given back soon, and its promise resolves then. */
+  abortLoad(load: number): void
   unloadModel(model: number): Promise<NativeError | undefined>
   /**
    * Reads both objects once, synchronously, and returns the id of a reader for each requested answer. Other threads prepare

@@ -119,7 +119,7 @@ impl Simulation {
             Ok((Script::new(vec![vec![WORD]], NEVER_ENDS).expect("there is a sentence"), VOCAB_SIZE))
         };
         let clock_of_device: Arc<dyn Clock> = clock.clone();
-        let mut backend = SimBackend::new(setup.profile, clock_of_device, Box::new(vocabulary));
+        let backend = SimBackend::new(setup.profile, clock_of_device, Box::new(vocabulary));
         let device =
             backend.open(&hub::open_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo"))?, None)?;
         let unit = device.limits().kv;

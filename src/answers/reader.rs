@@ -151,10 +151,10 @@ impl<P> Reader<P> {
         self.is_cancelled.then_some(Wanted::Cancel)
     }
 
-    /// The caller wants the end. Returns whether the engine thread has the request, and must be asked for the end.
+    /// The caller wants the end. Returns whether the engine thread has the request, and must be asked for the end: once,
+    /// because the commands of a reader bound the engine thread's mailbox.
     pub(super) fn cancel(&mut self) -> bool {
-        self.is_cancelled = true;
-        self.stage == Stage::Submitted
+        !std::mem::replace(&mut self.is_cancelled, true) && self.stage == Stage::Submitted
     }
 
     pub(super) fn want_progress(&mut self) {

@@ -29,9 +29,9 @@ const SENTENCES: [&str; 8] = [
 const CLOSING: [&str; 3] = ["\"", "}", "]"];
 
 /// The function that opens the backend on the engine thread. A simulated device is always reproducible.
-pub(super) fn open(choice: BackendChoice, settings: &Settings) -> OpenBackend {
+pub(super) fn open(choice: BackendChoice, settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
     match choice {
-        BackendChoice::Mlx => open_mlx(settings),
+        BackendChoice::Mlx => open_mlx(settings, memory_bytes),
         BackendChoice::Simulated { profile, faults } => Box::new(move || {
             let backend = SimBackend::new(profile, Arc::new(RealClock), Box::new(vocabulary)).with_faults(faults);
             Ok(Box::new(backend) as Box<dyn Backend>)
@@ -40,17 +40,17 @@ pub(super) fn open(choice: BackendChoice, settings: &Settings) -> OpenBackend {
 }
 
 #[cfg(feature = "mlx")]
-fn open_mlx(settings: &Settings) -> OpenBackend {
+fn open_mlx(settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
     let (is_deterministic, precision) = (settings.scheduler.deterministic, settings.precision);
     Box::new(move || {
-        let backend = crate::executor::mlx::MlxBackend::new()?;
+        let backend = crate::executor::mlx::MlxBackend::new()?.bound_buffer_cache(memory_bytes)?;
         let backend = backend.deterministic(is_deterministic).precision(precision, None);
         Ok(Box::new(backend) as Box<dyn Backend>)
     })
 }
 
 #[cfg(not(feature = "mlx"))]
-fn open_mlx(_settings: &Settings) -> OpenBackend {
+fn open_mlx(_settings: &Settings, _memory_bytes: Option<u64>) -> OpenBackend {
     Box::new(|| Err(Error::new(Code::ConfigError, "this build has no MLX").with_param("backend")))
 }
 

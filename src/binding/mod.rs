@@ -22,7 +22,8 @@ mod settings;
 mod slot;
 mod structured;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use napi::Env;
@@ -31,9 +32,10 @@ use napi_derive::napi;
 
 use crate::answers::ReaderId;
 use crate::config::{Effective, OPTIONS, Settings, Source};
-use crate::engine::{Config, Engine, ModelKey, PromptLimits, Reply};
+use crate::engine::{Config, Engine, ModelInfo, ModelKey, PromptLimits, Reply};
 use crate::error::{Code, Error, Result};
-use crate::executor::sim;
+use crate::executor::{LoadControl, sim};
+use crate::lock::lock;
 use crate::text::Load;
 
 use crossing::{NativeError, NativeModelInfo, Packed};
@@ -70,6 +72,8 @@ pub fn options() -> Vec<NativeOption> {
 pub struct NativeEngine {
     waker: Arc<Waker>,
     engine: Arc<Slot>,
+    /// Loads that have not ended, by the numbers that JavaScript gave them.
+    loads: Arc<Mutex<HashMap<u32, LoadControl>>>,
 }
 
 #[napi]
@@ -77,7 +81,7 @@ impl NativeEngine {
     /// Keeps the wake function. Starts nothing.
     #[napi(constructor, catch_unwind)]
     pub fn new(wake: Function<'_, (), ()>) -> napi::Result<Self> {
-        Ok(Self { waker: Arc::new(Waker::new(&wake)?), engine: Arc::default() })
+        Ok(Self { waker: Arc::new(Waker::new(&wake)?), engine: Arc::default(), loads: Arc::default() })
     }
 
     /// Starts the engine thread. The promise resolves with the effective settings once the backend is ready.
@@ -106,7 +110,7 @@ impl NativeEngine {
             spawn("mlx-serving-start", reply, move || {
                 let settings = &resolved.settings;
                 let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
-                let engine = Engine::start(config, backend::open(backend, settings), wake)?;
+                let engine = Engine::start(config, backend::open(backend, settings, config.memory_bytes), wake)?;
                 exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
                 slot.set(engine)?;
@@ -116,19 +120,35 @@ impl NativeEngine {
         })
     }
 
-    /// Loads a model folder.
+    /// Loads a model folder. `load` is a number that no other load of this engine has.
     #[napi(catch_unwind)]
-    pub fn load_model<'env>(&self, env: &'env Env, options: Unknown<'env>) -> napi::Result<Object<'env>> {
+    pub fn load_model<'env>(&self, env: &'env Env, options: Unknown<'env>, load: u32) -> napi::Result<Object<'env>> {
         let path = options::read_load(options);
         let engine = self.engine();
         promise(env, move |reply: Reply<NativeModelInfo>| {
             match (engine, path) {
-                (Ok(engine), Ok(path)) => engine.load(path, reply.map(NativeModelInfo::from)),
+                (Ok(engine), Ok(path)) => {
+                    let (control, loads) = (LoadControl::default(), Arc::clone(&self.loads));
+                    lock(&loads).insert(load, control.clone());
+                    let reply = Reply::new(move |info: Result<ModelInfo>| {
+                        lock(&loads).remove(&load);
+                        reply.send(info.map(NativeModelInfo::from));
+                    });
+                    engine.load(path, control, reply);
+                }
                 (Err(error), _) | (_, Err(Refusal::Invalid(error))) => reply.send(Err(error)),
                 (_, Err(Refusal::Thrown(thrown))) => return Err(thrown),
             }
             Ok(())
         })
+    }
+
+    /// Ends a load: what it holds is given back soon. Without effect on one that has ended.
+    #[napi(catch_unwind)]
+    pub fn abort_load(&self, load: u32) {
+        if let Some(control) = lock(&self.loads).get(&load) {
+            control.abort(Error::new(Code::Cancelled, "the load was aborted"));
+        }
     }
 
     /// Drops a model once its running requests have ended.

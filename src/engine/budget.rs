@@ -1,8 +1,11 @@
 //! The memory of an engine: the weights of all its models, and what is left for their KV. Which sequences hold KV is decided
 //! by each model's scheduler; how much they may hold together is decided here.
 
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
 use crate::error::{Code, Error, Result};
-use crate::executor::{KvUnit, Limits};
+use crate::executor::{KvUnit, LoadControl};
+use crate::lock::lock;
 use crate::scheduler::KvLimit;
 
 use super::config::Config;
@@ -57,10 +60,100 @@ impl Budget {
     }
 }
 
+/// Weights that are loaded, or are being loaded, within a budget. Shared by load threads and the engine thread.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    budget: Budget,
+    entries: Mutex<Entries>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next: u64,
+    all: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    bytes: u64,
+    control: LoadControl,
+}
+
+/// Memory for the weights of one model, given back on drop.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    number: u64,
+    ledger: Arc<Ledger>,
+}
+
+impl Ledger {
+    pub(super) fn new(budget: Budget) -> Arc<Self> {
+        Arc::new(Self { budget, entries: Mutex::default(), released: Condvar::new() })
+    }
+
+    /// Memory for the weights of a model, before anything is allocated for it: `needed` says how many bytes they take, given
+    /// what the others leave. Waits for loads that were aborted and have not given back what they held.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        control: &LoadControl,
+        needed: impl Fn(Option<u64>) -> Result<u64>,
+    ) -> Result<(Reservation, Option<u64>)> {
+        let mut entries = lock(&self.entries);
+        loop {
+            control.check()?;
+            let loaded = entries.bytes();
+            let free = self.budget.beside(loaded);
+            let bytes = needed(free)?;
+            match self.budget.admit(bytes, loaded) {
+                Ok(()) => {
+                    let number = entries.next;
+                    entries.next += 1;
+                    entries.all.push(Entry { number, bytes, control: control.clone() });
+                    return Ok((Reservation { number, ledger: Arc::clone(self) }, free));
+                }
+                Err(_) if entries.all.iter().any(|entry| entry.control.is_aborted()) => {
+                    entries = self.released.wait(entries).unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+
+    /// Bytes of KV that the sequences of all models may hold together, where that is limited.
+    pub(super) fn kv(&self) -> Option<u64> {
+        self.budget.kv(lock(&self.entries).bytes())
+    }
+}
+
+impl Entries {
+    fn bytes(&self) -> u64 {
+        self.all.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+    }
+}
+
+impl Reservation {
+    /// The weights are there, and take so many bytes: an abort comes too late for them.
+    pub(super) fn settle(&self, bytes: u64) {
+        let mut entries = lock(&self.ledger.entries);
+        if let Some(entry) = entries.all.iter_mut().find(|entry| entry.number == self.number) {
+            (entry.bytes, entry.control) = (bytes, LoadControl::default());
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        lock(&self.ledger.entries).all.retain(|entry| entry.number != self.number);
+        self.ledger.released.notify_all();
+    }
+}
+
 /// The KV that the sequences of a model may hold, at most `bytes` where a limit is known; absent where its positions take no
 /// memory. The scheduler needs to know without a limit, too, how KV grows: which positions have left a window.
-pub(super) fn limit_of(limits: Limits, bytes: Option<u64>) -> Option<KvLimit> {
-    let KvUnit { bytes_per_position, block, growth } = limits.kv;
+pub(super) fn limit_of(unit: KvUnit, bytes: Option<u64>) -> Option<KvLimit> {
+    let KvUnit { bytes_per_position, block, growth } = unit;
     let bytes = bytes.unwrap_or(u64::MAX);
     (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block, growth })
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use crate::answers::{AnswerLog, Claim, Fingerprint, ReaderId};
 use crate::error::{Code, Error, Result};
-use crate::executor::Limits;
-use crate::hub::ModelFolder;
+use crate::executor::{Limits, Prepared};
 use crate::request::{Request, SequenceId};
-use crate::scheduler::KvLimit;
 use crate::text::ModelText;
 
+use super::budget::{Ledger, Reservation};
+use super::loads::ActiveLoad;
 use super::permit::Permit;
 
 /// A loaded model, for as long as the engine has it.
@@ -68,23 +68,37 @@ pub(super) struct Submission {
 }
 
 /// What a model that was opened lets a request do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Opened {
     pub(super) limits: Limits,
-    /// What all its sequences may hold together, if that is limited.
-    pub(super) kv: Option<KvLimit>,
     pub(super) fingerprint: Fingerprint,
+    pub(super) ledger: Arc<Ledger>,
 }
 
-/// A model whose folder was read and whose tokenizer is ready.
+/// A model whose weights were read and whose tokenizer is ready. Fields are in the order in which they are dropped: the reply
+/// is given after everything was given back.
 pub(super) struct Loading {
+    pub(super) prepared: Box<dyn Prepared>,
+    /// The memory of its weights.
+    pub(super) reservation: Reservation,
+    pub(super) active: ActiveLoad,
     pub(super) key: ModelKey,
-    pub(super) folder: ModelFolder,
     pub(super) text: Arc<ModelText>,
     /// Hash of what the folder's files are told apart by.
     pub(super) files: [u8; 32],
     pub(super) coming: Arc<AtomicUsize>,
     pub(super) reply: Reply<Opened>,
+}
+
+impl Loading {
+    /// Gives back what it holds, then the reply.
+    pub(super) fn fail(self, error: Error) {
+        let Self { prepared, reservation, active, reply, .. } = self;
+        drop(prepared);
+        drop(reservation);
+        drop(active);
+        reply.send(Err(error));
+    }
 }
 
 pub(super) enum Command {

@@ -2,31 +2,31 @@
 //! there is nothing to do. Has no thread and no channel, so that a simulation can drive it with a hand-moved clock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answers::{Fingerprint, ReaderId};
 use crate::error::{Code, Error, Result};
-use crate::executor::{Backend, Executor, Limits};
-use crate::hub::ModelFolder;
+use crate::executor::{Executor, Limits};
 use crate::scheduler;
 
-use super::budget::{self, Budget, Holding};
+use super::budget::{self, Holding, Ledger};
 use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
 use super::config::Config;
 use super::device::DeviceShares;
-use super::guarded::guarded;
+use super::opening::Opening;
 use super::runner::{Model, ModelRunner, Need};
 use super::shared::SharedState;
 
 pub(super) struct Core {
     config: Config,
-    budget: Budget,
-    /// Bytes of KV of all models together, where that is limited.
-    kv_bytes: Option<u64>,
+    /// What weights take, and leave for the KV of all models together.
+    ledger: Arc<Ledger>,
     /// What each runner holds, in their order; kept to spare allocations.
     holdings: Vec<Holding>,
-    backend: Box<dyn Backend>,
     runners: BTreeMap<ModelKey, ModelRunner>,
+    /// Models that are being loaded, and will be runners.
+    openings: BTreeMap<ModelKey, Opening>,
     shares: DeviceShares,
     shared: SharedState,
     ending: Option<Ending>,
@@ -51,14 +51,13 @@ pub(super) enum Next {
 }
 
 impl Core {
-    pub(super) fn new(config: &Config, backend: Box<dyn Backend>, shared: SharedState) -> Self {
+    pub(super) fn new(config: &Config, ledger: Arc<Ledger>, shared: SharedState) -> Self {
         Self {
             config: *config,
-            budget: Budget::new(config),
-            kv_bytes: None,
+            ledger,
             holdings: Vec::new(),
-            backend,
             runners: BTreeMap::new(),
+            openings: BTreeMap::new(),
             shares: DeviceShares::default(),
             shared,
             ending: None,
@@ -81,7 +80,8 @@ impl Core {
     /// A step of the runner whose turn it is on the device.
     pub(super) fn turn(&mut self) -> Next {
         self.share_kv();
-        let need = self.shares.serve(&mut self.runners, &*self.shared.clock);
+        let need = self.shares.serve(&mut self.runners, &mut self.openings, &*self.shared.clock);
+        self.take_opened();
         self.drop_unloaded();
         if let Some(ending) = &self.ending
             && (self.shared.clock.now() >= ending.at || self.runners.values().all(ModelRunner::is_empty))
@@ -113,44 +113,42 @@ impl Core {
         self.shared.end(submission.reader, &submission.log, Err(error));
     }
 
-    /// A panic while a model is opened is that model's failure, nobody else's.
     fn load(&mut self, loading: Loading) {
-        let Loading { key, folder, text, files, coming, reply } = loading;
-        let opened = guarded(Code::ModelLoadError, || self.open(&folder));
-        match opened {
-            Ok((executor, limits)) => {
-                let bytes = self.budget.kv(self.weights() + limits.weight_bytes);
-                let kv = budget::limit_of(limits, bytes);
-                let scheduler = scheduler::Config { kv, ..self.config.scheduler };
-                let account = self.shared.stats.open(key);
-                let fingerprint = Fingerprint::new(&files, limits.device);
-                let model = Model { key, executor, text, fingerprint, coming, account };
-                self.runners.insert(key, ModelRunner::new(model, &scheduler, self.shared.clone()));
-                self.kv_bytes = bytes;
-                reply.send(Ok(Opened { limits, kv, fingerprint }));
+        if self.ending.is_some() {
+            return loading.fail(closed());
+        }
+        self.openings.insert(loading.key, Opening::new(loading));
+    }
+
+    /// Models whose loads have ended become runners, or are gone.
+    fn take_opened(&mut self) {
+        let ended = self.openings.extract_if(.., |_, opening| opening.has_ended());
+        for (loading, end) in ended.filter_map(|(_, opening)| opening.into_end()).collect::<Vec<_>>() {
+            let checked = end.and_then(|executor| check_limits(executor.limits()).map(|limits| (executor, limits)));
+            match checked {
+                Ok((executor, limits)) => self.add(loading, executor, limits),
+                Err(error) => loading.fail(error),
             }
-            Err(error) => reply.send(Err(error)),
         }
     }
 
-    /// Opens a model if its weights fit beside those that are loaded; before, nothing is allocated for it.
-    fn open(&mut self, folder: &ModelFolder) -> Result<(Box<dyn Executor>, Limits)> {
-        let loaded = self.weights();
-        let free = self.budget.beside(loaded);
-        self.budget.admit(self.backend.weight_bytes(folder, free)?, loaded)?;
-        let executor = self.backend.open(folder, free)?;
-        let limits = check_limits(executor.limits())?;
-        Ok((executor, limits))
-    }
-
-    /// Bytes of the weights of all models.
-    fn weights(&self) -> u64 {
-        self.runners.values().map(ModelRunner::weight_bytes).sum()
+    fn add(&mut self, loading: Loading, executor: Box<dyn Executor>, limits: Limits) {
+        let Loading { prepared, reservation, active, key, text, files, coming, reply, .. } = loading;
+        drop(prepared);
+        reservation.settle(limits.weight_bytes);
+        let kv = budget::limit_of(limits.kv, self.ledger.kv());
+        let scheduler = scheduler::Config { kv, ..self.config.scheduler };
+        let account = self.shared.stats.open(key);
+        let fingerprint = Fingerprint::new(&files, limits.device);
+        let model = Model { key, executor, reservation, text, fingerprint, coming, account };
+        self.runners.insert(key, ModelRunner::new(model, &scheduler, self.shared.clone()));
+        drop(active);
+        reply.send(Ok(Opened { limits, fingerprint, ledger: Arc::clone(&self.ledger) }));
     }
 
     /// Divides the KV of the engine between its models, by what each holds.
     fn share_kv(&mut self) {
-        let Some(total) = self.kv_bytes else { return };
+        let Some(total) = self.ledger.kv() else { return };
         if self.runners.len() == 1 {
             // Nothing has to be counted in every step where there is nothing to divide.
             return self.runners.values_mut().for_each(|runner| runner.set_kv_bytes(total));
@@ -176,15 +174,10 @@ impl Core {
     }
 
     fn drop_unloaded(&mut self) {
-        let mut has_dropped = false;
         for (key, runner) in self.runners.extract_if(.., |_, runner| runner.may_be_dropped()) {
             self.shared.stats.close(key);
             self.shared.answers.remove_model(runner.fingerprint());
             runner.drop_model();
-            has_dropped = true;
-        }
-        if has_dropped {
-            self.kv_bytes = self.budget.kv(self.weights());
         }
     }
 
@@ -192,10 +185,18 @@ impl Core {
         let ending = self.ending.get_or_insert_with(|| Ending { at, replies: Vec::new() });
         ending.at = ending.at.min(at);
         ending.replies.push(reply);
+        self.drop_openings();
+    }
+
+    fn drop_openings(&mut self) {
+        for opening in std::mem::take(&mut self.openings).into_values() {
+            opening.fail(closed());
+        }
     }
 
     /// Ends what still runs and drops every model; replies come last, when nothing is left on the device.
     fn leave(&mut self) {
+        self.drop_openings();
         for (key, mut runner) in std::mem::take(&mut self.runners) {
             runner.fail_all(&closed());
             runner.deliver();

@@ -1,6 +1,8 @@
 //! How models share the device: by time, which each runner is charged for its turns (start-time fair queueing: Goyal, Vin and
 //! Cheng, 1996). The runner with the smallest tag has the next turn; its tag rises by what the turn took over the runner's weight.
 //!
+//! A model that is being loaded takes its turns like a runner (`opening.rs`).
+//!
 //! A runner with a step in flight keeps its turn, and submits a step ahead of another only if the next turn is its own as well:
 //! no turn of another runner falls between the submission of a step and its end, so each runner measures its own times.
 
@@ -12,10 +14,14 @@ use crate::error::Code;
 
 use super::command::ModelKey;
 use super::guarded::guarded;
+use super::opening::Opening;
 use super::runner::{ModelRunner, Need, Others};
 
 /// A model counts as having streams for so long after it had some: its user may be about to ask again.
 const STREAMS_LINGER: Duration = Duration::from_secs(1);
+
+/// The weight of a load beside lanes: that of background requests.
+const LOAD_WEIGHT: u32 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct DeviceShares {
@@ -26,8 +32,10 @@ pub(super) struct DeviceShares {
     streams: BTreeMap<ModelKey, (Instant, Duration)>,
     /// The runner that had the last turn.
     last: Option<ModelKey>,
-    /// Lanes with work, in the order of their turns; kept to spare allocations.
+    /// Lanes with work and models that are being loaded, in the order of their turns; kept to spare allocations.
     order: Vec<ModelKey>,
+    /// Models that are loaded or being loaded.
+    num_models: usize,
 }
 
 /// What a runner has had of the device.
@@ -41,15 +49,24 @@ struct Account {
 
 impl DeviceShares {
     /// Gives the runner a turn that has had least of the device; others that have work for it wait.
-    pub(super) fn serve(&mut self, runners: &mut BTreeMap<ModelKey, ModelRunner>, clock: &dyn Clock) -> Need {
+    pub(super) fn serve(
+        &mut self,
+        runners: &mut BTreeMap<ModelKey, ModelRunner>,
+        openings: &mut BTreeMap<ModelKey, Opening>,
+        clock: &dyn Clock,
+    ) -> Need {
         let mut need = Need::Command;
         for runner in runners.values_mut().filter(|runner| !runner.has_work()) {
             need = need.sooner(guarded_turn(runner, ALONE));
         }
-        self.line_up(runners);
+        self.line_up(runners, openings);
         self.note_streams(runners, clock);
         for index in 0..self.order.len() {
-            let (own, has_stepped) = self.turn(self.order[index], runners, clock);
+            let key = self.order[index];
+            let (own, has_stepped) = match openings.get_mut(&key) {
+                Some(opening) => self.opening_turn(key, opening, clock),
+                None => self.turn(key, runners, clock),
+            };
             need = need.sooner(own);
             if has_stepped && index + 1 < self.order.len() {
                 for key in &self.order[index + 1..] {
@@ -62,7 +79,7 @@ impl DeviceShares {
     }
 
     fn note_streams(&mut self, runners: &BTreeMap<ModelKey, ModelRunner>, clock: &dyn Clock) {
-        if runners.len() <= 1 {
+        if self.num_models <= 1 {
             return self.streams.clear();
         }
         let now = clock.now();
@@ -74,9 +91,11 @@ impl DeviceShares {
 
     /// Orders the runners with work by their tags, after one that has a step in flight. One that had no work begins at the
     /// virtual time.
-    fn line_up(&mut self, runners: &BTreeMap<ModelKey, ModelRunner>) {
+    fn line_up(&mut self, runners: &BTreeMap<ModelKey, ModelRunner>, openings: &BTreeMap<ModelKey, Opening>) {
+        self.num_models = runners.len() + openings.len();
         let Self { accounts, order, virtual_time, .. } = self;
         order.clear();
+        order.extend(openings.keys());
         order.extend(runners.iter().filter(|(_, runner)| runner.has_work()).map(|(&key, _)| key));
         accounts.retain(|key, _| order.contains(key));
         for &key in &*order {
@@ -108,6 +127,16 @@ impl DeviceShares {
         let took = clock.now().saturating_duration_since(began);
         self.charge(key, took, weight);
         (need, has_stepped)
+    }
+
+    /// A turn of a load.
+    fn opening_turn(&mut self, key: ModelKey, opening: &mut Opening, clock: &dyn Clock) -> (Need, bool) {
+        let others = self.others(key);
+        self.last = Some(key);
+        let began = clock.now();
+        opening.turn(others.stream_step, clock);
+        self.charge(key, clock.now().saturating_duration_since(began), LOAD_WEIGHT);
+        (Need::Turn, true)
     }
 
     fn charge(&mut self, key: ModelKey, took: Duration, weight: u32) {

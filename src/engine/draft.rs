@@ -10,12 +10,12 @@ use std::time::Instant;
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::constraint::Constraint;
 use crate::error::{Code, Error, Result};
-use crate::executor::Limits;
+use crate::executor::{KvUnit, Limits};
 use crate::numbers::MAX_SAFE_INTEGER;
 use crate::request::{Priority, Request, SamplingParams, Sharing, StopRules, TokenId};
-use crate::scheduler::KvLimit;
 use crate::text::{Chat, Load, ModelText, OutputParser, PromptTemplate, StructuredOutput, ToolChoice};
 
+use super::budget::{self, Ledger};
 use super::command::Opened;
 use super::limits::PromptLimits;
 
@@ -152,8 +152,9 @@ pub(super) struct ModelRules {
     pub(super) vocab_size: usize,
     /// End-of-sequence tokens of the model.
     end_tokens: Arc<[TokenId]>,
-    /// KV that all sequences of the model may hold together.
-    kv: Option<KvLimit>,
+    /// Memory of the engine: KV that all sequences may hold together. It changes when models are loaded and unloaded.
+    ledger: Arc<Ledger>,
+    kv: KvUnit,
     /// Number of accepted requests whose prompt is not ready.
     pub(super) coming: Arc<AtomicUsize>,
     defaults: SamplingParams,
@@ -166,11 +167,11 @@ impl ModelRules {
         opened: Opened,
         coming: Arc<AtomicUsize>,
     ) -> Self {
-        let Opened { limits: Limits { context_length, vocab_size, .. }, kv, fingerprint } = opened;
+        let Opened { limits: Limits { context_length, vocab_size, kv, .. }, fingerprint, ledger } = opened;
         // A tokenizer may have more ids than the model has embedding rows; those ids are never sampled.
         let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
         let limits = PromptLimits { context_length, max_bytes_per_token: text.max_bytes_per_token() };
-        Self { text, fingerprint, limits, vocab_size, end_tokens, kv, coming, defaults }
+        Self { text, fingerprint, limits, vocab_size, end_tokens, ledger, kv, coming, defaults }
     }
 
     /// The number of log-probabilities per token: as asked for, at most the whole vocabulary.
@@ -326,9 +327,10 @@ impl ModelRules {
         Err(Error::new(Code::InvalidParams, message).with_param("prompt").with_limit(limit as f64, f64::from(*token)))
     }
 
-    /// Refuses a request that would not fit the KV memory even if it ran alone.
+    /// Refuses a request that would not fit the KV memory even if it ran alone. A load takes some of that memory, an unload
+    /// gives it back.
     fn check_memory(&self, request: &Request) -> Result<()> {
-        let Some(kv) = self.kv else { return Ok(()) };
+        let Some(kv) = budget::limit_of(self.kv, self.ledger.kv()) else { return Ok(()) };
         let positions = kv.whole_blocks(request.max_positions()) as u64;
         let needed = positions.saturating_mul(kv.bytes_per_position);
         if needed <= kv.bytes {

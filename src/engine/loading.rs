@@ -1,54 +1,75 @@
-//! How a model comes to an engine and leaves it. Files are read on a thread of their own; what happens on the device, the
-//! engine thread does.
+//! How a model comes to an engine and leaves it. Files and weights are read on a thread of their own; what happens on the
+//! device, the engine thread does, in parts between steps of other models (`opening.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Builder;
 
 use crate::error::{Code, Result};
+use crate::executor::{LoadControl, Prepared};
 use crate::hub;
 use crate::lock::lock;
-use crate::text::{LOAD_STACK_BYTES, ModelText};
+use crate::text::ModelText;
 
+use super::budget::Reservation;
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
 use super::defaults;
 use super::draft::ModelRules;
 use super::guarded::guarded;
+use super::loads::ActiveLoad;
+use super::threads::LOADS;
 use super::{Engine, ModelInfo};
 
-/// A model whose folder was read, on its way to the engine thread.
+/// A model whose folder and weights were read, on its way to the engine thread. Fields are in the order in which they are
+/// dropped.
 struct ReadModel {
+    prepared: Box<dyn Prepared>,
+    reservation: Reservation,
     folder: hub::ModelFolder,
     text: Arc<ModelText>,
     files: [u8; 32],
 }
 
 impl Engine {
-    /// Loads the model in a folder. Files are read on a thread of their own; the device part runs on the engine thread.
-    pub fn load(self: &Arc<Self>, path: PathBuf, reply: Reply<ModelInfo>) {
-        let engine = Arc::clone(self);
-        let load = move || match engine.read_model(&path) {
-            Ok(read) => engine.open_model(read, reply),
-            Err(error) => reply.send(Err(error)),
+    /// Loads the model in a folder, beside what runs. Aborted by `control`, the load ends within a part of its work: its memory
+    /// is given back, and then its reply.
+    pub fn load(self: &Arc<Self>, path: PathBuf, control: LoadControl, reply: Reply<ModelInfo>) {
+        let active = match self.check_open().and_then(|()| self.loads.begin(control)) {
+            Ok(active) => active,
+            Err(error) => return reply.send(Err(error)),
         };
-        // A reply is given also when the thread cannot be started: it is dropped with the closure.
-        let thread = Builder::new().name("mlx-serving-load".into()).stack_size(LOAD_STACK_BYTES);
-        drop(thread.spawn(load));
+        let engine = Arc::clone(self);
+        let load = move || match engine.read_model(&path, &active) {
+            Ok(read) => engine.open_model(read, active, reply),
+            Err(error) => {
+                drop(active);
+                reply.send(Err(error));
+            }
+        };
+        // A reply is given also when there is no thread: it is dropped with the closure.
+        drop(LOADS.run(load));
     }
 
-    fn read_model(&self, path: &Path) -> Result<ReadModel> {
-        self.check_open()?;
+    fn read_model(&self, path: &Path, active: &ActiveLoad) -> Result<ReadModel> {
+        let control = &active.control;
         guarded(Code::ModelLoadError, || {
+            control.check()?;
             let folder = hub::open_folder(path)?;
+            control.check()?;
             let text = Arc::new(ModelText::open(&folder)?);
+            control.check()?;
             let files = hub::fingerprint(&folder)?;
-            Ok(ReadModel { folder, text, files })
+            let weight_bytes = |free| self.backend.weight_bytes(&folder, free);
+            let (reservation, free) = self.ledger.reserve(control, weight_bytes)?;
+            active.enter_device()?;
+            self.backend.enter_load_thread();
+            let prepared = self.backend.prepare(&folder, free, control)?;
+            Ok(ReadModel { prepared, reservation, folder, text, files })
         })
     }
 
-    fn open_model(self: Arc<Self>, read: ReadModel, reply: Reply<ModelInfo>) {
-        let ReadModel { folder, text, files } = read;
+    fn open_model(self: Arc<Self>, read: ReadModel, active: ActiveLoad, reply: Reply<ModelInfo>) {
+        let ReadModel { prepared, reservation, folder, text, files } = read;
         let key = ModelKey(self.next_model.fetch_add(1, Ordering::Relaxed));
         let (path, family, quantization) = (folder.path.clone(), folder.family(), folder.quantization());
         let (sampling, ignored) = defaults::read(&folder.generation_config);
@@ -56,15 +77,17 @@ impl Engine {
         let rules_text = Arc::clone(&text);
         let engine = Arc::clone(&self);
         let coming = Arc::new(AtomicUsize::new(0));
-        let of_lane = Arc::clone(&coming);
+        let of_runner = Arc::clone(&coming);
         let opened = Reply::new(move |opened: Result<Opened>| {
             reply.send(opened.map(|opened| {
+                let limits = opened.limits;
                 let rules = ModelRules::new(rules_text, sampling, opened, coming);
                 lock(&engine.models).insert(key, Arc::new(rules));
-                ModelInfo { key, path, family, limits: opened.limits, quantization, warnings }
+                ModelInfo { key, path, family, limits, quantization, warnings }
             }));
         });
-        let loading = Loading { key, folder, text, files, coming: of_lane, reply: opened };
+        let coming = of_runner;
+        let loading = Loading { prepared, reservation, active, key, text, files, coming, reply: opened };
         self.send(Command::Load(Box::new(loading)));
     }
 

@@ -15,7 +15,11 @@ mod draft;
 mod guarded;
 mod limits;
 mod loading;
+mod loads;
+mod mailbox;
+mod opening;
 mod outbox;
+mod passing;
 mod pending;
 mod permit;
 mod progress;
@@ -43,25 +47,26 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::answers::{
-    AnswerCache, AnswerLog, Claim, Finished, PromptReady, ReaderId, Saving, Settings, Stage, Stamps, Wake, Wanted,
-};
+use crate::answers::{AnswerCache, AnswerLog, ReaderId, Saving, Settings, Stage, Wake};
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
-use crate::executor::Limits;
+use crate::executor::{Backend, Limits};
 use crate::lock::lock;
-use crate::request::{FinishReason, Request, RequestId, SequenceId, TokenId};
+use crate::request::{RequestId, SequenceId, TokenId};
 use crate::text::{Load, ModelText, PoolLimits, TextPool};
 
-use answer_parser::{AnswerParser, Readers};
+use answer_parser::Readers;
+use budget::{Budget, Ledger};
 use command::{Command, closed};
-use draft::{ModelRules, Prepared};
+use draft::ModelRules;
+use loads::Loads;
+use mailbox::Mailbox;
 use permit::{Permit, Permits};
 use refusal::refused_text;
 use shared::SharedState;
 use slots::SharedSlots;
 use snapshot::Refusal;
-use thread::CommandSender;
+use thread::Started;
 use threads::Work;
 use ticket::{Coming, Ticket};
 
@@ -98,8 +103,11 @@ pub struct ModelInfo {
 ///
 /// Cheap to share behind an `Arc`. Dropping the last handle ends the engine thread.
 pub struct Engine {
-    commands: CommandSender,
+    mailbox: Mailbox<Command>,
     thread: Work,
+    backend: Arc<dyn Backend>,
+    ledger: Arc<Ledger>,
+    loads: Arc<Loads>,
     shared: SharedState,
     permits: Arc<Permits>,
     text: Arc<TextPool>,
@@ -129,10 +137,14 @@ impl Engine {
             PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
         let slots = Arc::clone(&shared.slots);
         let text = Arc::new(TextPool::start("mlx-serving-text", limits)?);
-        let (commands, thread) = thread::start(&config, open, shared.clone())?;
+        let ledger = Ledger::new(Budget::new(&config));
+        let Started { mailbox, thread, backend } = thread::start(&config, Arc::clone(&ledger), open, shared.clone())?;
         Ok(Arc::new(Self {
-            commands,
+            mailbox,
             thread,
+            backend,
+            ledger,
+            loads: Arc::default(),
             shared,
             permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
             text,
@@ -194,66 +206,6 @@ impl Engine {
             Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
         };
         (0..).zip(permits).map(ticket).collect()
-    }
-
-    fn pass_all_on(&self, tickets: Vec<Ticket>, prepared: Result<Vec<Prepared>>) {
-        match prepared {
-            Ok(prepared) => {
-                for (ticket, prepared) in tickets.into_iter().zip(prepared) {
-                    self.pass_on(ticket, prepared);
-                }
-            }
-            Err(error) => {
-                for ticket in tickets {
-                    self.shared.end(ticket.reader, &ticket.log, Err(error.clone()));
-                }
-            }
-        }
-    }
-
-    /// Answers a prepared request from the cache, sends it to the engine thread, or ends it if the caller left.
-    fn pass_on(&self, ticket: Ticket, Prepared { request, claim, output_parser }: Prepared) {
-        let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
-        let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
-        let parser = output_parser.map(|output_parser| AnswerParser::new(output_parser, Arc::clone(&log.origin().0)));
-        match self.shared.readers.begin_submit(reader, parser) {
-            PromptReady::Submit => {
-                if self.serve_or_submit(ticket, request, claim) {
-                    self.follow_up(reader);
-                }
-            }
-            PromptReady::Cancelled => {
-                let stamps = Stamps { ended: Some(self.shared.clock.now()), ..Stamps::default() };
-                let finish_reason = FinishReason::Cancelled;
-                let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
-                self.shared.end(reader, &log, Ok(finished));
-            }
-            PromptReady::Left => self.shared.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
-        }
-    }
-
-    /// Sends what the caller wanted while the request was submitted: after the request, so that the engine thread finds it.
-    fn follow_up(&self, reader: ReaderId) {
-        match self.shared.readers.end_submit(reader) {
-            Some(Wanted::Cancel) => self.send(Command::Cancel(reader)),
-            Some(Wanted::Abandon) => self.send(Command::Abandon(reader)),
-            None => {}
-        }
-    }
-
-    /// Answers a request from the cache, or submits it to the engine thread. Returns whether the engine thread gets it.
-    fn serve_or_submit(&self, ticket: Ticket, request: Request, claim: Option<Claim>) -> bool {
-        let is_late = || request.deadline.is_some_and(|at| at <= self.shared.clock.now());
-        if claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.reader, &claim)) {
-            return false;
-        }
-        let extended = self.extend(&ticket.permit, &request);
-        let is_submitted = extended.is_ok();
-        match extended {
-            Ok(()) => self.send(Command::Submit(Box::new(ticket.with(request, claim)))),
-            Err(error) => self.shared.end(ticket.reader, &ticket.log, Err(error)),
-        }
-        is_submitted
     }
 
     /// Makes a reader a stream: it gets its answer from the start and as it grows.
@@ -343,25 +295,29 @@ impl Engine {
         self.shared.stats.models()
     }
 
-    /// Refuses new requests at once. Running requests may end within `drain`, and then fail with `EngineClosed`.
+    /// Refuses new work at once, and aborts loads; what runs may end within `drain`, then it ends with `EngineClosed`.
     pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
         self.is_closed.store(true, Ordering::Release);
+        self.loads.close(&closed());
         let now = Instant::now();
         let at = now.checked_add(drain).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        // If the thread has ended already, the dropped command replies with an error, which also means success here.
-        let saving = Arc::clone(&self.saving);
+        // A thread that is gone already is what was asked for: its dropped command replies as well.
+        let (saving, loads) = (Arc::clone(&self.saving), Arc::clone(&self.loads));
         let ended = move |_| {
             saving.get().inspect(|saving| saving.finish());
-            reply.send(Ok(()));
+            loads.at_end(move || reply.send(Ok(())));
         };
         self.send_behind_accepted(Command::Shutdown(at, Reply::new(ended)));
     }
 
-    /// Ends the engine thread, and waits for it and for the submitted steps. For a process that is exiting.
+    /// Ends the engine thread, and waits for it, for the steps that were submitted, and for loads that read weights. For a
+    /// process that is exiting.
     pub fn stop(&self) {
         self.is_closed.store(true, Ordering::Release);
+        self.loads.close(&closed());
         self.send(Command::Stop);
         self.thread.wait();
+        self.loads.leave_device();
         self.saving.get().inspect(|saving| saving.finish());
     }
 
@@ -380,13 +336,11 @@ impl Engine {
         self.text.run_after_accepted(move || engine.send(command));
     }
 
-    /// Sends a command. The channel has room for the commands of all pending requests; a full channel delays the caller by
-    /// a step. After the thread has ended, dropped commands give their replies, and the thread has ended all open answers.
+    /// Never blocks. When the thread is gone, commands give their replies as they are dropped and open answers were ended by
+    /// the thread.
     fn send(&self, command: Command) {
-        for returned in self.commands.send(command) {
-            if let Command::Submit(submission) = returned {
-                self.shared.end(submission.reader, &submission.log, Err(closed()));
-            }
+        if let Err(Command::Submit(submission)) = self.mailbox.send(command) {
+            self.shared.end(submission.reader, &submission.log, Err(closed()));
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The OS threads of engines. MLX keeps the stream that it makes for a thread, with memory and a thread of its own, until the
-//! process ends. So a thread outlives its engine, and the next engine reuses it: there are never more threads than
-//! engines that ran at the same time. `thread` is what runs on one.
+//! The OS threads that engines and loads run on, one at a time. A device library keeps what it sets up for a thread until the
+//! process ends: MLX a stream for each, with a thread and memory of its own. So a thread outlives its work, and the
+//! next engine or load runs on it. There are as many as there were engines, or loads, at the same time.
 
 use std::io;
 use std::sync::Mutex;
@@ -10,9 +10,21 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::lock::lock;
 use crate::panics;
+use crate::text::LOAD_STACK_BYTES;
 
-/// The threads without an engine.
-static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
+/// Threads of one kind.
+pub(super) struct Pool {
+    name: &'static str,
+    /// Bytes of stack; the system's default where absent.
+    stack: Option<usize>,
+    /// Those that wait for work.
+    idle: Mutex<Vec<Sender<Job>>>,
+}
+
+/// Where engines run.
+pub(super) static ENGINES: Pool = Pool::new("mlx-serving", None);
+/// Where models are loaded.
+pub(super) static LOADS: Pool = Pool::new("mlx-serving-load", Some(LOAD_STACK_BYTES));
 
 struct Job {
     work: Box<dyn FnOnce() + Send>,
@@ -31,33 +43,43 @@ impl Work {
     }
 }
 
-/// Runs work on an idle thread, or on a new one.
-pub(super) fn run(work: impl FnOnce() + Send + 'static) -> io::Result<Work> {
-    let (ended, end) = bounded(0);
-    let job = Job { work: Box::new(work), ended };
-    let idle = lock(&IDLE).pop();
-    let thread = idle.map_or_else(start, Ok)?;
-    // An idle thread holds a sender of its own channel, so it is still receiving.
-    thread.send(job).map_err(|_| io::Error::other("the thread has ended"))?;
-    Ok(Work(end))
-}
+impl Pool {
+    const fn new(name: &'static str, stack: Option<usize>) -> Self {
+        Self { name, stack, idle: Mutex::new(Vec::new()) }
+    }
 
-fn start() -> io::Result<Sender<Job>> {
-    let (sender, jobs) = bounded(1);
-    let own = sender.clone();
-    Builder::new().name("mlx-serving".into()).spawn(move || serve(&jobs, &own))?;
-    Ok(sender)
-}
+    /// Runs work on a thread that waits for some, or on a new one. Where there is none to be had, the work is dropped.
+    pub(super) fn run(&'static self, work: impl FnOnce() + Send + 'static) -> io::Result<Work> {
+        let (ended, end) = bounded(0);
+        let job = Job { work: Box::new(work), ended };
+        let idle = lock(&self.idle).pop();
+        let thread = idle.map_or_else(|| self.start(), Ok)?;
+        // It holds a sender of its own, so it reads whatever is sent.
+        thread.send(job).map_err(|_| io::Error::other("the thread has ended"))?;
+        Ok(Work(end))
+    }
 
-fn serve(jobs: &Receiver<Job>, own: &Sender<Job>) {
-    while let Ok(Job { work, ended }) = jobs.recv() {
-        let has_panicked = panics::catch(work).is_err();
-        // The thread-local state of the device library may be inconsistent after a panic, so the thread is not reused.
-        if has_panicked {
-            return;
+    fn start(&'static self) -> io::Result<Sender<Job>> {
+        let (sender, jobs) = bounded(1);
+        let own = sender.clone();
+        let mut thread = Builder::new().name(self.name.into());
+        if let Some(bytes) = self.stack {
+            thread = thread.stack_size(bytes);
         }
-        // Pushed before the end is signalled, so that an engine started after that end finds this thread.
-        lock(&IDLE).push(own.clone());
-        drop(ended);
+        thread.spawn(move || self.serve(&jobs, &own))?;
+        Ok(sender)
+    }
+
+    fn serve(&self, jobs: &Receiver<Job>, own: &Sender<Job>) {
+        while let Ok(Job { work, ended }) = jobs.recv() {
+            let has_panicked = panics::catch(work).is_err();
+            // What such a thread holds may be in any state: it ends.
+            if has_panicked {
+                return;
+            }
+            // Before its end is known: an engine that starts then finds this thread.
+            lock(&self.idle).push(own.clone());
+            drop(ended);
+        }
     }
 }

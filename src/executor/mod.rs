@@ -2,6 +2,7 @@
 //! one; `mlx/` runs a model with MLX. The engine thread makes, drives and drops them.
 
 mod constraint_state;
+mod load;
 pub mod sim;
 
 #[cfg(feature = "mlx")]
@@ -10,6 +11,7 @@ pub mod mlx;
 mod tests;
 
 pub use constraint_state::ConstraintState;
+pub use load::LoadControl;
 
 use crate::error::Result;
 use crate::hub::ModelFolder;
@@ -51,7 +53,8 @@ pub struct KvUnit {
 
 /// A loaded model on a device.
 ///
-/// Not `Send`: the engine thread makes and drops an executor with all its device arrays.
+/// Not `Send`: an executor lives and dies on the engine thread. Its weights come from a load thread, computed; what it computes
+/// itself belongs to streams of the engine thread.
 pub trait Executor {
     /// Limits of the model and the device.
     fn limits(&self) -> Limits;
@@ -71,12 +74,35 @@ pub trait Executor {
     fn kv_bytes(&self) -> u64;
 }
 
-/// Makes an executor for each loaded model, on the engine thread.
-pub trait Backend: Send {
-    /// Bytes of weights that a model would keep in memory. Loads nothing. `free_bytes` is the memory that other models leave,
-    /// if known.
+/// Makes executors: one a loaded model. Load threads share it.
+pub trait Backend: Send + Sync {
+    /// Bytes of weights that a model would keep resident. Nothing is loaded. `free_bytes` is what other models leave of the
+    /// memory, where that is known.
     fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<u64>;
 
-    /// Loads a model whose folder was read and validated. Its weights take [`weight_bytes`](Self::weight_bytes).
-    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>>;
+    /// A thread that does nothing but loads calls this before it prepares a model.
+    fn enter_load_thread(&self) {}
+
+    /// Reads and converts the weights of a model whose folder was validated, in the form in which they take
+    /// [`weight_bytes`](Self::weight_bytes). Runs on a load thread beside steps of other models, and ends soon with an error
+    /// once `control` is aborted.
+    fn prepare(&self, model: &ModelFolder, free_bytes: Option<u64>, control: &LoadControl)
+    -> Result<Box<dyn Prepared>>;
+
+    /// Loads a model on this thread, where no other model waits for its next step.
+    fn open(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
+        let mut prepared = self.prepare(model, free_bytes, &LoadControl::default())?;
+        loop {
+            if let Some(executor) = prepared.advance()? {
+                return Ok(executor);
+            }
+        }
+    }
+}
+
+/// A model whose weights were read, on its way to the engine thread. Dropping it gives back what it holds, on any thread.
+pub trait Prepared: Send {
+    /// Does the next part of what only the engine thread can do, a few milliseconds at most. Gives the executor with the last
+    /// part; it is not called again after that, or after an error.
+    fn advance(&mut self) -> Result<Option<Box<dyn Executor>>>;
 }

@@ -21,7 +21,7 @@ const OTHERS: [Way; 3] = [
 ];
 
 fn open(case: &Case, (attention, precision): Way) -> MlxExecutor {
-    let mut backend = MlxBackend::new().expect("a backend").with_attention(attention).precision(precision, None);
+    let backend = MlxBackend::new().expect("a backend").with_attention(attention).precision(precision, None);
     backend.open_mlx(&case.folder().folder).expect("a model")
 }
 

@@ -31,7 +31,7 @@ fn a_stored_head_is_used_even_if_config_json_omits_it_or_calls_it_tied() {
 #[test]
 fn the_embedding_is_the_head_if_none_is_stored_and_config_json_omits_it() {
     let case = "rope-linear";
-    let mut backend = MlxBackend::new().expect("a backend");
+    let backend = MlxBackend::new().expect("a backend");
     let mut executor = backend.open_mlx(&says_tied(folder(case), None)).expect("a model");
     let expected = &expected(case)[1];
     assert_eq!(generate(&mut executor, &expected.prompt, SamplingParams::GREEDY), expected.tokens);

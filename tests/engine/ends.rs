@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mlx_serving::engine::{Config, Draft, Engine};
 use mlx_serving::error::Code;
+use mlx_serving::executor::LoadControl;
 use mlx_serving::executor::sim::Profile;
 use mlx_serving::request::FinishReason;
 
@@ -58,7 +59,7 @@ fn a_caller_cancels_leaves_and_drains_while_the_engine_thread_takes_no_commands(
     });
     let backend = simulated(Profile::named("instant").expect("a listed profile"), Vec::new());
     let engine = Engine::start(config, backend, wake).expect("the engine starts");
-    let model = wait(|reply| engine.load(model_folder(), reply)).expect("the model loads").key;
+    let model = wait(|reply| engine.load(model_folder(), LoadControl::default(), reply)).expect("the model loads").key;
 
     let closed = gate.lock().expect("not poisoned");
     let submit = |max_tokens| engine.submit(model, draft("Hello", max_tokens)).expect("accepted")[0];

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mlx_serving::clock::{Clock, RealClock};
 use mlx_serving::engine::{Config, Draft, Engine, Prompt};
 use mlx_serving::error::{Code, Error};
+use mlx_serving::executor::LoadControl;
 use mlx_serving::executor::sim::{Fault, FaultKind, Profile};
 
 use super::support::{Caller, SLOW, draft, model_folder, simulated_by, wait, with_rows};
@@ -104,9 +105,11 @@ fn an_error_in_a_prompt_ends_its_answer() {
 fn a_folder_without_a_model_is_an_error_and_the_engine_continues() {
     let caller = Caller::new();
     let folder = tempfile::tempdir().expect("a folder");
-    let error = wait(|reply| caller.engine.load(folder.path().into(), reply)).expect_err("empty");
+    let error =
+        wait(|reply| caller.engine.load(folder.path().into(), LoadControl::default(), reply)).expect_err("empty");
     assert_eq!(error.code(), Code::ModelLoadError);
-    let error = wait(|reply| caller.engine.load(folder.path().join("nothing"), reply)).expect_err("missing");
+    let error = wait(|reply| caller.engine.load(folder.path().join("nothing"), LoadControl::default(), reply))
+        .expect_err("missing");
     assert_eq!(error.code(), Code::ModelNotFound);
     assert!(caller.ask(draft("Hello", 5)).end.expect("ended").is_ok());
 }

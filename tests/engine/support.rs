@@ -10,8 +10,8 @@ use mlx_serving::answers::{End, ReaderId};
 use mlx_serving::clock::{Clock, RealClock};
 use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, ParsedDelivery, Prompt, Reply, Snapshot};
 use mlx_serving::error::Result;
-use mlx_serving::executor::Backend;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
+use mlx_serving::executor::{Backend, LoadControl};
 use mlx_serving::request::{Priority, Sharing, TokenLogprob};
 use mlx_serving::scheduler::{self, BatchLimitConfig};
 use mlx_serving::text::{ModelText, ParsedOutput, ToolCallDelta};
@@ -95,7 +95,7 @@ impl Caller {
             signal.1.notify_all();
         });
         let engine = Engine::start(*config, backend, wake).expect("the engine starts");
-        let model = wait(|reply| engine.load(folder, reply)).expect("the model loads").key;
+        let model = wait(|reply| engine.load(folder, LoadControl::default(), reply)).expect("the model loads").key;
         Self { engine, model, answers: Mutex::default(), woken }
     }
 

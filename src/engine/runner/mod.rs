@@ -17,7 +17,7 @@ use crate::scheduler::plan::Plan;
 use crate::scheduler::{self, Expiry, SampledToken, Scheduler};
 use crate::text::ModelText;
 
-use super::budget::Holding;
+use super::budget::{Holding, Reservation};
 use super::census::Present;
 use super::command::{ModelKey, Reply};
 use super::guarded::guarded;
@@ -35,6 +35,8 @@ pub(super) use turn::Others;
 pub(super) struct Model {
     pub(super) key: ModelKey,
     pub(super) executor: Box<dyn Executor>,
+    /// The memory of its weights; given back after they are gone.
+    pub(super) reservation: Reservation,
     pub(super) text: Arc<ModelText>,
     /// Part of the key of its cached answers.
     pub(super) fingerprint: Fingerprint,
@@ -166,8 +168,9 @@ impl ModelRunner {
 
     /// Drops the model, then replies to the unload commands: memory on the device is free by then.
     pub(super) fn drop_model(self) {
-        let Self { model, unloading, .. } = self;
-        drop(model);
+        let Self { model: Model { executor, reservation, .. }, unloading, .. } = self;
+        drop(executor);
+        drop(reservation);
         for reply in unloading {
             reply.send(Ok(()));
         }
@@ -175,11 +178,6 @@ impl ModelRunner {
 
     pub(super) fn has(&self, reader: ReaderId) -> bool {
         self.rows.of_reader(reader).is_some()
-    }
-
-    /// Bytes of the model's weights.
-    pub(super) fn weight_bytes(&self) -> u64 {
-        self.model.executor.limits().weight_bytes
     }
 
     /// The KV that the model's sequences hold.

@@ -11,21 +11,23 @@ use crate::answers::{AnswerCache, AnswerLog, Claim, Fingerprint, ReaderId, Setti
 use crate::clock::{Clock, ManualClock};
 use crate::engine::Config;
 use crate::engine::answer_parser::Readers;
-use crate::engine::command::{Command, Loading, ModelKey, Reply, Submission};
+use crate::engine::budget::{Budget, Ledger};
+use crate::engine::command::{Command, ModelKey, Opened, Reply, Submission};
 use crate::engine::core::{Core, Next};
 use crate::engine::pending::Caller;
 use crate::engine::permit::Permits;
 use crate::engine::shared::SharedState;
 use crate::engine::slots::SharedSlots;
 use crate::error::{Code, Error};
-use crate::executor::sim::{Attention, Fault, Profile, Script, SimBackend};
-use crate::executor::{Backend, Executor};
+use crate::executor::LoadControl;
+use crate::executor::sim::{Attention, Fault, Profile, Script, SimBackend, SimLoad};
 use crate::hub::{self, ModelFolder};
 use crate::request::{Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
 use crate::scheduler::plan::Overlap;
 use crate::scheduler::{self, WindowConfig};
 use crate::text::ModelText;
 
+use super::loader::Loader;
 use super::panicking_clock::PanickingClock;
 
 /// Most tokens of an answer.
@@ -121,21 +123,14 @@ struct Options {
     kv_bytes: Option<u64>,
 }
 
-/// One device for each model, in reverse order of loading.
-struct Devices(Vec<SimBackend>);
-
-impl Backend for Devices {
-    fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> crate::error::Result<u64> {
-        self.0.last().expect("no more models than devices").weight_bytes(model, free_bytes)
-    }
-
-    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> crate::error::Result<Box<dyn Executor>> {
-        self.0.pop().expect("no more models than devices").open(model, free_bytes)
-    }
+/// A device with the time of a clock.
+fn device(profile: Profile, clock: &Arc<ManualClock>) -> SimBackend {
+    SimBackend::new(profile, Arc::clone(clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
 }
 
 pub(super) struct Harness {
     pub(super) core: Core,
+    pub(super) loader: Loader,
     pub(super) shared: SharedState,
     pub(super) clock: Arc<ManualClock>,
     pub(super) panics: Arc<PanickingClock>,
@@ -191,32 +186,48 @@ impl Harness {
             stats: Arc::default(),
             slots: Arc::new(SharedSlots::new(1_000_000, None)),
         };
-        let device = |profile| {
-            SimBackend::new(profile, Arc::clone(&clock) as Arc<dyn Clock>, Box::new(|_| Ok((SCRIPT.clone(), 256))))
-        };
+        let device = |profile| device(profile, &clock);
         let slow = device(Profile { decode: STEP * TIMES_SLOWER, ..profile });
-        let backend = Devices([slow, device(profile).with_faults(options.faults)].into());
+        let devices = [slow, device(profile).with_faults(options.faults)].into();
         // Without a window, a request starts with the next turn.
         let window = WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None };
         let config = Config::default();
         let scheduler = scheduler::Config { window, prefill_chunk: options.chunk, ..config.scheduler };
         let config = Config { scheduler, kv_bytes: options.kv_bytes, ..config };
-        let mut core = Core::new(&config, Box::new(backend), shared.clone());
-        let (folder, text) = FOLDER.clone();
-        let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
-        let (files, coming) = ([0; 32], Arc::default());
-        core.take(Command::Load(Box::new(Loading { key: MODEL, folder, text, files, coming, reply })));
+        let ledger = Ledger::new(Budget::new(&config));
+        let core = Core::new(&config, Arc::clone(&ledger), shared.clone());
+        let loader = Loader::new(devices, ledger);
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
         let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&shared.slots));
-        Self { core, shared, clock, panics, received: HashMap::new(), permits, fingerprint, num_submitted: 0 }
+        let received = HashMap::new();
+        let mut harness =
+            Self { core, loader, shared, clock, panics, received, permits, fingerprint, num_submitted: 0 };
+        harness.load(MODEL);
+        harness
+    }
+
+    /// Loads a model on the next device; its load has ended when this returns.
+    fn load(&mut self, key: ModelKey) {
+        self.begin_load(key, Reply::new(|opened| assert!(opened.is_ok(), "the model opens")));
+        self.core.turn();
+    }
+
+    /// The weights of a model were prepared for the next device.
+    pub(super) fn begin_load(&mut self, key: ModelKey, reply: Reply<Opened>) -> LoadControl {
+        let loading = self.loader.loading(key, &FOLDER, reply);
+        let control = loading.active.control.clone();
+        self.core.take(Command::Load(Box::new(loading)));
+        control
+    }
+
+    /// The next model is loaded in parts.
+    pub(super) fn add_device(&mut self, load: SimLoad) {
+        self.loader.devices = vec![device(PROFILE, &self.clock).with_load(load)];
     }
 
     /// Loads the second model.
     pub(super) fn load_slow(&mut self) {
-        let (folder, text) = FOLDER.clone();
-        let reply = Reply::new(|opened| assert!(opened.is_ok(), "the model opens"));
-        let (files, coming) = ([0; 32], Arc::default());
-        self.core.take(Command::Load(Box::new(Loading { key: SLOW, folder, text, files, coming, reply })));
+        self.load(SLOW);
     }
 
     pub(super) fn now(&self) -> Instant {

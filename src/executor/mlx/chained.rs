@@ -5,7 +5,7 @@
 use mlx_ops::{Chain, Stage};
 use mlx_rs::Array;
 
-use super::attention::{Attention, Fused};
+use super::attention::{Attention, FusedLayers};
 use super::failure::{Mlx, device_error};
 use super::linear::Linear;
 use super::norm::Norm;
@@ -42,7 +42,7 @@ pub(super) fn can_chain(model: &ModelSpec) -> bool {
 
 impl Chained {
     /// Loads the embedding, all layers and the head of a model that [`can_chain`].
-    pub(super) fn load(model: &ModelSpec, weights: &mut Weights<'_>, attention: &Fused) -> Result<(Linear, Self)> {
+    pub(super) fn load(model: &ModelSpec, weights: &mut Weights<'_>, attention: FusedLayers) -> Result<(Linear, Self)> {
         let (embedding, head) = weights.packed_ends()?;
         let layers = (0..model.layers.len()).map(|index| Layer::load(model, index, weights));
         let layers = layers.collect::<Result<Vec<_>>>()?;

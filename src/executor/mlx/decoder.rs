@@ -6,7 +6,7 @@ use mlx_rs::ops::indexing::take_axis;
 use mlx_rs::ops::{divide, multiply, tanh};
 use mlx_rs::{Array, Dtype};
 
-use super::attention::{Attention, Fused};
+use super::attention::{Attention, FusedLayers};
 use super::chained::Chained;
 use super::failure::Mlx;
 use super::layer::Layer;
@@ -48,7 +48,7 @@ impl Decoder {
     }
 
     /// Loads every layer of a dense f32 model for the CPU that [`Chained`] can run.
-    pub(super) fn load_chained(model: &ModelSpec, weights: &mut Weights<'_>, attention: &Fused) -> Result<Self> {
+    pub(super) fn load_chained(model: &ModelSpec, weights: &mut Weights<'_>, attention: FusedLayers) -> Result<Self> {
         let (embedding, chained) = Chained::load(model, weights, attention)?;
         Ok(Self { embedding, embedding_scale: model.embedding_scale, body: Body::Chained(chained) })
     }

@@ -1,11 +1,11 @@
-//! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. Everything in it
-//! lives on the thread that calls [`Backend::open`]: MLX's default streams belong to threads.
+//! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. A model runs on the
+//! thread that makes its executor: MLX's default streams belong to threads. Its weights come from a load thread (`loading`).
 //!
 //! In reading order: `streams` (where work runs, and the wait for its end), `spec` (what a model is), `families` (how it is
 //! read from `config.json`), `tensors` and `inventory` (which tensors that takes), `precision` (what is computed in),
-//! `weights`, `linear` and `moe` (tensors on the device), `batch_invariant` (products whose bits do not depend on the batch), `decoder` and `layer` (the
-//! transformer), `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences` (checking plans), `feed` (a
-//! step's tokens), `executor`.
+//! `loading`, `weights`, `linear` and `moe` (tensors on the device), `batch_invariant` (products whose bits do not depend on
+//! the batch), `decoder` and `layer` (the transformer), `chained` (the same as two operations), `attention` (KV), `sampler`,
+//! `sequences` (checking plans), `feed` (a step's tokens), `executor`.
 
 mod activation;
 mod attention;
@@ -22,6 +22,7 @@ mod feed;
 mod inventory;
 mod layer;
 mod linear;
+mod loading;
 mod logits_processors;
 mod logprobs;
 mod mask;
@@ -30,6 +31,8 @@ mod moe;
 mod norm;
 mod packed;
 mod precision;
+#[cfg(target_os = "linux")]
+mod priority;
 mod quantization;
 mod rows;
 mod sampler;
@@ -42,26 +45,17 @@ mod tensors;
 mod tests;
 mod weights;
 
-use std::collections::VecDeque;
-
-use mlx_rs::{DeviceType, Dtype, with_stream};
+use mlx_rs::{DeviceType, memory};
 
 pub use self::executor::MlxExecutor;
 
-use self::attention::Grouping;
-use self::decoder::Decoder;
-use self::failure::{device_error, unreadable_weights};
+use self::failure::device_error;
 use self::precision::Compute;
-use self::sampler::Sampler;
-use self::sequences::Sequences;
 use self::spec::ModelSpec;
-use self::streams::Streams;
-use self::weights::Weights;
-use super::{Backend, Executor, Limits};
+use super::{Backend, LoadControl, Prepared};
 use crate::config::Precision;
 use crate::error::Result;
 use crate::hub::ModelFolder;
-use crate::scheduler::plan::Overlap;
 
 /// Which of the two implementations of attention runs.
 #[doc(hidden)]
@@ -73,6 +67,9 @@ pub enum AttentionKind {
     /// Out of MLX's own operations, as on Metal.
     Composed,
 }
+
+/// The part of the memory that MLX may keep in buffers for reuse, as a divisor.
+const CACHE_SHARE: u64 = 32;
 
 /// Opens models on MLX's default device.
 #[derive(Debug, Default)]
@@ -108,6 +105,18 @@ impl MlxBackend {
         Self { precision, free_bytes, ..self }
     }
 
+    /// Bounds the buffers that MLX keeps for reuse: to a thirty-second of `memory_bytes`, and to MLX's own limit. On a CPU that is
+    /// 32 MB; on Metal MLX would keep more than fits the GPU. The bound is the process's, so the last engine's counts.
+    pub fn bound_buffer_cache(self, memory_bytes: Option<u64>) -> Result<Self> {
+        let share = memory_bytes.and_then(|bytes| usize::try_from(bytes / CACHE_SHARE).ok());
+        let bound = |bytes: usize| {
+            let own = memory::set_cache_limit(bytes)?;
+            if own < bytes { memory::set_cache_limit(own).map(drop) } else { Ok(()) }
+        };
+        share.map_or(Ok(()), bound).map_err(|error| device_error("preparing memory", error))?;
+        Ok(self)
+    }
+
     /// Chooses the attention, so that tests can run on one device what another one runs.
     #[doc(hidden)]
     #[must_use]
@@ -117,66 +126,12 @@ impl MlxBackend {
 
     /// Opens a model as the type it is, for tests that look inside.
     #[doc(hidden)]
-    pub fn open_mlx(&mut self, folder: &ModelFolder) -> Result<MlxExecutor> {
-        let model = described(folder)?;
-        let (streams, kind) = Streams::open()?;
-        blas::use_one_thread();
-        let opened = with_stream(&streams.steps.clone(), || self.load(&model, folder, streams, kind));
-        // Bytes were read until now. A file that changed in the meantime also explains an error better than the error does.
-        folder.check_unchanged()?;
-        opened.map_err(|error| unreadable_weights(folder, error))
+    pub fn open_mlx(&self, folder: &ModelFolder) -> Result<MlxExecutor> {
+        self.prepare_model(folder, &LoadControl::default())?.into_executor()
     }
 
     fn compute(&self, model: &ModelSpec, folder: &ModelFolder, on_cpu: bool) -> Compute {
         Compute::choose(self.precision, on_cpu, precision::dense_bytes(model, folder), self.free_bytes)
-    }
-
-    fn load(&self, model: &ModelSpec, folder: &ModelFolder, streams: Streams, kind: DeviceType) -> Result<MlxExecutor> {
-        let on_cpu = matches!(kind, DeviceType::Cpu);
-        let compute = self.compute(model, folder, on_cpu);
-        let weights = Weights::open(model, folder, &streams.files, compute)?;
-        let dtype = weights.dtype();
-        let specs = model.attention();
-        let is_f32_on_cpu = on_cpu && dtype == Dtype::Float32;
-        let is_fused = self.attention == AttentionKind::Auto && is_f32_on_cpu && attention::can_fuse(&specs);
-        let mut weights = weights.batch_invariant(self.is_deterministic).for_cpu(on_cpu);
-        let (decoder, attention): (_, Box<dyn attention::Attention>) = if is_fused {
-            let attention = attention::Fused::new(&specs, model.context_length)
-                .map_err(|error| device_error("preparing attention", error))?;
-            let is_dense = model.quantization.is_none() || compute == Compute::Dense;
-            let decoder = if is_dense && chained::can_chain(model) {
-                Decoder::load_chained(model, &mut weights, &attention)?
-            } else {
-                Decoder::load(model, &mut weights)?
-            };
-            (decoder, Box::new(attention))
-        } else {
-            let grouping = if self.is_deterministic { Grouping::Single } else { Grouping::Neighbours };
-            let attention = attention::Composed::new(&specs, dtype, grouping)
-                .map_err(|error| device_error("preparing attention", error))?;
-            (Decoder::load(model, &mut weights)?, Box::new(attention))
-        };
-        let kv = attention.unit();
-        #[allow(clippy::cast_sign_loss)] // range-checked when the description was read
-        let limits = Limits {
-            context_length: model.context_length as usize,
-            vocab_size: model.vocab as usize,
-            overlap: if decoder.is_chained() { Overlap::Whole } else { Overlap::Bounded },
-            weight_bytes: compute.weight_bytes(model, folder),
-            device: name_of(on_cpu, self.is_deterministic, compute),
-            compute_type: precision::name_of(dtype),
-            kv,
-        };
-        Ok(MlxExecutor {
-            decoder,
-            attention,
-            sampler: Sampler::new(model.vocab).on_cpu(on_cpu && self.attention == AttentionKind::Auto),
-            sequences: Sequences::default(),
-            launched: VecDeque::new(),
-            limits,
-            streams,
-            steps: 0,
-        })
     }
 }
 
@@ -210,8 +165,18 @@ impl Backend for MlxBackend {
         Ok(free.compute(&model, folder, on_cpu).weight_bytes(&model, folder))
     }
 
-    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
-        self.free_bytes = free_bytes;
-        Ok(Box::new(self.open_mlx(model)?))
+    #[cfg(target_os = "linux")]
+    fn enter_load_thread(&self) {
+        // Without the right to do so, the load runs as the steps do.
+        priority::lower().ok();
+    }
+
+    fn prepare(
+        &self,
+        model: &ModelFolder,
+        free_bytes: Option<u64>,
+        control: &LoadControl,
+    ) -> Result<Box<dyn Prepared>> {
+        Ok(Box::new(Self { free_bytes, ..*self }.prepare_model(model, control)?))
     }
 }

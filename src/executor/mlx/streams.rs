@@ -1,31 +1,60 @@
-//! The streams that a model's work runs on, and waiting for their tasks when the model is dropped.
+//! The streams that the work of models runs on, and the wait for their end.
 //!
 //! A stream's thread frees a task's memory after the result is available to a waiting thread. If the process exits in
 //! between, MLX's allocator is torn down while the stream's thread uses it, which corrupts the heap. Memory that a task
 //! still holds is also not free for the next model. So dropping a model waits for its tasks, then clears MLX's cache.
 
+use std::cell::Cell;
+
 use mlx_rs::{Device, DeviceType, Stream, memory};
 
-use super::failure::{Mlx, device_error};
+use super::failure::device_error;
 use crate::error::Result;
 
-/// This thread's streams. After they are dropped, no task runs or follows, and no task holds memory.
+/// This thread's stream for steps. Dropped, it is quiet: no task is under way or to come, and none holds memory.
 pub(super) struct Streams {
     /// Runs steps.
     pub(super) steps: Stream,
-    /// Reads weight files, which MLX does on the CPU only.
-    pub(super) files: Stream,
 }
 
 impl Streams {
-    /// The streams of MLX's default device, and the kind of that device.
-    pub(super) fn open() -> Result<(Self, DeviceType)> {
-        let open = || -> Mlx<_> {
-            let device = Device::try_default()?;
-            let streams = Self { steps: Stream::try_default_on_device(&device)?, files: Stream::cpu() };
-            Ok((streams, device.get_type()?))
-        };
-        open().map_err(|error| device_error("finding a device", error))
+    /// Those of MLX's default device, and what kind of device that is.
+    pub(super) fn open() -> Result<Self> {
+        let steps = Device::try_default().and_then(|device| Stream::try_default_on_device(&device));
+        Ok(Self { steps: steps.map_err(|error| device_error("finding a device", error))? })
+    }
+}
+
+/// Where a load thread reads and converts weights: its own CPU stream, on every device, since MLX reads files with the CPU and
+/// other models have the GPU. Dropped, it is quiet.
+pub(super) struct LoadStream {
+    stream: Stream,
+    gives_back: Cell<bool>,
+}
+
+impl LoadStream {
+    /// That of this thread.
+    pub(super) fn open() -> Self {
+        Self { stream: Stream::cpu(), gives_back: Cell::new(true) }
+    }
+
+    pub(super) fn get(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The load went well: what MLX's allocator keeps is of use to the models that run. Of a load that failed it may be as
+    /// much as the weights.
+    pub(super) fn keep_memory(&self) {
+        self.gives_back.set(false);
+    }
+}
+
+impl Drop for LoadStream {
+    fn drop(&mut self) {
+        wait(&self.stream);
+        if self.gives_back.get() {
+            memory::clear_cache().ok();
+        }
     }
 }
 
@@ -37,7 +66,6 @@ pub(super) fn device() -> Result<DeviceType> {
 
 impl Drop for Streams {
     fn drop(&mut self) {
-        wait(&self.files);
         wait(&self.steps);
         // After a failure the allocator keeps the memory, for the next model.
         memory::clear_cache().ok();

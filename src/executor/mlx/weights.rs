@@ -1,5 +1,6 @@
 //! Loads tensors that `inventory` has checked onto the device: reads the files, casts to one element type, fuses projections
-//! with the same input, stacks experts. `precision` decides the element type and whether weights are dequantized.
+//! with the same input, stacks experts. `precision` decides the element type and whether weights are dequantized. Runs on a
+//! load thread, in the scope of its stream; what leaves is computed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,7 +8,7 @@ use std::collections::hash_map::Entry;
 use mlx_ops::PackedWeight;
 use mlx_rs::ops::{add, concatenate, dequantize, stack as stack_axis};
 use mlx_rs::transforms::eval;
-use mlx_rs::{Array, Dtype, Stream, with_stream};
+use mlx_rs::{Array, Dtype};
 
 use super::activation::Nonlinearity;
 use super::attention::QkNorm;
@@ -25,12 +26,14 @@ use super::quantization::Affine;
 use super::spec::{Activation, LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
 use super::tensors::LinearShape;
 use crate::error::Result;
+use crate::executor::LoadControl;
 use crate::hub::{ModelFolder, WeightFile};
 
 /// The tensors of a folder that are not yet in a layer. They are lazy: bytes are read when a layer is evaluated.
 pub(super) struct Weights<'a> {
     model: &'a ModelSpec,
     folder: &'a ModelFolder,
+    control: &'a LoadControl,
     arrays: HashMap<String, Array>,
     /// Element type of activations, to which float tensors are cast.
     dtype: Dtype,
@@ -49,12 +52,13 @@ impl<'a> Weights<'a> {
     pub(super) fn open(
         model: &'a ModelSpec,
         folder: &'a ModelFolder,
-        files: &Stream,
         compute: Compute,
+        control: &'a LoadControl,
     ) -> Result<Self> {
         let mut arrays = HashMap::new();
         for WeightFile { path, .. } in &folder.weight_files {
-            let loaded = with_stream(files, || Array::load_safetensors(path)).map_err(|error| {
+            control.check()?;
+            let loaded = Array::load_safetensors(path).map_err(|error| {
                 bad_model(format!("weight file {} cannot be read: {error}", path.display())).with_source(error)
             })?;
             arrays.extend(loaded);
@@ -64,6 +68,7 @@ impl<'a> Weights<'a> {
         let mut weights = Self {
             model,
             folder,
+            control,
             arrays,
             dtype: Dtype::Float32,
             dequantizes: compute == Compute::Dense,
@@ -315,7 +320,9 @@ impl<'a> Weights<'a> {
         array.as_dtype(dtype).map_err(|error| device_error("casting weights", error))
     }
 
+    /// Every tensor comes by here, so this is where an abort is noticed.
     fn take(&mut self, name: &str) -> Result<Array> {
+        self.control.check()?;
         self.arrays.remove(name).ok_or_else(|| missing(name))
     }
 
@@ -351,6 +358,7 @@ fn packed(linear: Linear) -> Result<Packed> {
 }
 
 fn pack(weight: &Array, bias: Option<Array>) -> Result<Packed> {
+    evaluated("loading weights", &bias)?;
     let weight = PackedWeight::pack(weight).map_err(|error| device_error("loading weights", error))?;
     Ok(Packed { weight, bias })
 }

@@ -10,6 +10,7 @@ mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::constraint::ConstraintEnd;
@@ -18,7 +19,7 @@ use crate::hub::ModelFolder;
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, KvGrowth, Plan, Prefix, Row, StepOutput};
 
-use super::{Backend, ConstraintState, Executor, KV_BLOCK, KvUnit, Limits};
+use super::{Backend, ConstraintState, Executor, KV_BLOCK, KvUnit, Limits, LoadControl, Prepared};
 
 pub use profile::{Attention, PROFILES, Profile};
 pub use script::Script;
@@ -52,7 +53,18 @@ pub struct Fault {
 }
 
 /// Words for a model: its script and the number of its token ids.
-pub type Vocabulary = Box<dyn Fn(&ModelFolder) -> Result<(Script, usize)> + Send>;
+pub type Vocabulary = Box<dyn Fn(&ModelFolder) -> Result<(Script, usize)> + Send + Sync>;
+
+/// How a model is brought onto a simulated device: so many parts on the engine thread, each of which takes so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SimLoad {
+    /// Parts of the load.
+    pub num_parts: u32,
+    /// Time of each.
+    pub part: Duration,
+    /// The part that fails, counted from 0: a tensor in it is damaged.
+    pub fails_at: Option<u32>,
+}
 
 /// Makes simulated devices.
 pub struct SimBackend {
@@ -60,12 +72,13 @@ pub struct SimBackend {
     clock: Arc<dyn Clock>,
     vocabulary: Vocabulary,
     faults: Vec<Fault>,
+    load: SimLoad,
 }
 
 impl SimBackend {
     /// Devices of one profile whose time is `clock`'s.
     pub fn new(profile: Profile, clock: Arc<dyn Clock>, vocabulary: Vocabulary) -> Self {
-        Self { profile, clock, vocabulary, faults: Vec::new() }
+        Self { profile, clock, vocabulary, faults: Vec::new(), load: SimLoad::default() }
     }
 
     /// Every device made from now on fails so.
@@ -73,6 +86,12 @@ impl SimBackend {
     pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
         self.faults = faults;
         self
+    }
+
+    /// Models are loaded in parts that take time.
+    #[must_use]
+    pub fn with_load(self, load: SimLoad) -> Self {
+        Self { load, ..self }
     }
 }
 
@@ -82,19 +101,45 @@ impl Backend for SimBackend {
         Ok(0)
     }
 
-    fn open(&mut self, model: &ModelFolder, _free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
+    fn prepare(&self, model: &ModelFolder, _: Option<u64>, control: &LoadControl) -> Result<Box<dyn Prepared>> {
+        control.check()?;
         let (script, vocab_size) = (self.vocabulary)(model)?;
-        Ok(Box::new(SimExecutor {
+        let (profile, clock, faults) = (self.profile, Arc::clone(&self.clock), self.faults.clone());
+        Ok(Box::new(SimPrepared { profile, clock, script, vocab_size, faults, load: self.load, num_done: 0 }))
+    }
+}
+
+struct SimPrepared {
+    profile: Profile,
+    clock: Arc<dyn Clock>,
+    script: Script,
+    vocab_size: usize,
+    faults: Vec<Fault>,
+    load: SimLoad,
+    num_done: u32,
+}
+
+impl Prepared for SimPrepared {
+    fn advance(&mut self) -> Result<Option<Box<dyn Executor>>> {
+        if self.load.fails_at == Some(self.num_done) {
+            return Err(Error::new(Code::ModelLoadError, "a tensor is damaged, as the simulated device was told"));
+        }
+        if self.num_done < self.load.num_parts {
+            self.num_done += 1;
+            self.clock.sleep_until(self.clock.now() + self.load.part);
+            return Ok(None);
+        }
+        Ok(Some(Box::new(SimExecutor {
             profile: self.profile,
             clock: Arc::clone(&self.clock),
-            script,
-            vocab_size,
-            faults: self.faults.clone(),
+            script: self.script.clone(),
+            vocab_size: self.vocab_size,
+            faults: std::mem::take(&mut self.faults),
             sequences: HashMap::new(),
             launched: VecDeque::new(),
             timeline: Timeline::default(),
             num_submitted: 0,
-        }))
+        })))
     }
 }
 

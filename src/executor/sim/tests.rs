@@ -27,7 +27,7 @@ fn device(faults: Vec<Fault>) -> (Box<dyn Executor>, Arc<ManualClock>) {
     let script = Script::new(vec![vec![1, 2, 3], vec![4, 5], vec![6, 7, 8, 9]], END).expect("there are sentences");
     let vocabulary = Box::new(move |_: &ModelFolder| Ok((script.clone(), 100)));
     let profile = Profile::named("m3-max/llama-3.2-3b-4bit").expect("it is listed");
-    let mut backend = SimBackend::new(profile, clock.clone(), vocabulary).with_faults(faults);
+    let backend = SimBackend::new(profile, clock.clone(), vocabulary).with_faults(faults);
     (backend.open(&folder(), None).expect("opens"), clock)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mlx_serving::error::{Code, Error, Result};
-use mlx_serving::executor::{Backend, Executor, Limits};
+use mlx_serving::executor::{Backend, Executor, Limits, LoadControl, Prepared};
 use mlx_serving::hub::ModelFolder;
 use mlx_serving::scheduler::plan::{Plan, StepOutput};
 
@@ -44,10 +44,22 @@ impl<B: Backend> Backend for Failing<B> {
         self.inner.weight_bytes(model, free_bytes)
     }
 
-    fn open(&mut self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
-        let inner = self.inner.open(model, free_bytes)?;
+    fn prepare(&self, model: &ModelFolder, free: Option<u64>, control: &LoadControl) -> Result<Box<dyn Prepared>> {
+        let inner = self.inner.prepare(model, free, control)?;
+        Ok(Box::new(FailingModel { inner, faults: self.faults.clone() }))
+    }
+}
+
+struct FailingModel {
+    inner: Box<dyn Prepared>,
+    faults: Vec<Fault>,
+}
+
+impl Prepared for FailingModel {
+    fn advance(&mut self) -> Result<Option<Box<dyn Executor>>> {
+        let Some(inner) = self.inner.advance()? else { return Ok(None) };
         let faults = self.faults.clone();
-        Ok(Box::new(FailingExecutor { inner, faults, num_submitted: 0, launched: VecDeque::new() }))
+        Ok(Some(Box::new(FailingExecutor { inner, faults, num_submitted: 0, launched: VecDeque::new() })))
     }
 }
 

@@ -18,7 +18,6 @@ use crate::scheduler::plan::KvGrowth;
 pub(in super::super) struct Fused {
     store: KvStore,
     inverse_frequencies: Vec<f32>,
-    scale: f32,
     /// Each layer as an operation of its own.
     layers: Vec<Chain>,
     /// Sequences the store knows: it takes a name once.
@@ -37,9 +36,17 @@ pub(in super::super) fn can_fuse(layers: &[AttentionSpec]) -> bool {
     layers.first().is_some_and(|first| is_plain(first) && layers.iter().all(|spec| spec == first))
 }
 
-impl Fused {
-    /// An empty store for layers that [`can_fuse`].
-    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)] // dimensions are positive; the device has f32
+/// What stages of a chain say of the attention that runs them: a chain is made where its weights are read, the store with its
+/// sequences on the engine thread.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct FusedLayers {
+    shape: KvShape,
+    scale: f32,
+}
+
+impl FusedLayers {
+    /// For layers that [`can_fuse`].
+    #[allow(clippy::cast_sign_loss)] // dimensions are positive
     pub(in super::super) fn new(layers: &[AttentionSpec], max_positions: i32) -> Mlx<Self> {
         let spec = layers.first().ok_or("attention without layers")?;
         let shape = KvShape {
@@ -48,26 +55,34 @@ impl Fused {
             head_dim: spec.head_dim as usize,
             max_positions: max_positions as usize,
         };
-        let fused = Self {
-            store: KvStore::new(shape)?,
+        Ok(Self { shape, scale: spec.scale })
+    }
+
+    /// A layer's attention as a part of a chain.
+    pub(in super::super) fn stage(self, layer: usize) -> Stage<'static> {
+        Stage::Attention { layer, scale: self.scale, shape: self.shape }
+    }
+}
+
+impl Fused {
+    /// An empty store for layers that [`can_fuse`].
+    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)] // dimensions are positive; the device has f32
+    pub(in super::super) fn new(specs: &[AttentionSpec], max_positions: i32) -> Mlx<Self> {
+        let spec = specs.first().ok_or("attention without layers")?;
+        let layers = FusedLayers::new(specs, max_positions)?;
+        let width = spec.packed_width() as usize;
+        let chains = (0..layers.shape.num_layers).map(|layer| Chain::new(width, &[layers.stage(layer)]));
+        Ok(Self {
+            store: KvStore::new(layers.shape)?,
             inverse_frequencies: periods(&spec.rope, spec.head_dim)
                 .iter()
                 .map(|period| (1.0 / period) as f32)
                 .collect(),
-            scale: spec.scale,
-            layers: Vec::new(),
+            layers: chains.collect::<Mlx<_>>()?,
             created: HashSet::new(),
             step: None,
             last: None,
-        };
-        let width = spec.packed_width() as usize;
-        let layers = (0..shape.num_layers).map(|layer| Chain::new(width, &[fused.stage(layer)]));
-        Ok(Self { layers: layers.collect::<Mlx<_>>()?, ..fused })
-    }
-
-    /// A layer's attention as a part of a chain.
-    pub(in super::super) fn stage(&self, layer: usize) -> Stage<'static> {
-        Stage::Attention { layer, scale: self.scale, shape: self.store.shape() }
+        })
     }
 
     /// Runs a chain on the rows of the present step.

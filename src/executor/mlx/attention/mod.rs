@@ -12,7 +12,7 @@ mod scores;
 mod tests;
 
 pub(super) use composed::Composed;
-pub(super) use fused::{Fused, can_fuse};
+pub(super) use fused::{Fused, FusedLayers, can_fuse};
 pub(super) use layout::Grouping;
 
 use mlx_ops::Chain;

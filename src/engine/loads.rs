@@ -1,0 +1,119 @@
+//! The loads of an engine that have not ended: how many there may be, and how all of them end with the engine.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::error::{Code, Error, Result};
+use crate::executor::LoadControl;
+use crate::lock::lock;
+
+/// Each load has a thread.
+const MAX_LOADS: usize = 32;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Loads {
+    state: Mutex<State>,
+    left_device: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    active: Vec<Active>,
+    /// Called once no load is left.
+    at_end: Vec<Box<dyn FnOnce() + Send>>,
+    /// Why no load may begin any more.
+    closed: Option<Error>,
+}
+
+struct Active {
+    number: u64,
+    control: LoadControl,
+    /// Whether it may hold something of the device's library.
+    is_on_device: bool,
+}
+
+/// A load that goes on until this is dropped, after everything that it holds.
+pub(super) struct ActiveLoad {
+    pub(super) control: LoadControl,
+    number: u64,
+    loads: Arc<Loads>,
+}
+
+impl Loads {
+    /// A load begins, which `control` may abort.
+    pub(super) fn begin(self: &Arc<Self>, control: LoadControl) -> Result<ActiveLoad> {
+        let mut state = lock(&self.state);
+        if let Some(closed) = &state.closed {
+            return Err(closed.clone());
+        }
+        let count = state.active.len();
+        if count >= MAX_LOADS {
+            let message = format!("{count} models are being loaded, which is the most; load more once one is done");
+            return Err(Error::new(Code::Overloaded, message).with_limit(MAX_LOADS as f64, (count + 1) as f64));
+        }
+        let number = state.next;
+        state.next += 1;
+        state.active.push(Active { number, control: control.clone(), is_on_device: false });
+        Ok(ActiveLoad { control, number, loads: Arc::clone(self) })
+    }
+
+    /// Aborts all loads with an error, and refuses those to come with it.
+    pub(super) fn close(&self, error: &Error) {
+        let mut state = lock(&self.state);
+        state.closed = Some(error.clone());
+        for active in &state.active {
+            active.control.abort(error.clone());
+        }
+    }
+
+    /// Calls `done` once all loads have given back what they held; at once where there is none.
+    pub(super) fn at_end(&self, done: impl FnOnce() + Send + 'static) {
+        let mut state = lock(&self.state);
+        if state.active.is_empty() {
+            drop(state);
+            return done();
+        }
+        state.at_end.push(Box::new(done));
+    }
+
+    /// Waits until no load holds anything of the device's library. Those that only read files are left to their end.
+    pub(super) fn leave_device(&self) {
+        let state = lock(&self.state);
+        let is_there = |state: &mut State| state.active.iter().any(|active| active.is_on_device);
+        drop(self.left_device.wait_while(state, is_there).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    #[cfg(test)]
+    pub(super) fn num_active(&self) -> usize {
+        lock(&self.state).active.len()
+    }
+
+    fn end(&self, number: u64) {
+        let mut state = lock(&self.state);
+        state.active.retain(|active| active.number != number);
+        let done = if state.active.is_empty() { std::mem::take(&mut state.at_end) } else { Vec::new() };
+        drop(state);
+        self.left_device.notify_all();
+        done.into_iter().for_each(|done| done());
+    }
+}
+
+impl ActiveLoad {
+    /// From now on it holds something of the device's library. Refused once the engine is closed.
+    pub(super) fn enter_device(&self) -> Result<()> {
+        let mut state = lock(&self.loads.state);
+        if let Some(closed) = &state.closed {
+            return Err(closed.clone());
+        }
+        let own = state.active.iter_mut().find(|active| active.number == self.number);
+        own.into_iter().for_each(|active| active.is_on_device = true);
+        Ok(())
+    }
+}
+
+impl Drop for ActiveLoad {
+    fn drop(&mut self) {
+        self.loads.end(self.number);
+    }
+}

@@ -1,0 +1,45 @@
+//! Loads without load threads: models that were prepared on simulated devices, as they come to the engine thread.
+
+use std::sync::Arc;
+
+use crate::engine::budget::Ledger;
+use crate::engine::command::{Loading, ModelKey, Opened, Reply};
+use crate::engine::loads::Loads;
+use crate::executor::sim::SimBackend;
+use crate::executor::{Backend, LoadControl};
+use crate::hub::ModelFolder;
+use crate::text::ModelText;
+
+/// A device for each model to come, the first one last.
+pub(super) struct Loader {
+    pub(super) devices: Vec<SimBackend>,
+    ledger: Arc<Ledger>,
+    loads: Arc<Loads>,
+}
+
+impl Loader {
+    pub(super) fn new(devices: Vec<SimBackend>, ledger: Arc<Ledger>) -> Self {
+        Self { devices, ledger, loads: Arc::default() }
+    }
+
+    /// A model on the next device.
+    pub(super) fn loading(
+        &mut self,
+        key: ModelKey,
+        (folder, text): &(ModelFolder, Arc<ModelText>),
+        reply: Reply<Opened>,
+    ) -> Loading {
+        let backend = self.devices.pop().expect("no more models than devices");
+        let active = self.loads.begin(LoadControl::default()).expect("the engine is open");
+        let needed = |free| backend.weight_bytes(folder, free);
+        let (reservation, free) = self.ledger.reserve(&active.control, needed).expect("memory");
+        let prepared = backend.prepare(folder, free, &active.control).expect("a model");
+        let (files, coming) = ([0; 32], Arc::default());
+        Loading { prepared, reservation, active, key, text: Arc::clone(text), files, coming, reply }
+    }
+
+    /// Loads that have not ended.
+    pub(super) fn loads_left(&self) -> usize {
+        self.loads.num_active()
+    }
+}
