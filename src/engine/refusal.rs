@@ -1,4 +1,5 @@
-//! Which requests an engine refuses because too much is pending, and the retry hint of a refusal.
+//! The errors of requests that are refused because too much is pending, with their retry hints. `slots` and `permit` decide
+//! which requests are refused.
 
 use std::time::Duration;
 
@@ -12,17 +13,18 @@ use super::permit::Permit;
 use super::slots::Refused;
 use super::snapshot::Refusal;
 
-/// A place in the queue of texts is free as soon as one of them is done: no answer has to end for it.
+/// The retry hint of a caller that the text pool refused. Its queue has a free place after each text, long before an answer
+/// ends.
 const NEXT_TEXT: Duration = Duration::from_millis(10);
 
-/// The queue of texts is full.
+/// Adds the retry hint to an error of the text pool, if its queue was full.
 pub(super) fn refused_text(error: Error) -> Error {
     let has_hint = error.code() != Code::Overloaded || error.retry_after().is_some();
     if has_hint { error } else { error.with_retry_after(NEXT_TEXT) }
 }
 
 impl Engine {
-    /// Permits for all answers of a request, or none.
+    /// Takes permits for all answers of a request, or none.
     pub(super) fn take_permits(&self, draft: &Draft) -> Result<Vec<Permit>> {
         let (count, limit) = (draft.num_choices, self.permits.limit());
         if count > limit {
@@ -56,7 +58,7 @@ impl Engine {
         error.with_retry_after(retry_after)
     }
 
-    /// A prompt counts towards the pending tokens from the moment it is known.
+    /// Counts the tokens of a request's prompt as pending.
     pub(super) fn extend(&self, permit: &Permit, request: &Request) -> Result<()> {
         let Err(pending) = permit.extend(request.prompt.len()) else { return Ok(()) };
         let limit = self.permits.token_limit();
