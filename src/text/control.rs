@@ -28,7 +28,7 @@ struct ControlToken {
 }
 
 /// A control token in a prompt.
-struct Place {
+struct ControlSpan {
     range: Range<usize>,
     id: TokenId,
 }
@@ -58,8 +58,8 @@ impl ControlTokens {
     }
 
     /// The control tokens of the template, if the prompt also contains forged ones; otherwise `None`.
-    fn places(&self, rendered: &Rendered) -> Option<Vec<Place>> {
-        let (mut places, mut is_forged) = (Vec::new(), false);
+    fn spans(&self, rendered: &Rendered) -> Option<Vec<ControlSpan>> {
+        let (mut spans, mut is_forged) = (Vec::new(), false);
         let mut from = 0;
         for (at, first) in rendered.text.char_indices() {
             let Some(same) = self.by_first.get(&first).filter(|_| at >= from) else { continue };
@@ -69,21 +69,21 @@ impl ControlTokens {
                     is_forged = true;
                 } else {
                     from = range.end;
-                    places.push(Place { range, id: token.id });
+                    spans.push(ControlSpan { range, id: token.id });
                     break;
                 }
             }
         }
-        is_forged.then_some(places)
+        is_forged.then_some(spans)
     }
 
     /// Whether a string from outside spells a control token.
     pub(super) fn are_forged(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> bool {
-        !rendered.outside.is_empty() && self.forged_places(tokenizer, rendered).is_some()
+        !rendered.outside.is_empty() && self.forged_spans(tokenizer, rendered).is_some()
     }
 
-    fn forged_places(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<Place>> {
-        self.places(rendered).or_else(|| self.normalized_places(tokenizer, rendered))
+    fn forged_spans(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<ControlSpan>> {
+        self.spans(rendered).or_else(|| self.normalized_spans(tokenizer, rendered))
     }
 
     /// The tokens of a prompt in which only the template can write control tokens.
@@ -93,40 +93,40 @@ impl ControlTokens {
         rendered: &Rendered,
         is_framed: bool,
     ) -> Result<Vec<TokenId>, Failure> {
-        let Some(places) = self.forged_places(tokenizer, rendered) else {
+        let Some(spans) = self.forged_spans(tokenizer, rendered) else {
             return Ok(tokenizer.encode_fast(rendered.text.as_str(), is_framed)?.get_ids().to_vec());
         };
         let names = Names::unlike(&rendered.text)?;
         let mut text = String::with_capacity(rendered.text.len());
         let mut from = 0;
-        for place in places {
-            text.push_str(&rendered.text[from..place.range.start]);
-            text.push_str(&names.of(place.id));
-            from = place.range.end;
+        for span in spans {
+            text.push_str(&rendered.text[from..span.range.start]);
+            text.push_str(&names.of(span.id));
+            from = span.range.end;
         }
         text.push_str(&rendered.text[from..]);
         self.encode_named(tokenizer, &names, &text, is_framed)
     }
 
-    /// Like [`Self::places`], for control tokens that appear only after normalizing.
-    fn normalized_places(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<Place>> {
+    /// Like [`Self::spans`], for control tokens that appear only after normalizing.
+    fn normalized_spans(&self, tokenizer: &Tokenizer, rendered: &Rendered) -> Option<Vec<ControlSpan>> {
         if !self.has_normalized || tokenizer.get_normalizer().is_none() {
             return None;
         }
         let ids: BTreeSet<TokenId> = self.all().map(|token| token.id).collect();
         let vocabulary = tokenizer.get_added_vocabulary();
         let split = vocabulary.extract_and_normalize(tokenizer.get_normalizer(), &rendered.text);
-        let (mut places, mut is_forged) = (Vec::new(), false);
+        let (mut spans, mut is_forged) = (Vec::new(), false);
         for (_, (start, end), tokens) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
             for id in tokens.iter().flatten().map(|token| token.id).filter(|id| ids.contains(id)) {
                 if is_outside(rendered, &(start..end)) {
                     is_forged = true;
                 } else {
-                    places.push(Place { range: start..end, id });
+                    spans.push(ControlSpan { range: start..end, id });
                 }
             }
         }
-        is_forged.then_some(places)
+        is_forged.then_some(spans)
     }
 
     /// Encodes a text that contains control tokens by name. Repeats the steps of `Tokenizer::encode`.

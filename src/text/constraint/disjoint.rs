@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::references::{Place, References, base_of};
+use super::references::{References, Subschema, base_of};
 
 /// Depth to which references and nested schemas are followed.
 const MAX_DEPTH: usize = 8;
@@ -27,7 +27,7 @@ const ALL: u8 = 127;
 
 /// Whether every value is valid against at most one of these schemas.
 pub(super) fn are_disjoint<'a>(options: &'a [Value], base: &str, references: &References<'a>) -> bool {
-    let place = |schema: &'a Value| Place { schema, path: String::new(), base: base_of(schema, base) };
+    let place = |schema: &'a Value| Subschema { schema, path: String::new(), base: base_of(schema, base) };
     let mut search = Search { references, num_steps: 0 };
     let shapes: Vec<_> = options.iter().map(|option| search.shape(&place(option), 0)).collect();
     let pairs = shapes.iter().enumerate().flat_map(|(at, a)| shapes[at + 1..].iter().map(move |b| (a, b)));
@@ -40,7 +40,7 @@ struct Shape<'a> {
     /// All values, if the schema lists them.
     values: Option<Vec<&'a Value>>,
     /// Schemas of properties that every object has.
-    required: BTreeMap<&'a str, Vec<Place<'a>>>,
+    required: BTreeMap<&'a str, Vec<Subschema<'a>>>,
 }
 
 struct Search<'r, 'a> {
@@ -49,13 +49,13 @@ struct Search<'r, 'a> {
 }
 
 impl<'a> Search<'_, 'a> {
-    fn shape(&mut self, place: &Place<'a>, depth: usize) -> Shape<'a> {
+    fn shape(&mut self, place: &Subschema<'a>, depth: usize) -> Shape<'a> {
         let mut shape = Shape { types: ALL, values: None, required: BTreeMap::new() };
         self.narrow(&mut shape, place, depth);
         shape
     }
 
-    fn narrow(&mut self, shape: &mut Shape<'a>, place: &Place<'a>, depth: usize) {
+    fn narrow(&mut self, shape: &mut Shape<'a>, place: &Subschema<'a>, depth: usize) {
         self.num_steps += 1;
         if depth > MAX_DEPTH || self.num_steps > MAX_STEPS {
             return;
@@ -78,7 +78,7 @@ impl<'a> Search<'_, 'a> {
         if let Some(target) = target.and_then(|target| self.references.find(target, &place.base)) {
             self.narrow(shape, &target, depth + 1);
         }
-        let inner = |schema: &'a Value| Place { schema, path: String::new(), base: base_of(schema, &place.base) };
+        let inner = |schema: &'a Value| Subschema { schema, path: String::new(), base: base_of(schema, &place.base) };
         for part in fields.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             self.narrow(shape, &inner(part), depth + 1);
         }

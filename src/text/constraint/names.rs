@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::annotations::is_annotation;
 use super::formats;
-use super::references::{Place, References, base_of};
+use super::references::{References, Subschema, base_of};
 
 /// Cost limit for comparing two sets of names, in the compiler's units.
 const MAX_FUEL: u64 = 10_000;
@@ -25,7 +25,7 @@ enum Names {
 /// Replaces `propertyNames` by keywords that the compiler enforces. `fields` are those of a rewritten object.
 pub(super) fn apply_property_names(
     fields: &mut Map<String, Value>,
-    names: &Place<'_>,
+    names: &Subschema<'_>,
     references: &References<'_>,
 ) -> Result<(), String> {
     let names = allowed(names, references, 0)?;
@@ -127,14 +127,14 @@ pub(super) fn check_least(fields: &Map<String, Value>) -> Result<(), String> {
 }
 
 /// The names that a schema for names allows.
-fn allowed(place: &Place<'_>, references: &References<'_>, depth: usize) -> Result<Names, String> {
+fn allowed(place: &Subschema<'_>, references: &References<'_>, depth: usize) -> Result<Names, String> {
     let fields = match place.schema {
         Value::Bool(true) => return Ok(Names::Any),
         Value::Bool(false) => return Ok(Names::These(Vec::new())),
         Value::Object(fields) if depth < MAX_DEPTH => fields,
         _ => return Err("must be a schema that can be enforced".to_owned()),
     };
-    let inner = |schema| Place { schema, path: place.path.clone(), base: base_of(schema, &place.base) };
+    let inner = |schema| Subschema { schema, path: place.path.clone(), base: base_of(schema, &place.base) };
     let mut names = Names::Any;
     for (key, value) in fields {
         let part = match key.as_str() {

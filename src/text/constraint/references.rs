@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A schema inside a schema.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
+pub(super) struct Subschema<'a> {
     pub(super) schema: &'a Value,
     /// The path of the schema, for messages.
     pub(super) path: String,
@@ -18,25 +18,25 @@ pub(super) struct Place<'a> {
 /// The parts of a schema that references can name.
 pub(super) struct References<'a> {
     /// By absolute URI; those of anchors contain `#`.
-    named: HashMap<String, Place<'a>>,
-    root: Place<'a>,
+    named: HashMap<String, Subschema<'a>>,
+    root: Subschema<'a>,
 }
 
 impl<'a> References<'a> {
     pub(super) fn new(schema: &'a Value, path: &str) -> Self {
-        let root = Place { schema, path: path.to_owned(), base: base_of(schema, "") };
+        let root = Subschema { schema, path: path.to_owned(), base: base_of(schema, "") };
         let mut references = Self { named: HashMap::new(), root: root.clone() };
         references.collect(schema, path.to_owned(), "");
         references.named.insert(root.base.clone(), root);
         references
     }
 
-    pub(super) fn root(&self) -> Place<'a> {
+    pub(super) fn root(&self) -> Subschema<'a> {
         self.root.clone()
     }
 
     /// The part that a reference names, for a schema with the base `base`.
-    pub(super) fn find(&self, reference: &str, base: &str) -> Option<Place<'a>> {
+    pub(super) fn find(&self, reference: &str, base: &str) -> Option<Subschema<'a>> {
         let uri = resolved(base, reference);
         let (document, fragment) = uri.split_once('#').unwrap_or((&uri, ""));
         let fragment = percent_decoded(fragment)?;
@@ -54,7 +54,7 @@ impl<'a> References<'a> {
         match value {
             Value::Object(fields) => {
                 let base = base_of(value, base);
-                let place = Place { schema: value, path, base };
+                let place = Subschema { schema: value, path, base };
                 let text = |key: &str| fields.get(key).and_then(Value::as_str);
                 let anchors = [text("$anchor"), text("$id").and_then(|id| id.strip_prefix('#'))];
                 for anchor in anchors.into_iter().flatten() {
@@ -85,13 +85,13 @@ pub(super) fn base_of(schema: &Value, base: &str) -> String {
     }
 }
 
-fn step<'a>(place: &Place<'a>, segment: &str) -> Option<Place<'a>> {
+fn step<'a>(place: &Subschema<'a>, segment: &str) -> Option<Subschema<'a>> {
     let (schema, path) = match place.schema {
         Value::Object(fields) => (fields.get(segment)?, format!("{}.{segment:.60}", place.path)),
         Value::Array(items) => (items.get(segment.parse::<usize>().ok()?)?, format!("{}[{segment}]", place.path)),
         _ => return None,
     };
-    Some(Place { base: base_of(schema, &place.base), schema, path })
+    Some(Subschema { base: base_of(schema, &place.base), schema, path })
 }
 
 /// A reference as an absolute URI, if its base is one (RFC 3986, without dot segments).

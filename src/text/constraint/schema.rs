@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::{Map, Value, json};
 
 use super::annotations::{OPTIONS, is_annotation};
-use super::references::{Place, References, base_of};
+use super::references::{References, Subschema, base_of};
 use super::{disjoint, formats, names, numbers};
 
 /// Enforced keywords without nested schemas.
@@ -99,7 +99,7 @@ struct Visitor<'a> {
     references: References<'a>,
     /// Names of definitions, by the address of their schemas.
     names: HashMap<*const Value, String>,
-    waiting: VecDeque<(String, Place<'a>)>,
+    waiting: VecDeque<(String, Subschema<'a>)>,
     /// Levels of all finished parts.
     levels: usize,
     /// Levels of the current part.
@@ -107,7 +107,7 @@ struct Visitor<'a> {
 }
 
 impl<'a> Visitor<'a> {
-    fn part(&mut self, place: &Place<'a>) -> Result<Value, String> {
+    fn part(&mut self, place: &Subschema<'a>) -> Result<Value, String> {
         self.deepest = 0;
         let visited = self.schema(place, 0)?;
         self.levels += self.deepest;
@@ -120,7 +120,7 @@ impl<'a> Visitor<'a> {
         Ok(visited)
     }
 
-    fn schema(&mut self, place: &Place<'a>, depth: usize) -> Result<Value, String> {
+    fn schema(&mut self, place: &Subschema<'a>, depth: usize) -> Result<Value, String> {
         self.deepest = self.deepest.max(depth + 1);
         let fields = match place.schema {
             Value::Bool(_) => return Ok(place.schema.clone()),
@@ -129,7 +129,7 @@ impl<'a> Visitor<'a> {
         };
         let mut visited = Map::new();
         for (key, value) in fields {
-            let at = Place { schema: value, path: format!("{}.{key:.60}", place.path), base: place.base.clone() };
+            let at = Subschema { schema: value, path: format!("{}.{key:.60}", place.path), base: place.base.clone() };
             if let Some(value) = self.keyword(key, &at, depth)? {
                 visited.insert(key.clone(), value);
             }
@@ -139,7 +139,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// The rewritten keyword; `None` if it has no effect, or if `settle` handles it together with others.
-    fn keyword(&mut self, key: &str, at: &Place<'a>, depth: usize) -> Result<Option<Value>, String> {
+    fn keyword(&mut self, key: &str, at: &Subschema<'a>, depth: usize) -> Result<Option<Value>, String> {
         let (value, path) = (at.schema, &at.path);
         match key {
             "$ref" => self.reference(at).map(Some),
@@ -164,7 +164,7 @@ impl<'a> Visitor<'a> {
         &mut self,
         fields: &'a Map<String, Value>,
         to: &mut Map<String, Value>,
-        place: &Place<'a>,
+        place: &Subschema<'a>,
     ) -> Result<(), String> {
         let at = |key: &str| format!("{}.{key}", place.path);
         numbers::check_bounds(to).map_err(|problem| format!("`{}{problem}", place.path))?;
@@ -175,7 +175,7 @@ impl<'a> Visitor<'a> {
             allow_null(to);
         }
         if let Some(names) = fields.get("propertyNames") {
-            let names = Place { schema: names, path: at("propertyNames"), base: base_of(names, &place.base) };
+            let names = Subschema { schema: names, path: at("propertyNames"), base: base_of(names, &place.base) };
             let applied = names::apply_property_names(to, &names, &self.references);
             applied.map_err(|problem| format!("`{}` {problem}", names.path))?;
         }
@@ -192,7 +192,7 @@ impl<'a> Visitor<'a> {
         numbers::check_whole(to).map_err(|problem| format!("`{}{problem}", place.path))
     }
 
-    fn reference(&mut self, at: &Place<'a>) -> Result<Value, String> {
+    fn reference(&mut self, at: &Subschema<'a>) -> Result<Value, String> {
         let target = at.schema.as_str().and_then(|target| self.references.find(target, &at.base));
         let Some(target) = target else {
             let (target, path) = (at.schema.to_string(), &at.path);
@@ -213,7 +213,7 @@ impl<'a> Visitor<'a> {
         Ok(Value::String(format!("#/$defs/{name}")))
     }
 
-    fn nested(&mut self, at: &Place<'a>, depth: usize) -> Result<Value, String> {
+    fn nested(&mut self, at: &Subschema<'a>, depth: usize) -> Result<Value, String> {
         let Value::Array(items) = at.schema else { return self.inner(at.schema, at.path.clone(), at, depth) };
         check_entries(items.len(), MAX_ENTRIES, &at.path)?;
         let items = items.iter().enumerate();
@@ -221,7 +221,7 @@ impl<'a> Visitor<'a> {
         items.collect::<Result<_, _>>().map(Value::Array)
     }
 
-    fn named(&mut self, at: &Place<'a>, most: usize, depth: usize) -> Result<Value, String> {
+    fn named(&mut self, at: &Subschema<'a>, most: usize, depth: usize) -> Result<Value, String> {
         let Value::Object(fields) = at.schema else {
             return Err(format!("`{}` must be an object of schemas", at.path));
         };
@@ -232,8 +232,8 @@ impl<'a> Visitor<'a> {
         fields.collect::<Result<_, String>>().map(Value::Object)
     }
 
-    fn inner(&mut self, schema: &'a Value, path: String, at: &Place<'a>, depth: usize) -> Result<Value, String> {
-        self.schema(&Place { schema, path, base: base_of(schema, &at.base) }, depth + 1)
+    fn inner(&mut self, schema: &'a Value, path: String, at: &Subschema<'a>, depth: usize) -> Result<Value, String> {
+        self.schema(&Subschema { schema, path, base: base_of(schema, &at.base) }, depth + 1)
     }
 }
 
