@@ -1,5 +1,5 @@
-//! The memory of an engine: the weights of all its models, and what is left for their KV. Which sequences hold KV is decided
-//! by each model's scheduler; how much they may hold together is decided here.
+//! The memory of an engine: the weights of all its models, and the rest, which their KV may use. This module decides how much KV
+//! the sequences of each model may hold together; each model's scheduler decides which sequences hold it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -10,12 +10,12 @@ use crate::scheduler::KvLimit;
 
 use super::config::Config;
 
-/// See the module.
+/// The limits on memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
-    /// Bytes that the process may use; unknown where absent, and then nothing is limited but what `kv` limits.
+    /// Bytes that the process may use. If absent, they are unknown, and only `kv` limits anything.
     memory: Option<u64>,
-    /// Bytes of KV, where the user set them.
+    /// Bytes of KV, if the user set them.
     kv: Option<u64>,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Budget {
 pub(super) struct Holding {
     /// Bytes that its sequences hold.
     pub(super) bytes: u64,
-    /// Whether it has sequences: an idle model keeps nothing back from the others.
+    /// Whether the model has sequences. Nothing is reserved for an idle model.
     pub(super) is_busy: bool,
 }
 
@@ -33,7 +33,7 @@ impl Budget {
         Self { memory: config.memory_bytes, kv: config.kv_bytes }
     }
 
-    /// Memory beside weights of so many bytes.
+    /// Memory that `weights` bytes of weights leave.
     pub(super) fn beside(&self, weights: u64) -> Option<u64> {
         self.memory.map(|memory| memory.saturating_sub(weights))
     }
@@ -52,15 +52,15 @@ impl Budget {
         Err(Error::new(Code::InsufficientMemory, message).with_limit(left as f64, needed as f64))
     }
 
-    /// KV of all models together, beside their weights. A quarter of the memory is left to the process and the system; where
-    /// weights take nearly all of the rest, an eighth remains for KV.
+    /// Bytes of KV of all models together. A quarter of the memory is left to the process and the system; KV may use what the
+    /// weights leave of the rest, and at least an eighth of the memory.
     pub(super) fn kv(&self, weights: u64) -> Option<u64> {
         let derived = |memory: u64| (memory / 4 * 3).saturating_sub(weights).max(memory / 8);
         self.kv.or(self.memory.map(derived))
     }
 }
 
-/// Weights that are loaded, or are being loaded, within a budget. Shared by load threads and the engine thread.
+/// The memory of weights that are loaded or being loaded, within a budget. Load threads and the engine thread share it.
 #[derive(Debug)]
 pub(super) struct Ledger {
     budget: Budget,
@@ -81,7 +81,7 @@ struct Entry {
     control: LoadControl,
 }
 
-/// Memory for the weights of one model, given back on drop.
+/// Reserved memory for the weights of one model, released on drop.
 #[derive(Debug)]
 pub(super) struct Reservation {
     number: u64,
@@ -93,8 +93,8 @@ impl Ledger {
         Arc::new(Self { budget, entries: Mutex::default(), released: Condvar::new() })
     }
 
-    /// Memory for the weights of a model, before anything is allocated for it: `needed` says how many bytes they take, given
-    /// what the others leave. Waits for loads that were aborted and have not given back what they held.
+    /// Reserves memory for the weights of a model before anything is allocated. `needed` returns their bytes, given the memory
+    /// that other models leave. Waits while aborted loads still hold memory that would be enough.
     pub(super) fn reserve(
         self: &Arc<Self>,
         control: &LoadControl,
@@ -121,7 +121,7 @@ impl Ledger {
         }
     }
 
-    /// Bytes of KV that the sequences of all models may hold together, where that is limited.
+    /// Bytes of KV that the sequences of all models may hold together, if limited.
     pub(super) fn kv(&self) -> Option<u64> {
         self.budget.kv(lock(&self.entries).bytes())
     }
@@ -134,7 +134,7 @@ impl Entries {
 }
 
 impl Reservation {
-    /// The weights are there, and take so many bytes: an abort comes too late for them.
+    /// The weights are loaded and take `bytes`. From now on an abort has no effect.
     pub(super) fn settle(&self, bytes: u64) {
         let mut entries = lock(&self.ledger.entries);
         if let Some(entry) = entries.all.iter_mut().find(|entry| entry.number == self.number) {
@@ -150,20 +150,19 @@ impl Drop for Reservation {
     }
 }
 
-/// The KV that the sequences of a model may hold, at most `bytes` where a limit is known; absent where its positions take no
-/// memory. The scheduler needs to know without a limit, too, how KV grows: which positions have left a window.
+/// The KV that the sequences of a model may hold, at most `bytes` if a limit is known; `None` if positions take no memory.
+/// Without a limit, the scheduler still needs to know how KV grows: which positions have left a window.
 pub(super) fn limit_of(unit: KvUnit, bytes: Option<u64>) -> Option<KvLimit> {
     let KvUnit { bytes_per_position, block, growth } = unit;
     let bytes = bytes.unwrap_or(u64::MAX);
     (bytes_per_position > 0).then_some(KvLimit { bytes, bytes_per_position, block, growth })
 }
 
-/// Bytes of KV that model `index` may hold, so that all together hold at most `total`: what the others leave, and at least
-/// half of an equal share. A model above its limit gives KV back with its next step.
+/// Bytes of KV that model `index` may hold, so that all models together hold at most `total`: what the others leave, and at
+/// least half of an equal share. A model above its limit releases KV in its next step.
 pub(super) fn share(total: u64, holdings: &[Holding], index: usize) -> u64 {
     let least = total / (2 * holdings.len().max(1) as u64);
-    let kept_back = |holding: &Holding| holding.bytes.max(if holding.is_busy { least } else { 0 });
-    let others =
-        holdings.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, holding)| kept_back(holding));
+    let reserved = |holding: &Holding| holding.bytes.max(if holding.is_busy { least } else { 0 });
+    let others = holdings.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, holding)| reserved(holding));
     total.saturating_sub(others.fold(0, u64::saturating_add)).max(least)
 }

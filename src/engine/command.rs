@@ -1,5 +1,5 @@
-//! What the handle tells the engine thread. Commands carry their reply; a reply is called exactly once, on whatever
-//! thread drops or runs the command, and never blocks.
+//! Commands of the handle for the engine thread, with their replies. A reply is called exactly once, on the thread that runs or
+//! drops the command, and never blocks. `core` runs the commands.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,25 +15,25 @@ use super::budget::{Ledger, Reservation};
 use super::loads::ActiveLoad;
 use super::permit::Permit;
 
-/// A loaded model, for as long as the engine has it.
+/// Identifies a loaded model. Keys are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelKey(pub u32);
 
-/// A reply that is given even when the command is dropped unread, because the engine ended.
+/// The reply to a command. If the command is dropped, because the engine ended, the reply is `EngineClosed`.
 pub struct Reply<T>(Option<Box<dyn FnOnce(Result<T>) + Send>>);
 
 impl<T> Reply<T> {
-    /// Calls `done` with what became of the command.
+    /// A reply that calls `done` with the result of the command.
     pub fn new(done: impl FnOnce(Result<T>) + Send + 'static) -> Self {
         Self(Some(Box::new(done)))
     }
 
-    /// Gives the reply.
+    /// Sends the reply.
     pub fn send(mut self, result: Result<T>) {
         self.give(result);
     }
 
-    /// A reply of another type that gives this one.
+    /// A reply of another type, which `change` converts into this one.
     #[must_use]
     pub fn map<U: 'static>(self, change: impl FnOnce(U) -> T + Send + 'static) -> Reply<U>
     where
@@ -55,19 +55,19 @@ impl<T> Drop for Reply<T> {
     }
 }
 
-/// A request on its way to the scheduler.
+/// A prepared request for the scheduler of its model.
 pub(super) struct Submission {
     pub(super) model: ModelKey,
     pub(super) sequence: SequenceId,
     pub(super) reader: ReaderId,
     pub(super) request: Request,
-    /// Set where it may share an answer.
+    /// Set if the request may share an answer.
     pub(super) claim: Option<Claim>,
     pub(super) log: Arc<AnswerLog>,
     pub(super) permit: Permit,
 }
 
-/// What a model that was opened lets a request do.
+/// A model that was loaded.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) limits: Limits,
@@ -75,23 +75,23 @@ pub(super) struct Opened {
     pub(super) ledger: Arc<Ledger>,
 }
 
-/// A model whose weights were read and whose tokenizer is ready. Fields are in the order in which they are dropped: the reply
-/// is given after everything was given back.
+/// A model whose weights were read and whose tokenizer is ready. Fields are dropped in this order: all memory is released before
+/// the reply is sent.
 pub(super) struct Loading {
     pub(super) prepared: Box<dyn Prepared>,
-    /// The memory of its weights.
+    /// Memory of the weights.
     pub(super) reservation: Reservation,
     pub(super) active: ActiveLoad,
     pub(super) key: ModelKey,
     pub(super) text: Arc<ModelText>,
-    /// Hash of what the folder's files are told apart by.
+    /// Fingerprint of the folder's files.
     pub(super) files: [u8; 32],
     pub(super) coming: Arc<AtomicUsize>,
     pub(super) reply: Reply<Opened>,
 }
 
 impl Loading {
-    /// Gives back what it holds, then the reply.
+    /// Releases all memory, then replies with the error.
     pub(super) fn fail(self, error: Error) {
         let Self { prepared, reservation, active, reply, .. } = self;
         drop(prepared);
@@ -103,18 +103,18 @@ impl Loading {
 
 pub(super) enum Command {
     Submit(Box<Submission>),
-    /// The reader wants what there is, now.
+    /// Ends the answer of a reader with the tokens so far.
     Cancel(ReaderId),
-    /// The reader left.
+    /// Removes a reader that left.
     Abandon(ReaderId),
-    /// The reader was behind and has caught up.
+    /// Continues the row of a reader that has credit again.
     Unpark(ReaderId),
     Load(Box<Loading>),
-    /// Rows of the model may end first; then it is dropped.
+    /// Drops a model after its rows have ended.
     Unload(ModelKey, Reply<()>),
-    /// Running requests may end until then.
+    /// Ends the engine. Running requests may end until the given time.
     Shutdown(Instant, Reply<()>),
-    /// The process is exiting: leave at once.
+    /// Ends the engine at once, because the process is exiting.
     Stop,
 }
 

@@ -1,5 +1,6 @@
-//! The state of the engine thread: every loaded model's runner. Takes commands, gives each runner its turn, says how long
-//! there is nothing to do. Has no thread and no channel, so that a simulation can drive it with a hand-moved clock.
+//! The state of the engine thread: the runners of all loaded models. Runs commands, gives turns to runners and loads, and says
+//! how long the thread may wait. It has no thread and no channel, so that tests and simulations can drive it with a manual
+//! clock. `thread` drives it in an engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,21 +21,21 @@ use super::shared::SharedState;
 
 pub(super) struct Core {
     config: Config,
-    /// What weights take, and leave for the KV of all models together.
+    /// Memory of weights, and the rest for the KV of all models.
     ledger: Arc<Ledger>,
-    /// What each runner holds, in their order; kept to spare allocations.
+    /// The KV of each runner, in order; reused, so that a step does not allocate.
     holdings: Vec<Holding>,
     runners: BTreeMap<ModelKey, ModelRunner>,
-    /// Models that are being loaded, and will be runners.
+    /// Models that are being loaded, which become runners.
     openings: BTreeMap<ModelKey, Opening>,
     shares: DeviceShares,
     shared: SharedState,
     ending: Option<Ending>,
 }
 
-/// Set once shutdown was asked for.
+/// Set by a shutdown command.
 struct Ending {
-    /// What runs may end until then.
+    /// Requests that still run at this time fail.
     at: Instant,
     replies: Vec<Reply<()>>,
 }
@@ -44,9 +45,9 @@ struct Ending {
 pub(super) enum Next {
     /// Call [`Core::turn`] again at once.
     Turn,
-    /// Wait for a command, at most until that moment.
+    /// Wait for a command, at most until this time.
     Wait(Option<Instant>),
-    /// Leave: everything has ended.
+    /// End the thread: everything has ended.
     Leave,
 }
 
@@ -77,7 +78,7 @@ impl Core {
         }
     }
 
-    /// A step of the runner whose turn it is on the device.
+    /// Gives the next turn on the device to a runner or a load.
     pub(super) fn turn(&mut self) -> Next {
         self.share_kv();
         let need = self.shares.serve(&mut self.runners, &mut self.openings, &*self.shared.clock);
@@ -120,7 +121,7 @@ impl Core {
         self.openings.insert(loading.key, Opening::new(loading));
     }
 
-    /// Models whose loads have ended become runners, or are gone.
+    /// Makes runners of models whose loads succeeded, and drops those whose loads failed.
     fn take_opened(&mut self) {
         let ended = self.openings.extract_if(.., |_, opening| opening.has_ended());
         for (loading, end) in ended.filter_map(|(_, opening)| opening.into_end()).collect::<Vec<_>>() {
@@ -146,11 +147,11 @@ impl Core {
         reply.send(Ok(Opened { limits, fingerprint, ledger: Arc::clone(&self.ledger) }));
     }
 
-    /// Divides the KV of the engine between its models, by what each holds.
+    /// Divides the KV of the engine between its models, according to what each holds.
     fn share_kv(&mut self) {
         let Some(total) = self.ledger.kv() else { return };
         if self.runners.len() == 1 {
-            // Nothing has to be counted in every step where there is nothing to divide.
+            // A single model gets everything, without counting what it holds in every step.
             return self.runners.values_mut().for_each(|runner| runner.set_kv_bytes(total));
         }
         self.holdings.clear();
@@ -194,7 +195,7 @@ impl Core {
         }
     }
 
-    /// Ends what still runs and drops every model; replies come last, when nothing is left on the device.
+    /// Ends all requests and drops every model, then replies: memory on the device is free by then.
     fn leave(&mut self) {
         self.drop_openings();
         for (key, mut runner) in std::mem::take(&mut self.runners) {
@@ -215,8 +216,7 @@ impl Core {
     }
 }
 
-/// A tokenizer may name more ids than there are embedding rows (padding differs); requests are checked against the rows.
-/// End tokens beyond them could never be drawn, which is harmless.
+/// Refuses a model that can run no request.
 fn check_limits(limits: Limits) -> Result<Limits> {
     if limits.context_length == 0 || limits.vocab_size == 0 {
         return Err(Error::new(Code::ModelLoadError, "the model has no context or no vocabulary"));

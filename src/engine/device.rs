@@ -1,10 +1,11 @@
-//! How models share the device: by time, which each runner is charged for its turns (start-time fair queueing: Goyal, Vin and
-//! Cheng, 1996). The runner with the smallest tag has the next turn; its tag rises by what the turn took over the runner's weight.
+//! Divides the time of the device between models (start-time fair queueing: Goyal, Vin and Cheng, 1996). The runner with the
+//! smallest tag gets the next turn. Its tag then rises by the time of the turn divided by the runner's weight. `runner/turn` has
+//! the turn itself.
 //!
-//! A model that is being loaded takes its turns like a runner (`opening.rs`).
+//! A model that is being loaded gets turns like a runner (`opening`).
 //!
-//! A runner with a step in flight keeps its turn, and submits a step ahead of another only if the next turn is its own as well:
-//! no turn of another runner falls between the submission of a step and its end, so each runner measures its own times.
+//! A runner with a step in flight gets the next turn, and it submits a step ahead only if it will get the next turn anyway. So no
+//! other runner uses the device between the submission and the end of a step, and each runner measures only its own steps.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,38 +18,39 @@ use super::guarded::guarded;
 use super::opening::Opening;
 use super::runner::{ModelRunner, Need, Others};
 
-/// A model counts as having streams for so long after it had some: its user may be about to ask again.
+/// A model counts as having streams until 1 s after its last stream, because its user may send the next request.
 const STREAMS_LINGER: Duration = Duration::from_secs(1);
 
-/// The weight of a load beside lanes: that of background requests.
+/// The weight of a load beside runners: that of background requests.
 const LOAD_WEIGHT: u32 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct DeviceShares {
     accounts: BTreeMap<ModelKey, Account>,
-    /// Where a runner begins that had no work: the tag of the last turn.
+    /// The tag of the last turn. A runner that had no work starts with it.
     virtual_time: f64,
-    /// When runners last had streams, and what a step of them took.
+    /// When runners last had streams, and their step time then.
     streams: BTreeMap<ModelKey, (Instant, Duration)>,
     /// The runner that had the last turn.
     last: Option<ModelKey>,
-    /// Lanes with work and models that are being loaded, in the order of their turns; kept to spare allocations.
+    /// Runners with work and models that are being loaded, in the order of their turns; reused, so that a step does not
+    /// allocate.
     order: Vec<ModelKey>,
     /// Models that are loaded or being loaded.
     num_models: usize,
 }
 
-/// What a runner has had of the device.
+/// The device time of a runner.
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
     /// Weighted seconds.
     tag: f64,
-    /// What its last turn added.
+    /// Weighted seconds of the last turn.
     cost: f64,
 }
 
 impl DeviceShares {
-    /// Gives the runner a turn that has had least of the device; others that have work for it wait.
+    /// Gives a turn to the runner with the smallest tag. Runners without work get a turn as well, which needs no device.
     pub(super) fn serve(
         &mut self,
         runners: &mut BTreeMap<ModelKey, ModelRunner>,
@@ -89,8 +91,7 @@ impl DeviceShares {
         self.streams.retain(|_, (at, _)| now.saturating_duration_since(*at) <= STREAMS_LINGER);
     }
 
-    /// Orders the runners with work by their tags, after one that has a step in flight. One that had no work begins at the
-    /// virtual time.
+    /// Orders the runners with work: one with a step in flight first, then by tag.
     fn line_up(&mut self, runners: &BTreeMap<ModelKey, ModelRunner>, openings: &BTreeMap<ModelKey, Opening>) {
         self.num_models = runners.len() + openings.len();
         let Self { accounts, order, virtual_time, .. } = self;
@@ -106,7 +107,7 @@ impl DeviceShares {
         order.sort_by(|a, b| is_in_flight(b).cmp(&is_in_flight(a)).then(tag(a).total_cmp(&tag(b))));
     }
 
-    /// A turn of a runner. Says what it needs, and whether it had the device.
+    /// Gives a runner a turn. Returns what it needs next, and whether it used the device.
     fn turn(
         &mut self,
         key: ModelKey,
@@ -129,7 +130,7 @@ impl DeviceShares {
         (need, has_stepped)
     }
 
-    /// A turn of a load.
+    /// Gives a load a turn.
     fn opening_turn(&mut self, key: ModelKey, opening: &mut Opening, clock: &dyn Clock) -> (Need, bool) {
         let others = self.others(key);
         self.last = Some(key);
@@ -148,7 +149,7 @@ impl DeviceShares {
 
     fn others(&self, key: ModelKey) -> Others {
         let Some(own) = self.accounts.get(&key) else { return ALONE };
-        // After this turn and the step that would be in flight then, it must still be the first.
+        // The runner must still be first after this turn and the step that would be in flight then.
         let ends = own.tag + 2.0 * own.cost;
         let is_behind = |other: &ModelKey| self.accounts.get(other).is_none_or(|account| ends < account.tag);
         let streams = self.streams.iter().filter(|&(&other, _)| other != key).map(|(_, &(_, step))| step);
@@ -159,11 +160,11 @@ impl DeviceShares {
     }
 }
 
-/// Nothing else is on the device.
+/// No other model uses the device.
 const ALONE: Others = Others { may_plan_ahead: true, stream_step: None };
 
-/// A panic in a turn is that runner's alone; the others never hear of it. How far its account had come is not known, so every
-/// row of it ends, and the device begins anew.
+/// Runs a turn. A panic affects only this runner: all its rows fail, because parts of a step may be accounted already, and its
+/// executor is reset.
 fn guarded_turn(runner: &mut ModelRunner, others: Others) -> Need {
     guarded(Code::BackendError, || Ok(runner.turn(others))).unwrap_or_else(|error| {
         runner.fail_all(&error);

@@ -1,5 +1,5 @@
-//! How a model comes to an engine and leaves it. Files and weights are read on a thread of their own; what happens on the
-//! device, the engine thread does, in parts between steps of other models (`opening.rs`).
+//! Loading and unloading of models. A separate thread reads files and weights. The engine thread does the part on the device,
+//! in turns between steps of other models (`opening`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +20,7 @@ use super::loads::ActiveLoad;
 use super::threads::LOADS;
 use super::{Engine, ModelInfo};
 
-/// A model whose folder and weights were read, on its way to the engine thread. Fields are in the order in which they are
-/// dropped.
+/// A model whose folder and weights were read. Fields are dropped in this order.
 struct ReadModel {
     prepared: Box<dyn Prepared>,
     reservation: Reservation,
@@ -31,8 +30,8 @@ struct ReadModel {
 }
 
 impl Engine {
-    /// Loads the model in a folder, beside what runs. Aborted by `control`, the load ends within a part of its work: its memory
-    /// is given back, and then its reply.
+    /// Loads the model in a folder while other models run. `control` aborts the load: it then releases its memory after the
+    /// current part of its work, and replies.
     pub fn load(self: &Arc<Self>, path: PathBuf, control: LoadControl, reply: Reply<ModelInfo>) {
         let active = match self.check_open().and_then(|()| self.loads.begin(control)) {
             Ok(active) => active,
@@ -46,7 +45,7 @@ impl Engine {
                 reply.send(Err(error));
             }
         };
-        // A reply is given also when there is no thread: it is dropped with the closure.
+        // If no thread can be started, the closure is dropped, and the reply with it, which replies with an error.
         drop(LOADS.run(load));
     }
 
@@ -91,7 +90,7 @@ impl Engine {
         self.send(Command::Load(Box::new(loading)));
     }
 
-    /// Refuses new requests for a model, lets running ones end, then drops it.
+    /// Refuses new requests for a model, lets running requests end, then drops the model.
     pub fn unload(self: &Arc<Self>, model: ModelKey, reply: Reply<()>) {
         lock(&self.models).remove(&model);
         self.send_behind_accepted(Command::Unload(model, reply));

@@ -1,4 +1,4 @@
-//! The loads of an engine that have not ended: how many there may be, and how all of them end with the engine.
+//! The loads of an engine that have not ended: their number is limited, and all end with the engine. `loading` does the work.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -6,10 +6,10 @@ use crate::error::{Code, Error, Result};
 use crate::executor::LoadControl;
 use crate::lock::lock;
 
-/// Each load has a thread.
+/// The most loads at a time, each of which has a thread.
 const MAX_LOADS: usize = 32;
 
-/// See the module.
+/// The loads that have not ended.
 #[derive(Default)]
 pub(super) struct Loads {
     state: Mutex<State>,
@@ -20,20 +20,20 @@ pub(super) struct Loads {
 struct State {
     next: u64,
     active: Vec<Active>,
-    /// Called once no load is left.
+    /// Called after the last load has ended.
     at_end: Vec<Box<dyn FnOnce() + Send>>,
-    /// Why no load may begin any more.
+    /// The error of new loads, once the engine is closed.
     closed: Option<Error>,
 }
 
 struct Active {
     number: u64,
     control: LoadControl,
-    /// Whether it may hold something of the device's library.
+    /// Whether the load may hold objects of the device library.
     is_on_device: bool,
 }
 
-/// A load that goes on until this is dropped, after everything that it holds.
+/// A load. It ends when this is dropped, which must happen after everything that it holds.
 pub(super) struct ActiveLoad {
     pub(super) control: LoadControl,
     number: u64,
@@ -41,7 +41,7 @@ pub(super) struct ActiveLoad {
 }
 
 impl Loads {
-    /// A load begins, which `control` may abort.
+    /// Starts a load that `control` can abort.
     pub(super) fn begin(self: &Arc<Self>, control: LoadControl) -> Result<ActiveLoad> {
         let mut state = lock(&self.state);
         if let Some(closed) = &state.closed {
@@ -58,7 +58,7 @@ impl Loads {
         Ok(ActiveLoad { control, number, loads: Arc::clone(self) })
     }
 
-    /// Aborts all loads with an error, and refuses those to come with it.
+    /// Aborts all loads with an error, and refuses later loads with it.
     pub(super) fn close(&self, error: &Error) {
         let mut state = lock(&self.state);
         state.closed = Some(error.clone());
@@ -67,7 +67,7 @@ impl Loads {
         }
     }
 
-    /// Calls `done` once all loads have given back what they held; at once where there is none.
+    /// Calls `done` after all loads have released what they held; at once if there are none.
     pub(super) fn at_end(&self, done: impl FnOnce() + Send + 'static) {
         let mut state = lock(&self.state);
         if state.active.is_empty() {
@@ -77,7 +77,7 @@ impl Loads {
         state.at_end.push(Box::new(done));
     }
 
-    /// Waits until no load holds anything of the device's library. Those that only read files are left to their end.
+    /// Waits until no load holds objects of the device library. It does not wait for loads that only read files.
     pub(super) fn leave_device(&self) {
         let state = lock(&self.state);
         let is_there = |state: &mut State| state.active.iter().any(|active| active.is_on_device);
@@ -100,7 +100,7 @@ impl Loads {
 }
 
 impl ActiveLoad {
-    /// From now on it holds something of the device's library. Refused once the engine is closed.
+    /// From now on the load may hold objects of the device library. An error once the engine is closed.
     pub(super) fn enter_device(&self) -> Result<()> {
         let mut state = lock(&self.loads.state);
         if let Some(closed) = &state.closed {

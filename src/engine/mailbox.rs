@@ -1,6 +1,6 @@
-//! The commands on their way to the engine thread. Sending never blocks: there is no bound to wait at, because what may lie
-//! here is bounded by what its senders hold. A request has a permit, and causes one submission; a reader causes a cancellation,
-//! an end and an unparking, each once; a load has a place among the loads, a model one unloading.
+//! The queue of commands to the engine thread. Sending never blocks. The queue has no limit of its own, because its senders are
+//! limited: a request has a permit and is submitted once; a reader causes at most one cancellation, one end and one unpark
+//! command; loads are limited, and each model is unloaded once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use crate::lock::lock;
 
-/// The sending end. The engine thread learns when it is dropped.
+/// The sending end. The engine thread is notified when it is dropped.
 pub(super) struct Mailbox<T>(Arc<Shared<T>>);
 
-/// The receiving end. Dropped, what lies here is dropped, and nothing is taken any more.
+/// The receiving end. Dropping it closes the queue and drops its items.
 pub(super) struct Inbox<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -21,22 +21,22 @@ struct Shared<T> {
 
 struct State<T> {
     queue: VecDeque<T>,
-    /// Nothing will be sent any more.
+    /// Whether the sending end was dropped.
     is_abandoned: bool,
-    /// Nothing will be taken any more.
+    /// Whether the receiving end was closed.
     is_closed: bool,
 }
 
-/// Why there is nothing.
+/// Why no item was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Empty {
-    /// The moment came first.
+    /// The given time has passed.
     TimedOut,
-    /// Nothing will ever come.
+    /// The queue is empty and the sending end was dropped.
     Abandoned,
 }
 
-/// Both ends.
+/// A queue with its two ends.
 pub(super) fn mailbox<T>() -> (Mailbox<T>, Inbox<T>) {
     let state = Mutex::new(State { queue: VecDeque::new(), is_abandoned: false, is_closed: false });
     let shared = Arc::new(Shared { state, filled: Condvar::new() });
@@ -44,7 +44,7 @@ pub(super) fn mailbox<T>() -> (Mailbox<T>, Inbox<T>) {
 }
 
 impl<T> Mailbox<T> {
-    /// Sends, or gives back what nothing will read.
+    /// Sends an item. The error is the item, if the receiving end is closed.
     pub(super) fn send(&self, item: T) -> Result<(), T> {
         let mut state = lock(&self.0.state);
         if state.is_closed {
@@ -65,12 +65,12 @@ impl<T> Drop for Mailbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// Puts all that lies here into `items`, which is empty, in the order in which it came.
+    /// Moves all items into `items`, which must be empty, in order.
     pub(super) fn take_all(&self, items: &mut VecDeque<T>) {
         std::mem::swap(&mut lock(&self.0.state).queue, items);
     }
 
-    /// What came first; waits for it, until a moment if there is one.
+    /// Takes the first item. Waits for one, at most until `until`.
     pub(super) fn take(&self, until: Option<Instant>) -> Result<T, Empty> {
         let mut state = lock(&self.0.state);
         loop {
@@ -84,7 +84,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Waits for news. Gives nothing once the moment has come.
+    /// Waits for a change of the queue. `None` once `until` has passed.
     fn wait<'a>(&self, state: MutexGuard<'a, State<T>>, until: Option<Instant>) -> Option<MutexGuard<'a, State<T>>> {
         let Some(until) = until else {
             return Some(self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner));
@@ -95,12 +95,12 @@ impl<T> Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// Drops what lies here; what is sent from now on goes back to its sender.
+    /// Drops all items. Items that are sent from now on go back to their sender.
     pub(super) fn close(&self) {
         let mut state = lock(&self.0.state);
         state.is_closed = true;
         let left = std::mem::take(&mut state.queue);
-        // What is dropped may give replies, and these may send.
+        // Dropped items may reply, and a reply may send an item, which needs the lock.
         drop(state);
         drop(left);
     }

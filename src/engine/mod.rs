@@ -295,13 +295,14 @@ impl Engine {
         self.shared.stats.models()
     }
 
-    /// Refuses new work at once, and aborts loads; what runs may end within `drain`, then it ends with `EngineClosed`.
+    /// Refuses new requests at once, and aborts loads. Running requests may end within `drain`, and then fail with
+    /// `EngineClosed`.
     pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
         self.is_closed.store(true, Ordering::Release);
         self.loads.close(&closed());
         let now = Instant::now();
         let at = now.checked_add(drain).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        // A thread that is gone already is what was asked for: its dropped command replies as well.
+        // If the thread has ended already, the dropped command replies with an error, which also means success here.
         let (saving, loads) = (Arc::clone(&self.saving), Arc::clone(&self.loads));
         let ended = move |_| {
             saving.get().inspect(|saving| saving.finish());
@@ -336,8 +337,8 @@ impl Engine {
         self.text.run_after_accepted(move || engine.send(command));
     }
 
-    /// Never blocks. When the thread is gone, commands give their replies as they are dropped and open answers were ended by
-    /// the thread.
+    /// Sends a command; never blocks. After the thread has ended, dropped commands give their replies, and the thread has ended
+    /// all open answers.
     fn send(&self, command: Command) {
         if let Err(Command::Submit(submission)) = self.mailbox.send(command) {
             self.shared.end(submission.reader, &submission.log, Err(closed()));

@@ -1,5 +1,5 @@
-//! A model on its way from a load thread to its scheduler: what only the engine thread can do is done in parts, in turns
-//! between steps of other models.
+//! The part of a load that only the engine thread can do. It is done in small parts, in turns between steps of other models.
+//! `loading` reads files and weights before; `device` gives the turns.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::executor::Executor;
 use super::command::Loading;
 use super::guarded::guarded;
 
-/// How long a turn goes on with the next part, unless streams of other models want less.
+/// A turn starts no further part after this time; earlier beside streams of other models.
 const LONGEST_TURN: Duration = Duration::from_millis(4);
-/// A turn of a load beside the fastest streams.
+/// The same beside the fastest streams.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 
-/// See the module. Dropped, it gives back what the load holds, and then its reply.
+/// A load on the engine thread. Dropping it releases what the load holds, then replies.
 pub(super) struct Opening {
     loading: Loading,
     end: Option<Result<Box<dyn Executor>>>,
@@ -26,7 +26,7 @@ impl Opening {
         Self { loading, end: None }
     }
 
-    /// A turn on the device. Beside streams it takes about as long as one of their steps, and one part at least.
+    /// A turn on the device. It does at least one part; beside streams it takes about as long as one of their steps.
     pub(super) fn turn(&mut self, stream_step: Option<Duration>, clock: &dyn Clock) {
         let until = clock.now() + stream_step.map_or(LONGEST_TURN, |step| step.clamp(SHORTEST_TURN, LONGEST_TURN));
         while self.end.is_none() {
@@ -37,14 +37,14 @@ impl Opening {
         }
     }
 
-    /// A panic while a model is opened is that model's failure alone.
+    /// Does the next part. A panic fails only this load.
     fn part(&mut self) -> Result<Option<Box<dyn Executor>>> {
         let Loading { prepared, active, .. } = &mut self.loading;
         active.control.check()?;
         guarded(Code::ModelLoadError, || prepared.advance())
     }
 
-    /// Gives back what it holds, then the reply.
+    /// Releases what the load holds, then replies with the error.
     pub(super) fn fail(self, error: Error) {
         let Self { loading, end } = self;
         drop(end);
@@ -55,7 +55,7 @@ impl Opening {
         self.end.is_some()
     }
 
-    /// What was loaded and how that ended; absent while it goes on.
+    /// The load and its result; `None` if it has not ended.
     pub(super) fn into_end(self) -> Option<(Loading, Result<Box<dyn Executor>>)> {
         let Self { loading, end } = self;
         Some((loading, end?))

@@ -1,4 +1,5 @@
-//! Passes a request on once its prompt is ready: to the answer cache, to the engine thread, or to its end. Runs on text threads.
+//! Handles a request after its prompt was prepared, on a text thread: answers it from the cache, sends it to the engine thread,
+//! or ends it.
 
 use std::sync::Arc;
 
@@ -49,7 +50,8 @@ impl Engine {
         }
     }
 
-    /// Sends what the caller wanted while the request was submitted: after the request, so that the engine thread finds it.
+    /// Sends the command that the caller gave while the request was being sent. It follows the request, so that the engine thread
+    /// finds the row.
     fn follow_up(&self, reader: ReaderId) {
         match self.shared.readers.end_submit(reader) {
             Some(Wanted::Cancel) => self.send(Command::Cancel(reader)),

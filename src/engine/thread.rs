@@ -1,6 +1,5 @@
-//! The engine thread: an OS thread that owns the [`Core`] and with it every device array, as long as the engine lives. It
-//! parks itself on the mailbox with the deadline the core gives, so that an idle engine uses no CPU and no timer
-//! decides a batch.
+//! The engine thread: an OS thread that owns the [`Core`] and with it every device array. It waits on the mailbox until the
+//! deadline that the core returns, so an idle engine uses no CPU and no timer decides a batch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,32 +19,32 @@ use super::mailbox::{Empty, Inbox, Mailbox, mailbox};
 use super::shared::SharedState;
 use super::threads::{self, Work};
 
-/// Makes the backend, on the engine thread: device state is bound to the thread that made it.
+/// Makes the backend on the engine thread, because device state is bound to the thread that makes it.
 pub type OpenBackend = Box<dyn FnOnce() -> Result<Box<dyn Backend>> + Send>;
 
-/// An engine thread that runs.
+/// A running engine thread.
 pub(super) struct Started {
-    /// The way to it.
+    /// Sends commands to the thread.
     pub(super) mailbox: Mailbox<Command>,
     pub(super) thread: Work,
     pub(super) backend: Arc<dyn Backend>,
 }
 
-/// Starts the thread and waits until its backend is there.
+/// Starts the thread and waits until its backend is ready.
 pub(super) fn start(config: &Config, ledger: Arc<Ledger>, open: OpenBackend, shared: SharedState) -> Result<Started> {
     let (mailbox, inbox) = mailbox();
     let (started, starting) = bounded(1);
     let config = *config;
     let body = move || {
-        let obituary = Obituary { readers: Arc::clone(&shared.readers), inbox };
+        let guard = EndGuard { readers: Arc::clone(&shared.readers), inbox };
         match guarded(Code::BackendError, open) {
             Ok(backend) => {
                 started.send(Ok(Arc::from(backend))).ok();
-                run(&mut Core::new(&config, ledger, shared), &obituary.inbox);
+                run(&mut Core::new(&config, ledger, shared), &guard.inbox);
             }
             Err(error) => drop(started.send(Err(error))),
         }
-        drop(obituary);
+        drop(guard);
     };
     let thread = threads::ENGINES
         .run(body)
@@ -67,23 +66,23 @@ fn run(core: &mut Core, inbox: &Inbox<Command>) {
             Next::Wait(until) => match inbox.take(until) {
                 Ok(command) => core.take(command),
                 Err(Empty::TimedOut) => {}
-                // Every handle is gone, so there is nothing to do any more.
+                // Every handle was dropped.
                 Err(Empty::Abandoned) => core.take(Command::Stop),
             },
         }
     }
 }
 
-/// Dropped when the thread ends, however it does: nothing else could end what has not ended.
-struct Obituary {
+/// Ends all open answers when the thread ends, also after a panic.
+struct EndGuard {
     readers: Arc<Readers>,
     inbox: Inbox<Command>,
 }
 
-impl Drop for Obituary {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         let code = if std::thread::panicking() { Code::BackendError } else { Code::EngineClosed };
-        // A submission that comes later is given back to its sender; the answers of those before end here.
+        // Later submissions go back to their sender, which ends their answers; the answers of earlier ones end here.
         self.inbox.close();
         self.readers.fail_all(&Error::new(code, "the engine thread has ended"));
     }

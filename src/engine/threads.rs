@@ -1,6 +1,6 @@
-//! The OS threads that engines and loads run on, one at a time. A device library keeps what it sets up for a thread until the
-//! process ends: MLX a stream for each, with a thread and memory of its own. So a thread outlives its work, and the
-//! next engine or load runs on it. There are as many as there were engines, or loads, at the same time.
+//! The OS threads of engines and loads. MLX keeps the stream that it makes for a thread, with memory and a thread of its own,
+//! until the process ends. So a thread outlives its work, and the next engine or load reuses it: there are never more threads
+//! than engines, or loads, that ran at the same time.
 
 use std::io;
 use std::sync::Mutex;
@@ -15,15 +15,15 @@ use crate::text::LOAD_STACK_BYTES;
 /// Threads of one kind.
 pub(super) struct Pool {
     name: &'static str,
-    /// Bytes of stack; the system's default where absent.
+    /// Bytes of stack; the system's default if absent.
     stack: Option<usize>,
-    /// Those that wait for work.
+    /// The threads without work.
     idle: Mutex<Vec<Sender<Job>>>,
 }
 
-/// Where engines run.
+/// Threads of engines.
 pub(super) static ENGINES: Pool = Pool::new("mlx-serving", None);
-/// Where models are loaded.
+/// Threads of loads.
 pub(super) static LOADS: Pool = Pool::new("mlx-serving-load", Some(LOAD_STACK_BYTES));
 
 struct Job {
@@ -48,13 +48,13 @@ impl Pool {
         Self { name, stack, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Runs work on a thread that waits for some, or on a new one. Where there is none to be had, the work is dropped.
+    /// Runs work on an idle thread, or on a new one. If no thread can be started, the work is dropped.
     pub(super) fn run(&'static self, work: impl FnOnce() + Send + 'static) -> io::Result<Work> {
         let (ended, end) = bounded(0);
         let job = Job { work: Box::new(work), ended };
         let idle = lock(&self.idle).pop();
         let thread = idle.map_or_else(|| self.start(), Ok)?;
-        // It holds a sender of its own, so it reads whatever is sent.
+        // An idle thread holds a sender of its own channel, so it is still receiving.
         thread.send(job).map_err(|_| io::Error::other("the thread has ended"))?;
         Ok(Work(end))
     }
@@ -73,11 +73,11 @@ impl Pool {
     fn serve(&self, jobs: &Receiver<Job>, own: &Sender<Job>) {
         while let Ok(Job { work, ended }) = jobs.recv() {
             let has_panicked = panics::catch(work).is_err();
-            // What such a thread holds may be in any state: it ends.
+            // The thread-local state of the device library may be inconsistent after a panic, so the thread is not reused.
             if has_panicked {
                 return;
             }
-            // Before its end is known: an engine that starts then finds this thread.
+            // Pushed before the end is signalled, so that an engine started after that end finds this thread.
             lock(&self.idle).push(own.clone());
             drop(ended);
         }

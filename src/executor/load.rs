@@ -1,17 +1,15 @@
-//! How a load is stopped: its requester sets a reason, and the threads that load look for one between two parts of their
-//! work.
+//! Aborting a load: the caller sets an error, and the threads that load the model check for it between two parts of their work.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 
-/// The end of one load that was asked for before its own. Clones share it.
+/// Aborts one load. Clones abort the same load.
 #[derive(Debug, Clone, Default)]
 pub struct LoadControl(Arc<OnceLock<Error>>);
 
 impl LoadControl {
-    /// Lets the load end with `error` after the part that is under way. The first reason counts; after the load has ended
-    /// there is no effect.
+    /// Ends the load with `error` after the current part. Further calls, and calls after the load has ended, have no effect.
     pub fn abort(&self, error: Error) {
         self.0.set(error).ok();
     }
@@ -21,7 +19,7 @@ impl LoadControl {
         self.0.get().is_some()
     }
 
-    /// The reason, as an error, once the load was aborted.
+    /// An error once the load was aborted.
     pub fn check(&self) -> Result<()> {
         self.0.get().map_or(Ok(()), |error| Err(error.clone()))
     }

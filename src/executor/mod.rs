@@ -53,8 +53,8 @@ pub struct KvUnit {
 
 /// A loaded model on a device.
 ///
-/// Not `Send`: an executor lives and dies on the engine thread. Its weights come from a load thread, computed; what it computes
-/// itself belongs to streams of the engine thread.
+/// Not `Send`: the engine thread makes and drops an executor. A load thread computes its weights; all other arrays belong to
+/// streams of the engine thread.
 pub trait Executor {
     /// Limits of the model and the device.
     fn limits(&self) -> Limits;
@@ -74,13 +74,13 @@ pub trait Executor {
     fn kv_bytes(&self) -> u64;
 }
 
-/// Makes executors: one a loaded model. Load threads share it.
+/// Makes an executor for each loaded model. Load threads share it.
 pub trait Backend: Send + Sync {
-    /// Bytes of weights that a model would keep resident. Nothing is loaded. `free_bytes` is what other models leave of the
-    /// memory, where that is known.
+    /// Bytes of weights that a model would keep in memory. Loads nothing. `free_bytes` is the memory that other models leave,
+    /// if known.
     fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<u64>;
 
-    /// A thread that does nothing but loads calls this before it prepares a model.
+    /// Prepares a thread that only loads models. It calls this before it prepares a model.
     fn enter_load_thread(&self) {}
 
     /// Reads and converts the weights of a model whose folder was validated, in the form in which they take
@@ -100,9 +100,9 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// A model whose weights were read, on its way to the engine thread. Dropping it gives back what it holds, on any thread.
+/// A model whose weights were read, before the engine thread opens it. Dropping it releases what it holds, on any thread.
 pub trait Prepared: Send {
-    /// Does the next part of what only the engine thread can do, a few milliseconds at most. Gives the executor with the last
-    /// part; it is not called again after that, or after an error.
+    /// Does the next part of the work that only the engine thread can do, in a few milliseconds at most. The last part returns
+    /// the executor. It is not called again after that or after an error.
     fn advance(&mut self) -> Result<Option<Box<dyn Executor>>>;
 }

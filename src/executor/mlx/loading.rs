@@ -1,6 +1,5 @@
-//! How a model comes onto the device, in two halves. A load thread reads and converts weights, on a CPU stream of its own
-//! that steps do not wait for; computed arrays are bytes to MLX, which any thread may use. The engine thread makes the rest:
-//! what belongs to its streams.
+//! Loads a model in two parts. A load thread reads and converts weights on its own CPU stream, so that steps do not wait for it;
+//! any thread may use computed arrays. The engine thread then makes everything that belongs to its streams.
 
 use std::collections::VecDeque;
 
@@ -33,25 +32,25 @@ struct Loaded {
     weight_bytes: u64,
     on_cpu: bool,
     is_deterministic: bool,
-    /// Whether the sampler may use what only CPUs have.
+    /// Whether the sampler may use operations that exist on the CPU only.
     samples_on_cpu: bool,
 }
 
-/// The attention that a model will have.
+/// The attention of the model.
 enum Planned {
     Fused,
     Composed(Grouping),
 }
 
 impl MlxBackend {
-    /// The half of a load that needs no engine thread.
+    /// The part of a load that needs no engine thread.
     pub(super) fn prepare_model(&self, folder: &ModelFolder, control: &LoadControl) -> Result<PreparedModel> {
         let model = described(folder)?;
         let on_cpu = matches!(device()?, DeviceType::Cpu);
         blas::use_one_thread();
         let stream = LoadStream::open();
         let loaded = with_stream(stream.get(), || self.load(model, folder, on_cpu, control));
-        // An abort explains an error best, then a file that changed while it was read.
+        // Reports an abort first, then a file that changed while it was read: both may be the cause of another error.
         control.check()?;
         folder.check_unchanged()?;
         let loaded = loaded.map_err(|error| unreadable_weights(folder, error))?;
@@ -90,7 +89,7 @@ impl MlxBackend {
 }
 
 impl PreparedModel {
-    /// The executor, as the type it is.
+    /// The executor as its own type, for tests.
     pub(super) fn into_executor(mut self) -> Result<MlxExecutor> {
         self.take()?.into_executor()
     }
@@ -101,7 +100,7 @@ impl PreparedModel {
 }
 
 impl Prepared for PreparedModel {
-    /// What is left takes about as long as a step: KV and the sampler begin empty.
+    /// This part takes about as long as a step: KV and the sampler start empty.
     fn advance(&mut self) -> Result<Option<Box<dyn Executor>>> {
         Ok(Some(Box::new(self.take()?.into_executor()?)))
     }

@@ -1,11 +1,11 @@
 //! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. A model runs on the
 //! thread that makes its executor: MLX's default streams belong to threads. Its weights come from a load thread (`loading`).
 //!
-//! In reading order: `streams` (where work runs, and the wait for its end), `spec` (what a model is), `families` (how it is
-//! read from `config.json`), `tensors` and `inventory` (which tensors that takes), `precision` (what is computed in),
-//! `loading`, `weights`, `linear` and `moe` (tensors on the device), `batch_invariant` (products whose bits do not depend on
-//! the batch), `decoder` and `layer` (the transformer), `chained` (the same as two operations), `attention` (KV), `sampler`,
-//! `sequences` (checking plans), `feed` (a step's tokens), `executor`.
+//! In reading order: `streams` (MLX's streams), `spec` (the description of a model), `families` (reads it from `config.json`),
+//! `tensors` and `inventory` (the tensors of a model), `precision` (the element type), `loading`, `weights`, `linear` and `moe`
+//! (tensors on the device), `batch_invariant` (products whose bits do not depend on the batch), `decoder` and `layer` (the
+//! transformer), `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences` (checks plans), `feed` (the
+//! tokens of a step), `executor`.
 
 mod activation;
 mod attention;
@@ -57,14 +57,14 @@ use crate::config::Precision;
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
-/// Which of the two implementations of attention runs.
+/// Selects the implementation of attention.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AttentionKind {
-    /// Fused where it exists, which is f32 on the CPU; composed otherwise.
+    /// Fused if it supports the model (float32 on the CPU), composed otherwise.
     #[default]
     Auto,
-    /// Out of MLX's own operations, as on Metal.
+    /// Composed of MLX's operations, as on Metal.
     Composed,
 }
 
@@ -83,30 +83,31 @@ pub struct MlxBackend {
 impl MlxBackend {
     /// A backend that computes in each model's own precision. Touches no device before a model is opened.
     ///
-    /// What MLX sets up at its first use is torn down at exit. On the CPU that includes its allocator, which is therefore used
-    /// here: whoever registers from now on to stop the engine at exit comes before. On Metal it stays.
+    /// MLX's allocator for the CPU is torn down at exit, if it was used. It is used here for the first time, so that exit
+    /// handlers that are registered later, such as the one that stops the engine, run before that. On Metal the allocator is
+    /// never torn down.
     pub fn new() -> Result<Self> {
         #[cfg(not(target_os = "macos"))]
         mlx_rs::memory::active_memory().map_err(|error| device_error("preparing memory", error))?;
         Ok(Self::default().precision(Precision::Model, None))
     }
 
-    /// Carries out every product of weights in shapes that give a row the same bits, so that its result does not depend
-    /// on who else is in a step. Which these are is measured while a model is loaded. Costs most where few rows run.
+    /// Makes every product with weights batch-invariant, so that a row's result does not depend on the other rows of a step.
+    /// The block sizes are measured while a model is loaded. It costs most in steps with few rows.
     #[must_use]
     pub fn deterministic(self, is_deterministic: bool) -> Self {
         Self { is_deterministic, ..self }
     }
 
-    /// What models are computed in. `free_bytes` is memory that no model takes, until [`Backend::open`] says it: a CPU
-    /// dequantizes weights only if they take at most half of it then.
+    /// Sets the precision of models. `free_bytes` is the free memory until [`Backend::open`] gives it: on a CPU, weights are
+    /// dequantized only if they take at most half of it.
     #[must_use]
     pub fn precision(self, precision: Precision, free_bytes: Option<u64>) -> Self {
         Self { precision, free_bytes, ..self }
     }
 
-    /// Bounds the buffers that MLX keeps for reuse: to a thirty-second of `memory_bytes`, and to MLX's own limit. On a CPU that is
-    /// 32 MB; on Metal MLX would keep more than fits the GPU. The bound is the process's, so the last engine's counts.
+    /// Limits the buffers that MLX keeps for reuse to a thirty-second of `memory_bytes`, and to MLX's own limit. On a CPU MLX's
+    /// limit is 32 MB; on Metal MLX would keep more than fits the GPU. The limit applies to the process: the last engine sets it.
     pub fn bound_buffer_cache(self, memory_bytes: Option<u64>) -> Result<Self> {
         let share = memory_bytes.and_then(|bytes| usize::try_from(bytes / CACHE_SHARE).ok());
         let bound = |bytes: usize| {
@@ -117,14 +118,14 @@ impl MlxBackend {
         Ok(self)
     }
 
-    /// Chooses the attention, so that tests can run on one device what another one runs.
+    /// Selects the attention, so that tests on one device can run the attention of another.
     #[doc(hidden)]
     #[must_use]
     pub fn with_attention(self, attention: AttentionKind) -> Self {
         Self { attention, ..self }
     }
 
-    /// Opens a model as the type it is, for tests that look inside.
+    /// Opens a model as [`MlxExecutor`], for tests.
     #[doc(hidden)]
     pub fn open_mlx(&self, folder: &ModelFolder) -> Result<MlxExecutor> {
         self.prepare_model(folder, &LoadControl::default())?.into_executor()
@@ -135,7 +136,8 @@ impl MlxBackend {
     }
 }
 
-/// Results may differ in the last bit between these, and with them answers.
+/// The name of the device and method of computation. Answers may differ between two names, because results may differ in the
+/// last bit.
 fn name_of(on_cpu: bool, is_deterministic: bool, compute: Compute) -> &'static str {
     match (on_cpu, is_deterministic, compute) {
         (true, false, Compute::AsStored) => "mlx, CPU, as stored",
@@ -149,7 +151,7 @@ fn name_of(on_cpu: bool, is_deterministic: bool, compute: Compute) -> &'static s
     }
 }
 
-/// What a folder holds, checked.
+/// The checked spec of a folder's model.
 fn described(folder: &ModelFolder) -> Result<ModelSpec> {
     let mut model = families::read(&folder.config)?;
     inventory::untie_stored_head(&mut model, folder);
@@ -167,7 +169,7 @@ impl Backend for MlxBackend {
 
     #[cfg(target_os = "linux")]
     fn enter_load_thread(&self) {
-        // Without the right to do so, the load runs as the steps do.
+        // If the process may not do so, the load runs at the priority of steps.
         priority::lower().ok();
     }
 

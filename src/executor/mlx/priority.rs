@@ -1,5 +1,4 @@
-//! The priority of load threads on Linux. A CPU that steps and a load compete for goes to the steps; a load still has all of an
-//! idle one.
+//! The priority of load threads on Linux. Steps get most of a CPU that they share with a load; a load gets all of an idle CPU.
 
 use std::io;
 

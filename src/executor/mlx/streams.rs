@@ -11,29 +11,29 @@ use mlx_rs::{Device, DeviceType, Stream, memory};
 use super::failure::device_error;
 use crate::error::Result;
 
-/// This thread's stream for steps. Dropped, it is quiet: no task is under way or to come, and none holds memory.
+/// This thread's stream for steps. After it is dropped, no task runs or follows, and no task holds memory.
 pub(super) struct Streams {
     /// Runs steps.
     pub(super) steps: Stream,
 }
 
 impl Streams {
-    /// Those of MLX's default device, and what kind of device that is.
+    /// The stream of MLX's default device, and the kind of that device.
     pub(super) fn open() -> Result<Self> {
         let steps = Device::try_default().and_then(|device| Stream::try_default_on_device(&device));
         Ok(Self { steps: steps.map_err(|error| device_error("finding a device", error))? })
     }
 }
 
-/// Where a load thread reads and converts weights: its own CPU stream, on every device, since MLX reads files with the CPU and
-/// other models have the GPU. Dropped, it is quiet.
+/// The stream on which a load thread reads and converts weights. It is a CPU stream on every device, because MLX reads files on
+/// the CPU and other models use the GPU. After it is dropped, no task runs or follows.
 pub(super) struct LoadStream {
     stream: Stream,
     gives_back: Cell<bool>,
 }
 
 impl LoadStream {
-    /// That of this thread.
+    /// The stream of this thread.
     pub(super) fn open() -> Self {
         Self { stream: Stream::cpu(), gives_back: Cell::new(true) }
     }
@@ -42,8 +42,8 @@ impl LoadStream {
         &self.stream
     }
 
-    /// The load went well: what MLX's allocator keeps is of use to the models that run. Of a load that failed it may be as
-    /// much as the weights.
+    /// Keeps the buffers of a successful load in MLX's cache, where running models can reuse them. The buffers of a failed load
+    /// are freed, because they may be as large as the weights.
     pub(super) fn keep_memory(&self) {
         self.gives_back.set(false);
     }
