@@ -10,34 +10,34 @@ const MODEL_MS = 30_000
 const MAX_ROUNDS = 25
 
 /** The results of all sides: a list of rounds for each number of concurrent prompts. */
-export async function measure(sides, { rows, minRounds, take, onRound }) {
+export async function measure(sides, { rows, minRounds, take, onRound, numTokens = NUM_TOKENS, modelMs = MODEL_MS }) {
   const letters = Object.keys(sides)
   const rounds = new Map(rows.map(count => [count, []]))
   const begin = performance.now()
   for (let done = -1; ; done++) {
-    const isDue = done < minRounds || (performance.now() - begin < MODEL_MS && done < MAX_ROUNDS)
+    const isDue = done < minRounds || (performance.now() - begin < modelMs && done < MAX_ROUNDS)
     if (!isDue) return rounds
     onRound(done + 1)
     const turn = (done + letters.length) % letters.length
     const order = [...letters.slice(turn), ...letters.slice(0, turn)]
     for (const count of rows) {
-      const pair = await takeTurns(sides, order, take(count))
+      const pair = await takeTurns(sides, order, { prompts: take(count), numTokens })
       // The first round only warms up.
       if (done >= 0) rounds.get(count).push(pair)
     }
   }
 }
 
-async function takeTurns(sides, letters, prompts) {
+async function takeTurns(sides, letters, job) {
   const done = {}
-  for (const letter of letters) done[letter] = await runOn(sides[letter], prompts)
+  for (const letter of letters) done[letter] = await runOn(sides[letter], job)
   return done
 }
 
-async function runOn(side, prompts) {
+async function runOn(side, job) {
   const before = cpuMs(side.pid)
-  const { firstMs, totalMs, answers, scheduling } = await side.run({ prompts, numTokens: NUM_TOKENS })
-  const numTokens = prompts.length * NUM_TOKENS
+  const { firstMs, totalMs, answers, scheduling } = await side.run(job)
+  const numTokens = job.prompts.length * job.numTokens
   return {
     totalMs,
     firstMs: median(firstMs),

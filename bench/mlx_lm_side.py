@@ -12,6 +12,18 @@ from mlx_lm import load
 from mlx_lm.generate import BatchGenerator, generate_step
 from mlx_lm.sample_utils import make_logits_processors, make_sampler
 
+GATHER_QMM = mx.gather_qmm
+
+
+def gather_qmm(*arguments, global_scale=None, **named):
+    """What mlx-lm 0.32.2 calls. mlx 0.32.2 has no `global_scale`, which affine quantization does not use."""
+    if global_scale is not None:
+        raise ValueError("mlx 0.32.2 has no global scale")
+    return GATHER_QMM(*arguments, **named)
+
+
+mx.gather_qmm = gather_qmm
+
 
 def main(path):
     model, _tokenizer = load(path)

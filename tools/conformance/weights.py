@@ -24,6 +24,8 @@ GAINS = {
     "up_proj": 1.8,
     "down_proj": 1.8,
     "lm_head": 1.0,
+    # The router of a mixture.
+    "gate": 1.0,
 }
 # Small beside the output of the layers; otherwise a tied head would repeat every token.
 EMBEDDING_STD = 0.25
