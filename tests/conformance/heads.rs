@@ -2,6 +2,7 @@
 
 use mlx_serving::error::Code;
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend};
+use mlx_serving::executor::{Backend, Executor};
 use mlx_serving::hub::ModelFolder;
 use mlx_serving::request::SamplingParams;
 use serde_json::Value;
@@ -59,4 +60,20 @@ fn a_stored_head_that_does_not_fit_is_an_error_that_names_it() {
     folder.tensors.remove("lm_head.weight");
     let error = MlxBackend::new().expect("a backend").open_mlx(&folder).map(drop).expect_err("no head");
     assert!(error.message().contains("lm_head.weight"), "{error}");
+}
+
+/// The copy of a tied embedding that products read was not counted.
+#[test]
+fn weights_count_a_head_that_lies_beside_the_embedding_it_equals() {
+    let folder = says_tied(folder("rope-linear"), None);
+    let embedding = &folder.tensors["model.embed_tokens.weight"].shape;
+    let second = 4 * (embedding[0] * embedding[1]) as u64;
+    for (kind, expected) in
+        [(AttentionKind::Auto, folder.weight_bytes + second), (AttentionKind::Composed, folder.weight_bytes)]
+    {
+        let backend = MlxBackend::new().expect("a backend").with_attention(kind);
+        assert_eq!(backend.weight_bytes(&folder, None).expect("a known model"), expected, "{kind:?}");
+        let executor = backend.open_mlx(&folder).expect("a model");
+        assert_eq!(executor.limits().weight_bytes, expected, "{kind:?}");
+    }
 }

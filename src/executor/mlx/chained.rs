@@ -40,6 +40,12 @@ pub(super) fn can_chain(model: &ModelSpec) -> bool {
     divisor.is_none() && softcap.is_none() && model.layers.iter().all(has_stages)
 }
 
+/// Bytes of the head beside the embedding that it equals: rows are taken from one, and products read the other.
+pub(super) fn second_head_bytes(model: &ModelSpec) -> u64 {
+    let numbers = u64::from(model.vocab.unsigned_abs()) * u64::from(model.hidden.unsigned_abs());
+    if model.head.is_tied { numbers * 4 } else { 0 }
+}
+
 impl Chained {
     /// Loads the embedding, all layers and the head of a model that [`can_chain`].
     pub(super) fn load(model: &ModelSpec, weights: &mut Weights<'_>, attention: FusedLayers) -> Result<(Linear, Self)> {

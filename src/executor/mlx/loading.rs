@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use mlx_rs::{DeviceType, Dtype, with_stream};
 
-use super::attention::{self, Attention, Composed, Fused, FusedLayers, Grouping};
+use super::attention::{Attention, Composed, Fused, FusedLayers, Grouping};
 use super::decoder::Decoder;
 use super::failure::{device_error, unreadable_weights};
 use super::precision::{self, Compute};
@@ -64,13 +64,10 @@ impl MlxBackend {
         let dtype = weights.dtype();
         let mut weights = weights.batch_invariant(self.is_deterministic).for_cpu(on_cpu);
         let specs = model.attention();
-        let is_f32_on_cpu = on_cpu && dtype == Dtype::Float32;
-        let is_auto = self.attention == AttentionKind::Auto;
-        let (decoder, attention) = if is_auto && is_f32_on_cpu && attention::can_fuse(&specs) {
+        let (decoder, attention) = if self.is_fused(&model, on_cpu && dtype == Dtype::Float32) {
             let layers = FusedLayers::new(&specs, model.context_length)
                 .map_err(|error| device_error("preparing attention", error))?;
-            let is_dense = model.quantization.is_none() || compute == Compute::Dense;
-            let decoder = if is_dense && chained::can_chain(&model) {
+            let decoder = if compute.is_dense(&model) && chained::can_chain(&model) {
                 Decoder::load_chained(&model, &mut weights, layers)?
             } else {
                 Decoder::load(&model, &mut weights)?
@@ -81,8 +78,8 @@ impl MlxBackend {
             (Decoder::load(&model, &mut weights)?, Planned::Composed(grouping))
         };
         drop(weights);
-        let weight_bytes = compute.weight_bytes(&model, folder);
-        let samples_on_cpu = on_cpu && is_auto;
+        let weight_bytes = self.resident_bytes(&model, folder, on_cpu);
+        let samples_on_cpu = on_cpu && self.attention == AttentionKind::Auto;
         let is_deterministic = self.is_deterministic;
         Ok(Loaded { model, decoder, attention, dtype, compute, weight_bytes, on_cpu, is_deterministic, samples_on_cpu })
     }

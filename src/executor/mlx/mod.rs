@@ -134,6 +134,19 @@ impl MlxBackend {
     fn compute(&self, model: &ModelSpec, folder: &ModelFolder, on_cpu: bool) -> Compute {
         Compute::choose(self.precision, on_cpu, precision::dense_bytes(model, folder), self.free_bytes)
     }
+
+    /// Whether attention is one operation a layer.
+    fn is_fused(&self, model: &ModelSpec, is_float32_on_cpu: bool) -> bool {
+        self.attention == AttentionKind::Auto && is_float32_on_cpu && attention::can_fuse(&model.attention())
+    }
+
+    /// Bytes of the weights on the device.
+    fn resident_bytes(&self, model: &ModelSpec, folder: &ModelFolder, on_cpu: bool) -> u64 {
+        let compute = self.compute(model, folder, on_cpu);
+        let is_fused = self.is_fused(model, on_cpu && compute.is_float32(model, folder));
+        let is_chained = is_fused && compute.is_dense(model) && chained::can_chain(model);
+        compute.weight_bytes(model, folder) + if is_chained { chained::second_head_bytes(model) } else { 0 }
+    }
 }
 
 /// The name of the device and method of computation. Answers may differ between two names, because results may differ in the
@@ -164,7 +177,7 @@ impl Backend for MlxBackend {
         let model = described(folder)?;
         let on_cpu = matches!(streams::device()?, DeviceType::Cpu);
         let free = Self { free_bytes, ..*self };
-        Ok(free.compute(&model, folder, on_cpu).weight_bytes(&model, folder))
+        Ok(free.resident_bytes(&model, folder, on_cpu))
     }
 
     #[cfg(target_os = "linux")]

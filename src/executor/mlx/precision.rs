@@ -33,6 +33,19 @@ impl Compute {
         }
     }
 
+    /// Whether activations are float32: unless they are as stored, which the embedding decides.
+    pub(super) fn is_float32(self, model: &ModelSpec, folder: &ModelFolder) -> bool {
+        let embedding = model.names.embedding;
+        let suffix = if model.quantization_of(folder, embedding).is_some() { "scales" } else { "weight" };
+        let stored = folder.tensors.get(&format!("{embedding}.{suffix}")).map(|tensor| tensor.dtype);
+        self != Self::AsStored || stored == Some(Stored::F32)
+    }
+
+    /// Whether no weight stays quantized.
+    pub(super) fn is_dense(self, model: &ModelSpec) -> bool {
+        self == Self::Dense || model.quantization.is_none()
+    }
+
     /// Bytes of the weights on the device.
     pub(super) fn weight_bytes(self, model: &ModelSpec, folder: &ModelFolder) -> u64 {
         match self {
