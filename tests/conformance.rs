@@ -17,6 +17,7 @@ mod conformance {
     mod deterministic;
     mod families;
     mod heads;
+    mod kv_memory;
     mod logprobs;
     mod not_finite;
     mod operations;

@@ -70,7 +70,10 @@ pub trait Executor {
     /// Drops every sequence and every launched step, after a failure. The model stays loaded.
     fn reset(&mut self) -> Result<()>;
 
-    /// Bytes of KV held for all sequences.
+    /// Sets what KV may take, with all that is allocated ahead of need: the part that [`KvUnit`] names.
+    fn set_kv_bytes(&mut self, _bytes: u64) {}
+
+    /// Bytes of KV held for all sequences, with all that is allocated ahead.
     fn kv_bytes(&self) -> u64;
 }
 

@@ -102,9 +102,11 @@ impl KvLimit {
         allocated.saturating_sub(usize::try_from(saved).unwrap_or(usize::MAX))
     }
 
-    /// Positions that fit. No rounding to blocks: a sequence of layers with a window holds less than a block.
+    /// Positions that fit beside what is allocated ahead of need. No rounding to blocks: a sequence of layers with a window holds
+    /// less than a block.
     pub fn capacity(&self) -> usize {
-        usize::try_from(self.bytes / self.bytes_per_position.max(1)).unwrap_or(usize::MAX)
+        let spare = self.growth.spare_share.map_or(0, |share| self.bytes / share.max(1));
+        usize::try_from((self.bytes - spare) / self.bytes_per_position.max(1)).unwrap_or(usize::MAX)
     }
 }
 

@@ -150,6 +150,8 @@ pub struct KvGrowth {
     pub doubles: bool,
     /// Layers that keep the last positions only.
     pub window: Option<KvWindow>,
+    /// One part in so many of the memory for KV is allocated ahead of need; no sequence counts it.
+    pub spare_share: Option<u64>,
 }
 
 /// Layers with a sliding window.

@@ -172,9 +172,10 @@ void mlx_ops_step_free(StepHandle* step) {
 }
 
 int mlx_ops_kv_update_new(
-    KvUpdateHandle** out, Slice<mlx_ops::KvMove> moves, Slice<mlx_ops::KvPlace> places, Slice<mlx_ops::KvRead> reads) {
+    KvUpdateHandle** out, Slice<mlx_ops::KvMove> moves, Slice<mlx_ops::KvPlace> places, Slice<mlx_ops::KvSlot> slots,
+    Slice<mlx_ops::KvRead> reads) {
   return guard([&] {
-    *out = new KvUpdateHandle(mlx_ops::make_kv_update(moves.copy(), places.copy(), reads.copy()));
+    *out = new KvUpdateHandle(mlx_ops::make_kv_update(moves.copy(), places.copy(), slots.copy(), reads.copy()));
   });
 }
 

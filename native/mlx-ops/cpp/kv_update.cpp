@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "mlx/allocator.h"
 #include "mlx/ops.h"
 #include "mlx/primitives.h"
 
@@ -38,6 +39,18 @@ struct Run {
   int count;
 };
 
+// A read whose slots were found.
+struct Read {
+  std::vector<KvSlot> slots;
+  int count;
+  // Of the slot that has the most.
+  int num_rows = 0;
+
+  int length() const {
+    return count + num_rows;
+  }
+};
+
 // The smallest allowed size of a slab.
 struct Extent {
   int slots = 0;
@@ -53,7 +66,7 @@ struct Extent {
 struct KvUpdate {
   std::vector<KvMove> moves;
   std::vector<Run> runs;
-  std::vector<KvRead> reads;
+  std::vector<Read> reads;
   // Slots and positions, alternating: of each move, then of each run.
   std::vector<array> indices;
   std::vector<Extent> extents;
@@ -106,24 +119,28 @@ void add_runs(KvUpdate& update, const std::vector<KvPlace>& places) {
   }
 }
 
-void add_read(KvUpdate& update, const KvRead& read) {
-  require(read.slot >= 0 && read.num_slots >= 1, "a read has slots");
-  require(read.first >= 0 && read.first_count >= 0 && read.second >= 0 && read.second_count >= 0,
-          "a read has positions");
-  require(read.row >= 0 && read.num_rows >= 0 && int64_t{read.row} + read.num_rows <= update.num_rows,
-          "a read is of rows of the step");
-  if (read.num_rows == 0) {
-    require(read.first == 0 && read.first_count >= 1 && read.second_count == 0, "a view begins at the first position");
-  } else {
-    require(read.num_slots == 1, "a read with rows is of one slot");
+void add_read(KvUpdate& update, const KvRead& read, const std::vector<KvSlot>& slots) {
+  require(read.first >= 0 && read.num_slots >= 1 && read.count >= 0, "a read has slots");
+  require(int64_t{read.first} + read.num_slots <= static_cast<int64_t>(slots.size()), "a read is of slots of the list");
+  Read found = {{slots.begin() + read.first, slots.begin() + read.first + read.num_slots}, read.count};
+  for (const auto [slab, slot, row, num_rows] : found.slots) {
+    require(slot >= 0, "a slot is out of range");
+    require(row >= 0 && num_rows >= 0 && int64_t{row} + num_rows <= update.num_rows, "a read is of rows of the step");
+    update.extent(slab).cover(int64_t{slot} + 1, read.count);
+    found.num_rows = std::max(found.num_rows, num_rows);
   }
-  update.extent(read.slab).cover(
-      int64_t{read.slot} + read.num_slots,
-      std::max(int64_t{read.first} + read.first_count, int64_t{read.second} + read.second_count));
+  require(found.length() >= 1, "a read has positions or rows");
+  update.reads.push_back(std::move(found));
 }
 
-int length_of(const KvRead& read) {
-  return read.first_count + read.second_count + read.num_rows;
+// Of slots from `at` on, how many are neighbours in a slab.
+int num_neighbours(const std::vector<KvSlot>& slots, size_t at) {
+  int count = 1;
+  while (at + count < slots.size() && slots[at + count].slab == slots[at].slab &&
+         slots[at + count].slot == slots[at].slot + count) {
+    count++;
+  }
+  return count;
 }
 
 // `from` with another shape, without a copy.
@@ -178,9 +195,10 @@ class Node : public mlx::core::Primitive {
         write(to, moved(inputs, move, side, shape), inputs[index], inputs[index + 1]);
         index += 2;
       }
+      // What the rows overwrite is read before they are written, and what they add after.
       for (size_t read = 0; read < update.reads.size(); read++) {
         if (update.reads[read].num_rows > 0) {
-          gather(inputs[2 * update.reads[read].slab + side], rows, update.reads[read], outputs[2 * read + side]);
+          gather(inputs, side, rows, update.reads[read], outputs[2 * read + side]);
         }
       }
       for (const Run& run : update.runs) {
@@ -191,12 +209,8 @@ class Node : public mlx::core::Primitive {
         index += 2;
       }
       for (size_t read = 0; read < update.reads.size(); read++) {
-        const KvRead& of = update.reads[read];
-        if (of.num_rows == 0) {
-          const array& slab = inputs[2 * of.slab + side];
-          array& out = outputs[2 * read + side];
-          const array seen = view(slab, out.shape(), slab.strides(), of.slot * slab.strides()[0]);
-          out.copy_shared_buffer(seen);
+        if (update.reads[read].num_rows == 0) {
+          gather(inputs, side, rows, update.reads[read], outputs[2 * read + side]);
         }
       }
     }
@@ -219,31 +233,56 @@ class Node : public mlx::core::Primitive {
         array(slab.buffer(), slab.shape(), slab.dtype(), [](mlx::core::allocator::Buffer) {}), {slots, positions}, rows,
         {0, 2}, stream());
     evaluate(written);
-    if (written.buffer().ptr() != slab.buffer().ptr()) {
-      throw std::runtime_error("[kv_update] the slab was not written in place");
+    require_in_place(written, slab);
+  }
+
+  // A view where one part is all of it.
+  void gather(const std::vector<array>& inputs, int side, const array& rows, const Read& read, array& out) {
+    const int heads = rows.shape(1), width = rows.shape(3);
+    const auto add = [&](const array& part, int slot, int position) {
+      if (part.shape() == out.shape()) {
+        out.copy_shared_buffer(part);
+        return;
+      }
+      if (out.data_shared_ptr() == nullptr) {
+        out.set_data(mlx::core::allocator::malloc(out.nbytes()));
+      }
+      put(out, part, slot, position);
+    };
+    for (size_t at = 0; at < read.slots.size() && read.count > 0;) {
+      const int count = num_neighbours(read.slots, at);
+      const array& slab = inputs[2 * read.slots[at].slab + side];
+      const auto& s = slab.strides();
+      add(view(slab, {count, heads, read.count, width}, s, read.slots[at].slot * s[0]), at, 0);
+      at += count;
+    }
+    for (size_t at = 0; at < read.slots.size() && read.num_rows > 0; at++) {
+      const auto [_, slot, row, num_rows] = read.slots[at];
+      const auto& r = rows.strides();
+      if (num_rows > 0) {
+        add(view(rows, {1, heads, num_rows, width}, {r[0], r[1], r[0], r[3]}, row * r[0]), at, read.count);
+      }
+      if (num_rows < read.num_rows) {
+        const array zeros = view(inputs.back(), {1, heads, read.num_rows - num_rows, width}, {0, 0, 0, 0}, 0);
+        add(zeros, at, read.count + num_rows);
+      }
     }
   }
 
-  void gather(const array& slab, const array& rows, const KvRead& read, array& out) {
-    const int heads = slab.shape(1), width = slab.shape(3);
-    const auto& s = slab.strides();
-    std::vector<array> parts;
-    const auto add = [&](int position, int count) {
-      if (count > 0) {
-        parts.push_back(view(slab, {1, heads, count, width}, s, read.slot * s[0] + position * s[2]));
-      }
-    };
-    add(read.first, read.first_count);
-    add(read.second, read.second_count);
-    const auto& r = rows.strides();
-    parts.push_back(view(rows, {1, heads, read.num_rows, width}, {r[0], r[1], r[0], r[3]}, read.row * r[0]));
-    if (parts.size() == 1) {
-      out.copy_shared_buffer(parts[0]);
-      return;
+  // Copies a part of [slots, kv heads, positions, head dim] into its place. As with `write`, MLX writes in place.
+  void put(const array& whole, const array& part, int slot, int position) {
+    mlx::core::Shape stop = {slot + part.shape(0), part.shape(1), position + part.shape(2), part.shape(3)};
+    array written = mlx::core::slice_update(
+        array(whole.buffer(), whole.shape(), whole.dtype(), [](mlx::core::allocator::Buffer) {}), part,
+        {slot, 0, position, 0}, std::move(stop), stream());
+    evaluate(written);
+    require_in_place(written, whole);
+  }
+
+  static void require_in_place(const array& written, const array& whole) {
+    if (written.buffer().ptr() != whole.buffer().ptr()) {
+      throw std::runtime_error("[kv_update] an array was not written in place");
     }
-    array joined = mlx::core::concatenate(std::move(parts), 2, stream());
-    evaluate(joined);
-    out.copy_shared_buffer(joined);
   }
 
   // Runs the operation of an array. Its inputs are computed, or will be on this stream.
@@ -275,7 +314,8 @@ void check_slabs(const KvUpdate& update, const std::vector<array>& slabs, const 
 } // namespace
 
 std::shared_ptr<const KvUpdate> make_kv_update(
-    std::vector<KvMove> moves, const std::vector<KvPlace>& places, std::vector<KvRead> reads) {
+    std::vector<KvMove> moves, const std::vector<KvPlace>& places, const std::vector<KvSlot>& slots,
+    const std::vector<KvRead>& reads) {
   auto update = std::make_shared<KvUpdate>();
   require(!places.empty() && places.size() <= INT32_MAX, "there must be rows");
   require(!reads.empty(), "there must be a read");
@@ -285,10 +325,9 @@ std::shared_ptr<const KvUpdate> make_kv_update(
   }
   add_runs(*update, places);
   for (const KvRead& read : reads) {
-    add_read(*update, read);
+    add_read(*update, read, slots);
   }
   update->moves = std::move(moves);
-  update->reads = std::move(reads);
   return update;
 }
 
@@ -298,8 +337,8 @@ std::vector<array> run_kv_update(
   check_slabs(*update, slabs, keys);
   require(values.shape() == keys.shape() && values.dtype() == keys.dtype(), "keys and values must be alike");
   std::vector<Shape> shapes;
-  for (const KvRead& read : update->reads) {
-    const Shape shape = {read.num_slots, keys.shape(1), length_of(read), keys.shape(3)};
+  for (const Read& read : update->reads) {
+    const Shape shape = {static_cast<int>(read.slots.size()), keys.shape(1), read.length(), keys.shape(3)};
     shapes.insert(shapes.end(), 2, shape);
   }
   std::vector<array> inputs = slabs;

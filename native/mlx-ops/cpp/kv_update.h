@@ -36,26 +36,31 @@ struct KvPlace {
   int32_t position;
 };
 
-// The input of attention. Without rows it is a view of adjacent slots: [num_slots, kv heads, first_count, head dim]. With rows
-// it is a copy from one slot: positions from `first` and from `second` on, then rows of the step:
-// [1, kv heads, first_count + second_count + num_rows, head dim].
-struct KvRead {
+// A slot that a read is of, and the rows of the step that follow its positions, if any do.
+struct KvSlot {
   int32_t slab;
   int32_t slot;
-  int32_t num_slots;
-  int32_t first;
-  int32_t first_count;
-  int32_t second;
-  int32_t second_count;
   int32_t row;
   int32_t num_rows;
+};
+
+// What attention reads: positions 0 to count - 1 of slots `first` to `first + num_slots - 1` of a list.
+//
+// Without rows it shows what the step wrote, [num_slots, kv heads, count, head dim]: a view where the slots are neighbours in
+// a slab, else a copy. With rows it is a copy from before the step wrote: in each slot the positions, the slot's rows, and zeros
+// for as many as another slot has more, [num_slots, kv heads, count + most rows, head dim].
+struct KvRead {
+  int32_t first;
+  int32_t num_slots;
+  int32_t count;
 };
 
 struct KvUpdate;
 
 // Throws if a number is negative that must not be, or if a read is empty.
 std::shared_ptr<const KvUpdate> make_kv_update(
-    std::vector<KvMove> moves, const std::vector<KvPlace>& places, std::vector<KvRead> reads);
+    std::vector<KvMove> moves, const std::vector<KvPlace>& places, const std::vector<KvSlot>& slots,
+    const std::vector<KvRead>& reads);
 
 // Keys and values of each read, alternating. The order is: moves, reads with rows, writes. Views see the content after the
 // writes. `slabs` alternate keys and values; `keys` and `values` are [rows, kv heads, 1, head dim].

@@ -9,7 +9,7 @@ use mlx_rs::error::{Exception, Result};
 use mlx_rs::{Array, Stream};
 use mlx_sys::{mlx_array, mlx_stream};
 
-use crate::kv_update::KvRead;
+use crate::kv_update::KvSlot;
 
 /// A C++ object, used through pointers only.
 #[repr(C)]
@@ -56,6 +56,14 @@ pub(crate) struct RawPlace {
     pub(crate) slab: i32,
     pub(crate) slot: i32,
     pub(crate) position: i32,
+}
+
+/// Slots of the list, and how many positions of each.
+#[repr(C)]
+pub(crate) struct RawRead {
+    pub(crate) first: i32,
+    pub(crate) num_slots: i32,
+    pub(crate) count: i32,
 }
 
 /// A stage of a chain. The kind decides which fields are used.
@@ -136,7 +144,8 @@ unsafe extern "C" {
         out: *mut *mut Opaque<KvUpdateKind>,
         moves: RawSlice<RawMove>,
         places: RawSlice<RawPlace>,
-        reads: RawSlice<KvRead>,
+        slots: RawSlice<KvSlot>,
+        reads: RawSlice<RawRead>,
     ) -> c_int;
     pub(crate) fn mlx_ops_kv_update_free(update: *mut Opaque<KvUpdateKind>);
     pub(crate) fn mlx_ops_kv_update_run(

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use mlx_rs::error::{Exception, Result};
 use mlx_rs::{Array, Stream};
 
-use crate::ffi::{self, KvUpdateKind, Opaque, RawMove, RawPlace, RawSlice};
+use crate::ffi::{self, KvUpdateKind, Opaque, RawMove, RawPlace, RawRead, RawSlice};
 
 /// Copies the first `count` positions of a slot to another slot, or fills them with zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,32 +33,31 @@ pub struct KvPlace {
     pub position: i32,
 }
 
-/// Keys and values that attention reads.
-///
-/// Without rows it is a view of adjacent slots with `first_count` positions, after the writes of the step:
-/// `[num_slots, kv heads, first_count, head dim]`. With rows it is a copy of two parts of one slot before the writes, followed
-/// by rows of the step: `[1, kv heads, first_count + second_count + num_rows, head dim]`.
+/// A slot that is read, and the rows of the step that follow its positions, if any do.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct KvRead {
+pub struct KvSlot {
     /// Index of the slab.
     pub slab: i32,
-    /// The first slot.
+    /// The slot there.
     pub slot: i32,
-    /// Number of slots: at least one, and one if there are rows.
-    pub num_slots: i32,
-    /// Position of the first part; 0 in a view.
-    pub first: i32,
-    /// Positions of the first part.
-    pub first_count: i32,
-    /// Position of the second part.
-    pub second: i32,
-    /// Positions of the second part; 0 in a view.
-    pub second_count: i32,
     /// The first of the rows.
     pub row: i32,
-    /// Number of rows; 0 in a view.
+    /// How many rows.
     pub num_rows: i32,
+}
+
+/// Keys and values that attention reads: the first positions of some slots.
+///
+/// Without rows they are what the step left, `[slots, kv heads, count, head dim]`: a view where the slots are neighbours in a
+/// slab, else a copy. With rows they are a copy of what was there before the step wrote: in each slot the positions, the slot's
+/// rows, and zeros for as many as another slot has more: `[slots, kv heads, count + most rows, head dim]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KvRead {
+    /// At least one.
+    pub slots: Vec<KvSlot>,
+    /// Positions of each slot. Zero only where there are rows.
+    pub count: i32,
 }
 
 /// The moves, writes and reads of one step, for any number of layers.
@@ -84,10 +83,20 @@ impl KvUpdate {
         };
         let places = places.iter().map(place).collect::<Result<Vec<_>>>()?;
         let moves = moves.iter().map(RawMove::of).collect::<Result<Vec<_>>>()?;
+        let slots: Vec<_> = reads.iter().flat_map(|read| read.slots.iter().copied()).collect();
+        let mut first = 0;
+        let read = |read: &KvRead| {
+            let num_slots =
+                i32::try_from(read.slots.len()).map_err(|_| Exception::custom("a read of too many slots"))?;
+            first += num_slots;
+            Ok(RawRead { first: first - num_slots, num_slots, count: read.count })
+        };
+        let raw_reads = reads.iter().map(read).collect::<Result<Vec<_>>>()?;
         let mut raw = std::ptr::null_mut();
         let (moves, places) = (RawSlice::of(&moves), RawSlice::of(&places));
+        let (slots, raw_reads) = (RawSlice::of(&slots), RawSlice::of(&raw_reads));
         // SAFETY: the slices are valid for the call.
-        ffi::check(unsafe { ffi::mlx_ops_kv_update_new(&raw mut raw, moves, places, RawSlice::of(reads)) })?;
+        ffi::check(unsafe { ffi::mlx_ops_kv_update_new(&raw mut raw, moves, places, slots, raw_reads) })?;
         let raw = NonNull::new(raw).ok_or_else(|| Exception::custom("no update was made"))?;
         Ok(Self { raw, num_reads: reads.len() })
     }

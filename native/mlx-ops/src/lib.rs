@@ -21,6 +21,6 @@ pub use chain::{Chain, Stage};
 pub use checked::{NO_TOKEN, checked};
 pub use ffi::count_operations;
 pub use kv_store::{KvShape, KvStore};
-pub use kv_update::{KvMove, KvPlace, KvRead, KvUpdate};
+pub use kv_update::{KvMove, KvPlace, KvRead, KvSlot, KvUpdate};
 pub use packed::PackedWeight;
 pub use step::{Segment, Step};

@@ -4,7 +4,7 @@
 
 mod support;
 
-use mlx_ops::{KvMove, KvPlace, KvRead, KvUpdate};
+use mlx_ops::{KvMove, KvPlace, KvRead, KvSlot, KvUpdate};
 use mlx_rs::error::Result;
 use mlx_rs::ops::zeros_dtype;
 use mlx_rs::transforms::async_eval;
@@ -33,8 +33,12 @@ fn place(slab: i32, slot: i32, position: i32) -> Option<KvPlace> {
     Some(KvPlace { slab, slot, position })
 }
 
-fn view(slab: i32, slot: i32, num_slots: i32, first_count: i32) -> KvRead {
-    KvRead { slab, slot, num_slots, first_count, ..KvRead::default() }
+fn slot(slab: i32, slot: i32) -> KvSlot {
+    KvSlot { slab, slot, ..KvSlot::default() }
+}
+
+fn view(slab: i32, first: i32, num_slots: i32, count: i32) -> KvRead {
+    KvRead { slots: (0..num_slots).map(|next| slot(slab, first.saturating_add(next))).collect(), count }
 }
 
 /// The first number of each position in the last head, slot by slot.
@@ -159,11 +163,42 @@ fn a_read_with_rows_sees_what_the_rows_overwrite() -> Result<()> {
     let places: Vec<_> = (0..4).map(|position| place(0, 0, position)).collect();
     KvUpdate::new(&[], &places, &[view(0, 0, 1, 4)])?.run(&slabs, &keys, &values)?[0][0].eval()?;
     let [keys, values] = rows(5, 3, Dtype::Float16)?;
-    let read = KvRead { first: 3, first_count: 1, second_count: 2, row: 0, num_rows: 3, ..view(0, 0, 1, 0) };
+    let read = KvRead { slots: vec![KvSlot { row: 0, num_rows: 3, ..slot(0, 0) }], count: 4 };
     let places = [None, place(0, 0, 1), place(0, 0, 2)];
     let reads = KvUpdate::new(&[], &places, &[read])?.run(&slabs, &keys, &values)?;
-    assert_eq!(numbers(&reads[0][0])?, [[4.0, 1.0, 2.0, 5.0, 6.0, 7.0]]);
+    assert_eq!(numbers(&reads[0][0])?, [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]);
     assert_eq!(numbers(&slabs[0][0])?, [[1.0, 6.0, 7.0, 4.0]]);
+    Ok(())
+}
+
+#[test]
+fn rows_of_several_slots_follow_what_they_overwrite_and_are_filled_up_with_zeros() -> Result<()> {
+    for dtype in [Dtype::Float32, Dtype::Bfloat16] {
+        let slabs = [slab(3, 2, dtype)?];
+        let [keys, values] = rows(1, 6, dtype)?;
+        let places: Vec<_> = (0..6).map(|row| place(0, row / 2, row % 2)).collect();
+        KvUpdate::new(&[], &places, &[view(0, 0, 3, 2)])?.run(&slabs, &keys, &values)?[0][0].eval()?;
+        let [keys, values] = rows(11, 4, dtype)?;
+        let of = |of, row, num_rows| KvSlot { row, num_rows, ..slot(0, of) };
+        let read = |count| KvRead { slots: vec![of(2, 0, 3), of(1, 3, 1)], count };
+        let places = [None, place(0, 2, 0), place(0, 2, 1), place(0, 1, 0)];
+        let reads = KvUpdate::new(&[], &places, &[read(2), read(0)])?.run(&slabs, &keys, &values)?;
+        assert_eq!(numbers(&reads[0][0])?, [[5.0, 6.0, 11.0, 12.0, 13.0], [3.0, 4.0, 14.0, 0.0, 0.0]], "{dtype:?}");
+        assert_eq!(numbers(&reads[1][1])?, [[111.0, 112.0, 113.0], [114.0, 0.0, 0.0]], "{dtype:?}");
+        assert_eq!(numbers(&slabs[0][0])?, [[1.0, 2.0], [14.0, 4.0], [12.0, 13.0]], "{dtype:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn slots_that_are_not_neighbours_are_read_as_the_step_left_them() -> Result<()> {
+    let slabs = [slab(5, 4, Dtype::Float16)?, slab(1, 4, Dtype::Float16)?];
+    let [keys, values] = rows(1, 4, Dtype::Float16)?;
+    let places = [place(0, 0, 0), place(0, 3, 1), place(0, 4, 0), place(1, 0, 2)];
+    let read = KvRead { slots: vec![slot(0, 3), slot(0, 4), slot(1, 0), slot(0, 0)], count: 3 };
+    let reads = KvUpdate::new(&[], &places, &[read])?.run(&slabs, &keys, &values)?;
+    let expected = [[0.0, 2.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 4.0], [1.0, 0.0, 0.0]];
+    assert_eq!(numbers(&reads[0][0])?, expected);
     Ok(())
 }
 
@@ -175,23 +210,26 @@ fn what_lies_outside_a_slab_is_refused() -> Result<()> {
     let refused = |moves: &[KvMove], place, read, slabs: &[[Array; 2]]| {
         KvUpdate::new(moves, &[place], &[read]).and_then(|update| update.run(slabs, &keys, &values)).is_err()
     };
-    assert!(!refused(&[], place(0, 1, 3), fits, &slabs));
+    assert!(!refused(&[], place(0, 1, 3), fits.clone(), &slabs));
     for outside in [place(0, 2, 0), place(0, 0, 4), place(1, 0, 0), place(-1, 0, 0), place(0, -1, 0), place(0, 0, -1)] {
-        assert!(refused(&[], outside, fits, &slabs), "{outside:?}");
+        assert!(refused(&[], outside, fits.clone(), &slabs), "{outside:?}");
     }
     let reads = [view(0, 1, 2, 1), view(0, 0, 1, 5), view(0, 0, 1, 0), view(0, 0, 0, 1), view(0, -1, 1, 1)];
-    let late = KvRead { row: 1, num_rows: 1, ..fits };
-    let skipping = KvRead { first: 1, ..fits };
-    for outside in reads.into_iter().chain([late, skipping, KvRead { slot: i32::MAX, ..fits }]) {
-        assert!(refused(&[], place(0, 0, 0), outside, &slabs), "{outside:?}");
+    let with = |change: KvSlot| KvRead { slots: vec![change], count: 1 };
+    let none = KvRead { slots: Vec::new(), count: 1 };
+    let rows_outside = [(1, 1), (0, 2), (-1, 1), (0, -1), (i32::MAX, i32::MAX)];
+    let rows_outside = rows_outside.map(|(row, num_rows)| with(KvSlot { row, num_rows, ..slot(0, 0) }));
+    let slots_outside = [with(slot(0, i32::MAX)), with(slot(-1, 0)), none];
+    for outside in reads.into_iter().chain(rows_outside).chain(slots_outside) {
+        assert!(refused(&[], place(0, 0, 0), outside.clone(), &slabs), "{outside:?}");
     }
     let moved = KvMove { from: Some((0, 0)), to_slab: 0, to_slot: 1, count: 1 };
-    assert!(!refused(&[moved], place(0, 0, 0), fits, &slabs));
+    assert!(!refused(&[moved], place(0, 0, 0), fits.clone(), &slabs));
     let outside = [KvMove { count: 5, ..moved }, KvMove { count: 0, ..moved }, KvMove { to_slot: 2, ..moved }];
     let wipes = outside.map(|outside| KvMove { from: None, ..outside });
     let froms = [(-1, 0), (0, -1), (1, 0), (0, 2)].map(|from| KvMove { from: Some(from), ..moved });
     for outside in outside.into_iter().chain(wipes).chain(froms) {
-        assert!(refused(&[outside], place(0, 0, 0), fits, &slabs), "{outside:?}");
+        assert!(refused(&[outside], place(0, 0, 0), fits.clone(), &slabs), "{outside:?}");
     }
     assert!(refused(&[], place(0, 0, 0), fits, &[slab(2, 4, Dtype::Float16)?]), "another type");
     Ok(())

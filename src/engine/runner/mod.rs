@@ -180,14 +180,15 @@ impl ModelRunner {
         self.rows.of_reader(reader).is_some()
     }
 
+    /// Sets what the KV of its sequences may take, with what the executor allocates ahead of need.
+    pub(super) fn set_kv_bytes(&mut self, bytes: u64) {
+        self.scheduler.set_kv_bytes(bytes);
+        self.model.executor.set_kv_bytes(bytes);
+    }
+
     /// The KV that the model's sequences hold.
     pub(super) fn holding(&self) -> Holding {
         Holding { bytes: self.scheduler.kv_bytes(), is_busy: !self.rows.is_empty() }
-    }
-
-    /// Sets the KV that the model's sequences may hold.
-    pub(super) fn set_kv_bytes(&mut self, bytes: u64) {
-        self.scheduler.set_kv_bytes(bytes);
     }
 
     pub(super) fn is_empty(&self) -> bool {

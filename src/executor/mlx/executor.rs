@@ -1,7 +1,7 @@
 //! Runs plans on a loaded model: `submit` builds and launches a step, `collect` reads its tokens. `sequences` checks every
 //! number of a plan before it is used. The scheduler decides what runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use mlx_ops::NO_TOKEN;
@@ -58,6 +58,14 @@ impl ProcessedRows {
         let last = feed::last_tokens(&self.last)?.map(|last| last.reshape(&[-1, 1])).transpose()?;
         replace_rows(&logits, &self.places, |rows| process_logits(rows, &self.rows, last.as_ref()))
     }
+}
+
+/// The rows of a step in the order in which they are computed, which is attention's.
+struct Packed {
+    spans: Vec<Span>,
+    rows: Vec<Row>,
+    /// [n] u32
+    fed: Array,
 }
 
 /// A step that is not collected yet.
@@ -166,6 +174,10 @@ impl Executor for MlxExecutor {
         self.attention.reset().map_err(|error| device_error("dropping all sequences", error))
     }
 
+    fn set_kv_bytes(&mut self, bytes: u64) {
+        self.attention.set_kv_bytes(bytes);
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.attention.bytes()
     }
@@ -197,13 +209,20 @@ impl MlxExecutor {
         Ok(())
     }
 
+    /// Brings the rows of a plan into the order in which they are computed.
+    fn pack(&mut self, plan: &Plan) -> Result<Packed> {
+        let spans = self.attention.begin(spans(plan)).map_err(|error| device_error("preparing a step", error))?;
+        let rows: Vec<Row> = spans.iter().map(|span| plan.rows[span.row]).collect();
+        let fed = feed::tokens(&rows, &self.sequences)?;
+        Ok(Packed { spans, rows, fed })
+    }
+
     fn launch(&mut self, plan: &Plan) -> Result<Launched> {
-        let spans = spans(plan);
-        let fed = feed::tokens(plan, &self.sequences)?;
-        let rows: Vec<Row> = plan.rows.iter().filter(|row| row.sample).copied().collect();
+        let packed = self.pack(plan)?;
+        let rows: Vec<Row> = packed.rows.iter().filter(|row| row.sample).copied().collect();
         let waits = |row: &Row| self.sequences.get(row.sequence).map(Sequence::waits_for_token);
         let waits = rows.iter().map(waits).collect::<Result<Vec<_>>>()?.contains(&true);
-        let logits = self.forward(&fed, &spans).map_err(|error| device_error("running a step", error))?;
+        let logits = self.forward(&packed).map_err(|error| device_error("running a step", error))?;
         let (outcome, deferred) = match logits {
             Some(logits) if waits => (None, Some(Deferred { logits, rows })),
             Some(logits) => (Some(self.sample(&logits, &rows)?), None),
@@ -213,7 +232,7 @@ impl MlxExecutor {
         let outputs =
             outcome.iter().flat_map(Outcome::arrays).chain(deferred.as_ref().map(|deferred| &deferred.logits));
         start(outputs.chain(&rest))?;
-        let sequences = self.account(plan, outcome.as_ref());
+        let sequences = self.account(plan.step, &packed.rows, outcome.as_ref());
         Ok(Launched { step: plan.step, sequences, outcome, deferred, rest })
     }
 
@@ -297,8 +316,7 @@ impl MlxExecutor {
     }
 
     /// Builds a step up to the logits of the rows that sample, [s, vocab]; `None` if no row samples.
-    fn forward(&mut self, fed: &Array, spans: &[Span]) -> Mlx<Option<Array>> {
-        self.attention.begin(spans)?;
+    fn forward(&mut self, Packed { spans, fed, .. }: &Packed) -> Mlx<Option<Array>> {
         let hidden = self.decoder.hidden(fed, self.attention.as_mut())?;
         #[allow(clippy::cast_sign_loss)] // offsets and lengths of spans are positive
         let last = |span: &Span| (span.offset + span.len - 1) as usize;
@@ -311,16 +329,16 @@ impl MlxExecutor {
         self.decoder.logits(&hidden, picked.as_ref()).map(Some)
     }
 
-    /// Updates the sequences of a launched step. Returns those that sample, in the plan's order.
-    fn account(&mut self, plan: &Plan, outcome: Option<&Outcome>) -> Vec<SequenceId> {
+    /// Updates the sequences of a launched step. Returns those that sample, in the order of its rows.
+    fn account(&mut self, step: u64, rows: &[Row], outcome: Option<&Outcome>) -> Vec<SequenceId> {
         let mut sampled = Vec::new();
-        for row in &plan.rows {
+        for row in rows {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
             sequence.drawn = match outcome {
                 _ if !row.sample => LastToken::Nothing,
                 Some(Outcome { tokens, .. }) => {
-                    LastToken::Device { step: plan.step, tokens: Rc::clone(tokens), row: sampled.len() }
+                    LastToken::Device { step, tokens: Rc::clone(tokens), row: sampled.len() }
                 }
                 None => LastToken::Later,
             };
@@ -336,9 +354,9 @@ impl MlxExecutor {
         self.take_in(plan)?;
         let stream = self.streams.steps.clone();
         with_stream(&stream, || {
-            let fed = feed::tokens(plan, &self.sequences)?;
+            let packed = self.pack(plan)?;
             let mut count = || {
-                let Some(logits) = self.forward(&fed, &spans(plan))? else { return Ok(0) };
+                let Some(logits) = self.forward(&packed)? else { return Ok(0) };
                 self.attention.finish();
                 let count = mlx_ops::count_operations(&logits)?;
                 logits.eval().map(|()| count)
@@ -354,12 +372,14 @@ impl MlxExecutor {
         self.take_in(plan)?;
         let stream = self.streams.steps.clone();
         with_stream(&stream, || {
-            let fed = feed::tokens(plan, &self.sequences)?;
-            let logits = self.forward(&fed, &spans(plan)).map_err(|error| device_error("running a step", error))?;
+            let packed = self.pack(plan)?;
+            let logits = self.forward(&packed).map_err(|error| device_error("running a step", error))?;
             let Some(logits) = logits else { return Ok(Vec::new()) };
             self.attention.finish();
             let values = logits.to_vec_exact::<f32>().map_err(|error| bad_plan(error.to_string()))?;
-            Ok(values.chunks(self.limits.vocab_size).map(<[f32]>::to_vec).collect())
+            let drawing = packed.spans.iter().filter(|span| span.sampled).map(|span| span.row);
+            let by_row: BTreeMap<_, _> = drawing.zip(values.chunks(self.limits.vocab_size)).collect();
+            Ok(by_row.into_values().map(<[f32]>::to_vec).collect())
         })
     }
 }

@@ -12,7 +12,7 @@ use super::rows::indices;
 use super::sequences::{LastToken, Sequences};
 use crate::error::Result;
 use crate::request::TokenId;
-use crate::scheduler::plan::{Feed, Plan};
+use crate::scheduler::plan::{Feed, Row};
 
 /// Consecutive tokens from one source.
 enum TokenRun {
@@ -20,10 +20,10 @@ enum TokenRun {
     Device { tokens: Rc<Array>, rows: Vec<usize> },
 }
 
-/// All tokens of the plan's rows, in order, [n] u32. `sequences` has checked the plan.
-pub(super) fn tokens(plan: &Plan, sequences: &Sequences) -> Result<Array> {
+/// All tokens of a plan's rows, in order, [n] u32. `sequences` has checked the plan.
+pub(super) fn tokens(rows: &[Row], sequences: &Sequences) -> Result<Array> {
     let mut runs: Vec<TokenRun> = Vec::new();
-    for row in &plan.rows {
+    for row in rows {
         let sequence = sequences.get(row.sequence)?;
         match (row.feed, &sequence.drawn) {
             (Feed::Prompt { len }, _) => push_host(&mut runs, &sequence.prompt[row.start..row.start + len]),

@@ -74,7 +74,7 @@ impl MlxBackend {
             };
             (decoder, Planned::Fused)
         } else {
-            let grouping = if self.is_deterministic { Grouping::Single } else { Grouping::Neighbours };
+            let grouping = if self.is_deterministic { Grouping::Single } else { Grouping::Shared };
             (Decoder::load(&model, &mut weights)?, Planned::Composed(grouping))
         };
         drop(weights);

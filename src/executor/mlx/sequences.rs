@@ -315,11 +315,11 @@ fn check_reach(row: &Row, prompt: usize, max_positions: usize) -> Result<()> {
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // bounded by context length and step size
 pub(super) fn spans(plan: &Plan) -> Vec<Span> {
     let mut offset = 0;
-    let span = |row: &Row| {
+    let span = |(index, row): (usize, &Row)| {
         let len = row.len() as i32;
-        let span = Span { sequence: row.sequence, start: row.start as i32, len, offset, sampled: row.sample };
+        let (sequence, start, sampled) = (row.sequence, row.start as i32, row.sample);
         offset += len;
-        span
+        Span { row: index, sequence, start, len, offset: offset - len, sampled }
     };
-    plan.rows.iter().map(span).collect()
+    plan.rows.iter().enumerate().map(span).collect()
 }

@@ -174,7 +174,7 @@ fn a_layer_with_a_window_takes_no_more_once_its_window_is_full() {
         bytes: 1 << 20,
         bytes_per_position: 10,
         block: 16,
-        growth: KvGrowth { doubles: true, window },
+        growth: KvGrowth { doubles: true, window, spare_share: None },
     };
     let taken = |limit: KvLimit| [1, 17, 33, 65, 129].map(|positions| limit.whole_blocks(positions));
     assert_eq!(taken(kv(None)), [16, 32, 64, 128, 256]);
@@ -186,10 +186,21 @@ fn a_layer_with_a_window_takes_no_more_once_its_window_is_full() {
 #[test]
 fn rows_with_a_window_use_memory_that_is_smaller_than_a_block() {
     let window = Some(KvWindow { positions: 4, least: 4, bytes_per_position: 10 });
-    let growth = KvGrowth { doubles: true, window };
+    let growth = KvGrowth { doubles: true, window, spare_share: None };
     // Each row holds 4 positions, and another 4 are kept free for each row that runs.
     let kv = Some(KvLimit { bytes: 12 * 10, bytes_per_position: 10, block: 16, growth });
     let mut scheduler = Scheduler::new(Config { kv, prefill_chunk: 64, ..with_rows(8) });
     (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 40), start()));
     assert_eq!(ids(&plan(&mut scheduler)), [1, 2]);
+}
+
+#[test]
+fn sequences_leave_the_part_of_the_memory_that_is_allocated_ahead() {
+    let limit = |spare_share| KvLimit {
+        bytes: 1600,
+        bytes_per_position: 10,
+        block: 1,
+        growth: KvGrowth { spare_share, ..KvGrowth::default() },
+    };
+    assert_eq!([None, Some(16), Some(1)].map(|share| limit(share).capacity()), [160, 150, 0]);
 }

@@ -88,7 +88,12 @@ fn a_choice_that_lost_its_kv_copies_the_prompt_and_computes_only_its_own_answer_
 /// A model whose layers with a window keep so many positions.
 fn with_window(positions: usize) -> Config {
     let window = Some(KvWindow { positions, least: positions, bytes_per_position: 1 });
-    let kv = KvLimit { bytes: 1 << 20, bytes_per_position: 2, block: 16, growth: KvGrowth { doubles: true, window } };
+    let kv = KvLimit {
+        bytes: 1 << 20,
+        bytes_per_position: 2,
+        block: 16,
+        growth: KvGrowth { doubles: true, window, spare_share: None },
+    };
     Config { kv: Some(kv), ..with_rows(4) }
 }
 

@@ -14,11 +14,11 @@ use mlx_rs::{Array, Device, DeviceType, Dtype};
 use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
 use super::kinds::{Full, KvKind, Window};
-use super::layout::{Group, Grouping, Layout, Placed};
+use super::layout::{Group, Grouping, Layout, Pieces, Placed, arrange};
 use super::pool::{Growth, Move, Pool, Slot};
 use super::rope::Rotation;
 use super::scores::{Scores, Visible, in_type};
-use super::{Attention, KV_BLOCK, QkNorm, Span};
+use super::{Attention, KV_BLOCK, QkNorm, SPARE_SHARE, Span};
 use crate::executor::KvUnit;
 use crate::request::SequenceId;
 use crate::scheduler::plan::{KvGrowth, KvWindow};
@@ -72,8 +72,12 @@ struct Step {
     groups: Vec<(Group, Visible)>,
     /// [n] i32
     positions: Array,
-    /// Where rows do not attend in the order in which they are packed: that order, and back.
-    order: Option<[Array; 2]>,
+    /// The packed rows in the order in which they attend, [n].
+    order: Option<Array>,
+    /// The row of each query of the groups, [q].
+    queries: Option<Array>,
+    /// The query of each packed row, [n].
+    back: Option<Array>,
 }
 
 impl Composed {
@@ -139,33 +143,51 @@ impl Attention for Composed {
             })
         });
         let bytes_per_position = self.pools.iter().map(LayerPool::bytes_per_position).sum();
-        KvUnit { bytes_per_position, block: KV_BLOCK, growth: KvGrowth { doubles: true, window } }
+        let growth = KvGrowth { doubles: true, window, spare_share: Some(SPARE_SHARE) };
+        KvUnit { bytes_per_position, block: KV_BLOCK, growth }
+    }
+
+    fn set_kv_bytes(&mut self, bytes: u64) {
+        let all: u64 = self.pools.iter().map(LayerPool::bytes_per_position).sum();
+        for pool in &mut self.pools {
+            let share =
+                u128::from(bytes / SPARE_SHARE) * u128::from(pool.bytes_per_position()) / u128::from(all.max(1));
+            pool.pool.set_spare_bytes(u64::try_from(share).unwrap_or(u64::MAX));
+        }
     }
 
     fn bytes(&self) -> u64 {
         self.pools.iter().map(|pool| pool.pool.bytes()).sum()
     }
 
-    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
+    /// Rows are packed as they lie in the pool of most layers. Layers of another pool bring them into its order and back.
+    fn begin(&mut self, mut spans: Vec<Span>) -> Mlx<Vec<Span>> {
         self.draws = spans.iter().any(|span| span.sampled);
-        self.pools.iter_mut().try_for_each(|pool| pool.begin(spans))
+        self.pools.iter_mut().try_for_each(|pool| pool.make_room(&spans))?;
+        if let Some(pool) = self.pools.iter().rev().max_by_key(|pool| pool.num_layers) {
+            let mut placed = pool.placed(&spans, &mut Slabs::default())?;
+            arrange(pool.pool.kind(), &mut placed);
+            let mut offset = 0;
+            for (span, placed) in spans.iter_mut().zip(placed) {
+                *span = Span { offset, ..placed.span };
+                offset += span.len;
+            }
+        }
+        self.pools.iter_mut().try_for_each(|pool| pool.begin(&spans))?;
+        Ok(spans)
     }
 
     fn attend(&mut self, layer: usize, qkv: &Array, norms: Option<&QkNorm>) -> Mlx<Array> {
         let layer = self.layers.get_mut(layer).ok_or("attention over an unknown layer")?;
         let pool = &self.pools[layer.pool];
         let (scores, step) = (pool.shape.scores, pool.step.as_ref().ok_or("attention outside a step")?);
-        let ordered = step.order.as_ref().map(|[order, _]| take_axis(qkv, order, 0)).transpose()?;
-        let [queries, keys, values] = layer.split(ordered.as_ref().unwrap_or(qkv), norms, &step.positions)?;
+        let [queries, keys, values] = layer.split(&taken(qkv, step.order.as_ref())?, norms, &step.positions)?;
         let (keys, values) = (in_type(&keys, scores.kv_dtype)?, in_type(&values, scores.kv_dtype)?);
         let slabs: Vec<_> = step.slabs.iter().map(|slab| slab[layer.place].clone()).collect();
         let reads = step.update.run(&slabs, &keys, &values)?;
         self.last = reads.first().map(|[keys, _]| keys.clone());
-        let mut attended = layer.attend_groups(scores, step, &queries, &reads)?;
-        if let Some([_, back]) = &step.order {
-            attended = take_axis(attended, back, 0)?;
-        }
-        in_type(&attended, qkv.dtype())
+        let attended = layer.attend_groups(scores, step, &queries, &reads)?;
+        in_type(&taken(&attended, step.back.as_ref())?, qkv.dtype())
     }
 
     fn finish(&mut self) -> Vec<Array> {
@@ -206,15 +228,17 @@ impl Layer {
         Ok(self.norm.insert(norm).clone())
     }
 
-    /// [n, heads · head dim]
+    /// [q, heads · head dim]
     fn attend_groups(&self, scores: Scores, step: &Step, queries: &Array, reads: &[[Array; 2]]) -> Mlx<Array> {
-        let queries = scores.prepare(&self.spec, queries)?;
+        let queries = taken(&scores.prepare(&self.spec, queries)?, step.queries.as_ref())?;
         let attend = |((group, visible), kv): (&(Group, Visible), &[Array; 2])| match group {
             Group::Decode { first, num_visible } => {
                 let queries = rows(&queries, *first, i32::try_from(num_visible.len()).unwrap_or_default())?;
                 scores.decode(&self.spec, &queries, kv, visible)
             }
-            Group::Piece { first, len, .. } => scores.piece(&self.spec, &rows(&queries, *first, *len)?, kv, visible),
+            Group::Pieces(Pieces { first, len, .. }) => {
+                scores.pieces(&self.spec, &rows(&queries, *first, len * kv[0].dim(0))?, kv, visible)
+            }
         };
         let mut attended = step.groups.iter().zip(reads).map(attend).collect::<Mlx<Vec<_>>>()?;
         if attended.len() == 1 { Ok(attended.remove(0)) } else { concatenate(&attended, 0) }
@@ -240,20 +264,33 @@ impl LayerPool {
         Ok(())
     }
 
-    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
+    /// Gives every sequence a slot that holds what it comes to.
+    fn make_room(&mut self, spans: &[Span]) -> Mlx<()> {
         let growth = |span: &Span| Growth { sequence: span.sequence, start: span.start, end: span.start + span.len };
         let growths: Vec<_> = spans.iter().map(growth).collect();
         let make = make_slab(self.shape, self.num_layers);
-        self.moves.extend(self.pool.grow(&growths, make)?);
-        self.moves.extend(self.pool.compact());
-        let mut slabs = Slabs::default();
-        let moves: Vec<_> = self.moves.drain(..).map(|moved| slabs.number_move(&moved)).collect();
-        let placed = |span: &Span| {
+        self.moves.extend(self.pool.grow(&growths, &make)?);
+        self.moves.extend(self.pool.compact(&make)?);
+        Ok(())
+    }
+
+    fn placed(&self, spans: &[Span], slabs: &mut Slabs) -> Mlx<Vec<Placed>> {
+        let mut placed = |span: &Span| {
             let slot = self.pool.slot(span.sequence).ok_or("a row without a slot")?;
             Ok(Placed { span: *span, slab: slabs.number(&slot), slot: slot.index })
         };
-        let placed = spans.iter().map(placed).collect::<Mlx<Vec<_>>>()?;
-        let layout = Layout::new(self.pool.kind(), self.shape.grouping, placed);
+        spans.iter().map(&mut placed).collect()
+    }
+
+    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
+        let mut slabs = Slabs::default();
+        let moves: Vec<_> = self.moves.drain(..).map(|moved| slabs.number_move(&moved)).collect();
+        let placed = self.placed(spans, &mut slabs)?;
+        let sharing = match self.shape.grouping {
+            Grouping::Shared => Some(self.shape.scores.sharing(self.shape.heads)),
+            Grouping::Single => None,
+        };
+        let layout = Layout::new(self.pool.kind(), sharing, placed);
         self.step = Some(Step::new(layout, &moves, slabs, &self.shape)?);
         Ok(())
     }
@@ -305,24 +342,31 @@ impl Slabs {
 
 impl Step {
     fn new(layout: Layout, moves: &[KvMove], slabs: Slabs, shape: &PoolShape) -> Mlx<Self> {
-        let num_rows = i32::try_from(layout.order.len()).map_err(|_| "a step of more than 2^31 tokens")?;
+        let num_rows = layout.order.len();
         let update = KvUpdate::new(moves, &layout.places, &layout.reads)?;
-        let order = (!layout.is_in_order()).then(|| {
-            let mut back = vec![0; layout.order.len()];
-            for (place, row) in (0..).zip(&layout.order) {
-                back[*row as usize] = place;
-            }
-            [Array::from_slice(&layout.order, &[num_rows]), Array::from_slice::<u32>(&back, &[num_rows])]
-        });
         let visible = |group: Group| shape.scores.visible(&group, shape.heads).map(|visible| (group, visible));
         Ok(Self {
             slabs: slabs.memory,
             update,
-            positions: Array::from_slice(&layout.positions, &[num_rows]),
+            positions: Array::from_slice(&layout.positions, &[i32::try_from(num_rows).map_err(|_| "too many tokens")?]),
             groups: layout.groups.into_iter().map(visible).collect::<Mlx<_>>()?,
-            order,
+            order: selection(&layout.order, num_rows)?,
+            queries: selection(&layout.queries, num_rows)?,
+            back: selection(&layout.back, layout.queries.len())?,
         })
     }
+}
+
+/// The rows to take of `num_rows`; nothing where they are all of them, in order.
+fn selection(rows: &[u32], num_rows: usize) -> Mlx<Option<Array>> {
+    let count = i32::try_from(rows.len()).map_err(|_| "a step of more than 2^31 tokens")?;
+    let is_all = rows.len() == num_rows && rows.iter().copied().eq(0..count.unsigned_abs());
+    Ok((!is_all).then(|| Array::from_slice(rows, &[count])))
+}
+
+/// These rows of [n, ..].
+fn taken(x: &Array, rows: Option<&Array>) -> Mlx<Array> {
+    rows.map_or_else(|| Ok(x.clone()), |rows| take_axis(x, rows, 0))
 }
 
 /// Neighbouring rows of [n, ..]; all of them cost nothing.

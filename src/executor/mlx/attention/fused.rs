@@ -126,13 +126,13 @@ impl Attention for Fused {
         self.store.bytes() as u64
     }
 
-    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
+    fn begin(&mut self, spans: Vec<Span>) -> Mlx<Vec<Span>> {
         #[allow(clippy::cast_sign_loss)] // spans are positive
         let segment =
             |span: &Span| Segment { sequence: span.sequence.0, start: span.start as usize, count: span.len as usize };
         let segments: Vec<Segment> = spans.iter().map(segment).collect();
         self.step = Some(self.store.step(&segments, &self.inverse_frequencies)?);
-        Ok(())
+        Ok(spans)
     }
 
     fn attend(&mut self, layer: usize, qkv: &Array, _norms: Option<&QkNorm>) -> Mlx<Array> {

@@ -12,9 +12,6 @@ pub(in super::super) trait KvKind: std::fmt::Debug {
     /// The place of a position in the slot.
     fn place(&self, position: i32) -> i32;
 
-    /// The first position that a query at `position` attends to.
-    fn first_visible(&self, position: i32) -> i32;
-
     /// Capacity in positions of a slot for the first `num_positions`.
     fn capacity(&self, num_positions: i32) -> i32 {
         let doubled = SMALLEST_SLOT.max(num_positions).unsigned_abs().next_power_of_two();
@@ -43,10 +40,6 @@ impl KvKind for Full {
     fn place(&self, position: i32) -> i32 {
         position
     }
-
-    fn first_visible(&self, _position: i32) -> i32 {
-        0
-    }
 }
 
 impl KvKind for Window {
@@ -56,9 +49,5 @@ impl KvKind for Window {
 
     fn place(&self, position: i32) -> i32 {
         position % self.0
-    }
-
-    fn first_visible(&self, position: i32) -> i32 {
-        (position - self.0 + 1).max(0)
     }
 }

@@ -22,9 +22,14 @@ use super::failure::Mlx;
 use crate::executor::{KV_BLOCK, KvUnit};
 use crate::request::SequenceId;
 
+/// One part in so many of the memory for KV is for slots that no sequence has.
+const SPARE_SHARE: u64 = 16;
+
 /// The tokens of one sequence inside a step's packed matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
+    /// Index among the rows of the plan.
+    pub(super) row: usize,
     pub(super) sequence: SequenceId,
     /// Position of its first token in the sequence. KV of all positions before it is there.
     pub(super) start: i32,
@@ -59,11 +64,15 @@ pub(super) trait Attention {
     /// What the KV of a sequence takes.
     fn unit(&self) -> KvUnit;
 
+    /// Sets what KV may take, with all that is allocated ahead.
+    fn set_kv_bytes(&mut self, _bytes: u64) {}
+
     /// Bytes of KV held.
     fn bytes(&self) -> u64;
 
-    /// A step begins: `spans` follow each other in the packed matrix without gaps.
-    fn begin(&mut self, spans: &[Span]) -> Mlx<()>;
+    /// A step begins. The same spans in the order in which their rows are to be packed, without gaps: that in which they attend,
+    /// so that no layer has to bring them into another one.
+    fn begin(&mut self, spans: Vec<Span>) -> Mlx<Vec<Span>>;
 
     /// Normalizes and rotates queries and keys, appends keys and values, attends causally, as the layer's spec says:
     /// [n, (heads + 2 · kv heads) · head dim] → [n, heads · head dim]. `norms` are there where the spec has `qk_norm`.

@@ -7,16 +7,27 @@ use mlx_rs::{Array, Dtype};
 
 use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
-use super::layout::Group;
+use super::layout::{Group, Keys, Piece, Pieces, Sharing};
 
-/// Which keys the rows of a group see.
+/// Scores of all heads that cost about what the operations of a group do: those of the parts on a CPU, and those of a fused
+/// kernel.
+const FEW_SCORES: i64 = 1 << 14;
+const FEW_FUSED_SCORES: i64 = 1 << 18;
+/// The most scores of all heads of a group of pieces: 64 MiB of float32.
+const MOST_SCORES: i64 = 1 << 24;
+
+/// Which keys the queries of a group see.
 pub(super) enum Visible {
     All,
-    /// Up to each row's own position.
+    /// Up to each query's own position; the last query sees all.
     Causal,
-    /// [rows, 1, 1, keys], or [1, 1, rows, keys] of a piece.
+    /// Of slots and keys where rows decode; of slots, queries and keys of pieces, with one slot where all begin alike. The other
+    /// axes are 1, or the heads where a fused kernel would copy it otherwise.
     Masked(Array),
 }
+
+/// Queries of a sequence up to which Metal's vector kernel runs.
+const MOST_QUERIES_OF_VECTOR_KERNEL: i32 = 8;
 
 /// How attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +40,14 @@ pub(super) struct Scores {
 }
 
 impl Scores {
-    /// Made once a step and shared by layers. A fused kernel takes a mask of rows that decode as it is only if it lies there for
-    /// each head.
+    /// What the groups of a step are formed by.
+    pub(super) fn sharing(self, heads: i32) -> Sharing {
+        let few = if self.is_fused { FEW_FUSED_SCORES } else { FEW_SCORES };
+        let heads = i64::from(heads.max(1));
+        Sharing { few: few / heads, most: MOST_SCORES / heads }
+    }
+
+    /// Made once a step and shared by layers.
     pub(super) fn visible(self, group: &Group, heads: i32) -> Mlx<Visible> {
         match group {
             Group::Decode { num_visible, .. } => {
@@ -39,27 +56,30 @@ impl Scores {
                     return Ok(Visible::All);
                 }
                 let seen = num_visible.iter().flat_map(|visible| (0..most).map(move |key| key < *visible));
-                let num_rows = i32::try_from(num_visible.len()).map_err(|_| "too many rows")?;
-                let mask = Array::from_slice(&seen.collect::<Vec<_>>(), &[num_rows, 1, 1, most]);
-                if !self.is_fused {
-                    return Ok(Visible::Masked(mask));
-                }
-                broadcast_to(&mask, &[mask.dim(0), heads, 1, most])?.contiguous().map(Visible::Masked)
+                let num_slots = i32::try_from(num_visible.len()).map_err(|_| "too many rows")?;
+                let mask = Array::from_slice(&seen.collect::<Vec<_>>(), &[num_slots, 1, 1, most]);
+                if self.is_fused { over_heads(&mask, heads).map(Visible::Masked) } else { Ok(Visible::Masked(mask)) }
             }
-            Group::Piece { window: None, .. } if self.is_fused => Ok(Visible::Causal),
-            Group::Piece { len, num_before, window, .. } => {
-                let (num_keys, window) = (num_before + len, window.unwrap_or(num_before + len));
-                let keys_of = |row: i32| {
-                    let last = num_before + row;
-                    (0..num_keys).map(move |key| key <= last && key > last - window)
-                };
-                let seen: Vec<bool> = (0..*len).flat_map(keys_of).collect();
-                Ok(Visible::Masked(Array::from_slice(&seen, &[1, 1, *len, num_keys])))
+            Group::Pieces(Pieces { pieces, len, keys, .. }) => {
+                let is_one_start = pieces.iter().all(|piece| piece.start == pieces[0].start);
+                if self.is_fused && is_one_start && matches!(keys, Keys::Full(_)) {
+                    return Ok(Visible::Causal);
+                }
+                let pieces = if is_one_start { &pieces[..1] } else { pieces };
+                let num_pieces = i32::try_from(pieces.len()).map_err(|_| "too many rows")?;
+                let (seen, num_keys) = (seen_by(pieces, *len, *keys), keys.count(*len));
+                if !self.is_fused {
+                    // Heads that share keys are an axis of their own.
+                    return Ok(Visible::Masked(Array::from_slice(&seen, &[num_pieces, 1, 1, *len, num_keys])));
+                }
+                let mask = Array::from_slice(&seen, &[num_pieces, 1, *len, num_keys]);
+                let is_read_as_it_is = *len > MOST_QUERIES_OF_VECTOR_KERNEL;
+                if is_read_as_it_is { Ok(mask) } else { over_heads(&mask, heads) }.map(Visible::Masked)
             }
         }
     }
 
-    /// Queries of all rows as `decode` and `piece` take them.
+    /// Queries of all rows as `decode` and `pieces` take them.
     pub(super) fn prepare(self, spec: &AttentionSpec, queries: &Array) -> Mlx<Array> {
         if self.is_fused {
             return Ok(queries.clone());
@@ -87,18 +107,26 @@ impl Scores {
         matmul(weights, &kv[1])?.reshape(&[num_rows, flat])
     }
 
-    /// A piece of a prompt: [rows, heads, 1, head dim] over [1, kv heads, keys, head dim] → [rows, heads · head dim].
-    pub(super) fn piece(self, spec: &AttentionSpec, queries: &Array, kv: &[Array; 2], visible: &Visible) -> Mlx<Array> {
+    /// Pieces of prompts: [slots · queries, heads, 1, head dim] over [slots, kv heads, keys, head dim] → [slots · queries,
+    /// heads · head dim].
+    pub(super) fn pieces(
+        self,
+        spec: &AttentionSpec,
+        queries: &Array,
+        kv: &[Array; 2],
+        visible: &Visible,
+    ) -> Mlx<Array> {
         let AttentionSpec { heads, kv_heads, head_dim, .. } = *spec;
-        let num_rows = queries.dim(0);
-        let queries = queries.transpose_axes(&[2, 1, 0, 3])?;
+        let (num_rows, num_slots) = (queries.dim(0), kv[0].dim(0));
+        let len = num_rows / num_slots;
+        let queries = queries.reshape(&[num_slots, len, heads, head_dim])?.transpose_axes(&[0, 2, 1, 3])?;
         let attended = if self.is_fused {
             fused(spec, &queries, kv, visible)?
         } else {
-            let grouped = queries.reshape(&[1, kv_heads, heads / kv_heads, num_rows, head_dim])?;
+            let grouped = queries.reshape(&[num_slots, kv_heads, heads / kv_heads, len, head_dim])?;
             let keys = kv[0].expand_dims(2)?.transpose_axes(&[0, 1, 2, 4, 3])?;
             let weights = self.weights(spec, &matmul(&grouped, keys)?, visible)?;
-            matmul(weights, kv[1].expand_dims(2)?)?.reshape(&[1, heads, num_rows, head_dim])?
+            matmul(weights, kv[1].expand_dims(2)?)?.reshape(&[num_slots, heads, len, head_dim])?
         };
         attended.transpose_axes(&[0, 2, 1, 3])?.reshape(&[num_rows, heads * head_dim])
     }
@@ -118,6 +146,42 @@ impl Scores {
         let weights = softmax_axis(scores, -1, true)?;
         in_type(&in_type(&weights, self.dtype)?, self.kv_dtype)
     }
+}
+
+/// A mask that lies there for each head: the kernel for few queries would copy another one in each layer.
+fn over_heads(mask: &Array, heads: i32) -> Mlx<Array> {
+    broadcast_to(mask, &[mask.dim(0), heads, mask.dim(2), mask.dim(3)])?.contiguous()
+}
+
+impl Keys {
+    /// How many there are beside so many queries.
+    fn count(self, num_queries: i32) -> i32 {
+        match self {
+            Self::Full(count) => count,
+            Self::Window { kept, .. } => kept + num_queries,
+        }
+    }
+}
+
+/// For each query of each piece, which keys it sees.
+fn seen_by(pieces: &[Piece], len: i32, keys: Keys) -> Vec<bool> {
+    let mut seen = Vec::new();
+    for start in pieces.iter().map(|piece| piece.start) {
+        for query in 0..len {
+            let position = start + query;
+            match keys {
+                Keys::Full(count) => seen.extend((0..count).map(|key| key <= position)),
+                Keys::Window { window, kept } => {
+                    // The last position before the piece that is kept in each place; places that are not taken lie outside.
+                    let held = |place: i32| start - 1 - (start - 1 - place).rem_euclid(window);
+                    let is_held = |place: i32| place < start && held(place) > position - window;
+                    seen.extend((0..kept).map(is_held));
+                    seen.extend((0..len).map(|row| row <= query && row > query - window));
+                }
+            }
+        }
+    }
+    seen
 }
 
 /// The same numbers in another type; nothing is done where they have it.

@@ -1,13 +1,16 @@
 //! Shapes and layouts that Metal's kernels take without a copy, as docs/metal.md says. They do not depend on the device.
 
-use mlx_ops::{KvPlace, KvRead, KvUpdate};
+use mlx_ops::{KvPlace, KvRead, KvSlot, KvUpdate};
 use mlx_rs::{Array, Dtype};
 use serde_json::json;
 
 use super::super::failure::Mlx;
 use super::super::families;
-use super::layout::Group;
+use super::Span;
+use super::kinds::{Full, Window};
+use super::layout::{Group, Keys, Layout, Placed, Sharing, arrange};
 use super::scores::{Scores, Visible};
+use crate::request::SequenceId;
 
 /// Sizes of heads that the kernel for few queries of a sequence has.
 const HEAD_SIZES: [i32; 5] = [64, 96, 128, 192, 256];
@@ -45,7 +48,8 @@ fn keys_of_neighbouring_slots_are_taken_as_they_lie() -> Mlx<()> {
     let slab = || Array::zeros::<f32>(&[slots, kv_heads, positions, head_dim]);
     let rows = Array::zeros::<f32>(&[2, kv_heads, 1, head_dim])?;
     let places = [1, 2].map(|slot| Some(KvPlace { slab: 0, slot, position: 99 }));
-    let read = KvRead { slab: 0, slot: 1, num_slots: 2, first_count: 100, ..KvRead::default() };
+    let slots = [1, 2].map(|slot| KvSlot { slab: 0, slot, ..KvSlot::default() });
+    let read = KvRead { slots: slots.to_vec(), count: 100 };
     let update = KvUpdate::new(&[], &places, &[read])?;
     let reads = update.run(&[[slab()?, slab()?]], &rows, &rows)?;
     for seen in &reads[0] {
@@ -81,5 +85,81 @@ fn the_models_of_the_page_have_heads_that_the_kernels_take() {
             assert!(HEAD_SIZES.contains(&spec.head_dim), "{config}");
             assert!(spec.heads / spec.kv_heads <= MOST_HEADS, "{config}");
         }
+    }
+}
+
+const ANY: Sharing = Sharing { few: 0, most: i64::MAX };
+
+/// Rows of sequences in these slots of slab 0, as (slot, start, len), packed one after another.
+fn placed(rows: &[(i32, i32, i32)]) -> Vec<Placed> {
+    let mut offset = 0;
+    let place = |(row, &(slot, start, len)): (usize, &(i32, i32, i32))| {
+        offset += len;
+        let span = Span { row, sequence: SequenceId(row as u64), start, len, offset: offset - len, sampled: true };
+        Placed { span, slab: 0, slot }
+    };
+    rows.iter().enumerate().map(place).collect()
+}
+
+/// The slots of each group.
+fn slots(layout: &Layout) -> Vec<Vec<i32>> {
+    layout.reads.iter().map(|read| read.slots.iter().map(|slot| slot.slot).collect()).collect()
+}
+
+#[test]
+fn prompts_of_similar_length_are_one_group_wherever_they_lie() {
+    let mut rows = placed(&[(9, 0, 20), (2, 0, 29), (5, 3, 24), (0, 90, 1)]);
+    arrange(&Full, &mut rows);
+    assert_eq!(rows.iter().map(|row| row.slot).collect::<Vec<_>>(), [0, 2, 5, 9]);
+    let layout = Layout::new(&Full, Some(ANY), rows);
+    assert_eq!(slots(&layout), [vec![0], vec![2, 5, 9]]);
+}
+
+#[test]
+fn a_long_prompt_does_not_make_short_ones_compute_in_vain() {
+    let rows = placed(&[(0, 0, 8), (1, 0, 9), (2, 0, 200)]);
+    assert_eq!(slots(&Layout::new(&Full, Some(ANY), rows.clone())), [vec![0, 1], vec![2]]);
+    // Few scores are computed rather than a group more.
+    let few = Sharing { few: 200 * 200 * 3, ..ANY };
+    assert_eq!(slots(&Layout::new(&Full, Some(few), rows)), [[0, 1, 2]]);
+}
+
+#[test]
+fn scores_of_a_group_fit_into_memory() {
+    let most = Sharing { most: 2 * 20 * 20, ..ANY };
+    let layout = Layout::new(&Full, Some(most), placed(&[(0, 0, 20), (1, 0, 20), (2, 0, 20), (3, 0, 20), (4, 0, 90)]));
+    assert_eq!(slots(&layout), [vec![0, 1], vec![2, 3], vec![4]]);
+}
+
+#[test]
+fn prompts_that_overwrite_positions_of_their_window_are_not_in_a_group_with_others() {
+    let layout = Layout::new(&Window(30), Some(ANY), placed(&[(0, 0, 20), (1, 20, 20), (2, 25, 20)]));
+    assert_eq!(slots(&layout), [vec![0], vec![1, 2]]);
+    let Group::Pieces(pieces) = &layout.groups[1] else { panic!("pieces") };
+    assert_eq!(pieces.keys, Keys::Window { window: 30, kept: 25 });
+}
+
+#[test]
+fn rows_that_decode_are_one_group_though_some_slots_between_them_are_missing() {
+    let layout = Layout::new(&Full, Some(ANY), placed(&[(0, 9, 1), (1, 9, 1), (3, 9, 1), (30, 9, 1)]));
+    assert_eq!(slots(&layout), [vec![0, 1, 2, 3], vec![30]]);
+    assert_eq!(layout.groups[0], Group::Decode { first: 0, num_visible: vec![10, 10, 1, 10] });
+    assert_eq!((layout.queries.len(), &layout.back[..]), (5, &[0, 1, 3, 4][..]));
+}
+
+#[test]
+fn each_row_is_alone_where_nothing_is_shared() {
+    let layout = Layout::new(&Full, None, placed(&[(0, 9, 1), (1, 9, 1), (2, 0, 20), (3, 0, 20)]));
+    assert_eq!(slots(&layout), [[0], [1], [2], [3]]);
+    assert!(layout.order.iter().copied().eq(0..42) && layout.queries == layout.order && layout.back == layout.order);
+}
+
+#[test]
+fn every_packed_row_finds_its_own_query() {
+    let rows = placed(&[(7, 5, 1), (3, 40, 1), (0, 8, 1), (2, 0, 12), (1, 0, 20), (9, 100, 100)]);
+    let layout = Layout::new(&Full, Some(Sharing { few: 10_000, ..ANY }), rows);
+    for (packed, place) in layout.back.iter().enumerate() {
+        let row = layout.queries[*place as usize];
+        assert_eq!(layout.order[row as usize] as usize, packed);
     }
 }

@@ -62,7 +62,7 @@ impl Harness {
         let width = usize::try_from(specs[0].head_dim).expect("a width");
         let norm_values = [7, 8].map(|seed| Noise::row(seed, width));
         let [queries, keys] = norm_values.clone().map(|values| Array::from_slice(&values, &[specs[0].head_dim]));
-        let attention = Composed::new(&specs, Dtype::Float32, Grouping::Neighbours).expect("attention");
+        let attention = Composed::new(&specs, Dtype::Float32, Grouping::Shared).expect("attention");
         let norms = QkNorm { queries, keys };
         Self { specs, norms, norm_values, attention, sequences: BTreeMap::new(), next_seed: 1 }
     }
@@ -95,10 +95,10 @@ impl Harness {
                 self.next_seed += 1;
                 self.next_seed
             }));
-            spans.push(Span { sequence: SequenceId(id), start, len, offset, sampled: true });
+            spans.push(Span { row: spans.len(), sequence: SequenceId(id), start, len, offset, sampled: true });
             offset += len;
         }
-        self.attention.begin(&spans).expect("a step");
+        let spans = self.attention.begin(spans).expect("a step");
         for (layer, spec) in self.specs.iter().enumerate() {
             let width = usize::try_from(spec.packed_width()).expect("a width");
             let seeds = spans.iter().flat_map(|span| {
@@ -185,6 +185,19 @@ fn prompts_and_single_rows_of_any_length_share_a_step() {
     harness.step(&[(0, 1), (1, 1), (2, 1), (3, 1), (4, 260)]);
     harness.step(&[(4, 1), (2, 1), (0, 1)]);
     harness.step(&[(0, 1), (1, 7), (2, 1), (3, 1), (4, 30)]);
+}
+
+/// A group is filled up behind its last rows; these rows were taken for results.
+#[test]
+fn pieces_of_different_lengths_are_one_group_in_any_order_of_their_lengths() {
+    for lengths in [[11, 9, 10], [9, 10, 11], [10, 11, 9]] {
+        let mut harness = Harness::new(vec![PLAIN, windowed(8)]);
+        (0..3).for_each(|id| harness.add(id));
+        harness.step(&[(0, 3), (1, 3), (2, 3)]);
+        harness.step(&[(0, lengths[0]), (1, lengths[1]), (2, lengths[2])]);
+        harness.step(&[(0, lengths[2]), (1, lengths[0]), (2, 1)]);
+        harness.step(&[(0, 1), (1, 1), (2, 1)]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Allocation of slots to sequences, and moves of KV between slots.
 
-use super::super::attention::kinds::{Full, Window};
+use super::super::attention::kinds::{Full, KvKind, Window};
 use super::super::attention::pool::{Growth, Move, Pool};
 use crate::request::SequenceId;
 
@@ -11,6 +11,10 @@ fn grow(pool: &mut Slabs, sequences: &[(u64, i32, i32)]) -> Vec<Move<(i32, i32)>
     let growth = |&(id, start, end)| Growth { sequence: SequenceId(id), start, end };
     let growths: Vec<_> = sequences.iter().map(growth).collect();
     pool.grow(&growths, |slots, positions| Ok((slots, positions))).expect("room")
+}
+
+fn compact(pool: &mut Slabs) -> Vec<Move<(i32, i32)>> {
+    pool.compact(|slots, positions| Ok((slots, positions))).expect("room")
 }
 
 fn full() -> Slabs {
@@ -76,9 +80,9 @@ fn slabs_are_merged_by_one_move_at_a_time() {
     let mut pool = full();
     for id in 0..32 {
         grow(&mut pool, &[(id, 0, 100)]);
-        pool.compact();
+        compact(&mut pool);
     }
-    while let Some(moved) = pool.compact().pop() {
+    while let Some(moved) = compact(&mut pool).pop() {
         assert_eq!((moved.from.is_some(), moved.count), (true, 100));
     }
     let slabs: std::collections::BTreeSet<_> = slots(&pool, 0..32).into_iter().map(|(slab, _)| slab).collect();
@@ -123,4 +127,69 @@ fn large_slots_are_allocated_one_by_one() {
         grow(&mut pool, &[(id, 0, 8_000)]);
     }
     assert_eq!(pool.bytes(), 3 * 8192 * 100_000);
+}
+
+/// Each sequence that joined took the slot that another one had just left for the larger slab.
+#[test]
+fn a_sequence_that_joins_takes_no_slot_of_a_slab_that_others_are_leaving() {
+    let mut pool = full();
+    let mut num_moves = 0;
+    for id in 0..24 {
+        grow(&mut pool, &[(id, 0, 100)]);
+        num_moves += compact(&mut pool).len();
+    }
+    num_moves += std::iter::from_fn(|| compact(&mut pool).pop()).count();
+    assert!(num_moves <= 32, "{num_moves} moves");
+    assert_eq!(pool.bytes(), 32 * 256);
+}
+
+#[test]
+fn slabs_shrink_where_free_slots_take_more_than_they_may() {
+    let mut pool = full();
+    pool.set_spare_bytes(4 * 256);
+    let joining: Vec<_> = (0..16).map(|id| (id, 0, 100)).collect();
+    grow(&mut pool, &joining);
+    assert!(pool.bytes() <= (16 + 4) * 256, "{}", pool.bytes());
+    (1..16).for_each(|id| pool.release(SequenceId(id)));
+    for _ in 0..16 {
+        compact(&mut pool);
+    }
+    assert!(pool.bytes() <= (1 + 4) * 256, "{}", pool.bytes());
+}
+
+/// Slots that sequences left behind were held for as long as one sequence of their slab ran, up to 512 MB in each slab.
+#[test]
+fn slabs_never_take_more_than_sequences_and_what_is_spare_when_one_is_made() {
+    let mut chance = 12345_u64;
+    let mut below = |limit: u64| {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (chance >> 33) % limit
+    };
+    let spare = 3000;
+    let mut pool = full();
+    pool.set_spare_bytes(spare);
+    let mut lengths: std::collections::BTreeMap<u64, i32> = std::collections::BTreeMap::new();
+    for id in 0..2000 {
+        let ids: Vec<u64> = lengths.keys().copied().collect();
+        if below(3) == 0 || ids.is_empty() {
+            let end = i32::try_from(1 + below(1500)).expect("few");
+            lengths.insert(id, end);
+            let before = pool.bytes();
+            grow(&mut pool, &[(id, 0, end)]);
+            let held: u64 = lengths.values().map(|end| u64::from(Full.capacity(*end).unsigned_abs())).sum();
+            assert!(pool.bytes() <= before.max(held + spare), "{} of {held} held", pool.bytes());
+        } else if below(2) == 0 {
+            let gone = ids[usize::try_from(below(ids.len() as u64)).expect("few")];
+            pool.release(SequenceId(gone));
+            lengths.remove(&gone);
+        } else {
+            let of = ids[usize::try_from(below(ids.len() as u64)).expect("few")];
+            let start = lengths[&of];
+            lengths.insert(of, start + 90);
+            grow(&mut pool, &[(of, start, start + 90)]);
+        }
+        compact(&mut pool);
+        let names: std::collections::BTreeSet<_> = slots(&pool, lengths.keys().copied()).into_iter().collect();
+        assert_eq!(names.len(), lengths.len(), "each has a slot of its own");
+    }
 }
