@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes src/bindings.rs anew from the headers of mlx-c; with --check, says whether it is what would be written.
+# Generates src/bindings.rs from the headers of mlx-c. With --check, reports whether it is up to date.
 # Needs python3 with pip, cargo and gcc, and the network the first time. No build of the engine needs it.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -1,7 +1,7 @@
-//! A Debian package, unpacked into a folder without installing it and without root.
+//! Unpacks a Debian package into a folder, without installing it and without root.
 //!
-//! Owns the calls to apt and dpkg. Uses the system's package lists if there are any, else fetches lists of its own into the
-//! same folder; the system is not changed.
+//! It calls apt and dpkg. It uses the system's package lists, or fetches its own into the same folder. The system is not
+//! changed.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::failure::{Failure, Result, While};
 
-/// Does not wait long for a network that is not there, nor change user for a download into the builder's own folder.
+/// Options of apt: a short timeout for a missing network, and no change of user for a download into the builder's folder.
 const OPTIONS: [&str; 6] =
     ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "APT::Sandbox::User=root"];
 

@@ -1,7 +1,7 @@
-//! The folder outside `target/` where fetched and compiled things are kept, shared by all checkouts of a user.
+//! The cache outside `target/` for fetched and compiled files, shared by all checkouts of a user.
 //!
-//! Owns where it is and that a folder in it is whole or absent: it is prepared beside its place and renamed into it, so
-//! that builds at the same time and killed builds do no harm. Does not know what the folders hold.
+//! A folder in it is complete or absent: it is prepared beside its final place and then renamed, so that concurrent and
+//! killed builds do no harm.
 
 use std::env;
 use std::fs::{self, File};
@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::failure::{Failure, Result, While};
 
-/// Names another place for the cache.
+/// The variable with another folder for the cache.
 pub(crate) const DIR_VARIABLE: &str = "MLX_SERVING_CACHE_DIR";
 
-/// Written last into a folder that is whole; cargo watches it, so that a deleted cache is noticed.
+/// Written last, into a complete folder. Cargo watches it, so that a deleted cache is rebuilt.
 const MARKER: &str = "complete";
 
-/// The cache folder: the one named by the user, or `mlx-serving` in the system's place for caches.
+/// The cache folder: the user's, or `mlx-serving` in the system's folder of caches.
 pub(crate) fn root() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home_caches = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
@@ -30,13 +30,13 @@ pub(crate) fn root() -> Result<PathBuf> {
         })
 }
 
-/// Makes sure that `folder` is there and whole, calling `prepare` with an empty folder to fill if it is not.
+/// Ensures that `folder` is complete. If it is not, calls `prepare` with an empty folder to fill.
 pub(crate) fn keep(folder: &Path, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let marker = folder.join(MARKER);
     if !marker.is_file() {
         let work = work_folder(folder)?;
         let outcome = prepare(&work).and_then(|()| publish(&work, folder));
-        // Gone already if it was renamed; otherwise the failure to report is the one above.
+        // The work folder does not exist any more if it was renamed. Otherwise the error above is reported.
         let _ = fs::remove_dir_all(&work);
         outcome?;
     }
@@ -44,11 +44,11 @@ pub(crate) fn keep(folder: &Path, prepare: impl FnOnce(&Path) -> Result<()>) -> 
     Ok(())
 }
 
-/// An empty folder beside the final one, on the same file system, that no other build uses.
+/// An empty folder beside the final one, on the same file system, for this build only.
 fn work_folder(folder: &Path) -> Result<PathBuf> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let work = folder.with_file_name(format!(".{name}.{}", std::process::id()));
-    let _ = fs::remove_dir_all(&work); // left by a killed build whose process number came round again
+    let _ = fs::remove_dir_all(&work); // left behind by a killed build with the same process id
     fs::create_dir_all(&work).when(|| format!("make the folder {} (is {DIR_VARIABLE} writable?)", work.display()))?;
     Ok(work)
 }
@@ -59,13 +59,13 @@ fn publish(work: &Path, folder: &Path) -> Result<()> {
         fs::remove_dir_all(folder).when(|| format!("clear {}", folder.display()))?;
     }
     match fs::rename(work, folder) {
-        // Another build got there first; its folder holds the same.
+        // Another build was first; its folder has the same content.
         Err(_) if folder.join(MARKER).is_file() => Ok(()),
         outcome => outcome.when(|| format!("move {} to {}", work.display(), folder.display())),
     }
 }
 
-/// The marker is dated long ago: cargo would take a file younger than this run's start for a change since.
+/// The marker gets an old time: cargo would treat a file newer than the start of this run as changed.
 fn write_marker(path: &Path) -> std::io::Result<()> {
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::create(path)?.set_modified(long_ago)

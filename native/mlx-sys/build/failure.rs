@@ -1,12 +1,12 @@
-//! What went wrong, in words for the person who ran cargo.
+//! Error messages for users of cargo.
 //!
-//! Owns the shape of a message: what was wanted, what happened, what to do. Does not decide what is worth failing for.
+//! A message says what the build tried, what happened, and what to do.
 
 use std::fmt;
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// A message of one or more lines, the last of which says what to do about it.
+/// A message of one or more lines. The last line says what to do.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
@@ -22,7 +22,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Says what was being done when something outside failed.
+/// Adds what the build tried when an external operation failed.
 pub(crate) trait While<T> {
     fn when(self, doing: impl FnOnce() -> String) -> Result<T>;
 }

@@ -1,7 +1,7 @@
-//! MLX's headers and libraries, laid out so that one folder holds all that a process loads.
+//! MLX's headers and libraries, in folders that have everything a process loads.
 //!
-//! Owns that layout: `include/` and `lib-reference/`. On Linux `openblas` makes a second folder of libraries from it.
-//! Does not fetch: `wheel` does.
+//! The layout is `include/` and `lib-reference/`. On Linux `openblas` makes a second folder of libraries from it. `wheel`
+//! fetches the files.
 
 use std::env;
 use std::fs;
@@ -11,20 +11,20 @@ use crate::failure::{Failure, Result, While};
 use crate::platform::Platform;
 use crate::{cache, openblas, wheel};
 
-/// Where dependents and the linker find MLX.
+/// The folders of MLX for dependents and the linker.
 pub(crate) struct Libraries {
     pub(crate) include: PathBuf,
-    /// What was released, unchanged in what it computes.
+    /// The released libraries, with unchanged results.
     pub(crate) reference: PathBuf,
-    /// The same with the fastest linear algebra that could be had; `reference` if there is no faster.
+    /// The same with OpenBLAS, or `reference` if OpenBLAS is not available.
     pub(crate) fast: PathBuf,
 }
 
-/// Where the released libmlx.so looks for its libraries, and where they are in a folder that holds them all.
+/// The search path of the released libmlx.so.
 const RELEASED_RPATH: &[u8] = b"$ORIGIN/../../mlx_cpu.libs\0";
 const FLAT_RPATH: &[u8] = b"$ORIGIN\0";
 
-/// Fetches and lays out the libraries, unless an earlier build did.
+/// Fetches the libraries and makes the layout, unless an earlier build did.
 pub(crate) fn prepare(platform: Platform) -> Result<Libraries> {
     let version = wheel::version(platform)?;
     let folder = root()?.join(format!("mlx-{version}-{}", platform.name()));
@@ -35,7 +35,7 @@ pub(crate) fn prepare(platform: Platform) -> Result<Libraries> {
             None => wheel::fetch(platform, &fetched).map(|()| fetched.clone())?,
         };
         lay_out(platform, &unpacked, work)?;
-        // A provided wheel leaves no such folder.
+        // A provided wheel has no such folder.
         let _ = fs::remove_dir_all(fetched);
         Ok(())
     })?;
@@ -47,7 +47,7 @@ pub(crate) fn prepare(platform: Platform) -> Result<Libraries> {
     Ok(Libraries { include: folder.join("include"), reference, fast })
 }
 
-/// The cache; or, if the user provides the wheel, a place of this build's own, emptied because the wheel may have changed.
+/// The cache. If the user provides the wheel, an empty folder of this build, as the wheel may have changed.
 fn root() -> Result<PathBuf> {
     let Some(provided) = wheel::provided() else {
         return cache::root();
@@ -69,7 +69,7 @@ fn lay_out(platform: Platform, wheel: &Path, work: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the files of a folder, not its folders.
+/// Copies the files of a folder, without its subfolders.
 pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("copy {} to {}", from.display(), to.display());
     fs::create_dir_all(to).when(doing)?;
@@ -92,13 +92,13 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Shortens the library's search path, so that it finds its companions beside itself. It stays an RPATH, which also
-/// serves the companions' own needs and which `LD_LIBRARY_PATH` cannot overrule: one folder, never a mixture.
+/// Shortens the search path of the library, so that it finds the other libraries beside itself. It stays an RPATH, which the
+/// other libraries use too and `LD_LIBRARY_PATH` does not override: all libraries are from one folder.
 fn flatten_rpath(library: &Path) -> Result<()> {
     shorten(library, RELEASED_RPATH, FLAT_RPATH)
 }
 
-/// Replaces a string inside a library by a shorter one, in place. Both end with the byte that ends strings there.
+/// Replaces a string inside a library by a shorter one, in place. Both end with a zero byte.
 pub(crate) fn shorten(library: &Path, known: &[u8], short: &[u8]) -> Result<()> {
     let mut bytes = fs::read(library).when(|| format!("read {}", library.display()))?;
     let places: Vec<usize> = bytes

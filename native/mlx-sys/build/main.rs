@@ -1,10 +1,10 @@
-//! Gets MLX linked: fetches its released binaries, compiles mlx-c against them, tells cargo where everything is.
+//! Links MLX: fetches its released binaries, compiles mlx-c against them, and passes the folders to cargo.
 //!
-//! Owns the order of the steps and what cargo is told. Each step is a module; none of them runs twice for the same
-//! inputs, in this checkout or another, because results are kept in the user's cache folder.
+//! Each step is a module. A step runs once for the same inputs, for all checkouts, because results are in the user's cache
+//! folder.
 
-#![allow(clippy::print_stdout)] // a build script speaks to cargo through it
-#![allow(clippy::doc_markdown)] // OpenBLAS is a word
+#![allow(clippy::print_stdout)] // cargo reads the output of a build script
+#![allow(clippy::doc_markdown)] // OpenBLAS is a name
 
 mod apt;
 mod cache;
@@ -21,7 +21,7 @@ use failure::Result;
 use libraries::Libraries;
 use platform::Platform;
 
-/// What a change of makes this script run again, besides the cached results themselves.
+/// Inputs of this script besides the cached results. A change makes it run again.
 const INPUTS: [&str; 5] = ["build", "cpp", "wheels", "mlx-c-source/Cargo.toml", "mlx-c-source/Cargo.lock"];
 const VARIABLES: [&str; 6] = [cache::DIR_VARIABLE, wheel::DIR_VARIABLE, "XDG_CACHE_HOME", "HOME", "CXX", "CXXFLAGS"];
 
@@ -33,7 +33,7 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     if let Err(failure) = link() {
-        // Cargo fails the build because of these lines, and shows them without the noise of a failed process.
+        // These lines make cargo fail the build, and it shows them without the output of a failed process.
         for line in failure.to_string().lines() {
             println!("cargo::error={line}");
         }
@@ -60,7 +60,7 @@ fn tell_linker(platform: Platform, libraries: &Libraries, archive: &std::path::P
     }
 }
 
-/// Seen as `DEP_MLX_*` by the build scripts of packages that depend on this one. The README says what each is for.
+/// Variables `DEP_MLX_*` for the build scripts of packages that depend on this one. The README documents them.
 fn tell_dependents(platform: Platform, libraries: &Libraries, archive: &mlx_c::Archive) {
     println!("cargo::metadata=lib_reference={}", libraries.reference.display());
     println!("cargo::metadata=lib_fast={}", libraries.fast.display());

@@ -1,7 +1,6 @@
-//! mlx-c, compiled from the sources in the published crate of this name.
+//! Compiles mlx-c from the sources in the published crate of this name.
 //!
-//! Owns finding them in cargo's own store, compiling them and keeping the archive. Does not own MLX's headers, which come
-//! with its libraries, nor the declarations in `src/`.
+//! It finds the sources in cargo's own store, compiles them, and caches the archive. MLX's headers come with its libraries.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,11 +13,11 @@ use crate::failure::{Failure, Result, While};
 use crate::platform::Platform;
 use crate::{cache, in_package};
 
-/// The compiled library and what it was made from.
+/// The compiled library and its sources.
 pub(crate) struct Archive {
-    /// Holds `libmlxc.a`.
+    /// The folder of `libmlxc.a`.
     pub(crate) folder: PathBuf,
-    /// Holds `mlx/c/*.h`, private ones included.
+    /// The folder of `mlx/c/*.h`, including private headers.
     pub(crate) sources: PathBuf,
 }
 
@@ -40,7 +39,7 @@ pub(crate) fn prepare(platform: Platform, mlx_include: &Path) -> Result<Archive>
     Ok(Archive { folder, sources })
 }
 
-/// The folder of mlx-c inside the published crate, which cargo fetches and verifies against the lock file.
+/// The folder of mlx-c inside the published crate. Cargo fetches the crate and verifies it against the lock file.
 fn sources() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -68,7 +67,7 @@ fn compiler(sources: &Path, mlx_include: &Path) -> Result<cc::Build> {
     build
         .cpp(true)
         .std("c++20")
-        // The same in debug and release builds: one archive serves both.
+        // The same optimization in debug and release builds, so that both use one archive.
         .opt_level(2)
         .debug(false)
         .warnings(false)
@@ -78,7 +77,7 @@ fn compiler(sources: &Path, mlx_include: &Path) -> Result<cc::Build> {
         .include(mlx_include.join("metal_cpp"))
         .flag("-include")
         .flag(in_package("cpp/std_format.h"))
-        // Error messages name their source file: not with the path it has on this machine.
+        // Error messages contain source paths; this removes the build folder from them.
         .flag_if_supported(format!("-ffile-prefix-map={}=mlx-c", sources.display()))
         .flag_if_supported(format!("-ffile-prefix-map={}=include", mlx_include.display()))
         .flag_if_supported(concat!("-ffile-prefix-map=", env!("CARGO_MANIFEST_DIR"), "=mlx-sys"))
@@ -95,8 +94,8 @@ fn cpp_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Differs whenever the archive may: compiler, flags of the user, target, our own sources, version of MLX. The version of
-/// mlx-c is in the folder's name.
+/// Identifies the inputs of the archive: compiler, the user's flags, target, the sources here, version of MLX. The version of
+/// mlx-c is in the name of the folder.
 fn fingerprint(build: &cc::Build) -> Result<u64> {
     let compiler = build.try_get_compiler().when(|| "find a C++ compiler".to_owned())?;
     let version =

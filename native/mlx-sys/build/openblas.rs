@@ -1,7 +1,7 @@
-//! A second folder of libraries with OpenBLAS in place of the reference BLAS, which is some fifty times slower.
+//! A second folder of libraries, with OpenBLAS in place of the reference BLAS, which is about 50 times slower.
 //!
-//! Owns finding OpenBLAS and putting it in place. Nothing depends on it but speed: when it cannot be had the build says
-//! so and goes on with the reference.
+//! It finds OpenBLAS and installs it in the folder. Only speed depends on it: without OpenBLAS the build warns and uses the
+//! reference.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use std::process::Command;
 use crate::failure::{Failure, Result, While};
 use crate::{apt, cache, libraries};
 
-/// What OpenBLAS calls the Fortran runtime.
+/// The name by which OpenBLAS loads the Fortran runtime.
 const FORTRAN: &str = "libgfortran.so.5";
-/// Differs when the folder is made in another way: one that an earlier version of this build made is left alone.
+/// The version of the layout. A folder that an earlier version of this build made is not used.
 const LAYOUT: u32 = 2;
 
-/// The folder with OpenBLAS, made unless an earlier build did; `reference` if there is no OpenBLAS.
+/// The folder with OpenBLAS, which is made if no earlier build did. `reference` without OpenBLAS.
 pub(crate) fn prepare(mlx: &Path, reference: &Path) -> PathBuf {
     let name = mlx.file_name().unwrap_or_default().to_string_lossy();
     let folder = mlx.with_file_name(format!("{name}-openblas-{LAYOUT}"));
@@ -52,8 +52,8 @@ fn assemble(reference: &Path, work: &Path) -> Result<()> {
     verify(&fast)
 }
 
-/// Puts OpenBLAS where libmlx asks for its BLAS, and the released Fortran runtime under the name OpenBLAS asks for. The
-/// released LAPACK, which asks for it by another, is told: one copy of it is shipped and loaded.
+/// Installs OpenBLAS under the name of libmlx's BLAS, and the released Fortran runtime under the name that OpenBLAS loads. The
+/// released LAPACK loads it by another name, which is replaced, so that one copy is shipped and loaded.
 fn replace_blas(fast: &Path, openblas: &Path) -> Result<()> {
     let doing = || format!("put {} into {}", openblas.display(), fast.display());
     fs::copy(openblas, library(fast, "libblas-")?).when(doing)?;
@@ -63,7 +63,7 @@ fn replace_blas(fast: &Path, openblas: &Path) -> Result<()> {
     fs::rename(runtime, fast.join(FORTRAN)).when(doing)
 }
 
-/// The library in the folder whose name begins so; what follows is a hash of the release's own making.
+/// The library in the folder whose name starts with `beginning`. A hash of the release follows.
 fn library(folder: &Path, beginning: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(folder).when(|| format!("read {}", folder.display()))?;
     let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning));
@@ -71,7 +71,7 @@ fn library(folder: &Path, beginning: &str) -> Result<PathBuf> {
     found.next().ok_or_else(|| Failure::new(format!("no {beginning}* among MLX's libraries in {}", folder.display())))
 }
 
-/// The OpenBLAS that the system's loader knows.
+/// The OpenBLAS that the system's loader finds.
 fn installed() -> Option<PathBuf> {
     let ask = |program: &str| Command::new(program).arg("-p").output().ok();
     let known = ask("ldconfig").or_else(|| ask("/sbin/ldconfig"))?;
@@ -89,7 +89,7 @@ fn unpacked(packages: &Path) -> Result<PathBuf> {
     fs::canonicalize(&library).when(|| "find the library in the OpenBLAS package".to_owned())
 }
 
-/// Asks the loader to resolve every symbol: an OpenBLAS that wants a newer Fortran runtime must not be found out later.
+/// Resolves every symbol with the loader, so that an OpenBLAS that needs a newer Fortran runtime is detected now.
 fn verify(fast: &Path) -> Result<()> {
     let output = Command::new("ldd").arg("-r").arg(fast.join("libmlx.so")).output().when(|| "run ldd".to_owned())?;
     let said = [output.stdout, output.stderr].concat();

@@ -1,13 +1,11 @@
-//! The targets MLX is linked for, and how they differ.
-//!
-//! Owns names, file names and linker flags per target. Everything else in this build is the same on all of them.
+//! The targets that MLX is linked for: names, file names and linker flags. The rest of this build is the same for all targets.
 
 use std::env;
 use std::path::Path;
 
 use crate::failure::{Failure, Result};
 
-/// A target for which a release of MLX is fetched.
+/// A target with a release of MLX.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Platform {
     LinuxX64,
@@ -15,7 +13,7 @@ pub(crate) enum Platform {
 }
 
 impl Platform {
-    /// The platform of cargo's target, which is not always the machine that builds.
+    /// The platform of cargo's target, which may differ from the building machine.
     pub(crate) fn of_target() -> Result<Self> {
         let target = env::var("TARGET").unwrap_or_default();
         match target.as_str() {
@@ -28,7 +26,7 @@ impl Platform {
         }
     }
 
-    /// Names folders of the cache and files of pinned wheels.
+    /// Its name in folders of the cache and files of pinned wheels.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::LinuxX64 => "linux-x64",
@@ -36,7 +34,7 @@ impl Platform {
         }
     }
 
-    /// What pip calls the oldest system that the pinned wheel runs on.
+    /// Pip's tag of the oldest system that the pinned wheel runs on.
     pub(crate) fn wheel_tag(self) -> &'static str {
         match self {
             Self::LinuxX64 => "manylinux_2_35_x86_64",
@@ -44,7 +42,7 @@ impl Platform {
         }
     }
 
-    /// The C++ runtime that MLX's own binary uses: two of them in one process would not pass exceptions to each other.
+    /// The C++ runtime of MLX's own binary. With two runtimes in one process, exceptions would not pass between them.
     pub(crate) fn cpp_runtime(self) -> &'static str {
         match self {
             Self::LinuxX64 => "stdc++",
@@ -52,7 +50,7 @@ impl Platform {
         }
     }
 
-    /// What C++ code that uses MLX must be compiled with, whatever the oldest system is that cargo builds for.
+    /// Flags for C++ code that uses MLX, whatever the oldest system is that cargo builds for.
     pub(crate) fn cpp_flags(self) -> &'static [&'static str] {
         match self {
             Self::LinuxX64 => &[],
@@ -61,8 +59,8 @@ impl Platform {
         }
     }
 
-    /// Linker arguments by which a test finds its libraries. On Linux a RUNPATH, so that `LD_LIBRARY_PATH` goes first
-    /// and can put another folder of libraries in its place.
+    /// Linker arguments by which a test finds its libraries. On Linux a RUNPATH, so that `LD_LIBRARY_PATH` can replace it by
+    /// another folder of libraries.
     pub(crate) fn run_path(self, folder: &Path) -> Vec<String> {
         let path = format!("-Wl,-rpath,{}", folder.display());
         match self {

@@ -1,7 +1,7 @@
-//! MLX's released binaries, as pip delivers them.
+//! Fetches MLX's released binaries with pip.
 //!
-//! Owns fetching and unpacking, with hashes that are pinned in `wheels/`; no version of MLX is named elsewhere. Does not
-//! own how the files are laid out for linking: that is `libraries`.
+//! It fetches and unpacks wheels with the hashes that are pinned in `wheels/`, the only place with a version of MLX.
+//! `libraries` makes the layout for linking.
 
 use std::env;
 use std::fs;
@@ -12,10 +12,10 @@ use crate::failure::{Failure, Result, While};
 use crate::in_package;
 use crate::platform::Platform;
 
-/// Names a folder that holds an unpacked wheel, to be used instead of fetching one.
+/// The variable with the folder of an unpacked wheel, which is used instead of fetching one.
 pub(crate) const DIR_VARIABLE: &str = "MLX_SERVING_MLX_DIR";
 
-/// Ways to call pip, the one that belongs to the usual python first.
+/// Ways to call pip, starting with the one of the usual python.
 const CLIENTS: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 /// The unpacked wheel that the user provides, if any.

@@ -1,1 +1,1 @@
-//! Nothing: only this package's dependency is of use. See the manifest.
+//! Empty: only the dependency of this package is used. See the manifest.

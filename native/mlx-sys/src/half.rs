@@ -1,7 +1,7 @@
-//! Half-precision numbers as they cross the C border, and the functions that carry them.
+//! Half-precision numbers of the C interface, and the functions that use them.
 //!
-//! The C headers declare these only for compilers with half types; here they exist on every target. `cpp/half.cpp` owns
-//! the definitions where mlx-c has none.
+//! The C headers declare these only for compilers with half types; here they exist on every target. `cpp/half.cpp` defines
+//! those that mlx-c lacks.
 
 use std::ffi::c_int;
 

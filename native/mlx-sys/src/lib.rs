@@ -1,7 +1,7 @@
 //! The C API of MLX, linked from MLX's own released binaries.
 //!
-//! Stands in for the published crate of the same name, under `mlx-rs`. Owns declarations and the symbols that some
-//! targets lack; `build/` owns how the libraries get here. Nothing here is safe to call: that is `mlx-rs`'s work.
+//! It replaces the published crate of the same name under `mlx-rs`. It has the declarations, and the symbols that some targets
+//! lack; `build/` provides the libraries. All functions are unsafe; `mlx-rs` has the safe interface.
 
 #[rustfmt::skip] // stays as its generator wrote it
 mod bindings;
@@ -12,7 +12,7 @@ mod half;
 pub use bindings::*;
 pub use half::*;
 
-/// The C library's stream type, which crosses by pointer only.
+/// The C library's stream type, used through pointers only.
 #[derive(Debug)]
 #[repr(C)]
 pub struct FILE {

@@ -1,10 +1,10 @@
-//! What the linked MLX must do before anything built on it is worth testing: compute, and report errors as errors.
+//! Basic tests of the linked MLX: it computes, and it reports errors.
 
 #![allow(clippy::cast_possible_truncation)] // small numbers
 
 use mlx_rs::{Array, Dtype, error::Result, ops, random};
 
-/// A matrix whose entries are small and differ.
+/// A matrix of small, different entries.
 fn matrix(rows: i32, columns: i32) -> Array {
     let entries: Vec<f32> = (0..rows * columns).map(|i| f64::from((i * 7) % 11) as f32 * 0.25 - 1.0).collect();
     Array::from_slice(&entries, &[rows, columns])
@@ -67,7 +67,7 @@ fn an_unseeded_random_state_finds_its_clock() -> Result<()> {
     Ok(())
 }
 
-/// mlx-c's default is to print and exit: mlx-rs must have installed its handler on whatever thread comes first.
+/// By default mlx-c prints an error and exits: mlx-rs must have installed its handler on the first thread that uses it.
 #[test]
 fn an_error_on_a_fresh_thread_is_an_error_not_the_end_of_the_process() {
     let outcome = std::thread::spawn(|| {

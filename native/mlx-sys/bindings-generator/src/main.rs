@@ -1,7 +1,7 @@
-//! Writes Rust declarations for the mlx-c headers to the path given.
+//! Writes Rust declarations of the mlx-c headers to the given path.
 //!
-//! Owns which names are declared. Does not own the half-precision types and functions: headers
-//! declare them on some targets only, so `src/half.rs` of mlx-sys declares them on all.
+//! It selects the declared names. Half-precision types and functions are left out: headers declare
+//! them on some targets only, so `src/half.rs` of mlx-sys declares them on all.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -38,19 +38,19 @@ fn headers(mlx_c: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn builder(mlx_c: &Path, headers: &[PathBuf]) -> bindgen::Builder {
     let builder = bindgen::Builder::default()
         .clang_arg(format!("-I{}", mlx_c.display()))
-        // Only MLX's own names: the C library's differ between platforms, and this file serves all of them.
+        // Only MLX's own names: those of the C library differ between platforms, and this file is for all of them.
         .allowlist_item("_?mlx_.*")
         .allowlist_item("MLX_.*")
-        // Passed by pointer only, and laid out differently by every C library.
+        // Used through pointers only; its layout differs between C libraries.
         .blocklist_type("FILE")
         .blocklist_type("_IO_FILE|__off(64)?_t")
-        // The headers' own documentation is MLX's to publish.
+        // MLX publishes the documentation of the headers.
         .generate_comments(false)
         .blocklist_item("(b?float16_t|mlx_array_(item|data)_b?float16)")
-        // Struct layouts are checked on the target that generates; pointers and integers, they are alike on all 64-bit ones.
+        // Struct layouts are checked on the generating target only: pointers and integers are the same on all 64-bit targets.
         .layout_tests(true)
         .rust_target(bindgen::RustTarget::stable(85, 0).unwrap_or_default())
-        // Formats alike whatever rustfmt is installed and however this repository sets it up.
+        // The format does not depend on the installed rustfmt and its settings.
         .formatter(bindgen::Formatter::Prettyplease)
         .raw_line(HEADER);
     headers.iter().fold(builder, |builder, header| {
