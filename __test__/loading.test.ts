@@ -54,7 +54,7 @@ test('an abort after the load has no effect', async () => {
   expect((await engine.generate({ model: loaded, ...answers })).tokens).toHaveLength(4)
 })
 
-test('a load goes on as long as one of those who wait for it stays', async () => {
+test('a load continues while one of its callers waits', async () => {
   const { engine } = await withMlx()
   const path = await copyOfDemo()
   const controller = new AbortController()
