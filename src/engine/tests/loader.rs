@@ -1,4 +1,4 @@
-//! Loads without load threads: models that were prepared on simulated devices, as they come to the engine thread.
+//! Loads without load threads: models prepared on simulated devices, for the engine thread.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::executor::{Backend, LoadControl};
 use crate::hub::ModelFolder;
 use crate::text::ModelText;
 
-/// A device for each model to come, the first one last.
+/// One device for each model that will be loaded, in reverse order.
 pub(super) struct Loader {
     pub(super) devices: Vec<SimBackend>,
     ledger: Arc<Ledger>,

@@ -1,4 +1,4 @@
-//! Loads beside streams, and their ends before time.
+//! Loads of models beside streams, and aborted loads.
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
@@ -19,19 +19,19 @@ use crate::lock::lock;
 use super::harness::{Harness, NUM_TOKENS, STEP, Spec, spec};
 
 const NEW: ModelKey = ModelKey(7);
-/// Half a step each.
+/// Each part takes half a step.
 const PARTS: SimLoad = SimLoad { num_parts: 40, part: Duration::from_micros(500), fails_at: None };
 
 type Outcome = Receiver<Result<(), Code>>;
 
-/// Begins a load in parts; what comes of it is received.
+/// Starts a load in parts. Its reply arrives on the channel.
 fn begin(harness: &mut Harness, load: SimLoad) -> (LoadControl, Outcome) {
-    let (tell, told) = channel();
+    let (sender, replies) = channel();
     harness.add_device(load);
     let reply = Reply::new(move |opened| {
-        tell.send(opened.map(drop).map_err(|error: Error| error.code())).ok();
+        sender.send(opened.map(drop).map_err(|error: Error| error.code())).ok();
     });
-    (harness.begin_load(NEW, reply), told)
+    (harness.begin_load(NEW, reply), replies)
 }
 
 fn aborted() -> Error {
@@ -55,7 +55,7 @@ impl Streaming {
         streaming
     }
 
-    /// So many turns; the longest time between two of its tokens.
+    /// Runs `count` turns. Returns the longest time between two tokens of the stream.
     fn turns(&mut self, count: usize) -> Duration {
         let (mut last, mut longest) = (self.harness.now(), Duration::ZERO);
         for _ in 0..count {
@@ -78,21 +78,21 @@ impl Streaming {
 }
 
 #[test]
-fn streams_go_on_between_the_parts_of_a_load() {
+fn streams_continue_between_the_parts_of_a_load() {
     let mut streaming = Streaming::new();
     let alone = streaming.turns(50);
-    let (_, told) = begin(&mut streaming.harness, PARTS);
+    let (_, replies) = begin(&mut streaming.harness, PARTS);
     let beside = streaming.turns(20);
-    assert_eq!(told.try_recv(), Err(TryRecvError::Empty), "it takes longer");
+    assert_eq!(replies.try_recv(), Err(TryRecvError::Empty), "the load takes longer");
     assert!(beside <= alone + STEP + PARTS.part, "{beside:?} instead of {alone:?}");
 }
 
 #[test]
-fn a_load_beside_a_stream_that_never_pauses_comes_to_its_end() {
+fn a_load_beside_a_continuous_stream_ends() {
     let mut streaming = Streaming::new();
-    let (_, told) = begin(&mut streaming.harness, PARTS);
+    let (_, replies) = begin(&mut streaming.harness, PARTS);
     let began = streaming.harness.now();
-    while told.try_recv() == Err(TryRecvError::Empty) {
+    while replies.try_recv() == Err(TryRecvError::Empty) {
         streaming.turns(1);
         assert!(streaming.harness.now() - began < PARTS.part * PARTS.num_parts * 8, "it has its share of the device");
     }
@@ -104,10 +104,10 @@ fn a_load_beside_a_stream_that_never_pauses_comes_to_its_end() {
 #[test]
 fn a_load_on_an_idle_engine_takes_as_long_as_its_parts() {
     let mut harness = Harness::new(Settings::OFF);
-    let (_, told) = begin(&mut harness, PARTS);
+    let (_, replies) = begin(&mut harness, PARTS);
     let began = harness.now();
     harness.run();
-    assert_eq!(told.try_recv(), Ok(Ok(())));
+    assert_eq!(replies.try_recv(), Ok(Ok(())));
     assert_eq!(harness.now() - began, PARTS.part * PARTS.num_parts);
 }
 
@@ -115,9 +115,9 @@ fn a_load_on_an_idle_engine_takes_as_long_as_its_parts() {
 fn two_loads_share_the_device_and_both_end() {
     let mut harness = Harness::new(Settings::OFF);
     let (_, first) = begin(&mut harness, PARTS);
-    let (tell, second) = channel();
+    let (sender, second) = channel();
     harness.add_device(PARTS);
-    harness.begin_load(ModelKey(8), Reply::new(move |opened| _ = tell.send(opened.is_ok())));
+    harness.begin_load(ModelKey(8), Reply::new(move |opened| _ = sender.send(opened.is_ok())));
     harness.run();
     assert_eq!((first.try_recv(), second.try_recv()), (Ok(Ok(())), Ok(true)));
 }
@@ -125,12 +125,12 @@ fn two_loads_share_the_device_and_both_end() {
 #[test]
 fn an_aborted_load_ends_within_a_part_and_the_model_can_be_loaded_at_once() {
     let mut harness = Harness::new(Settings::OFF);
-    let (control, told) = begin(&mut harness, PARTS);
+    let (control, replies) = begin(&mut harness, PARTS);
     harness.turn();
     control.abort(aborted());
     let at = harness.now();
     harness.turn();
-    assert_eq!(told.try_recv(), Ok(Err(Code::Cancelled)));
+    assert_eq!(replies.try_recv(), Ok(Err(Code::Cancelled)));
     assert_eq!(harness.now(), at, "no part was begun");
     let (_, again) = begin(&mut harness, PARTS);
     harness.run();
@@ -138,26 +138,26 @@ fn an_aborted_load_ends_within_a_part_and_the_model_can_be_loaded_at_once() {
 }
 
 #[test]
-fn an_abort_before_the_first_part_and_one_after_the_last() {
+fn an_abort_before_the_first_part_ends_a_load_and_one_after_the_last_does_not() {
     let mut harness = Harness::new(Settings::OFF);
-    let (control, told) = begin(&mut harness, PARTS);
+    let (control, replies) = begin(&mut harness, PARTS);
     control.abort(aborted());
     harness.turn();
-    assert_eq!(told.try_recv(), Ok(Err(Code::Cancelled)));
-    let (control, told) = begin(&mut harness, PARTS);
+    assert_eq!(replies.try_recv(), Ok(Err(Code::Cancelled)));
+    let (control, replies) = begin(&mut harness, PARTS);
     harness.run();
     control.abort(aborted());
-    assert_eq!(told.try_recv(), Ok(Ok(())));
+    assert_eq!(replies.try_recv(), Ok(Ok(())));
     let reader = harness.stream(Spec { model: NEW, ..spec(1) });
     assert!(harness.answer(reader).tokens.len() > 1, "the model is there all the same");
 }
 
 #[test]
-fn a_load_that_fails_in_a_late_part_leaves_streams_alone() {
+fn a_load_that_fails_in_a_late_part_does_not_affect_streams() {
     let mut streaming = Streaming::new();
-    let (_, told) = begin(&mut streaming.harness, SimLoad { fails_at: Some(30), ..PARTS });
+    let (_, replies) = begin(&mut streaming.harness, SimLoad { fails_at: Some(30), ..PARTS });
     let before = streaming.num_asked;
-    while told.try_recv() == Err(TryRecvError::Empty) {
+    while replies.try_recv() == Err(TryRecvError::Empty) {
         streaming.turns(1);
     }
     streaming.turns(4 * NUM_TOKENS);
@@ -195,7 +195,7 @@ fn ledger(memory: u64) -> Arc<Ledger> {
 }
 
 #[test]
-fn weights_that_are_being_loaded_take_kv_and_give_it_back() {
+fn weights_that_are_being_loaded_reserve_memory_of_kv_until_they_are_dropped() {
     let ledger = ledger(1_600);
     let control = LoadControl::default();
     let all = ledger.kv();
@@ -220,7 +220,7 @@ fn a_load_waits_for_the_memory_of_an_aborted_one() {
 }
 
 #[test]
-fn more_loads_than_there_may_be_are_refused_with_the_limit() {
+fn loads_beyond_the_limit_are_refused_with_the_limit() {
     let loads = Arc::<Loads>::default();
     let begin = || loads.begin(LoadControl::default());
     let active: Vec<_> = std::iter::from_fn(|| begin().ok()).take(1_000).collect();
@@ -238,9 +238,9 @@ fn a_closed_engine_aborts_its_loads_and_waits_for_those_on_the_device() {
     assert!(reading.control.is_aborted());
     assert_eq!(reading.enter_device().map_err(|error| error.code()), Err(Code::EngineClosed));
     loads.leave_device();
-    let (tell, told) = channel();
-    loads.at_end(move || _ = tell.send(()));
-    assert_eq!(told.try_recv(), Err(TryRecvError::Empty), "one is still there");
+    let (sender, replies) = channel();
+    loads.at_end(move || _ = sender.send(()));
+    assert_eq!(replies.try_recv(), Err(TryRecvError::Empty), "one load is still on the device");
     drop(reading);
-    assert_eq!(told.try_recv(), Ok(()));
+    assert_eq!(replies.try_recv(), Ok(()));
 }

@@ -1,4 +1,4 @@
-//! The way of commands to the engine thread.
+//! The queue of commands to the engine thread.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::engine::mailbox::{Empty, mailbox};
 
 #[test]
-fn items_come_in_order_and_sending_waits_for_no_room() {
+fn items_arrive_in_order_and_sending_never_blocks() {
     let (sender, inbox) = mailbox();
     (0..100_000).for_each(|item| assert_eq!(sender.send(item), Ok(())));
     let mut items = VecDeque::new();
@@ -18,7 +18,7 @@ fn items_come_in_order_and_sending_waits_for_no_room() {
 }
 
 #[test]
-fn taking_waits_for_an_item_until_the_moment_has_come() {
+fn taking_waits_for_an_item_until_the_given_time() {
     let (sender, inbox) = mailbox();
     assert_eq!(inbox.take(Some(Instant::now())), Err(Empty::TimedOut));
     let sending = thread::spawn(move || {
@@ -31,7 +31,7 @@ fn taking_waits_for_an_item_until_the_moment_has_come() {
 }
 
 #[test]
-fn a_closed_inbox_gives_items_back_and_drops_those_that_lie_there() {
+fn a_closed_inbox_returns_new_items_and_drops_queued_ones() {
     let (sender, inbox) = mailbox();
     let lying = std::sync::Arc::new(());
     sender.send(std::sync::Arc::clone(&lying)).expect("open");

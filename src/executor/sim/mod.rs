@@ -122,7 +122,7 @@ struct SimPrepared {
 impl Prepared for SimPrepared {
     fn advance(&mut self) -> Result<Option<Box<dyn Executor>>> {
         if self.load.fails_at == Some(self.num_done) {
-            return Err(Error::new(Code::ModelLoadError, "a tensor is damaged, as the simulated device was told"));
+            return Err(Error::new(Code::ModelLoadError, "a tensor is damaged on the simulated device"));
         }
         if self.num_done < self.load.num_parts {
             self.num_done += 1;

@@ -1,6 +1,5 @@
-//! What a simulated model says: sentences whose order depends on everything before them, as a real model's words do.
-//! The same prefix is always continued the same way, whoever else is in the batch and however often it is computed
-//! again.
+//! The answers of a simulated model: sentences whose order depends on all tokens before them. A prefix always has the same
+//! continuation, in any batch and after any preemption.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
