@@ -52,8 +52,8 @@ impl Turnover {
         self.since.get_or_insert(now);
     }
 
-    /// A place has become free. `is_wanted` says whether a request waits for a row. Otherwise the interval depends on the callers
-    /// and not on the device, so it is not measured.
+    /// A place has become free. `is_wanted` says whether a request waits for a row. Otherwise the interval depends on the
+    /// callers and not on the device, so it is not measured.
     pub(super) fn freed(&mut self, now: Instant, is_wanted: bool) {
         if !is_wanted {
             self.since = None;
@@ -82,8 +82,8 @@ impl Turnover {
         self.stay.unwrap_or(FIRST_STAY)
     }
 
-    /// Seconds between two places that become free. A mean of two estimates that agree while requests wait: the measured interval,
-    /// which may be old, and the time of the last answers divided by the rows (Little's law).
+    /// Seconds between two places that become free. A mean of two estimates that agree while requests wait: the measured
+    /// interval, which may be old, and the time of the last answers divided by the rows (Little's law).
     pub(super) fn interval(&self) -> f64 {
         self.interval_of(self.num_freed + self.group.0, self.freeing + self.group.1)
     }
