@@ -1,6 +1,6 @@
 //! Tells a lasting overload from a burst, by how many requests arrive and how many end. Has no clock: `now` is an argument.
 //!
-//! Time is divided into parts. An overload lasts when more than twice as many requests arrived as can be served, in six of the
+//! Time is divided into parts. An overload lasts when more than three times as many requests arrived as can be served, in six of the
 //! last eight parts and in the sum of the four emptiest. A burst fills one or two parts, whatever its size. Callers that ask
 //! again when they are answered never fill six, since as many requests arrive as end. So a limit that applies only in a
 //! lasting overload refuses neither. A queue is too long only when it has been too long for some time: this is the idea of
@@ -16,7 +16,7 @@ const OVERLOADED: usize = 6;
 /// The fullest parts, which are left out of the sum.
 const FULLEST: usize = 4;
 /// A part is overloaded when this many times as many requests arrive as can be served.
-const EXCESS: f64 = 2.0;
+const EXCESS: f64 = 3.0;
 
 /// Requests of the last eight parts.
 #[derive(Debug, Default)]

@@ -26,6 +26,8 @@ const MAX_SLOTS: usize = 4_096;
 /// place that is free too early waits; a caller that comes too early is refused again.
 const SLACK: f64 = 1.25;
 const SLOWER: f64 = 1.03;
+/// Callers are a flood when more than this many times as many are refused as places become free.
+const FLOOD: usize = 2;
 /// The longest wait in an overload is this,
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// or this part of the time that an answer is on the device, if that is longer.
@@ -108,8 +110,19 @@ pub(super) struct Slots {
     promised: VecDeque<Instant>,
     pub(super) turnover: Turnover,
     demand: Demand,
+    /// Counts refusals.
+    period: Option<Period>,
     /// Pending requests that hold no row and wait for none, because their readers are behind.
     num_behind: usize,
+}
+
+/// As long as an answer is on the device.
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    began: Instant,
+    num_refused: usize,
+    /// Periods in a row before it with too many refusals.
+    num_flooded: u32,
 }
 
 impl Slots {
@@ -121,6 +134,7 @@ impl Slots {
             promised: VecDeque::new(),
             turnover: Turnover::new(limit),
             demand: Demand::default(),
+            period: None,
             num_behind: 0,
         }
     }
@@ -184,7 +198,8 @@ impl Slots {
     /// The retry hint of a refused caller with `count` answers, in whole milliseconds; at least `least`.
     pub(super) fn promise(&mut self, now: Instant, count: usize, least: Duration) -> Duration {
         let soon = self.soon().max(least);
-        if self.demand.is_overload() || self.promised.len() + count > MAX_SLOTS {
+        let is_flooded = self.note_refusal(now, count);
+        if is_flooded || self.promised.len() + count > MAX_SLOTS {
             return whole_millis(soon.min(LONGEST));
         }
         let interval = Duration::from_secs_f64(SLOWER * self.turnover.interval());
@@ -198,6 +213,22 @@ impl Slots {
         let index = self.promised.partition_point(|&other| other <= at);
         (0..count).for_each(|_| self.promised.insert(index, at));
         whole_millis(at - now)
+    }
+
+    /// Counts a refusal. Returns whether, in a whole period and in this one, more than twice as many callers were refused as
+    /// places became free. Then most callers cannot be served, and no order of slots can be kept.
+    fn note_refusal(&mut self, now: Instant, count: usize) -> bool {
+        let most = FLOOD * self.turnover.num_rows();
+        let stay = Duration::from_secs_f64(self.turnover.stay());
+        let period = self.period.get_or_insert(Period { began: now, num_refused: 0, num_flooded: 0 });
+        let passed = now.saturating_duration_since(period.began);
+        if passed >= stay {
+            let is_next = passed < stay * 2 && period.num_refused > most;
+            let num_flooded = if is_next { period.num_flooded + 1 } else { 0 };
+            *period = Period { began: now, num_refused: 0, num_flooded };
+        }
+        period.num_refused += count;
+        period.num_flooded >= 2 || period.num_flooded == 1 && period.num_refused > most
     }
 
     /// The time in which the rows that run now end.
