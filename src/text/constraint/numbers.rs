@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::numbers::MAX_SAFE_INTEGER;
 
 /// Default bound of numbers. JavaScript reads whole numbers up to this one exactly, while it reads 1e999 as infinity.
-const MAX_NUMBER: i64 = MAX_SAFE_INTEGER as i64;
+const MAX_NUMBER: i64 = MAX_SAFE_INTEGER.cast_signed();
 /// The least common multiple of all `multipleOf` of a schema. The compiler needs that many states.
 const MAX_MULTIPLE: u64 = 1_000;
 /// Decimal places. The compiler counts in units of the last one, in 32 bits.
