@@ -1,6 +1,6 @@
-//! Attention out of MLX's operations, for any number of rows in a few operations a layer. KV lies in slabs: `pool` says
-//! which sequence has which slot, `layout` which rows of a step attend together, `scores` how. Keys and values are
-//! written in place, although the step before may still be running: `mlx_ops::KvUpdate`.
+//! Attention composed of MLX's operations, a few per layer for any number of rows. KV is in slabs: `pool` assigns slots to
+//! sequences, `layout` decides which rows of a step attend together, and `scores` computes. `mlx_ops::KvUpdate` writes keys
+//! and values in place while the previous step may still run.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,12 +23,13 @@ use crate::executor::KvUnit;
 use crate::request::SequenceId;
 use crate::scheduler::plan::{KvGrowth, KvWindow};
 
-/// See the module.
+/// Composed attention with its KV.
 pub(in super::super) struct Composed {
     layers: Vec<Layer>,
     pools: Vec<LayerPool>,
-    /// Keys that the last layer of the step reads. Once they are there, all of the step's KV is.
+    /// Keys that the last layer of the step reads. Once they are computed, all KV of the step is written.
     last: Option<Array>,
+    /// Whether a row of the step is sampled.
     draws: bool,
 }
 
@@ -36,21 +37,21 @@ struct Layer {
     spec: AttentionSpec,
     rotation: Rotation,
     pool: usize,
-    /// Its number among the layers of its pool.
+    /// Index among the layers of the pool.
     place: usize,
     /// Weights of the norms of queries and keys, [heads + kv heads, 1, head dim].
     norm: Option<Array>,
 }
 
-/// Keys and values of a slab, [slots, kv heads, positions, head dim] each, of every layer of its pool.
+/// Keys and values of a slab for every layer of its pool, [slots, kv heads, positions, head dim] each.
 type Memory = Rc<Vec<[Array; 2]>>;
 
-/// Layers that attend alike and keep the same positions.
+/// Layers with the same kind of attention, which keep the same positions.
 struct LayerPool {
     shape: PoolShape,
     num_layers: i32,
     pool: Pool<Memory>,
-    /// To be carried out before the rows of the next step.
+    /// Moves that run before the rows of the next step.
     moves: Vec<Move<Memory>>,
     step: Option<Step>,
 }
@@ -65,7 +66,7 @@ struct PoolShape {
     grouping: Grouping,
 }
 
-/// What all layers of a pool do in a step.
+/// The part of a step that all layers of a pool share.
 struct Step {
     slabs: Vec<Memory>,
     update: KvUpdate,
@@ -81,8 +82,8 @@ struct Step {
 }
 
 impl Composed {
-    /// For layers whose activations have element type `dtype`, on MLX's default device. The CPU has no arithmetic of half
-    /// precision: MLX converts number by number there, every key and value in every step. So its KV is f32.
+    /// For layers whose activations have element type `dtype`, on MLX's default device. On a CPU, KV is float32: MLX would
+    /// convert every key and value of half precision one by one in every step.
     pub(in super::super) fn new(specs: &[AttentionSpec], dtype: Dtype, grouping: Grouping) -> Mlx<Self> {
         let on_cpu = matches!(Device::try_default()?.get_type()?, DeviceType::Cpu);
         let kv_dtype = if on_cpu { Dtype::Float32 } else { dtype };
@@ -107,7 +108,7 @@ impl Composed {
 }
 
 impl Attention for Composed {
-    /// A slot is taken with the first position.
+    /// Does nothing: a sequence gets a slot with its first position.
     fn admit(&mut self, _sequence: SequenceId, _max_positions: i32) -> Mlx<()> {
         Ok(())
     }
@@ -160,7 +161,7 @@ impl Attention for Composed {
         self.pools.iter().map(|pool| pool.pool.bytes()).sum()
     }
 
-    /// Rows are packed as they lie in the pool of most layers. Layers of another pool bring them into its order and back.
+    /// Rows are packed in the order of the pool with most layers. Layers of other pools reorder them and restore the order.
     fn begin(&mut self, mut spans: Vec<Span>) -> Mlx<Vec<Span>> {
         self.draws = spans.iter().any(|span| span.sampled);
         self.pools.iter_mut().try_for_each(|pool| pool.make_room(&spans))?;
@@ -194,14 +195,14 @@ impl Attention for Composed {
         for pool in &mut self.pools {
             pool.step = None;
         }
-        // What is drawn follows from the last layer, and so from every row that was written.
+        // A sampled token depends on the last layer, and so on all KV of the step: nothing else must be evaluated then.
         self.last.take().filter(|_| !self.draws).into_iter().collect()
     }
 }
 
 impl Layer {
-    /// Queries and keys of all rows, normalized and rotated, and values: [n, heads, 1, head dim] each. Every token is a
-    /// batch row of its own with its own position, so one operation rotates chunks and single tokens of all rows.
+    /// Queries and keys, normalized and rotated, and values: [n, heads, 1, head dim] each. Every token is a batch row with
+    /// its own position, so one operation rotates all tokens of all rows.
     fn split(&mut self, qkv: &Array, norms: Option<&QkNorm>, positions: &Array) -> Mlx<[Array; 3]> {
         let AttentionSpec { heads, kv_heads, head_dim, qk_norm, .. } = self.spec;
         let (num_tokens, rotated) = (qkv.dim(0), heads + kv_heads);
@@ -216,7 +217,7 @@ impl Layer {
         Ok([rotated.try_index((.., ..heads))?, rotated.try_index((.., heads..))?, values])
     }
 
-    /// The weights of both norms side by side, made once.
+    /// The weights of both norms, concatenated once.
     fn norm_weight(&mut self, norms: &QkNorm) -> Mlx<Array> {
         if let Some(norm) = &self.norm {
             return Ok(norm.clone());
@@ -251,7 +252,7 @@ impl LayerPool {
         Self { shape, num_layers: 0, pool, moves: Vec::new(), step: None }
     }
 
-    /// Keys and values of all layers.
+    /// Bytes of keys and values of all layers.
     fn bytes_per_position(&self) -> u64 {
         let PoolShape { kv_heads, head_dim, .. } = self.shape;
         let numbers = [2, self.num_layers, kv_heads, head_dim].into_iter().map(|size| u64::from(size.unsigned_abs()));
@@ -264,7 +265,7 @@ impl LayerPool {
         Ok(())
     }
 
-    /// Gives every sequence a slot that holds what it comes to.
+    /// Gives every sequence a slot for its positions after the step.
     fn make_room(&mut self, spans: &[Span]) -> Mlx<()> {
         let growth = |span: &Span| Growth { sequence: span.sequence, start: span.start, end: span.start + span.len };
         let growths: Vec<_> = spans.iter().map(growth).collect();
@@ -310,7 +311,7 @@ impl PoolShape {
     }
 }
 
-/// Slabs begin as zeros, as a slot does that another sequence has left: what is masked must be a number.
+/// Slabs are zeros at first, because masked values must be finite. Slots that a sequence left are cleared for the same reason.
 fn make_slab(shape: PoolShape, num_layers: i32) -> impl Fn(i32, i32) -> Mlx<Memory> {
     move |num_slots, num_positions| {
         let array = || zeros_dtype(&[num_slots, shape.kv_heads, num_positions, shape.head_dim], shape.scores.kv_dtype);
@@ -318,7 +319,7 @@ fn make_slab(shape: PoolShape, num_layers: i32) -> impl Fn(i32, i32) -> Mlx<Memo
     }
 }
 
-/// The slabs of a step, numbered as they are named.
+/// The slabs of a step, numbered in order of first use.
 #[derive(Default)]
 struct Slabs {
     numbers: BTreeMap<u32, i32>,
@@ -357,19 +358,19 @@ impl Step {
     }
 }
 
-/// The rows to take of `num_rows`; nothing where they are all of them, in order.
+/// The rows to take of `num_rows`; `None` if these are all rows in order.
 fn selection(rows: &[u32], num_rows: usize) -> Mlx<Option<Array>> {
     let count = i32::try_from(rows.len()).map_err(|_| "a step of more than 2^31 tokens")?;
     let is_all = rows.len() == num_rows && rows.iter().copied().eq(0..count.unsigned_abs());
     Ok((!is_all).then(|| Array::from_slice(rows, &[count])))
 }
 
-/// These rows of [n, ..].
+/// Takes rows of [n, ..]; all of them if `rows` is `None`.
 fn taken(x: &Array, rows: Option<&Array>) -> Mlx<Array> {
     rows.map_or_else(|| Ok(x.clone()), |rows| take_axis(x, rows, 0))
 }
 
-/// Neighbouring rows of [n, ..]; all of them cost nothing.
+/// Consecutive rows of [n, ..]. Taking all rows is free.
 fn rows(x: &Array, first: i32, count: i32) -> Mlx<Array> {
     if count == x.dim(0) { Ok(x.clone()) } else { x.try_index(first..first + count) }
 }

@@ -1,5 +1,5 @@
-//! Attention as one operation a layer for all rows of a step, or as a part of one for all layers, over KV that `mlx-ops`
-//! keeps: CPU, f32. No padding, no mask, and each row's result is the same to the bit in any batch.
+//! Attention as one operation per layer for all rows of a step, or as a stage of a chain of all layers, on the CPU in
+//! float32. `mlx-ops` keeps the KV. There is no padding and no mask, and a row's bits are equal in every batch.
 
 use std::collections::HashSet;
 
@@ -14,20 +14,20 @@ use crate::executor::KvUnit;
 use crate::request::SequenceId;
 use crate::scheduler::plan::KvGrowth;
 
-/// See the module.
+/// Fused attention with its KV.
 pub(in super::super) struct Fused {
     store: KvStore,
     inverse_frequencies: Vec<f32>,
-    /// Each layer as an operation of its own.
+    /// Each layer as one operation.
     layers: Vec<Chain>,
-    /// Sequences the store knows: it takes a name once.
+    /// Sequences that exist in the store.
     created: HashSet<SequenceId>,
     step: Option<Step>,
-    /// What the last layer of the last step gave. Once that is there, so is the KV of all steps up to it.
+    /// Result of the last layer of the last step. Once it is computed, the KV of all steps is written.
     last: Option<Array>,
 }
 
-/// Whether the operation has a version for these layers: all alike, and plain causal attention.
+/// Whether the operation supports these layers: equal specs with plain causal attention.
 pub(in super::super) fn can_fuse(layers: &[AttentionSpec]) -> bool {
     let is_plain = |spec: &AttentionSpec| {
         let AttentionSpec { head_dim, softcap, window, rope, qk_norm, .. } = spec;
@@ -36,8 +36,8 @@ pub(in super::super) fn can_fuse(layers: &[AttentionSpec]) -> bool {
     layers.first().is_some_and(|first| is_plain(first) && layers.iter().all(|spec| spec == first))
 }
 
-/// What stages of a chain say of the attention that runs them: a chain is made where its weights are read, the store with its
-/// sequences on the engine thread.
+/// Shape and scale of the attention layers of a chain. The chain is made where its weights are read, and the KV store on the
+/// engine thread.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct FusedLayers {
     shape: KvShape,
@@ -58,7 +58,7 @@ impl FusedLayers {
         Ok(Self { shape, scale: spec.scale })
     }
 
-    /// A layer's attention as a part of a chain.
+    /// A layer's attention as a stage of a chain.
     pub(in super::super) fn stage(self, layer: usize) -> Stage<'static> {
         Stage::Attention { layer, scale: self.scale, shape: self.shape }
     }
@@ -85,7 +85,7 @@ impl Fused {
         })
     }
 
-    /// Runs a chain on the rows of the present step.
+    /// Runs a chain on the rows of the current step.
     fn run_step(&self, chain: &Chain, x: &Array) -> Mlx<Array> {
         chain.run(x, Some(self.step.as_ref().ok_or("attention outside a step")?))
     }
@@ -99,7 +99,7 @@ impl Attention for Fused {
     }
 
     fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
-        // Its KV may still be on the way.
+        // `fork` reads KV, so the steps that write it must be complete.
         self.last.as_ref().map(Array::eval).transpose()?;
         self.store.drop_sequence(to.0)?;
         self.store.fork(from.0, to.0, num_positions.unsigned_abs() as usize)

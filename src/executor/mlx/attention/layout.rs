@@ -1,10 +1,10 @@
-//! How the rows of a step lie in one pool: in which order they attend, where they are written, and which of them attend
+//! The layout of a step's rows in one pool: the order in which they attend, where their KV is written, and which rows attend
 //! together.
 //!
-//! Rows that decode in neighbouring slots are one group, whatever their number: keys are read where they lie. Pieces of
-//! prompts are one group wherever they lie: their keys are copied side by side unless they are neighbours, which is little
-//! beside their many queries. A group is a rectangle, [slots, queries, keys]; what its rows do not fill is computed in vain,
-//! and [`Sharing`] says how much of that is cheaper than a group more.
+//! Decoding rows in neighbouring slots form one group of any size, which reads the keys in place. Pieces of prompts form a group
+//! in any slots: keys of slots that are not neighbours are copied next to each other, which costs little compared with the many
+//! queries. A group is a rectangle, [slots, queries, keys]. Scores outside its rows are computed in vain, and [`Sharing`] limits
+//! their number to what costs less than another group.
 
 use mlx_ops::{KvPlace, KvRead, KvSlot};
 
@@ -15,52 +15,52 @@ use super::kinds::KvKind;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placed {
     pub(super) span: Span,
-    /// Index of the slab among those of the step.
+    /// Index among the slabs of the step.
     pub(super) slab: i32,
     pub(super) slot: i32,
 }
 
-/// See the module.
+/// The layout of one step in one pool.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Layout {
-    /// The packed row that is at each place. Positions, places and rows of reads are in this order.
+    /// The packed row at each place. Positions, places and rows of reads have the same order.
     pub(super) order: Vec<u32>,
     /// The position of each row in its sequence.
     pub(super) positions: Vec<i32>,
-    /// Where each row is written; nowhere if it leaves the window within the step.
+    /// Where each row's KV is written; `None` if the row leaves the window within the step.
     pub(super) places: Vec<Option<KvPlace>>,
-    /// What each group reads.
+    /// The KV that each group reads.
     pub(super) reads: Vec<KvRead>,
     pub(super) groups: Vec<Group>,
-    /// For each query of the groups, one after another, the row that it is of; any row where the group has none.
+    /// The row of each query as an index into `order`, group by group. Queries that only pad a group have an arbitrary row.
     pub(super) queries: Vec<u32>,
-    /// For each packed row, its place among `queries`.
+    /// The index into `queries` of each packed row.
     pub(super) back: Vec<u32>,
 }
 
 /// Which rows attend in one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Grouping {
-    /// Those that [`Sharing`] brings together.
+    /// Rows of several sequences, as far as [`Sharing`] allows.
     Shared,
-    /// Each row by itself, over no more keys than it sees: its result has the same bits whatever else is in the step.
+    /// Rows of one sequence, over exactly the keys that they attend to. Their bits do not depend on other rows of the step.
     Single,
 }
 
-/// How large groups may be, in scores of one head. A score is a query beside a key.
+/// Limits of a group, in scores of one head. A group has one score for each pair of a query and a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sharing {
-    /// A group may compute so many scores in vain, or as many as its rows want if these are more.
+    /// A group may compute this many scores in vain, or as many as its rows need, whichever is more.
     pub(super) few: i64,
-    /// Pieces whose scores are more do not come together: all scores of a group are in memory at once.
+    /// Pieces share a group only up to this many scores, because all scores of a group are in memory at once.
     pub(super) most: i64,
 }
 
 /// Rows that attend in one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Group {
-    /// One query of each of some neighbouring slots, from query `first`. Each sees that many keys, counted from the first; a slot
-    /// that no row of the step is in sees one.
+    /// One query for each of consecutive slots, from query `first`. A query attends to the first `num_visible` keys of its slot.
+    /// A slot without a row in this step has one visible key.
     Decode {
         first: i32,
         num_visible: Vec<i32>,
@@ -68,7 +68,7 @@ pub(super) enum Group {
     Pieces(Pieces),
 }
 
-/// Pieces of prompts. Each has `len` queries, of which those behind its own rows are of no use.
+/// Pieces of prompts. Each piece has `len` queries; those after its own rows are padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pieces {
     pub(super) first: i32,
@@ -87,15 +87,14 @@ pub(super) struct Piece {
 /// The keys of a group of pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
-    /// So many, from position 0 on.
+    /// This many keys, from position 0 on.
     Full(i32),
-    /// Rows take the places of positions that the first of them see. So these are read before: as they lie in the first `kept`
-    /// places of a window, and then the rows.
+    /// Rows overwrite positions that the first rows attend to, so keys are read before: the first `kept` places of the window,
+    /// then the keys of the rows.
     Window { window: i32, kept: i32 },
 }
 
-/// Brings rows into an order in which those that may attend together are neighbours: first those that decode, by slot; then
-/// pieces, those of similar length side by side.
+/// Sorts rows so that rows that may attend together are neighbours: first decoding rows by slot, then pieces by similar length.
 pub(super) fn arrange(kind: &dyn KvKind, placed: &mut [Placed]) {
     placed.sort_by_key(|Placed { span, slab, slot }| match span.len {
         1 => (false, 0, 0, *slab, *slot),
@@ -104,7 +103,7 @@ pub(super) fn arrange(kind: &dyn KvKind, placed: &mut [Placed]) {
 }
 
 impl Layout {
-    /// `placed` in the order in which rows are packed: those that decode come first. Without `sharing` each row is alone.
+    /// `placed` is in the order in which rows are packed, decoding rows first. Without `sharing` each sequence attends alone.
     pub(super) fn new(kind: &dyn KvKind, sharing: Option<Sharing>, mut placed: Vec<Placed>) -> Self {
         let num_decoding = placed.iter().take_while(|placed| placed.span.len == 1).count();
         let (decoding, pieces) = placed.split_at_mut(num_decoding);
@@ -125,7 +124,7 @@ impl Layout {
         layout
     }
 
-    /// Adds rows of neighbouring slots, or of slots between which few are missing.
+    /// Adds decoding rows of neighbouring slots. A few slots between them may have no row.
     fn add_decoding(&mut self, kind: &dyn KvKind, placed: &[Placed]) {
         let [Placed { slab, slot, .. }, ..] = placed[..] else { return };
         let mut num_visible = Vec::new();
@@ -169,7 +168,7 @@ impl Layout {
         self.groups.push(Group::Pieces(Pieces { first, len, pieces, keys }));
     }
 
-    /// Adds the rows of a span, and queries up to `num_queries`. The last rows are written, as many as are kept.
+    /// Adds the rows of a span, and padding up to `num_queries` queries. KV is written only for the last rows, which are kept.
     fn add_rows(&mut self, kind: &dyn KvKind, Placed { span, slab, slot }: &Placed, num_queries: i32) {
         let num_written = kind.num_kept(span.start + span.len).min(span.len);
         for at in 0..span.len {
@@ -189,7 +188,7 @@ impl Layout {
 }
 
 impl Sharing {
-    /// Of `others`, in the order of their slots, how many come into the group of `first`.
+    /// How many of `others`, in the order of their slots, join the group of `first`.
     fn num_decoding(self, kind: &dyn KvKind, first: &Placed, others: &[Placed]) -> usize {
         let mut last = first.slot;
         let mut num_missing = 0;
@@ -206,7 +205,7 @@ impl Sharing {
         others.iter().take_while(joins).count()
     }
 
-    /// Of `others` how many come into the group of `first`.
+    /// How many of `others` join the group of `first`.
     fn num_pieces(self, kind: &dyn KvKind, first: &Placed, others: &[Placed]) -> usize {
         let num_keys = |span: &Span| {
             if keeps_all(kind, first) { span.start + span.len } else { kind.num_kept(span.start) + span.len }
@@ -231,7 +230,7 @@ impl Sharing {
     }
 }
 
-/// Whether no position leaves the window up to the end of a piece.
+/// Whether all positions up to the end of a piece are kept.
 fn keeps_all(kind: &dyn KvKind, Placed { span, .. }: &Placed) -> bool {
     kind.num_kept(span.start + span.len) == span.start + span.len
 }

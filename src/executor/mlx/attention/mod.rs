@@ -1,5 +1,5 @@
-//! Attention and the KV it reads: the one part of a step that knows rows and positions. Two implementations stand
-//! behind one trait: `composed` out of MLX's operations for every device and type, `fused` for f32 on the CPU.
+//! Attention and its KV: the only part of a step that depends on sequences and positions. One trait has two
+//! implementations: `composed` of MLX's operations for every device and type, and `fused` for float32 on the CPU.
 
 mod composed;
 mod fused;
@@ -22,22 +22,22 @@ use super::failure::Mlx;
 use crate::executor::{KV_BLOCK, KvUnit};
 use crate::request::SequenceId;
 
-/// One part in so many of the memory for KV is for slots that no sequence has.
+/// The memory for KV divided by this is for slots without a sequence.
 const SPARE_SHARE: u64 = 16;
 
-/// The tokens of one sequence inside a step's packed matrix.
+/// The tokens of one sequence in a step's packed matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     /// Index among the rows of the plan.
     pub(super) row: usize,
     pub(super) sequence: SequenceId,
-    /// Position of its first token in the sequence. KV of all positions before it is there.
+    /// Position of the first token in the sequence. KV of all earlier positions exists.
     pub(super) start: i32,
-    /// How many tokens; at least one.
+    /// Number of tokens; at least 1.
     pub(super) len: i32,
-    /// Its first row in the packed matrix.
+    /// Index of the first row in the packed matrix.
     pub(super) offset: i32,
-    /// Whether something is drawn from it: if so, drawing evaluates its KV too.
+    /// Whether a token is sampled after the span. Evaluating that token evaluates the span's KV.
     pub(super) sampled: bool,
 }
 
@@ -47,44 +47,45 @@ pub(super) struct QkNorm {
     pub(super) keys: Array,
 }
 
-/// Physical KV of all sequences, and the operation over it. Callers have checked every span against what is held.
+/// Physical KV of all sequences, and attention over it. Callers check every span before.
 pub(super) trait Attention {
-    /// A sequence appears; it never holds more than `max_positions`.
+    /// Adds a sequence, which never has more than `max_positions` positions.
     fn admit(&mut self, sequence: SequenceId, max_positions: i32) -> Mlx<()>;
 
-    /// A sequence that has no KV gets the first `num_positions` of another one, which has them.
+    /// Copies the first `num_positions` of a sequence to one without KV.
     fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()>;
 
-    /// Its KV is dropped. Unknown sequences are allowed.
+    /// Drops the KV of a sequence. The sequence may be unknown.
     fn release(&mut self, sequence: SequenceId) -> Mlx<()>;
 
-    /// All KV is dropped.
+    /// Drops all KV.
     fn reset(&mut self) -> Mlx<()>;
 
-    /// What the KV of a sequence takes.
+    /// The memory that the KV of a sequence takes.
     fn unit(&self) -> KvUnit;
 
-    /// Sets what KV may take, with all that is allocated ahead.
+    /// Sets the limit of KV in bytes, including slots that are allocated ahead of need.
     fn set_kv_bytes(&mut self, _bytes: u64) {}
 
     /// Bytes of KV held.
     fn bytes(&self) -> u64;
 
-    /// A step begins. The same spans in the order in which their rows are to be packed, without gaps: that in which they attend,
-    /// so that no layer has to bring them into another one.
+    /// Starts a step. Returns the spans in the order in which their rows attend, with offsets that pack them without gaps. So
+    /// most layers need not reorder rows.
     fn begin(&mut self, spans: Vec<Span>) -> Mlx<Vec<Span>>;
 
-    /// Normalizes and rotates queries and keys, appends keys and values, attends causally, as the layer's spec says:
-    /// [n, (heads + 2 · kv heads) · head dim] → [n, heads · head dim]. `norms` are there where the spec has `qk_norm`.
-    /// Called once a layer, in order.
+    /// Normalizes and rotates queries and keys, appends keys and values, and attends causally, as the layer's spec says:
+    /// [n, (heads + 2 · kv heads) · head dim] → [n, heads · head dim]. `norms` are given if the spec has `qk_norm`. Called once
+    /// per layer, in order.
     fn attend(&mut self, layer: usize, qkv: &Array, norms: Option<&QkNorm>) -> Mlx<Array>;
 
-    /// Runs the packed rows through all layers at once, [n, hidden] → [n, hidden], instead of calling
-    /// [`attend`](Self::attend) in each. Only for chains that were made for this attention.
+    /// Runs a chain of all layers on the packed rows, [n, hidden] → [n, hidden], instead of [`attend`](Self::attend) in each
+    /// layer. Only for chains that were made for this attention.
     fn run(&mut self, _layers: &Chain, _x: &Array) -> Mlx<Array> {
         Err("this attention is not part of a chain".into())
     }
 
-    /// All layers have been called. What to evaluate beside the drawn tokens, so that the step's KV is there.
+    /// Ends a step after all layers were called. Returns what must be evaluated beside the sampled tokens, so that the step's
+    /// KV is written.
     fn finish(&mut self) -> Vec<Array>;
 }

@@ -1,12 +1,12 @@
-//! Which sequence has which slot of which slab. A slab is an array of slots of one capacity; capacities double, and a sequence
-//! that outgrows its slot moves to a larger one, so a long sequence does not make short ones pay for its length. Slabs do
-//! not grow: a sequence that joins or leaves does not touch the others. What a slab consists of is `M`, and not known here.
+//! Assigns slots of slabs to sequences. A slab is an array of slots of one capacity. Capacities are doublings, and a sequence
+//! that outgrows its slot moves to a larger one, so a long sequence does not enlarge the slots of short ones. Slabs do not
+//! grow, so a sequence that joins or leaves does not move the others. The memory of a slab is `M`, which `composed` makes.
 //!
-//! Rows in neighbouring slots attend in one operation. So sequences are brought together again, one a step: a slot that is
-//! moved costs about what attention reads of it in one step.
+//! Rows in neighbouring slots attend in one operation, so sequences are moved together, at most one per step. Moving a slot
+//! costs about as much as attention reads of it in one step.
 //!
-//! Slots without a sequence take memory that the scheduler does not count. They are bounded: where they take more, sequences
-//! move out of a slab, or into a smaller one, and the slab is dropped.
+//! The scheduler does not count the memory of slots without a sequence, so this memory is limited. Above the limit, the
+//! sequences of a slab move to other slabs or to a smaller one, and the slab is dropped.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use super::super::failure::Mlx;
 use super::kinds::KvKind;
 use crate::request::SequenceId;
 
-/// The most slots of a slab, unless more are wanted at once: as many as a batch comes to have.
+/// Most slots of a slab, unless more are needed at once: a usual batch size.
 const MOST_SLOTS: usize = 32;
-/// What slots without a sequence take at most, where nothing else is said.
+/// Default limit of the memory of slots without a sequence.
 const SPARE_BYTES: u64 = 512 << 20;
 
-/// Slabs of layers that keep the same positions.
+/// The slabs of layers that keep the same positions.
 #[derive(Debug)]
 pub(in super::super) struct Pool<M> {
     kind: Box<dyn KvKind>,
     bytes_per_position: u64,
-    /// What slots without a sequence may take; no slab of several slots takes more.
+    /// Limit of the memory of slots without a sequence. A slab of several slots takes no more than this.
     spare_bytes: u64,
     slabs: BTreeMap<u32, Slab<M>>,
     num_made: u32,
@@ -37,8 +37,8 @@ pub(in super::super) struct Pool<M> {
 struct Slab<M> {
     capacity: i32,
     slots: Vec<Option<SequenceId>>,
-    /// Positions of each slot that a sequence has left behind. They are wiped when another one takes the slot: rows attend
-    /// together up to the longest of them, and what is masked must be a number.
+    /// Positions that a former sequence wrote in each slot. They are cleared when another sequence gets the slot: rows attend
+    /// together up to the longest of them, and masked values must be finite.
     left_behind: Vec<i32>,
     memory: M,
 }
@@ -47,36 +47,36 @@ struct Slab<M> {
 struct Place {
     slab: u32,
     slot: usize,
-    /// Positions it has come to.
+    /// Positions of the sequence.
     num_positions: i32,
 }
 
 /// A slot of a slab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Slot<M> {
-    /// Names the slab; no other one ever has this name.
+    /// Id of the slab, never reused.
     pub(in super::super) slab: u32,
-    /// Its number in the slab.
+    /// Index in the slab.
     pub(in super::super) index: i32,
     pub(in super::super) memory: M,
 }
 
-/// The first `count` positions of a slot, to be copied into another one, or to become zeros.
+/// Copies the first `count` positions of a slot to another one, or sets them to zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Move<M> {
-    /// Absent where they become zeros.
+    /// Absent if the positions become zeros.
     pub(in super::super) from: Option<Slot<M>>,
     pub(in super::super) to: Slot<M>,
     pub(in super::super) count: i32,
 }
 
-/// What a sequence comes to in a step.
+/// The growth of a sequence in a step.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Growth {
     pub(in super::super) sequence: SequenceId,
-    /// Positions that are there before.
+    /// Positions before the step.
     pub(in super::super) start: i32,
-    /// Positions that are there after.
+    /// Positions after the step.
     pub(in super::super) end: i32,
 }
 
@@ -86,7 +86,7 @@ impl<M: Clone> Pool<M> {
         Self { kind, bytes_per_position, spare_bytes: SPARE_BYTES, slabs, num_made: 0, places }
     }
 
-    /// Sets what slots without a sequence may take, from the next step on.
+    /// Sets the limit of the memory of slots without a sequence, from the next step on.
     pub(in super::super) fn set_spare_bytes(&mut self, bytes: u64) {
         self.spare_bytes = bytes;
     }
@@ -109,13 +109,13 @@ impl<M: Clone> Pool<M> {
         self.bytes_per_position * u64::from(capacity.unsigned_abs())
     }
 
-    /// The slot of a sequence that has one.
+    /// The slot of a sequence, if it has one.
     pub(in super::super) fn slot(&self, sequence: SequenceId) -> Option<Slot<M>> {
         self.places.get(&sequence).map(|place| self.slot_at(*place))
     }
 
-    /// Gives every sequence a slot that holds what it comes to. `make` makes the memory of a slab of so many slots of so many
-    /// positions. What is returned has to be copied, in order, before anything else is done to the slots.
+    /// Gives every sequence a slot for its growth. `make(slots, positions)` makes the memory of a slab. The returned moves must
+    /// run in order, before anything else uses the slots.
     pub(in super::super) fn grow(
         &mut self,
         growths: &[Growth],
@@ -147,7 +147,7 @@ impl<M: Clone> Pool<M> {
         Ok(moves)
     }
 
-    /// A sequence without a slot begins with the first `num_positions` of another one.
+    /// Gives a sequence without a slot the first `num_positions` of another one.
     pub(in super::super) fn copy(
         &mut self,
         from: SequenceId,
@@ -167,7 +167,7 @@ impl<M: Clone> Pool<M> {
         Ok(moves)
     }
 
-    /// Gives the slot of a sequence back, if it has one.
+    /// Frees the slot of a sequence, if it has one.
     pub(in super::super) fn release(&mut self, sequence: SequenceId) {
         self.leave(sequence);
     }
@@ -177,8 +177,8 @@ impl<M: Clone> Pool<M> {
         self.places.clear();
     }
 
-    /// Drops a slab where slots without a sequence take too much. Else brings one sequence nearer to others of its capacity, if
-    /// any is far: out of a slab that others have room for, or out of a slot behind holes.
+    /// Drops a slab if slots without a sequence take too much memory. Otherwise moves one sequence nearer to others of its
+    /// capacity, if possible: out of a slab whose sequences fit into another one, or out of a slot behind free ones.
     pub(in super::super) fn compact(&mut self, mut make: impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<Vec<Move<M>>> {
         let mut moves = Vec::new();
         if self.free_bytes() > self.spare_bytes {
@@ -189,7 +189,8 @@ impl<M: Clone> Pool<M> {
         Ok(moves)
     }
 
-    /// Moves the sequences of the slab with the most free memory to free slots of others, or to a slab of as many slots.
+    /// Moves the sequences of the slab with the most free memory to free slots of other slabs, or to a new slab without free
+    /// slots.
     fn shrink(&mut self, moves: &mut Vec<Move<M>>, make: &mut impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<()> {
         let free_bytes = |slab: &Slab<M>| self.slot_bytes(slab.capacity) * slab.num_free() as u64;
         let Some((id, slab)) = self.slabs.iter().max_by_key(|(_, slab)| free_bytes(slab)) else { return Ok(()) };
@@ -224,8 +225,8 @@ impl<M: Clone> Pool<M> {
         Some(())
     }
 
-    /// The last sequence of the emptiest slab, of a capacity or of any, whose sequences fit into another one of its capacity, and
-    /// where to.
+    /// The last sequence of the emptiest slab whose sequences fit into another slab of its capacity, and its new slot. With
+    /// `capacity`, only slabs of that capacity count.
     fn to_merge(&self, capacity: Option<i32>) -> Option<(SequenceId, (u32, usize))> {
         let is_asked = |slab: &Slab<M>| capacity.is_none_or(|capacity| slab.capacity == capacity);
         let mut by_use: Vec<_> = self.slabs.iter().filter(|(_, slab)| is_asked(slab)).collect();
@@ -242,7 +243,7 @@ impl<M: Clone> Pool<M> {
         })
     }
 
-    /// The last sequence of a slab in which sequences lie in more than two places, and the first hole there.
+    /// The last sequence of a slab with more than two runs of used slots, and the first free slot of that slab.
     fn to_close_up(&self) -> Option<(SequenceId, (u32, usize))> {
         self.slabs.iter().find_map(|(id, slab)| {
             let last = slab.slots.iter().rposition(Option::is_some)?;
@@ -251,7 +252,7 @@ impl<M: Clone> Pool<M> {
         })
     }
 
-    /// Makes slabs if there are not `count` free slots of a capacity.
+    /// Makes slabs if fewer than `count` slots of a capacity are free.
     fn make_room(
         &mut self,
         capacity: i32,
@@ -269,7 +270,7 @@ impl<M: Clone> Pool<M> {
         let slots_of = |bytes: u64| usize::try_from(bytes / self.slot_bytes(capacity).max(1)).unwrap_or(usize::MAX);
         let most = slots_of(self.spare_bytes).max(1);
         let free_elsewhere = self.free_bytes() - self.slot_bytes(capacity) * num_free(self) as u64;
-        // Half of it: what sequences leave behind takes the rest before a slab has to shrink.
+        // Half of the limit: slots that sequences leave may use the rest before a slab must shrink.
         let most_spare = slots_of((self.spare_bytes / 2).saturating_sub(free_elsewhere));
         let num_used: usize = self.of_capacity(capacity).map(Slab::num_used).sum();
         let doubled = (num_used + count).next_power_of_two().min(MOST_SLOTS);
@@ -297,7 +298,7 @@ impl<M: Clone> Pool<M> {
         Ok(id)
     }
 
-    /// The slab that others are moving to takes it, or else the fullest one that has a free slot.
+    /// Puts a sequence into the slab to which others are moving, or else into the fullest slab with a free slot.
     fn enter(&mut self, capacity: i32, growth: Growth, moves: &mut Vec<Move<M>>) -> Mlx<Slot<M>> {
         let of_capacity = self.slabs.iter().filter(|(_, slab)| slab.capacity == capacity);
         let free = of_capacity.filter_map(|(id, slab)| slab.free_slot().map(|slot| (slab.num_used(), *id, slot)));
@@ -318,7 +319,7 @@ impl<M: Clone> Pool<M> {
         Some(to)
     }
 
-    /// An empty slab is dropped.
+    /// Takes a sequence out of its slot. An empty slab is dropped.
     fn leave(&mut self, sequence: SequenceId) -> Option<Slot<M>> {
         let place = self.places.remove(&sequence)?;
         let left = self.slot_at(place);
@@ -361,7 +362,7 @@ impl<M> Slab<M> {
         self.free_slots().next()
     }
 
-    /// Uninterrupted stretches of used slots.
+    /// Number of runs of used slots.
     fn num_stretches(&self) -> usize {
         let begins =
             |(at, slot): &(usize, &Option<SequenceId>)| slot.is_some() && (*at == 0 || self.slots[at - 1].is_none());

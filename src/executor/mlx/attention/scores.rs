@@ -1,5 +1,5 @@
-//! Scores, their softmax and the sum of values, for one group of rows. MLX's fused operation runs where the device has a
-//! kernel of it and the model asks for nothing else; otherwise its parts.
+//! Computes scores, softmax and the sum of values for one group of rows. It uses MLX's fused operation if the device has a
+//! kernel for it and the model has no soft cap, and the separate operations otherwise.
 
 use mlx_rs::fast::{ScaledDotProductAttentionMask, scaled_dot_product_attention};
 use mlx_rs::ops::{broadcast_to, divide, matmul, multiply, select, softmax_axis, tanh};
@@ -9,45 +9,45 @@ use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
 use super::layout::{Group, Keys, Piece, Pieces, Sharing};
 
-/// Scores of all heads that cost about what the operations of a group do: those of the parts on a CPU, and those of a fused
-/// kernel.
+/// Number of scores, over all heads, that cost about as much as the operations of one more group: for separate operations on a
+/// CPU, and for a fused kernel.
 const FEW_SCORES: i64 = 1 << 14;
 const FEW_FUSED_SCORES: i64 = 1 << 18;
-/// The most scores of all heads of a group of pieces: 64 MiB of float32.
+/// The most scores of a group of pieces, over all heads: 64 MiB of float32.
 const MOST_SCORES: i64 = 1 << 24;
 
-/// Which keys the queries of a group see.
+/// The keys that the queries of a group attend to.
 pub(super) enum Visible {
     All,
-    /// Up to each query's own position; the last query sees all.
+    /// Keys up to each query's own position; the last query attends to all keys.
     Causal,
-    /// Of slots and keys where rows decode; of slots, queries and keys of pieces, with one slot where all begin alike. The other
-    /// axes are 1, or the heads where a fused kernel would copy it otherwise.
+    /// A mask of slots and keys for decoding rows, or of slots, queries and keys for pieces, with one slot if all pieces have the
+    /// same start. The other axes are 1, or the heads if a fused kernel would otherwise copy the mask.
     Masked(Array),
 }
 
-/// Queries of a sequence up to which Metal's vector kernel runs.
+/// The most queries of a sequence for which Metal's vector kernel runs.
 const MOST_QUERIES_OF_VECTOR_KERNEL: i32 = 8;
 
 /// How attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scores {
     pub(super) is_fused: bool,
-    /// Of scores and weights, as the model has it.
+    /// Element type of scores and weights: the model's type.
     pub(super) dtype: Dtype,
-    /// Of keys and values, and of products. It holds all values of `dtype`.
+    /// Element type of keys, values and products. It represents all values of `dtype`.
     pub(super) kv_dtype: Dtype,
 }
 
 impl Scores {
-    /// What the groups of a step are formed by.
+    /// The limits of the groups of a step.
     pub(super) fn sharing(self, heads: i32) -> Sharing {
         let few = if self.is_fused { FEW_FUSED_SCORES } else { FEW_SCORES };
         let heads = i64::from(heads.max(1));
         Sharing { few: few / heads, most: MOST_SCORES / heads }
     }
 
-    /// Made once a step and shared by layers.
+    /// The keys that a group attends to, computed once per step for all layers.
     pub(super) fn visible(self, group: &Group, heads: i32) -> Mlx<Visible> {
         match group {
             Group::Decode { num_visible, .. } => {
@@ -69,7 +69,7 @@ impl Scores {
                 let num_pieces = i32::try_from(pieces.len()).map_err(|_| "too many rows")?;
                 let (seen, num_keys) = (seen_by(pieces, *len, *keys), keys.count(*len));
                 if !self.is_fused {
-                    // Heads that share keys are an axis of their own.
+                    // Query heads that share a KV head are an axis of their own.
                     return Ok(Visible::Masked(Array::from_slice(&seen, &[num_pieces, 1, 1, *len, num_keys])));
                 }
                 let mask = Array::from_slice(&seen, &[num_pieces, 1, *len, num_keys]);
@@ -79,7 +79,7 @@ impl Scores {
         }
     }
 
-    /// Queries of all rows as `decode` and `pieces` take them.
+    /// Queries of all rows in the form that `decode` and `pieces` take.
     pub(super) fn prepare(self, spec: &AttentionSpec, queries: &Array) -> Mlx<Array> {
         if self.is_fused {
             return Ok(queries.clone());
@@ -87,7 +87,7 @@ impl Scores {
         in_type(&multiply(number(spec.scale, self.dtype)?, queries)?, self.kv_dtype)
     }
 
-    /// Rows that decode: [rows, heads, 1, head dim] over [rows, kv heads, keys, head dim] → [rows, heads · head dim].
+    /// Decoding rows: [rows, heads, 1, head dim] over [rows, kv heads, keys, head dim] → [rows, heads · head dim].
     pub(super) fn decode(
         self,
         spec: &AttentionSpec,
@@ -100,7 +100,7 @@ impl Scores {
         if self.is_fused {
             return fused(spec, queries, kv, visible)?.reshape(&[num_rows, flat]);
         }
-        // Heads that share keys are the rows of one product.
+        // Query heads that share a KV head are the rows of one product.
         let grouped = queries.reshape(&[num_rows, kv_heads, heads / kv_heads, head_dim])?;
         let keys = kv[0].transpose_axes(&[0, 1, 3, 2])?;
         let weights = self.weights(spec, &matmul(&grouped, keys)?, visible)?;
@@ -131,8 +131,8 @@ impl Scores {
         attended.transpose_axes(&[0, 2, 1, 3])?.reshape(&[num_rows, heads * head_dim])
     }
 
-    /// The softmax of scores, capped where the model asks for that, over the keys that are seen. Scores and weights are rounded
-    /// as MLX's own operations on the model's type round them.
+    /// The softmax of scores over the visible keys, with a soft cap if the model has one. Scores and weights are rounded as
+    /// MLX's operations on the model's type round them.
     fn weights(self, spec: &AttentionSpec, scores: &Array, visible: &Visible) -> Mlx<Array> {
         let mut scores = in_type(scores, self.dtype)?;
         if let Some(softcap) = spec.softcap {
@@ -148,13 +148,13 @@ impl Scores {
     }
 }
 
-/// A mask that lies there for each head: the kernel for few queries would copy another one in each layer.
+/// A mask that is stored for each head: the kernel for few queries would copy any other mask in each layer.
 fn over_heads(mask: &Array, heads: i32) -> Mlx<Array> {
     broadcast_to(mask, &[mask.dim(0), heads, mask.dim(2), mask.dim(3)])?.contiguous()
 }
 
 impl Keys {
-    /// How many there are beside so many queries.
+    /// Number of keys for `num_queries` queries.
     fn count(self, num_queries: i32) -> i32 {
         match self {
             Self::Full(count) => count,
@@ -163,7 +163,7 @@ impl Keys {
     }
 }
 
-/// For each query of each piece, which keys it sees.
+/// For each query of each piece and each key, whether the query attends to the key.
 fn seen_by(pieces: &[Piece], len: i32, keys: Keys) -> Vec<bool> {
     let mut seen = Vec::new();
     for start in pieces.iter().map(|piece| piece.start) {
@@ -172,7 +172,7 @@ fn seen_by(pieces: &[Piece], len: i32, keys: Keys) -> Vec<bool> {
             match keys {
                 Keys::Full(count) => seen.extend((0..count).map(|key| key <= position)),
                 Keys::Window { window, kept } => {
-                    // The last position before the piece that is kept in each place; places that are not taken lie outside.
+                    // The last position before the piece that each place holds. A place at or after `start` holds none.
                     let held = |place: i32| start - 1 - (start - 1 - place).rem_euclid(window);
                     let is_held = |place: i32| place < start && held(place) > position - window;
                     seen.extend((0..kept).map(is_held));
@@ -184,7 +184,7 @@ fn seen_by(pieces: &[Piece], len: i32, keys: Keys) -> Vec<bool> {
     seen
 }
 
-/// The same numbers in another type; nothing is done where they have it.
+/// Casts to a type, if the array has another one.
 pub(super) fn in_type(x: &Array, dtype: Dtype) -> Mlx<Array> {
     if x.dtype() == dtype { Ok(x.clone()) } else { x.as_dtype(dtype) }
 }

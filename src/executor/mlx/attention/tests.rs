@@ -1,4 +1,4 @@
-//! Shapes and layouts that Metal's kernels take without a copy, as docs/metal.md says. They do not depend on the device.
+//! Shapes and layouts that Metal's kernels take without a copy (docs/metal.md). They are equal on every device.
 
 use mlx_ops::{KvPlace, KvRead, KvSlot, KvUpdate};
 use mlx_rs::{Array, Dtype};
@@ -12,9 +12,9 @@ use super::layout::{Group, Keys, Layout, Placed, Sharing, arrange};
 use super::scores::{Scores, Visible};
 use crate::request::SequenceId;
 
-/// Sizes of heads that the kernel for few queries of a sequence has.
+/// Head sizes of Metal's kernel for few queries per sequence.
 const HEAD_SIZES: [i32; 5] = [64, 96, 128, 192, 256];
-/// Query heads of a KV head that it takes at most, for one query.
+/// Most query heads per KV head that the kernel takes, for one query.
 const MOST_HEADS: i32 = 32;
 
 fn row_major(shape: &[i32]) -> Vec<usize> {
@@ -23,7 +23,7 @@ fn row_major(shape: &[i32]) -> Vec<usize> {
 }
 
 #[test]
-fn a_mask_lies_in_row_major_order_over_all_heads() -> Mlx<()> {
+fn a_mask_is_row_major_over_all_heads() -> Mlx<()> {
     let scores = Scores { is_fused: true, dtype: Dtype::Float16, kv_dtype: Dtype::Float16 };
     let group = Group::Decode { first: 0, num_visible: vec![3, 5] };
     let Visible::Masked(mask) = scores.visible(&group, 4)? else { panic!("rows of different lengths have a mask") };
@@ -41,9 +41,9 @@ fn rows_of_one_length_have_no_mask() -> Mlx<()> {
     Ok(())
 }
 
-/// The stride of a sequence must be that of a head times the number of heads, and the last stride 1.
+/// The stride of a sequence must be the stride of a head times the number of heads, and the last stride 1.
 #[test]
-fn keys_of_neighbouring_slots_are_taken_as_they_lie() -> Mlx<()> {
+fn keys_of_neighbouring_slots_are_read_without_a_copy() -> Mlx<()> {
     let (slots, kv_heads, positions, head_dim) = (4, 2, 256, 64);
     let slab = || Array::zeros::<f32>(&[slots, kv_heads, positions, head_dim]);
     let rows = Array::zeros::<f32>(&[2, kv_heads, 1, head_dim])?;
@@ -63,7 +63,7 @@ fn keys_of_neighbouring_slots_are_taken_as_they_lie() -> Mlx<()> {
 }
 
 #[test]
-fn the_models_of_the_page_have_heads_that_the_kernels_take() {
+fn documented_models_have_heads_that_the_kernels_take() {
     let llama = json!({
         "model_type": "llama", "hidden_size": 3072, "num_hidden_layers": 28, "intermediate_size": 8192,
         "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128, "rms_norm_eps": 1e-5, "vocab_size": 128_256,
@@ -107,7 +107,7 @@ fn slots(layout: &Layout) -> Vec<Vec<i32>> {
 }
 
 #[test]
-fn prompts_of_similar_length_are_one_group_wherever_they_lie() {
+fn prompts_of_similar_length_share_a_group_in_any_slots() {
     let mut rows = placed(&[(9, 0, 20), (2, 0, 29), (5, 3, 24), (0, 90, 1)]);
     arrange(&Full, &mut rows);
     assert_eq!(rows.iter().map(|row| row.slot).collect::<Vec<_>>(), [0, 2, 5, 9]);
@@ -116,16 +116,16 @@ fn prompts_of_similar_length_are_one_group_wherever_they_lie() {
 }
 
 #[test]
-fn a_long_prompt_does_not_make_short_ones_compute_in_vain() {
+fn a_long_prompt_shares_a_group_with_short_ones_only_if_few_scores_are_computed_in_vain() {
     let rows = placed(&[(0, 0, 8), (1, 0, 9), (2, 0, 200)]);
     assert_eq!(slots(&Layout::new(&Full, Some(ANY), rows.clone())), [vec![0, 1], vec![2]]);
-    // Few scores are computed rather than a group more.
+    // A few scores in vain cost less than another group.
     let few = Sharing { few: 200 * 200 * 3, ..ANY };
     assert_eq!(slots(&Layout::new(&Full, Some(few), rows)), [[0, 1, 2]]);
 }
 
 #[test]
-fn scores_of_a_group_fit_into_memory() {
+fn a_group_has_no_more_scores_than_the_limit() {
     let most = Sharing { most: 2 * 20 * 20, ..ANY };
     let layout = Layout::new(&Full, Some(most), placed(&[(0, 0, 20), (1, 0, 20), (2, 0, 20), (3, 0, 20), (4, 0, 90)]));
     assert_eq!(slots(&layout), [vec![0, 1], vec![2, 3], vec![4]]);
@@ -140,7 +140,7 @@ fn prompts_that_overwrite_positions_of_their_window_are_not_in_a_group_with_othe
 }
 
 #[test]
-fn rows_that_decode_are_one_group_though_some_slots_between_them_are_missing() {
+fn decoding_rows_share_a_group_across_a_few_slots_without_a_row() {
     let layout = Layout::new(&Full, Some(ANY), placed(&[(0, 9, 1), (1, 9, 1), (3, 9, 1), (30, 9, 1)]));
     assert_eq!(slots(&layout), [vec![0, 1, 2, 3], vec![30]]);
     assert_eq!(layout.groups[0], Group::Decode { first: 0, num_visible: vec![10, 10, 1, 10] });
@@ -148,7 +148,7 @@ fn rows_that_decode_are_one_group_though_some_slots_between_them_are_missing() {
 }
 
 #[test]
-fn each_row_is_alone_where_nothing_is_shared() {
+fn each_sequence_is_a_group_of_its_own_without_sharing() {
     let layout = Layout::new(&Full, None, placed(&[(0, 9, 1), (1, 9, 1), (2, 0, 20), (3, 0, 20)]));
     assert_eq!(slots(&layout), [[0], [1], [2], [3]]);
     assert!(layout.order.iter().copied().eq(0..42) && layout.queries == layout.order && layout.back == layout.order);
