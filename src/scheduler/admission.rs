@@ -1,4 +1,5 @@
-//! Which requests get a row, which give theirs to more urgent ones, and which give memory back.
+//! Admission: decides which requests get a row, which sequences give their row to more urgent requests, and which give memory
+//! back.
 
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use super::{Scheduler, Sequence};
 const PARKED_PER_ROW: usize = 3;
 
 impl Scheduler {
-    /// Gives rows to the requests that are next. An error is the end of the window for which an idle engine waits.
+    /// Gives rows to the next requests. An error is the end of the window for which an idle engine waits.
     pub(super) fn admit(&mut self, now: Instant, num_coming: usize) -> Result<(), Instant> {
         let Some(next) = self.queue.next().filter(|next| self.has_place(next)) else { return Ok(()) };
         let num_free = self.num_free();
@@ -39,7 +40,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Whether the next step may read a prompt: of a row, or of a request that gets one.
+    /// Whether the next step may read a prompt: of a running sequence, or of a request that would get a row.
     pub(super) fn may_read(&self) -> bool {
         let may_join = |next: Next| self.has_place(&next) && self.fits(&next) && !self.holds_joins(&next);
         self.running.active().any(Sequence::is_prefilling) || self.queue.next().is_some_and(may_join)
@@ -89,7 +90,7 @@ impl Scheduler {
         self.running.push(sequence);
     }
 
-    /// A sequence that was set aside gets a row again.
+    /// Gives a row to a sequence that was set aside.
     fn go_on(&mut self, id: SequenceId, promotion: Option<Promotion>) {
         if let Some(sequence) = self.running.get_mut(id) {
             sequence.is_aside = false;
@@ -108,9 +109,9 @@ impl Scheduler {
         }
     }
 
-    /// Whether prompts wait for more places to become free, so that they can be read together: only where more wait than
-    /// places are free, so that one has to wait anyway, and for no longer than that many ends take. A request for which
-    /// a row is given up waits for no end, and one that keeps its KV has no prompt to read.
+    /// Whether waiting prompts are held until more rows are free, so that a step reads several of them. Prompts are held only if
+    /// more requests wait than rows are free, and no longer than the wanted number of rows should take to become free. A
+    /// request that takes the row of another sequence, or that still has its KV, is not held.
     fn holds_joins(&self, next: &Next) -> bool {
         let num_free = self.num_free();
         let is_at_once = || num_free == 0 || self.queue.has_urgent() || self.running.get(next.id).is_some();
@@ -122,7 +123,8 @@ impl Scheduler {
         num_free < wanted && f64::from(self.num_held) * self.ends.per_step < wanted as f64
     }
 
-    /// Whether the memory holds a request, and for each row another block. Sequences that are less urgent give theirs back.
+    /// Whether KV memory has space for a request and one more block for each row. Less urgent sequences do not count, because
+    /// they give their memory back.
     fn fits(&self, next: &Next) -> bool {
         let num_active = self.running.active().filter(|other| other.rank() <= next.rank).count();
         let waiting = self.queue.peek().filter(|sequence| sequence.id == next.id);
@@ -132,8 +134,8 @@ impl Scheduler {
         num_active == 0 || self.kv.fits(self.kv.held(sequence) + held + num_active * self.kv.whole_blocks(1))
     }
 
-    /// Takes KV back until the sequences that run fit. Its sequences are recomputed later. Of the most urgent sequences, the
-    /// oldest always continues.
+    /// Drops KV of sequences until the rest fits into memory. The dropped KV is recomputed later. Of the most urgent sequences,
+    /// the oldest always continues.
     pub(super) fn make_room(&mut self, now: Instant) {
         let max_parked = self.config.batch_limit.ceiling() * PARKED_PER_ROW;
         while let Some(victim) = self.running.victim(&self.kv, max_parked) {

@@ -1,16 +1,16 @@
-//! How many sequences run together: the batch size at which the device gives most tokens a second, as far as its step times
-//! are known. A step's cost never falls with its rows, which bounds what a batch size between two measured ones can be worth:
-//! where that is enough, it is tried. So the limit finds its way over a staircase, where the next larger batch is worse and
-//! a much larger one is better. What was not run for long is forgotten and tried again, since devices change.
+//! How many sequences run together: the batch size with the most tokens per second according to measured step times. A step
+//! with more rows never takes less time. This bounds the rate of a batch size between two measured ones, and a size with a
+//! promising bound is tried. So the limit also finds a much larger batch that is better when the next larger batch is worse, as
+//! on devices whose step time rises in stairs. Old measurements are forgotten and sizes tried again, since devices change.
 
 use std::time::Duration;
 
 use super::config::BatchLimitConfig;
 use super::curve::Curve;
 
-/// A measured batch size must be better than the present one by so much.
+/// The limit moves to another measured batch size only if its rate is at least this many times the current rate.
 const LEAST_GAIN: f64 = 1.03;
-/// A batch size that was never run must promise so much more than the best that was.
+/// A batch size that never ran is tried only if its bound is at least this many times the best measured rate.
 const LEAST_PROMISE: f64 = 1.05;
 /// Decode steps after which a batch size that was not run is forgotten.
 const FORGET_AFTER: u64 = 4_096;
@@ -44,12 +44,12 @@ impl BatchLimit {
         self.limit
     }
 
-    /// How often the limit has moved.
+    /// Number of times the limit has changed.
     pub(super) fn num_changes(&self) -> u64 {
         self.num_changes
     }
 
-    /// What a step that only decodes so many rows takes, once anything like it was measured.
+    /// The time of a step that only decodes `num_rows` rows; `None` before any measurement.
     pub(super) fn step_time(&self, num_rows: usize) -> Option<Duration> {
         self.curve.cost(num_rows)
     }
@@ -59,23 +59,23 @@ impl BatchLimit {
         self.curve.measured()
     }
 
-    /// Takes the time of a step that only decoded. `is_wanted` says whether more sequences wait than the limit lets run:
-    /// only then does the limit matter.
+    /// Takes the time of a step that only decoded. `is_wanted` says whether sequences wait for a row: only then does the limit
+    /// matter.
     pub(super) fn observe(&mut self, num_rows: usize, took: Duration, is_wanted: bool) {
         self.curve.observe(num_rows, took);
         self.reconsider(num_rows, is_wanted);
     }
 
-    /// Reconsiders the limit after a step in which so many sequences had a place, whether they decoded or read prompts. A step
-    /// that reads says nothing of a batch size, but larger ones may be known to be worth a try.
+    /// Reconsiders the limit after a step in which `num_taken` sequences had a row, whether they decoded or read prompts. A step
+    /// with prompts is no measurement of a batch size, but a larger size may still be worth a try.
     pub(super) fn reconsider(&mut self, num_taken: usize, is_wanted: bool) {
         let Some(tune) = self.config.tune else { return };
         if !is_wanted || num_taken < self.limit {
             return;
         }
         self.num_full += 1;
-        // The first look comes at once: a burst that finds a new engine should not wait for it to settle. Prompts that take one
-        // step are followed by one that decodes, and then there is something to go by.
+        // A new engine reconsiders at once, so that a first burst does not wait for `interval` steps. After one step of prompts it
+        // waits for the next step: if that one decodes, its time is a measurement.
         let is_first = self.num_changes == 0 && (self.num_full > 1 || !self.curve.is_empty());
         if self.num_full >= tune.interval || is_first {
             self.num_full = 0;
@@ -89,9 +89,9 @@ impl BatchLimit {
         self.limit = limit;
     }
 
-    /// The batch size to go on with.
+    /// The next limit.
     fn better(&self, min: usize, max: usize) -> usize {
-        // Prompts were read and nothing has decoded: any batch size may be the best, and the largest teaches most.
+        // No decode step was measured: any batch size may be the best, and the largest one gives most information.
         if self.curve.is_empty() {
             return max;
         }
@@ -114,14 +114,14 @@ impl BatchLimit {
         }
     }
 
-    /// Nothing that was run keeps the target: half-way to the smallest from the smallest that was.
+    /// For the case that no measured size meets the target: half-way between the smallest measured size and `min`.
     fn smaller(&self, min: usize) -> usize {
         let smallest = self.known().map(|known| known.batch_size).find(|&size| size >= min).unwrap_or(min);
         usize::midpoint(min, smallest)
     }
 
-    /// Whether the best batch size is the smallest known and all others are clearly worse: then smaller ones may be better.
-    /// Otherwise they are not looked for, since the limit gets there only once most of what runs has ended.
+    /// Whether the best batch size is the smallest known and all others are clearly worse: then smaller sizes may be better.
+    /// Otherwise smaller sizes are not tried, because the batch shrinks only after many sequences have ended.
     fn gets_worse_from(&self, best: &Known) -> bool {
         let target = self.config.step_target.as_secs_f64();
         let is_worse = |other: Known| other.seconds > target || other.rate() * LEAST_PROMISE < best.rate();
@@ -129,8 +129,8 @@ impl BatchLimit {
         others.peek().is_some() && others.all(|other| other.batch_size > best.batch_size && is_worse(other))
     }
 
-    /// A batch size that never ran, with the best rate that it can have. Between two measured sizes, a step takes at least as
-    /// long as at the smaller one, so the largest size between them promises most. The search halves the range.
+    /// A batch size that never ran, and the bound of its rate. Between two measured sizes, a step takes at least as long as at
+    /// the smaller one, so the largest size between them has the largest bound. The search halves the range.
     fn promising(&self, min: usize, max: usize) -> Option<(usize, f64)> {
         let target = self.config.step_target.as_secs_f64();
         let ends = self.known().map(|known| known.batch_size).chain([max + 1]).skip(1);
@@ -149,7 +149,7 @@ impl BatchLimit {
 }
 
 impl Known {
-    /// Tokens a second. A device that takes no time serves more the more rows the step has.
+    /// Tokens per second. The lower bound of the time keeps the rates of immeasurably short steps finite and in order of size.
     fn rate(self) -> f64 {
         self.batch_size as f64 / self.seconds.max(1e-9)
     }

@@ -1,4 +1,4 @@
-//! The config of a scheduler, made from validated settings. The table of options has the defaults.
+//! The config of a scheduler, made from validated settings. The table of options in `crate::config` has the defaults.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ pub struct Config {
     pub window: WindowConfig,
     /// How many sequences run together.
     pub batch_limit: BatchLimitConfig,
-    /// The most prompt tokens of one step, over all rows, while no row decodes.
+    /// The most prompt tokens of a step, over all rows.
     pub prefill_chunk: usize,
-    /// A step that also reads prompts takes at most this many times as long as a step that only decodes, as far as smaller
-    /// chunks can achieve that.
+    /// The longest time of a step that decodes and reads prompts, relative to a step that only decodes. It limits chunks of
+    /// prompts, as far as smaller chunks are not much slower per token.
     pub stretch: f64,
     /// A priority whose oldest request has waited this long gets a share of the tokens.
     pub ageing: Duration,
@@ -33,7 +33,7 @@ pub struct WindowConfig {
     pub fast_path: bool,
     /// The window if `adaptive` is off. Zero means no wait.
     pub fixed: Duration,
-    /// The window follows the measured queue depth, and opens only if requests tend to arrive together.
+    /// Adapts the window to the measured queue depth, and uses it only if requests tend to arrive together.
     pub adaptive: Option<AdaptiveWindow>,
 }
 
@@ -55,20 +55,20 @@ pub struct AdaptiveWindow {
 /// How many sequences run together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchLimitConfig {
-    /// The limit to start with. It stays if `tune` is off.
+    /// The first limit. Without `tune` it does not change.
     pub start: usize,
-    /// The limit follows measured step times.
+    /// Adapts the limit to measured step times.
     pub tune: Option<TuneConfig>,
     /// A batch size whose steps take longer than this is chosen only if no smaller one is allowed.
     pub step_target: Duration,
 }
 
-/// How the limit moves.
+/// How the batch limit is tuned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TuneConfig {
-    /// It never falls below.
+    /// The smallest limit.
     pub min: usize,
-    /// It never rises above, or above `start` where that is more.
+    /// The largest limit, unless `start` is larger.
     pub max: usize,
     /// Weight of a new sample of a step time.
     pub ema_alpha: f64,
@@ -76,22 +76,22 @@ pub struct TuneConfig {
     pub interval: u32,
 }
 
-/// The memory that KV may take, in the executor's terms.
+/// The memory that KV may take, and how the executor allocates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLimit {
-    /// All of it.
+    /// The limit in bytes.
     pub bytes: u64,
-    /// What one position of one sequence takes.
+    /// Bytes of one position of one sequence.
     pub bytes_per_position: u64,
-    /// Positions are allocated in blocks of so many.
+    /// Positions of a block. Memory is allocated in whole blocks.
     pub block: usize,
-    /// How many blocks a sequence comes to have.
+    /// How the number of blocks of a sequence grows.
     pub growth: KvGrowth,
 }
 
 impl KvLimit {
-    /// What a sequence of so many positions takes, in positions that all layers keep: whole blocks, less what layers with a
-    /// window do not keep.
+    /// The memory of a sequence with `num_positions`, in units of a position in all layers: whole blocks, less the positions that
+    /// layers with a window do not keep.
     pub fn whole_blocks(&self, num_positions: usize) -> usize {
         let num_blocks = num_positions.div_ceil(self.block.max(1));
         let num_blocks = if self.growth.doubles { num_blocks.next_power_of_two() } else { num_blocks };
@@ -102,8 +102,8 @@ impl KvLimit {
         allocated.saturating_sub(usize::try_from(saved).unwrap_or(usize::MAX))
     }
 
-    /// Positions that fit beside what is allocated ahead of need. No rounding to blocks: a sequence of layers with a window holds
-    /// less than a block.
+    /// Positions that fit beside the memory that is allocated ahead of need. They are not rounded to blocks: with a sliding window
+    /// a sequence can hold less than a block.
     pub fn capacity(&self) -> usize {
         let spare = self.growth.spare_share.map_or(0, |share| self.bytes / share.max(1));
         usize::try_from((self.bytes - spare) / self.bytes_per_position.max(1)).unwrap_or(usize::MAX)
@@ -111,7 +111,7 @@ impl KvLimit {
 }
 
 impl BatchLimitConfig {
-    /// The most rows that a step can have. A start above `max` raises it.
+    /// The most rows of a step: `max`, or `start` if that is larger.
     pub fn ceiling(&self) -> usize {
         self.tune.map_or(self.start, |tune| tune.max.max(self.start))
     }
@@ -132,7 +132,7 @@ impl From<&Settings> for Config {
 }
 
 impl WindowConfig {
-    /// Without a scheduler one request runs at a time, and none waits for others: the baseline for measurements.
+    /// With the scheduler disabled, one request runs at a time and starts at once: the baseline for measurements.
     fn of(settings: &config::Scheduler) -> Self {
         if !settings.enabled {
             return Self { fast_path: true, fixed: Duration::ZERO, adaptive: None };

@@ -1,5 +1,5 @@
-//! What a step costs by its size, as measured: a moving average per size, straight lines in between. One mechanism for
-//! rows of a decode step and for tokens of a prefill.
+//! The measured cost of a step as a function of its size: a moving average for each size, and straight lines between sizes. The
+//! size is the number of rows of a decode step, or of prompt tokens of a prefill step.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) struct Curve {
     num_observed: u64,
 }
 
-/// What is known of the sizes of one bucket.
+/// The measurements of one bucket of sizes.
 #[derive(Debug, Clone, Copy)]
 struct Point {
     bucket: usize,
@@ -33,12 +33,12 @@ pub(super) struct Line {
 }
 
 impl Curve {
-    /// Every size for itself.
+    /// A curve with one bucket for each size.
     pub(super) fn by_size(alpha: f64) -> Self {
         Self { alpha, points: Vec::with_capacity(64), bucket: |size| size, num_observed: 0 }
     }
 
-    /// Sizes between two powers of two together.
+    /// A curve with one bucket for the sizes between two powers of two.
     pub(super) fn by_magnitude(alpha: f64) -> Self {
         let bucket = |size: usize| size.max(1).ilog2() as usize;
         Self { alpha, points: Vec::with_capacity(64), bucket, num_observed: 0 }
@@ -59,14 +59,14 @@ impl Curve {
         }
     }
 
-    /// Drops what was last observed so many observations ago: it may have changed since.
+    /// Drops points without an observation among the last `age` observations, since their costs may have changed.
     pub(super) fn forget(&mut self, age: u64) {
         let num_observed = self.num_observed;
         self.points.retain(|point| num_observed - point.seen < age);
     }
 
-    /// The cost of a size: measured, or between measured ones; below the smallest what that costs, above the largest
-    /// what that costs as well. `None` where nothing was measured.
+    /// The cost of a size: measured, or on the line between two measured sizes. A size below the smallest or above the largest
+    /// measured size has the cost of that size. `None` without measurements.
     pub(super) fn cost(&self, size: usize) -> Option<Duration> {
         let size = size as f64;
         let above = self.points.partition_point(|point| point.size < size);
@@ -80,9 +80,9 @@ impl Curve {
         Some(Duration::from_secs_f64(seconds.max(0.0)))
     }
 
-    /// An optimistic cost of a size: between measured sizes as [`cost`](Self::cost); below the smallest in proportion, as
-    /// where nothing is fixed; above the largest the same up to twice its size, then in proportion. A size that is thought
-    /// cheap without a measurement is soon measured.
+    /// An optimistic cost of a size. Between measured sizes it is [`cost`](Self::cost). Below the smallest it is proportional to
+    /// the size, as without a fixed part. Above the largest it is constant up to twice that size, and then proportional. So an
+    /// unmeasured size looks cheap, is soon chosen, and is then measured.
     pub(super) fn hopeful_cost(&self, size: usize) -> Option<Duration> {
         let (size_, first, last) = (size as f64, self.points.first()?, self.points.last()?);
         let cost = if size_ < first.size {
@@ -95,7 +95,7 @@ impl Curve {
         Some(Duration::from_secs_f64(cost.max(0.0)))
     }
 
-    /// The line that fits all points best, in the sense of least squares, without negative parts.
+    /// The least-squares line through all points, without negative parts. `None` without measurements.
     pub(super) fn line(&self) -> Option<Line> {
         let (n, points) = (self.points.len() as f64, self.points.iter());
         let mean = |of: fn(&Point) -> f64| points.clone().map(of).sum::<f64>() / n;
@@ -105,7 +105,7 @@ impl Curve {
         if self.points.is_empty() {
             return None;
         }
-        // One point says nothing of what is fixed: all of it is taken to grow with the size.
+        // One point does not show the fixed part: the whole cost is taken as proportional to the size.
         let slope = if spread > 0.0 { common / spread } else { cost / size.max(1.0) };
         let per_unit = slope.clamp(0.0, cost / size.max(1.0));
         Some(Line { fixed: (cost - per_unit * size).max(0.0), per_unit })

@@ -14,19 +14,19 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// A step has drawn tokens.
+    /// Records a step that sampled tokens.
     pub(super) fn step(&mut self) {
         self.per_step -= ALPHA * self.per_step;
     }
 
-    /// A sequence has ended after `num_tokens` tokens.
+    /// Records a sequence that ended after `num_tokens` tokens.
     pub(super) fn ended(&mut self, num_tokens: usize) {
         let (num_tokens, is_first) = (num_tokens as f64, self.answer_tokens == 0.0);
         self.answer_tokens += if is_first { num_tokens } else { ALPHA * (num_tokens - self.answer_tokens) };
         self.per_step += ALPHA;
     }
 
-    /// The expected number of tokens of an answer. `mean` is that of its tenant, where it is known.
+    /// The expected number of tokens of an answer. `mean` is the mean of its tenant, if known.
     pub(super) fn estimate(&self, mean: Option<f64>) -> usize {
         let mean = mean.unwrap_or(self.answer_tokens);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of counts")]

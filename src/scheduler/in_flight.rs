@@ -1,4 +1,4 @@
-//! Steps that were planned and not committed.
+//! Steps that were planned and are not yet committed.
 
 use std::collections::VecDeque;
 
@@ -22,10 +22,10 @@ pub(super) struct Step {
     pub(super) held: Held,
 }
 
-/// What sequences hold while a step runs.
+/// KV that sequences hold while a step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Held {
-    /// In whole blocks.
+    /// Positions, in whole blocks.
     pub(super) num_positions: usize,
     pub(super) num_sequences: usize,
 }
@@ -52,12 +52,12 @@ impl InFlight {
         self.steps.push_back(Step { num_decoding, num_prompt_tokens, rows, held });
     }
 
-    /// Takes the oldest step out.
+    /// Removes and returns the oldest step.
     pub(super) fn pop(&mut self) -> Option<Step> {
         self.steps.pop_front()
     }
 
-    /// Takes all steps out: the device lost them.
+    /// Removes and returns all steps, which the device lost.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Step> {
         self.steps.drain(..)
     }

@@ -1,6 +1,5 @@
-//! The KV budget: how many blocks of positions the running sequences may hold together. Physical KV is the executor's;
-//! this is the account. After the device ran out of memory the budget is smaller, and grows back step by step: the memory
-//! may have been missing for a moment only.
+//! The KV budget: how many positions the running sequences may hold together. The executor owns the KV itself. After the device
+//! ran out of memory the budget is smaller, and it grows back step by step, because the lack of memory may be short.
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +13,21 @@ pub(super) struct KvBudget {
     capacity: usize,
     /// How the capacity grows back, while it is smaller than the limit.
     growth: Option<Growth>,
-    /// Time between two steps of growth after the next failure.
+    /// Time between two steps of growth, as it will be after the next failure.
     pause: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Growth {
-    /// Set by the first decision after the failure.
+    /// Time of the next step of growth. The first decision after the failure sets it.
     next: Option<Instant>,
     pause: Duration,
-    /// The device had too little memory for so many positions.
+    /// Number of positions for which the device had too little memory.
     failed_at: usize,
 }
 
-/// The first failure is followed by steps of growth at this distance. Each step that fails costs every sequence its
-/// progress, so that the distance doubles with each failure.
+/// Time between two steps of growth after the first failure. It doubles with each failure, because after a failure every
+/// sequence is recomputed.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
@@ -39,8 +38,8 @@ impl KvBudget {
         budget
     }
 
-    /// Sets what sequences may hold, in bytes: it changes with what other models hold. A capacity that shrank because the
-    /// device ran out of memory stays where it is smaller.
+    /// Sets the limit in bytes, which depends on the memory of other models. A capacity that shrank because the device ran out of
+    /// memory does not rise with the limit.
     pub(super) fn set_bytes(&mut self, bytes: u64) {
         let Some(limit) = &mut self.limit else { return };
         if limit.bytes == bytes {
@@ -50,45 +49,45 @@ impl KvBudget {
         self.capacity = if self.growth.is_some() { self.capacity.min(self.whole()) } else { self.whole() };
     }
 
-    /// Bytes of so many positions.
+    /// Bytes of `num_positions` positions; 0 without a limit.
     pub(super) fn bytes(&self, num_positions: usize) -> u64 {
         self.limit.map_or(0, |limit| limit.bytes_per_position.saturating_mul(num_positions as u64))
     }
 
-    /// What fits where the device has the memory that it was expected to have.
+    /// Positions that fit into the configured limit.
     fn whole(&self) -> usize {
         self.limit.map_or(usize::MAX, |limit| limit.capacity())
     }
 
-    /// What a sequence holds after its next step, in positions of whole blocks.
+    /// Positions of whole blocks that a sequence holds after its next step.
     pub(super) fn held(&self, sequence: &Sequence) -> usize {
         self.whole_blocks(sequence.num_positions())
     }
 
-    /// So many positions in whole blocks.
+    /// `num_positions` rounded up to whole blocks.
     pub(super) fn whole_blocks(&self, num_positions: usize) -> usize {
         self.limit.map_or(num_positions, |limit| limit.whole_blocks(num_positions))
     }
 
-    /// Whether a sequence that has come to `num_reached` positions still has the first `num_positions`.
+    /// Whether a sequence with `num_reached` positions still has the first `num_positions`.
     pub(super) fn can_copy(&self, num_positions: usize, num_reached: usize) -> bool {
         self.limit.is_none_or(|limit| limit.growth.can_copy(num_positions, num_reached))
     }
 
-    /// Whether so many positions fit.
+    /// Whether `num_positions` positions fit.
     pub(super) fn fits(&self, num_positions: usize) -> bool {
         num_positions <= self.capacity
     }
 
-    /// The device had less than was thought: a tenth less than what was held then.
+    /// Shrinks the capacity after the device ran out of memory with `num_positions` held: to nine tenths of these.
     pub(super) fn shrink_below(&mut self, num_positions: usize) {
         self.capacity = self.capacity.min(num_positions - num_positions / 10);
         self.growth = Some(Growth { next: None, pause: self.pause, failed_at: num_positions });
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Grows by a tenth for each pause that has passed since the last failure. With twice the memory that was missing, the
-    /// whole budget is back.
+    /// Grows the capacity by a tenth for each pause that has passed since the last failure. At twice the positions of the
+    /// failure, the whole budget is back.
     pub(super) fn grow(&mut self, now: Instant) {
         while let Some(growth) = &mut self.growth {
             let next = *growth.next.get_or_insert(now + growth.pause);

@@ -1,12 +1,12 @@
 //! Decides which sequences run in the next step and what they feed. It has no threads, no channels and no clock: `now` is an
-//! argument, and the next deadline is a return value. So every decision is tested on the plan that it makes.
+//! argument, and the next deadline is a return value. So tests of a decision check the plan that it makes.
 //!
 //! A sequence is in exactly one of two places: `queue` (it holds no KV) or `running`. A running sequence that was set aside for
-//! a more urgent one keeps its KV and waits for its turn. Measurements decide how many sequences run together (`batch_limit`), how
-//! many prompt tokens a step reads and how many prompts join at a time (`prefill`), and whether an idle engine waits for more
-//! requests (`window`). A prompt that several sequences share is read once (`prefix`).
+//! a more urgent one keeps its KV, and the queue decides when it gets a row again. Measurements decide how many sequences run
+//! together (`batch_limit`), how many prompt tokens a step reads and how many prompts join at a time (`prefill`), and whether an
+//! idle engine waits for more requests (`window`). A prompt that several sequences share is read once (`prefix`).
 //!
-//! Parts own their state and know nothing of the scheduler. `Scheduler` combines them: its interface is here, admission in
+//! Parts own their state and do not depend on the scheduler. `Scheduler` combines them: its interface is here, admission in
 //! `admission`, one step in `step`.
 
 mod admission;
@@ -57,7 +57,7 @@ use window::Window;
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Submit the plan. One without rows only drops KV.
+    /// Submit the plan. A plan without rows only drops KV.
     Run,
     /// Nothing can run; ask again at this moment, and call [`Scheduler::expire`] before.
     WaitUntil(Instant),
@@ -65,25 +65,25 @@ pub enum Decision {
     Idle,
 }
 
-/// A token that was read.
+/// A token that the host read from the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampledToken {
     /// The sequence.
     pub sequence: SequenceId,
     /// The token.
     pub token: TokenId,
-    /// Set for the last token. The sequence is gone then.
+    /// Set for the last token. The sequence is then removed.
     pub finish: Option<FinishReason>,
-    /// Set where its constraint lets nothing follow. One that failed is left for the caller to remove.
+    /// Set if the sequence's constraint allows no further token. The caller removes a sequence whose constraint failed.
     pub constraint_end: Option<ConstraintEnd>,
 }
 
-/// What a step was made of.
+/// The size of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepSize {
-    /// Sequences that it fed.
+    /// Sequences that the step fed.
     pub num_rows: usize,
-    /// Prompt tokens of these.
+    /// Prompt tokens of these sequences.
     pub num_prompt_tokens: usize,
 }
 
@@ -92,7 +92,7 @@ pub struct StepSize {
 pub enum Expiry {
     /// Its deadline passed.
     Deadline,
-    /// Its deadline is nearer than reading its prompt takes.
+    /// Its deadline is too near to read its prompt.
     Hopeless,
     /// Its reader was behind for longer than the park timeout.
     Parked,
@@ -111,9 +111,9 @@ pub struct Scheduler {
     prefill: Prefill,
     kv: KvBudget,
     ends: Ends,
-    /// Steps for which prompts were held although a place was free.
+    /// Steps in which waiting prompts were held although a row was free.
     num_held: u32,
-    /// The step time of streams of other models on this device, while there are any.
+    /// The step time of streams of other models on this device; `None` without such streams.
     streams_beside: Option<Duration>,
     next_step: u64,
     counters: Counters,
@@ -155,10 +155,9 @@ impl Scheduler {
     /// Whether a step may be planned before the steps in flight are committed. At most one step is submitted ahead, and only
     /// to a device that overlaps with the host.
     ///
-    /// If `submit` may block, both steps must only decode: a step with a prompt would delay the tokens of the step before, and
-    /// its time would be mistaken for that of its neighbour. If `submit` does not block, a step may also follow a prompt and,
-    /// beside rows that decode, precede the next chunk of one. Chunks are small there, so a new request waits only for a few
-    /// tokens.
+    /// If `submit` may block, both steps must only decode: a step with a prompt would delay the tokens of the previous step, and
+    /// the measured time of one step would include the other. If `submit` does not block, a step may also follow a prompt. While
+    /// rows decode, the step may contain a chunk of a prompt too: chunks are small then, so a new request waits for few tokens.
     pub fn may_plan(&self, overlap: Overlap) -> bool {
         let Some(step) = self.in_flight.front() else { return true };
         let may_follow = || match overlap {
@@ -169,12 +168,12 @@ impl Scheduler {
         self.in_flight.len() == 1 && may_follow()
     }
 
-    /// Sets how many bytes of KV its sequences may hold, where that is limited.
+    /// Sets how many bytes of KV the sequences may hold. Without a KV limit this has no effect.
     pub fn set_kv_bytes(&mut self, bytes: u64) {
         self.kv.set_bytes(bytes);
     }
 
-    /// Bytes of KV that its sequences hold, where that is limited.
+    /// Bytes of KV that the sequences hold; 0 without a KV limit.
     pub fn kv_bytes(&self) -> u64 {
         self.kv.bytes(self.running.positions_held(&self.kv))
     }
@@ -228,7 +227,7 @@ impl Scheduler {
         size
     }
 
-    /// Takes a sequence out that has ended, by a token or by its text, and learns from it. Returns whether it was there.
+    /// Removes a sequence that has ended, by a token or by its text, and updates the estimates. Returns whether it existed.
     pub fn end(&mut self, id: SequenceId) -> bool {
         if let Some(sequence) = self.running.get(id) {
             self.ends.ended(sequence.num_read());
@@ -236,7 +235,7 @@ impl Scheduler {
         self.remove(id)
     }
 
-    /// Takes a sequence out that no request reads any more. Returns whether it was there.
+    /// Removes a sequence that no request reads any more. Returns whether it existed.
     pub fn remove(&mut self, id: SequenceId) -> bool {
         let running = self.running.take(id);
         self.release.extend(running.as_ref().map(|sequence| sequence.id));
@@ -257,13 +256,13 @@ impl Scheduler {
         }
     }
 
-    /// Tokens of a sequence that steps in flight draw.
+    /// Number of tokens that the steps in flight sample for a sequence.
     pub fn num_under_way(&self, id: SequenceId) -> usize {
         self.running.get(id).map_or(0, Sequence::num_under_way)
     }
 
-    /// Leaves a sequence out of plans until [`unpark`](Self::unpark). Its KV stays as long as memory allows. Returns whether it
-    /// ran before: a step in flight may still bring a token of it.
+    /// Leaves a sequence out of plans until [`unpark`](Self::unpark). Its KV stays as long as memory allows. Returns whether the
+    /// sequence ran before. A step in flight may still sample a token of it.
     pub fn park(&mut self, id: SequenceId, now: Instant) -> bool {
         let sequence = self.running.get_mut(id).filter(|sequence| sequence.parked_at.is_none());
         let Some(sequence) = sequence else { return false };
@@ -272,7 +271,7 @@ impl Scheduler {
         true
     }
 
-    /// Lets a parked sequence run again. If its KV was taken meanwhile, it waits in the queue.
+    /// Lets a parked sequence run again. If its KV was dropped meanwhile, it waits in the queue.
     pub fn unpark(&mut self, id: SequenceId, now: Instant) {
         let Some(sequence) = self.running.get_mut(id) else { return };
         let was_parked = sequence.parked_at.take().is_some();
@@ -284,7 +283,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes out sequences whose deadline has passed or cannot be met any more.
+    /// Removes sequences whose deadline has passed or cannot be met any more, and sequences that were parked for too long.
     pub fn expire(&mut self, now: Instant, expired: &mut Vec<(SequenceId, Expiry)>) {
         let from = expired.len();
         let due = |sequence: &Sequence| self.expiry_of(sequence).filter(|&(at, _)| at <= now);
@@ -296,7 +295,7 @@ impl Scheduler {
             self.queue.remove(id);
             expired.push((id, Expiry::Deadline));
         }
-        // While no sequence runs, trying costs nothing, and measures what prompts cost.
+        // While no sequence runs, a try delays no other sequence and measures the cost of prompts.
         let is_busy = self.running.active().next().is_some();
         let next_hopeless = |it: &Self| it.queue.peek().filter(|next| it.is_hopeless(next, now)).map(|next| next.id);
         while is_busy && let Some(id) = next_hopeless(self) {
@@ -310,7 +309,7 @@ impl Scheduler {
         self.in_flight.len()
     }
 
-    /// How full the scheduler is.
+    /// Numbers of queued, running and parked sequences.
     pub fn load(&self) -> Load {
         let num_parked = self.running.len() - self.running.active().count();
         Load { num_queued: self.queue.len(), num_running: self.running.len(), num_parked }
@@ -321,7 +320,7 @@ impl Scheduler {
         self.running.num_behind()
     }
 
-    /// Whether no sequence is left.
+    /// Whether the scheduler has no sequence.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.running.is_empty()
     }
@@ -337,19 +336,20 @@ impl Scheduler {
         self.running.weight(self.queue.next().map(|next| next.rank))
     }
 
-    /// The time of a step of its streams, while it has any; zero before one was measured.
+    /// The time of a decode step; `None` while no row decodes, zero before a measurement.
     pub fn stream_step(&self) -> Option<Duration> {
         let num_rows = self.running.num_decoding();
         let is_active = num_rows > 0;
         is_active.then(|| self.batch_limit.step_time(num_rows).unwrap_or_default())
     }
 
-    /// Sets the time of a step of other models' streams, while there are any. Prompts are read in chunks that suit them.
+    /// Sets the step time of other models' streams; `None` without such streams. Chunks of prompts are then about as short as
+    /// their steps.
     pub fn set_streams_beside(&mut self, step: Option<Duration>) {
         self.streams_beside = step;
     }
 
-    /// Takes everything out.
+    /// Removes all sequences.
     pub fn clear(&mut self) {
         self.release.extend(self.running.take_all().map(|sequence| sequence.id));
         self.queue = Queue::new(self.config.ageing);
@@ -360,13 +360,13 @@ impl Scheduler {
         self.batch_limit.limit()
     }
 
-    /// Counters over its life.
+    /// Counters since the scheduler was created.
     pub fn counters(&self) -> Counters {
         let (tier_switches, tier_samples) = (self.window.num_switches, self.window.num_samples);
         Counters { tier_switches, tier_samples, limit_changes: self.batch_limit.num_changes(), ..self.counters }
     }
 
-    /// Writes all figures. Allocates only when there are more of them than before.
+    /// Writes all figures. It allocates only if `status` had fewer step times before.
     pub fn write_status(&self, status: &mut Status) {
         let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
         *load = self.load();
@@ -390,7 +390,7 @@ impl Scheduler {
         [deadline, parked.map(|at| (at, Expiry::Parked))].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
-    /// Whether less than half of the time that its prompt takes to read is left, as far as that was measured.
+    /// Whether less than half of the measured time for its prompt is left until its deadline. False before a measurement.
     fn is_hopeless(&self, sequence: &Sequence, now: Instant) -> bool {
         let prompt = self.prefill.cost(sequence.num_known());
         sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)

@@ -1,5 +1,5 @@
-//! A plan: what one step of the device does, as plain data. The scheduler writes it, an executor carries it out and
-//! decides nothing. Prefill chunk, prefix hit and decode are one case: a row whose computed tokens catch up.
+//! A plan describes one step of the device as plain data. The scheduler writes plans; an executor runs them and decides
+//! nothing. Chunked prefill, a copied prefix and decode use the same `Row`: a range of new positions of one sequence.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,41 +10,41 @@ use crate::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
 /// One step. Executors run plans in the order they were submitted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
-    /// Counts up by one from 0 over the life of a scheduler.
+    /// Number of the step. A scheduler counts its steps from 0.
     pub step: u64,
-    /// Sequences whose KV is dropped before anything else happens. Ids the executor never saw are allowed.
+    /// Sequences whose KV is dropped first. Ids that the executor does not know are allowed.
     pub release: Vec<SequenceId>,
-    /// Sequences that appear for the first time, before `rows` name them.
+    /// Sequences that are new to the executor. Each has a row in `rows`.
     pub admit: Vec<Admission>,
-    /// What is computed. At most one row a sequence; none where there is only KV to drop.
+    /// The rows to compute, at most one for each sequence. Empty if the step only drops KV.
     pub rows: Vec<Row>,
 }
 
-/// What an executor needs to know about a sequence, once.
+/// Parameters of a sequence that the executor gets once, before its first row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admission {
-    /// Identifies its KV.
+    /// The sequence. Its KV is stored under this id.
     pub sequence: SequenceId,
-    /// KV that it starts with. Its first row follows these positions.
+    /// KV that is copied from another sequence. The first row starts after these positions.
     pub prefix: Option<Prefix>,
-    /// Its prompt.
+    /// The tokens to feed before the first sampled token.
     pub prompt: Arc<[TokenId]>,
-    /// The caller's part of it. The rest was generated before a restart.
+    /// Number of leading tokens of `prompt` from the caller. The other tokens were generated before a restart.
     pub num_prompt: usize,
-    /// How its tokens are drawn. The draw at a position is keyed by (seed, position).
+    /// How tokens are sampled. The random numbers for a position depend on seed and position only.
     pub sampling: SamplingParams,
-    /// Added to the logits of these tokens, each named once.
+    /// Biases that are added to the logits of these tokens. Each token occurs once.
     pub logit_bias: Arc<[(TokenId, f32)]>,
-    /// How many of the most probable tokens are reported beside each one drawn, with log-probabilities; none of either
-    /// where absent.
+    /// Number of most probable tokens to report with their log-probabilities, beside each sampled token. `None` reports no
+    /// log-probabilities.
     pub logprobs: Option<u8>,
-    /// These are not drawn before `min_tokens` were.
+    /// Tokens that are not sampled before the answer has `min_tokens` tokens.
     pub end_tokens: Arc<[TokenId]>,
-    /// See `end_tokens`.
+    /// The fewest tokens of the answer before an end token.
     pub min_tokens: usize,
-    /// What the answer must be; only tokens that it allows are drawn.
+    /// Only tokens that the constraint allows are sampled.
     pub constraint: Option<Constraint>,
-    /// It never occupies more positions than this.
+    /// The most positions that the sequence can have.
     pub max_positions: usize,
 }
 
@@ -67,25 +67,25 @@ impl Admission {
     }
 }
 
-/// KV that is copied before a step, from a sequence with the same tokens there.
+/// KV to copy before a step from a sequence that starts with the same tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
-    /// Whose. It is on the device, and no earlier step than this one drops it.
+    /// The sequence to copy from. It is on the device, and no step before this one drops it.
     pub of: SequenceId,
-    /// Of how many positions, from the first.
+    /// The number of positions to copy, from the first one.
     pub num_positions: usize,
 }
 
 /// Tokens of one sequence that this step feeds to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Whose.
+    /// The sequence.
     pub sequence: SequenceId,
-    /// Position of the first token fed; KV of all positions before it is there.
+    /// Position of the first token of the row. KV of all earlier positions exists.
     pub start: usize,
-    /// What is fed.
+    /// The tokens to feed.
     pub feed: Feed,
-    /// Whether the token after the last fed position is drawn and reported.
+    /// Whether the token after the last fed position is sampled and reported.
     pub sample: bool,
 }
 
@@ -94,15 +94,15 @@ pub struct Row {
 pub enum Feed {
     /// `prompt[start..start + len]`.
     Prompt {
-        /// How many.
+        /// Number of tokens.
         len: usize,
     },
-    /// The one token the sequence's previous step drew. It may still be on the device and not be read yet.
+    /// The token that the previous step sampled for the sequence. The host may not have read it yet.
     Sampled,
 }
 
 impl Row {
-    /// How many positions the row advances.
+    /// Number of tokens of the row.
     pub fn len(&self) -> usize {
         match self.feed {
             Feed::Prompt { len } => len,
@@ -110,14 +110,14 @@ impl Row {
         }
     }
 
-    /// Whether nothing is fed; a scheduler never plans such a row.
+    /// Whether the row feeds no token. A scheduler never plans such a row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl Plan {
-    /// Empties it and keeps its memory.
+    /// Empties the plan and keeps its allocations.
     pub fn clear(&mut self) {
         let Self { step, release, admit, rows } = self;
         *step = 0;
@@ -126,65 +126,65 @@ impl Plan {
         rows.clear();
     }
 
-    /// Tokens fed by all rows.
+    /// Number of tokens of all rows.
     pub fn num_tokens(&self) -> usize {
         self.rows.iter().map(Row::len).sum()
     }
 }
 
-/// What a device accepts while it runs a step.
+/// Whether a device accepts another step while it runs one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {
-    /// Nothing.
+    /// The device accepts no other step.
     None,
-    /// The next step, of which it queues only a part: `submit` may block for longer than the running step takes.
+    /// The device accepts the next step but queues only a part of it: `submit` may block longer than the running step takes.
     Bounded,
-    /// The next step. `submit` does not block.
+    /// The device accepts the next step, and `submit` does not block.
     Whole,
 }
 
 /// How the KV of a sequence grows with its positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvGrowth {
-    /// The first block is doubled as often as it takes; otherwise blocks are added.
+    /// Whether the number of blocks is doubled when more are needed. Otherwise blocks are added one by one.
     pub doubles: bool,
-    /// Layers that keep the last positions only.
+    /// Layers that keep only the last positions.
     pub window: Option<KvWindow>,
-    /// One part in so many of the memory for KV is allocated ahead of need; no sequence counts it.
+    /// The memory for KV divided by this is allocated ahead of need. It is not counted for any sequence.
     pub spare_share: Option<u64>,
 }
 
 /// Layers with a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvWindow {
-    /// The most positions that one of them keeps.
+    /// The largest window of these layers, in positions.
     pub positions: usize,
-    /// The fewest.
+    /// The smallest window of these layers, in positions.
     pub least: usize,
-    /// What a position takes in all of them.
+    /// Bytes of one position in all of these layers.
     pub bytes_per_position: u64,
 }
 
 impl KvGrowth {
-    /// Whether the first `num_positions` are still there in a sequence that has come to `num_reached`.
+    /// Whether a sequence with `num_reached` positions still has the first `num_positions`.
     pub fn can_copy(&self, num_positions: usize, num_reached: usize) -> bool {
         num_positions == num_reached || self.window.is_none_or(|window| num_reached <= window.least)
     }
 }
 
-/// What came of a step.
+/// The results of a step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepOutput {
-    /// The plan's step.
+    /// Number of the plan's step.
     pub step: u64,
-    /// The token drawn for each row with `sample`, in the plan's order.
+    /// The token of each row with `sample`, in the order of the plan's rows.
     pub tokens: Vec<(SequenceId, TokenId)>,
-    /// Sequences with such a row for which none was drawn: their logits are NaN or infinite.
+    /// Sequences without a token because their logits are NaN or infinite.
     pub not_finite: Vec<SequenceId>,
-    /// Sequences among these whose constraint lets nothing follow their token.
+    /// Sequences whose constraint allows no token after the one in `tokens`.
     pub closed: Vec<(SequenceId, ConstraintEnd)>,
-    /// For each sequence that requested log-probabilities: the drawn token, then the most probable tokens, by falling probability
-    /// and then by id. They are of the model's own distribution, before logits processors and sampling.
+    /// For each sequence that requested log-probabilities: the sampled token, then the most probable tokens, by falling
+    /// probability and then by id. The distribution is that of the model, before logits processors and sampling.
     pub logprobs: StepLogprobs,
 }
 

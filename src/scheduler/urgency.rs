@@ -1,5 +1,5 @@
-//! Priority and deadline of a sequence. Several requests may read one sequence. It has the priority of the most urgent of them
-//! and the deadline of the latest.
+//! Priority and deadline of a sequence. Several requests may read one sequence. The sequence has the highest priority and the
+//! latest deadline of these requests.
 
 use std::time::Instant;
 
@@ -8,9 +8,9 @@ use crate::request::{Priority, Request};
 /// Priority and deadline of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Urgency {
-    /// Absent when it has no deadline.
+    /// The latest deadline of the requests; `None` if a request has no deadline.
     pub deadline: Option<Instant>,
-    /// The most urgent priority of its requests.
+    /// The highest priority of the requests.
     pub priority: Priority,
 }
 
@@ -20,7 +20,7 @@ impl Urgency {
         Self { deadline: request.deadline, priority: request.priority }
     }
 
-    /// The urgency of a sequence that both read.
+    /// The urgency of a sequence that the requests of both urgencies read.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let deadline = self.deadline.zip(other.deadline).map(|(one, other)| one.max(other));

@@ -11,7 +11,7 @@ const EXPECTED_ARRIVALS: f64 = 0.5;
 /// An engine that is idle for a smaller share of the time does not wait for requests that are only expected. It has few idle
 /// starts to improve, and waiting would change what it measures in them (`docs/scheduler.md`).
 const LEAST_IDLE: f64 = 0.5;
-/// Weight of a new sample of either share.
+/// Weight of a new sample in the moving averages of arrivals and idle time.
 const ALPHA: f64 = 0.25;
 
 /// Which of the three windows is in use.
@@ -19,7 +19,7 @@ const ALPHA: f64 = 0.25;
 pub enum Tier {
     /// Depth 1 or less.
     Low,
-    /// Depth 2 to 5; where a scheduler begins.
+    /// Depth 2 to 5. A new scheduler starts in this tier.
     #[default]
     Medium,
     /// Depth 6 or more.
@@ -35,7 +35,7 @@ pub enum Reason {
     Joined,
     /// Other requests waited as well, and no more were expected.
     Together,
-    /// As many requests waited as may run.
+    /// Waiting requests filled all free rows.
     Full,
     /// The window had passed.
     Window,
@@ -48,15 +48,15 @@ impl Reason {
     pub const ALL: [Self; 6] = [Self::FastPath, Self::Joined, Self::Together, Self::Full, Self::Window, Self::Urgent];
 }
 
-/// What waits while the engine is idle.
+/// The requests that wait while the engine is idle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) depth: usize,
-    /// Since when the one that came first waits.
+    /// When the oldest request arrived.
     pub(super) since: Instant,
     pub(super) has_urgent: bool,
     pub(super) is_full: bool,
-    /// Requests that were accepted and are still on their way here.
+    /// Requests that were accepted and are still being prepared.
     pub(super) num_coming: usize,
     /// Expected time of the first step. A request that arrives during the step waits that long.
     pub(super) first_step: Option<Duration>,
@@ -68,7 +68,7 @@ pub(super) struct Window {
     tier: Tier,
     /// Moving average of the queue depth.
     depth: Option<f64>,
-    /// Another tier that the last samples asked for, and how many did.
+    /// The other tier that the last samples call for, and the number of these samples.
     asked: Option<(Tier, u32)>,
     /// Moving share of idle starts that were followed by another request within the window.
     arrivals: f64,
@@ -124,7 +124,7 @@ impl Window {
         }
     }
 
-    /// Decides whether an idle engine starts now, and why. The error is when to ask again.
+    /// Decides whether an idle engine starts now, and returns the reason. The error is the time at which to ask again.
     pub(super) fn judge(&self, now: Instant, waiting: Waiting) -> Result<Reason, Instant> {
         if waiting.has_urgent {
             return Ok(Reason::Urgent);
@@ -133,7 +133,7 @@ impl Window {
             return Ok(Reason::Full);
         }
         let is_alone = waiting.depth == 1;
-        // Checked before the window: a request that is seen late was not delayed by it.
+        // Checked before the window, because the window did not delay a request that the scheduler sees late.
         let is_worth_it = if self.config.adaptive.is_some() { self.earns(waiting) } else { !is_alone };
         if self.length().is_zero() || (self.config.fast_path && !is_worth_it) {
             return Ok(without_window(is_alone));
@@ -142,12 +142,12 @@ impl Window {
         if until <= now { Ok(Reason::Window) } else { Err(until) }
     }
 
-    /// The engine has nothing to do.
+    /// Records that the engine is idle.
     pub(super) fn rest(&mut self, now: Instant) {
         self.idle_since.get_or_insert(now);
     }
 
-    /// An idle engine starts, with `depth` requests.
+    /// Records that an idle engine starts with `depth` requests.
     pub(super) fn start(&mut self, now: Instant, depth: usize) {
         let seconds_since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
         let idle = self.idle_since.take().map_or(0.0, seconds_since);
@@ -165,7 +165,8 @@ impl Window {
         }
     }
 
-    /// `depth` requests waited when an idle engine started. Requests that join a running batch need no window and do not count.
+    /// Takes a sample of the queue depth: `depth` requests waited when an idle engine started. Requests that join a running
+    /// batch need no window and do not count.
     pub(super) fn sample_depth(&mut self, depth: usize) {
         let Some(config) = self.config.adaptive else { return };
         let sample = depth as f64;
