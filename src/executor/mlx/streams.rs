@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use mlx_rs::{Device, DeviceType, Stream, memory};
 
-use super::failure::device_error;
+use super::failure::{Mlx, device_error};
 use crate::error::Result;
 
 /// This thread's stream for steps. After it is dropped, no task runs or follows, and no task holds memory.
@@ -20,9 +20,13 @@ pub(super) struct Streams {
 impl Streams {
     /// The stream of MLX's default device, and the kind of that device.
     pub(super) fn open() -> Result<Self> {
-        let steps = Device::try_default().and_then(|device| Stream::try_default_on_device(&device));
-        Ok(Self { steps: steps.map_err(|error| device_error("finding a device", error))? })
+        Ok(Self { steps: of_device().map_err(|error| device_error("finding a device", error))? })
     }
+}
+
+/// This thread's stream on MLX's default device.
+pub(super) fn of_device() -> Mlx<Stream> {
+    Stream::try_default_on_device(&Device::try_default()?)
 }
 
 /// The stream on which a load thread reads and converts weights. It is a CPU stream on every device, because MLX reads files on

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use mlx_ops::PackedWeight;
 use mlx_rs::ops::{add, concatenate, dequantize, stack as stack_axis};
 use mlx_rs::transforms::eval;
-use mlx_rs::{Array, Dtype};
+use mlx_rs::{Array, Dtype, with_stream};
 
 use super::activation::Nonlinearity;
 use super::attention::QkNorm;
@@ -24,6 +24,7 @@ use super::packed::{Packed, not_dense};
 use super::precision::Compute;
 use super::quantization::Affine;
 use super::spec::{Activation, LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
+use super::streams::of_device;
 use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::executor::LoadControl;
@@ -286,7 +287,11 @@ impl<'a> Weights<'a> {
         let shape = linear.kernel_shape();
         let blocks = match self.blocks.entry(shape) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(linear.measure_blocks(shape, self.dtype)?),
+            Entry::Vacant(unknown) => {
+                // Which kernel runs is the device's choice, so the device of the steps measures.
+                let measured = with_stream(&of_device()?, || linear.measure_blocks(shape, self.dtype));
+                unknown.insert(measured?)
+            }
         };
         let blocks = blocks.clone();
         Ok(linear.batch_invariant(blocks))
