@@ -47,7 +47,7 @@ async function hubWithModel() {
   const options = { backend: { simulated: M3_MAX }, scheduler: { batchSize: 8 } }
   await hub.native.start(options, {}, 2 ** 33)
   hub.begin(64)
-  const { key } = await hub.native.loadModel({ path: inside('./load.js').demoModel() })
+  const { key } = await hub.native.loadModel({ path: inside('./load.js').demoModel() }, 0)
   return { hub, model: key as number }
 }
 

@@ -83,6 +83,7 @@ enum PendingProgress {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent: each combination occurs")]
 pub(super) struct Reader<P> {
     pub(super) log: Arc<AnswerLog>,
     /// The end for this reader alone, if it left a generation that others still read.

@@ -95,7 +95,9 @@ impl Loads {
         let done = if state.active.is_empty() { std::mem::take(&mut state.at_end) } else { Vec::new() };
         drop(state);
         self.left_device.notify_all();
-        done.into_iter().for_each(|done| done());
+        for done in done {
+            done();
+        }
     }
 }
 
@@ -106,8 +108,9 @@ impl ActiveLoad {
         if let Some(closed) = &state.closed {
             return Err(closed.clone());
         }
-        let own = state.active.iter_mut().find(|active| active.number == self.number);
-        own.into_iter().for_each(|active| active.is_on_device = true);
+        if let Some(own) = state.active.iter_mut().find(|active| active.number == self.number) {
+            own.is_on_device = true;
+        }
         Ok(())
     }
 }

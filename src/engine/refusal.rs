@@ -41,19 +41,14 @@ impl Engine {
 
     fn refusal(&self, refused: Refused, count: usize) -> Error {
         let Refused { why, retry_after, wait, max_wait } = refused;
-        let error = match max_wait.filter(|_| why == Refusal::Wait) {
-            Some(most) => {
-                let [wait, most] = [wait, most].map(|time| time.as_secs_f64() * 1e3);
-                let message = format!("this request would wait for about {wait:.0} ms, and may wait for {most:.0} ms");
-                Error::new(Code::Overloaded, message).with_limit(most, wait)
-            }
-            None => {
-                let limit = self.permits.limit();
-                let message =
-                    format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
-                Error::new(Code::Overloaded, message)
-                    .with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
-            }
+        let error = if let Some(most) = max_wait.filter(|_| why == Refusal::Wait) {
+            let [wait, most] = [wait, most].map(|time| time.as_secs_f64() * 1e3);
+            let message = format!("this request would wait for about {wait:.0} ms, and may wait for {most:.0} ms");
+            Error::new(Code::Overloaded, message).with_limit(most, wait)
+        } else {
+            let limit = self.permits.limit();
+            let message = format!("{limit} requests are pending or have a place kept, as many as this engine accepts");
+            Error::new(Code::Overloaded, message).with_limit(limit as f64, (self.permits.num_taken() + count) as f64)
         };
         error.with_retry_after(retry_after)
     }

@@ -195,9 +195,9 @@ impl Slots {
         if self.pending.count() < num_rows { 0 } else { self.promised.partition_point(|&at| at <= soon).min(num_rows) }
     }
 
-    /// The retry hint of a refused caller with `count` answers, in whole milliseconds; at least `least`.
-    pub(super) fn promise(&mut self, now: Instant, count: usize, least: Duration) -> Duration {
-        let soon = self.soon().max(least);
+    /// The retry hint of a refused caller with `count` answers, in whole milliseconds; never shorter than `at_least`.
+    pub(super) fn promise(&mut self, now: Instant, count: usize, at_least: Duration) -> Duration {
+        let soon = self.soon().max(at_least);
         let is_flooded = self.note_refusal(now, count);
         if is_flooded || self.promised.len() + count > MAX_SLOTS {
             return whole_millis(soon.min(LONGEST));

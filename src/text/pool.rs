@@ -105,7 +105,7 @@ impl Drop for TextPool {
         self.shared.watch.notify_all();
         for job in queued.into_iter().chain(barriers) {
             quietly(|| {
-                (job.fail)(Error::new(Code::EngineClosed, "the engine was closed before the text was processed"))
+                (job.fail)(Error::new(Code::EngineClosed, "the engine was closed before the text was processed"));
             });
         }
         if is_inside {

@@ -19,6 +19,7 @@ fn setup() -> Setup {
     }
 }
 
+#[expect(clippy::large_types_passed_by_value, reason = "each test makes its own setup")]
 fn run(setup: Setup) -> Report {
     simulate(&setup, 1).expect("a simulated device does not fail")
 }

@@ -152,7 +152,7 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("markup of reasoning", |it| it.request.markup.reasoning = true),
         ("reasoning without stop sequences", |it| it.request.markup.reasoning_tags = Some(THINK)),
         ("reasoning that has begun", |it| {
-            it.request.markup.reasoning_tags = Some(ReasoningTags { has_begun: true, ..THINK })
+            it.request.markup.reasoning_tags = Some(ReasoningTags { has_begun: true, ..THINK });
         }),
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),

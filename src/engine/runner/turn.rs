@@ -147,7 +147,9 @@ impl ModelRunner {
         for Report { sequence, position, readers } in self.progress.collected(step, drawn, now) {
             let Some(row) = self.rows.get(sequence) else { continue };
             let progress = position.map_or_else(|| row.prompt_read(), |position| row.prompt_read_to(position));
-            readers.iter().for_each(|&reader| self.shared.readers.progress(reader, progress));
+            for &reader in &readers {
+                self.shared.readers.progress(reader, progress);
+            }
             self.outbox.notify(readers);
         }
     }

@@ -127,7 +127,7 @@ pub const PROFILES: &[Profile] = &[
         name: "m3-max/gemma-2-27b-4bit",
         decode: Duration::from_micros(44_600),
         staircase: &[(1, 1.0), (4, 1.28), (8, 2.5), (32, 3.94), (64, 7.77)],
-        prefill_floor: Duration::from_micros(131_000),
+        prefill_floor: Duration::from_millis(131),
         prefill_per_token: Duration::from_micros(5_400),
         attention: Attention::of_m3_max(376_832, 46, 32 * 128),
         command_buffers: &[(32, 92)],

@@ -1,6 +1,6 @@
 //! Parses a call that is one JSON object, `{"name": …, "arguments": {…}}`, one character at a time. The fields may come
 //! in any order and among other fields; Llama names the arguments `parameters`. Arguments may also be `null`, which
-//! means none, or a string of JSON, as in messages of the OpenAI API.
+//! means none, or a string of JSON, as in messages of the `OpenAI` API.
 
 use super::notation::{Notation, ValueProgress};
 use super::value::ValueParser;
@@ -20,7 +20,7 @@ enum Field {
     Arguments,
     /// Arguments as `null` or a string, read when complete.
     QuotedArguments,
-    /// Fields of calls in the OpenAI API: `type` and `id`.
+    /// Fields of calls in the `OpenAI` API: `type` and `id`.
     Known,
     Other,
 }

@@ -203,8 +203,8 @@ impl<M: Clone> Pool<M> {
         let mut targets = elsewhere(self);
         if targets.len() < sequences.len() {
             let num_slots = i32::try_from(sequences.len()).map_err(|_| "too many sequences")?;
-            let made = self.add_slab(capacity, num_slots, make)?;
-            targets = (0..sequences.len()).map(|slot| (made, slot)).collect();
+            let new_slab = self.add_slab(capacity, num_slots, make)?;
+            targets = (0..sequences.len()).map(|slot| (new_slab, slot)).collect();
         }
         for (sequence, to) in sequences.into_iter().zip(targets) {
             self.relocate(sequence, to, moves);
