@@ -44,7 +44,7 @@ fn collect(folder: &Path, sources: &mut Vec<Source>) {
         }
         if path.is_dir() {
             collect(&path, sources);
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             let file = path.strip_prefix(root()).expect("inside of the project").to_string_lossy().replace('\\', "/");
             let module = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').map(str::to_owned);
             let module = module.filter(|part| part != "mod" && part != "lib").collect();

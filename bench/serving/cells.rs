@@ -1,5 +1,8 @@
 //! The runs: every policy on the same requests, for each device, workload and load.
-#![expect(clippy::large_types_passed_by_value, reason = "a setup is copied for each cell, not in a loop that is measured")]
+#![expect(
+    clippy::large_types_passed_by_value,
+    reason = "a setup is copied for each cell, not in a loop that is measured"
+)]
 
 use std::time::Duration;
 

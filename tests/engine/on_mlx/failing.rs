@@ -107,7 +107,7 @@ impl Numbers {
 #[test]
 fn cancelled_released_and_expired_requests_leave_nothing_behind() {
     for path in PATHS {
-        let served = path.serve(&Config { buffer_tokens: 4, kv_bytes: path.three_blocks(), ..with_rows(6) });
+        let served = path.serve(&Config { buffer_tokens: 4, kv_bytes: Some(path.three_blocks()), ..with_rows(6) });
         let reference = served.chat(&QUESTIONS[..1], 40);
         let before = served.caller.ask(reference.clone());
         let mut numbers = Numbers(7);

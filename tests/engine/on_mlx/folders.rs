@@ -78,30 +78,27 @@ fn config(stored: Stored, nan: Option<TokenId>) -> Value {
 
 /// Adds a tensor, or its quantized parts.
 fn store(tensors: &mut BTreeMap<String, Tensor>, name: &str, shape: &[usize], values: &[f32], stored: Stored) {
-    match (stored, name.strip_suffix(".weight"), shape) {
-        (Stored::FourBits, Some(path), &[rows, width]) => {
-            let (mut codes, mut scales, mut biases) = (Vec::new(), Vec::new(), Vec::new());
-            for group in values.chunks(GROUP) {
-                let (scale, bias, group) = quantized(group);
-                codes.extend(group);
-                scales.push(scale);
-                biases.push(bias);
-            }
-            tensors.insert(name.to_owned(), (Dtype::U32, vec![rows, width / CODES], codes));
-            for (suffix, values) in [("scales", scales), ("biases", biases)] {
-                let shape = vec![rows, width / GROUP];
-                tensors.insert(format!("{path}.{suffix}"), (Dtype::BF16, shape, bytes(&values, Dtype::BF16)));
-            }
+    if let (Stored::FourBits, Some(path), &[rows, width]) = (stored, name.strip_suffix(".weight"), shape) {
+        let (mut codes, mut scales, mut biases) = (Vec::new(), Vec::new(), Vec::new());
+        for group in values.chunks(GROUP) {
+            let (scale, bias, group) = quantized(group);
+            codes.extend(group);
+            scales.push(scale);
+            biases.push(bias);
         }
-        _ => {
-            let dtype = match stored {
-                Stored::Float32 => Dtype::F32,
-                Stored::Float16 => Dtype::F16,
-                Stored::Bfloat16 | Stored::FourBits => Dtype::BF16,
-            };
-            tensors.insert(name.to_owned(), (dtype, shape.to_vec(), bytes(values, dtype)));
+        tensors.insert(name.to_owned(), (Dtype::U32, vec![rows, width / CODES], codes));
+        for (suffix, values) in [("scales", scales), ("biases", biases)] {
+            let shape = vec![rows, width / GROUP];
+            tensors.insert(format!("{path}.{suffix}"), (Dtype::BF16, shape, bytes(&values, Dtype::BF16)));
         }
+        return;
     }
+    let dtype = match stored {
+        Stored::Float32 => Dtype::F32,
+        Stored::Float16 => Dtype::F16,
+        Stored::Bfloat16 | Stored::FourBits => Dtype::BF16,
+    };
+    tensors.insert(name.to_owned(), (dtype, shape.to_vec(), bytes(values, dtype)));
 }
 
 fn bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {

@@ -95,7 +95,7 @@ fn a_seed_gives_the_same_answer_again_and_another_one_gives_another() {
 fn preempted_answers_continue_after_recomputation() {
     for path in PATHS {
         let alone = path.alone_long();
-        let served = path.serve(&Config { kv_bytes: path.three_blocks(), ..with_rows(4) });
+        let served = path.serve(&Config { kv_bytes: Some(path.three_blocks()), ..with_rows(4) });
         assert_same(path, &alone, &served.together(&path.long(&served)));
         assert!(served.preemptions() > 0, "{path:?}");
         served.is_idle_and_empty();
@@ -132,7 +132,7 @@ fn constrained_answers_are_valid_in_batches_and_after_preemption() {
     let number = json!({"type": "integer", "minimum": 10, "maximum": 99});
     let schema = json!({"type": "array", "items": number, "minItems": 12, "maxItems": 12});
     for path in PATHS {
-        let served = path.serve(&Config { kv_bytes: path.three_blocks(), ..with_rows(4) });
+        let served = path.serve(&Config { kv_bytes: Some(path.three_blocks()), ..with_rows(4) });
         let hot = |(seed, draft)| Draft {
             structured: Some(StructuredOutput::Schema(schema.clone())),
             temperature: Some(1.2),

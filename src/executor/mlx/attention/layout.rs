@@ -73,7 +73,7 @@ pub(super) enum Group {
 pub(super) struct Pieces {
     pub(super) first: i32,
     pub(super) len: i32,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) rows: Vec<Piece>,
     pub(super) keys: Keys,
 }
 
@@ -164,8 +164,8 @@ impl Layout {
         }
         let (Keys::Full(count) | Keys::Window { kept: count, .. }) = keys;
         self.reads.push(KvRead { slots, count });
-        let pieces = spans().map(|Span { start, len, .. }| Piece { start, len }).collect();
-        self.groups.push(Group::Pieces(Pieces { first, len, pieces, keys }));
+        let rows = spans().map(|Span { start, len, .. }| Piece { start, len }).collect();
+        self.groups.push(Group::Pieces(Pieces { first, len, rows, keys }));
     }
 
     /// Adds the rows of a span, and padding up to `num_queries` queries. KV is written only for the last rows, which are kept.

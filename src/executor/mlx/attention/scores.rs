@@ -60,7 +60,7 @@ impl Scores {
                 let mask = Array::from_slice(&seen.collect::<Vec<_>>(), &[num_slots, 1, 1, most]);
                 if self.is_fused { over_heads(&mask, heads).map(Visible::Masked) } else { Ok(Visible::Masked(mask)) }
             }
-            Group::Pieces(Pieces { pieces, len, keys, .. }) => {
+            Group::Pieces(Pieces { rows: pieces, len, keys, .. }) => {
                 let is_one_start = pieces.iter().all(|piece| piece.start == pieces[0].start);
                 if self.is_fused && is_one_start && matches!(keys, Keys::Full(_)) {
                     return Ok(Visible::Causal);
