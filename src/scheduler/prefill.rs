@@ -1,31 +1,31 @@
-//! How many prompt tokens a step takes, and how many prompts join at a time, from what prefill was measured to cost:
-//! a fixed part of every step that holds prompts, and a part for each token.
+//! How many prompt tokens a step takes, and how many prompts join at a time. Both follow the measured cost of prefill: a fixed
+//! part of every step with prompts, and a part for each token.
 
 use std::time::Duration;
 
 use super::curve::{Curve, Line};
 
-/// The fewest prompt tokens of a step: smaller ones would mostly pay for the step itself.
+/// The fewest prompt tokens of a step: the fixed cost of a step would be most of the cost of a smaller chunk.
 const LEAST_CHUNK: usize = 16;
-/// Weight of a new sample of what a prefill costs.
+/// Weight of a new sample of the cost of prefill.
 const ALPHA: f64 = 0.3;
 
-/// Chunks are chosen by how fast their tokens are read, as shares of what the fastest chunk does: of a step that reads
-/// several prompts and nothing else,
+/// A step that only reads several prompts has the smallest chunk with at least this share of the fastest chunk's tokens per
+/// second.
 const SPEED_OF_SEVERAL: f64 = 0.9;
-/// and of one that disturbs others more than they should be.
+/// The same share for a step that delays decoding rows by more than `stretch` allows.
 const SPEED_OF_RARE: f64 = 0.5;
-/// More tokens are free where they make a step longer by no more than this.
+/// More tokens are added if the step then takes at most this many times as long.
 const FREE: f64 = 1.1;
 
-/// What else is in a step that reads prompts.
+/// The other work of a step that reads prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     /// Nothing: the step reads one prompt.
     Nothing,
     /// Other prompts, whose first tokens should not wait for the end of a long step.
     Prompts,
-    /// Rows that decode; what their step would take alone, if that is known.
+    /// Rows that decode, and the time of a step that only decodes them, if known.
     Decoding(Option<Duration>),
 }
 
@@ -33,9 +33,9 @@ pub(super) enum Beside {
 pub(super) struct Prefill {
     /// The most tokens of a step.
     chunk: usize,
-    /// A step that also reads prompts may take so many times one that only decodes.
+    /// The longest time of a step that decodes and reads prompts, relative to a step that only decodes.
     stretch: f64,
-    /// What prompt tokens add to a step.
+    /// Time that prompt tokens add to a step, by their number.
     added: Curve,
 }
 
@@ -44,21 +44,22 @@ impl Prefill {
         Self { chunk, stretch, added: Curve::by_magnitude(ALPHA) }
     }
 
-    /// Takes the time of a step with prompt tokens; `decoding` is what it would have taken without them.
+    /// Takes the time of a step with prompt tokens; `decoding` is the time of the same step without them.
     pub(super) fn observe(&mut self, num_tokens: usize, took: Duration, decoding: Duration) {
         self.added.observe(num_tokens, took.saturating_sub(decoding));
     }
 
-    /// What so many prompt tokens add to a step, once anything was measured.
+    /// Time that `num_tokens` prompt tokens add to a step; `None` before a measurement.
     pub(super) fn cost(&self, num_tokens: usize) -> Option<Duration> {
         let Line { fixed, per_unit } = self.added.line()?;
         Some(Duration::from_secs_f64(fixed + per_unit * num_tokens as f64))
     }
 
-    /// Prompt tokens of the next step, while `num_unfed` are not read.
+    /// Number of prompt tokens of the next step, while `num_unfed` are not read.
     ///
-    /// If no chunk that is read at half the best speed is short enough for the rows that decode, they are disturbed rarely: by
-    /// that chunk and the tokens that cost almost nothing more. A small remainder is added if a separate step would cost more.
+    /// If the smallest chunk with half the best speed takes too long for the rows that decode, they are delayed by larger but
+    /// fewer chunks: that chunk and the tokens that add almost no time to it. A small remainder of the prompts is added if a
+    /// separate step would cost more.
     pub(super) fn budget(&self, beside: Beside, num_unfed: usize) -> usize {
         let decoding = match beside {
             Beside::Nothing => return self.chunk,
@@ -78,8 +79,8 @@ impl Prefill {
         if is_cheap { size + rest } else { size }
     }
 
-    /// The most prompt tokens that take no longer, by what was measured: a larger chunk is not thought cheaper. All of a
-    /// chunk where nothing was measured.
+    /// The most prompt tokens that take at most `most` according to measurements, without optimism about larger chunks. A whole
+    /// chunk before a measurement.
     pub(super) fn largest_known_within(&self, most: Duration) -> usize {
         let fits = |&size: &usize| self.cost(size).is_none_or(|cost| cost <= most);
         self.sizes().take_while(fits).last().unwrap_or(LEAST_CHUNK.min(self.chunk))
@@ -94,7 +95,7 @@ impl Prefill {
         self.added.hopeful_cost(num_tokens).unwrap_or_default()
     }
 
-    /// The smallest chunk that is read at such a share of the speed of the fastest, as far as was measured.
+    /// The smallest chunk whose speed is at least `share` of the fastest one; `None` before a measurement.
     fn size_at(&self, share: f64) -> Option<usize> {
         let speed = |size: usize| size as f64 / self.hopeful_cost(size).as_secs_f64().max(1e-9);
         let fastest = self.sizes().map(speed).max_by(f64::total_cmp).filter(|_| !self.added.is_empty())?;
@@ -121,7 +122,7 @@ impl Prefill {
         places
     }
 
-    /// The fixed part of a step with prompts, and the part of each token, once measured.
+    /// The fixed part of a step with prompts, and the part of each token; `None` before a measurement.
     pub(super) fn line(&self) -> Option<(Duration, Duration)> {
         self.added.line().map(|line| (Duration::from_secs_f64(line.fixed), Duration::from_secs_f64(line.per_unit)))
     }

@@ -1,5 +1,5 @@
-//! Where the KV of a prompt comes from. Choices of a request share one prompt (one allocation, by which they are found): one
-//! of them computes its KV, and the others copy it.
+//! Sharing of prompts. Choices of a request have the same prompt allocation, which identifies them. One of them computes the
+//! prompt's KV, and the others copy it.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ pub(super) fn share_prompts(running: &mut Running, kv: &KvBudget) {
 
 fn prefix_source(index: usize, running: &[Sequence], kv: &KvBudget) -> PrefixSource {
     let own = &running[index];
-    // Each sequence computes the last position itself: its first token is drawn from it.
+    // Each sequence computes the last position itself, because its first token is sampled there.
     let num_positions = own.prompt.len() - 1;
     let same_prompt = || {
         let others = running.iter().enumerate().filter(|&(other, _)| other != index);
         others.filter(|(_, other)| Arc::ptr_eq(&other.prompt, &own.prompt))
     };
-    // The sequence that reads the prompt draws in the same step. Where a window drops
-    // positions by then, nothing is left to copy.
+    // The sequence that reads the prompt has one more position after the same step. If a sliding window drops positions then,
+    // the prompt cannot be copied.
     let is_kept = kv.can_copy(num_positions, num_positions + 1);
     if num_positions == 0 || own.is_alone_with_prompt() || !is_kept {
         return PrefixSource::Computed;
@@ -38,7 +38,7 @@ fn prefix_source(index: usize, running: &[Sequence], kv: &KvBudget) -> PrefixSou
     if let Some((_, source)) = same_prompt().find(|(_, other)| is_source(other)) {
         return PrefixSource::Copied(Prefix { of: source.id, num_positions });
     }
-    // A sequence on the device has started; of the others, the first one starts.
+    // The prompt is computed by a sequence on the device, or else by the first of the sequences.
     let may_compute = |other: &Sequence| !other.is_parked() && !other.has_fed(num_positions);
     let is_ahead = |(at, other): (usize, &Sequence)| may_compute(other) && (other.is_on_device() || at < index);
     if same_prompt().any(is_ahead) { PrefixSource::Awaited } else { PrefixSource::Computed }

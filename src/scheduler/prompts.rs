@@ -8,7 +8,7 @@ use super::running::Running;
 #[derive(Debug, Default)]
 pub(super) struct Prompts(Vec<Prompt>);
 
-/// In the order in which prompts are served: the most urgent first, among these the nearest to its end.
+/// Ordered as prompts are served: the most urgent first, among these the one with the fewest tokens left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Prompt {
     rank: Priority,
@@ -17,7 +17,7 @@ struct Prompt {
 }
 
 impl Prompts {
-    /// Finds the rows that read prompts. Every sequence has no share until [`divide`](Self::divide).
+    /// Finds the rows that read prompts. Sets the share of every sequence to 0 until [`divide`](Self::divide).
     pub(super) fn find(&mut self, running: &mut Running) {
         self.0.clear();
         for (index, sequence) in running.iter_mut().enumerate() {
@@ -32,13 +32,14 @@ impl Prompts {
         self.0.len()
     }
 
-    /// Prompt tokens that are not read, over all of them.
+    /// Number of unread tokens of all these prompts.
     pub(super) fn num_unfed(&self) -> usize {
         self.0.iter().map(|prompt| prompt.num_unfed).sum()
     }
 
-    /// Gives each prompt its share of the step. The oldest gets a quarter, so that it comes to its end. The rest goes to
-    /// the most urgent, and among these to the nearest to their ends, since that brings most first tokens soonest.
+    /// Gives each prompt its share of the step. The oldest prompt gets at least a quarter, so that it does not starve. The rest
+    /// goes to the most urgent prompts, and among these to the ones with the fewest tokens left, which gives the shortest mean
+    /// time to first token.
     pub(super) fn divide(&mut self, mut budget: usize, running: &mut Running) {
         let Some(&oldest) = self.0.first() else { return };
         let sure = oldest.num_unfed.min(budget.div_ceil(4));

@@ -1,7 +1,7 @@
-//! Which request is next. A higher priority goes before a lower one; within a priority, requests that have begun before go
-//! first, in the order of arrival, then tenants take turns by [`Shares`]. A priority whose oldest request has waited for
-//! `ageing` is owed a part of the tokens that go to higher ones, so that nothing starves (deficit round robin: Shreedhar and
-//! Varghese, 1995). `docs/scheduler.md` has the longest wait as a formula.
+//! Decides which request is next. A higher priority goes before a lower one. Within a priority, requests that ran before go
+//! first, in the order of arrival; then tenants take turns by [`Shares`]. A priority whose oldest request has waited for
+//! `ageing` is owed a part of the tokens that go to higher priorities, so that no request starves (deficit round robin:
+//! Shreedhar and Varghese, 1995). `docs/scheduler.md` has a formula of the longest wait.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use super::sequence::{Charge, Promotion, Sequence};
 use super::shares::{Place, Shares, Tag, Used};
 use super::urgency::Urgency;
 
-/// Of so many tokens that pass a priority that has waited long enough, it is owed one.
+/// An aged priority is owed one token for this many tokens that go to higher priorities.
 const OWED_PART: i64 = 4;
-/// In the order of the classes.
+/// The priorities of the classes, in order.
 const PRIORITIES: [Priority; 3] = [Priority::Urgent, Priority::Default, Priority::Background];
 
 #[derive(Debug)]
@@ -24,30 +24,30 @@ pub(super) struct Queue {
     waiting: HashMap<SequenceId, Sequence>,
     classes: [Class; 3],
     deadlines: BTreeSet<(Instant, SequenceId)>,
-    /// Since when a request waits.
+    /// Since when at least one request waits without KV.
     since: Option<Instant>,
 }
 
 /// The requests of one priority.
 #[derive(Debug, Default)]
 struct Class {
-    /// Requests that gave their row or their KV away.
+    /// Requests that ran before and lost their row or their KV.
     begun: BTreeSet<Place>,
-    /// The others.
+    /// New requests.
     fresh: Shares,
-    /// All of them, with the tokens that they are expected to need yet.
+    /// All requests of the class, with the number of tokens that they are still expected to need.
     all: BTreeMap<Place, Tag>,
-    /// Whether the oldest has waited for `ageing`.
+    /// Whether the oldest request has waited for `ageing`.
     is_aged: bool,
-    /// Tokens that passed the class since it was given what it was owed for them. Negative where it was given more.
+    /// Tokens that went to higher priorities, less those for which the class got its part. Negative if it got more.
     passed: i64,
 }
 
-/// The request that is next.
+/// The next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Next {
     pub(super) id: SequenceId,
-    /// What it ranks as: a request that gets what its priority is owed ranks as urgent.
+    /// Its rank: a request that runs on tokens that its priority is owed ranks as urgent.
     pub(super) rank: Priority,
     is_promoted: bool,
     class: usize,
@@ -55,12 +55,12 @@ pub(super) struct Next {
     has_begun: bool,
 }
 
-/// A request that was taken out.
+/// A request that was removed from the queue to run.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// It holds no KV.
+    /// A request without KV.
     Begin(Box<Sequence>),
-    /// It was set aside with its KV, and may be promoted.
+    /// A request that was set aside with its KV.
     GoOn(SequenceId, Option<Promotion>),
 }
 
@@ -69,7 +69,7 @@ impl Queue {
         Self { ageing, waiting: HashMap::new(), classes: Default::default(), deadlines: BTreeSet::new(), since: None }
     }
 
-    /// Requests that wait and hold no KV.
+    /// Number of requests that wait and hold no KV.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -78,17 +78,17 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Since when a request waits that holds no KV.
+    /// Since when at least one request waits without KV.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// Whether a request waits that was asked for as urgent.
+    /// Whether a request of urgent priority waits.
     pub(super) fn has_urgent(&self) -> bool {
         !self.classes[Priority::Urgent as usize].all.is_empty()
     }
 
-    /// Whether a request waits that is not new.
+    /// Whether a request waits that ran before.
     pub(super) fn has_begun(&self) -> bool {
         self.classes.iter().any(|class| !class.begun.is_empty())
     }
@@ -114,7 +114,7 @@ impl Queue {
         self.enter(sequence);
     }
 
-    /// Takes a request out that was set aside: it is parked, wanted otherwise, or gone.
+    /// Removes a request that was set aside, because it is parked, has another urgency, or ended.
     pub(super) fn forget_aside(&mut self, sequence: &mut Sequence) {
         if std::mem::take(&mut sequence.is_aside) {
             self.leave(sequence);
@@ -129,7 +129,7 @@ impl Queue {
         }
     }
 
-    /// Looks which priorities have waited long enough. One that has not is owed nothing.
+    /// Updates which priorities have aged. A priority that has not aged is owed nothing.
     pub(super) fn age(&mut self, now: Instant) {
         for class in &mut self.classes[1..] {
             let oldest = class.all.first_key_value().map(|(&(arrived, _), _)| arrived);
@@ -140,7 +140,7 @@ impl Queue {
         }
     }
 
-    /// The request that is next.
+    /// The next request.
     pub(super) fn next(&self) -> Option<Next> {
         let mut classes = self.classes.iter().zip(PRIORITIES).filter(|(class, _)| !class.all.is_empty());
         let first = classes.next()?;
@@ -151,12 +151,12 @@ impl Queue {
         Some(Next { id: place.1, rank, is_promoted: owed.is_some(), class: priority as usize, place, has_begun })
     }
 
-    /// The request that is next, if it is one that holds no KV.
+    /// The next request, if it holds no KV.
     pub(super) fn peek(&self) -> Option<&Sequence> {
         self.waiting.get(&self.next()?.id)
     }
 
-    /// Takes the next request out, and charges its tenant and its priority.
+    /// Removes and returns the next request, and charges its tenant and its priority.
     pub(super) fn pop(&mut self) -> Option<Turn> {
         let Next { id, is_promoted, class, place, has_begun, .. } = self.next()?;
         let cost = self.classes[class].all.get(&place).copied().unwrap_or_default();
@@ -179,7 +179,7 @@ impl Queue {
         self.remove(id).map(|sequence| Turn::Begin(Box::new(sequence)))
     }
 
-    /// A request is gone: its tenant is charged what it used, and so is its priority if it was promoted.
+    /// Settles a request that ended: its tenant is charged the tokens that it used, and so is its priority if it was promoted.
     pub(super) fn settle(&mut self, sequence: &mut Sequence) {
         self.forget_aside(sequence);
         self.repay(sequence);
@@ -189,7 +189,7 @@ impl Queue {
         }
     }
 
-    /// Takes a request out that holds no KV.
+    /// Removes a request that holds no KV.
     pub(super) fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
         let sequence = self.extract(id);
         if self.waiting.is_empty() {
@@ -208,7 +208,7 @@ impl Queue {
         self.classes.iter().map(|class| class.fresh.num_accounts()).sum()
     }
 
-    /// Takes a request out, perhaps to be put in again.
+    /// Removes a request, but does not reset `since`: the request may be added again.
     fn extract(&mut self, id: SequenceId) -> Option<Sequence> {
         let sequence = self.waiting.remove(&id)?;
         self.leave(&sequence);
@@ -235,7 +235,7 @@ impl Queue {
         }
     }
 
-    /// Corrects what a promoted request cost its priority to what it used, and ends the promotion.
+    /// Replaces the estimated cost of a promoted request with the tokens that it used, and ends the promotion.
     fn repay(&mut self, sequence: &mut Sequence) {
         if let Some(Promotion { class, cost, num_used_before }) = sequence.promotion.take() {
             let used = sequence.num_used().saturating_sub(num_used_before);
@@ -245,26 +245,26 @@ impl Queue {
 }
 
 impl Class {
-    /// The first request, and whether it has begun before.
+    /// The first request, and whether it ran before.
     fn next(&self, waiting: &HashMap<SequenceId, Sequence>) -> Option<(Place, bool)> {
         let fresh = || Some((waiting.get(&self.fresh.next()?)?.place(), false));
         self.begun.first().map(|&place| (place, true)).or_else(fresh)
     }
 
-    /// Whether it is owed as much as its first request is expected to need.
+    /// Whether the class is owed at least the tokens that its first request is expected to need.
     fn has_turn(&self, waiting: &HashMap<SequenceId, Sequence>) -> bool {
         let cost = || self.all.get(&self.next(waiting)?.0).copied();
         self.is_aged && self.passed > 0 && cost().is_some_and(|cost| self.passed >= tokens(cost) * OWED_PART)
     }
 
-    /// Takes a request out. Says whether it had begun.
+    /// Removes a request. Returns whether it ran before.
     fn leave(&mut self, place: Place) -> bool {
         self.all.remove(&place);
         self.begun.remove(&place)
     }
 }
 
-/// Tokens of one request: far from where sums of them overflow.
+/// Tokens of one request, limited so that sums do not overflow.
 fn tokens(tag: Tag) -> i64 {
     i64::from(u32::try_from(tag).unwrap_or(u32::MAX))
 }

@@ -17,13 +17,13 @@ impl Running {
         self.0.push(sequence);
     }
 
-    /// Takes a sequence out.
+    /// Removes and returns a sequence.
     pub(super) fn take(&mut self, id: SequenceId) -> Option<Sequence> {
         let index = self.0.iter().position(|sequence| sequence.id == id)?;
         Some(self.0.remove(index))
     }
 
-    /// Takes all sequences out.
+    /// Removes and returns all sequences.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Sequence> {
         self.0.drain(..)
     }
@@ -36,7 +36,7 @@ impl Running {
         self.iter_mut().find(|sequence| sequence.id == id)
     }
 
-    /// The sequence at an index. Indexes are valid until a sequence is taken out.
+    /// The sequence at an index. Indexes are valid until a sequence is removed.
     pub(super) fn at_mut(&mut self, index: usize) -> &mut Sequence {
         &mut self.0[index]
     }
@@ -78,7 +78,7 @@ impl Running {
         self.iter().filter(|sequence| !sequence.is_parked() || sequence.is_on_device())
     }
 
-    /// Positions that all sequences hold.
+    /// Positions that all sequences hold together.
     pub(super) fn positions_held(&self, kv: &KvBudget) -> usize {
         self.holders().map(|sequence| kv.held(sequence)).sum()
     }
@@ -99,8 +99,8 @@ impl Running {
         less_urgent.max_by_key(|sequence| (sequence.rank(), sequence.place())).map(|sequence| sequence.id)
     }
 
-    /// The sequence that gives its KV back next, while the KV does not fit or more than `max_parked` parked sequences hold
-    /// KV. Parked sequences come first, then the least urgent, among these the newest. A single holder keeps its KV.
+    /// The next sequence that loses its KV, if the KV does not fit or more than `max_parked` parked sequences hold KV. Parked
+    /// sequences lose theirs first, then the least urgent, among these the newest. A single sequence keeps its KV.
     pub(super) fn victim(&self, kv: &KvBudget, max_parked: usize) -> Option<SequenceId> {
         let num_parked = self.holders().filter(|sequence| sequence.is_parked()).count();
         let fits = || kv.fits(self.positions_held(kv)) || self.holders().count() <= 1;
@@ -112,13 +112,13 @@ impl Running {
             .map(|sequence| sequence.id)
     }
 
-    /// All sequences are recomputed: the device lost their KV.
+    /// Restarts all sequences, because the device lost their KV.
     pub(super) fn restart(&mut self) {
         self.iter_mut().for_each(Sequence::restart);
     }
 
     /// The model's share of the device, relative to other models: tenants with rows of the most urgent priority, times the
-    /// weight of that priority. `next` is the rank of the request that is next.
+    /// weight of that priority. `next` is the rank of the next request.
     pub(super) fn weight(&self, next: Option<Priority>) -> u32 {
         let Some(most_urgent) = self.active().map(Sequence::rank).chain(next).min() else { return 1 };
         let rows = || self.active().filter(|sequence| sequence.rank() == most_urgent);

@@ -1,5 +1,5 @@
-//! One request as the scheduler sees it: how many positions were fed to the device and how many tokens were drawn and
-//! read. A step lets the fed positions catch up with the known tokens; prefill and decode are the same motion.
+//! The scheduler's state of a sequence: how many positions were fed to the device, and how many tokens were sampled and read. A
+//! step feeds known tokens that are not fed yet, in prefill and decode alike.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::prefix_source::PrefixSource;
 use super::shares::{Place, Tag};
 use super::urgency::Urgency;
 
-/// Tokens read that a sequence has room for from the beginning, so that steps in between allocate nothing.
+/// Capacity for read tokens that a sequence reserves at admission, so that later steps do not allocate.
 const ROOM_FOR_READ: usize = 4_096;
 
 /// A request that was added and has not ended.
@@ -23,21 +23,21 @@ pub(super) struct Sequence {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) tenant: Option<Arc<str>>,
-    /// How long its answer is expected to be.
+    /// Expected number of tokens of its answer.
     pub(super) answer_estimate: usize,
-    /// What its tenant was charged when it first began.
+    /// The tokens that its tenant was charged when the request first ran.
     pub(super) charge: Option<Charge>,
-    /// Set while it runs on what its priority is owed.
+    /// Set while it runs on tokens that its priority is owed.
     pub(super) promotion: Option<Promotion>,
-    /// Set while a more urgent one has its place: it keeps its KV, is left out of plans, and waits for its turn.
+    /// Set while a more urgent sequence has its row: it keeps its KV, is left out of plans, and waits for a row.
     pub(super) is_aside: bool,
     /// Prompt tokens that the next step may feed. Set for each plan.
     pub(super) share: usize,
-    /// The first step that was planned since admission: what earlier ones drew is not this life's.
+    /// The first step that was planned since admission. Tokens of earlier steps are ignored.
     pub(super) since_step: u64,
     /// Set while the reader is behind: the sequence keeps its KV and is left out of plans.
     pub(super) parked_at: Option<Instant>,
-    /// The caller's; the same allocation in all choices of a request.
+    /// The prompt from the caller. All choices of a request share the allocation.
     pub(super) prompt: Arc<[TokenId]>,
     prefix_source: PrefixSource,
     sampling: SamplingParams,
@@ -46,7 +46,7 @@ pub(super) struct Sequence {
     stop: StopRules,
     constraint: Option<Constraint>,
     max_positions: usize,
-    /// The tokens handed to the executor at admission: the prompt, and after a restart what was generated before it.
+    /// The tokens that the executor gets at admission: the prompt, and after a restart the tokens that were generated before.
     known: Arc<[TokenId]>,
     /// Tokens read since admission.
     read: Vec<TokenId>,
@@ -54,30 +54,30 @@ pub(super) struct Sequence {
     num_read_before: usize,
     /// Positions submitted to the device since admission, copied ones included.
     num_fed: usize,
-    /// Positions of these that another sequence had computed.
+    /// Fed positions that were copied from another sequence.
     num_copied: usize,
     /// The most prompt tokens that were computed for it before the last restart.
     num_prompt_before: usize,
-    /// Tokens drawn by submitted steps since admission. Tokens beyond `read` are in flight.
+    /// Tokens sampled by submitted steps since admission. Tokens beyond `read` are in flight.
     num_drawn: usize,
     admitted: bool,
 }
 
-/// What a tenant was charged for a request.
+/// The tokens that a tenant was charged for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Charge {
-    /// Its priority then.
+    /// Priority of the request at that time.
     pub(super) class: usize,
     pub(super) tokens: Tag,
 }
 
-/// What a request takes of the tokens that its priority is owed.
+/// The part of the tokens owed to a priority that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Promotion {
     pub(super) class: usize,
-    /// Tokens that it was expected to need.
+    /// Tokens that the request was expected to need.
     pub(super) cost: Tag,
-    /// Tokens that it had used before.
+    /// Tokens that the request had used before.
     pub(super) num_used_before: Tag,
 }
 
@@ -115,12 +115,12 @@ impl Sequence {
         }
     }
 
-    /// Its readers have changed, and with them its urgency.
+    /// Sets the urgency after the readers changed.
     pub(super) fn revise(&mut self, urgency: Urgency) {
         (self.deadline, self.priority) = (urgency.deadline, urgency.priority);
     }
 
-    /// The admission that must precede the first row, once.
+    /// The admission, if it has not been planned: it must precede the first row.
     pub(super) fn admit(&mut self, step: u64) -> Option<Admission> {
         if self.admitted {
             return None;
@@ -156,7 +156,7 @@ impl Sequence {
         self.num_copied = self.num_fed;
     }
 
-    /// Whether no other sequence has the same prompt. The reference count of the prompt tells, without a search.
+    /// Whether no other sequence has the same prompt. The reference count of the prompt shows this without a search.
     pub(super) fn is_alone_with_prompt(&self) -> bool {
         let num_own = 1 + usize::from(Arc::ptr_eq(&self.prompt, &self.known));
         Arc::strong_count(&self.prompt) <= num_own
@@ -167,12 +167,12 @@ impl Sequence {
         !self.admitted && self.prefix_source == PrefixSource::Awaited
     }
 
-    /// Whether steps that were planned bring so many positions of it to the device.
+    /// Whether planned steps feed the first `num_positions`.
     pub(super) fn has_fed(&self, num_positions: usize) -> bool {
         self.admitted && self.num_fed >= num_positions
     }
 
-    /// Positions that steps were planned for.
+    /// Positions that planned steps feed or copy.
     pub(super) fn num_fed(&self) -> usize {
         self.num_fed
     }
@@ -182,22 +182,22 @@ impl Sequence {
         self.admitted
     }
 
-    /// Tokens known before its next admission, or at the last one.
+    /// Number of tokens that the executor gets at admission.
     pub(super) fn num_known(&self) -> usize {
         self.known.len()
     }
 
-    /// Prompt tokens that are yet to be fed.
+    /// Number of prompt tokens that are not fed.
     pub(super) fn num_unfed(&self) -> usize {
         self.known.len().saturating_sub(self.num_fed)
     }
 
-    /// Positions it occupies after the next step, prompts counted whole.
+    /// Positions after the next step. The whole prompt counts, even if it is not fed yet.
     pub(super) fn num_positions(&self) -> usize {
         self.known.len().max(self.num_fed) + 1
     }
 
-    /// Tokens it may yet generate.
+    /// The most tokens that it may still generate.
     pub(super) fn num_left(&self) -> usize {
         self.stop.max_tokens.saturating_sub(self.num_read())
     }
@@ -206,12 +206,12 @@ impl Sequence {
         self.num_fed < self.known.len()
     }
 
-    /// Whether it is left out of plans, because its reader is behind or a more urgent one has its place.
+    /// Whether it is left out of plans, because its reader is behind or a more urgent sequence has its row.
     pub(super) fn is_parked(&self) -> bool {
         self.parked_at.is_some() || self.is_aside
     }
 
-    /// What it counts as beside others: as urgent while it runs on what its priority is owed.
+    /// Its rank among sequences: urgent while it runs on tokens that its priority is owed.
     pub(super) fn rank(&self) -> Priority {
         if self.promotion.is_some() { Priority::Urgent } else { self.priority }
     }
@@ -226,13 +226,13 @@ impl Sequence {
         (self.arrived, self.id)
     }
 
-    /// Tokens that it is expected to need yet.
+    /// Number of tokens that it is still expected to need.
     pub(super) fn expected(&self) -> Tag {
         (self.num_unfed() + self.num_left().min(self.answer_estimate).max(1)) as Tag
     }
 
-    /// Tokens that its tenant is charged: prompt tokens that were computed for it, and its answer. What is computed
-    /// again after a restart counts once.
+    /// Tokens that its tenant is charged: prompt tokens that were computed for it, and its answer. Tokens that are recomputed
+    /// after a restart count once.
     pub(super) fn num_used(&self) -> Tag {
         (self.num_prompt_computed() + self.num_read()) as Tag
     }
@@ -241,17 +241,17 @@ impl Sequence {
         self.num_prompt_before.max(self.num_fed.min(self.prompt.len()).saturating_sub(self.num_copied))
     }
 
-    /// Whether another step has anything to do, as far as is known before tokens in flight are read.
+    /// Whether another step has a token to feed, as far as is known before the tokens in flight are read.
     pub(super) fn wants_step(&self) -> bool {
         !self.is_parked() && (self.is_prefilling() || self.num_drawn_total() < self.stop.max_tokens)
     }
 
-    /// Whether the next step feeds it a token that it drew.
+    /// Whether the next step feeds a sampled token.
     pub(super) fn decodes_next(&self) -> bool {
         self.wants_step() && !self.is_prefilling()
     }
 
-    /// The next row, which is then counted as fed: its share of prompt tokens, or the token drawn last.
+    /// Plans the next row and counts it as fed: the share of prompt tokens, or the last sampled token.
     pub(super) fn advance(&mut self) -> Row {
         let start = self.num_fed;
         let feed =
@@ -263,20 +263,20 @@ impl Sequence {
         row
     }
 
-    /// Takes a token that was read, and whether its constraint ends there; says whether it is the last.
+    /// Takes a token that was read, with the end of the constraint if it ends there. Returns the finish reason of a last token.
     pub(super) fn take(&mut self, token: TokenId, constraint_end: Option<ConstraintEnd>) -> Option<FinishReason> {
         self.read.push(token);
         match constraint_end {
             Some(ConstraintEnd::Complete) => Some(FinishReason::Stop),
-            // No answer, however it would end.
+            // The caller fails the request, so it has no finish reason.
             Some(ConstraintEnd::Failed(_)) => None,
             None if self.stop.end_tokens.contains(&token) => Some(FinishReason::Stop),
             None => (self.num_read() >= self.stop.max_tokens).then_some(FinishReason::Length),
         }
     }
 
-    /// The device forgot everything of it: start again from all tokens read so far. Draws are keyed by position, so the
-    /// continuation is the one that would have come.
+    /// Starts again from all tokens that were read, because the device no longer has the KV. Sampling at a position depends only
+    /// on seed and position, so the answer does not change.
     pub(super) fn restart(&mut self) {
         self.num_prompt_before = self.num_prompt_computed();
         self.num_read_before += self.read.len();
@@ -290,7 +290,7 @@ impl Sequence {
         self.num_read_before + self.read.len()
     }
 
-    /// Tokens drawn by steps that were submitted, and not read.
+    /// Number of tokens that submitted steps sample and that were not read.
     pub(super) fn num_under_way(&self) -> usize {
         self.num_drawn.saturating_sub(self.read.len())
     }

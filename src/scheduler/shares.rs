@@ -1,6 +1,6 @@
 //! The requests of one priority that have not begun. Tenants get equal shares of tokens by start-time fair queueing (Goyal,
 //! Vin and Cheng, 1996): each tenant has a start tag, the smallest one is next, and a tenant's tag rises by the tokens of its
-//! requests. A request is charged by estimate when it is taken out and settled by what it used when it ends.
+//! requests. A request is charged by estimate when it starts, and the charge is corrected to the used tokens when it ends.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::request::SequenceId;
 
-/// Virtual time in tokens: how many each tenant with a waiting request was given, had all been served at once.
+/// Virtual time in tokens: the number that each tenant with a waiting request would have got from an ideal, equal division.
 pub(super) type Tag = u64;
 
 /// A request's place among the requests of its tenant: the order of arrival.
@@ -16,42 +16,42 @@ pub(super) type Place = (Instant, SequenceId);
 
 type Tenant = Option<Arc<str>>;
 
-/// Weight of an answer in the mean of its tenant's.
+/// Weight of a new answer in the mean length of its tenant's answers.
 const ALPHA: f64 = 0.125;
 
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     accounts: HashMap<Tenant, Account>,
-    /// The first request of each tenant that has one, by the tenant's tag.
+    /// The first request of each tenant with requests, ordered by the tenant's tag.
     heads: BTreeSet<(Tag, SequenceId)>,
-    /// Where a tenant begins that had no request waiting.
+    /// The least tag of a tenant that had no waiting request and gets one.
     virtual_time: Tag,
-    /// Accounts from which on idle ones are looked for.
+    /// Above this number of accounts, idle accounts are removed.
     sweep_at: usize,
 }
 
 #[derive(Debug, Default)]
 struct Account {
     waiting: BTreeSet<Place>,
-    /// Start tag of the first one.
+    /// Start tag of the first waiting request.
     tag: Tag,
-    /// Requests that were charged and have not been settled.
+    /// Number of requests that were charged and are not settled.
     num_charged: usize,
     /// Mean number of tokens of the tenant's answers, once one has ended.
     mean_answer: Option<f64>,
 }
 
-/// What a request came to.
+/// The tokens that a request used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
-    /// Prompt tokens that were computed for it, and its answer.
+    /// Prompt tokens that were computed for the request, and tokens of its answer.
     pub(super) tokens: Tag,
-    /// Its answer.
+    /// Tokens of its answer.
     pub(super) num_answer: usize,
 }
 
 impl Shares {
-    /// Adds a request. A tenant that had none waiting begins at the virtual time: it gets nothing for the past.
+    /// Adds a request. A tenant without a waiting request starts at the virtual time: it gets no tokens for the past.
     pub(super) fn insert(&mut self, tenant: &Tenant, place: Place) {
         let begin = self.virtual_time;
         self.edit(tenant, |account| {
@@ -62,22 +62,22 @@ impl Shares {
         });
     }
 
-    /// Takes a request out that has cost its tenant nothing.
+    /// Removes a request without a charge.
     pub(super) fn remove(&mut self, tenant: &Tenant, place: Place) {
         self.edit(tenant, |account| {
             account.waiting.remove(&place);
         });
     }
 
-    /// The request that is next.
+    /// The next request.
     pub(super) fn next(&self) -> Option<SequenceId> {
         self.heads.first().map(|&(_, id)| id)
     }
 
-    /// Takes the next request of a tenant out and charges what it is expected to need.
+    /// Removes the next request of a tenant and charges the tokens that it is expected to need.
     ///
-    /// Virtual time goes on as if the tenants with a waiting request shared the tokens, and stays within their tags: a tenant
-    /// that comes later begins neither before nor behind all of them.
+    /// Virtual time advances as if the tenants with a waiting request shared the tokens equally, and stays within their tags. So
+    /// a later tenant starts neither before nor behind all of them.
     pub(super) fn charge(&mut self, tenant: &Tenant, place: Place, charge: Tag) {
         let (num_tenants, mut ends) = (self.heads.len().max(1) as u64, 0);
         self.edit(tenant, |account| {
@@ -89,18 +89,18 @@ impl Shares {
         let fair = self.virtual_time + charge / num_tenants;
         self.virtual_time = match (self.heads.first(), self.heads.last()) {
             (Some(&(least, _)), Some(&(most, _))) => fair.clamp(least, most),
-            // Tokens for which no other tenant waits are no debt.
+            // No other tenant waits, so the tokens are no debt.
             _ => fair.max(ends),
         };
         self.sweep();
     }
 
-    /// How long the answers of a tenant are, as far as is known.
+    /// Mean number of tokens of a tenant's answers, once one has ended.
     pub(super) fn mean_answer(&self, tenant: &Tenant) -> Option<f64> {
         self.accounts.get(tenant)?.mean_answer
     }
 
-    /// Corrects what a request was charged to what it used.
+    /// Replaces the charge of a request with the tokens that it used.
     pub(super) fn settle(&mut self, tenant: &Tenant, charged: Tag, used: Used) {
         if self.accounts.contains_key(tenant) {
             self.edit(tenant, |account| {
@@ -117,7 +117,7 @@ impl Shares {
         self.accounts.len()
     }
 
-    /// Changes the account of a tenant, and keeps its head where it belongs.
+    /// Changes the account of a tenant, and updates `heads`.
     fn edit(&mut self, tenant: &Tenant, change: impl FnOnce(&mut Account)) {
         if !self.accounts.contains_key(tenant) {
             self.accounts.insert(tenant.clone(), Account::default());
@@ -137,7 +137,7 @@ impl Shares {
         }
     }
 
-    /// Forgets accounts that virtual time has passed. Looked for each time their number has doubled.
+    /// Removes idle accounts each time the number of accounts has doubled.
     fn sweep(&mut self) {
         if self.accounts.len() > self.sweep_at {
             let virtual_time = self.virtual_time;
@@ -152,7 +152,7 @@ impl Account {
         self.waiting.first().map(|&(_, id)| (self.tag, id))
     }
 
-    /// Whether a new account would say the same.
+    /// Whether a new account would have the same effect.
     fn is_idle(&self, virtual_time: Tag) -> bool {
         self.waiting.is_empty() && self.num_charged == 0 && self.tag <= virtual_time
     }

@@ -13,7 +13,7 @@ pub struct Load {
     pub num_queued: usize,
     /// Sequences that were admitted, parked ones included.
     pub num_running: usize,
-    /// Of these, parked ones.
+    /// Admitted sequences that are parked or set aside.
     pub num_parked: usize,
 }
 
@@ -24,28 +24,28 @@ pub struct AdmissionRecord {
     pub sequence: SequenceId,
     /// Why it was admitted then.
     pub reason: Reason,
-    /// How long it had waited.
+    /// How long the request had waited.
     pub waited: Duration,
-    /// Requests that waited then, itself included.
+    /// Number of requests that waited at that time, itself included.
     pub depth: usize,
     /// The window's tier.
     pub tier: Tier,
 }
 
-/// Counters over the life of a scheduler.
+/// Counters since a scheduler was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Admissions by reason, in the order of [`Reason::ALL`].
     pub admissions: [u64; Reason::ALL.len()],
-    /// Times the window changed its tier.
+    /// Number of changes of the window's tier.
     pub tier_switches: u64,
-    /// Samples of the queue depth.
+    /// Number of samples of the queue depth.
     pub tier_samples: u64,
-    /// Times the batch limit moved.
+    /// Number of changes of the batch limit.
     pub limit_changes: u64,
-    /// Sequences that gave their KV back and were recomputed.
+    /// Number of sequences whose KV was dropped and recomputed.
     pub preemptions: u64,
-    /// Times a row was given to a more urgent request, and its sequence set aside.
+    /// Number of times a more urgent request took the row of a sequence.
     pub set_aside: u64,
 }
 
@@ -54,7 +54,7 @@ pub struct Counters {
 pub struct Status {
     /// Its load.
     pub load: Load,
-    /// Counters over its life.
+    /// Counters since it was created.
     pub counters: Counters,
     /// Sequences that may run together now.
     pub batch_limit: usize,
@@ -64,6 +64,6 @@ pub struct Status {
     pub tier: Tier,
     /// Measured time of decode steps by rows.
     pub step_times: Vec<(f64, Duration)>,
-    /// What prompts add to a step: a fixed part, and a part for each token.
+    /// Time that prompts add to a step: a fixed part, and a part for each token.
     pub prefill_cost: Option<(Duration, Duration)>,
 }

@@ -1,4 +1,4 @@
-//! One step: the rows of its plan, what it teaches when it has run, and what remains when it has failed.
+//! One step: plans its rows, learns from its time, and recovers when it failed.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Scheduler {
         if self.streams_beside.is_none() {
             return budget;
         }
-        // Streams of other models cannot share the step, so larger chunks are not tried out at their cost.
+        // Streams of other models wait for the whole step, so chunks that take too long by the measured costs are not tried.
         budget.min(self.prefill.largest_known_within(self.config.batch_limit.step_target))
     }
 
@@ -95,8 +95,8 @@ impl Scheduler {
         Some(SampledToken { sequence: id, token, finish, constraint_end })
     }
 
-    /// The device failed and lost all KV. Sequences of the steps in flight are taken out and returned. The others are
-    /// recomputed from the tokens that were read.
+    /// Recovers after the device failed and lost all KV. Sequences of the steps in flight are removed and returned. The others
+    /// are recomputed from the tokens that were read.
     pub fn recover(&mut self) -> Vec<SequenceId> {
         let touched: Vec<_> = self.in_flight.take_all().flat_map(|step| step.rows).collect();
         let lost: Vec<_> = self.running.iter().map(|sequence| sequence.id).filter(|id| touched.contains(id)).collect();
@@ -108,8 +108,8 @@ impl Scheduler {
         lost
     }
 
-    /// The device ran out of memory and lost all KV. All sequences are recomputed, and may hold less KV together than the
-    /// largest step in flight. A sequence that held all of the memory alone is taken out and returned.
+    /// Recovers after the device ran out of memory and lost all KV. All sequences are recomputed, and may hold less KV together
+    /// than the largest step in flight. A sequence that held all of the memory alone is removed and returned.
     pub fn recover_memory(&mut self) -> Option<SequenceId> {
         let held = self.in_flight.take_all().map(|step| step.held).max_by_key(|held| held.num_positions);
         if let Some(held) = held {
