@@ -8,7 +8,7 @@ use super::*;
 enum Device {
     /// A fixed part, and a part for each row.
     Linear(f64, f64),
-    /// The cost up to so many rows; the last stair goes on.
+    /// Stairs as (largest number of rows, cost). The last stair has no end.
     Staircase(Vec<(usize, f64)>),
 }
 
@@ -27,8 +27,8 @@ impl Device {
         rows as f64 / self.step(rows)
     }
 
-    /// The most tokens a millisecond of any batch size that keeps the target and is not smaller than the first; the least
-    /// there can be where none is.
+    /// The best rate, in tokens per millisecond, of the batch sizes from the first one on that meet the target. If none does, a
+    /// lower bound of the rate of smaller sizes.
     fn best_rate(&self) -> f64 {
         let kept = (4..=32).filter(|&rows| self.step(rows) <= 100.0);
         kept.map(|rows| self.rate(rows)).max_by(f64::total_cmp).unwrap_or_else(|| self.rate(2).min(self.rate(3)))
@@ -39,7 +39,7 @@ fn tuned() -> BatchLimit {
     BatchLimit::new(BatchLimitConfig::default())
 }
 
-/// Runs full steps; returns the batch sizes that were run.
+/// Runs full steps and returns their batch sizes.
 fn saturate(tuner: &mut BatchLimit, device: &Device, num_steps: usize) -> Vec<usize> {
     (0..num_steps)
         .map(|_| {
@@ -67,7 +67,7 @@ fn device() -> impl Strategy<Value = Device> {
 
 proptest! {
     #[test]
-    fn it_settles_where_the_device_is_fast_and_stays_there(device in device()) {
+    fn the_limit_settles_near_the_best_rate_and_stays_there(device in device()) {
         let mut tuner = tuned();
         saturate(&mut tuner, &device, 600);
         let before = tuner.num_changes();
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_does_not_make_it_swing(noise in prop::collection::vec(0.97..1.03f64, 2_000)) {
+    fn noise_does_not_make_the_limit_swing(noise in prop::collection::vec(0.97..1.03f64, 2_000)) {
         let m3 = Device::Staircase(vec![(1, 6.4), (2, 7.0), (4, 8.2), (8, 14.1), (32, 20.4), (64, 39.6)]);
         let mut tuner = tuned();
         saturate(&mut tuner, &m3, 600);
@@ -99,7 +99,7 @@ proptest! {
 }
 
 #[test]
-fn it_crosses_a_stair_on_which_the_next_wider_step_is_slower() {
+fn the_limit_grows_past_a_stair_at_which_the_next_larger_batch_is_slower() {
     let m3 = Device::Staircase(vec![(1, 6.4), (2, 7.0), (4, 8.2), (8, 14.1), (32, 20.4), (64, 39.6)]);
     assert!(m3.rate(5) < m3.rate(4));
     let mut tuner = tuned();
@@ -108,7 +108,7 @@ fn it_crosses_a_stair_on_which_the_next_wider_step_is_slower() {
 }
 
 #[test]
-fn it_finds_the_end_of_a_stair_between_two_measured_batch_sizes() {
+fn the_limit_finds_the_end_of_a_stair_between_two_measured_batch_sizes() {
     let device = Device::Staircase(vec![(4, 8.0), (24, 20.0), (64, 60.0)]);
     let mut tuner = tuned();
     saturate(&mut tuner, &device, 400);
@@ -116,7 +116,7 @@ fn it_finds_the_end_of_a_stair_between_two_measured_batch_sizes() {
 }
 
 #[test]
-fn it_goes_below_where_it_began_if_every_wider_step_is_worse() {
+fn the_limit_falls_below_its_start_if_every_larger_batch_is_worse() {
     let device = Device::Staircase(vec![(2, 8.0), (3, 18.0), (4, 40.0), (64, 400.0)]);
     let mut tuner = tuned();
     saturate(&mut tuner, &device, 400);
@@ -124,7 +124,7 @@ fn it_goes_below_where_it_began_if_every_wider_step_is_worse() {
 }
 
 #[test]
-fn it_narrows_when_the_device_slows_down_and_widens_again_when_it_recovers() {
+fn the_limit_falls_when_the_device_slows_down_and_rises_again_when_it_recovers() {
     let fast = Device::Linear(5.0, 1.0);
     let slow = Device::Linear(5.0, 6.0);
     let mut tuner = tuned();
@@ -147,7 +147,7 @@ fn the_limit_does_not_move_while_no_request_waits() {
 }
 
 #[test]
-fn without_tuning_it_never_moves() {
+fn without_tuning_the_limit_never_moves() {
     let mut tuner = BatchLimit::new(BatchLimitConfig { start: 3, tune: None, ..BatchLimitConfig::default() });
     let flat = Device::Linear(1.0, 0.0);
     saturate(&mut tuner, &flat, 500);
@@ -155,7 +155,7 @@ fn without_tuning_it_never_moves() {
 }
 
 #[test]
-fn a_new_engine_widens_while_it_only_reads_prompts() {
+fn the_limit_of_a_new_engine_rises_while_it_only_reads_prompts() {
     let mut scheduler =
         Scheduler::new(Config { batch_limit: BatchLimitConfig::default(), prefill_chunk: 64, ..config() });
     (0..16).for_each(|id| scheduler.add(seq(id), request(600, 8), start()));
@@ -166,7 +166,7 @@ fn a_new_engine_widens_while_it_only_reads_prompts() {
 }
 
 #[test]
-fn a_limit_that_was_learnt_holds_while_prompts_are_read() {
+fn a_learnt_limit_does_not_move_while_prompts_are_read() {
     let mut tuner = tuned();
     let device = Device::Staircase(vec![(8, 10.0), (64, 100.0)]);
     saturate(&mut tuner, &device, 600);

@@ -13,7 +13,7 @@ fn by(tenant: &str) -> Request {
     Request { tenant: Some(tenant.into()), ..request(1, 1) }
 }
 
-/// Serves one after another, each taking a second; returns who was served in which order.
+/// Runs one request after another, one second each. Returns their ids in the order in which they ran.
 fn serve(scheduler: &mut Scheduler, mut now: Instant) -> Vec<u64> {
     let mut served = Vec::new();
     while let (Decision::Run, plan) = decide_at(scheduler, now) {
@@ -48,7 +48,7 @@ fn a_request_made_more_urgent_goes_before_earlier_requests() {
 }
 
 #[test]
-fn several_want_it_as_the_most_urgent_and_for_as_long_as_the_most_patient() {
+fn a_sequence_of_several_requests_has_their_highest_priority_and_latest_deadline() {
     let urgency = |priority, ms: Option<u64>| Urgency { priority, deadline: ms.map(after) };
     let (urgent, patient) = (urgency(Priority::Urgent, Some(10)), urgency(Priority::Background, Some(20)));
     assert_eq!(urgent.and(patient), urgency(Priority::Urgent, Some(20)));
@@ -74,18 +74,18 @@ fn an_old_backlog_delays_no_urgent_request_and_no_other_tenant() {
 }
 
 #[test]
-fn a_lower_priority_is_owed_a_quarter_of_what_passes_it_once_it_is_old_and_no_more() {
+fn an_aged_priority_is_owed_a_quarter_of_the_tokens_of_higher_ones_and_no_more() {
     let mut scheduler = Scheduler::new(Config { ageing: Duration::from_secs(5), ..with_rows(1) });
     (0..40).for_each(|id| scheduler.add(seq(id), of(Priority::Urgent), start()));
     (100..110).for_each(|id| scheduler.add(seq(id), of(Priority::Background), start()));
     let served = serve(&mut scheduler, start());
     let low = |served: &[u64]| served.iter().filter(|&&id| id >= 100).count();
-    assert_eq!(low(&served[..9]), 0, "five seconds, then four urgent ones: {served:?}");
-    assert_eq!(low(&served[..29]), 4, "then one of five: {served:?}");
+    assert_eq!(low(&served[..9]), 0, "background ages after 5 s and is owed a request after 4 urgent ones: {served:?}");
+    assert_eq!(low(&served[..29]), 4, "from then on one of five is background: {served:?}");
 }
 
 #[test]
-fn tenants_take_turns_however_much_one_of_them_asks_for() {
+fn tenants_take_turns_for_any_number_of_waiting_requests() {
     let mut scheduler = Scheduler::new(with_rows(1));
     (0..6).for_each(|id| scheduler.add(seq(id), by("many"), start()));
     (10..12).for_each(|id| scheduler.add(seq(id), by("few"), start()));
@@ -100,11 +100,11 @@ fn a_tenant_with_long_requests_gets_fewer_of_them() {
     (10..30).for_each(|id| scheduler.add(seq(id), Request { tenant: Some("short".into()), ..request(9, 1) }, start()));
     let served = serve(&mut scheduler, start());
     let num_long = served[..12].iter().filter(|&&id| id < 10).count();
-    assert_eq!(num_long, 3, "30 tokens against 10, so one in four: {served:?}");
+    assert_eq!(num_long, 3, "requests of 30 and 10 tokens, so one in four is long: {served:?}");
 }
 
 #[test]
-fn a_late_tenant_gets_its_share_from_now_on_and_nothing_for_the_past() {
+fn a_late_tenant_gets_its_share_from_its_arrival_on_and_nothing_for_the_past() {
     let mut scheduler = Scheduler::new(Config { ageing: Duration::MAX, ..with_rows(1) });
     (0..20).for_each(|id| scheduler.add(seq(id), by("early"), start()));
     for _ in 0..8 {
@@ -115,7 +115,7 @@ fn a_late_tenant_gets_its_share_from_now_on_and_nothing_for_the_past() {
     assert_eq!(serve(&mut scheduler, start())[..8], [8, 20, 9, 21, 10, 22, 11, 23]);
 }
 
-/// Serves the next one, without any time passing.
+/// Runs the next request while the time stands still. Returns its id.
 fn serve_one(scheduler: &mut Scheduler) -> u64 {
     let plan = plan(scheduler);
     commit(scheduler, &answer(&plan, END));
@@ -153,7 +153,7 @@ fn a_long_request_of_another_tenant_does_not_delay_later_requests() {
 }
 
 #[test]
-fn what_a_tenant_asks_for_at_another_priority_does_not_count_before_it_is_served() {
+fn waiting_requests_of_another_priority_are_not_charged_before_they_run() {
     let mut scheduler = Scheduler::new(with_rows(1));
     let of = |priority, tenant| Request { priority, ..by(tenant) };
     (0..50).for_each(|id| scheduler.add(seq(id), of(Priority::Background, "patient"), start()));
@@ -163,7 +163,7 @@ fn what_a_tenant_asks_for_at_another_priority_does_not_count_before_it_is_served
 }
 
 #[test]
-fn what_a_tenant_takes_back_costs_it_nothing() {
+fn requests_that_are_cancelled_before_they_run_cost_their_tenant_nothing() {
     let mut scheduler = Scheduler::new(with_rows(1));
     (0..50).for_each(|id| scheduler.add(seq(id), by("fickle"), start()));
     (50..60).for_each(|id| scheduler.add(seq(id), by("steady"), start()));
@@ -173,7 +173,7 @@ fn what_a_tenant_takes_back_costs_it_nothing() {
 }
 
 #[test]
-fn a_request_that_cannot_be_in_time_any_more_is_refused_before_it_runs() {
+fn a_request_that_cannot_meet_its_deadline_expires_before_it_runs() {
     let mut scheduler = Scheduler::new(with_rows(1));
     scheduler.add(seq(1), request(4, 1), start());
     let first = plan(&mut scheduler);
@@ -188,7 +188,7 @@ fn a_request_that_cannot_be_in_time_any_more_is_refused_before_it_runs() {
 }
 
 #[test]
-fn where_nothing_runs_a_request_is_tried_however_long_the_last_one_took() {
+fn an_idle_engine_tries_a_request_even_if_the_last_one_took_too_long() {
     let mut scheduler = Scheduler::new(with_rows(1));
     scheduler.add(seq(1), request(4, 1), start());
     let slow = plan(&mut scheduler);
@@ -211,8 +211,8 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 }
 
 proptest! {
-    /// Every second another two arrive, of any priority and as many tenants as they like, and one is served: nobody who
-    /// was there before the flood is still there after those before it, three times their number, were served.
+    /// Two requests of any priority and tenant arrive every second, and one request runs. After 600 seconds every request that
+    /// arrived before this flood has run.
     #[test]
     fn no_flood_starves_a_request(
         victims in prop::collection::vec(arrival(), 1..12),

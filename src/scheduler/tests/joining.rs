@@ -1,6 +1,6 @@
 use super::*;
 
-/// Four rows that decode, on a device where prompts cost `fixed` whatever their length; four more wait.
+/// Four rows decode while other requests wait, on a device on which a step with prompts takes `fixed` for any length.
 fn saturated(fixed: Duration) -> Scheduler {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
     let prompts = [1, 1, 1, 1, 8, 8, 8, 8];
@@ -32,22 +32,22 @@ fn prompts_join_one_by_one_where_reading_them_costs_little() {
 }
 
 #[test]
-fn where_more_wait_than_can_run_and_every_prompt_stops_the_others_they_join_together() {
+fn waiting_prompts_join_together_if_each_step_with_prompts_has_a_high_fixed_cost() {
     let mut scheduler = saturated(STEP * 40);
     scheduler.ends.per_step = 0.5;
     scheduler.remove(seq(100));
-    assert!(plan(&mut scheduler).admit.is_empty(), "one place is not enough");
+    assert!(plan(&mut scheduler).admit.is_empty(), "one free row is not enough");
     scheduler.remove(seq(101));
     assert_eq!(plan(&mut scheduler).admit.len(), 2);
 }
 
 #[test]
-fn a_free_place_is_not_held_longer_than_the_others_should_take_to_become_free() {
+fn a_free_row_is_held_no_longer_than_the_wanted_rows_should_take_to_become_free() {
     let mut scheduler = saturated(STEP * 40);
     scheduler.ends.per_step = 0.5;
     scheduler.remove(seq(100));
     let num_steps = (0..20).take_while(|_| plan(&mut scheduler).admit.is_empty()).count();
-    assert_eq!(num_steps, 4, "two places at an end every other step");
+    assert_eq!(num_steps, 4, "2 rows are wanted, and one becomes free every 2 steps");
 }
 
 #[test]
@@ -64,11 +64,11 @@ fn requests_that_have_waited_long_are_held_like_others() {
     let mut scheduler = saturated(STEP * 40);
     scheduler.ends.per_step = 0.5;
     scheduler.remove(seq(100));
-    assert!(plan_at(&mut scheduler, after(60_000)).admit.is_empty(), "by now all of them have risen");
+    assert!(plan_at(&mut scheduler, after(60_000)).admit.is_empty(), "all of them have aged");
 }
 
 #[test]
-fn no_request_is_held_where_all_have_a_place() {
+fn no_request_is_held_if_every_request_has_a_row() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
     scheduler.add(seq(1), request(1, 9), start());
     let first = plan(&mut scheduler);
@@ -78,7 +78,7 @@ fn no_request_is_held_where_all_have_a_place() {
 }
 
 #[test]
-fn an_end_by_a_stop_sequence_teaches_what_an_end_token_does() {
+fn an_end_by_a_stop_sequence_updates_the_estimates_like_an_end_token() {
     let ended_by = |end: fn(&mut Scheduler, &Plan)| {
         let mut scheduler = Scheduler::new(with_rows(4));
         (1..=2).for_each(|id| scheduler.add(seq(id), request(2, 20), start()));

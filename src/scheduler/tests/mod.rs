@@ -20,7 +20,7 @@ use crate::request::{FinishReason, Priority, Request, SequenceId};
 const END: u32 = 9;
 const STEP: Duration = Duration::from_millis(10);
 
-/// A moment from which tests count.
+/// The time at which every test starts.
 fn start() -> Instant {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     *START
@@ -54,7 +54,7 @@ fn seq(id: u64) -> SequenceId {
     SequenceId(id)
 }
 
-/// What is decided at a moment, with the plan if there is one.
+/// The decision at a time, and the plan that was made, if any.
 fn decide_at(scheduler: &mut Scheduler, now: Instant) -> (Decision, Plan) {
     let mut plan = Plan::default();
     let decision = scheduler.next(now, 0, &mut plan);
@@ -75,7 +75,7 @@ fn plan(scheduler: &mut Scheduler) -> Plan {
     plan_at(scheduler, start())
 }
 
-/// Answers a plan: every row that samples draws `token`.
+/// The output of a plan in which every sampled row gets `token`.
 fn answer(plan: &Plan, token: u32) -> StepOutput {
     let tokens = plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, token)).collect();
     StepOutput { step: plan.step, tokens, ..StepOutput::default() }
@@ -91,7 +91,7 @@ fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) 
     drawn
 }
 
-/// Runs a step that draws an ordinary token for every row; returns the plan.
+/// Runs a step that samples an ordinary token for every row. Returns the plan.
 fn step(scheduler: &mut Scheduler) -> Plan {
     let plan = plan(scheduler);
     commit(scheduler, &answer(&plan, 1));

@@ -20,7 +20,7 @@ fn a_short_prompt_is_prefilled_in_one_step_and_then_decoded_token_by_token() {
 }
 
 #[test]
-fn only_the_last_chunk_of_a_long_prompt_draws_a_token() {
+fn only_the_last_chunk_of_a_long_prompt_samples_a_token() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(9, 1), start());
     let chunks: Vec<_> = (0..3).map(|_| plan(&mut scheduler).rows[0]).collect();
@@ -38,7 +38,7 @@ fn several_short_prompts_share_the_budget_of_one_step() {
 }
 
 #[test]
-fn decoding_rows_go_on_while_a_long_prompt_is_prefilled() {
+fn rows_decode_while_a_long_prompt_is_prefilled() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(1, 9), start());
     let first = plan(&mut scheduler);
@@ -49,7 +49,7 @@ fn decoding_rows_go_on_while_a_long_prompt_is_prefilled() {
 }
 
 #[test]
-fn requests_beyond_the_row_limit_wait_and_join_in_order_at_a_step_border() {
+fn requests_beyond_the_batch_limit_wait_and_join_in_order_at_the_next_step() {
     let mut scheduler = Scheduler::new(config());
     for id in 1..=4 {
         scheduler.add(seq(id), request(1, 2), start());
@@ -103,53 +103,56 @@ fn max_tokens_ends_a_sequence_with_length() {
 }
 
 #[test]
-fn where_submitting_may_wait_one_step_is_planned_ahead_if_both_are_sure_to_decode_only() {
+fn if_submit_may_block_one_step_is_planned_ahead_only_if_both_steps_just_decode() {
     let may_plan = |scheduler: &Scheduler| scheduler.may_plan(Overlap::Bounded);
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(6, 9), start());
     for is_last_chunk in [false, true] {
         let reads = plan(&mut scheduler);
         assert_eq!(reads.rows[0].sample, is_last_chunk);
-        assert!(!may_plan(&scheduler), "its token would wait for the step behind it, and be measured with it");
+        assert!(
+            !may_plan(&scheduler),
+            "its token would wait for the next step, and the two times could not be measured separately"
+        );
         commit(&mut scheduler, &answer(&reads, 1));
     }
     let decodes = plan(&mut scheduler);
     assert!(may_plan(&scheduler) && !scheduler.may_plan(Overlap::None));
     let ahead = plan(&mut scheduler);
-    assert!(!may_plan(&scheduler), "two are enough");
+    assert!(!may_plan(&scheduler), "at most two steps are in flight");
     commit(&mut scheduler, &answer(&decodes, 1));
     assert!(may_plan(&scheduler));
     scheduler.add(seq(2), request(3, 9), start());
-    assert!(!may_plan(&scheduler), "one who waits reads its prompt in the next step");
+    assert!(!may_plan(&scheduler), "the waiting request reads its prompt in the next step");
     commit(&mut scheduler, &answer(&ahead, 1));
     step(&mut scheduler);
     scheduler.add(seq(3), request(3, 9), start());
     plan(&mut scheduler);
-    assert!(may_plan(&scheduler), "who waits finds no place before one of the two has ended");
+    assert!(may_plan(&scheduler), "the waiting request gets no row before one of the two has ended");
 }
 
 #[test]
-fn where_it_does_not_wait_one_step_is_planned_ahead_of_everything_but_a_prompt_that_is_read_alone() {
+fn if_submit_does_not_block_one_step_is_planned_ahead_unless_the_next_step_only_reads_prompts() {
     let may_plan = |scheduler: &Scheduler| scheduler.may_plan(Overlap::Whole);
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(6, 9), start());
     let first = plan(&mut scheduler);
-    assert!(!may_plan(&scheduler), "nobody decodes, and who comes meanwhile is to join the next chunk");
+    assert!(!may_plan(&scheduler), "no row decodes, and a request that arrives meanwhile should join the next chunk");
     commit(&mut scheduler, &answer(&first, 1));
     let last = plan(&mut scheduler);
-    assert!(last.rows[0].sample && may_plan(&scheduler), "its first token is drawn");
+    assert!(last.rows[0].sample && may_plan(&scheduler), "its first token is sampled");
     let decodes = plan(&mut scheduler);
     assert_eq!(decodes.rows[0].feed, Feed::Sampled);
-    assert!(!may_plan(&scheduler), "two are enough");
+    assert!(!may_plan(&scheduler), "at most two steps are in flight");
     commit(&mut scheduler, &answer(&last, 1));
     scheduler.add(seq(2), request(3, 9), start());
-    assert!(may_plan(&scheduler), "somebody decodes beside the prompt");
+    assert!(may_plan(&scheduler), "a row decodes in the same step as the prompt");
     let reads = plan(&mut scheduler);
     assert_eq!((ids(&reads), reads.admit.len()), (vec![1, 2], 1));
 }
 
 #[test]
-fn a_step_planned_ahead_never_draws_beyond_max_tokens() {
+fn a_step_planned_ahead_never_samples_beyond_max_tokens() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(1, 2), start());
     let (first, second) = (plan(&mut scheduler), plan(&mut scheduler));
@@ -159,7 +162,7 @@ fn a_step_planned_ahead_never_draws_beyond_max_tokens() {
 }
 
 #[test]
-fn tokens_drawn_ahead_for_a_finished_sequence_are_dropped() {
+fn tokens_sampled_ahead_for_a_finished_sequence_are_dropped() {
     let mut scheduler = Scheduler::new(config());
     scheduler.add(seq(1), request(1, 5), start());
     let (first, second) = (plan(&mut scheduler), plan(&mut scheduler));
@@ -177,13 +180,13 @@ fn a_removed_sequence_is_released_if_it_was_running_and_forgotten_if_it_was_queu
     plan(&mut scheduler);
     assert!(scheduler.remove(seq(1)));
     assert!(scheduler.remove(seq(3)));
-    assert!(!scheduler.remove(seq(3)), "it is gone");
+    assert!(!scheduler.remove(seq(3)), "it was removed");
     let second = plan(&mut scheduler);
     assert_eq!((ids(&second), second.release), (vec![2], vec![seq(1)]));
 }
 
 #[test]
-fn a_parked_sequence_gives_its_row_away_and_goes_on_where_it_was() {
+fn a_parked_sequence_frees_its_row_and_continues_at_its_position() {
     let mut scheduler = Scheduler::new(with_rows(1));
     scheduler.add(seq(1), request(2, 9), start());
     scheduler.add(seq(2), request(1, 9), start());
@@ -193,7 +196,7 @@ fn a_parked_sequence_gives_its_row_away_and_goes_on_where_it_was() {
     assert_eq!(ids(&plan(&mut scheduler)), [2]);
     scheduler.unpark(seq(1), start());
     let resumed = plan(&mut scheduler);
-    assert_eq!((ids(&resumed), resumed.rows[0].start), (vec![1], 2), "first come, first served");
+    assert_eq!((ids(&resumed), resumed.rows[0].start), (vec![1], 2), "the older sequence runs first");
 }
 
 #[test]
@@ -215,11 +218,11 @@ fn parked_sequences_free_their_rows_and_a_bounded_number_of_them_keeps_kv() {
             num_drawn[usize::try_from(drawn.sequence.0).expect("few")] += 1;
         }
     }
-    assert_eq!(num_drawn, [9; 10], "and all of them come to their end");
+    assert_eq!(num_drawn, [9; 10], "all of them end");
 }
 
 #[test]
-fn deadlines_expire_sequences_wherever_they_are() {
+fn deadlines_expire_running_and_queued_sequences() {
     let mut scheduler = Scheduler::new(with_rows(1));
     let now = start();
     for id in 1..=2 {
@@ -234,7 +237,7 @@ fn deadlines_expire_sequences_wherever_they_are() {
 }
 
 #[test]
-fn a_sequence_parked_for_too_long_expires_and_the_moment_is_announced() {
+fn a_sequence_that_is_parked_for_too_long_expires_at_the_time_of_the_decision() {
     let mut scheduler = Scheduler::new(config());
     let now = start();
     scheduler.add(seq(1), request(1, 9), start());
@@ -257,7 +260,7 @@ fn after_a_device_failure_only_the_failed_sequences_end_and_the_others_recompute
     assert_eq!(scheduler.recover(), [seq(2)]);
     scheduler.unpark(seq(1), start());
     let again = plan(&mut scheduler);
-    assert_eq!(&*again.admit[0].prompt, [1, 1, 7], "prompt and what was generated");
+    assert_eq!(&*again.admit[0].prompt, [1, 1, 7], "the prompt and the generated token");
     assert_eq!((again.rows[0].start, again.rows[0].feed), (0, Feed::Prompt { len: 3 }));
     assert_eq!(commit(&mut scheduler, &answer(&again, 7))[0].finish, None);
     let last = plan(&mut scheduler);

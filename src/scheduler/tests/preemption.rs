@@ -4,7 +4,7 @@ fn with(priority: Priority, max_tokens: usize) -> Request {
     Request { priority, ..request(2, max_tokens) }
 }
 
-/// Two background rows that decode, and an urgent request that comes.
+/// Two background rows decode and one background request waits when an urgent request arrives.
 fn crowded(config: &Config) -> Scheduler {
     let mut scheduler = Scheduler::new(*config);
     (1..4).for_each(|id| scheduler.add(seq(id), with(Priority::Background, 100), after(id)));
@@ -18,18 +18,18 @@ fn crowded(config: &Config) -> Scheduler {
 fn an_urgent_request_takes_the_row_of_a_background_one_at_the_next_step() {
     let mut scheduler = crowded(&config());
     let taken = step(&mut scheduler);
-    assert_eq!(lens(&taken), [(1, 1), (9, 2)], "the row that came last is set aside");
+    assert_eq!(lens(&taken), [(1, 1), (9, 2)], "the newer row is set aside");
     assert!(taken.release.is_empty(), "it keeps its KV");
     assert_eq!(scheduler.load(), Load { num_queued: 1, num_running: 3, num_parked: 1 });
     assert_eq!(scheduler.counters().set_aside, 1);
     assert_eq!(ids(&step(&mut scheduler)), [1, 9]);
     let back = step(&mut scheduler);
-    assert_eq!(lens(&back), [(1, 1), (2, 1)], "it goes on where it was, before a request that has not begun");
+    assert_eq!(lens(&back), [(1, 1), (2, 1)], "it continues before a request that has not run");
     assert_eq!(back.rows[1].start, 3);
 }
 
 #[test]
-fn the_token_that_a_row_drew_before_it_was_set_aside_is_read() {
+fn a_token_that_was_sampled_before_its_row_was_set_aside_is_read() {
     let mut scheduler = crowded(&config());
     let ahead = plan(&mut scheduler);
     scheduler.add(seq(10), with(Priority::Urgent, 2), after(10));
@@ -41,7 +41,7 @@ fn the_token_that_a_row_drew_before_it_was_set_aside_is_read() {
 }
 
 #[test]
-fn without_memory_for_both_the_row_that_is_set_aside_is_computed_again() {
+fn without_memory_for_both_the_row_that_is_set_aside_is_recomputed() {
     let kv = KvLimit { bytes: 24, bytes_per_position: 1, block: 8, growth: KvGrowth::default() };
     let mut scheduler = crowded(&Config { kv: Some(kv), prefill_chunk: 16, ..config() });
     scheduler.remove(seq(9));
@@ -51,7 +51,7 @@ fn without_memory_for_both_the_row_that_is_set_aside_is_computed_again() {
     step(&mut scheduler);
     let again = step(&mut scheduler);
     assert_eq!(again.admit[0].sequence, seq(2));
-    assert_eq!(again.admit[0].prompt.len(), 2 + 2, "with what it had said");
+    assert_eq!(again.admit[0].prompt.len(), 2 + 2, "the prompt and the generated tokens");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_default_request_takes_the_row_of_a_background_one_and_none_of_its_own_prior
 }
 
 #[test]
-fn urgent_requests_without_end_leave_the_background_its_part() {
+fn an_endless_stream_of_urgent_requests_leaves_background_its_part() {
     let mut scheduler = Scheduler::new(Config { ageing: Duration::from_secs(1), ..with_rows(1) });
     scheduler.add(seq(1), with(Priority::Background, 20), start());
     let (mut next, mut tokens) = (100, 0);
@@ -79,7 +79,7 @@ fn urgent_requests_without_end_leave_the_background_its_part() {
         tokens += usize::from(plan.rows[0].sequence == seq(1));
         commit(&mut scheduler, &answer(&plan, 1));
     }
-    assert_eq!(tokens, 20, "it was set aside, and went on to its end");
+    assert_eq!(tokens, 20, "it was set aside, and still ended");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_row_that_is_set_aside_may_end_be_parked_or_become_urgent() {
     let mut parked = set_aside();
     assert!(parked.park(seq(2), after(20)));
     step(&mut parked);
-    assert_eq!(lens(&step(&mut parked)), [(1, 1), (3, 2)], "its turn is not kept for it");
+    assert_eq!(lens(&step(&mut parked)), [(1, 1), (3, 2)], "a parked sequence has no place in the queue");
     parked.unpark(seq(2), after(30));
     assert!(ids(&step(&mut parked)).contains(&2));
 

@@ -5,7 +5,7 @@ fn ms(ms: f64) -> Duration {
     Duration::from_secs_f64(ms / 1e3)
 }
 
-/// Knows a device whose prompts cost `fixed` a step and `each` a token, in milliseconds.
+/// Measurements of a device whose prompts cost `fixed` per step and `each` per token, in milliseconds.
 fn taught(fixed: f64, each: f64) -> Prefill {
     let mut prefill = Prefill::new(512, 2.0);
     for tokens in [16, 64, 256, 512] {
@@ -14,7 +14,7 @@ fn taught(fixed: f64, each: f64) -> Prefill {
     prefill
 }
 
-/// Knows a device on which any chunk costs `floor`, or `each` a token where that is more.
+/// Measurements of a device on which a chunk costs `floor`, or `each` per token if that is more, in milliseconds.
 fn with_floor(floor: f64, each: f64) -> Prefill {
     let mut prefill = Prefill::new(512, 2.0);
     for tokens in [16, 40, 64, 100, 132, 160, 260, 512] {
@@ -33,13 +33,17 @@ fn a_prompt_alone_is_read_in_whole_chunks() {
 }
 
 #[test]
-fn several_prompts_are_read_in_chunks_no_longer_than_speed_needs() {
-    assert_eq!(taught(0.0, 0.1).budget(Beside::Prompts, 2_000), 16, "each has its first token as soon as it can");
+fn several_prompts_are_read_in_the_smallest_chunks_that_are_nearly_as_fast_as_the_largest() {
+    assert_eq!(
+        taught(0.0, 0.1).budget(Beside::Prompts, 2_000),
+        16,
+        "without a fixed cost the smallest chunk is as fast as any"
+    );
     let budget = taught(5.0, 0.1).budget(Beside::Prompts, 2_000);
     assert!((228..=256).contains(&budget), "228 in 27.8 ms, at nine tenths of 512 in 56.2 ms: {budget}");
     let budget = with_floor(88.0, 0.67).budget(Beside::Prompts, 2_000);
     assert!((118..=140).contains(&budget), "up to 131 tokens cost the same: {budget}");
-    assert_eq!(Prefill::new(512, 2.0).budget(Beside::Prompts, 2_000), 512, "nothing is known");
+    assert_eq!(Prefill::new(512, 2.0).budget(Beside::Prompts, 2_000), 512, "no measurement");
 }
 
 #[test]
@@ -62,14 +66,14 @@ fn a_prompt_is_read_in_chunks_that_suit_the_streams_of_another_model() {
     }
     scheduler.set_streams_beside(Some(ms(10.0)));
     let beside = step(&mut scheduler).num_tokens();
-    assert!((80..=100).contains(&beside), "{beside} tokens in the time of one of their steps");
+    assert!((80..=100).contains(&beside), "{beside} tokens take as long as one step of the streams");
     scheduler.set_streams_beside(None);
     assert_eq!(step(&mut scheduler).num_tokens(), 512);
 }
 
-/// The first chunks of a model taught nothing of larger ones, so that each was twice the one before, up to 512 tokens at once.
+/// Small chunks were no measurement of larger ones, so each chunk was twice the previous one, up to 512 tokens in a step.
 #[test]
-fn no_chunk_beside_streams_of_another_model_is_tried_that_takes_longer_than_a_step_may() {
+fn no_chunk_beside_streams_of_another_model_takes_longer_than_the_step_target() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 512, ..with_rows(1) });
     scheduler.set_streams_beside(Some(ms(0.1)));
     scheduler.add(seq(1), request(2_000, 1), start());
@@ -84,19 +88,22 @@ fn no_chunk_beside_streams_of_another_model_is_tried_that_takes_longer_than_a_st
 }
 
 #[test]
-fn where_no_chunk_is_short_enough_they_are_disturbed_rarely_instead() {
+fn if_no_chunk_is_short_enough_larger_chunks_delay_decoding_rows_less_often() {
     let budget = taught(80.0, 0.5).budget(beside(6.0), 2_000);
     assert!((112..=125).contains(&budget), "99 at half the speed of 512, and a tenth more time: {budget}");
     let budget = with_floor(88.0, 0.67).budget(beside(6.0), 2_000);
-    assert!((118..=145).contains(&budget), "what costs no more than the least: {budget}");
+    assert!((118..=145).contains(&budget), "all chunks that cost as much as the smallest: {budget}");
 }
 
 #[test]
-fn a_rest_is_read_along_where_another_step_for_it_would_take_longer() {
+fn a_small_rest_is_added_to_a_chunk_if_another_step_would_take_longer() {
     let prefill = with_floor(88.0, 0.67);
     assert_eq!(prefill.budget(beside(6.0), 161), 161);
-    assert!(prefill.budget(beside(6.0), 400) < 150, "this takes several steps anyway");
-    assert!(with_floor(46.7, 1.6).budget(beside(62.6), 50) < 40, "those who decode keep their pace where they can");
+    assert!(prefill.budget(beside(6.0), 400) < 150, "400 tokens take several steps anyway");
+    assert!(
+        with_floor(46.7, 1.6).budget(beside(62.6), 50) < 40,
+        "a chunk is short enough for decoding rows, so no rest is added"
+    );
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn larger_and_smaller_chunks_than_were_measured_are_tried() {
         prefill.observe(tokens, ms(88f64.max(0.67 * tokens as f64)), Duration::ZERO);
     }
     let budget = prefill.budget(beside(6.0), 2_000);
-    assert!((100..=150).contains(&budget), "from 64 on it finds that 131 cost the same: {budget}");
+    assert!((100..=150).contains(&budget), "starting from 64, it finds that 131 tokens cost the same: {budget}");
     let mut prefill = Prefill::new(512, 2.0);
     for _ in 0..40 {
         let tokens = prefill.budget(beside(10.0), 2_000);
@@ -117,18 +124,18 @@ fn larger_and_smaller_chunks_than_were_measured_are_tried() {
 }
 
 #[test]
-fn before_anything_is_known_a_chunk_is_small() {
+fn before_any_measurement_a_chunk_beside_decoding_rows_is_small() {
     assert_eq!(Prefill::new(512, 2.0).budget(beside(10.0), 2_000), 64);
     assert_eq!(taught(0.0, 0.1).budget(Beside::Decoding(None), 2_000), 64);
 }
 
 #[test]
-fn joining_together_pays_where_a_step_with_prompts_has_a_large_fixed_part() {
+fn more_prompts_join_together_if_a_step_with_prompts_has_a_larger_fixed_cost() {
     assert_eq!(taught(0.0, 0.1).joining(16, 0.3, Some(ms(10.0))), 1);
     assert_eq!(taught(80.0, 0.1).joining(16, 0.3, Some(ms(20.0))), 6, "√(2 · 0.3 · 16 · 4) = 6.2");
-    assert_eq!(taught(8_000.0, 0.1).joining(16, 0.3, Some(ms(20.0))), 8, "at most half the places");
+    assert_eq!(taught(8_000.0, 0.1).joining(16, 0.3, Some(ms(20.0))), 8, "at most half of the rows");
     assert_eq!(Prefill::new(512, 2.0).joining(16, 0.3, Some(ms(20.0))), 1);
-    assert_eq!(taught(80.0, 0.1).joining(1, 0.3, Some(ms(20.0))), 1, "a batch of one has one place");
+    assert_eq!(taught(80.0, 0.1).joining(1, 0.3, Some(ms(20.0))), 1, "a batch limit of 1 has one row");
 }
 
 #[test]
@@ -139,7 +146,7 @@ fn a_short_prompt_does_not_wait_for_a_long_one() {
     scheduler.add(seq(2), request(20, 2), start());
     let shared = plan(&mut scheduler);
     assert_eq!(lens(&shared), [(1, 44), (2, 20)]);
-    assert!(shared.rows[1].sample, "its first token comes with the very next step");
+    assert!(shared.rows[1].sample, "the next step samples its first token");
 }
 
 #[test]
@@ -150,7 +157,11 @@ fn short_prompts_do_not_starve_a_long_one() {
         scheduler.add(seq(id), request(60, 1), start());
         let plan = plan(&mut scheduler);
         if let Some(row) = plan.rows.iter().find(|row| row.sequence == seq(0)) {
-            assert!(row.sample || 4 * row.len() >= plan.num_tokens(), "it is sure of a quarter: {:?}", lens(&plan));
+            assert!(
+                row.sample || 4 * row.len() >= plan.num_tokens(),
+                "the oldest prompt gets at least a quarter: {:?}",
+                lens(&plan)
+            );
         }
         let output = answer(&plan, END);
         commit(&mut scheduler, &output);
@@ -162,8 +173,8 @@ fn short_prompts_do_not_starve_a_long_one() {
 }
 
 #[test]
-fn prompts_nearest_to_their_end_go_first() {
+fn prompts_with_the_fewest_tokens_left_go_first() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..with_rows(4) });
     [400, 30, 20, 90].into_iter().zip(1..).for_each(|(len, id)| scheduler.add(seq(id), request(len, 2), start()));
-    assert_eq!(lens(&plan(&mut scheduler)), [(1, 16), (2, 28), (3, 20)], "a quarter is the first one's");
+    assert_eq!(lens(&plan(&mut scheduler)), [(1, 16), (2, 28), (3, 20)], "the oldest prompt gets a quarter");
 }

@@ -1,13 +1,13 @@
 use super::plan::Prefix;
 use super::*;
 
-/// Choices of one request, 1 to `num`, with a prompt of nine tokens.
+/// Adds choices 1 to `num` of one request with a prompt of nine tokens.
 fn add_choices(scheduler: &mut Scheduler, num: u64) {
     let request = request(9, 20);
     (1..=num).for_each(|id| scheduler.add(seq(id), request.clone(), start()));
 }
 
-/// Who begins with whose KV in a plan.
+/// The copied prefixes of a plan, as (new sequence, source, number of positions).
 fn copies(plan: &Plan) -> Vec<(u64, u64, usize)> {
     let of = |prefix: Prefix| (prefix.of.0, prefix.num_positions);
     let copied = |admission: &plan::Admission| {
@@ -20,17 +20,17 @@ fn copies(plan: &Plan) -> Vec<(u64, u64, usize)> {
 fn choices_of_a_request_read_its_prompt_once() {
     let mut scheduler = Scheduler::new(with_rows(4));
     add_choices(&mut scheduler, 3);
-    assert_eq!(lens(&step(&mut scheduler)), [(1, 4)], "the others wait for the one that reads");
+    assert_eq!(lens(&step(&mut scheduler)), [(1, 4)], "the other choices wait for the one that reads");
     assert_eq!(lens(&step(&mut scheduler)), [(1, 4)]);
     let third = step(&mut scheduler);
-    assert_eq!(lens(&third), [(1, 1), (2, 1), (3, 1)], "all but the last position was read before");
+    assert_eq!(lens(&third), [(1, 1), (2, 1), (3, 1)], "all positions but the last one are copied");
     assert_eq!(copies(&third), [(2, 1, 8), (3, 1, 8)]);
     assert!(third.rows.iter().all(|row| row.start == 8 && row.sample && row.feed == Feed::Prompt { len: 1 }));
-    assert_eq!(lens(&step(&mut scheduler)), [(1, 1), (2, 1), (3, 1)], "then each goes its own way");
+    assert_eq!(lens(&step(&mut scheduler)), [(1, 1), (2, 1), (3, 1)], "then each choice decodes alone");
 }
 
 #[test]
-fn a_prompt_of_one_token_is_read_by_each() {
+fn every_choice_reads_a_prompt_of_one_token() {
     let mut scheduler = Scheduler::new(with_rows(4));
     let request = request(1, 20);
     (1..=2).for_each(|id| scheduler.add(seq(id), request.clone(), start()));
@@ -39,7 +39,7 @@ fn a_prompt_of_one_token_is_read_by_each() {
 }
 
 #[test]
-fn the_same_prompt_of_another_request_is_not_taken() {
+fn an_equal_prompt_of_another_request_is_not_copied() {
     let mut scheduler = Scheduler::new(with_rows(4));
     (1..=2).for_each(|id| scheduler.add(seq(id), request(4, 20), start()));
     let mut plans = (0..4).map(|_| step(&mut scheduler));
@@ -47,7 +47,7 @@ fn the_same_prompt_of_another_request_is_not_taken() {
 }
 
 #[test]
-fn another_choice_reads_on_when_the_one_that_read_is_gone() {
+fn another_choice_reads_the_prompt_if_the_one_that_read_is_removed() {
     let mut scheduler = Scheduler::new(with_rows(4));
     add_choices(&mut scheduler, 3);
     step(&mut scheduler);
@@ -59,7 +59,7 @@ fn another_choice_reads_on_when_the_one_that_read_is_gone() {
 }
 
 #[test]
-fn a_choice_that_comes_when_all_others_have_ended_reads_for_itself() {
+fn a_choice_that_starts_after_the_others_have_ended_reads_the_prompt_itself() {
     let mut scheduler = Scheduler::new(with_rows(1));
     add_choices(&mut scheduler, 2);
     (0..2).for_each(|_| drop(step(&mut scheduler)));
@@ -70,7 +70,7 @@ fn a_choice_that_comes_when_all_others_have_ended_reads_for_itself() {
 }
 
 #[test]
-fn a_choice_that_lost_its_kv_copies_the_prompt_and_computes_only_its_own_answer_again() {
+fn a_choice_that_lost_its_kv_copies_the_prompt_and_recomputes_only_its_answer() {
     let kv = KvLimit { bytes: 4 * 16, bytes_per_position: 1, block: 16, growth: KvGrowth::default() };
     let mut scheduler = Scheduler::new(Config { kv: Some(kv), ..with_rows(4) });
     add_choices(&mut scheduler, 2);
@@ -82,10 +82,10 @@ fn a_choice_that_lost_its_kv_copies_the_prompt_and_computes_only_its_own_answer_
     scheduler.unpark(seq(2), start());
     let again = plan(&mut scheduler).admit.remove(0);
     assert_eq!((again.prefix, again.num_prompt), (Some(Prefix { of: seq(1), num_positions: 8 }), 9));
-    assert!(again.prompt.len() > 9, "what it had said is part of it");
+    assert!(again.prompt.len() > 9, "the generated tokens are part of it");
 }
 
-/// A model whose layers with a window keep so many positions.
+/// A model with layers whose window has this many positions.
 fn with_window(positions: usize) -> Config {
     let window = Some(KvWindow { positions, least: positions, bytes_per_position: 1 });
     let kv = KvLimit {
@@ -98,7 +98,7 @@ fn with_window(positions: usize) -> Config {
 }
 
 #[test]
-fn choices_copy_a_prompt_that_is_within_the_window() {
+fn choices_copy_a_prompt_that_fits_into_the_window() {
     let mut scheduler = Scheduler::new(with_window(20));
     add_choices(&mut scheduler, 2);
     let plans = [(); 3].map(|()| copies(&step(&mut scheduler)));
@@ -106,7 +106,7 @@ fn choices_copy_a_prompt_that_is_within_the_window() {
 }
 
 #[test]
-fn choices_read_a_prompt_for_themselves_where_the_window_drops_positions_of_it() {
+fn every_choice_reads_a_prompt_that_does_not_fit_into_the_window() {
     let mut scheduler = Scheduler::new(with_window(8));
     add_choices(&mut scheduler, 2);
     let plans = [(); 6].map(|()| step(&mut scheduler));

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What may happen to a scheduler, in any order.
+/// The calls to a scheduler, in any order.
 #[derive(Debug, Clone)]
 enum Act {
     Add { prompt: usize, max_tokens: usize, priority: Priority, num_choices: u64 },
@@ -30,10 +30,10 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A device that checks every plan against what an executor relies on.
+/// A device that checks every plan for the properties on which executors rely.
 #[derive(Default)]
 struct Device {
-    /// Positions fed and length of the prompt.
+    /// The number of fed positions and the length of the prompt.
     sequences: HashMap<SequenceId, (usize, usize)>,
 }
 
@@ -44,7 +44,7 @@ impl Device {
         }
         for admission in &plan.admit {
             let begins_at = admission.prefix.map_or(0, |prefix| {
-                assert!(self.sequences[&prefix.of].0 >= prefix.num_positions, "a prefix is there when it is copied");
+                assert!(self.sequences[&prefix.of].0 >= prefix.num_positions, "a prefix exists when it is copied");
                 prefix.num_positions
             });
             let held = self.sequences.insert(admission.sequence, (begins_at, admission.prompt.len()));
@@ -63,12 +63,12 @@ impl Device {
         if let Some(kv) = config.kv {
             let held = self.sequences.values().map(|(fed, _)| fed.next_multiple_of(kv.block) as u64);
             let fits = held.sum::<u64>() * kv.bytes_per_position <= kv.bytes;
-            assert!(fits || self.sequences.len() <= 1, "more KV than there is memory");
+            assert!(fits || self.sequences.len() <= 1, "KV exceeds the memory");
         }
     }
 }
 
-/// Does everything, then drains; whatever was added must end or have been removed, and nothing be left on the device.
+/// Runs all acts, then steps until no sequence is left. Every sequence must end or be removed, and the device must hold no KV.
 fn run(config: &Config, overlap: Overlap, acts: Vec<Act>) {
     let mut scheduler = Scheduler::new(*config);
     let (mut device, mut added, mut now) = (Device::default(), 0, start());
@@ -81,7 +81,7 @@ fn run(config: &Config, overlap: Overlap, acts: Vec<Act>) {
             let may_be_ahead = match overlap {
                 Overlap::None => false,
                 Overlap::Bounded => plan.rows.iter().all(decodes),
-                // Who was to decode beside a prompt may have had to give its memory or its place to others.
+                // Rows that should have decoded in this step may have lost their KV or their row.
                 Overlap::Whole => true,
             };
             assert!(!is_ahead || may_be_ahead, "{overlap:?}: {plan:?} was planned ahead");
@@ -134,17 +134,17 @@ fn with_little_memory() -> Config {
 
 proptest! {
     #[test]
-    fn plans_are_always_what_an_executor_relies_on(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+    fn every_plan_has_the_properties_on_which_executors_rely(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
         run(&config(), overlap, acts);
     }
 
     #[test]
-    fn also_where_the_batch_limit_moves(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+    fn plans_are_valid_while_the_batch_limit_moves(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
         run(&tuned(), overlap, acts);
     }
 
     #[test]
-    fn also_where_memory_is_short(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
+    fn plans_are_valid_while_memory_is_short(overlap in overlap(), acts in prop::collection::vec(act(), 0..120)) {
         run(&with_little_memory(), overlap, acts);
     }
 }

@@ -1,4 +1,4 @@
-//! What tenants and priorities get of the tokens, under any load.
+//! The shares of tokens that tenants and priorities get, under any load.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A closed loop: each tenant has so many users, who ask again as soon as they have their answer.
+/// A closed loop: each tenant has the same number of users, and a user sends the next request when the last one has ended.
 struct Users {
     scheduler: Scheduler,
     kinds: Vec<(&'static str, usize, usize)>,
@@ -33,7 +33,7 @@ impl Users {
         self.num_asked += 1;
     }
 
-    /// One step; `leaves` says whose requests are taken back after it.
+    /// Runs one step, then cancels the requests for which `leaves` returns true.
     fn step(&mut self, leaves: impl Fn(SequenceId, usize) -> bool) {
         let plan = plan(&mut self.scheduler);
         for row in &plan.rows {
@@ -54,7 +54,7 @@ impl Users {
 }
 
 #[test]
-fn tenants_get_as_many_tokens_each_whatever_the_length_of_their_answers() {
+fn tenants_get_equal_tokens_for_any_lengths_of_their_answers() {
     let mut users = Users::new(8, 20, vec![("short", 30, 10), ("long", 30, 200)]);
     (0..20_000).for_each(|_| users.step(|_, _| false));
     let ratio = users.tokens[0] as f64 / users.tokens[1] as f64;
@@ -62,16 +62,16 @@ fn tenants_get_as_many_tokens_each_whatever_the_length_of_their_answers() {
 }
 
 #[test]
-fn a_request_that_is_taken_back_is_charged_what_it_used() {
+fn a_cancelled_request_is_charged_the_tokens_that_it_used() {
     let mut users = Users::new(8, 20, vec![("steady", 30, 40), ("fickle", 30, 40)]);
-    // Every second request of this tenant leaves as soon as its prompt has been read.
+    // Every second request of this tenant is cancelled after its first step.
     (0..20_000).for_each(|_| users.step(|id, kind| kind == 1 && id.0 % 2 == 0));
     let ratio = users.tokens[0] as f64 / users.tokens[1] as f64;
     assert!((0.9..1.1).contains(&ratio), "{:?} tokens", users.tokens);
 }
 
 #[test]
-fn accounts_of_tenants_that_came_once_are_forgotten() {
+fn accounts_of_tenants_without_requests_are_removed() {
     let mut scheduler = Scheduler::new(with_rows(2));
     for id in 0..5_000 {
         let request = Request { tenant: Some(format!("tenant {id}").into()), ..request(1, 1) };
@@ -90,7 +90,7 @@ struct Arrival {
     tenant: u8,
     prompt: usize,
     max_tokens: usize,
-    /// Tokens that the device does before the next one comes.
+    /// Number of tokens that the device computes before the next request arrives.
     gap: usize,
 }
 
@@ -105,7 +105,7 @@ impl Arrival {
         self.prompt + self.max_tokens
     }
 
-    /// Identifies those that share one account.
+    /// The account to which the request belongs.
     fn account(&self) -> (Priority, u8) {
         (self.priority, self.tenant)
     }
@@ -113,7 +113,8 @@ impl Arrival {
 
 const AGEING: usize = 500;
 
-/// A device that does a token a millisecond in `num_rows` rows; says when each request came and when it began.
+/// Serves requests on a device with `num_rows` rows and one token per millisecond. Returns the arrival and the start of each
+/// request.
 fn served(num_rows: usize, arrivals: &[Arrival]) -> BTreeMap<usize, (usize, usize)> {
     let ageing = Duration::from_millis(AGEING as u64);
     let mut scheduler = Scheduler::new(Config { ageing, prefill_chunk: 1_000, ..with_rows(num_rows) });
@@ -137,7 +138,7 @@ fn served(num_rows: usize, arrivals: &[Arrival]) -> BTreeMap<usize, (usize, usiz
             continue;
         }
         for row in &plan.rows {
-            let began = &mut times.get_mut(&index(row.sequence)).expect("it came").1;
+            let began = &mut times.get_mut(&index(row.sequence)).expect("it arrived").1;
             *began = (*began).min(now);
         }
         now += plan.num_tokens();
@@ -149,7 +150,7 @@ fn index(id: SequenceId) -> usize {
     usize::try_from(id.0).expect("few")
 }
 
-/// The longest wait that `docs/scheduler.md` promises, in tokens that the device does.
+/// The longest wait that `docs/scheduler.md` promises, in tokens that the device computes.
 fn promise(num_rows: usize, arrivals: &[Arrival], index: usize) -> usize {
     let own = &arrivals[index];
     let largest = arrivals.iter().map(Arrival::most).max().unwrap_or(0);
@@ -170,7 +171,7 @@ fn promise(num_rows: usize, arrivals: &[Arrival], index: usize) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// A few come, then a flood that repeats itself for much longer than the promise.
+    /// A few requests arrive first, then a repeated flood for much longer than the promised wait.
     #[test]
     fn no_load_makes_a_request_wait_longer_than_promised(
         num_rows in 1..5usize,

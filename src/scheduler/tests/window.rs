@@ -13,7 +13,7 @@ fn reasons(scheduler: &mut Scheduler) -> Vec<Reason> {
     scheduler.admissions().map(|record| record.reason).collect()
 }
 
-/// Runs what there is until nothing is left; each step takes `step`. Returns the moment after it.
+/// Runs steps of length `step` until the scheduler is idle. Returns the time at the end.
 fn drain(scheduler: &mut Scheduler, mut now: Instant, step: Duration) -> Instant {
     loop {
         match decide_at(scheduler, now) {
@@ -42,11 +42,15 @@ fn a_lone_request_on_an_idle_engine_runs_at_once_every_time() {
 }
 
 #[test]
-fn a_fixed_window_holds_requests_that_do_not_find_the_queue_empty() {
+fn a_fixed_window_holds_several_waiting_requests() {
     let mut scheduler = Scheduler::new(fixed(true));
     scheduler.add(seq(1), request(1, 2), start());
     scheduler.add(seq(2), request(1, 2), after(1));
-    assert_eq!(decide_at(&mut scheduler, after(1)).0, Decision::WaitUntil(after(2)), "from the first arrival on");
+    assert_eq!(
+        decide_at(&mut scheduler, after(1)).0,
+        Decision::WaitUntil(after(2)),
+        "the window starts at the first arrival"
+    );
     assert_eq!(ids(&plan_at(&mut scheduler, after(2))), [1, 2]);
     assert_eq!(reasons(&mut scheduler), [Reason::Window; 2]);
 }
@@ -72,7 +76,7 @@ fn a_window_ends_when_the_batch_is_full_or_a_request_is_urgent() {
 }
 
 #[test]
-fn while_anything_runs_requests_join_at_the_next_step_whatever_the_window() {
+fn while_a_sequence_runs_requests_join_at_the_next_step_without_a_window() {
     let mut scheduler = Scheduler::new(fixed(false));
     scheduler.add(seq(1), request(1, 9), start());
     plan_at(&mut scheduler, after(2));
@@ -81,7 +85,7 @@ fn while_anything_runs_requests_join_at_the_next_step_whatever_the_window() {
     assert_eq!(reasons(&mut scheduler), [Reason::Window, Reason::Joined]);
 }
 
-/// Bursts of four, a tenth of a millisecond apart, on a device whose steps take 50 ms.
+/// Runs a burst of four requests, 0.1 ms apart, on a device whose steps take 50 ms. Returns the time at the end.
 fn burst(scheduler: &mut Scheduler, first: u64, at: Instant) -> Instant {
     let arrival = |id: u64| at + Duration::from_micros(100) * u32::try_from(id - first).expect("few");
     scheduler.add(seq(first), request(1, 2), arrival(first));
@@ -94,19 +98,19 @@ fn burst(scheduler: &mut Scheduler, first: u64, at: Instant) -> Instant {
 }
 
 #[test]
-fn where_requests_come_in_bursts_the_first_learns_to_wait_for_the_others() {
+fn after_several_bursts_the_first_request_of_a_burst_waits_for_the_others() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..adaptive() });
     let mut now = start();
     for id in 0..20 {
         now = burst(&mut scheduler, id * 4, now + Duration::from_secs(1));
     }
     let reasons = reasons(&mut scheduler);
-    assert_eq!(reasons[0], Reason::FastPath, "nothing was known yet");
+    assert_eq!(reasons[0], Reason::FastPath, "before any measurement");
     assert!(reasons[76..].iter().all(|&reason| reason == Reason::Full), "{:?}", &reasons[60..]);
 }
 
 #[test]
-fn a_request_seen_late_was_not_delayed_by_the_window() {
+fn a_request_that_the_scheduler_sees_late_has_the_reason_fast_path() {
     let mut scheduler = Scheduler::new(adaptive());
     scheduler.add(seq(1), request(1, 1), start());
     plan_at(&mut scheduler, after(500));
@@ -118,7 +122,7 @@ fn an_engine_that_is_seldom_idle_does_not_wait_for_expected_requests() {
     let mut scheduler = Scheduler::new(Config { prefill_chunk: 64, ..adaptive() });
     let mut now = start();
     for id in 0..40 {
-        // A burst takes 100 ms or more; so at first a tenth of the time is idle, then most of it.
+        // A burst takes at least 100 ms. So the engine is first idle for a tenth of the time, and later for most of it.
         let pause = Duration::from_millis(if id < 20 { 10 } else { 1_000 });
         now = burst(&mut scheduler, id * 4, now + pause);
     }
@@ -129,19 +133,19 @@ fn an_engine_that_is_seldom_idle_does_not_wait_for_expected_requests() {
 }
 
 #[test]
-fn requests_known_to_be_coming_are_waited_for_where_a_step_takes_long() {
+fn an_idle_engine_waits_for_accepted_requests_if_steps_are_long() {
     let mut scheduler = Scheduler::new(adaptive());
     scheduler.add(seq(0), request(1, 1), start());
     drain(&mut scheduler, start(), Duration::from_millis(50));
     scheduler.add(seq(1), request(1, 2), after(1_000));
     let decision = scheduler.next(after(1_000), 1, &mut Plan::default());
-    assert_eq!(decision, Decision::WaitUntil(after(1_001)), "at most for the medium window");
+    assert_eq!(decision, Decision::WaitUntil(after(1_001)), "at most the medium window");
     scheduler.add(seq(2), request(1, 2), after(1_000));
-    assert_eq!(ids(&plan_at(&mut scheduler, after(1_000))), [1, 2], "nobody else is coming");
+    assert_eq!(ids(&plan_at(&mut scheduler, after(1_000))), [1, 2], "no other request was accepted");
 }
 
 #[test]
-fn no_window_where_steps_are_short() {
+fn an_idle_engine_does_not_wait_if_steps_are_short() {
     let mut scheduler = Scheduler::new(adaptive());
     scheduler.add(seq(0), request(1, 1), start());
     drain(&mut scheduler, start(), Duration::from_micros(400));
@@ -150,7 +154,7 @@ fn no_window_where_steps_are_short() {
 }
 
 #[test]
-fn only_what_an_idle_engine_finds_waiting_counts_for_the_tier() {
+fn only_requests_that_wait_at_an_idle_start_count_for_the_tier() {
     let mut scheduler = Scheduler::new(Config { window: WindowConfig::default(), ..with_rows(16) });
     let mut now = start();
     for id in 0..4 {
@@ -164,12 +168,12 @@ fn only_what_an_idle_engine_finds_waiting_counts_for_the_tier() {
     assert_eq!(
         (scheduler.counters().tier_samples, scheduler.window.tier()),
         (4, Tier::Low),
-        "eight joined, four times"
+        "the eight requests that joined do not count"
     );
 }
 
 #[test]
-fn the_tier_follows_the_depth_with_hysteresis() {
+fn the_tier_follows_the_queue_depth_with_hysteresis() {
     let mut window = super::super::window::Window::new(WindowConfig::default());
     let mut tiers = |depths: &[usize]| {
         for &depth in depths {
@@ -187,7 +191,7 @@ fn the_tier_follows_the_depth_with_hysteresis() {
 }
 
 #[test]
-fn a_load_between_two_tiers_seldom_switches() {
+fn a_load_between_two_tiers_seldom_switches_the_tier() {
     let mut window = super::super::window::Window::new(WindowConfig::default());
     (0..1_000usize).for_each(|i| window.sample_depth([1, 4, 7, 2, 9, 5, 1, 6][i * 7 % 8]));
     assert!(window.num_switches <= 50, "{} of {}", window.num_switches, window.num_samples);
