@@ -111,7 +111,7 @@ export class Models {
     const load: SharedLoad<Model> = new SharedLoad(
       () => this.#load(path, number, load),
       () => {
-        // Whoever asks from now on loads it anew.
+        // A later request for this path starts a new load.
         this.#forgetLoad(path, load)
         this.#native.abortLoad(number)
       },

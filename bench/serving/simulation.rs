@@ -244,8 +244,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Whether the time of a step can be told, as the engine decides it: submitting a step may wait for the one before, and then
-    /// the time is right only between steps of the same size that were all submitted ahead.
+    /// Whether the time of a step is known, by the rule of the engine. Submitting a step may block until the previous one ends.
+    /// The time is then right only between steps of the same size that were all submitted ahead.
     fn is_known(&self, step: Submitted) -> bool {
         let next = self.submitted.front();
         let is_among_equals =

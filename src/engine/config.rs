@@ -5,24 +5,24 @@ use std::time::Duration;
 use crate::config::{self, Settings};
 use crate::scheduler;
 
-/// The limits of an engine. Each bounds something that would otherwise grow with the number of callers.
+/// The limits of an engine: without them, memory and waiting times would grow with the number of callers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
     /// The config of each model's scheduler. Its `kv` is set for each model.
     pub scheduler: scheduler::Config,
-    /// Bytes of KV for the sequences of all models. Absent, it is derived from `memory_bytes`.
+    /// Bytes of KV for the sequences of all models. If absent, it is derived from `memory_bytes`.
     pub kv_bytes: Option<u64>,
-    /// Bytes of memory that the process may use. Absent if it is unknown; then KV is not limited.
+    /// Bytes of memory that the process may use. If absent, KV is not limited.
     pub memory_bytes: Option<u64>,
-    /// The most pending requests. One more fails with `Overloaded`.
+    /// The most pending requests. A further request fails with `Overloaded`.
     pub max_pending: usize,
-    /// The longest wait for a row. Absent, only a lasting overload limits the wait.
+    /// The longest wait for a row. If absent, only a lasting overload limits the wait.
     pub max_wait: Option<Duration>,
-    /// The most prompt tokens of pending requests. A request beyond them fails with `Overloaded`, unless it is the only one.
+    /// The most prompt tokens of pending requests. A request above this limit fails with `Overloaded`, unless it is the only one.
     pub max_pending_tokens: usize,
     /// Tokens that a stream may be ahead of its consumer before its row is parked.
     pub buffer_tokens: usize,
-    /// How long the text of one request may delay other texts. Then they overtake it.
+    /// How long the text of one request may delay the texts of other requests. After this time, they overtake it.
     pub text_patience: Duration,
     /// How long the text of one request may take.
     pub text_budget: Duration,

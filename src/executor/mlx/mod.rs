@@ -1,11 +1,11 @@
-//! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. The only room that names `mlx_rs`. A model runs on the
-//! thread that makes its executor: MLX's default streams belong to threads. Its weights come from a load thread (`loading`).
+//! Runs models with MLX: Metal on Apple silicon, the CPU elsewhere. This is the only module that uses `mlx_rs`. A model runs on
+//! the thread that makes its executor: MLX's default streams belong to threads. A load thread reads its weights (`loading`).
 //!
 //! In reading order: `streams` (MLX's streams), `spec` (the description of a model), `families` (reads it from `config.json`),
 //! `tensors` and `inventory` (the tensors of a model), `precision` (the element type), `loading`, `weights`, `linear` and `moe`
 //! (tensors on the device), `batch_invariant` (products whose bits do not depend on the batch), `decoder` and `layer` (the
-//! transformer), `chained` (the same as two operations), `attention` (KV), `sampler`, `sequences` (checks plans), `feed` (the
-//! tokens of a step), `executor`.
+//! transformer), `chained` (the transformer as two operations), `attention` (KV), `sampler`, `sequences` (checks plans), `feed`
+//! (the tokens of a step), `executor`.
 
 mod activation;
 mod attention;
@@ -135,7 +135,7 @@ impl MlxBackend {
         Compute::choose(self.precision, on_cpu, precision::dense_bytes(model, folder), self.free_bytes)
     }
 
-    /// Whether attention is one operation a layer.
+    /// Whether attention is one operation per layer.
     fn is_fused(&self, model: &ModelSpec, is_float32_on_cpu: bool) -> bool {
         self.attention == AttentionKind::Auto && is_float32_on_cpu && attention::can_fuse(&model.attention())
     }
@@ -182,7 +182,7 @@ impl Backend for MlxBackend {
 
     #[cfg(target_os = "linux")]
     fn enter_load_thread(&self) {
-        // If the process may not do so, the load runs at the priority of steps.
+        // Without the permission for this, the load runs at the priority of steps.
         priority::lower().ok();
     }
 
