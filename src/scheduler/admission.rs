@@ -46,12 +46,12 @@ impl Scheduler {
         self.running.active().any(Sequence::is_prefilling) || self.queue.next().is_some_and(may_join)
     }
 
-    /// Rows that are free.
+    /// Number of free rows.
     fn num_free(&self) -> usize {
         self.batch_limit.limit().saturating_sub(self.running.active().count())
     }
 
-    /// Whether a row is free for a request, or would be given up for it.
+    /// Whether a request can get a row: a free one, or one of a less urgent sequence.
     fn has_place(&self, next: &Next) -> bool {
         self.num_free() > 0 || self.running.yielding(next.rank).is_some()
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::config::BatchLimitConfig;
 use super::curve::Curve;
 
-/// The limit moves to another measured batch size only if its rate is at least this many times the current rate.
+/// The limit moves to another measured batch size only if its rate is more than this many times the current rate.
 const LEAST_GAIN: f64 = 1.03;
-/// A batch size that never ran is tried only if its bound is at least this many times the best measured rate.
+/// A batch size that never ran is tried only if its bound is more than this many times the best measured rate.
 const LEAST_PROMISE: f64 = 1.05;
 /// Decode steps after which a batch size that was not run is forgotten.
 const FORGET_AFTER: u64 = 4_096;

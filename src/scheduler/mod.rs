@@ -87,7 +87,7 @@ pub struct StepSize {
     pub num_prompt_tokens: usize,
 }
 
-/// Why a sequence was taken out before its end.
+/// Why a sequence was removed before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Its deadline passed.
@@ -156,8 +156,8 @@ impl Scheduler {
     /// to a device that overlaps with the host.
     ///
     /// If `submit` may block, both steps must only decode: a step with a prompt would delay the tokens of the previous step, and
-    /// the measured time of one step would include the other. If `submit` does not block, a step may also follow a prompt. While
-    /// rows decode, the step may contain a chunk of a prompt too: chunks are small then, so a new request waits for few tokens.
+    /// the measured time of one step would include the other. If `submit` does not block, a step may also follow a prompt, and
+    /// while rows decode it may read prompts itself: chunks are small then, so a new request waits for few tokens.
     pub fn may_plan(&self, overlap: Overlap) -> bool {
         let Some(step) = self.in_flight.front() else { return true };
         let may_follow = || match overlap {
@@ -203,7 +203,7 @@ impl Scheduler {
     }
 
     /// Accounts for the oldest step in flight. Its tokens are appended to `drawn`, except those of sequences that ended or
-    /// restarted meanwhile. `took` is the device's time for this step alone, where it is known. Returns the size of the step.
+    /// restarted meanwhile. `took` is the device's time for this step alone, if known. Returns the size of the step.
     pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<SampledToken>) -> StepSize {
         let mut size = StepSize::default();
         if let Some(step) = self.in_flight.pop() {

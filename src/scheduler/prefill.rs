@@ -108,10 +108,10 @@ impl Prefill {
         std::iter::successors(Some(LEAST_CHUNK.min(self.chunk)), larger)
     }
 
-    /// The number of places that should be free before waiting prompts join, when more prompts wait than places are free.
+    /// The number of rows that should be free before waiting prompts join, when more prompts wait than rows are free.
     ///
-    /// Joining one by one delays all rows by the fixed cost of a prefill each time. Waiting leaves places empty. With `e` ends
-    /// in a step and a fixed cost of `f` steps, the loss per request is smallest at `√(2·e·rows·f)` places: the economic order
+    /// Joining one by one delays all rows by the fixed cost of a prefill each time. Waiting leaves rows empty. With `e` ends
+    /// in a step and a fixed cost of `f` steps, the loss per request is smallest at `√(2·e·rows·f)` free rows: the economic order
     /// quantity (Harris, 1913).
     pub(super) fn joining(&self, num_rows: usize, ends_per_step: f64, decoding: Option<Duration>) -> usize {
         let (Some(line), Some(decoding)) = (self.added.line(), decoding) else { return 1 };

@@ -75,8 +75,8 @@ impl Scheduler {
         self.batch_limit.reconsider(self.running.active().count(), is_wanted);
     }
 
-    /// Takes a token that step number `step` has drawn for the sequence at an index. A sequence that was restarted since the step
-    /// was planned draws its token again.
+    /// Takes a token that step number `step` sampled for the sequence at an index. The token is dropped if the sequence was
+    /// restarted after the step was planned, because the sequence samples it again.
     pub(super) fn take(
         &mut self,
         index: usize,
