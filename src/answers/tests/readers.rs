@@ -218,14 +218,17 @@ fn a_reader_that_leaves_while_its_request_is_submitted_is_abandoned_after_the_re
 #[test]
 fn a_cancellation_waits_until_the_request_is_submitted() {
     let desk = desk(8);
-    let [(_, early), (_, late)] = [desk.add(), desk.add()];
+    let [(_, early), (_, late), (_, running)] = [desk.add(), desk.add(), desk.add()];
     assert!(!desk.readers.cancel(early), "the prompt is not ready");
     assert_eq!(desk.readers.begin_submit(early, None), PromptReady::Cancelled);
     assert_eq!(desk.readers.begin_submit(late, None), PromptReady::Submit);
     assert!(!desk.readers.cancel(late), "the request is being submitted");
     assert_eq!(desk.readers.end_submit(late), Some(Wanted::Cancel));
-    assert!(desk.readers.cancel(late), "the engine thread has the request");
+    assert!(!desk.readers.cancel(late), "the engine thread is asked once");
     assert_eq!(desk.readers.remove(late), Some(Stage::Submitted));
+    desk.readers.begin_submit(running, None);
+    assert_eq!(desk.readers.end_submit(running), None);
+    assert!(desk.readers.cancel(running), "the engine thread has the request");
 }
 
 #[test]
