@@ -112,7 +112,7 @@ fn rows_past_a_window_are_preempted_if_memory_is_small_and_recomputed() {
     let drafts: Vec<_> = (0..5).map(prompt).map(|prompt: Vec<u32>| draft(&prompt, 80)).collect();
     let undisturbed = serve(&case, &with_rows(1), Vec::new());
     let block = first_block(&serve(&case, &without_memory(), Vec::new()));
-    let served = serve(&case, &Config { kv_bytes: Some(3 * block), ..with_rows(4) }, Vec::new());
+    let served = serve(&case, &Config { kv_bytes: Some(33 * block / 10), ..with_rows(4) }, Vec::new());
     let mut num_compared = 0;
     for (draft, answer) in drafts.iter().zip(served.together(&drafts)) {
         let expected = undisturbed.caller.ask(draft.clone());
