@@ -1,4 +1,4 @@
-// The options of createEngine: an error names the wrong option, before anything is started.
+// The options of createEngine: before anything is started, an error names the option that is wrong.
 
 import { ConfigError, createEngine } from 'mlx-serving'
 import { expect, test } from 'vitest'

@@ -1,5 +1,5 @@
-// The start of an answer's text: it continues a prompt, and is a text of its own in a chat. Tokenizers of the SentencePiece
-// kind write the first word of a text without its space.
+// Whether an answer's text begins with a space. Tokenizers of the SentencePiece kind write the first word of a text without its
+// space. An answer that continues a prompt keeps the space; an answer in a chat is a text of its own and loses it.
 
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -82,6 +82,7 @@ test('an answer can be structured if the tokenizer joins tokens with spaces', as
   const structured = { choices: ['e', 'T h e'] }
   const { text } = await engine.generate({ model, prompt: 'The', structured, logitBias: { 8: 100 }, maxTokens: 9 })
   expect(text).toBe('T h e')
+  // No tokens spell 'The' without spaces.
   const error = await failure(engine.generate({ model, prompt: 'The', structured: { choices: ['The'] } }))
   expect(error).toMatchObject({ code: 'GuidanceError', param: 'structured.choices' })
 })

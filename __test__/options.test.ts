@@ -41,7 +41,10 @@ function outside({ min = 0, max = 0 }: ConfigValue): [number, number] {
   return [min * (1 - Number.EPSILON), max * (1 + Number.EPSILON)]
 }
 
-/** A value that differs from the default and does not contradict the defaults of other options. */
+/**
+ * A value that differs from the default and does not contradict the defaults of other options: the smallest value of an option
+ * that must be at most another one, the largest value of any other number.
+ */
 function another(name: string, { value, min, max, names }: ConfigValue): boolean | number | string | undefined {
   const isLower = /\.(lowMs|mediumMs|minBatch)$/.test(name)
   if (names !== undefined) return names.find(other => other !== value)

@@ -34,7 +34,7 @@ const FORMATS: Record<string, string> = {
   'gemma 3': '```tool_code',
 }
 
-/** The demo model with a template of this format. */
+/** The demo model with a chat template that contains `sign`, by which the engine recognizes a format. */
 async function withFormat(sign: string, options: EngineOptions = {}, open = withMlx): Promise<Ready> {
   const { engine, model } = await open(options)
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
@@ -55,7 +55,7 @@ test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, ope
   const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
   for (const { toolCalls = [], text, finishReason } of choices) {
     expect(toolCalls.length).toBeGreaterThan(0)
-    // An answer that calls until it is cut short ends with the start of another call.
+    // An answer may be cut inside a call. Then its text may be the start of that call.
     if (finishReason !== 'length') expect([finishReason, text]).toEqual(['tool-calls', ''])
     for (const { function: called } of toolCalls) {
       if (called.name === 'now') expect(called.arguments).toEqual({})

@@ -1,6 +1,6 @@
-//! All readers of an engine, the list of those with something to deliver, and the wake of the draining thread, at most one
-//! for each step. The lock is held for short operations only: the JavaScript thread, the text threads and the engine thread
-//! all take it. Which sequence a reader follows is known to the engine thread alone.
+//! All readers of an engine, the notified readers (those with something to deliver), and the wake of the draining thread,
+//! at most one for each step. The lock is held for short operations only: the JavaScript thread, the text threads and the
+//! engine thread all take it. Which sequence a reader follows is known to the engine thread alone.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};

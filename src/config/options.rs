@@ -1,4 +1,4 @@
-//! The table of options, in the order in which users see them. Each default is stated here and nowhere else.
+//! The options table: all options, in the order in which users see them. Each default is stated here and nowhere else.
 
 use super::option::EngineOption;
 use super::option::Value::{Number, Switch};

@@ -1,6 +1,6 @@
-//! What a model runner has to deliver: the readers whose answers grew or ended, and the counts of ended requests. Deliveries
-//! are collected during a turn, so that a turn takes the locks of readers and statistics once. `answers` has the answers
-//! themselves.
+//! What a model runner has to deliver: the notified readers (their answers grew or ended), and the counts of ended
+//! requests. Deliveries are collected during a turn, so that a turn takes the locks of readers and statistics once.
+//! `answers` has the answers themselves.
 
 use crate::answers::{Close, ReaderId};
 

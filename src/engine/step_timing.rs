@@ -1,6 +1,6 @@
-//! Measures the steps of one model runner: how long the device computed each step, how much processor time the engine
-//! used, and how long the device was idle while there was work. Reads the clock; decides nothing. The scheduler gets the
-//! step times with `commit`, and `stats` publishes the totals.
+//! Step timing of one model runner: how long the device computed each step, how much processor time the engine used, and
+//! how long the device was idle while there was work. Reads the clock; decides nothing. The scheduler gets the step times
+//! with `commit`, and `stats` publishes the totals.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

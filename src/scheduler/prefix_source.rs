@@ -1,4 +1,4 @@
-//! The source of a prompt's KV.
+//! The prefix source: where a sequence gets the KV of its prompt.
 
 use super::plan::Prefix;
 

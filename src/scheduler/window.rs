@@ -1,6 +1,6 @@
-//! Decides when an idle engine starts: at once, or after a short window in which more requests may arrive. Requests join at
-//! every step, so a window helps only when requests arrive in bursts, the engine is often idle, and a step takes much longer
-//! than the window. All of this is measured. While a sequence runs there is no window.
+//! Decides when an idle engine starts: at once, or after a short window for concurrent arrivals. Requests join at every
+//! step, so a window helps only when requests arrive in bursts, the engine is often idle, and a step takes much longer than
+//! the window. All of this is measured. While a sequence runs there is no window.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! Reasoning: the tags around it, and the splitter that keeps stop sequences out of it while an answer arrives. The
-//! splitter and `output::streaming` count the same characters as reasoning.
+//! reasoning parser is `output::streaming`; it and the splitter count the same characters as reasoning.
 
 use crate::request::ReasoningTags;
 

@@ -1,5 +1,5 @@
-//! A panic of the engine itself, at every place where it reads the clock. Between `collect` and accounting, parts of a step
-//! are already accounted, so every row must end.
+//! A panic of the engine itself, at every place where it reads the clock. Parts of a step may be accounted already, so every
+//! row of the model must end.
 
 use crate::answers::Settings;
 use crate::error::Code;
@@ -8,7 +8,7 @@ use crate::scheduler::plan::Overlap;
 
 use super::harness::{Harness, spec};
 
-/// Answers of several lengths.
+/// Prompts whose answers have several lengths.
 const PROMPTS: [TokenId; 6] = [1, 2, 3, 4, 5, 6];
 
 fn alone(prompt: TokenId) -> Vec<TokenId> {
@@ -17,7 +17,8 @@ fn alone(prompt: TokenId) -> Vec<TokenId> {
     harness.answer(reader).whole.1
 }
 
-/// Rows that the scheduler had ended once stayed with the runner for ever, and other rows lost a token.
+/// Guards against two former defects: rows that the scheduler had ended stayed with the runner for ever, and other rows lost
+/// a token.
 #[test]
 fn wherever_the_engine_panics_every_reader_gets_an_end_and_the_model_works_on() {
     let truth = PROMPTS.map(alone);

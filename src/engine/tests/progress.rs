@@ -13,7 +13,7 @@ use crate::scheduler::plan::{Feed, Plan, Row};
 
 use super::harness::{CHUNK, Harness, NUM_TOKENS, STEP, Spec, spec};
 
-/// A prompt length in tokens that takes 110 steps of 1 ms.
+/// The length of a prompt that is read in 110 steps of 1 ms, in tokens.
 const LONG: usize = 110 * CHUNK;
 /// Steps between two reports.
 const INTERVAL: usize = 50;
@@ -147,7 +147,7 @@ fn a_report_has_the_furthest_collected_position_and_a_forgotten_row_has_no_repor
         progress.submitted(&Plan { step, rows: vec![row], ..Plan::default() });
     }
     let report = Report { sequence, position: Some(20), readers: vec![reader] };
-    assert_eq!(progress.collected(1, &[], now), [report], "step 0 was lost");
+    assert_eq!(progress.collected(1, &[], now), [report], "step 0 was never collected");
     assert_eq!(progress.collected(2, &[], now), [], "less than 50 ms later");
     progress.forget(sequence);
     // A token completes the prompt of a row, which is always reported unless the row was forgotten.

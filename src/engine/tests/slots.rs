@@ -41,7 +41,7 @@ proptest! {
         let from = world.callers.len();
         world.asks_again = true;
         world.ask(world.now, device.limit * times);
-        // Twice the time in which a busy device serves every caller once, and four answers more.
+        // Twice the time in which a busy device serves every caller once, and the time of four more answers.
         let round = device.stay * (device.limit * times).div_ceil(device.rows) as u64;
         world.run(world.now + 2 * round + 4 * device.stay);
         let users = &world.callers[from..];

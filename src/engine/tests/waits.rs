@@ -1,4 +1,4 @@
-//! The longest wait: an overload limits it, a burst does not, and the engine is free soon after an overload.
+//! The longest wait: it is limited in an overload and not in a burst, and soon after an overload a request starts at once.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn device(limit: usize) -> Device {
     Device { rows: 32, stay: 1_630, limit }
 }
 
-/// Answers that the device completes in that time.
+/// Answers that the device completes in `ms` milliseconds.
 fn capacity(device: Device, ms: u64) -> f64 {
     (device.rows as u64 * ms) as f64 / device.stay as f64
 }
@@ -51,10 +51,10 @@ fn after_an_overload_a_request_starts_at_once_within_five_seconds_for_any_queue_
             world.comes_back = false;
             world.offer(times, OVERLOAD);
             let served = f64::from(world.num_served()) / capacity(device(limit), OVERLOAD);
-            assert!(served >= 0.9, "{times} times as many, {limit} places: served {served:.2} of what it can");
+            assert!(served >= 0.9, "{times} times the capacity, {limit} places: served {served:.2} of it");
             if times <= 10 {
                 let recovery = world.recovery();
-                assert!(recovery <= 5_000, "{times} times as many, {limit} places: {recovery} ms");
+                assert!(recovery <= 5_000, "{times} times the capacity, {limit} places: {recovery} ms");
             }
         }
     }
@@ -68,7 +68,7 @@ fn with_a_limit_on_the_wait_requests_start_soon_in_an_overload_as_well() {
         world.offer(10, OVERLOAD);
         let is_good = |caller: &&super::callers::Lot| caller.served > 0 && caller.waited <= 1_900;
         let num_good = world.callers.iter().filter(is_good).count() as f64;
-        // The last batch is still running.
+        // The answers of the last batch have not ended, so its time does not count.
         let good = num_good / capacity(device(limit), OVERLOAD - device(limit).stay);
         assert!(good >= 0.9, "{limit} places: {good:.2}");
         assert!(world.num_pending() <= 64, "{limit} places: {}", world.num_pending());
@@ -136,10 +136,10 @@ fn a_request_that_would_wait_too_long_is_refused_until_the_wait_is_short_enough(
 fn an_urgent_request_waits_for_urgent_ones_only() {
     let mut slots = busy(Some(Duration::from_millis(500)));
     while enter(&mut slots, &Caller::default()).is_ok() {}
-    // As many as there are rows, and as many as may wait.
     let urgent = Caller { priority: Priority::Urgent, ..Caller::default() };
     let background = Caller { priority: Priority::Background, ..Caller::default() };
     enter(&mut slots, &background).expect_err("all others go before it");
+    // 48 urgent requests are accepted: as many as there are rows, and the 16 that may wait.
     assert!((0..40).all(|_| enter(&mut slots, &urgent).is_ok()));
     assert!((0..40).any(|_| enter(&mut slots, &urgent).is_err()), "urgent requests wait as well");
 }

@@ -1,5 +1,6 @@
-//! Changes logits before sampling, for all rows of a step at once: biases, and penalties on tokens of prompt and answer. The
-//! order is that of mlx-lm: bias, repetition, presence and frequency. `mask` comes after it, `sampler` samples.
+//! Logits processors: change logits before sampling, for all rows of a step at once, by biases and by penalties on tokens
+//! of prompt and answer. The order is that of mlx-lm: bias, repetition, presence and frequency. `mask` comes after it,
+//! `sampler` samples.
 //!
 //! The host knows a row's tokens except one: the token of a step that was launched and not yet read. That token is taken
 //! from the device.

@@ -1,6 +1,6 @@
-//! Structured output: compiles the constraint of a request. `schema` and `lark` reject JSON schemas and grammars that
-//! llguidance would not enforce completely, `vocabulary` describes the model's tokens to llguidance, `matcher` follows
-//! an answer.
+//! Structured output: the constraint compiler (or grammar compiler) of a model. `schema` and `lark` reject JSON schemas and
+//! grammars that llguidance would not enforce completely, `vocabulary` describes the model's tokens to llguidance,
+//! `matcher` follows an answer.
 //!
 //! Constraints come from callers and are not trusted: their size is limited here, and llguidance limits their cost. Run
 //! this on a [`super::TextPool`].

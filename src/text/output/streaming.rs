@@ -1,7 +1,7 @@
-//! The streaming parser: splits an answer into text, reasoning and tool calls while it arrives. It reads one character
-//! at a time, so the result does not depend on how the answer was cut. It holds back only characters that may start a
-//! marker, white space that may belong to a marker, and the start of a call until its name is known. A malformed call
-//! comes out as text, character for character.
+//! The streaming parser, which is also the reasoning parser: splits an answer into text, reasoning and tool calls while it
+//! arrives. It reads one character at a time, so the result does not depend on how the answer was cut. It holds back only
+//! characters that may start a marker, white space that may belong to a marker, and the start of a call until its name is
+//! known. A malformed call comes out as text, character for character.
 
 use std::sync::Arc;
 
