@@ -81,7 +81,7 @@ const OPTIONS_BY_OTHER_NAMES: [(&str, &str); 4] = [
 ];
 
 const MESSAGES: [(&str, &str); 4] = [
-    ("reasoningcontent reasoning_splitter", "use `reasoning`"),
+    ("reasoningcontent thinking", "use `reasoning`"),
     ("text parts", "use `content`"),
     ("functioncall", "use `toolCalls`"),
     ("images image audio", "models here read text only"),
@@ -107,8 +107,10 @@ pub(super) fn advice(place: Place, key: &str, known: &[&str]) -> String {
     }
 }
 
-const PARAMS: &str = "model prompt messages maxtokens temperature topp topk minp seed stopsequences structured tools \
-                      toolchoice cache logprobs n templatevariables";
+const PARAMS: &str = "model prompt messages maxtokens mintokens temperature topp topk minp repetitionpenalty \
+                      repetitioncontexttokens presencepenalty frequencypenalty logitbias seed stopsequences includestop \
+                      stoptokenids ignoreeos structured tools toolchoice cache cachesalt logprobs n templatevariables \
+                      continuefinalmessage specialtokens";
 
 fn tables(place: Place) -> &'static [&'static [(&'static str, &'static str)]] {
     match place {
@@ -192,9 +194,13 @@ mod tests {
             assert!(of(name).contains(answer), "{name}: {}", of(name));
         }
         assert!(advice(Place::Options, "abortSignal", &["signal"]).contains("`signal`"));
-        assert!(advice(Place::Options, "maxTokens", &["signal"]).contains("first argument"));
+        for name in ["maxTokens", "minTokens", "logitBias", "specialTokens"] {
+            assert!(advice(Place::Options, name, &["signal"]).contains("first argument"), "{name}");
+        }
         assert!(advice(Place::Message, "tool_call_id", &["toolCallId"]).contains("`toolCallId`"));
-        assert!(advice(Place::Message, "reasoning_content", &["reasoning"]).contains("`reasoning`"));
+        for name in ["reasoning_content", "thinking"] {
+            assert!(advice(Place::Message, name, &["reasoning"]).contains("use `reasoning`"), "{name}");
+        }
     }
 
     #[test]
