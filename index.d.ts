@@ -1282,10 +1282,7 @@ export declare class InvalidParamsError extends MlxServingError {}
 export declare class ModelError extends MlxServingError {}
 /** `GuidanceError`: `structured` or `toolChoice` cannot be enforced, or not with this model. */
 export declare class GuidanceError extends MlxServingError {}
-/**
- * `Overloaded`: as many requests or prompts are pending as the engine accepts, or the request would wait too long. Try again
- * after `retryAfterMs`.
- */
+/** `Overloaded`: the engine accepts no more requests, or the wait would be too long. Try again after `retryAfterMs`. */
 export declare class OverloadedError extends MlxServingError {}
 /** `Timeout`: the deadline of the request has passed. */
 export declare class TimeoutError extends MlxServingError {}
