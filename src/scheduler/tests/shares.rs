@@ -162,8 +162,7 @@ fn promise(num_rows: usize, arrivals: &[Arrival], index: usize) -> usize {
     let passes = tenants.len() * (ahead + (num_rows + 1) * largest);
     let (aged, sixteenths) = match own.priority {
         Priority::Urgent => (0, 25),
-        Priority::Default => (AGEING, 100),
-        Priority::Background => (AGEING, 100),
+        Priority::Default | Priority::Background => (AGEING, 100),
     };
     aged + passes * sixteenths / 16 + (num_rows + 1) * largest
 }
