@@ -7,11 +7,12 @@ import { writeFileSync } from 'node:fs'
 import { arch, cpus, loadavg, platform } from 'node:os'
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
-import { Failure, main } from '../tools/build/failure.mjs'
+import { main } from '../tools/build/failure.mjs'
 import { environment, python } from '../tools/build/python.mjs'
 import { at } from '../tools/build/repository.mjs'
 import { bold, dim } from '../tools/build/terminal.mjs'
 import { cached } from './cache.mjs'
+import { among, count } from './flags.mjs'
 import { startSide } from './job.mjs'
 import { measure } from './measure.mjs'
 import { modelFolder } from './models.mjs'
@@ -35,6 +36,7 @@ const FLAGS = {
   out: { type: 'string' },
   quick: { type: 'boolean', default: false },
 }
+const MOST = 256
 const QUICK = { sizes: OP_BOUND, rows: '1,4,16', pairs: '3', tokens: '16' }
 const ENGINE = JSON.stringify({ precision: 'model' })
 
@@ -66,24 +68,11 @@ function read({ sizes, families, formats, rows, pairs, tokens, out }) {
     sizes: sizes.split(','),
     families: among('--families', families, FAMILIES),
     formats: among('--formats', formats, FORMATS),
-    rows: rows.split(',').map(text => count('--rows', text)),
-    pairs: count('--pairs', pairs),
-    numTokens: count('--tokens', tokens),
+    rows: rows.split(',').map(text => count('--rows', text, MOST)),
+    pairs: count('--pairs', pairs, MOST),
+    numTokens: count('--tokens', tokens, MOST),
     out: out ?? cached('models.json'),
   }
-}
-
-function among(flag, text, known) {
-  const names = text.split(',')
-  const unknown = names.find(name => !known.includes(name))
-  if (unknown !== undefined) throw new Failure(`${flag}: ${unknown} is not one of ${known.join(', ')}.`)
-  return names
-}
-
-function count(flag, text) {
-  const number = Number(text)
-  if (Number.isInteger(number) && number >= 1 && number <= 256) return number
-  throw new Failure(`${flag}: ${text} is not a count from 1 to 256.`)
 }
 
 async function measureModel(model, interpreter, { rows, pairs, numTokens }) {

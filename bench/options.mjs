@@ -2,7 +2,7 @@
 // comparison.
 
 import { parseArgs } from 'node:util'
-import { Failure } from '../tools/build/failure.mjs'
+import { among, count } from './flags.mjs'
 
 export const SIDES = {
   a: 'bare Rust loop',
@@ -19,6 +19,7 @@ const FLAGS = {
   sides: { type: 'string', default: Object.keys(SIDES).join(',') },
   quick: { type: 'boolean', default: false },
 }
+const MOST = 64
 const QUICK = { models: '4x256', rows: '1,4', pairs: '3' }
 
 /** The checked flags. */
@@ -28,20 +29,7 @@ export function readOptions(args) {
   return {
     models: among('--models', chosen.models, MODELS),
     sides: among('--sides', chosen.sides, Object.keys(SIDES)),
-    rows: chosen.rows.split(',').map(text => count('--rows', text)),
-    pairs: count('--pairs', chosen.pairs),
+    rows: chosen.rows.split(',').map(text => count('--rows', text, MOST)),
+    pairs: count('--pairs', chosen.pairs, MOST),
   }
-}
-
-function among(flag, text, known) {
-  const names = text.split(',')
-  const unknown = names.find(name => !known.includes(name))
-  if (unknown !== undefined) throw new Failure(`${flag}: ${unknown} is not one of ${known.join(', ')}.`)
-  return names
-}
-
-function count(flag, text) {
-  const number = Number(text)
-  if (Number.isInteger(number) && number >= 1 && number <= 64) return number
-  throw new Failure(`${flag}: ${text} is not a count from 1 to 64.`)
 }
