@@ -100,12 +100,16 @@ impl Ledger {
         control: &LoadControl,
         needed: impl Fn(Option<u64>) -> Result<u64>,
     ) -> Result<(Reservation, Option<u64>)> {
-        let mut entries = lock(&self.entries);
         loop {
             control.check()?;
-            let loaded = entries.bytes();
+            let loaded = lock(&self.entries).bytes();
             let free = self.budget.beside(loaded);
+            // `needed` looks at all tensors of the model, so it runs without the lock, which every step takes in `kv`.
             let bytes = needed(free)?;
+            let mut entries = lock(&self.entries);
+            if entries.bytes() != loaded {
+                continue;
+            }
             match self.budget.admit(bytes, loaded) {
                 Ok(()) => {
                     let number = entries.next;
@@ -114,7 +118,7 @@ impl Ledger {
                     return Ok((Reservation { number, ledger: Arc::clone(self) }, free));
                 }
                 Err(_) if entries.all.iter().any(|entry| entry.control.is_aborted()) => {
-                    entries = self.released.wait(entries).unwrap_or_else(PoisonError::into_inner);
+                    drop(self.released.wait(entries).unwrap_or_else(PoisonError::into_inner));
                 }
                 Err(refused) => return Err(refused),
             }
