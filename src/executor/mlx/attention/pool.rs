@@ -102,7 +102,11 @@ impl<M: Clone> Pool<M> {
 
     /// Bytes of slots without a sequence.
     fn free_bytes(&self) -> u64 {
-        self.slabs.values().map(|slab| self.slot_bytes(slab.capacity) * slab.num_free() as u64).sum()
+        self.slabs.values().map(|slab| self.free_bytes_of(slab)).sum()
+    }
+
+    fn free_bytes_of(&self, slab: &Slab<M>) -> u64 {
+        self.slot_bytes(slab.capacity) * slab.num_free() as u64
     }
 
     fn slot_bytes(&self, capacity: i32) -> u64 {
@@ -192,8 +196,9 @@ impl<M: Clone> Pool<M> {
     /// Moves the sequences of the slab with the most free memory to free slots of other slabs, or to a new slab without free
     /// slots.
     fn shrink(&mut self, moves: &mut Vec<Move<M>>, make: &mut impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<()> {
-        let free_bytes = |slab: &Slab<M>| self.slot_bytes(slab.capacity) * slab.num_free() as u64;
-        let Some((id, slab)) = self.slabs.iter().max_by_key(|(_, slab)| free_bytes(slab)) else { return Ok(()) };
+        let Some((id, slab)) = self.slabs.iter().max_by_key(|(_, slab)| self.free_bytes_of(slab)) else {
+            return Ok(());
+        };
         let (id, capacity, sequences) = (*id, slab.capacity, slab.slots.iter().flatten().copied().collect::<Vec<_>>());
         let elsewhere = |pool: &Self| -> Vec<(u32, usize)> {
             let others = pool.slabs.iter().filter(|(other, of)| **other != id && of.capacity == capacity);
