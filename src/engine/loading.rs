@@ -76,16 +76,15 @@ impl Engine {
         let rules_text = Arc::clone(&text);
         let engine = Arc::clone(&self);
         let coming = Arc::new(AtomicUsize::new(0));
-        let of_runner = Arc::clone(&coming);
+        let rules_coming = Arc::clone(&coming);
         let opened = Reply::new(move |opened: Result<Opened>| {
             reply.send(opened.map(|opened| {
                 let limits = opened.limits;
-                let rules = ModelRules::new(rules_text, sampling, opened, coming);
+                let rules = ModelRules::new(rules_text, sampling, opened, rules_coming);
                 lock(&engine.models).insert(key, Arc::new(rules));
                 ModelInfo { key, path, family, limits, quantization, warnings }
             }));
         });
-        let coming = of_runner;
         let loading = Loading { prepared, reservation, active, key, text, files, coming, reply: opened };
         self.send(Command::Load(Box::new(loading)));
     }

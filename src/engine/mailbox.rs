@@ -92,9 +92,7 @@ impl<T> Inbox<T> {
         let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         Some(self.0.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0)
     }
-}
 
-impl<T> Inbox<T> {
     /// Drops all items. Items that are sent from now on go back to their sender.
     pub(super) fn close(&self) {
         let mut state = lock(&self.0.state);

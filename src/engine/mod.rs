@@ -1,5 +1,5 @@
 //! The engine: a handle for any thread, and the engine thread behind it. The handle checks a request, takes its permits and
-//! gives it to the text pool, which sends it to the engine thread. The handle blocks only if the command channel is full.
+//! gives it to the text pool, which sends it to the engine thread. No call of the handle waits for room in its `mailbox`.
 //! `core` and `runner` are the state of the engine thread; `loading` and `refusal` have more of the handle.
 
 mod answer_parser;
