@@ -105,7 +105,7 @@ export interface SchedulerOptions {
    *
    * @default 100
    */
-  p99ThresholdMs?: number | undefined
+  maxStepMs?: number | undefined
   /**
    * Whether a request that finds the engine idle and the queue empty starts at once, without a window.
    *
@@ -119,14 +119,14 @@ export interface SchedulerOptions {
    *
    * @default 1024
    */
-  maxQueue?: number | undefined
+  maxPending?: number | undefined
   /**
    * The most prompt tokens of all pending requests. A request beyond that fails with {@link OverloadedError}, unless it
    * is the only one. From 1 to 1099511627776.
    *
    * @default 4194304
    */
-  maxQueueTokens?: number | undefined
+  maxPendingTokens?: number | undefined
   /**
    * The longest expected wait for a row. A request that would wait longer fails with {@link OverloadedError}. Set it in a
    * service. Without it, only a lasting overload limits the wait. From 1 to 3600000.
@@ -668,8 +668,8 @@ export interface SamplingOptions {
   /**
    * The number of answers to the same prompt, from 1 to 128. Their seeds count up from {@link SamplingOptions.seed}; each
    * answer is the same as that of a single request with its seed. The prompt is computed once. The `index` of a chunk tells
-   * its answer; the result has all answers as `choices`. Each answer counts as one request for `scheduler.maxQueue`; the
-   * prompt counts once for `scheduler.maxQueueTokens`.
+   * its answer; the result has all answers as `choices`. Each answer counts as one request for `scheduler.maxPending`; the
+   * prompt counts once for `scheduler.maxPendingTokens`.
    *
    * @default 1
    */
@@ -1077,11 +1077,11 @@ export interface ChatTemplateParams extends ChatOptions {
 
 /** Refused requests, by the limit that they exceeded. */
 export interface RefusalStats {
-  /** The limit of pending requests, `scheduler.maxQueue`, or a place that is reserved for an earlier refused caller. */
-  readonly queue: number
+  /** The limit of pending requests, `scheduler.maxPending`, or a place that is reserved for an earlier refused caller. */
+  readonly pending: number
   /** The longest wait: `scheduler.maxWaitMs`, the request's deadline, or the limit in a lasting overload. */
   readonly wait: number
-  /** The limit of pending prompt tokens, `scheduler.maxQueueTokens`. */
+  /** The limit of pending prompt tokens, `scheduler.maxPendingTokens`. */
   readonly tokens: number
   /** The limit of prompts that wait for tokenization. */
   readonly prompts: number
@@ -1211,7 +1211,7 @@ export interface CacheStats {
   /** Requests that got an answer from the prompt cache. */
   readonly promptCache: CacheLayerStats
   /** The share of the shareable requests that got the answer of another request, from 0 to 1. */
-  readonly dedupeRatio: number
+  readonly sharedRatio: number
   /** Cached answers. */
   readonly entries: number
   /** Tokens of the cached answers. */

@@ -129,7 +129,7 @@ test('an abort after the end has no effect', async () => {
 })
 
 test('ten thousand generations on one signal add one listener and remove it at the end', async () => {
-  const { engine, model } = await simulated(undefined, { scheduler: { maxQueue: 10_000 } })
+  const { engine, model } = await simulated(undefined, { scheduler: { maxPending: 10_000 } })
   const warnings: Error[] = []
   const warn = (warning: Error) => warnings.push(warning)
   process.on('warning', warn)

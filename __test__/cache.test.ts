@@ -22,7 +22,7 @@ describe('identical requests at the same time', () => {
       expect([...other.tokens]).toEqual([...first.tokens])
     }
     expect(engine.stats()).toMatchObject({ requests: 50, completed: 50, generatedTokens: first.tokens.length })
-    expect(engine.stats().cache).toMatchObject({ coalescing: { hits: 49, misses: 1 }, dedupeRatio: 49 / 50 })
+    expect(engine.stats().cache).toMatchObject({ coalescing: { hits: 49, misses: 1 }, sharedRatio: 49 / 50 })
   })
 
   test('report only the work that was done for them', async () => {

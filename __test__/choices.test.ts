@@ -212,7 +212,7 @@ describe('ends', () => {
   })
 
   test('either all choices are accepted or none', async () => {
-    const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
+    const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: 4 } })
     const params = { model, ...(await longAnswer(40)) }
     const three = engine.generate({ ...params, n: 3 })
     const refused = await failure(engine.generate({ ...params, n: 2 }))

@@ -66,8 +66,8 @@ test('with one row, the next request starts when an answer ends by itself and se
   expect(engine.stats().recoveries).toBe(0)
 })
 
-test('generations beyond maxQueue are refused, and accepted again later', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 4 } })
+test('generations beyond maxPending are refused, and accepted again later', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: 4 } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   const accepted = Array.from({ length: 4 }, () => engine.generate(params))
   const error = await failure(engine.generate(params))

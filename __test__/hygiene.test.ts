@@ -186,7 +186,7 @@ const UNREFERENCED = {
 test.each(Object.entries(UNREFERENCED))('%s and then unreferenced ends, and frees its row', async (_, begin) => {
   const script = `
     import { createEngine } from 'mlx-serving'
-    const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxQueue: 3 } })
+    const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxPending: 3 } })
     const model = await engine.loadModel()
     ${FORGET}
     await (async () => { ${begin} })()

@@ -104,7 +104,7 @@ test('models of several formats are loaded at the same time while a stream goes 
 })
 
 test('a flood of calls while steps run is answered or refused, each call with its own error', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: 8 } })
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: 8 } })
   const running = engine.generate({ model, prompt: { tokens: Array.from({ length: 4_000 }, () => 60) }, maxTokens: 4 })
   await until(() => engine.stats().running === 1)
   const ends: Promise<unknown>[] = []

@@ -27,7 +27,7 @@ const stepsOf = async (engine: Engine, work: () => Promise<unknown>) => {
 }
 
 test('ten times as many requests as fit do not slow the accepted ones', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: CAPACITY } })
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: CAPACITY } })
   // During the first flood the engine tunes its batch limit.
   await flood(engine, model, CAPACITY)
   const atCapacity = await stepsOf(engine, () => flood(engine, model, CAPACITY))
@@ -45,7 +45,7 @@ test('ten times as many requests as fit do not slow the accepted ones', async ()
 })
 
 test('a refused request gets a retry time, which grows with the number of refusals before it', async () => {
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: CAPACITY } })
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: CAPACITY } })
   await flood(engine, model, CAPACITY)
   const ends = await flood(engine, model, 3 * CAPACITY)
   const waits = ends.flatMap(end => (end instanceof OverloadedError ? [end.retryAfterMs as number] : []))

@@ -105,8 +105,8 @@ describe('limits', () => {
     expect((await other).text).not.toBe('')
   })
 
-  test('prompt tokens beyond maxQueueTokens are refused with a time to retry', async () => {
-    const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueueTokens: 300 } })
+  test('prompt tokens beyond maxPendingTokens are refused with a time to retry', async () => {
+    const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPendingTokens: 300 } })
     const params = { model, prompt: { tokens: new Array(200).fill(5) }, maxTokens: 1 }
     const first = engine.generate(params)
     const error = await failure(engine.generate(params))
@@ -118,7 +118,7 @@ describe('limits', () => {
   })
 
   test('a single prompt is accepted whatever its length', async () => {
-    const { engine, model } = await simulated(INSTANT, { scheduler: { maxQueueTokens: 10 } })
+    const { engine, model } = await simulated(INSTANT, { scheduler: { maxPendingTokens: 10 } })
     const { usage } = await engine.generate({ model, prompt: { tokens: new Array(200).fill(5) }, maxTokens: 1 })
     expect(usage.inputTokens).toBe(200)
   })

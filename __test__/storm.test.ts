@@ -85,13 +85,13 @@ describe.each<readonly [string, number, () => Promise<Ready>]>([
 })
 
 test('ten thousand generations cancelled at any stage leave no row, memory or permit behind', async () => {
-  const MAX_QUEUE = 500
-  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxQueue: MAX_QUEUE } })
+  const MAX_PENDING = 500
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: MAX_PENDING } })
   const next = numbers(43)
   const ask = (maxTokens: number) =>
     engine.generate({ model, prompt: `Tell me ${next(50)} things`, temperature: 1, seed: next(1000), maxTokens })
-  for (let wave = 0; wave < 10_000 / MAX_QUEUE; wave++) {
-    const generations = Array.from({ length: MAX_QUEUE }, async () => {
+  for (let wave = 0; wave < 10_000 / MAX_PENDING; wave++) {
+    const generations = Array.from({ length: MAX_PENDING }, async () => {
       const generation = ask(1 + next(100))
       // During preparation, in the queue, while it runs, or after its end.
       for (let turns = next(8); turns > 0; turns--) await new Promise(setImmediate)
@@ -106,8 +106,8 @@ test('ten thousand generations cancelled at any stage leave no row, memory or pe
   expect(engine.stats()).toMatchObject({ requests: 10_000, queued: 0, running: 0, parked: 0, failed: 0 })
   await until(() => engine.stats().kvBytes === 0)
   // As many permits as at the start.
-  const all = Array.from({ length: MAX_QUEUE + 1 }, () => ask(5))
-  await expect(all[MAX_QUEUE]).rejects.toThrow('500 requests are pending')
+  const all = Array.from({ length: MAX_PENDING + 1 }, () => ask(5))
+  await expect(all[MAX_PENDING]).rejects.toThrow('500 requests are pending')
   for (const generation of all) generation.cancel()
   const ends = await Promise.allSettled(all)
   expect(ends.filter(({ status }) => status === 'rejected').length).toBe(1)

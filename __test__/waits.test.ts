@@ -7,7 +7,7 @@ import { longAnswer, M3_MAX, simulated, until } from './support.js'
 const ROWS = 32
 
 /** An engine that has measured how long an answer of 20 tokens takes with a full batch. */
-async function warm(scheduler: { maxQueue: number; maxWaitMs?: number }) {
+async function warm(scheduler: { maxPending: number; maxWaitMs?: number }) {
   const { engine, model } = await simulated(M3_MAX, { scheduler })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   await Promise.all(Array.from({ length: ROWS }, () => engine.generate(params)))
@@ -18,11 +18,11 @@ test('a thousand requests at once on an idle engine are all answered', async () 
   const { engine, model } = await simulated(undefined)
   const ask = (n: number) => engine.generate({ model, prompt: `Tell me ${n} things`, maxTokens: 3, cache: 'off' })
   await Promise.all(Array.from({ length: 1000 }, (_, n) => ask(n)))
-  expect(engine.stats()).toMatchObject({ submitted: 1000, completed: 1000, rejected: { queue: 0, wait: 0 } })
+  expect(engine.stats()).toMatchObject({ submitted: 1000, completed: 1000, rejected: { pending: 0, wait: 0 } })
 })
 
 test('with maxWaitMs a burst is accepted as far as it starts in time, and the rest is refused at once', async () => {
-  const { engine, params } = await warm({ maxQueue: 1000, maxWaitMs: 300 })
+  const { engine, params } = await warm({ maxPending: 1000, maxWaitMs: 300 })
   const asked = Array.from({ length: 500 }, () => engine.generate(params))
   const ends = await Promise.allSettled(asked.map(generation => generation.then(() => 'answered')))
   const refused = ends.flatMap(end => (end.status === 'rejected' ? [end.reason] : []))
@@ -36,12 +36,12 @@ test('with maxWaitMs a burst is accepted as far as it starts in time, and the re
   }
   const { submitted, completed, rejected } = engine.stats()
   expect(completed).toBeGreaterThanOrEqual(2 * ROWS)
-  expect(rejected).toMatchObject({ queue: 0, wait: refused.length })
+  expect(rejected).toMatchObject({ pending: 0, wait: refused.length })
   expect(completed + refused.length).toBe(submitted)
 })
 
 test('an urgent request is accepted where others would wait too long', async () => {
-  const { engine, params } = await warm({ maxQueue: 1000, maxWaitMs: 300 })
+  const { engine, params } = await warm({ maxPending: 1000, maxWaitMs: 300 })
   const others = Array.from({ length: 200 }, () => engine.generate(params).catch(error => error))
   await until(() => engine.stats().rejected.wait > 0)
   await engine.generate(params, { priority: 'urgent' })
@@ -50,7 +50,7 @@ test('an urgent request is accepted where others would wait too long', async () 
 })
 
 test('a request that cannot be answered before its deadline is refused at once', async () => {
-  const { engine, params } = await warm({ maxQueue: 1000, maxWaitMs: 3_600_000 })
+  const { engine, params } = await warm({ maxPending: 1000, maxWaitMs: 3_600_000 })
   const others = Array.from({ length: 3 * ROWS }, () => engine.generate(params))
   const late = engine.generate(params, { timeoutMs: 500 })
   await expect(late).rejects.toBeInstanceOf(OverloadedError)

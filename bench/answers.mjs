@@ -16,8 +16,8 @@ import { quartiles } from './statistics.mjs'
 const off = { enabled: false }
 const UNSHARED = { coalescing: off, dedup: off, promptCache: off }
 const BACKENDS = {
-  simulated: { backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxQueue: 4096 } },
-  demo: { scheduler: { maxQueue: 4096 } },
+  simulated: { backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxPending: 4096 } },
+  demo: { scheduler: { maxPending: 4096 } },
 }
 const FLAGS = { pairs: { type: 'string', default: '5' }, backends: { type: 'string', default: 'simulated,demo' } }
 const NUM_USERS = 100

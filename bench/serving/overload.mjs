@@ -7,7 +7,7 @@ import { median, quantile, quartiles } from '../statistics.mjs'
 import { longPrompts, PROFILE } from './real_time.mjs'
 
 /** A row for each place of the largest batch, and half as many waiting requests. */
-const MAX_QUEUE = 48
+const MAX_PENDING = 48
 const MAX_TOKENS = 50
 /** Duration of a load. Answers count after it has settled. */
 const SECONDS = 10
@@ -20,7 +20,7 @@ const OVERLOAD = 10
 /** Loads of one and ten times the rate that the device can serve, in turns on one engine. */
 export async function sampleOverload() {
   const prompts = await longPrompts()
-  const engine = await createEngine({ backend: { simulated: PROFILE }, scheduler: { maxQueue: MAX_QUEUE } })
+  const engine = await createEngine({ backend: { simulated: PROFILE }, scheduler: { maxPending: MAX_PENDING } })
   const model = await engine.loadModel()
   let asked = 0
   const ask = () => {
@@ -53,7 +53,7 @@ async function capacityOf(ask) {
       if (counts()) ended++
     }
   }
-  await Promise.all(Array.from({ length: MAX_QUEUE }, user))
+  await Promise.all(Array.from({ length: MAX_PENDING }, user))
   return ended / (SECONDS - SETTLED_AFTER)
 }
 

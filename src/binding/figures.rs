@@ -55,12 +55,12 @@ pub struct NativeStats {
 
 impl NativeStats {
     pub(super) fn new(stats: Snapshot, models: Vec<(ModelKey, ModelStats)>) -> Self {
-        let Refusals { queue, wait, tokens, prompts } = stats.rejected;
+        let Refusals { pending, wait, tokens, prompts } = stats.rejected;
         Self {
             submitted: stats.submitted as f64,
             requests: stats.requests as f64,
             rejected: NativeRefusals {
-                queue: queue as f64,
+                pending: pending as f64,
                 wait: wait as f64,
                 tokens: tokens as f64,
                 prompts: prompts as f64,
@@ -90,7 +90,7 @@ impl NativeStats {
 #[napi(object)]
 pub struct NativeRefusals {
     /// Too many requests were pending.
-    pub queue: f64,
+    pub pending: f64,
     /// They would have waited for too long.
     pub wait: f64,
     /// Too many prompt tokens were pending.
@@ -118,7 +118,7 @@ pub struct NativeCacheStats {
     /// Cached answers.
     pub prompt_cache: NativeLayerStats,
     /// The share of the shareable requests that got the answer of another request.
-    pub dedupe_ratio: f64,
+    pub shared_ratio: f64,
     /// Cached answers.
     pub entries: f64,
     /// Tokens of the cached answers.
@@ -139,7 +139,7 @@ impl From<Counts> for NativeCacheStats {
             coalescing: counts.coalescing.into(),
             dedup: counts.dedup.into(),
             prompt_cache: counts.prompt_cache.into(),
-            dedupe_ratio: counts.num_shared() as f64 / counts.num_sharing.max(1) as f64,
+            shared_ratio: counts.num_shared() as f64 / counts.num_sharing.max(1) as f64,
             entries: counts.num_entries as f64,
             tokens: counts.num_tokens as f64,
             bytes: counts.num_bytes as f64,

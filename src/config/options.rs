@@ -25,7 +25,7 @@ pub const OPTIONS: &[EngineOption] = &[
         .latency(Number(2.0))
         .throughput(Number(8.0))
         .text("Sequences that are decoded together in one step. With auto-tune, the batch limit to start with."),
-    EngineOption::millis("scheduler.p99ThresholdMs", 100.0, 50.0..=500.0, |s| &mut s.scheduler.p99_threshold)
+    EngineOption::millis("scheduler.maxStepMs", 100.0, 50.0..=500.0, |s| &mut s.scheduler.max_step)
         .variable("MLX_GPU_SCHEDULER_P99_THRESHOLD_MS")
         .text("The longest step that auto-tune aims at: it chooses a smaller batch if steps would take longer than this."),
     EngineOption::switch("scheduler.fastPath", true, |s| &mut s.scheduler.fast_path)
@@ -66,9 +66,9 @@ pub const OPTIONS: &[EngineOption] = &[
     EngineOption::integer("scheduler.autoTune.interval", 10, 5..=20, |s| &mut s.scheduler.auto_tune.interval)
         .variable("MLX_AUTO_TUNE_INTERVAL")
         .text("Steps between two changes of the batch limit."),
-    EngineOption::integer("scheduler.maxQueue", 1_024, 1..=1_000_000, |s| &mut s.scheduler.max_queue)
+    EngineOption::integer("scheduler.maxPending", 1_024, 1..=1_000_000, |s| &mut s.scheduler.max_pending)
         .text("The most pending requests, waiting and running. One more fails with `OverloadedError`."),
-    EngineOption::integer("scheduler.maxQueueTokens", 4_194_304, 1..=1 << 40, |s| &mut s.scheduler.max_queue_tokens)
+    EngineOption::integer("scheduler.maxPendingTokens", 4_194_304, 1..=1 << 40, |s| &mut s.scheduler.max_pending_tokens)
         .text("The most prompt tokens of all pending requests. A request beyond that fails with `OverloadedError`, unless it is the only one."),
     EngineOption::optional_millis("scheduler.maxWaitMs", 1.0..=3_600_000.0, |s| &mut s.scheduler.max_wait)
         .text("The longest expected wait for a row. A request that would wait longer fails with `OverloadedError`. Set it in a service. Without it, only a lasting overload limits the wait."),

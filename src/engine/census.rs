@@ -63,7 +63,7 @@ impl Census {
 
     pub(super) fn refused(&mut self, why: Refusal, num_requests: usize) {
         let counter = match why {
-            Refusal::Queue => &mut self.rejected.queue,
+            Refusal::Pending => &mut self.rejected.pending,
             Refusal::Wait => &mut self.rejected.wait,
             Refusal::Prompts => &mut self.rejected.prompts,
         };

@@ -153,7 +153,7 @@ impl Slots {
             self.pending.add(caller, count);
             return Ok(());
         }
-        let why = if is_full { Refusal::Queue } else { Refusal::Wait };
+        let why = if is_full { Refusal::Pending } else { Refusal::Wait };
         Err(Refused { why, retry_after: self.promise(now, count, excess), wait, max_wait })
     }
 

@@ -6,7 +6,7 @@ use crate::answers::Counts;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The limit of pending requests is reached.
-    Queue,
+    Pending,
     /// The request would wait too long.
     Wait,
     /// The limit of prompts that wait for the tokenizer is reached.
@@ -17,7 +17,7 @@ pub(super) enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Refusals {
     /// The limit of pending requests was reached, counting places reserved for refused callers.
-    pub queue: u64,
+    pub pending: u64,
     /// The request would have waited too long.
     pub wait: u64,
     /// The limit of pending prompt tokens was reached.
@@ -29,7 +29,7 @@ pub struct Refusals {
 impl Refusals {
     /// Refusals of every reason.
     pub fn sum(self) -> u64 {
-        self.queue + self.wait + self.tokens + self.prompts
+        self.pending + self.wait + self.tokens + self.prompts
     }
 }
 

@@ -151,7 +151,7 @@ impl WindowConfig {
 
 impl BatchLimitConfig {
     fn of(settings: &config::Scheduler) -> Self {
-        let step_target = settings.p99_threshold;
+        let step_target = settings.max_step;
         if !settings.enabled {
             return Self { start: 1, tune: None, step_target };
         }
