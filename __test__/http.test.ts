@@ -1,11 +1,8 @@
-// An answer over HTTP, as in examples/http.mjs: the body is a stream of bytes, and closing it ends the work.
+// An answer as the body of a response: a stream of bytes, and closing it ends the work. http-servers.test.ts tests servers.
 
-import { execFile } from 'node:child_process'
-import path from 'node:path'
-import { promisify } from 'node:util'
 import type { Generation } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { longAnswer, M3_MAX, ROOT, simulated, until, withMlx } from './support.js'
+import { longAnswer, M3_MAX, simulated, until, withMlx } from './support.js'
 
 function bodyOf(generation: Generation): ReadableStream<Uint8Array> {
   const texts = new TransformStream({ transform: ({ text }, controller) => controller.enqueue(text) })
@@ -25,13 +22,4 @@ test('a client that disconnects ends the work', async () => {
   await reader?.read()
   await reader?.cancel()
   await until(() => engine.stats().cancelled === 1)
-})
-
-test('the example sends events with JSON', async () => {
-  const run = promisify(execFile)(process.execPath, [path.join(ROOT, 'examples', 'http.mjs'), 'What is 30 + 4?'])
-  const { stdout, stderr } = await run
-  expect(stderr).toBe('')
-  const events = stdout.trimEnd().split('\n\n')
-  expect(events.every(event => event.startsWith('data: '))).toBe(true)
-  expect(events.map(event => JSON.parse(event.slice('data: '.length)).text).join('')).toContain('34')
 })

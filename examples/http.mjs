@@ -1,33 +1,40 @@
-// Sends an answer over HTTP as server-sent events. The body is made of bytes, the answer of chunks, so two transforms convert
-// them. A client that disconnects ends the work: closing the response cancels the stream. Here the client is in this process.
+// Serves answers with node:http alone. docs/http.md describes requests, errors and the end.
+//
+//   node examples/http.mjs
+//   curl -N localhost:3000/generate -d '{"messages": [{"role": "user", "content": "What is 12 + 7?"}], "stream": true}'
 
 import { createServer } from 'node:http'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { createEngine } from 'mlx-serving'
+import { address, answer, ending, health, leaving, send } from './serving.mjs'
 
-const engine = await createEngine()
-const model = await engine.loadModel()
-
-/** The body of a response: one event for each chunk. Also what `new Response(body)` takes. */
-function eventsOf(generation) {
-  const events = new TransformStream({
-    transform: ({ text }, controller) => controller.enqueue(`data: ${JSON.stringify({ text })}\n\n`),
-  })
-  return generation.toReadableStream().pipeThrough(events).pipeThrough(new TextEncoderStream())
-}
+const LARGEST_BODY = 1_000_000
 
 const server = createServer(async (request, response) => {
-  const content = new URL(request.url, 'http://localhost').searchParams.get('question')
-  const generation = engine.generate({ model, messages: [{ role: 'user', content }] })
-  response.setHeader('content-type', 'text/event-stream')
-  await pipeline(Readable.fromWeb(eventsOf(generation)), response).catch(error => console.error(error.message))
+  const route = `${request.method} ${request.url}`
+  if (route === 'GET /health') return send(health(), response)
+  if (route !== 'POST /generate') return response.writeHead(404).end()
+  const signal = leaving(response)
+  const text = await textOf(request).catch(() => undefined)
+  if (text === undefined) return response.writeHead(413, { connection: 'close' }).end()
+  await send(await answer(parsed(text), signal), response)
 })
-await new Promise(resolve => server.listen(0, 'localhost', resolve))
 
-const question = encodeURIComponent(process.argv[2] ?? 'What is 12 + 7?')
-const response = await fetch(`http://localhost:${server.address().port}/?question=${question}`)
-for await (const text of response.body.pipeThrough(new TextDecoderStream())) process.stdout.write(text)
+/** The body of a request, if it is not too large. */
+async function textOf(request) {
+  let text = ''
+  for await (const part of request.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+    text += part
+    if (text.length > LARGEST_BODY) return undefined
+  }
+  return text
+}
 
-server.close()
-await engine.shutdown()
+function parsed(text) {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+process.once('SIGTERM', ending(server))
+server.listen(address, () => console.log(`http://${address.host}:${server.address().port}`))
