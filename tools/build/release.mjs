@@ -4,11 +4,12 @@
 // After an interruption it can run again: it skips tarballs that are already published.
 
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { quiet, show } from './command.mjs'
 import { Failure, main } from './failure.mjs'
+import { PAGES, pageProblems } from './page.mjs'
 import { platforms, root } from './repository.mjs'
 import { checkTarball, releasedVersion } from './tarballs.mjs'
 import { phase } from './terminal.mjs'
@@ -30,10 +31,20 @@ export function checkTag(tag, version = releasedVersion()) {
 async function release(folder, isDryRun) {
   const packages = releaseOrder(folder)
   for (const { tarball } of packages) console.log(await checkTarball(tarball))
+  await checkPage(packages.at(-1).tarball)
   for (const { name, version, tarball } of packages) {
     if (await isPublished(name, version)) console.log(`${name} ${version} is published already.`)
     else await publish(tarball, isDryRun)
   }
+}
+
+/** Fails unless the page of the package on the registry stands alone. */
+export async function checkPage(tarball) {
+  const read = name => quiet('tar', ['-xzOf', tarball, `package/${name}`])
+  const pages = {}
+  for (const name of PAGES) pages[name] = await read(name)
+  const problems = pageProblems(JSON.parse(await read('package.json')), pages)
+  if (problems.length > 0) throw new Failure(`${basename(tarball)}:\n  ${problems.join('\n  ')}`)
 }
 
 /** Whether the registry has it. An unreachable registry counts as no: publishing then fails with the reason. */
