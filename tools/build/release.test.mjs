@@ -1,10 +1,12 @@
-// A release contains every package in one version, and publishes the package itself last.
+// A release has every package in one version, publishes the package itself last, and refuses pages that do not stand alone.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { checkTag, releaseOrder } from './release.mjs'
+import { quiet } from './command.mjs'
+import { addressesOf } from './page.mjs'
+import { checkPage, checkTag, releaseOrder } from './release.mjs'
 
 function folderWith(...names) {
   const folder = mkdtempSync(join(tmpdir(), 'release-'))
@@ -30,4 +32,24 @@ test('nothing is published while a package is missing, or there in another versi
 test('the tag must be that of the version', () => {
   expect(() => checkTag('v1.2.3', '1.2.3')).not.toThrow()
   expect(() => checkTag('v1.2.4', '1.2.3')).toThrow('must be v1.2.3')
+})
+
+async function tarballWith(files) {
+  const folder = folderWith()
+  mkdirSync(join(folder, 'package'))
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, 'package', name), text)
+  const tarball = join(folder, 'mlx-serving-1.2.3.tgz')
+  await quiet('tar', ['-czf', tarball, '-C', folder, 'package'])
+  return tarball
+}
+
+test('a package is published only if its pages stand alone', async () => {
+  const files = {
+    'package.json': JSON.stringify(addressesOf('https://git.example/owner/name')),
+    'README.md': '```sh\nnpm install mlx-serving\n```\n',
+    'CHANGELOG.md': '## [1.2.3] - 2027-01-01\n',
+  }
+  await checkPage(await tarballWith(files))
+  const early = checkPage(await tarballWith({ ...files, 'CHANGELOG.md': '## [1.2.3] - Unreleased\n' }))
+  await expect(early).rejects.toThrow('mlx-serving-1.2.3.tgz:\n  CHANGELOG.md calls something unreleased')
 })
