@@ -132,7 +132,7 @@ describe.each(SERVERS)('%s', name => {
     expect(await healthOf(server)).toMatchObject({ running: 0, queued: 0 })
   })
 
-  test('overload is answered with 429 and a time to come again, at which there may be room', async () => {
+  test('overload is answered with 429 and a time after which a request is accepted', async () => {
     const server = await busy(name, 2, SLOW)
     // From the first answer the engine knows how long answers take.
     await json(await post(server, { ...long[0], maxTokens: 1 }))
