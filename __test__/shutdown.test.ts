@@ -81,7 +81,7 @@ test.each([-1, Number.NaN, '5'])('drainMs %j is refused, and the engine goes on'
   expect((await engine.generate({ model, prompt: 'Hello', maxTokens: 1 })).tokens.length).toBe(1)
 })
 
-test('after shutdown every member fails with EngineClosed', async () => {
+test('after shutdown every member but stats fails with EngineClosed', async () => {
   const { engine, model } = await simulated()
   const closing = engine.shutdown()
   const calls = [
@@ -95,7 +95,8 @@ test('after shutdown every member fails with EngineClosed', async () => {
   ].map(failure)
   for (const error of await Promise.all(calls)) expect(error).toBeInstanceOf(EngineClosedError)
   await closing
-  expect(() => engine.stats()).toThrow(EngineClosedError)
+  expect(() => engine.config()).toThrow(EngineClosedError)
+  expect(engine.stats()).toMatchObject({ submitted: 0, running: 0 })
   expect(() => engine.listModels()).toThrow(EngineClosedError)
   expect(() => engine.getModelInfo(model)).toThrow(EngineClosedError)
   expect(await failure(engine.generate({ model, prompt: 'Hello' }))).toBeInstanceOf(EngineClosedError)

@@ -47,6 +47,26 @@ pub enum Code {
 }
 
 impl Code {
+    /// All codes, in their order.
+    pub const ALL: [Self; 16] = [
+        Self::ConfigError,
+        Self::InvalidParams,
+        Self::ContextLengthExceeded,
+        Self::ModelNotFound,
+        Self::ModelLoadError,
+        Self::ModelNotLoaded,
+        Self::UnsupportedModel,
+        Self::TokenizerError,
+        Self::GuidanceError,
+        Self::Overloaded,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::SlowConsumer,
+        Self::InsufficientMemory,
+        Self::BackendError,
+        Self::EngineClosed,
+    ];
+
     /// The name of the code as users see it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! The engine's statistics as plain objects. `lib/native.ts` declares their types.
 
+use std::collections::BTreeMap;
+
 use napi_derive::napi;
 
 use crate::answers::{Counts, LayerCounts};
@@ -23,6 +25,8 @@ pub struct NativeStats {
     pub cancelled: f64,
     /// Requests that failed.
     pub failed: f64,
+    /// Requests that failed or were refused, by the code of their error.
+    pub errors: BTreeMap<String, f64>,
     /// Prompt tokens fed to the device.
     pub prompt_tokens: f64,
     /// Tokens generated.
@@ -68,6 +72,7 @@ impl NativeStats {
             completed: stats.completed as f64,
             cancelled: stats.cancelled as f64,
             failed: stats.failed as f64,
+            errors: stats.errors.iter().map(|(code, count)| (code.as_str().to_owned(), count as f64)).collect(),
             prompt_tokens: stats.prompt_tokens as f64,
             generated_tokens: stats.generated_tokens as f64,
             steps: stats.steps as f64,
@@ -265,7 +270,7 @@ impl From<(ModelKey, ModelStats)> for NativeModelStats {
             step_times: step_times.into_iter().map(|(rows, time)| NativeStepTime { rows, ms: ms(time) }).collect(),
             prefill_cost: prefill_cost
                 .map(|(fixed, per_token)| NativePrefillCost { fixed_ms: ms(fixed), per_token_ms: ms(per_token) }),
-            steps: totals.steps as f64,
+            steps: totals.steps.steps as f64,
             engine_ms: ms(totals.engine),
             device_idle_ms: ms(totals.idle),
             longest_device_idle_ms: ms(totals.longest_idle),

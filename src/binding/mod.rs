@@ -260,9 +260,14 @@ impl NativeEngine {
     /// Counters since the start.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeStats {
-        let (snapshot, models) =
-            self.engine.get().map(|engine| (engine.stats(), engine.model_stats())).unwrap_or_default();
+        let (snapshot, models) = self.engine.get().map(|engine| engine.sample()).unwrap_or_default();
         NativeStats::new(snapshot, models)
+    }
+
+    /// Bytes of KV that all models may use together now.
+    #[napi(catch_unwind)]
+    pub fn kv_limit(&self) -> Option<f64> {
+        self.engine.get().and_then(|engine| engine.kv_limit()).map(|bytes| bytes as f64)
     }
 
     /// Changes which answers are shared. Returns the changed options.

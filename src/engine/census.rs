@@ -8,15 +8,15 @@ use crate::error::Code;
 use crate::request::FinishReason;
 
 use super::command::ModelKey;
-use super::snapshot::{Refusal, Refusals, Snapshot};
+use super::snapshot::{Errors, Refusal, Refusals, Snapshot};
 
 /// Ended requests by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Ends {
     completed: u64,
     cancelled: u64,
-    failed: u64,
-    refused: u64,
+    /// Those that ended with an error. `Overloaded` is a refusal.
+    errors: Errors,
 }
 
 /// Requests of one model that have not ended.
@@ -49,8 +49,7 @@ impl Ends {
             Ok(finished) if finished.finish_reason == FinishReason::Cancelled => &mut self.cancelled,
             Ok(_) => &mut self.completed,
             Err(error) if error.code() == Code::Cancelled => &mut self.cancelled,
-            Err(error) if error.code() == Code::Overloaded => &mut self.refused,
-            Err(_) => &mut self.failed,
+            Err(error) => self.errors.of(error.code()),
         };
         *counter += num_requests as u64;
     }
@@ -68,14 +67,15 @@ impl Census {
             Refusal::Prompts => &mut self.rejected.prompts,
         };
         *counter += num_requests as u64;
+        *self.ends.errors.of(Code::Overloaded) += num_requests as u64;
     }
 
     pub(super) fn ended(&mut self, ends: &Ends) {
-        let Ends { completed, cancelled, failed, refused } = *ends;
+        let Ends { completed, cancelled, errors } = *ends;
         self.ends.completed += completed;
         self.ends.cancelled += cancelled;
-        self.ends.failed += failed;
-        self.rejected.tokens += refused;
+        self.ends.errors.add(&errors);
+        self.rejected.tokens += errors.get(Code::Overloaded);
     }
 
     /// Adds what ended at a model since the last call, and replaces the counts of what the model has.
@@ -93,10 +93,11 @@ impl Census {
     pub(super) fn snapshot(&self) -> Snapshot {
         let present = |of: fn(&Present) -> usize| self.present.values().map(of).sum::<usize>() as u64;
         let [queued, running, joined] = [present(|it| it.queued), present(|it| it.running), present(|it| it.joined)];
-        let Self { submitted, rejected, ends: Ends { completed, cancelled, failed, .. }, .. } = *self;
+        let Self { submitted, rejected, ends: Ends { completed, cancelled, errors }, .. } = *self;
+        let failed = errors.sum() - errors.get(Code::Overloaded);
         let requests = submitted - rejected.sum();
         let preparing = requests.saturating_sub(completed + cancelled + failed + queued + running + joined);
-        let ended = Snapshot { completed, cancelled, failed, ..Snapshot::default() };
+        let ended = Snapshot { completed, cancelled, failed, errors, ..Snapshot::default() };
         Snapshot { submitted, requests, rejected, preparing, queued, running, joined, ..ended }
     }
 }

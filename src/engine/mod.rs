@@ -77,9 +77,9 @@ pub use config::Config;
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
-pub use snapshot::{Refusals, Snapshot};
+pub use snapshot::{Errors, Refusals, Snapshot};
 pub use stats::{ModelStats, Stats};
-pub use step_timing::Totals;
+pub use step_timing::{StepCount, Totals};
 pub use thread::OpenBackend;
 
 /// A loaded model, as the caller sees it.
@@ -278,6 +278,16 @@ impl Engine {
         self.shared.stats.snapshot(&self.shared.answers)
     }
 
+    /// Counters since the start and the statistics of each loaded model, at one moment.
+    pub fn sample(&self) -> (Snapshot, Vec<(ModelKey, ModelStats)>) {
+        self.shared.stats.sample(&self.shared.answers)
+    }
+
+    /// Bytes of KV that the sequences of all models may hold together now, if limited.
+    pub fn kv_limit(&self) -> Option<u64> {
+        self.ledger.kv()
+    }
+
     /// Keeps reproducible answers in a file, and loads those that it has. An engine can do this once. A file that cannot be
     /// read is renamed, with a warning.
     pub fn keep_answers_in(&self, path: PathBuf) -> Result<()> {
@@ -288,11 +298,6 @@ impl Engine {
     /// Problems of background work since the last call, such as saving the cache; one sentence each.
     pub fn take_warnings(&self) -> Vec<String> {
         self.saving.get().map(Saving::take_warnings).unwrap_or_default()
-    }
-
-    /// Statistics of each loaded model.
-    pub fn model_stats(&self) -> Vec<(ModelKey, ModelStats)> {
-        self.shared.stats.models()
     }
 
     /// Refuses new requests at once, and aborts loads. Running requests may end within `drain`, and then fail with

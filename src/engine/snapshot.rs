@@ -1,6 +1,7 @@
 //! The statistics of an engine at one time.
 
 use crate::answers::Counts;
+use crate::error::Code;
 
 /// Why a request was refused before it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,37 @@ impl Refusals {
     }
 }
 
+/// Requests that ended with an error, by its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Errors([u64; Code::ALL.len()]);
+
+impl Errors {
+    /// Requests that ended with this code.
+    pub fn get(&self, code: Code) -> u64 {
+        self.0[code as usize]
+    }
+
+    /// The codes that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Code, u64)> {
+        Code::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+
+    /// Requests that ended with any error.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(super) fn of(&mut self, code: Code) -> &mut u64 {
+        &mut self.0[code as usize]
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            *own += other;
+        }
+    }
+}
+
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Snapshot {
@@ -49,6 +81,9 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Ended with an error.
     pub failed: u64,
+    /// Requests that failed or were rejected, by the code of their error: `Overloaded` is the sum of `rejected`, the others are
+    /// `failed`.
+    pub errors: Errors,
     /// Being tokenized, or on the way to the engine thread.
     pub preparing: u64,
     /// Requests that wait for a row.
@@ -61,7 +96,7 @@ pub struct Snapshot {
     pub prompt_tokens: u64,
     /// Tokens added to answers. A token that a finished row computed ahead is not counted.
     pub generated_tokens: u64,
-    /// Steps run.
+    /// Steps run by all models, also by those that were unloaded.
     pub steps: u64,
     /// Rows of all steps; divided by `steps` it is the mean batch size.
     pub rows: u64,

@@ -12,7 +12,7 @@ use crate::scheduler::{AdmissionRecord, Scheduler, Status};
 use super::census::{Census, Ends, Present};
 use super::command::ModelKey;
 use super::snapshot::{Refusal, Snapshot};
-use super::step_timing::Totals;
+use super::step_timing::{StepCount, Totals};
 
 /// Admissions that are kept for each model.
 const NUM_RECENT: usize = 32;
@@ -60,11 +60,17 @@ pub struct Stats {
     census: Mutex<Census>,
     prompt_tokens: AtomicU64,
     generated_tokens: AtomicU64,
-    steps: AtomicU64,
-    rows: AtomicU64,
     parks: AtomicU64,
     recoveries: AtomicU64,
-    models: Mutex<BTreeMap<ModelKey, Arc<Account>>>,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    /// Those of loaded models.
+    open: BTreeMap<ModelKey, Arc<Account>>,
+    /// Steps and rows of models that were unloaded.
+    closed: StepCount,
 }
 
 impl Stats {
@@ -88,10 +94,8 @@ impl Stats {
         lock(&self.census).count(model, ends, present);
     }
 
-    pub(super) fn step(&self, num_rows: usize, num_prompt_tokens: usize) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        self.rows.fetch_add(num_rows as u64, Ordering::Relaxed);
-        self.prompt_tokens.fetch_add(num_prompt_tokens as u64, Ordering::Relaxed);
+    pub(super) fn prompt_tokens(&self, num_tokens: usize) {
+        self.prompt_tokens.fetch_add(num_tokens as u64, Ordering::Relaxed);
     }
 
     pub(super) fn token(&self) {
@@ -108,41 +112,53 @@ impl Stats {
 
     /// The account of a model, made on the first call.
     pub(super) fn open(&self, model: ModelKey) -> Arc<Account> {
-        Arc::clone(lock(&self.models).entry(model).or_default())
+        Arc::clone(lock(&self.accounts).open.entry(model).or_default())
     }
 
-    /// Removes the account of a model.
+    /// Removes the account of a model. Its steps stay counted.
     pub(super) fn close(&self, model: ModelKey) {
-        lock(&self.models).remove(&model);
+        let mut accounts = lock(&self.accounts);
+        if let Some(account) = accounts.open.remove(&model) {
+            accounts.closed += account.read().totals.steps;
+        }
+        drop(accounts);
         lock(&self.census).forget(model);
     }
 
-    /// The figures of each loaded model.
-    pub fn models(&self) -> Vec<(ModelKey, ModelStats)> {
-        lock(&self.models).iter().map(|(key, account)| (*key, account.read())).collect()
-    }
-
-    /// The counters at this moment.
-    pub(super) fn snapshot(&self, answers: &AnswerCache) -> Snapshot {
+    /// The counters, and the figures of each loaded model, at this moment.
+    pub(super) fn sample(&self, answers: &AnswerCache) -> (Snapshot, Vec<(ModelKey, ModelStats)>) {
+        let (mut steps, models) = lock(&self.accounts).read();
         let (mut parked, mut kv_bytes) = (0, 0);
-        for account in lock(&self.models).values() {
-            let stats = lock(&account.0);
+        for (_, stats) in &models {
+            steps += stats.totals.steps;
             parked += stats.scheduler.load.num_parked as u64;
             kv_bytes += stats.kv_bytes;
         }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Snapshot {
+        let snapshot = Snapshot {
             prompt_tokens: read(&self.prompt_tokens),
             generated_tokens: read(&self.generated_tokens),
-            steps: read(&self.steps),
-            rows: read(&self.rows),
+            steps: steps.steps,
+            rows: steps.rows,
             parks: read(&self.parks),
             recoveries: read(&self.recoveries),
             parked,
             kv_bytes,
             answers: answers.counts(),
             ..lock(&self.census).snapshot()
-        }
+        };
+        (snapshot, models)
+    }
+
+    /// The counters at this moment.
+    pub(super) fn snapshot(&self, answers: &AnswerCache) -> Snapshot {
+        self.sample(answers).0
+    }
+}
+
+impl Accounts {
+    fn read(&self) -> (StepCount, Vec<(ModelKey, ModelStats)>) {
+        (self.closed, self.open.iter().map(|(key, account)| (*key, account.read())).collect())
     }
 }
 

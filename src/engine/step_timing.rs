@@ -3,6 +3,7 @@
 //! with `commit`, and `stats` publishes the totals.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,14 +42,31 @@ struct Submitted {
 /// Sums since the runner began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Turns that collected a step.
-    pub steps: u64,
-    /// Processor time that the engine thread used in these turns, without the executor's part.
+    /// Steps that ran.
+    pub steps: StepCount,
+    /// Processor time that the engine thread used in turns that collected a step, without the executor's part.
     pub engine: Duration,
     /// How long the device was idle while there was work.
     pub idle: Duration,
     /// The longest single idle time.
     pub longest_idle: Duration,
+}
+
+/// Steps whose results were collected. A step without rows only drops sequences, and a step that failed has no results: neither
+/// is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepCount {
+    /// Steps.
+    pub steps: u64,
+    /// Rows of all steps.
+    pub rows: u64,
+}
+
+impl AddAssign for StepCount {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.rows += other.rows;
+    }
 }
 
 impl StepTiming {
@@ -120,13 +138,19 @@ impl StepTiming {
         (output, began.flatten().map(|began| now.saturating_duration_since(began)))
     }
 
+    /// Counts a step with results.
+    pub(super) fn ran(&mut self, num_rows: usize) {
+        if num_rows > 0 {
+            self.totals.steps += StepCount { steps: 1, rows: num_rows as u64 };
+        }
+    }
+
     /// Ends a turn. Without work that can continue at once, the idle time of the device is not counted.
     pub(super) fn end(&mut self, has_work: bool) {
         if !has_work {
             self.idle_since = None;
         }
         if self.has_stepped {
-            self.totals.steps += 1;
             self.pause();
             self.totals.engine += self.own;
         }

@@ -140,11 +140,13 @@ fn the_prompt_of_many_choices_counts_once_while_one_of_them_is_pending() {
     caller.ask(long(1, 5)).end.expect("ended").expect("the room is free again");
 }
 
-/// Every request is counted in exactly one state.
+/// Every request is counted in exactly one state, and every error has a code.
 fn add_up(stats: Snapshot) -> bool {
     let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
     stats.submitted == ended + stats.preparing + stats.queued + stats.running + stats.joined
         && stats.requests == stats.submitted - stats.rejected.sum()
+        && stats.errors.sum() == stats.failed + stats.rejected.sum()
+        && stats.errors.get(Code::Overloaded) == stats.rejected.sum()
 }
 
 #[test]

@@ -205,9 +205,9 @@ impl ModelRunner {
         self.scheduler.weight()
     }
 
-    /// Steps that were collected.
+    /// Steps that ran.
     pub(super) fn num_steps(&self) -> u64 {
-        self.timing.totals.steps
+        self.timing.totals.steps.steps
     }
 
     /// Another model used the device since this runner's last turn.

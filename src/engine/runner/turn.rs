@@ -108,9 +108,8 @@ impl ModelRunner {
         }
         let mut drawn = std::mem::take(&mut self.drawn);
         let ran = self.scheduler.commit(output, took, &mut drawn);
-        if ran.num_rows > 0 {
-            self.shared.stats.step(ran.num_rows, ran.num_prompt_tokens);
-        }
+        self.timing.ran(ran.num_rows);
+        self.shared.stats.prompt_tokens(ran.num_prompt_tokens);
         self.report_progress(output.step, &drawn, now);
         for drawn in drawn.drain(..) {
             let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);

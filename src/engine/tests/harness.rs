@@ -18,6 +18,7 @@ use crate::engine::pending::Caller;
 use crate::engine::permit::Permits;
 use crate::engine::shared::SharedState;
 use crate::engine::slots::SharedSlots;
+use crate::engine::stats::ModelStats;
 use crate::error::{Code, Error};
 use crate::executor::LoadControl;
 use crate::executor::sim::{Attention, Fault, Profile, Script, SimBackend, SimLoad};
@@ -300,8 +301,14 @@ impl Harness {
         let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
         let present = stats.preparing + stats.queued + stats.running + stats.joined;
         assert_eq!(ended + present, stats.submitted, "{stats:?}");
+        assert_eq!(stats.errors.sum(), stats.failed + stats.rejected.sum(), "each error has a code: {stats:?}");
         let has_ended = self.received.values().filter(|received| received.end.is_some()).count() as u64;
         assert!(has_ended <= ended, "an end is counted before it is delivered: {stats:?}");
+    }
+
+    /// The figures of each loaded model.
+    pub(super) fn models(&self) -> Vec<(ModelKey, ModelStats)> {
+        self.shared.stats.sample(&self.shared.answers).1
     }
 
     pub(super) fn turns(&mut self, count: usize) {

@@ -18,5 +18,6 @@ mod parking;
 mod progress;
 mod sharing;
 mod slots;
+mod stats;
 mod step_timing;
 mod waits;

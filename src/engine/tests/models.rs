@@ -59,10 +59,10 @@ impl Users {
 
     /// Device time that a model used, computed from its steps.
     fn time(&self, model: ModelKey) -> Duration {
-        let models = self.harness.shared.stats.models();
+        let models = self.harness.models();
         let (_, stats) = models.iter().find(|(key, _)| *key == model).expect("it is loaded");
         let step = if model == SLOW { STEP * TIMES_SLOWER } else { STEP };
-        step * u32::try_from(stats.totals.steps).expect("few")
+        step * u32::try_from(stats.totals.steps.steps).expect("few")
     }
 
     fn share(&self, model: ModelKey) -> f64 {
@@ -87,7 +87,7 @@ fn measured_step_times_exclude_the_other_model() {
     for overlap in OVERLAPS {
         let mut users = Users::new(overlap, &[spec(1), Spec { model: SLOW, ..spec(1) }]);
         users.run(Duration::from_secs(4));
-        for (model, stats) in users.harness.shared.stats.models() {
+        for (model, stats) in users.harness.models() {
             let step = if model == SLOW { STEP * TIMES_SLOWER } else { STEP };
             let (_, measured) = stats.scheduler.step_times[0];
             assert!(measured.abs_diff(step) < Duration::from_micros(1), "{overlap:?}: {measured:?} of {step:?}");

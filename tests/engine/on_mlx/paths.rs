@@ -176,7 +176,7 @@ impl Served {
     }
 
     pub(super) fn preemptions(&self) -> u64 {
-        self.caller.engine.model_stats()[0].1.scheduler.counters.preemptions
+        self.caller.engine.sample().1[0].1.scheduler.counters.preemptions
     }
 
     /// Waits until every request has ended and no KV is held.

@@ -1,0 +1,81 @@
+//! Statistics: steps of the engine and of its models, and requests by error code.
+
+use crate::answers::Settings;
+use crate::error::Code;
+use crate::executor::sim::{Fault, FaultKind};
+use crate::scheduler::plan::Overlap;
+
+use super::harness::{Harness, SLOW, STEP, Spec, spec};
+
+/// Steps of the engine, and of each of its models.
+fn steps(harness: &Harness) -> (u64, Vec<u64>) {
+    let (snapshot, models) = harness.shared.stats.sample(&harness.shared.answers);
+    (snapshot.steps, models.iter().map(|(_, stats)| stats.totals.steps.steps).collect())
+}
+
+fn num_tokens(harness: &mut Harness, spec: Spec) -> u64 {
+    let reader = harness.submit(spec);
+    harness.answer(reader).whole.1.len() as u64
+}
+
+#[test]
+fn a_step_that_failed_is_not_counted() {
+    for kind in [FaultKind::Submit, FaultKind::Collect, FaultKind::Panic] {
+        let mut harness = Harness::failing(Settings::OFF, 256, vec![Fault { step: 2, kind }]);
+        assert_eq!(num_tokens(&mut harness, spec(1)), 2, "{kind:?}");
+        assert_eq!(steps(&harness), (2, vec![2]), "{kind:?}");
+        let more = num_tokens(&mut harness, spec(2));
+        assert_eq!(steps(&harness), (2 + more, vec![2 + more]), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_step_that_only_drops_sequences_is_not_counted() {
+    for overlap in [Overlap::None, Overlap::Bounded, Overlap::Whole] {
+        let mut harness = Harness::overlapping(overlap, 256);
+        let reader = harness.submit(spec(1));
+        while harness.models()[0].1.totals.steps.steps < 2 {
+            harness.turn();
+        }
+        harness.release(reader);
+        harness.run();
+        let (engine, models) = steps(&harness);
+        assert_eq!(models, [engine], "{overlap:?}");
+        assert!((2..=3).contains(&engine), "{engine} steps, {overlap:?}: at most one was submitted ahead");
+    }
+}
+
+#[test]
+fn the_engine_keeps_the_steps_of_an_unloaded_model() {
+    let mut harness = Harness::new(Settings::OFF);
+    harness.load_slow();
+    let tokens = [spec(1), Spec { model: SLOW, ..spec(2) }].map(|spec| num_tokens(&mut harness, spec));
+    assert_eq!(steps(&harness), (tokens[0] + tokens[1], tokens.to_vec()));
+    let unloaded = harness.unload();
+    harness.turn();
+    unloaded.try_recv().expect("nothing runs").expect("unloaded");
+    assert_eq!(steps(&harness), (tokens[0] + tokens[1], vec![tokens[1]]));
+}
+
+#[test]
+fn an_error_is_counted_once_for_each_reader_by_its_code() {
+    let mut harness = Harness::failing(Settings::default(), 256, vec![Fault { step: 2, kind: FaultKind::Collect }]);
+    let joined = [harness.submit(spec(1)), harness.submit(spec(1))];
+    let late = harness.submit(Spec { timeout: Some(STEP), ..spec(2) });
+    let cancelled = harness.submit(spec(3));
+    harness.turn();
+    harness.cancel(cancelled);
+    harness.run();
+    assert!(joined.iter().all(|reader| harness.received[reader].error() == Some(Code::BackendError)));
+    assert_eq!(harness.received[&late].error(), Some(Code::Timeout));
+    let stats = harness.shared.stats.snapshot(&harness.shared.answers);
+    assert_eq!(stats.errors.iter().collect::<Vec<_>>(), [(Code::Timeout, 1), (Code::BackendError, 2)]);
+    assert_eq!((stats.failed, stats.cancelled, stats.errors.get(Code::Cancelled)), (3, 1, 0));
+}
+
+#[test]
+fn errors_are_counted_under_their_own_code() {
+    let positions: Vec<_> = Code::ALL.iter().map(|code| *code as usize).collect();
+    assert_eq!(positions, (0..Code::ALL.len()).collect::<Vec<_>>());
+    assert_eq!(Code::EngineClosed as usize + 1, Code::ALL.len(), "it is the last one");
+}
