@@ -23,8 +23,10 @@ export declare function createEngine(options?: EngineOptions): Promise<Engine>
 /**
  * Options of an engine. Every field is optional.
  *
- * Many options can also be set by an environment variable. An option overrides a variable, a variable overrides the preset,
- * and the preset overrides the defaults. {@link Engine.config} shows the effective value of each option and its source.
+ * Every option except `backend` can also be set by an environment variable, such as `MLX_SERVING_MAX_PENDING`. An option
+ * overrides a variable, a variable overrides the preset, and the preset overrides the defaults. {@link Engine.config} shows the
+ * effective value of each option, its source and its variable. A variable that begins with `MLX_SERVING_` and is unknown causes
+ * one process warning with the code `UnknownVariable`.
  */
 export interface EngineOptions {
   /**
@@ -204,7 +206,8 @@ export interface AutoTuneOptions {
 /** How much of the device's memory may be used. */
 export interface MemoryOptions {
   /**
-   * Memory for the KV caches of all models, in bytes. By default the memory that their weights leave. From 1 to
+   * Memory for the KV caches of all models, in bytes. By default what the weights leave of three quarters of the memory
+   * that the process may use, and at least one eighth of that memory. `engine.config()` shows the number. From 1 to
    * 9007199254740991.
    */
   kvBytes?: number | undefined
@@ -230,23 +233,25 @@ export interface StreamingOptions {
 
 /**
  * The effective value of each option, by its name with dots between the levels:
- * `engine.config()['scheduler.batchSize'].value`.
+ * `engine.config()['scheduler.batchSize'].value`. The value of `backend` is `'mlx'` or the name of the simulated profile. The
+ * value of `memory.kvBytes` is the number of bytes that limits the KV caches now, also where no source sets it: then it follows
+ * the weights of the loaded models.
  */
 export type EngineConfig = { readonly [name: string]: ConfigValue }
 
 /** The effective value of one option. */
 export interface ConfigValue {
-  /** The value. Absent if no source sets it and it has no default. Durations are in milliseconds. */
+  /** The value. Absent if no source sets it and it has no default: then there is no limit, or no file. Durations are in ms. */
   readonly value?: boolean | number | string
   /** The strongest source that sets the value; each overrides those before it in this order. */
   readonly source: 'default' | 'preset' | 'environment' | 'option'
   /** The environment variable of the option, if it has one. */
   readonly variable?: string
-  /** The smallest allowed number; absent for a boolean or a name. */
+  /** The smallest allowed number; absent for a value of another type. */
   readonly min?: number
-  /** The largest allowed number; absent for a boolean or a name. */
+  /** The largest allowed number; absent for a value of another type. */
   readonly max?: number
-  /** The allowed names; absent for a boolean or a number. */
+  /** The allowed names, if the option has some names only. */
   readonly names?: readonly string[]
 }
 
@@ -316,7 +321,8 @@ export interface PromptCacheOptions {
   /**
    * A file that keeps the cached answers when the process ends. Only its owner can read it. {@link createEngine} reads the
    * file; it is written some seconds after a change and when the engine shuts down. A file that cannot be read is renamed
-   * to end in `.set-aside`, with a process warning. The path cannot be changed while the engine runs.
+   * to end in `.set-aside`, with a process warning. The path cannot be changed while the engine runs. The variable
+   * `MLX_SERVING_PROMPT_CACHE_PATH` sets it as well.
    *
    * @default none: answers are cached in memory only
    */
@@ -337,8 +343,8 @@ export interface EngineCache {
 }
 
 /**
- * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except `shutdown` and
- * `dispose`.
+ * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except `stats`, `shutdown`
+ * and `dispose`.
  */
 export interface Engine extends AsyncDisposable {
   /**
@@ -409,11 +415,14 @@ export interface Engine extends AsyncDisposable {
   applyChatTemplate(params: ChatTemplateParams): Promise<string>
   /** The answers that identical requests share. */
   readonly cache: EngineCache
-  /** A snapshot of counters and gauges. Cheap enough to call often. */
+  /**
+   * A snapshot of counters and gauges. Cheap enough to call often. It also works while the engine shuts down; afterwards it
+   * returns the last snapshot, with the final counters and without models.
+   */
   stats(): EngineStats
   /**
-   * The effective options and their sources: which preset, variable or option took effect. Only
-   * {@link EngineCache.configure} changes them while the engine runs.
+   * The effective options and their sources: which preset, variable or option took effect. While the engine runs, only
+   * {@link EngineCache.configure} changes them, and a load or unload changes the default of `memory.kvBytes`.
    *
    * @example
    * console.table(engine.config())
@@ -1090,7 +1099,7 @@ export interface RefusalStats {
 /**
  * Counters since the start of an engine, and its current state. Each of the `n` answers to a request counts as a request.
  * In every sample `submitted` is the sum of `completed`, `failed`, `cancelled`, `rejected`, `preparing`, `queued`, `running`
- * and `joined`.
+ * and `joined`. A call that fails before it is submitted, for example because a param is wrong, is not counted.
  */
 export interface EngineStats {
   /** Requests submitted. */
@@ -1105,11 +1114,16 @@ export interface EngineStats {
   readonly cancelled: number
   /** Accepted requests that failed. */
   readonly failed: number
+  /**
+   * Requests that failed or were refused, by the code of their error. A code without requests is absent. `Overloaded` is the sum
+   * of `rejected`; the sum of the others is `failed`.
+   */
+  readonly errors: Readonly<Partial<Record<ErrorCode, number>>>
   /** Prompt tokens computed. */
   readonly promptTokens: number
   /** Tokens generated. */
   readonly generatedTokens: number
-  /** Steps of all models. */
+  /** Steps of all models: the sum over `models`, and the steps of models that were unloaded. */
   readonly steps: number
   /** The mean number of sequences in a step. */
   readonly meanBatch: number
@@ -1171,7 +1185,7 @@ export interface ModelStats {
   readonly stepTimes: readonly { readonly rows: number; readonly ms: number }[]
   /** Measured time that prompts add to a step. Absent before the first prompt. */
   readonly prefillCost?: { readonly fixedMs: number; readonly perTokenMs: number }
-  /** Steps run. */
+  /** Steps that ran. A step that failed is not counted. */
   readonly steps: number
   /** Processor time of the engine for these steps, without the device. Divided by `steps` it is the overhead of one step. */
   readonly engineMs: number

@@ -2,7 +2,7 @@
 
 import { ConfigError, createEngine } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, INSTANT } from './support.js'
+import { failure, INSTANT, M3_MAX, simulated, withMlx } from './support.js'
 
 const thrown = new Error('thrown by the caller')
 
@@ -101,4 +101,45 @@ test('null and undefined mean absent', async () => {
     await create({ preset: none, backend: none, scheduler: none, memory: { kvBytes: none }, streaming: {} })
     await create({ backend: { simulated: INSTANT, faults: none }, scheduler: { autoTune: none, batchSize: none } })
   }
+})
+
+test('config() shows what runs the models', async () => {
+  expect((await withMlx()).engine.config().backend).toEqual({ value: 'mlx', source: 'default' })
+  expect((await withMlx({ backend: 'mlx' })).engine.config().backend).toEqual({ value: 'mlx', source: 'option' })
+  expect((await simulated(M3_MAX)).engine.config().backend).toEqual({ value: M3_MAX, source: 'option' })
+})
+
+test('config() shows the preset and the precision', async () => {
+  const { engine } = await simulated(INSTANT, { preset: 'latency' })
+  const names = ['latency', 'balanced', 'throughput']
+  expect(engine.config().preset).toMatchObject({ value: 'latency', source: 'option', names })
+  expect(engine.config().precision).toMatchObject({ value: 'auto', source: 'default', names: ['auto', 'model'] })
+})
+
+test('config() shows the memory for KV that is in force, set or not', async () => {
+  const { engine, model } = await withMlx()
+  const kvBytes = () => engine.config()['memory.kvBytes']
+  const range = { min: 1, max: Number.MAX_SAFE_INTEGER, variable: 'MLX_SERVING_KV_BYTES' }
+  const loaded = kvBytes()
+  expect(loaded).toEqual({ ...range, value: expect.any(Number), source: 'default' })
+  await engine.unloadModel(model)
+  expect((kvBytes().value as number) - (loaded.value as number)).toBe(model.bytes)
+  const set = await withMlx({ memory: { kvBytes: 12_345_678 } })
+  expect(set.engine.config()['memory.kvBytes']).toEqual({ ...range, value: 12_345_678, source: 'option' })
+})
+
+test('a request that needs more KV than config() shows is refused with that limit', async () => {
+  const { engine, model } = await simulated(M3_MAX, { memory: { kvBytes: 1_000_000 } })
+  const error = await failure(engine.generate({ model, prompt: { tokens: Array(2000).fill(5) }, maxTokens: 1 }))
+  expect(error).toMatchObject({ code: 'InsufficientMemory', limit: engine.config()['memory.kvBytes'].value })
+})
+
+test('config() returns the same frozen object until something changes', async () => {
+  const { engine, model } = await withMlx()
+  const config = engine.config()
+  expect(engine.config()).toBe(config)
+  await engine.unloadModel(model)
+  expect(engine.config()).not.toBe(config)
+  expect(Object.isFrozen(engine.config())).toBe(true)
+  expect(Object.isFrozen(engine.config()['memory.kvBytes'])).toBe(true)
 })

@@ -11,9 +11,10 @@ beforeEach(() => {
 })
 afterEach(() => vi.unstubAllEnvs())
 
+/** The effective values of the options that are switches, numbers or names. */
 async function configOf(options: EngineOptions = {}): Promise<EngineConfig> {
   const engine = await createEngine({ backend: { simulated: INSTANT }, ...options })
-  const config = engine.config()
+  const { backend: _, 'cache.promptCache.path': __, ...config } = engine.config()
   await engine.dispose()
   return config
 }
@@ -108,8 +109,8 @@ test('a variable takes effect', async () => {
   }
 })
 
-test('the variables keep their names, defaults and ranges', async () => {
-  const byVariable = Object.values(await configOf()).filter(({ variable }) => variable !== undefined)
+test('the established variables keep their names, defaults and ranges', async () => {
+  const byVariable = Object.values(await configOf()).filter(({ variable }) => !variable?.startsWith('MLX_SERVING_'))
   expect(byVariable.map(({ variable, value, min, max }) => [variable, value, min, max])).toEqual([
     ['MLX_GPU_SCHEDULER', true, undefined, undefined],
     ['MLX_GPU_SCHEDULER_WINDOW_MS', 1, 0.5, 5],
@@ -127,7 +128,6 @@ test('the variables keep their names, defaults and ranges', async () => {
     ['MLX_AUTO_TUNE_MAX_BATCH', 32, 4, 64],
     ['MLX_AUTO_TUNE_EMA_ALPHA', 0.3, 0.1, 0.9],
     ['MLX_AUTO_TUNE_INTERVAL', 10, 5, 20],
-    ['MLX_SERVING_PRECISION', 'auto', undefined, undefined],
     ['MLX_REQUEST_COALESCING_ENABLED', true, undefined, undefined],
     ['MLX_REQUEST_DEDUP_ENABLED', true, undefined, undefined],
     ['MLX_REQUEST_DEDUP_TTL_MS', 1000, 1, 604_800_000],
@@ -136,4 +136,25 @@ test('the variables keep their names, defaults and ranges', async () => {
     ['MLX_PROMPT_CACHE_MAX_ENTRIES', 10_000, 1, 1_000_000],
     ['MLX_PROMPT_CACHE_MAX_BYTES', 104_857_600, 1, 2 ** 40],
   ])
+})
+
+test('the options with variables of their own', async () => {
+  const own = Object.entries(await configOf()).filter(([, { variable }]) => variable?.startsWith('MLX_SERVING_'))
+  expect(Object.fromEntries(own.map(([name, { variable }]) => [name, variable]))).toEqual({
+    preset: 'MLX_SERVING_PRESET',
+    'scheduler.maxPending': 'MLX_SERVING_MAX_PENDING',
+    'scheduler.maxPendingTokens': 'MLX_SERVING_MAX_PENDING_TOKENS',
+    'scheduler.maxWaitMs': 'MLX_SERVING_MAX_WAIT_MS',
+    'scheduler.prefillChunkTokens': 'MLX_SERVING_PREFILL_CHUNK_TOKENS',
+    'scheduler.interTokenStretch': 'MLX_SERVING_INTER_TOKEN_STRETCH',
+    'scheduler.ageingMs': 'MLX_SERVING_AGEING_MS',
+    'scheduler.deterministic': 'MLX_SERVING_DETERMINISTIC',
+    precision: 'MLX_SERVING_PRECISION',
+    'memory.kvBytes': 'MLX_SERVING_KV_BYTES',
+    'streaming.bufferTokens': 'MLX_SERVING_BUFFER_TOKENS',
+    'streaming.parkTimeoutMs': 'MLX_SERVING_PARK_TIMEOUT_MS',
+    'cache.coalescing.maxSubscribers': 'MLX_SERVING_COALESCING_MAX_SUBSCRIBERS',
+    'cache.dedup.maxEntries': 'MLX_SERVING_DEDUP_MAX_ENTRIES',
+    'cache.promptCache.maxTokens': 'MLX_SERVING_PROMPT_CACHE_MAX_TOKENS',
+  })
 })

@@ -49,7 +49,10 @@ test.each<['latency' | 'balanced' | 'throughput', object]>([
 })
 
 test('the default preset is balanced', async () => {
-  expect(await configOf({})).toEqual(await configOf({ preset: 'balanced' }))
+  const [{ preset, ...rest }, { preset: named, ...same }] = [await configOf({}), await configOf({ preset: 'balanced' })]
+  expect(preset).toMatchObject({ value: 'balanced', source: 'default' })
+  expect(named).toMatchObject({ value: 'balanced', source: 'option' })
+  expect(rest).toEqual(same)
 })
 
 test('a variable overrides the preset, an option overrides the variable', async () => {

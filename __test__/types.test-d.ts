@@ -100,7 +100,20 @@ export async function takesUndefinedForAbsent(signal?: AbortSignal, maxTokens?: 
   new MlxServingError('Overloaded', 'full', { param: path, limit: maxTokens })
 }
 
+export function readsFigures(): number {
+  const { errors, rejected, cache, steps, models } = engine.stats()
+  const { value, source, variable } = engine.config()['memory.kvBytes']
+  const refused: number = errors.Overloaded ?? rejected.pending + rejected.wait + rejected.tokens + rejected.prompts
+  const limit = typeof value === 'number' && source !== 'option' && variable !== undefined ? value : 0
+  createEngine({ scheduler: { maxPending: refused + 1, maxPendingTokens: limit, maxStepMs: 60 } })
+  return steps + cache.sharedRatio + models.length
+}
+
 export function isRejected(): void {
+  // @ts-expect-error: no error code
+  engine.stats().errors.Busy
+  // @ts-expect-error: statistics cannot be changed
+  engine.stats().errors.Timeout = 0
   // @ts-expect-error: exactly one of prompt and messages
   engine.generate({ model, prompt: 'a', messages: [] })
   // @ts-expect-error: one of prompt and messages

@@ -1,7 +1,6 @@
 // The public engine: opens and closes the native engine, and passes each call to the file that implements it: generations
 // in lib/generation.ts, delivery in lib/hub.ts, models in lib/models.ts.
 
-import { totalmem } from 'node:os'
 import type {
   CacheOptions,
   ChatTemplateParams,
@@ -20,6 +19,7 @@ import type {
   ShutdownOptions,
   TokenizeParams,
 } from '../index'
+import { environment, memoryBytes, warnOfUnknown } from './environment'
 import { errorOf, type MlxServingError, unwrap } from './errors'
 import { stopAtExit } from './exit'
 import { AnswerGeneration, answerTo, type Host } from './generation'
@@ -32,13 +32,17 @@ import { isAbsent, read, reading, readKnown, readMs, readString, readText, readT
 import { readSignal } from './signals'
 
 const DEFAULT_DRAIN_MS = 30_000
+const KV_BYTES = 'memory.kvBytes'
 
 export async function createEngine(options?: EngineOptions): Promise<Engine> {
-  const hub = new Hub(loadAddon())
+  const addon = loadAddon()
+  const hub = new Hub(addon)
   const forget = stopAtExit(hub.native)
   try {
+    const variables = environment()
+    warnOfUnknown(variables, addon)
     const start = () =>
-      configuring(() => reading('options', () => hub.native.start(options, environment(), memoryBytes())))
+      configuring(() => reading('options', () => hub.native.start(options, variables, memoryBytes())))
     const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
     warn(hub)
     hub.begin(config['streaming.bufferTokens'].value as number)
@@ -61,6 +65,8 @@ class NodeEngine implements Engine, Host {
   readonly #forget: () => void
   #config: EngineConfig
   #closed: Promise<void> | undefined
+  /** The statistics at the end of the shutdown. */
+  #final: EngineStats | undefined
 
   constructor(hub: Hub, forget: () => void, config: EngineConfig) {
     this.hub = hub
@@ -126,13 +132,17 @@ class NodeEngine implements Engine, Host {
   }
 
   stats(): EngineStats {
-    this.#assertOpen()
+    if (this.#final !== undefined) return this.#final
     const { models, ...engine } = this.hub.native.stats()
     return { ...engine, models: this.#models.named(models) }
   }
 
   config(): EngineConfig {
     this.#assertOpen()
+    // Without an option it depends on the models that are loaded.
+    const kvBytes = this.#config[KV_BYTES]
+    const value = this.hub.native.kvLimit()
+    if (value !== null && value !== kvBytes.value) this.#configure([{ ...kvBytes, name: KV_BYTES, value }])
     return this.#config
   }
 
@@ -168,6 +178,7 @@ class NodeEngine implements Engine, Host {
       warn(this.hub)
       this.#models.close()
       this.#forget()
+      this.#final = Object.freeze(this.stats())
       this.hub.native.close()
     }
   }
@@ -175,7 +186,11 @@ class NodeEngine implements Engine, Host {
   #configureCache(options: CacheOptions): void {
     this.#assertOpen()
     const configure = () => configuring(() => reading('options', () => this.hub.native.configureCache(options)))
-    this.#config = Object.freeze({ ...this.#config, ...configOf(unwrap(configure())) })
+    this.#configure(unwrap(configure()))
+  }
+
+  #configure(settings: NativeSetting[]): void {
+    this.#config = Object.freeze({ ...this.#config, ...configOf(settings) })
   }
 
   #clearCache(): void {
@@ -199,17 +214,6 @@ function closed(): Error {
 /** Emits process warnings for problems that no call reports. */
 function warn(hub: Hub): void {
   for (const warning of hub.native.takeWarnings()) process.emitWarning(warning, 'MlxServingWarning')
-}
-
-/** The memory that this process may use, in bytes. */
-function memoryBytes(): number {
-  const allowed = process.constrainedMemory?.() ?? 0
-  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem()
-}
-
-/** The `MLX_*` variables of this thread, as a worker may have its own. The addon picks those of its table. */
-function environment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('MLX_')))
 }
 
 /** The settings by name. Frozen, because all callers get the same object. */

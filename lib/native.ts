@@ -162,6 +162,8 @@ export interface NativeEngine {
   /** Reads the params once, synchronously. */
   applyChatTemplate(model: number, params: unknown): Promise<string | NativeError>
   stats(): NativeStats
+  /** Bytes of KV that all models may use together now; `null` if they are not limited. */
+  kvLimit(): number | null
   /** Reads the options once, synchronously. Other options keep their values. Returns the changed options. */
   configureCache(options: unknown): NativeSetting[] | NativeError
   clearCache(): void
@@ -186,4 +188,6 @@ export interface NativeAddon {
   profiles(): string[]
   /** The table of options, in its order. */
   options(): NativeOption[]
+  /** A sentence about each of these environment variables that the addon does not know. */
+  unknownVariables(names: string[]): string[]
 }

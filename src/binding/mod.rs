@@ -21,6 +21,7 @@ mod refusal;
 mod settings;
 mod slot;
 mod structured;
+mod variables;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -67,6 +68,12 @@ pub fn options() -> Vec<NativeOption> {
     OPTIONS.iter().map(NativeOption::from).collect()
 }
 
+/// A sentence about each of these environment variables that this package does not know.
+#[napi(catch_unwind)]
+pub fn unknown_variables(names: Vec<String>) -> Vec<String> {
+    names.iter().filter_map(|name| variables::warning(name)).collect()
+}
+
 /// One engine, as JavaScript holds it.
 #[napi]
 pub struct NativeEngine {
@@ -98,7 +105,7 @@ impl NativeEngine {
         let waker = Arc::clone(&self.waker);
         let slot = Arc::clone(&self.engine);
         promise(env, move |reply: Reply<Vec<NativeSetting>>| {
-            let Options { resolved, cache_path, backend } = match options::read(options, environment) {
+            let Options { settings, effective, cache_path, backend } = match options::read(options, environment) {
                 Ok(options) => options,
                 Err(Refusal::Invalid(error)) => {
                     reply.send(Err(error));
@@ -108,13 +115,12 @@ impl NativeEngine {
             };
             let wake = Box::new(move || waker.wake());
             spawn("mlx-serving-start", reply, move || {
-                let settings = &resolved.settings;
-                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(settings) };
-                let engine = Engine::start(config, backend::open(backend, settings, config.memory_bytes), wake)?;
+                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(&settings) };
+                let engine = Engine::start(config, backend::open(backend, &settings, config.memory_bytes), wake)?;
                 exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
                 slot.set(engine)?;
-                Ok(resolved.values.into_iter().map(NativeSetting::from).collect())
+                Ok(effective)
             });
             Ok(())
         })

@@ -134,7 +134,7 @@ fn plain(key: &str) -> String {
 const MAX_KEY_CHARS: usize = 40;
 
 /// The Levenshtein distance of two names.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {
         let mut diagonal = row[0];

@@ -1,5 +1,5 @@
 //! From the options of `createEngine` and `loadModel` to validated values. The table in `config/` lists the options and
-//! their values; only `preset`, `backend` and `cache.promptCache.path` are read by code of their own.
+//! their values; only `backend` and `cache.promptCache.path` are read by code of their own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::config::{EngineOption, Member, Preset, Resolved, Settings, Value, find, names_in};
+use crate::config::{EngineOption, Member, PATH_VARIABLE, Settings, Source, Value, find, names_in};
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 use crate::numbers::MAX_SAFE_INTEGER;
@@ -15,15 +15,17 @@ use crate::numbers::MAX_SAFE_INTEGER;
 use super::fields::{Fields, MAX_ELEMENTS, MAX_PROPERTIES, elements, entries, kind, string, unknown, wrong};
 use super::names::Place;
 use super::refusal::{Read, Refusal};
+use super::settings::NativeSetting;
 
 const CODE: Code = Code::ConfigError;
 /// Error messages show at most this many characters of a value.
 const MAX_SHOWN: usize = 40;
-/// Options of the outermost group that are not in the table.
-const BESIDES: [&str; 2] = ["preset", "backend"];
+/// The option of the outermost group that is not in the table.
+const BACKEND: &str = "backend";
 
 /// The group of the option `path`, which is a text and therefore not in the table.
 const WITH_PATH: &str = "cache.promptCache";
+const PATH: &str = "cache.promptCache.path";
 
 /// The given options.
 #[derive(Default)]
@@ -35,7 +37,9 @@ pub(super) struct Given {
 
 /// What an engine is started with.
 pub(super) struct Options {
-    pub(super) resolved: Resolved,
+    pub(super) settings: Settings,
+    /// The value of each option with its source, also of those that are not in the table.
+    pub(super) effective: Vec<NativeSetting>,
     /// The file of the prompt cache, if there is one.
     pub(super) cache_path: Option<PathBuf>,
     pub(super) backend: BackendChoice,
@@ -49,21 +53,38 @@ pub(super) enum BackendChoice {
     Simulated { profile: Profile, faults: Vec<Fault> },
 }
 
+impl BackendChoice {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Mlx => "mlx",
+            Self::Simulated { profile, .. } => profile.name,
+        }
+    }
+}
+
 /// Reads the options of `createEngine`, and combines them with the environment variables.
 pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
-    let (mut preset, mut backend) = (Preset::default(), BackendChoice::Mlx);
-    let mut given = Given::default();
+    let (mut backend, mut given) = ((BackendChoice::Mlx, Source::Default), Given::default());
     for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
         match (key.as_str(), value) {
-            ("preset", Some(value)) => preset = read_preset(value)?,
-            ("backend", Some(value)) => backend = read_backend(value)?,
-            ("preset" | "backend", None) => {}
+            (BACKEND, Some(value)) => backend = (read_backend(value)?, Source::Option),
+            (BACKEND, None) => {}
             (key, value) => read_option("", key, value, &mut given)?,
         }
     }
-    let Given { values, cache_path } = given;
-    let resolved = Settings::resolve(preset, &read_environment(environment)?, &values)?;
-    Ok(Options { resolved, cache_path, backend })
+    let environment = read_environment(environment)?;
+    let resolved = Settings::resolve(&environment, &given.values)?;
+    let path = environment.get(PATH_VARIABLE).map(|text| path(PATH_VARIABLE, text.trim())).transpose()?;
+    let (cache_path, source) = match (given.cache_path, path) {
+        (Some(path), _) => (Some(path), Source::Option),
+        (None, Some(path)) => (Some(path), Source::Environment),
+        (None, None) => (None, Source::Default),
+    };
+    let mut effective: Vec<_> = resolved.values.into_iter().map(NativeSetting::from).collect();
+    effective.push(NativeSetting::text(BACKEND, Some(backend.0.name().into()), backend.1));
+    let shown = cache_path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    effective.push(NativeSetting { variable: Some(PATH_VARIABLE.into()), ..NativeSetting::text(PATH, shown, source) });
+    Ok(Options { settings: resolved.settings, effective, cache_path, backend: backend.0 })
 }
 
 /// Reads the options of `engine.cache.configure`, which are those of the group `cache`.
@@ -73,7 +94,7 @@ pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static EngineOptio
         read_option("cache", &key, value, &mut given)?;
     }
     if given.cache_path.is_some() {
-        return Err(wrong(CODE, "cache.promptCache.path", "can only be set by createEngine").into());
+        return Err(wrong(CODE, PATH, "can only be set by createEngine").into());
     }
     Ok(given.values)
 }
@@ -103,7 +124,7 @@ fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, given: &mut G
             }
         }
         (None, value) if (group, key) == (WITH_PATH, "path") => {
-            given.cache_path = value.map(|value| read_path(&path, value)).transpose()?;
+            given.cache_path = value.map(|value| read_path(value)).transpose()?;
         }
         (Some(_), None) => {}
         (None, _) => return Err(unknown_option(group, &path, key)),
@@ -111,18 +132,23 @@ fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, given: &mut G
     Ok(())
 }
 
-fn read_path(name: &str, value: Unknown<'_>) -> Read<PathBuf> {
-    let path = string(CODE, name, value)?;
-    if path.is_empty() || path.contains('\0') {
-        return Err(wrong(CODE, name, "must be the path of a file").into());
+fn read_path(value: Unknown<'_>) -> Read<PathBuf> {
+    path(PATH, &string(CODE, PATH, value)?)
+}
+
+/// A path; `name` is its option or variable.
+fn path(name: &str, text: &str) -> Read<PathBuf> {
+    if text.is_empty() || text.contains('\0') {
+        let shown: String = text.chars().take(MAX_SHOWN).collect();
+        return Err(wrong(CODE, name, &format!("must be the path of a file, not '{}'", shown.escape_debug())).into());
     }
-    Ok(PathBuf::from(path))
+    Ok(PathBuf::from(text))
 }
 
 fn unknown_option(group: &str, path: &str, key: &str) -> Refusal {
     let mut known = names_in(group);
     if group.is_empty() {
-        known.extend(BESIDES);
+        known.push(BACKEND);
     }
     if group == WITH_PATH {
         known.push("path");
@@ -141,14 +167,6 @@ fn read_value(option: &EngineOption, value: Unknown<'_>) -> Read<Value> {
         }
         _ => Err(option.refuse_other(option.path, kind(&value)?).into()),
     }
-}
-
-fn read_preset(value: Unknown<'_>) -> Read<Preset> {
-    if value.get_type()? != ValueType::String {
-        return Err(Preset::refuse(kind(&value)?).into());
-    }
-    let name = string(CODE, "preset", value)?;
-    Preset::named(&name).ok_or_else(|| Preset::refuse(&format!("'{name}'")).into())
 }
 
 fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {

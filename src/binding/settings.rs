@@ -3,7 +3,7 @@
 use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
-use crate::config::{Effective, EngineOption, Kind, Preset, Value};
+use crate::config::{Effective, EngineOption, Kind, Preset, Source, Value};
 
 /// A boolean, a number or a string of JavaScript.
 type NativeValue = Either3<bool, f64, String>;
@@ -37,6 +37,21 @@ impl From<Effective> for NativeSetting {
             min: option.range().map(|range| range.min),
             max: option.range().map(|range| range.max),
             names: names(option),
+        }
+    }
+}
+
+impl NativeSetting {
+    /// The value of an option that is not in the table.
+    pub(super) fn text(name: &str, value: Option<String>, source: Source) -> Self {
+        Self {
+            name: name.into(),
+            value: value.map(Either3::C),
+            source: source.name().into(),
+            variable: None,
+            min: None,
+            max: None,
+            names: None,
         }
     }
 }

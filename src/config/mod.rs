@@ -13,6 +13,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use environment::{PATH_VARIABLE, PREFIX, TOOL_VARIABLES};
 pub use option::{EngineOption, Kind, Range, Value};
 pub use options::{Member, OPTIONS, find, names_in};
 pub use preset::Preset;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
+use super::environment::PREFIX;
 use super::preset::Preset;
 use super::settings::{Precision, Settings};
 
@@ -55,6 +56,8 @@ pub enum Kind {
     OptionalMillis(Range, Field<Option<Duration>>),
     /// One of [`Precision::NAMES`].
     Precision(Field<Precision>),
+    /// One of [`Preset::NAMES`].
+    Preset(Field<Preset>),
 }
 
 /// Numbers from `min` to `max`, both included.
@@ -124,6 +127,10 @@ impl EngineOption {
         Self::new(path, Kind::OptionalMillis(Range::of(&range), field), None)
     }
 
+    pub(super) const fn preset(path: &'static str, default: &'static str, field: Field<Preset>) -> Self {
+        Self::new(path, Kind::Preset(field), Some(Value::Name(default)))
+    }
+
     pub(super) const fn precision(path: &'static str, default: &'static str, field: Field<Precision>) -> Self {
         Self::new(path, Kind::Precision(field), Some(Value::Name(default)))
     }
@@ -152,6 +159,20 @@ impl EngineOption {
         self
     }
 
+    /// The variable that its path stands for: the prefix, and the path without its outermost group. The option has this
+    /// variable or an established one.
+    pub fn own_variable(&self) -> String {
+        let path = self.path.split_once('.').map_or(self.path, |(_, rest)| rest);
+        let mut name = String::from(PREFIX);
+        for c in path.chars() {
+            if c == '.' || c.is_ascii_uppercase() {
+                name.push('_');
+            }
+            name.extend((c != '.').then(|| c.to_ascii_uppercase()));
+        }
+        name
+    }
+
     /// Its value under a preset, if that differs from the default.
     pub fn under(&self, preset: Preset) -> Option<Value> {
         match preset {
@@ -165,6 +186,7 @@ impl EngineOption {
     pub fn names(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Precision(_) => &Precision::NAMES,
+            Kind::Preset(_) => &Preset::NAMES,
             _ => &[],
         }
     }
@@ -172,7 +194,7 @@ impl EngineOption {
     /// The numbers that it takes; `None` for a switch or a name.
     pub fn range(&self) -> Option<Range> {
         match self.kind {
-            Kind::Switch(_) | Kind::Precision(_) => None,
+            Kind::Switch(_) | Kind::Precision(_) | Kind::Preset(_) => None,
             Kind::Integer(range, _)
             | Kind::Bytes(range, _)
             | Kind::Number(range, _)
@@ -188,6 +210,10 @@ impl EngineOption {
             (Kind::Switch(field), Value::Switch(on)) => *field(settings) = on,
             (Kind::Precision(field), Value::Name(name)) => match Precision::named(name) {
                 Some(precision) => *field(settings) = precision,
+                None => return false,
+            },
+            (Kind::Preset(field), Value::Name(name)) => match Preset::named(name) {
+                Some(preset) => *field(settings) = preset,
                 None => return false,
             },
             (kind, Value::Number(number)) if self.range().is_some_and(|range| range.contains(number)) => match kind {
@@ -207,7 +233,7 @@ impl EngineOption {
     pub fn allowed(&self) -> String {
         let what = match self.kind {
             Kind::Switch(_) => return "true or false".into(),
-            Kind::Precision(_) => return Precision::NAMES.map(|name| format!("'{name}'")).join(" or "),
+            Kind::Precision(_) | Kind::Preset(_) => return either(self.names()),
             Kind::Integer(..) => "a whole number",
             Kind::Bytes(..) => "a whole number of bytes",
             Kind::Number(..) => "a number",
@@ -234,6 +260,15 @@ impl EngineOption {
     /// The error about a value of a type that it does not take; `found` describes the value.
     pub fn refuse_other(&self, name: &str, found: &str) -> Error {
         Error::config(name, format!("must be {}, not {found}", self.allowed()))
+    }
+}
+
+/// Names as "'a', 'b' or 'c'".
+fn either(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => quoted.concat(),
     }
 }
 

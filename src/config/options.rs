@@ -2,6 +2,7 @@
 
 use super::option::EngineOption;
 use super::option::Value::{Number, Switch};
+use super::preset::Preset;
 use super::settings::{Cache, Precision, Settings};
 use crate::numbers::MAX_SAFE_INTEGER;
 
@@ -10,8 +11,12 @@ const MAX_TTL_MS: f64 = 7.0 * 24.0 * 3_600_000.0;
 /// The most answers of one cache.
 const MAX_ENTRIES: u64 = 1_000_000;
 
-/// All options of an engine except `preset`, `backend` and the path of the cache file.
+/// All options of an engine except `backend` and the path of the cache file. Some options have an
+/// established variable, such as `MLX_FAST_PATH`; the others have [`EngineOption::own_variable`].
 pub const OPTIONS: &[EngineOption] = &[
+    EngineOption::preset("preset", "balanced", |s| &mut s.preset)
+        .variable("MLX_SERVING_PRESET")
+        .text("What to tune for: the latency of a few requests, or the throughput of many. A preset only changes defaults."),
     EngineOption::switch("scheduler.enabled", true, |s| &mut s.scheduler.enabled)
         .variable("MLX_GPU_SCHEDULER")
         .text("Whether requests share steps of the model (continuous batching). When off, one request runs at a time: a baseline for measurements."),
@@ -67,33 +72,45 @@ pub const OPTIONS: &[EngineOption] = &[
         .variable("MLX_AUTO_TUNE_INTERVAL")
         .text("Steps between two changes of the batch limit."),
     EngineOption::integer("scheduler.maxPending", 1_024, 1..=1_000_000, |s| &mut s.scheduler.max_pending)
+        .variable("MLX_SERVING_MAX_PENDING")
         .text("The most pending requests, waiting and running. One more fails with `OverloadedError`."),
     EngineOption::integer("scheduler.maxPendingTokens", 4_194_304, 1..=1 << 40, |s| &mut s.scheduler.max_pending_tokens)
+        .variable("MLX_SERVING_MAX_PENDING_TOKENS")
         .text("The most prompt tokens of all pending requests. A request beyond that fails with `OverloadedError`, unless it is the only one."),
     EngineOption::optional_millis("scheduler.maxWaitMs", 1.0..=3_600_000.0, |s| &mut s.scheduler.max_wait)
+        .variable("MLX_SERVING_MAX_WAIT_MS")
         .text("The longest expected wait for a row. A request that would wait longer fails with `OverloadedError`. Set it in a service. Without it, only a lasting overload limits the wait."),
     EngineOption::integer("scheduler.prefillChunkTokens", 512, 1..=65_536, |s| &mut s.scheduler.prefill_chunk_tokens)
+        .variable("MLX_SERVING_PREFILL_CHUNK_TOKENS")
         .text("The most prompt tokens of one step while no sequence decodes."),
     EngineOption::number("scheduler.interTokenStretch", 2.0, 1.0..=100.0, |s| &mut s.scheduler.inter_token_stretch)
+        .variable("MLX_SERVING_INTER_TOKEN_STRETCH")
         .text("A step that also reads prompts may take at most this many times as long as a step that only decodes, as far as smaller chunks can achieve that."),
     EngineOption::millis("scheduler.ageingMs", 5_000.0, 1.0..=3_600_000.0, |s| &mut s.scheduler.ageing)
+        .variable("MLX_SERVING_AGEING_MS")
         .text("Once a request of a lower priority has waited for this long, its priority gets one fifth of the tokens, so that no request waits for ever."),
     EngineOption::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
+        .variable("MLX_SERVING_DETERMINISTIC")
         .text("Whether an answer must be the same to the last bit, whatever other requests run at the same time. Tested on the CPU, where it costs nothing for models that use the engine's own attention in float32. Elsewhere each row attends by itself, and matrix products cost most when few sequences run. On a GPU attention may still round differently."),
     EngineOption::precision("precision", "auto", |s| &mut s.precision)
         .variable("MLX_SERVING_PRECISION")
         .text("The element type of computations. `'auto'` is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU `'auto'` is the model's own type. `'model'` is the model's own type everywhere."),
     EngineOption::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
-        .text("Memory for the KV caches of all models, in bytes. By default the memory that their weights leave."),
-    EngineOption::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens).text(
+        .variable("MLX_SERVING_KV_BYTES")
+        .text("Memory for the KV caches of all models, in bytes. By default what the weights leave of three quarters of the memory that the process may use, and at least one eighth of that memory. `engine.config()` shows the number."),
+    EngineOption::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens)
+        .variable("MLX_SERVING_BUFFER_TOKENS")
+        .text(
         "Tokens that a stream may be ahead of its reader. Then it is parked: it keeps its memory, and runs no steps.",
     ),
     EngineOption::millis("streaming.parkTimeoutMs", 60_000.0, 1.0..=MAX_SAFE_INTEGER as f64, |s| &mut s.streaming.park_timeout)
+        .variable("MLX_SERVING_PARK_TIMEOUT_MS")
         .text("How long a parked stream waits for its reader before it fails with `SlowConsumerError`."),
     EngineOption::switch("cache.coalescing.enabled", true, |s| &mut s.cache.coalescing.enabled)
         .variable("MLX_REQUEST_COALESCING_ENABLED")
         .text("Whether a request joins an identical one that is running. It gets the whole answer, from its beginning."),
     EngineOption::integer("cache.coalescing.maxSubscribers", 10_000, 1..=1_000_000, |s| &mut s.cache.coalescing.max_subscribers)
+        .variable("MLX_SERVING_COALESCING_MAX_SUBSCRIBERS")
         .text("The most readers of one generation. The next request starts another generation, which can be joined in turn."),
     EngineOption::switch("cache.dedup.enabled", true, |s| &mut s.cache.dedup.enabled)
         .variable("MLX_REQUEST_DEDUP_ENABLED")
@@ -102,6 +119,7 @@ pub const OPTIONS: &[EngineOption] = &[
         .variable("MLX_REQUEST_DEDUP_TTL_MS")
         .text("How long after its end an answer can be reused by `dedup`."),
     EngineOption::integer("cache.dedup.maxEntries", 1_000, 1..=MAX_ENTRIES, |s| &mut s.cache.dedup.max_entries)
+        .variable("MLX_SERVING_DEDUP_MAX_ENTRIES")
         .text(
             "The most answers that are cached for `dedup` alone: those that are not reproducible, or all without a prompt cache. \
              The oldest is evicted first.",
@@ -116,6 +134,7 @@ pub const OPTIONS: &[EngineOption] = &[
         .variable("MLX_PROMPT_CACHE_MAX_ENTRIES")
         .text("The most cached answers."),
     EngineOption::integer("cache.promptCache.maxTokens", 1_000_000, 1..=1 << 40, |s| &mut s.cache.prompt_cache.max_tokens)
+        .variable("MLX_SERVING_PROMPT_CACHE_MAX_TOKENS")
         .text("The most tokens of all cached answers."),
     EngineOption::integer("cache.promptCache.maxBytes", 104_857_600, 1..=1 << 40, |s| &mut s.cache.prompt_cache.max_bytes)
         .variable("MLX_PROMPT_CACHE_MAX_BYTES")
@@ -171,7 +190,14 @@ impl Default for Cache {
 impl Default for Settings {
     fn default() -> Self {
         let (scheduler, memory, streaming) = Default::default();
-        let mut settings = Self { precision: Precision::default(), scheduler, memory, streaming, cache: Cache::OFF };
+        let mut settings = Self {
+            preset: Preset::default(),
+            precision: Precision::default(),
+            scheduler,
+            memory,
+            streaming,
+            cache: Cache::OFF,
+        };
         for option in OPTIONS {
             let is_stored = option.default.is_none_or(|value| option.store(value, &mut settings));
             debug_assert!(is_stored, "{}: the option does not take its default", option.path);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 
 use super::environment;
-use super::option::{EngineOption, Value};
+use super::option::{EngineOption, Kind, Value};
 use super::options::{NOT_ABOVE, OPTIONS};
 use super::preset::Preset;
 use super::settings::Settings;
@@ -57,19 +57,20 @@ pub struct Resolved {
 }
 
 impl Settings {
-    /// Combines preset, environment variables and options.
+    /// Combines preset, environment variables and options. A variable or an option names the preset.
     ///
     /// Every given value is checked, also one that a later source overrides. An error names the option as its source does:
     /// by its option name or by its variable.
     pub fn resolve(
-        preset: Preset,
         environment: &HashMap<String, String>,
         options: &[(&'static EngineOption, Value)],
     ) -> Result<Resolved> {
+        let variables = environment::read(environment)?;
+        let preset = preset_of(options).or_else(|| preset_of(&variables)).unwrap_or_default();
         let mut resolved = Resolved::default();
         let under_preset = OPTIONS.iter().filter_map(|option| Some((option, option.under(preset)?)));
         resolved.take(Source::Preset, under_preset)?;
-        resolved.take(Source::Environment, environment::read(environment)?)?;
+        resolved.take(Source::Environment, variables)?;
         resolved.take(Source::Option, options.iter().copied())?;
         resolved.check_order()?;
         Ok(resolved)
@@ -84,6 +85,14 @@ impl Settings {
         }
         Ok(self)
     }
+}
+
+/// The preset that a source names.
+fn preset_of(values: &[(&'static EngineOption, Value)]) -> Option<Preset> {
+    values.iter().rev().find_map(|(option, value)| match (option.kind, value) {
+        (Kind::Preset(_), Value::Name(name)) => Preset::named(name),
+        _ => None,
+    })
 }
 
 impl Default for Resolved {

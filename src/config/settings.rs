@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use super::preset::Preset;
+
 /// All settings of an engine. [`Default`] gives the defaults of the table.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the table documents the fields")]
 pub struct Settings {
+    pub preset: Preset,
     pub precision: Precision,
     pub scheduler: Scheduler,
     pub memory: Memory,

@@ -32,8 +32,8 @@ pub struct Config {
 
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
-        // The backend gets `precision`.
-        let Settings { precision: _, scheduler, memory, streaming, cache } = settings;
+        // The backend gets `precision`. The preset is part of the values of the other options.
+        let Settings { preset: _, precision: _, scheduler, memory, streaming, cache } = settings;
         Self {
             scheduler: scheduler::Config::from(settings),
             kv_bytes: memory.kv_bytes,

@@ -192,10 +192,11 @@ impl Default for BatchLimitConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Preset;
+    use crate::config::{Member, Value, find};
 
-    fn of(preset: Preset, change: impl FnOnce(&mut Settings)) -> Config {
-        let resolved = Settings::resolve(preset, &std::collections::HashMap::new(), &[]);
+    fn of(preset: &'static str, change: impl FnOnce(&mut Settings)) -> Config {
+        let Some(Member::Option(option)) = find("", "preset") else { panic!("an option") };
+        let resolved = Settings::resolve(&std::collections::HashMap::new(), &[(option, Value::Name(preset))]);
         let mut settings = resolved.expect("presets have valid values").settings;
         change(&mut settings);
         Config::from(&settings)
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_latency_preset_has_a_fixed_window_and_batch_limit() {
-        let config = of(Preset::Latency, |_| ());
+        let config = of("latency", |_| ());
         let window = WindowConfig { fast_path: true, fixed: Duration::from_micros(750), adaptive: None };
         assert_eq!(config.window, window);
         assert_eq!((config.batch_limit.start, config.batch_limit.tune), (2, None));
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn without_the_scheduler_one_request_runs_at_a_time_and_at_once() {
-        let config = of(Preset::Throughput, |settings| settings.scheduler.enabled = false);
+        let config = of("throughput", |settings| settings.scheduler.enabled = false);
         assert_eq!(config.batch_limit.ceiling(), 1);
         assert_eq!((config.window.fixed, config.window.adaptive), (Duration::ZERO, None));
     }

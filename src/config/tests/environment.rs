@@ -64,6 +64,19 @@ fn a_switch_refuses_every_other_text() {
 }
 
 #[test]
+fn a_name_is_taken_in_any_case_and_every_other_text_refused() {
+    for text in ["latency", " Latency\n", "LATENCY"] {
+        assert_eq!(with_variable("MLX_SERVING_PRESET", text).expect(text).settings.preset, Preset::Latency);
+    }
+    for text in ["", " ", "fast", "latency,", "0"] {
+        let error = refused(with_variable("MLX_SERVING_PRESET", text));
+        assert_eq!(error.param(), Some("MLX_SERVING_PRESET"));
+        let expected = format!("`MLX_SERVING_PRESET` must be 'latency', 'balanced' or 'throughput', not '{text}'");
+        assert_eq!(error.message(), expected);
+    }
+}
+
+#[test]
 fn a_number_takes_plain_decimal_digits() {
     for (text, window) in [
         ("1.5", 1_500),
@@ -136,7 +149,6 @@ fn an_error_escapes_control_characters() {
 fn variables_of_other_programs_are_ignored() {
     let others =
         ["MLX_METAL_DEBUG", "MLX_FAST_PATHS", "mlx_fast_path", "MLX_", ""].map(|name| (name.into(), "huh".into()));
-    let resolved =
-        Settings::resolve(Preset::Balanced, &HashMap::from(others), &[]).expect("no variable is in the table");
+    let resolved = Settings::resolve(&HashMap::from(others), &[]).expect("no variable is in the table");
     assert_eq!(resolved.settings, Settings::default());
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::error::{Code, Error};
 
-use super::{EngineOption, Member, OPTIONS, Preset, Resolved, Settings, Source, Value, find, names_in};
+use super::{EngineOption, Member, OPTIONS, PREFIX, Preset, Resolved, Settings, Source, Value, find, names_in};
 
 fn option(path: &str) -> &'static EngineOption {
     OPTIONS.iter().find(|option| option.path == path).expect("the test names an option of the table")
@@ -16,11 +16,11 @@ fn option(path: &str) -> &'static EngineOption {
 
 fn with_options(options: &[(&str, Value)]) -> Result<Resolved, Error> {
     let options: Vec<_> = options.iter().map(|(path, value)| (option(path), *value)).collect();
-    Settings::resolve(Preset::Balanced, &HashMap::new(), &options)
+    Settings::resolve(&HashMap::new(), &options)
 }
 
 fn with_variable(name: &str, text: &str) -> Result<Resolved, Error> {
-    Settings::resolve(Preset::Balanced, &HashMap::from([(name.into(), text.into())]), &[])
+    Settings::resolve(&HashMap::from([(name.into(), text.into())]), &[])
 }
 
 fn effective(resolved: &Resolved, path: &str) -> (Option<Value>, Source) {
@@ -58,8 +58,16 @@ fn no_two_options_share_a_name() {
 }
 
 #[test]
-fn every_variable_has_the_prefix_mlx() {
-    assert!(OPTIONS.iter().filter_map(|option| option.variable).all(|name| name.starts_with("MLX_")));
+fn every_option_has_a_variable_which_is_established_or_follows_from_its_path() {
+    for option in OPTIONS {
+        let variable = option.variable.expect("a variable");
+        let is_established = variable.starts_with("MLX_") && !variable.starts_with(PREFIX);
+        assert!(is_established || variable == option.own_variable(), "{}: {variable}", option.path);
+    }
+    assert_eq!(option("precision").own_variable(), "MLX_SERVING_PRECISION");
+    assert_eq!(option("scheduler.maxWaitMs").own_variable(), "MLX_SERVING_MAX_WAIT_MS");
+    assert_eq!(option("cache.promptCache.maxTokens").own_variable(), "MLX_SERVING_PROMPT_CACHE_MAX_TOKENS");
+    assert_eq!(option("scheduler.batchSize").variable, Some("MLX_GPU_SCHEDULER_BATCH_SIZE"));
 }
 
 #[test]
@@ -111,7 +119,7 @@ fn every_option_has_its_own_field_and_every_field_has_an_option() {
 
 #[test]
 fn a_path_finds_an_option_or_a_group() {
-    assert_eq!(names_in(""), ["scheduler", "precision", "memory", "streaming", "cache"]);
+    assert_eq!(names_in(""), ["preset", "scheduler", "precision", "memory", "streaming", "cache"]);
     assert_eq!(names_in("scheduler.autoTune"), ["enabled", "minBatch", "maxBatch", "emaAlpha", "interval"]);
     assert!(
         matches!(find("scheduler.autoTune", "interval"), Some(Member::Option(option)) if option.path.ends_with(".interval"))

@@ -10,8 +10,8 @@ const LOW: &str = "scheduler.adaptiveWindow.lowMs";
 const MEDIUM: &str = "scheduler.adaptiveWindow.mediumMs";
 const HIGH: &str = "scheduler.adaptiveWindow.highMs";
 
-fn any_preset() -> impl Strategy<Value = Preset> {
-    prop::sample::select(Preset::ALL.to_vec())
+fn under(preset: &'static str) -> Resolved {
+    Settings::resolve(&HashMap::new(), &[(option("preset"), Value::Name(preset))]).expect("presets are in order")
 }
 
 fn written(value: Value) -> String {
@@ -28,23 +28,29 @@ proptest! {
     /// Each source sets an arbitrary subset of the options.
     #[test]
     fn the_strongest_source_that_sets_an_option_wins(
-        preset in any_preset(), is_set in prop::collection::vec(prop::array::uniform2(any::<bool>()), OPTIONS.len()),
+        preset in prop::sample::select(Preset::NAMES.to_vec()),
+        is_set in prop::collection::vec(prop::array::uniform2(any::<bool>()), OPTIONS.len()),
     ) {
         let by = |source: usize| {
             let set = OPTIONS.iter().zip(&is_set).filter(move |(_, is_set)| is_set[source]);
             set.map(|(option, _)| option)
         };
         // Options of a pair get their defaults, so that they do not contradict each other.
-        let value_of = |option: &EngineOption| if option.path.ends_with("Ms") { option.default } else { Some(another(option)) };
+        let value_of = |option: &EngineOption| match option.path {
+            "preset" => Some(Value::Name(preset)),
+            path if path.ends_with("Ms") => option.default,
+            _ => Some(another(option)),
+        };
         let in_environment = |option: &EngineOption| Some((option.variable?.to_owned(), written(value_of(option)?)));
         let environment: HashMap<_, _> = by(0).filter_map(in_environment).collect();
         let options: Vec<_> = by(1).filter_map(|option| Some((option, option.default?))).collect();
-        let resolved = Settings::resolve(preset, &environment, &options);
+        let resolved = Settings::resolve(&environment, &options);
         let resolved = resolved.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let preset = resolved.settings.preset;
         for (option, [in_environment, in_options]) in OPTIONS.iter().zip(is_set) {
             let expected = match option.under(preset) {
                 _ if in_options && option.default.is_some() => (option.default, Source::Option),
-                _ if in_environment && option.variable.is_some() => (value_of(option), Source::Environment),
+                _ if in_environment && value_of(option).is_some() => (value_of(option), Source::Environment),
                 Some(value) => (Some(value), Source::Preset),
                 None => (option.default, Source::Default),
             };
@@ -60,33 +66,42 @@ proptest! {
 
 #[test]
 fn the_presets_have_the_documented_values() {
-    let settings = |preset| Settings::resolve(preset, &HashMap::new(), &[]).expect("presets are in order").settings;
     let shown = |preset| {
-        let Settings { scheduler, .. } = settings(preset);
+        let Settings { scheduler, .. } = under(preset).settings;
         let switches = (scheduler.adaptive_window.enabled, scheduler.auto_tune.enabled, scheduler.fast_path);
         (scheduler.window.as_micros(), scheduler.batch_size, switches)
     };
-    assert_eq!(shown(Preset::Latency), (750, 2, (false, false, true)));
-    assert_eq!(shown(Preset::Balanced), (1_000, 4, (true, true, true)));
-    assert_eq!(shown(Preset::Throughput), (2_000, 8, (true, true, true)));
-    assert_eq!(settings(Preset::Balanced), Settings::default());
+    assert_eq!(shown("latency"), (750, 2, (false, false, true)));
+    assert_eq!(shown("balanced"), (1_000, 4, (true, true, true)));
+    assert_eq!(shown("throughput"), (2_000, 8, (true, true, true)));
+    assert_eq!(under("balanced").settings, Settings::default());
 }
 
 #[test]
 fn presets_are_found_by_name() {
-    for preset in Preset::ALL {
-        assert_eq!(Preset::named(preset.name()), Some(preset));
-    }
+    assert_eq!(Preset::NAMES.map(Preset::named), Preset::ALL.map(Some));
     assert_eq!(Preset::named("Latency"), None);
-    let expected = "`preset` must be 'latency', 'balanced' or 'throughput', not 'fast'";
-    assert_eq!(Preset::refuse("'fast'").message(), expected);
+    let error = refused(with_options(&[("preset", Value::Number(1.0))]));
+    assert_eq!(error.message(), "`preset` must be 'latency', 'balanced' or 'throughput', not 1");
+}
+
+#[test]
+fn an_option_overrides_the_preset_of_a_variable() {
+    let environment = HashMap::from([("MLX_SERVING_PRESET".into(), "latency".into())]);
+    let resolved = Settings::resolve(&environment, &[]).expect("a preset");
+    assert_eq!(effective(&resolved, "preset"), (Some(Value::Name("latency")), Source::Environment));
+    assert_eq!(effective(&resolved, "scheduler.batchSize"), (Some(Value::Number(2.0)), Source::Preset));
+    let options = [(option("preset"), Value::Name("throughput"))];
+    let resolved = Settings::resolve(&environment, &options).expect("a preset");
+    assert_eq!(effective(&resolved, "preset"), (Some(Value::Name("throughput")), Source::Option));
+    assert_eq!(effective(&resolved, "scheduler.batchSize"), (Some(Value::Number(8.0)), Source::Preset));
 }
 
 #[test]
 fn a_wrong_variable_is_an_error_even_if_an_option_overrides_it() {
     let environment = HashMap::from([("MLX_FAST_PATH".into(), "maybe".into())]);
     let options = [(option("scheduler.fastPath"), Value::Switch(true))];
-    let error = refused(Settings::resolve(Preset::Balanced, &environment, &options));
+    let error = refused(Settings::resolve(&environment, &options));
     assert_eq!(error.param(), Some("MLX_FAST_PATH"));
 }
 
@@ -111,7 +126,7 @@ fn a_contradiction_names_both_options_and_param_is_the_one_with_the_stronger_sou
 
     let environment = HashMap::from([("MLX_AUTO_TUNE_MIN_BATCH".into(), "6".into())]);
     let options = [(option(MAX), Value::Number(4.0))];
-    let error = refused(Settings::resolve(Preset::Balanced, &environment, &options));
+    let error = refused(Settings::resolve(&environment, &options));
     assert_eq!(error.param(), Some(MAX));
     let expected = format!("`MLX_AUTO_TUNE_MIN_BATCH` (6, environment) must not be above `{MAX}` (4, option)");
     assert_eq!(error.message(), expected);

@@ -1,0 +1,132 @@
+// Environment variables with the prefix of this package: each option has one, and an unknown one causes a process warning.
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createEngine } from 'mlx-serving'
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
+import { failure, INSTANT, inNode, simulated } from './support.js'
+
+const PATH = 'MLX_SERVING_PROMPT_CACHE_PATH'
+
+beforeEach(() => {
+  const ours = Object.keys(process.env).filter(name => name.startsWith('MLX_'))
+  for (const name of ours) vi.stubEnv(name, undefined)
+})
+afterEach(() => vi.unstubAllEnvs())
+
+const configOf = async (options = {}) => (await simulated(INSTANT, options)).engine.config()
+
+async function folder(): Promise<string> {
+  const made = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
+  onTestFinished(() => rm(made, { recursive: true }))
+  return made
+}
+
+/** The warnings of a process that starts two engines with these variables. */
+async function warned(variables: NodeJS.ProcessEnv): Promise<{ message: string; name: string; code: string }[]> {
+  const script = `
+    import { createEngine } from 'mlx-serving'
+    const warnings = []
+    process.on('warning', ({ message, name, code }) => warnings.push({ message, name, code }))
+    for (let n = 0; n < 2; n++) await (await createEngine({ backend: { simulated: 'instant' } })).dispose()
+    console.log(JSON.stringify(warnings))`
+  const { stdout, stderr, code } = await inNode(script, 'module', ['--no-warnings'], variables)
+  expect(code, stderr).toBe(0)
+  return JSON.parse(stdout)
+}
+
+test('every option but the backend has a variable', async () => {
+  const without = Object.entries(await configOf()).filter(([, { variable }]) => variable === undefined)
+  expect(without.map(([name]) => name)).toEqual(['backend'])
+})
+
+test('a variable without an established name is named like its option', async () => {
+  const config = await configOf()
+  const own = Object.entries(config).filter(([, { variable }]) => variable?.startsWith('MLX_SERVING_'))
+  for (const [name, { variable }] of own) {
+    const rest = name.includes('.') ? name.slice(name.indexOf('.') + 1) : name
+    const words = rest.replaceAll('.', '_').replace(/[A-Z]/g, letter => `_${letter}`)
+    expect(variable).toBe(`MLX_SERVING_${words.toUpperCase()}`)
+  }
+  expect(own.length).toBeGreaterThan(10)
+})
+
+test('an unknown variable causes one process warning with the nearest known name', async () => {
+  const warnings = await warned({ MLX_SERVING_MAX_PENDNG: '4', MLX_SERVING_BATCH_SIZE: '2' })
+  const warning = (name: string, nearest: string) => ({
+    message: `the environment variable \`${name}\` is unknown and has no effect; the nearest known one is \`${nearest}\``,
+    name: 'MlxServingWarning',
+    code: 'UnknownVariable',
+  })
+  expect(warnings).toHaveLength(2)
+  expect(warnings).toContainEqual(warning('MLX_SERVING_MAX_PENDNG', 'MLX_SERVING_MAX_PENDING'))
+  expect(warnings).toContainEqual(warning('MLX_SERVING_BATCH_SIZE', 'MLX_GPU_SCHEDULER_BATCH_SIZE'))
+})
+
+test('variables of the options, of the build and of other programs cause no warning', async () => {
+  const variables = {
+    MLX_SERVING_PRESET: 'latency',
+    MLX_SERVING_KV_BYTES: '1000000',
+    MLX_SERVING_CACHE_DIR: '/tmp/none',
+    MLX_SERVING_TOOLCHAIN: 'none',
+    MLX_METAL_DEBUG: '1',
+    MLX_GPU_SCHEDULER_BATCHSIZE: '3',
+    OTHER_SERVING_PRESET: 'x',
+  }
+  expect(await warned(variables)).toEqual([])
+})
+
+test('a variable names the preset, and an option another one', async () => {
+  vi.stubEnv('MLX_SERVING_PRESET', ' Throughput ')
+  expect(await configOf()).toMatchObject({
+    preset: { value: 'throughput', source: 'environment', variable: 'MLX_SERVING_PRESET' },
+    'scheduler.batchSize': { value: 8, source: 'preset' },
+  })
+  expect(await configOf({ preset: 'latency' })).toMatchObject({
+    preset: { value: 'latency', source: 'option' },
+    'scheduler.batchSize': { value: 2, source: 'preset' },
+  })
+})
+
+test.each(['', ' ', 'fast', '1'])('the preset %j of a variable is refused', async text => {
+  vi.stubEnv('MLX_SERVING_PRESET', text)
+  expect(await failure(createEngine({ preset: 'latency' }))).toMatchObject({
+    code: 'ConfigError',
+    param: 'MLX_SERVING_PRESET',
+    message: `\`MLX_SERVING_PRESET\` must be 'latency', 'balanced' or 'throughput', not '${text}'`,
+  })
+})
+
+test('the limit of pending requests of a variable takes effect', async () => {
+  vi.stubEnv('MLX_SERVING_MAX_PENDING', '2')
+  const { engine, model } = await simulated()
+  const ask = () => engine.generate({ model, prompt: 'Hello', maxTokens: 4 })
+  const ends = await Promise.allSettled([ask(), ask(), ask()])
+  expect(ends.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected'])
+})
+
+test('a variable names the file of the prompt cache, and an option another one', async () => {
+  const [first, second] = ['first', 'second'].map(async name => path.join(await folder(), name))
+  vi.stubEnv(PATH, await first)
+  expect((await configOf())['cache.promptCache.path']).toEqual({
+    value: await first,
+    source: 'environment',
+    variable: PATH,
+  })
+  const promptCache = { path: await second }
+  expect((await configOf({ cache: { promptCache } }))['cache.promptCache.path']).toEqual({
+    value: await second,
+    source: 'option',
+    variable: PATH,
+  })
+  vi.stubEnv(PATH, undefined)
+  expect((await configOf())['cache.promptCache.path']).toEqual({ source: 'default', variable: PATH })
+})
+
+test.each(['', ' '])('the path %j of a variable is refused', async text => {
+  vi.stubEnv(PATH, text)
+  const error = await failure(createEngine({ cache: { promptCache: { path: 'answers' } } }))
+  expect(error).toMatchObject({ code: 'ConfigError', param: PATH })
+  expect(error.message).toBe(`\`${PATH}\` must be the path of a file, not ''`)
+})
