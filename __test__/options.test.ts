@@ -82,7 +82,12 @@ test('the error about a wrong variable names the variable', async () => {
 })
 
 test('a count is a whole number', async () => {
-  for (const name of ['scheduler.batchSize', 'scheduler.maxPendingTokens', 'memory.kvBytes', 'streaming.bufferTokens']) {
+  for (const name of [
+    'scheduler.batchSize',
+    'scheduler.maxPendingTokens',
+    'memory.kvBytes',
+    'streaming.bufferTokens',
+  ]) {
     await refused(name, nested([[name, 4.5]]))
   }
   vi.stubEnv('MLX_AUTO_TUNE_INTERVAL', '7.5')

@@ -41,8 +41,7 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
   try {
     const variables = environment()
     warnOfUnknown(variables, addon)
-    const start = () =>
-      configuring(() => reading('options', () => hub.native.start(options, variables, memoryBytes())))
+    const start = () => configuring(() => reading('options', () => hub.native.start(options, variables, memoryBytes())))
     const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
     warn(hub)
     hub.begin(config['streaming.bufferTokens'].value as number)

@@ -10,7 +10,12 @@ const VARIABLE = /MLX_SERVING_[A-Z0-9_]+/g
 /** The variables that the sources in a folder name. */
 function namedIn(folder) {
   return readdirSync(at(folder), { withFileTypes: true, recursive: true })
-    .filter(entry => entry.isFile() && SOURCES.test(entry.name) && !/node_modules|\.test\./.test(`${entry.parentPath}/${entry.name}`))
+    .filter(
+      entry =>
+        entry.isFile() &&
+        SOURCES.test(entry.name) &&
+        !/node_modules|\.test\./.test(`${entry.parentPath}/${entry.name}`),
+    )
     .flatMap(({ parentPath, name }) => readFileSync(`${parentPath}/${name}`, 'utf8').match(VARIABLE) ?? [])
 }
 
