@@ -34,9 +34,10 @@ test('errors are counted by code, and agree with failed and rejected', async () 
   await idle(engine)
   const tooLong = engine.generate({ model, prompt: 'Hello', maxTokens: 2 ** 20, minTokens: 2 ** 20 })
   expect(await failure(tooLong)).toMatchObject({ code: 'ContextLengthExceeded' })
-  const cancelled = ask()
+  const [cancelled, whole] = [ask(), ask()]
+  expect(await failure(ask())).toMatchObject({ code: 'Overloaded' })
   cancelled.cancel()
-  await Promise.all([cancelled, ask(), failure(ask())])
+  await Promise.all([cancelled, whole])
   // The deadlines of the queue are kept between steps.
   await until(() => engine.stats().failed === 4)
   const stats = engine.stats()
@@ -53,7 +54,7 @@ test('a call that fails before it is submitted is not counted', async () => {
 })
 
 test('all answers to a refused request are counted', async () => {
-  const { engine, model } = await simulated(INSTANT, { scheduler: { maxPending: 3 } })
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: 3 } })
   const ask = (n: number) => engine.generate({ model, prompt: 'Hello', maxTokens: 2, n })
   await Promise.all([ask(2), failure(ask(2)), failure(ask(3))])
   expect(engine.stats().errors).toEqual({ Overloaded: 5 })

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createEngine } from 'mlx-serving'
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
-import { failure, INSTANT, inNode, simulated } from './support.js'
+import { failure, INSTANT, inNode, M3_MAX, simulated } from './support.js'
 
 const PATH = 'MLX_SERVING_PROMPT_CACHE_PATH'
 
@@ -100,7 +100,7 @@ test.each(['', ' ', 'fast', '1'])('the preset %j of a variable is refused', asyn
 
 test('the limit of pending requests of a variable takes effect', async () => {
   vi.stubEnv('MLX_SERVING_MAX_PENDING', '2')
-  const { engine, model } = await simulated()
+  const { engine, model } = await simulated(M3_MAX)
   const ask = () => engine.generate({ model, prompt: 'Hello', maxTokens: 4 })
   const ends = await Promise.allSettled([ask(), ask(), ask()])
   expect(ends.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected'])

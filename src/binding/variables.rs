@@ -46,7 +46,7 @@ mod tests {
             ("MLX_SERVING_PRESETT", "MLX_SERVING_PRESET"),
             ("MLX_SERVING_MAXPENDING", "MLX_SERVING_MAX_PENDING"),
             ("MLX_SERVING_KV_BYTE", "MLX_SERVING_KV_BYTES"),
-            ("MLX_SERVING_CACHE_PATH", PATH_VARIABLE),
+            ("MLX_SERVING_PROMPT_CACHE_FILE", PATH_VARIABLE),
             // These options have established variables.
             ("MLX_SERVING_BATCH_SIZE", "MLX_GPU_SCHEDULER_BATCH_SIZE"),
             ("MLX_SERVING_MAX_STEP_MS", "MLX_GPU_SCHEDULER_P99_THRESHOLD_MS"),

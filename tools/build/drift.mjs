@@ -54,7 +54,7 @@ function checkErrorCodes() {
 }
 
 /** Options that are not in the engine's own table. */
-const BESIDES = ['preset', 'backend.simulated', 'backend.faults', 'backend', 'cache.promptCache.path']
+const BESIDES = ['backend.simulated', 'backend.faults', 'backend', 'cache.promptCache.path']
 
 function checkOptions() {
   const declared = fieldsOf('EngineOptions')
