@@ -124,7 +124,7 @@ fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, given: &mut G
             }
         }
         (None, value) if (group, key) == (WITH_PATH, "path") => {
-            given.cache_path = value.map(|value| read_path(value)).transpose()?;
+            given.cache_path = value.map(read_path).transpose()?;
         }
         (Some(_), None) => {}
         (None, _) => return Err(unknown_option(group, &path, key)),
