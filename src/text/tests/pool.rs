@@ -76,6 +76,18 @@ fn outcome(pool: &TextPool, job: impl FnOnce() -> Result<u32> + Send + 'static) 
     receiver.recv_timeout(LONG).unwrap()
 }
 
+/// Accepts a job that sends `number` when it is done.
+fn enqueue(pool: &TextPool, load: Load, number: i32, sender: &Sender<i32>) {
+    let sender = sender.clone();
+    pool.run(load, move || Ok(number), move |result| sender.send(result.unwrap()).unwrap()).unwrap();
+}
+
+/// Accepts a barrier that sends `number` when it is reached.
+fn enqueue_barrier(pool: &TextPool, number: i32, sender: &Sender<i32>) {
+    let sender = sender.clone();
+    pool.run_after_accepted(move || sender.send(number).unwrap());
+}
+
 #[test]
 fn job_runs_on_another_thread_and_returns_its_result() {
     let pool = pool(4, LONG);
@@ -92,10 +104,7 @@ fn jobs_run_one_at_a_time_in_order_of_arrival() {
     let pool = pool(100, LONG);
     let mut first = Gated::running(&pool);
     let (sender, receiver) = channel();
-    for number in 0..100 {
-        let sender = sender.clone();
-        pool.run(Load::default(), move || Ok(number), move |result| sender.send(result.unwrap()).unwrap()).unwrap();
-    }
+    (0..100).for_each(|number| enqueue(&pool, Load::default(), number, &sender));
     first.open();
     assert_eq!(receiver.iter().take(100).collect::<Vec<i32>>(), (0..100).collect::<Vec<_>>());
 }
@@ -142,14 +151,8 @@ fn barrier_is_accepted_by_a_full_queue_and_overtakes_no_job() {
     let pool = pool(2, LONG);
     let mut running = Gated::running(&pool);
     let (sender, receiver) = channel();
-    for number in 0..2 {
-        let sender = sender.clone();
-        pool.run(Load::default(), move || Ok(number), move |result| sender.send(result.unwrap()).unwrap()).unwrap();
-    }
-    for number in 2..4 {
-        let sender = sender.clone();
-        pool.run_after_accepted(move || sender.send(number).unwrap());
-    }
+    (0..2).for_each(|number| enqueue(&pool, Load::default(), number, &sender));
+    (2..4).for_each(|number| enqueue_barrier(&pool, number, &sender));
     running.open();
     assert_eq!(receiver.iter().take(4).collect::<Vec<i32>>(), [0, 1, 2, 3]);
 }
@@ -274,8 +277,7 @@ fn tenants_take_turns() {
     let mut first = Gated::running(&pool);
     let (sender, receiver) = channel();
     for (tenant, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)] {
-        let sender = sender.clone();
-        pool.run(of(tenant), move || Ok(number), move |result| sender.send(result.unwrap()).unwrap()).unwrap();
+        enqueue(&pool, of(tenant), number, &sender);
     }
     first.open();
     assert_eq!(receiver.iter().take(6).collect::<Vec<i32>>(), [1, 4, 6, 2, 5, 3]);
@@ -286,10 +288,7 @@ fn barrier_waits_for_overtaken_jobs() {
     let pool = hasty(8);
     let mut slow = Gated::running(&pool);
     let (sender, receiver) = channel();
-    for number in 1..3 {
-        let sender = sender.clone();
-        pool.run_after_accepted(move || sender.send(number).unwrap());
-    }
+    (1..3).for_each(|number| enqueue_barrier(&pool, number, &sender));
     assert_eq!(outcome(&pool, || Ok(7)).unwrap(), 7, "later jobs do not wait for barriers");
     assert!(receiver.try_recv().is_err(), "an earlier job runs");
     let later = Gated::running(&pool);
