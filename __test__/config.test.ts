@@ -32,7 +32,7 @@ test.each<[string, unknown, string?]>([
   ['a backend with an unknown key', { backend: { simulated: INSTANT, speed: 2 } }, 'backend.speed'],
   ['a fault without a kind', { backend: { simulated: INSTANT, faults: [{ step: 1 }] } }, 'backend.faults[0].kind'],
   ['a group that is a number', { streaming: 4 }, 'streaming'],
-])('%s', async (_, options, param) => {
+])('createEngine refuses %s', async (_, options, param) => {
   const error = await failure(create(options))
   expect(error).toBeInstanceOf(ConfigError)
   if (param !== undefined) expect(error.param).toBe(param)
@@ -52,7 +52,7 @@ test('the error about an unknown profile lists the known ones', async () => {
   expect(message).toContain(`m3-max/llama-3.2-3b-4bit, m3-max/llama-3.1-8b-4bit, ${INSTANT}`)
 })
 
-test('the error of a getter is the cause', async () => {
+test('an error that a getter or a proxy throws is the cause of the ConfigError', async () => {
   const hostile = () => {
     throw thrown
   }

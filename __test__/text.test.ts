@@ -16,7 +16,7 @@ test.each(['', 'Hello', 'What is 12 + 7?', 'Ünïcödé 🙂 日本', '  spaces\
   },
 )
 
-test('token ids of another realm, as in Jest, are token ids', async () => {
+test('token ids from another realm, as under Jest, are accepted', async () => {
   const { engine, model } = await simulated()
   const tokens = await engine.tokenize({ model, text: 'Hello' })
   const [typed, list] = runInNewContext('[Uint32Array.from(tokens), Array.from(tokens)]', { tokens })
@@ -39,7 +39,7 @@ const hostile = () => {
 test.each<[string, number[]]>([
   ['a getter', Object.defineProperty([1], 0, { get: hostile })],
   ['a proxy that cannot be read', new Proxy([1], { get: hostile })],
-])('what %s in a list of token ids throws is the cause', async (_, tokens) => {
+])('the error that %s in a list of token ids throws is the cause of the InvalidParamsError', async (_, tokens) => {
   const { engine, model } = await simulated()
   const error = await failure(engine.detokenize({ model, tokens }))
   expect(error).toBeInstanceOf(InvalidParamsError)
@@ -59,7 +59,7 @@ test('a chat template renders every turn', async () => {
   expect(places[0]).toBeGreaterThanOrEqual(0)
 })
 
-test('errors name the wrong param', async () => {
+test('an error about a wrong param names the param', async () => {
   const { engine, model } = await simulated()
   const { proxy, revoke } = Proxy.revocable([], {})
   revoke()

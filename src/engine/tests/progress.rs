@@ -136,9 +136,8 @@ fn positions_that_are_recomputed_are_not_reported_again() {
     }
 }
 
-#[test]
-fn a_report_has_the_furthest_collected_position_and_a_forgotten_row_has_no_report() {
-    let (sequence, reader, now) = (SequenceId(3), ReaderId(5), Instant::now());
+/// Watches a row for one reader, and submits steps 0 to 2, which read ten tokens of its prompt each.
+fn submitted_three_steps(sequence: SequenceId, reader: ReaderId) -> PromptProgress {
     let mut progress = PromptProgress::default();
     progress.watch(sequence, reader);
     for step in 0..3 {
@@ -146,11 +145,23 @@ fn a_report_has_the_furthest_collected_position_and_a_forgotten_row_has_no_repor
         let row = Row { sequence, start, feed: Feed::Prompt { len: 10 }, sample: false };
         progress.submitted(&Plan { step, rows: vec![row], ..Plan::default() });
     }
+    progress
+}
+
+#[test]
+fn a_step_after_a_lost_step_reports_the_position_that_it_reads() {
+    let (sequence, reader, now) = (SequenceId(3), ReaderId(5), Instant::now());
+    let mut progress = submitted_three_steps(sequence, reader);
     let report = Report { sequence, position: Some(20), readers: vec![reader] };
     assert_eq!(progress.collected(1, &[], now), [report], "step 0 was never collected");
     assert_eq!(progress.collected(2, &[], now), [], "less than 50 ms later");
+}
+
+#[test]
+fn a_forgotten_row_is_not_reported_when_a_later_step_samples_its_first_token() {
+    let (sequence, reader, now) = (SequenceId(3), ReaderId(5), Instant::now());
+    let mut progress = submitted_three_steps(sequence, reader);
     progress.forget(sequence);
-    // A token completes the prompt of a row, which is always reported unless the row was forgotten.
     let first = SampledToken { sequence, token: 1, finish: None, constraint_end: None };
-    assert_eq!(progress.collected(3, &[first], now + Duration::from_secs(1)), []);
+    assert_eq!(progress.collected(2, &[first], now), []);
 }

@@ -34,7 +34,7 @@ proptest! {
     }
 
     #[test]
-    fn of_callers_that_submit_again_at_once_few_are_never_served(device in device(), times in 2..5usize) {
+    fn nine_tenths_of_callers_are_served_while_served_callers_submit_again_at_once(device in device(), times in 2..5usize) {
         let mut world = World::new(device);
         world.ask(0, device.limit);
         world.run(u64::MAX);
@@ -67,7 +67,7 @@ proptest! {
     }
 
     #[test]
-    fn after_a_flood_a_caller_is_served_once_the_queue_is_empty(device in device()) {
+    fn after_a_flood_a_new_caller_waits_at_most_three_batches_longer_than_a_full_queue(device in device()) {
         let mut world = World::new(device);
         world.comes_back = false;
         let per_batch = device.rows as u64 * 10;

@@ -44,7 +44,7 @@ fn of(tenant: &str) -> Caller {
 }
 
 #[test]
-fn after_an_overload_a_request_starts_at_once_within_five_seconds_for_any_queue_length() {
+fn five_seconds_after_an_overload_a_new_request_starts_without_a_wait_for_any_queue_length() {
     for times in [4, 10, 30] {
         for limit in LIMITS {
             let mut world = World::new(device(limit));
