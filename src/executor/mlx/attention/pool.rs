@@ -8,6 +8,8 @@
 //! The scheduler does not count the memory of slots without a sequence, so this memory is limited. Above the limit, the
 //! sequences of a slab move to other slabs or to a smaller one, and the slab is dropped.
 
+mod slab;
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
@@ -15,6 +17,8 @@ use rustc_hash::FxHashMap;
 use super::super::failure::Mlx;
 use super::kinds::KvKind;
 use crate::request::SequenceId;
+
+use slab::Slab;
 
 /// Most slots of a slab, unless more are needed at once: a usual batch size.
 const MOST_SLOTS: usize = 32;
@@ -31,16 +35,6 @@ pub(in super::super) struct Pool<M> {
     slabs: BTreeMap<u32, Slab<M>>,
     num_made: u32,
     places: FxHashMap<SequenceId, Place>,
-}
-
-#[derive(Debug)]
-struct Slab<M> {
-    capacity: i32,
-    slots: Vec<Option<SequenceId>>,
-    /// Positions that a former sequence wrote in each slot. They are cleared when another sequence gets the slot: rows attend
-    /// together up to the longest of them, and masked values must be finite.
-    left_behind: Vec<i32>,
-    memory: M,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -199,7 +193,7 @@ impl<M: Clone> Pool<M> {
         let Some((id, slab)) = self.slabs.iter().max_by_key(|(_, slab)| self.free_bytes_of(slab)) else {
             return Ok(());
         };
-        let (id, capacity, sequences) = (*id, slab.capacity, slab.slots.iter().flatten().copied().collect::<Vec<_>>());
+        let (id, capacity, sequences) = (*id, slab.capacity, slab.sequences().collect::<Vec<_>>());
         let elsewhere = |pool: &Self| -> Vec<(u32, usize)> {
             let others = pool.slabs.iter().filter(|(other, of)| **other != id && of.capacity == capacity);
             let free = others.flat_map(|(other, of)| of.free_slots().map(|slot| (*other, slot)));
@@ -235,7 +229,7 @@ impl<M: Clone> Pool<M> {
     fn to_merge(&self, capacity: Option<i32>) -> Option<(SequenceId, (u32, usize))> {
         let is_asked = |slab: &Slab<M>| capacity.is_none_or(|capacity| slab.capacity == capacity);
         let mut by_use: Vec<_> = self.slabs.iter().filter(|(_, slab)| is_asked(slab)).collect();
-        by_use.sort_by_key(|(_, slab)| (slab.num_used(), slab.slots.len()));
+        by_use.sort_by_key(|(_, slab)| (slab.num_used(), slab.num_slots()));
         let target = |id: u32, slab: &Slab<M>| {
             let others = by_use.iter().rev().filter(|(other, of)| **other != id && of.capacity == slab.capacity);
             others
@@ -243,17 +237,17 @@ impl<M: Clone> Pool<M> {
                 .find_map(|(other, of)| of.free_slot().map(|slot| (**other, slot)))
         };
         by_use.iter().find_map(|(id, slab)| {
-            let last = slab.slots.iter().rev().flatten().next()?;
-            target(**id, slab).map(|to| (*last, to))
+            let (_, last) = slab.last()?;
+            target(**id, slab).map(|to| (last, to))
         })
     }
 
     /// The last sequence of a slab with more than two runs of used slots, and the first free slot of that slab.
     fn to_close_up(&self) -> Option<(SequenceId, (u32, usize))> {
         self.slabs.iter().find_map(|(id, slab)| {
-            let last = slab.slots.iter().rposition(Option::is_some)?;
-            let hole = slab.free_slot().filter(|hole| *hole < last && slab.num_stretches() > 2)?;
-            slab.slots[last].map(|sequence| (sequence, (*id, hole)))
+            let (last, sequence) = slab.last()?;
+            let hole = slab.free_slot().filter(|hole| *hole < last && slab.num_runs() > 2)?;
+            Some((sequence, (*id, hole)))
         })
     }
 
@@ -295,10 +289,8 @@ impl<M: Clone> Pool<M> {
     }
 
     fn add_slab(&mut self, capacity: i32, num_slots: i32, make: &mut impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<u32> {
-        let slots = vec![None; num_slots.unsigned_abs() as usize];
-        let left_behind = vec![0; slots.len()];
         let id = self.num_made;
-        self.slabs.insert(id, Slab { capacity, slots, left_behind, memory: make(num_slots, capacity)? });
+        self.slabs.insert(id, Slab::new(capacity, num_slots, make(num_slots, capacity)?));
         self.num_made += 1;
         Ok(id)
     }
@@ -316,8 +308,7 @@ impl<M: Clone> Pool<M> {
 
     fn put(&mut self, place: Place, sequence: SequenceId, moves: &mut Vec<Move<M>>) -> Option<Slot<M>> {
         let slab = self.slabs.get_mut(&place.slab)?;
-        *slab.slots.get_mut(place.slot)? = Some(sequence);
-        let count = std::mem::take(slab.left_behind.get_mut(place.slot)?);
+        let count = slab.put(place.slot, sequence)?;
         self.places.insert(sequence, place);
         let to = self.slot_at(place);
         moves.extend((count > 0).then(|| Move { from: None, to: to.clone(), count }));
@@ -330,8 +321,7 @@ impl<M: Clone> Pool<M> {
         let left = self.slot_at(place);
         let count = self.kind.num_kept(place.num_positions);
         let slab = self.slabs.get_mut(&place.slab)?;
-        slab.slots[place.slot] = None;
-        slab.left_behind[place.slot] = count;
+        slab.leave(place.slot, count);
         if slab.num_used() == 0 {
             self.slabs.remove(&place.slab);
         }
@@ -343,34 +333,5 @@ impl<M: Clone> Pool<M> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // slabs have few slots
         let index = place.slot as i32;
         Slot { slab: place.slab, index, memory }
-    }
-}
-
-impl<M> Slab<M> {
-    fn num_used(&self) -> usize {
-        self.slots.iter().flatten().count()
-    }
-
-    fn num_positions(&self) -> u64 {
-        self.slots.len() as u64 * u64::from(self.capacity.unsigned_abs())
-    }
-
-    fn num_free(&self) -> usize {
-        self.slots.len() - self.num_used()
-    }
-
-    fn free_slots(&self) -> impl Iterator<Item = usize> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| slot.is_none().then_some(at))
-    }
-
-    fn free_slot(&self) -> Option<usize> {
-        self.free_slots().next()
-    }
-
-    /// Number of runs of used slots.
-    fn num_stretches(&self) -> usize {
-        let begins =
-            |(at, slot): &(usize, &Option<SequenceId>)| slot.is_some() && (*at == 0 || self.slots[at - 1].is_none());
-        self.slots.iter().enumerate().filter(begins).count()
     }
 }
