@@ -14,9 +14,9 @@ use crate::text::ModelText;
 use super::budget::Reservation;
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
 use super::defaults;
-use super::draft::ModelRules;
 use super::guarded::guarded;
 use super::loads::ActiveLoad;
+use super::model_rules::ModelRules;
 use super::threads::LOADS;
 use super::{Engine, ModelInfo};
 

@@ -10,7 +10,7 @@ use crate::request::{FinishReason, Request};
 use super::Engine;
 use super::answer_parser::AnswerParser;
 use super::command::Command;
-use super::draft::Prepared;
+use super::model_rules::Prepared;
 use super::ticket::Ticket;
 
 impl Engine {
