@@ -24,6 +24,8 @@ NAMES = {
     "ffn_norm": "post_attention_layernorm",
 }
 GROUP_SIZE = 32
+# The type of control tokens in a GGUF file.
+CONTROL = 3
 EMBEDDING = "model.embed_tokens"
 
 
@@ -52,6 +54,7 @@ def renamed(arrays, facts):
         path, kind = name.rsplit(".", 1)
         if path.endswith(("attn_q", "attn_k")):
             array = halves(array, heads if path.endswith("attn_q") else kv_heads)
+        # Norms are float32 in the file. Here they have the type of the scales, as in models that mlx-lm writes.
         weights[f"{path_of(path)}.{kind}"] = array if array.dtype != mx.float32 else array.astype(mx.float16)
     return weights
 
@@ -72,6 +75,7 @@ def halves(array, heads):
 
 
 def bits_of(weights, path):
+    """Bits of a code. MLX packs the codes of a row into words of 32 bits, and each group of codes has a scale."""
     inputs = weights[f"{path}.scales"].shape[1] * GROUP_SIZE
     return weights[f"{path}.weight"].shape[1] * 32 // inputs
 
@@ -109,6 +113,7 @@ def config(facts, quantization):
         "num_attention_heads": number(facts, "llama.attention.head_count"),
         "num_key_value_heads": number(facts, "llama.attention.head_count_kv"),
         "max_position_embeddings": number(facts, "llama.context_length"),
+        # The published value. The file has it in float32, which rounds it.
         "rms_norm_eps": 1e-05,
         "rope_theta": float(facts["llama.rope.freq_base"].item()),
         "vocab_size": number(facts, "llama.vocab_size"),
@@ -120,14 +125,14 @@ def config(facts, quantization):
 
 
 def tokenizer(facts):
-    """Byte-level BPE; digits stand alone. Type 3 marks a control token."""
+    """Byte-level BPE, in which each digit is a token of its own."""
     tokens, types = facts["tokenizer.ggml.tokens"], facts["tokenizer.ggml.token_type"].tolist()
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [added(index, tokens[index]) for index, kind in enumerate(types) if kind == 3],
+        "added_tokens": [added(index, tokens[index]) for index, kind in enumerate(types) if kind == CONTROL],
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Sequence",
