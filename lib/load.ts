@@ -9,7 +9,7 @@ import { linuxProblem, macProblem, platformPackage, unknownPlatform } from './sy
 
 const NAME = 'mlx-serving'
 const ADDON_FILE = 'mlx-serving.node'
-/** MLX looks for its Metal kernels beside itself. */
+/** MLX looks for its Metal kernels in its own folder. */
 const KERNELS_FILE = 'mlx.metallib'
 
 let loaded: NativeAddon | undefined

@@ -1,4 +1,4 @@
-//! From the options of `createEngine` and `loadModel` to validated values. The table in `config/` lists the options and
+//! Reads and validates the options of `createEngine` and `loadModel`. The table in `config/` lists the options and
 //! their values; only `backend` and `cache.promptCache.path` are read by code of their own.
 
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub(super) struct Given {
     pub(super) cache_path: Option<PathBuf>,
 }
 
-/// What an engine is started with.
+/// The options that an engine is started with.
 pub(super) struct Options {
     pub(super) settings: Settings,
     /// The value of each option with its source, also of those that are not in the table.
@@ -45,7 +45,7 @@ pub(super) struct Options {
     pub(super) backend: BackendChoice,
 }
 
-/// What runs the models.
+/// The device that runs the models.
 pub(super) enum BackendChoice {
     /// MLX on this machine.
     Mlx,

@@ -1,4 +1,4 @@
-//! From the params and options of `generate` to a [`Draft`]. Types and ranges are checked here; checks that depend on the
+//! Reads the params and options of `generate` into a [`Draft`]. Types and ranges are checked here; checks that depend on the
 //! model run on a text thread.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::structured;
 
 const CODE: Code = Code::InvalidParams;
 
-/// The largest bias of a logit: 100 all but forces a token, -100 all but forbids it.
+/// The largest bias of a logit: 100 almost forces a token, -100 almost forbids it.
 const MAX_BIAS: f64 = 100.0;
 /// The most tokens with a bias. Each has a cost in every step.
 const MAX_BIASES: usize = 4096;
@@ -126,7 +126,7 @@ fn read_stop_tokens(value: Unknown<'_>) -> Read<Vec<u32>> {
     })
 }
 
-/// A number whose range is checked before.
+/// Narrows a number whose range was checked.
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Turns what a user wrote, all of it optional, into checked settings. One table, [`OPTIONS`], lists the options with
+//! Turns the options of a user, all of them optional, into checked settings. One table, [`OPTIONS`], lists the options with
 //! their environment variables, ranges, defaults and values under presets. The binding, the reference in docs/ and
 //! `engine.config()` are made from it. A new option is a line there and a field in [`Settings`].
 //!

@@ -57,9 +57,9 @@ impl Prefill {
 
     /// Number of prompt tokens of the next step, while `num_unfed` are not read.
     ///
-    /// If the smallest chunk with half the best speed takes too long for the rows that decode, they are delayed by larger but
-    /// fewer chunks: that chunk and the tokens that add almost no time to it. A small remainder of the prompts is added if a
-    /// separate step would cost more.
+    /// A chunk should delay the rows that decode by no more than `stretch` allows. If even the smallest chunk with half of the
+    /// best speed delays them by more, they are delayed less often instead: the step reads that chunk and the tokens that add
+    /// almost no time to it. A small rest of the prompts is added if a step of its own would cost more.
     pub(super) fn budget(&self, beside: Beside, num_unfed: usize) -> usize {
         let decoding = match beside {
             Beside::Nothing => return self.chunk,
@@ -79,8 +79,8 @@ impl Prefill {
         if is_cheap { size + rest } else { size }
     }
 
-    /// The most prompt tokens that take at most `most` according to measurements, without optimism about larger chunks. A whole
-    /// chunk before a measurement.
+    /// The most prompt tokens that take at most `most` by the line through the measurements. A whole chunk before a
+    /// measurement.
     pub(super) fn largest_known_within(&self, most: Duration) -> usize {
         let fits = |&size: &usize| self.cost(size).is_none_or(|cost| cost <= most);
         self.sizes().take_while(fits).last().unwrap_or(LEAST_CHUNK.min(self.chunk))

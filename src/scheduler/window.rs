@@ -133,7 +133,7 @@ impl Window {
             return Ok(Reason::Full);
         }
         let is_alone = waiting.depth == 1;
-        // Checked before the window, because the window did not delay a request that the scheduler sees late.
+        // Checked before the end of the window: the window did not delay a request that the scheduler sees late.
         let is_worth_it = if self.config.adaptive.is_some() { self.earns(waiting) } else { !is_alone };
         if self.length().is_zero() || (self.config.fast_path && !is_worth_it) {
             return Ok(without_window(is_alone));

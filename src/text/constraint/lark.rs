@@ -11,8 +11,8 @@ const MAX_RULES: usize = 1_000;
 const MAX_CONDITION_BRACKETS: usize = 200;
 const MARK: &str = "%json";
 
-/// The grammar with enforceable schemas. An error message follows the name of the param, or begins with a name in
-/// backticks.
+/// The grammar with enforceable schemas. An error message continues the name of the param, or begins with another name
+/// in backticks.
 pub(super) fn enforced(grammar: &str) -> Result<String, String> {
     check_depth(grammar)?;
     let mut out = String::with_capacity(grammar.len());
@@ -65,7 +65,7 @@ fn end_of_quoted(bytes: &[u8], mut at: usize, quote: u8) -> usize {
     bytes.len()
 }
 
-/// Counts without parsing, which may count too many: each definition begins a line or follows `%lark {`.
+/// Counts the definitions without parsing: each begins a line or follows `%lark {`. The count may be too high.
 fn check_depth(grammar: &str) -> Result<(), String> {
     let begins_rule =
         |line: &&str| line.trim_start().starts_with(|c: char| c.is_ascii_alphabetic() || "_?!".contains(c));

@@ -100,7 +100,7 @@ impl StructuredOutput {
                 let enforced = lark::enforced(grammar).map_err(|problem| refused("grammar", &problem))?;
                 let dense: String = grammar.chars().filter(|c| !c.is_whitespace()).collect();
                 if dense.contains("[temperature=") || dense.contains(",temperature=") {
-                    return Err(refused("grammar", "sets the `temperature` of a rule, which is the request's to set"));
+                    return Err(refused("grammar", "sets the `temperature` of a rule; only the request may set it"));
                 }
                 Ok(TopLevelGrammar::from_lark(enforced))
             }

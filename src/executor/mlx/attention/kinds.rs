@@ -28,7 +28,7 @@ pub(in super::super) trait KvKind: std::fmt::Debug {
 #[derive(Debug)]
 pub(in super::super) struct Full;
 
-/// Keeps this many last positions. A new position takes the place of the one that leaves the window.
+/// Keeps the last positions, at most this many. A new position takes the place of the one that leaves the window.
 #[derive(Debug)]
 pub(in super::super) struct Window(pub(in super::super) i32);
 

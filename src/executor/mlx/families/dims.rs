@@ -121,7 +121,7 @@ pub(super) fn softcap(fields: &Fields<'_>, name: &str) -> Result<Option<f32>> {
     Ok(fields.optional_float(name, 1e-3..=1e6)?.map(narrow))
 }
 
-/// The device computes in float32.
+/// Rounds to float32, in which the device computes.
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn narrow(number: f64) -> f32 {
     number as f32
