@@ -7,13 +7,14 @@
 //! idle engine waits for more requests (`window`). A prompt that several sequences share is read once (`prefix`).
 //!
 //! Parts own their state and do not depend on the scheduler. `Scheduler` combines them: its interface is here, admission in
-//! `admission`, one step in `step`.
+//! `admission`, one step in `step`, removal at deadlines in `expiry`.
 
 mod admission;
 mod batch_limit;
 mod config;
 mod curve;
 mod ends;
+mod expiry;
 mod in_flight;
 mod kv;
 pub mod plan;
@@ -38,6 +39,7 @@ use crate::constraint::ConstraintEnd;
 use crate::request::{FinishReason, Request, SequenceId, TokenId};
 
 pub use config::{AdaptiveWindow, BatchLimitConfig, Config, KvLimit, TuneConfig, WindowConfig};
+pub use expiry::Expiry;
 pub use status::{AdmissionRecord, Counters, Load, Status};
 pub use urgency::Urgency;
 pub use window::{Reason, Tier};
@@ -85,17 +87,6 @@ pub struct StepSize {
     pub num_rows: usize,
     /// Prompt tokens of these sequences.
     pub num_prompt_tokens: usize,
-}
-
-/// Why a sequence was removed before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
-    /// Its deadline passed.
-    Deadline,
-    /// Its deadline is too near to read its prompt.
-    Hopeless,
-    /// Its reader was behind for longer than the park timeout.
-    Parked,
 }
 
 /// Decides what each step does for the sequences of one model.
@@ -202,9 +193,9 @@ impl Scheduler {
         Decision::Run
     }
 
-    /// Accounts for the oldest step in flight. Its tokens are appended to `drawn`, except those of sequences that ended or
+    /// Accounts for the oldest step in flight. Its tokens are appended to `sampled`, except those of sequences that ended or
     /// restarted meanwhile. `took` is the device's time for this step alone, if known. Returns the size of the step.
-    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, drawn: &mut Vec<SampledToken>) -> StepSize {
+    pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, sampled: &mut Vec<SampledToken>) -> StepSize {
         let mut size = StepSize::default();
         if let Some(step) = self.in_flight.pop() {
             size = StepSize { num_rows: step.rows.len(), num_prompt_tokens: step.num_prompt_tokens };
@@ -222,7 +213,7 @@ impl Scheduler {
             let Some(index) = self.running.position_from(next, id) else { continue };
             next = index;
             let closed = output.closed.iter().find(|(sequence, _)| *sequence == id);
-            drawn.extend(self.take(index, token, closed.map(|(_, constraint_end)| *constraint_end), output.step));
+            sampled.extend(self.take(index, token, closed.map(|(_, constraint_end)| *constraint_end), output.step));
         }
         size
     }
@@ -280,27 +271,6 @@ impl Scheduler {
             && let Some(sequence) = self.running.take(id)
         {
             self.queue.push(sequence, now);
-        }
-    }
-
-    /// Removes sequences whose deadline has passed or cannot be met any more, and sequences that were parked for too long.
-    pub fn expire(&mut self, now: Instant, expired: &mut Vec<(SequenceId, Expiry)>) {
-        let from = expired.len();
-        let due = |sequence: &Sequence| self.expiry_of(sequence).filter(|&(at, _)| at <= now);
-        expired.extend(self.running.iter().filter_map(|sequence| due(sequence).map(|(_, why)| (sequence.id, why))));
-        for &(id, _) in &expired[from..] {
-            self.remove(id);
-        }
-        while let Some((_, id)) = self.queue.first_deadline().filter(|&(at, _)| at <= now) {
-            self.queue.remove(id);
-            expired.push((id, Expiry::Deadline));
-        }
-        // While no sequence runs, a try delays no other sequence and measures the cost of prompts.
-        let is_busy = self.running.active().next().is_some();
-        let next_hopeless = |it: &Self| it.queue.peek().filter(|next| it.is_hopeless(next, now)).map(|next| next.id);
-        while is_busy && let Some(id) = next_hopeless(self) {
-            self.queue.remove(id);
-            expired.push((id, Expiry::Hopeless));
         }
     }
 
@@ -377,22 +347,5 @@ impl Scheduler {
         step_times.clear();
         step_times.extend(self.batch_limit.measured());
         *prefill_cost = self.prefill.line();
-    }
-
-    fn next_expiry(&self) -> Option<Instant> {
-        let running = self.running.iter().filter_map(|sequence| self.expiry_of(sequence)).map(|(at, _)| at);
-        running.chain(self.queue.first_deadline().map(|(at, _)| at)).min()
-    }
-
-    fn expiry_of(&self, sequence: &Sequence) -> Option<(Instant, Expiry)> {
-        let parked = sequence.parked_at.and_then(|since| since.checked_add(self.config.park_timeout));
-        let deadline = sequence.deadline.map(|at| (at, Expiry::Deadline));
-        [deadline, parked.map(|at| (at, Expiry::Parked))].into_iter().flatten().min_by_key(|&(at, _)| at)
-    }
-
-    /// Whether less than half of the measured time for its prompt is left until its deadline. False before a measurement.
-    fn is_hopeless(&self, sequence: &Sequence, now: Instant) -> bool {
-        let prompt = self.prefill.cost(sequence.num_known());
-        sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)
     }
 }
