@@ -157,18 +157,18 @@ describe('a repeated request', () => {
 })
 
 describe('an answer that is not reproducible', () => {
-  const drawn = { temperature: 1 }
+  const sampled = { temperature: 1 }
 
   test('is not shared', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    const results = await Promise.all([ask(engine, model, drawn), ask(engine, model, drawn)])
+    const results = await Promise.all([ask(engine, model, sampled), ask(engine, model, sampled)])
     expect(servedOf(results)).toEqual(['computed', 'computed'])
     expect(results[0].seed).not.toBe(results[1].seed)
   })
 
   test('is shared if the seed was given', async () => {
     const { engine, model } = await sharing()
-    const seeded = { ...drawn, seed: 7 }
+    const seeded = { ...sampled, seed: 7 }
     expect(servedOf([await ask(engine, model, seeded), await ask(engine, model, seeded)])).toEqual([
       'computed',
       'cached',
@@ -177,7 +177,7 @@ describe('an answer that is not reproducible', () => {
 
   test('is shared if that is forced, and the result has its seed', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    const forced = { ...drawn, cache: 'force' as const }
+    const forced = { ...sampled, cache: 'force' as const }
     const [first, second] = await Promise.all([ask(engine, model, forced), ask(engine, model, forced)])
     expect(second).toMatchObject({ served: 'coalesced', seed: first.seed, text: first.text })
   })

@@ -15,18 +15,18 @@ import {
   withMlx,
 } from './support.js'
 
-const DRAWN = { prompt: 'Tell me about the sea.', temperature: 2, ignoreEos: true, seed: 5, maxTokens: 30 }
+const SAMPLED = { prompt: 'Tell me about the sea.', temperature: 2, ignoreEos: true, seed: 5, maxTokens: 30 }
 /** The largest seed; the next one is 0. */
 const LAST_SEED = Number.MAX_SAFE_INTEGER
 
 describe('awaited', () => {
   test('every choice equals the answer of a single request with its seed', async () => {
     const { engine, model } = await withMlx()
-    const result = await engine.generate({ model, ...DRAWN, seed: LAST_SEED - 1, n: 4 })
+    const result = await engine.generate({ model, ...SAMPLED, seed: LAST_SEED - 1, n: 4 })
     const choices = result.choices ?? []
     expect(choices.map(choice => choice.seed)).toEqual([LAST_SEED - 1, LAST_SEED, 0, 1])
     for (const { seed, text, tokens } of choices) {
-      const alone = await engine.generate({ model, ...DRAWN, seed })
+      const alone = await engine.generate({ model, ...SAMPLED, seed })
       expect({ text, tokens }).toEqual({ text: alone.text, tokens: alone.tokens })
     }
     expect(new Set(choices.map(choice => choice.text)).size).toBe(4)
@@ -37,7 +37,7 @@ describe('awaited', () => {
   test.each(ON_MLX)('the prompt is computed once, and usage says so, with %s', async (_, open) => {
     const { engine, model } = await open()
     const before = engine.stats().promptTokens
-    const { choices = [] } = await engine.generate({ model, ...DRAWN, n: 8 })
+    const { choices = [] } = await engine.generate({ model, ...SAMPLED, n: 8 })
     const { inputTokens } = choices[0].usage
     // Each of the other choices computes the last position itself.
     expect(engine.stats().promptTokens - before).toBe(inputTokens + 7)
@@ -47,14 +47,14 @@ describe('awaited', () => {
 
   test('more choices than the batch limit are all answered', async () => {
     const { engine, model } = await simulated(INSTANT, { scheduler: { batchSize: 2, autoTune: { enabled: false } } })
-    const { choices = [] } = await engine.generate({ model, ...DRAWN, n: 9 })
+    const { choices = [] } = await engine.generate({ model, ...SAMPLED, n: 9 })
     expect(choices.map(choice => choice.seed)).toEqual([5, 6, 7, 8, 9, 10, 11, 12, 13])
     expect(choices.every(choice => choice.tokens.length > 0)).toBe(true)
   })
 
   test('choices have their own ids and, without a seed, different random seeds', async () => {
     const { engine, model } = await withMlx()
-    const { seed: _, ...unseeded } = DRAWN
+    const { seed: _, ...unseeded } = SAMPLED
     // Two answers of 30 tokens are equal in one of 200 pairs; two of 60 tokens in none of many thousands.
     const params: GenerateParams = { ...unseeded, model, n: 3, maxTokens: 60 }
     const { choices = [] } = await engine.generate(params, { id: 'sea' })
@@ -65,7 +65,7 @@ describe('awaited', () => {
 
   test('a result with one choice has no `choices`', async () => {
     const { engine, model } = await simulated()
-    expect(await engine.generate({ model, ...DRAWN, n: 1 })).not.toHaveProperty('choices')
+    expect(await engine.generate({ model, ...SAMPLED, n: 1 })).not.toHaveProperty('choices')
   })
 })
 
@@ -91,7 +91,7 @@ describe('shared answers', () => {
 describe('read', () => {
   test.each(ON_MLX)('chunks have the index of their choice, and add up to the results, with %s', async (_, open) => {
     const { engine, model } = await open()
-    const generation = engine.generate({ model, ...DRAWN, n: 3 })
+    const generation = engine.generate({ model, ...SAMPLED, n: 3 })
     const texts = ['', '', '']
     const order: number[] = []
     for await (const { index, text } of generation) {
@@ -106,7 +106,7 @@ describe('read', () => {
 
   test('concurrent reads are answered in order, and after the end there are no chunks', async () => {
     const { engine, model } = await withMlx()
-    const chunks = engine.generate({ model, ...DRAWN, n: 2, maxTokens: 3 })[Symbol.asyncIterator]()
+    const chunks = engine.generate({ model, ...SAMPLED, n: 2, maxTokens: 3 })[Symbol.asyncIterator]()
     const steps = await Promise.all(Array.from({ length: 12 }, () => chunks.next()))
     const isDone = steps.map(step => step.done === true)
     expect(isDone).toEqual([...isDone].sort())

@@ -52,11 +52,11 @@ describe.each([
   test('a seed reproduces a sampled answer', async () => {
     const { engine, model } = await ready()
     const params = { model, prompt: 'Hello', maxTokens: 16, temperature: 1 }
-    const drawn = await engine.generate(params)
-    expect(Number.isSafeInteger(drawn.seed)).toBe(true)
-    const again = await engine.generate({ ...params, seed: drawn.seed })
-    expect(again.text).toBe(drawn.text)
-    expect(again.seed).toBe(drawn.seed)
+    const sampled = await engine.generate(params)
+    expect(Number.isSafeInteger(sampled.seed)).toBe(true)
+    const again = await engine.generate({ ...params, seed: sampled.seed })
+    expect(again.text).toBe(sampled.text)
+    expect(again.seed).toBe(sampled.seed)
   })
 
   test('timings are in milliseconds and add up', async () => {

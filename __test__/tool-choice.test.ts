@@ -51,8 +51,8 @@ const inOwnPrecision = IN_OWN_PRECISION.map(([name, open]) => [`hermes, ${name}`
 
 test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, open) => {
   const { engine, model } = await withFormat(sign, {}, open)
-  const drawn = { temperature: 1, seed: 1, n: 3, maxTokens: 300 }
-  const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...drawn })
+  const sampled = { temperature: 1, seed: 1, n: 3, maxTokens: 300 }
+  const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...sampled })
   for (const { toolCalls = [], text, finishReason } of choices) {
     expect(toolCalls.length).toBeGreaterThan(0)
     // An answer may be cut inside a call. Then its text may be the start of that call.

@@ -28,7 +28,7 @@ fn main() {
     let mut scheduler = Scheduler::new(Config { batch_limit, ..Config::default() });
     let mut now = Instant::now();
     (0..NUM_QUEUED).for_each(|id| scheduler.add(SequenceId(id), request(id), now));
-    let (mut plan, mut drawn, mut expired) = (Plan::default(), Vec::new(), Vec::new());
+    let (mut plan, mut sampled, mut expired) = (Plan::default(), Vec::new(), Vec::new());
     let (mut times, mut next_id) = (Vec::with_capacity(NUM_STEPS), NUM_QUEUED);
     for _ in 0..NUM_STEPS {
         now += STEP;
@@ -41,8 +41,8 @@ fn main() {
         scheduler.next(now, 0, &mut plan);
         let tokens = plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, 7)).collect();
         let output = StepOutput { step: plan.step, tokens, ..StepOutput::default() };
-        drawn.clear();
-        scheduler.commit(&output, Some(STEP), &mut drawn);
+        sampled.clear();
+        scheduler.commit(&output, Some(STEP), &mut sampled);
         times.push(begin.elapsed());
         scheduler.admissions().for_each(drop);
     }

@@ -40,7 +40,7 @@ const FEATURES = {
   penalties: { temperature: 0, ...PENALTIES },
   'logit bias': { temperature: 0, ...BIAS },
   logprobs: { temperature: 0, ...LOGPROBS },
-  /** All parameters that change a draw. */
+  /** All parameters that change how a token is sampled. */
   all: { ...SEEDED, ...CUTS, ...PENALTIES, ...BIAS },
 }
 

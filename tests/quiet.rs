@@ -21,9 +21,9 @@ fn plans() -> [Plan; 2] {
     let sequence = SequenceId(0);
     let prompt: Arc<[TokenId]> = vec![7; PROMPT].into();
     let reading = Row { sequence, start: 0, feed: Feed::Prompt { len: PROMPT }, sample: true };
-    let drawing = Row { sequence, start: PROMPT, feed: Feed::Sampled, sample: true };
+    let decoding = Row { sequence, start: PROMPT, feed: Feed::Sampled, sample: true };
     let admit = vec![Admission { max_positions: PROMPT + 2, ..Admission::of(sequence, &prompt) }];
-    [Plan { admit, rows: vec![reading], ..Plan::default() }, Plan { step: 1, rows: vec![drawing], ..Plan::default() }]
+    [Plan { admit, rows: vec![reading], ..Plan::default() }, Plan { step: 1, rows: vec![decoding], ..Plan::default() }]
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_decode_step_allocates_nothing() {
     let now = Instant::now();
     (0..200).for_each(|id| scheduler.add(SequenceId(id), request(), now));
     let (mut plan, mut output) = (Plan::default(), StepOutput::default());
-    let (mut drawn, mut expired, mut status) = (Vec::new(), Vec::new(), Status::default());
+    let (mut sampled, mut expired, mut status) = (Vec::new(), Vec::new(), Status::default());
     let mut step = |num_steps: usize| {
         let before = NUM_ALLOCATIONS.load(Ordering::Relaxed);
         for _ in 0..num_steps {
@@ -56,8 +56,8 @@ fn a_decode_step_allocates_nothing() {
             output.step = plan.step;
             output.tokens.clear();
             output.tokens.extend(plan.rows.iter().filter(|row| row.sample).map(|row| (row.sequence, 7)));
-            drawn.clear();
-            scheduler.commit(&output, Some(Duration::from_millis(5)), &mut drawn);
+            sampled.clear();
+            scheduler.commit(&output, Some(Duration::from_millis(5)), &mut sampled);
             scheduler.admissions().for_each(drop);
             scheduler.write_status(&mut status);
         }
@@ -65,5 +65,5 @@ fn a_decode_step_allocates_nothing() {
     };
     assert!(step(200) > 0, "the allocator counts");
     assert_eq!(step(1_000), 0);
-    assert_eq!((drawn.len(), status.load.num_running, status.load.num_queued), (32, 32, 168));
+    assert_eq!((sampled.len(), status.load.num_running, status.load.num_queued), (32, 32, 168));
 }

@@ -221,8 +221,8 @@ impl Simulation {
         self.collected_rows = num_rows;
         self.collected = now;
         self.end_answers(&mut output);
-        let mut drawn = Vec::new();
-        self.scheduler.commit(&output, took, &mut drawn);
+        let mut sampled = Vec::new();
+        self.scheduler.commit(&output, took, &mut sampled);
         if num_rows > 0 {
             self.num_steps += 1;
             self.num_rows += num_rows as u64;
@@ -231,7 +231,7 @@ impl Simulation {
         }
         // Users receive tokens at the end of the engine's turn.
         let now = self.clock.now() - self.start;
-        for token in drawn {
+        for token in sampled {
             let place = place_of(token.sequence);
             self.ledger.token(place, now);
             if token.finish.is_some() {

@@ -64,7 +64,7 @@ impl PromptProgress {
         let mut reports = Vec::new();
         self.watched.retain_mut(|watch| {
             let sequence = watch.sequence;
-            let is_complete = sampled.iter().any(|drawn| drawn.sequence == sequence);
+            let is_complete = sampled.iter().any(|token| token.sequence == sequence);
             if is_complete {
                 let readers = std::mem::take(&mut watch.readers);
                 reports.push(Report { sequence, position: None, readers });

@@ -96,8 +96,8 @@ impl Row {
 
     /// Adds a token with its log-probabilities to the answer. Returns whether it completed a stop sequence. An
     /// end-of-sequence token has no text; a token that completes a constraint is part of the text.
-    pub(super) fn push(&mut self, drawn: SampledToken, logprobs: &[TokenLogprob], now: Instant) -> StreamState {
-        let SampledToken { token, finish, constraint_end, .. } = drawn;
+    pub(super) fn push(&mut self, sampled: SampledToken, logprobs: &[TokenLogprob], now: Instant) -> StreamState {
+        let SampledToken { token, finish, constraint_end, .. } = sampled;
         let is_end = finish == Some(FinishReason::Stop) && constraint_end != Some(ConstraintEnd::Complete);
         self.stamps.first_token.get_or_insert(now);
         self.stamps.last_token = Some(now);

@@ -1,4 +1,4 @@
-//! The constraint state of a sequence, for every executor: which tokens it may draw next. Includes end tokens, which
+//! The constraint state of a sequence, for every executor: which tokens may be sampled next. Includes end tokens, which
 //! grammars do not know because each request has its own.
 
 use std::fmt;

@@ -91,7 +91,7 @@ fn a_prompt_cut_into_chunks_gives_the_same_tokens_where_attention_is_composed() 
     }
 }
 
-/// All rows of a ragged batch draw the same tokens as alone, with prompts cut into chunks, and steps launched ahead or not.
+/// All rows of a ragged batch sample the same tokens as alone, with prompts cut into chunks, and steps launched ahead or not.
 fn assert_same_tokens(chunk: usize, is_ahead: bool) {
     for kind in KINDS {
         let mut executor = open("base", kind);
@@ -123,19 +123,19 @@ fn steps_launched_ahead_of_reading_give_the_same_tokens() {
 
 #[test]
 fn choices_that_copy_a_prompt_equal_the_same_request_alone() {
-    let drawn = |seed| SamplingParams { temperature: 1.0, seed, ..SamplingParams::GREEDY };
+    let sampled = |seed| SamplingParams { temperature: 1.0, seed, ..SamplingParams::GREEDY };
     for (kind, is_ahead) in [(KINDS[0], false), (KINDS[1], false), (KINDS[1], true)] {
         let mut executor = open("base", kind);
         for len in [2, 40, 300] {
-            let expected = [0, 1, 2].map(|seed| generate(&mut executor, &prompt(len), drawn(seed)));
+            let expected = [0, 1, 2].map(|seed| generate(&mut executor, &prompt(len), sampled(seed)));
             let mut driver = Driver::new(&mut executor).with_chunk(64);
             let run = if is_ahead { Driver::run_ahead } else { Driver::run };
-            driver.add(0, &prompt(len), drawn(0));
+            driver.add(0, &prompt(len), sampled(0));
             run(&mut driver, 1);
-            driver.add_choice(1, 0, drawn(1));
+            driver.add_choice(1, 0, sampled(1));
             run(&mut driver, 9);
             // The source of the copy continues, or has been removed.
-            driver.add_choice(2, 1, drawn(2));
+            driver.add_choice(2, 1, sampled(2));
             run(&mut driver, 20);
             driver.run(ANSWER);
             for (id, expected) in (0..).zip(expected) {

@@ -61,7 +61,7 @@ fn bad_plans() -> Vec<(&'static str, Plan)> {
         ("the largest token", admission(|plan| plan.admit[0].prompt = [u32::MAX].into())),
         ("more positions than the model has", admission(|plan| plan.admit[0].max_positions = 1 << 20)),
         ("more positions than announced", admission(|plan| plan.admit[0].max_positions = 3)),
-        ("a drawn token before any", admission(|plan| plan.rows[0].feed = Feed::Sampled)),
+        ("a sampled token before any", admission(|plan| plan.rows[0].feed = Feed::Sampled)),
         ("a prompt from its middle", admission(|plan| plan.rows[0].start = 2)),
         ("a prefix of an unknown sequence", copying(9, 3)),
         ("a prefix of itself", copying(2, 3)),

@@ -28,8 +28,8 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// `found` holds the sampled token and the most probable ones, with the known log-probabilities.
-fn assert_found(found: &[TokenLogprob], drawn: TokenId, num_top: usize, known: &[f32], tolerance: f32) {
-    assert_eq!((found[0].token, found.len()), (drawn, 1 + num_top));
+fn assert_found(found: &[TokenLogprob], sampled: TokenId, num_top: usize, known: &[f32], tolerance: f32) {
+    assert_eq!((found[0].token, found.len()), (sampled, 1 + num_top));
     for (it, rank) in found[1..].iter().zip(ranked(known)) {
         // Two nearly equal tokens may have swapped places.
         assert!((it.logprob - rank.logprob).abs() < tolerance, "{it:?} is ranked where {rank:?} is known");
@@ -56,8 +56,8 @@ fn log_probabilities_are_those_of_mlx_lm() {
         for (id, it) in (0..).zip(&expected) {
             let known = logprobs(it.prompt.len(), VOCAB);
             assert!(known.len() >= 16, "{} are recorded", known.len());
-            for ((found, drawn), known) in driver.logprobs(id).iter().zip(&it.tokens).zip(&known) {
-                assert_found(found, *drawn, 20, known, 1e-4);
+            for ((found, sampled), known) in driver.logprobs(id).iter().zip(&it.tokens).zip(&known) {
+                assert_found(found, *sampled, 20, known, 1e-4);
             }
         }
     }

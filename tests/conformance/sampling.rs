@@ -1,5 +1,5 @@
-//! Draws through the whole executor depend only on prompt, parameters and seed. Tests beside the sampler check the
-//! distribution.
+//! The tokens that the whole executor samples depend only on prompt, parameters and seed. Tests beside the sampler check
+//! their distribution.
 
 use mlx_serving::executor::mlx::AttentionKind;
 use mlx_serving::request::{SamplingParams, TokenId};

@@ -20,7 +20,7 @@ struct Subject {
 
 impl Subject {
     /// A sampled answer with a seed, so that every field has an effect.
-    fn drawn() -> Self {
+    fn sampled() -> Self {
         Self {
             model: Fingerprint::new(b"files", "device"),
             request: Request {
@@ -74,7 +74,7 @@ impl Subject {
         let Self { model, request, terms } = self;
         let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
         let seed = terms.is_seeded.then_some(seed).ok_or(terms.choice);
-        let drawn = (temperature > 0.0).then_some((temperature, seed));
+        let sampled = (temperature > 0.0).then_some((temperature, seed));
         let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = &request.stop;
         let includes = *include_stop && !stop_sequences.is_empty();
         let (ends, bias): (BTreeSet<_>, BTreeMap<_, _>) =
@@ -82,7 +82,7 @@ impl Subject {
         let stop = format!("{max_tokens} {ends:?} {min_tokens} {stop_sequences:?} {includes}");
         let penalty = presence_penalty + 0.0;
         let Request { prompt, logprobs, .. } = request;
-        format!("{model:?} {prompt:?} {drawn:?} {penalty} {bias:?} {logprobs:?} {stop} {:?}", terms.salt)
+        format!("{model:?} {prompt:?} {sampled:?} {penalty} {bias:?} {logprobs:?} {stop} {:?}", terms.salt)
     }
 }
 
@@ -100,7 +100,7 @@ fn constraint(spec: &str) -> Constraint {
 
 #[test]
 fn equal_constraints_have_one_key() {
-    let key = |spec: &str| Subject::drawn().with(|it| it.request.constraint = Some(constraint(spec))).key();
+    let key = |spec: &str| Subject::sampled().with(|it| it.request.constraint = Some(constraint(spec))).key();
     assert_eq!(key("one"), key("one"));
     assert_ne!(key("one"), key("other"));
 }
@@ -110,7 +110,7 @@ const THINK: ReasoningTags = ReasoningTags { open: "<think>", close: "</think>",
 #[test]
 fn the_position_of_reasoning_changes_the_key_only_with_stop_sequences() {
     let key = |reasoning_tags: Option<ReasoningTags>| {
-        let plain = Subject::drawn().with(|it| it.request.stop.stop_sequences.clear());
+        let plain = Subject::sampled().with(|it| it.request.stop.stop_sequences.clear());
         plain.with(|it| it.request.markup.reasoning_tags = reasoning_tags).key()
     };
     assert_eq!(key(None), key(Some(THINK)));
@@ -157,9 +157,9 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
     ];
-    let mut keys = HashMap::from([(Subject::drawn().key(), "nothing")]);
+    let mut keys = HashMap::from([(Subject::sampled().key(), "nothing")]);
     for (name, change) in changes {
-        if let Some(same) = keys.insert(Subject::drawn().with(change).key(), name) {
+        if let Some(same) = keys.insert(Subject::sampled().with(change).key(), name) {
             panic!("a change of {name} gives the key of a change of {same}");
         }
     }
@@ -176,13 +176,13 @@ fn fields_that_cannot_change_an_answer_do_not_change_its_key() {
         ("sharing", |it| it.terms.sharing = Sharing::Force),
     ];
     for (name, change) in same {
-        assert_eq!(Subject::drawn().with(change).key(), Subject::drawn().key(), "{name}");
+        assert_eq!(Subject::sampled().with(change).key(), Subject::sampled().key(), "{name}");
     }
 }
 
 #[test]
 fn sampling_params_do_not_change_the_key_of_a_greedy_answer() {
-    let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
+    let greedy = Subject::sampled().with(|it| it.request.sampling.temperature = 0.0);
     let same: [(&str, Change); 7] = [
         ("choice", |it| it.terms.choice = 1),
         ("top_k", |it| it.request.sampling.top_k = 1),
@@ -199,7 +199,8 @@ fn sampling_params_do_not_change_the_key_of_a_greedy_answer() {
 
 #[test]
 fn params_without_effect_do_not_change_the_key() {
-    let quiet = Subject::drawn().with(|it| it.request.sampling = SamplingParams { seed: 7, ..SamplingParams::GREEDY });
+    let quiet =
+        Subject::sampled().with(|it| it.request.sampling = SamplingParams { seed: 7, ..SamplingParams::GREEDY });
     let same: [(&str, Change); 3] = [
         ("the context of no repetition penalty", |it| it.request.sampling.repetition_context = 5),
         ("presence_penalty", |it| it.request.sampling.presence_penalty = -0.0),
@@ -228,7 +229,7 @@ fn only_reproducible_answers_are_shared_unless_sharing_is_forced() {
         (|_| (), Sharing::Off, None),
     ];
     for (index, (change, sharing, reproducible)) in cases.into_iter().enumerate() {
-        let claim = Subject::drawn().with(change).with(|it| it.terms.sharing = sharing).claim();
+        let claim = Subject::sampled().with(change).with(|it| it.terms.sharing = sharing).claim();
         assert_eq!(claim.map(|claim| claim.is_reproducible), reproducible, "case {index}");
     }
 }
@@ -236,7 +237,7 @@ fn only_reproducible_answers_are_shared_unless_sharing_is_forced() {
 #[test]
 fn a_seed_chosen_by_the_engine_is_not_part_of_the_key_but_a_chosen_seed_is() {
     let forced = |seed, is_seeded| {
-        Subject::drawn().with(|it| {
+        Subject::sampled().with(|it| {
             it.request.sampling.seed = seed;
             it.terms = Terms { sharing: Sharing::Force, is_seeded, ..Terms::default() };
         })
@@ -258,7 +259,7 @@ fn a_seed_chosen_by_the_engine_is_not_part_of_the_key_but_a_chosen_seed_is() {
 
 #[test]
 fn a_greedy_request_gets_its_own_seed_reported() {
-    let greedy = Subject::drawn().with(|it| it.request.sampling.temperature = 0.0);
+    let greedy = Subject::sampled().with(|it| it.request.sampling.temperature = 0.0);
     assert_eq!(greedy.claim().expect("greedy").seed, Some(7));
 }
 

@@ -10,7 +10,7 @@ use crate::answers::{AnswerCache, CacheOutcome, Logprobs, PromptCache, Saving, S
 use crate::error::Code;
 use crate::request::FinishReason;
 
-use super::store::{drawn, greedy, logprobs_of};
+use super::store::{greedy, logprobs_of, sampled};
 use super::{finished, log};
 
 /// A process that saves its answers in a file.
@@ -78,7 +78,7 @@ fn only_reproducible_answers_that_have_not_expired_are_saved() {
     process.insert(2, now.checked_sub(Duration::from_mins(6)).expect("the machine has run for longer"));
     let anew = log("first");
     anew.close("", Ok(finished()));
-    process.answers.insert(&drawn(3), process.answers.epoch(), Arc::new(anew), now);
+    process.answers.insert(&sampled(3), process.answers.epoch(), Arc::new(anew), now);
     process.saving.finish();
     let next = begin(&path);
     assert_eq!((next.outcome(1).is_some(), next.outcome(2)), (true, None));

@@ -39,7 +39,7 @@ pub(super) fn greedy(prompt: u32) -> Claim {
     claim_of(model("a"), prompt, SamplingParams::GREEDY)
 }
 
-pub(super) fn drawn(prompt: u32) -> Claim {
+pub(super) fn sampled(prompt: u32) -> Claim {
     claim_of(model("a"), prompt, SamplingParams { temperature: 1.0, ..SamplingParams::GREEDY })
 }
 
@@ -84,10 +84,10 @@ fn an_answer_is_found_by_dedup_then_in_the_prompt_cache_and_then_not_any_more() 
 #[test]
 fn an_answer_that_is_not_reproducible_is_found_by_dedup_only() {
     let mut cached = cached(Settings::default());
-    cached.insert(drawn(1), 5);
-    assert_eq!(cached.outcome(drawn(1)), Some(CacheOutcome::Dedup));
+    cached.insert(sampled(1), 5);
+    assert_eq!(cached.outcome(sampled(1)), Some(CacheOutcome::Dedup));
     cached.now += SECOND;
-    assert_eq!(cached.outcome(drawn(1)), None);
+    assert_eq!(cached.outcome(sampled(1)), None);
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn each_layer_can_be_disabled_alone() {
     let no_cache = Settings { prompt_cache: PromptCache { enabled: false, ..prompt_cache() }, ..Settings::default() };
     let mut without_dedup = cached(no_dedup);
     without_dedup.insert(greedy(1), 5);
-    without_dedup.insert(drawn(1), 5);
+    without_dedup.insert(sampled(1), 5);
     assert_eq!(
-        (without_dedup.outcome(greedy(1)), without_dedup.outcome(drawn(1))),
+        (without_dedup.outcome(greedy(1)), without_dedup.outcome(sampled(1))),
         (Some(CacheOutcome::PromptCache), None)
     );
     without_dedup.answers.configure(Settings::OFF);
@@ -158,9 +158,9 @@ fn an_answer_larger_than_a_budget_is_not_cached_and_evicts_nothing() {
 fn answers_cached_for_dedup_alone_have_their_own_limit() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
     let cached = cached(settings);
-    (0..20).for_each(|prompt| cached.insert(drawn(prompt), 1));
+    (0..20).for_each(|prompt| cached.insert(sampled(prompt), 1));
     (0..20).for_each(|prompt| cached.insert(greedy(prompt), 1));
-    let left: Vec<_> = (0..20).filter(|prompt| cached.outcome(drawn(*prompt)).is_some()).collect();
+    let left: Vec<_> = (0..20).filter(|prompt| cached.outcome(sampled(*prompt)).is_some()).collect();
     assert_eq!(left, [15, 16, 17, 18, 19]);
     assert_eq!(cached.num_found((0..20).map(greedy)), 20);
 }
@@ -170,8 +170,8 @@ fn an_answer_cached_for_dedup_alone_can_be_replaced_many_times() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
     let cached = cached(settings);
     for time in 1..=7 {
-        cached.insert(drawn(1), 1);
-        assert_eq!(cached.outcome(drawn(1)), Some(CacheOutcome::Dedup), "cached {time} times");
+        cached.insert(sampled(1), 1);
+        assert_eq!(cached.outcome(sampled(1)), Some(CacheOutcome::Dedup), "cached {time} times");
     }
 }
 
@@ -179,10 +179,10 @@ fn an_answer_cached_for_dedup_alone_can_be_replaced_many_times() {
 fn an_answer_that_is_computed_often_counts_once_against_the_dedup_limit() {
     let settings = Settings { dedup: Dedup { max_entries: 5, ..dedup() }, ..Settings::default() };
     let cached = cached(settings);
-    cached.insert(drawn(1), 1);
-    (0..7).for_each(|_| cached.insert(drawn(2), 1));
+    cached.insert(sampled(1), 1);
+    (0..7).for_each(|_| cached.insert(sampled(2), 1));
     assert_eq!(
-        (cached.outcome(drawn(1)), cached.outcome(drawn(2))),
+        (cached.outcome(sampled(1)), cached.outcome(sampled(2))),
         (Some(CacheOutcome::Dedup), Some(CacheOutcome::Dedup))
     );
 }
@@ -193,10 +193,10 @@ fn the_eviction_of_an_expired_answer_keeps_a_newer_one_of_the_same_key() {
     let mut cached = cached(settings);
     let now = cached.now;
     cached.now = now.checked_sub(SECOND * 2).expect("the machine has run for longer");
-    cached.insert(drawn(1), 1);
+    cached.insert(sampled(1), 1);
     cached.now = now;
-    (1..=5).for_each(|prompt| cached.insert(drawn(prompt), 1));
-    assert_eq!(cached.num_found((1..=5).map(drawn)), 5);
+    (1..=5).for_each(|prompt| cached.insert(sampled(prompt), 1));
+    assert_eq!(cached.num_found((1..=5).map(sampled)), 5);
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub(super) struct ModelRunner {
     unloading: Vec<Reply<()>>,
     /// This and the two below are reused, so that a step does not allocate.
     plan: Plan,
-    drawn: Vec<SampledToken>,
+    sampled: Vec<SampledToken>,
     expired: Vec<(SequenceId, Expiry)>,
 }
 
@@ -100,7 +100,7 @@ impl ModelRunner {
             was_queued: false,
             unloading: Vec::new(),
             plan: Plan::default(),
-            drawn: Vec::new(),
+            sampled: Vec::new(),
             expired: Vec::new(),
         }
     }

@@ -106,44 +106,44 @@ impl ModelRunner {
             self.scheduler.remove(*id);
             self.fail(*id, not_finite());
         }
-        let mut drawn = std::mem::take(&mut self.drawn);
-        let ran = self.scheduler.commit(output, took, &mut drawn);
+        let mut sampled = std::mem::take(&mut self.sampled);
+        let ran = self.scheduler.commit(output, took, &mut sampled);
         self.timing.ran(ran.num_rows);
         self.shared.stats.prompt_tokens(ran.num_prompt_tokens);
-        self.report_progress(output.step, &drawn, now);
-        for drawn in drawn.drain(..) {
-            let logprobs = output.logprobs.get(&drawn.sequence).map_or(&[][..], Vec::as_slice);
-            self.take(drawn, logprobs, now);
+        self.report_progress(output.step, &sampled, now);
+        for token in sampled.drain(..) {
+            let logprobs = output.logprobs.get(&token.sequence).map_or(&[][..], Vec::as_slice);
+            self.take(token, logprobs, now);
         }
-        self.drawn = drawn;
+        self.sampled = sampled;
     }
 
-    fn take(&mut self, drawn: SampledToken, logprobs: &[TokenLogprob], now: Instant) {
-        let Some(row) = self.rows.get_mut(drawn.sequence) else { return };
-        if let Some(ConstraintEnd::Failed(error)) = drawn.constraint_end {
-            self.scheduler.remove(drawn.sequence);
-            return self.fail(drawn.sequence, guidance_error(error));
+    fn take(&mut self, sampled: SampledToken, logprobs: &[TokenLogprob], now: Instant) {
+        let Some(row) = self.rows.get_mut(sampled.sequence) else { return };
+        if let Some(ConstraintEnd::Failed(error)) = sampled.constraint_end {
+            self.scheduler.remove(sampled.sequence);
+            return self.fail(sampled.sequence, guidance_error(error));
         }
-        let state = row.push(drawn, logprobs, now);
+        let state = row.push(sampled, logprobs, now);
         self.shared.stats.token();
         if state == StreamState::Stopped {
-            self.scheduler.end(drawn.sequence);
-            self.finish(drawn.sequence, FinishReason::Stop);
-        } else if let Some(reason) = drawn.finish {
-            self.finish(drawn.sequence, reason);
+            self.scheduler.end(sampled.sequence);
+            self.finish(sampled.sequence, FinishReason::Stop);
+        } else if let Some(reason) = sampled.finish {
+            self.finish(sampled.sequence, reason);
         } else {
             self.outbox.notify(row.readers.iter().map(|follower| follower.reader));
             // A row whose readers are all behind gives its place to others until one has caught up.
-            let num_under_way = || self.scheduler.num_under_way(drawn.sequence);
-            if row.is_out_of_credit(&self.shared.readers, num_under_way) && self.scheduler.park(drawn.sequence, now) {
+            let num_under_way = || self.scheduler.num_under_way(sampled.sequence);
+            if row.is_out_of_credit(&self.shared.readers, num_under_way) && self.scheduler.park(sampled.sequence, now) {
                 self.shared.stats.park();
             }
         }
     }
 
     /// Reports how far prompts were read by step `step` and the steps before it.
-    fn report_progress(&mut self, step: u64, drawn: &[SampledToken], now: Instant) {
-        for Report { sequence, position, readers } in self.progress.collected(step, drawn, now) {
+    fn report_progress(&mut self, step: u64, sampled: &[SampledToken], now: Instant) {
+        for Report { sequence, position, readers } in self.progress.collected(step, sampled, now) {
             let Some(row) = self.rows.get(sequence) else { continue };
             let progress = position.map_or_else(|| row.prompt_read(), |position| row.prompt_read_to(position));
             for &reader in &readers {

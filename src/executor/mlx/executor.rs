@@ -1,5 +1,5 @@
 //! Runs plans on a loaded model: `submit` builds and launches a step, `collect` reads its tokens. `sequences` checks every
-//! number of a plan before it is used. The scheduler decides what runs.
+//! number of a plan before it is used, `sampling` samples. The scheduler decides what runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -12,17 +12,15 @@ use super::attention::{Attention, Span};
 use super::decoder::Decoder;
 use super::failure::{Mlx, bad_plan, device_error};
 use super::feed;
-use super::logits_processors::{LogitsProcessor, process_logits};
-use super::logprobs::{Asking, Unread};
-use super::mask::Masks;
-use super::rows::{indices, replace_rows};
-use super::sampler::{Draw, Sampler};
+use super::rows::indices;
+use super::sampler::Sampler;
+use super::sampling::{Outcome, sample};
 use super::sequences::{Bounds, LastToken, Sequence, Sequences, spans};
 use super::streams::Streams;
 use crate::error::Result;
 use crate::executor::{ConstraintState, Executor, Limits};
-use crate::request::{SequenceId, TokenId};
-use crate::scheduler::plan::{Plan, Row, StepLogprobs, StepOutput};
+use crate::request::SequenceId;
+use crate::scheduler::plan::{Plan, Row, StepOutput};
 
 /// Steps between two returns of unused buffers to the system. After a return, the next steps must allocate again; without
 /// returns, buffers of sizes that are no longer used accumulate.
@@ -38,26 +36,6 @@ pub struct MlxExecutor {
     pub(super) limits: Limits,
     pub(super) streams: Streams,
     pub(super) steps: u64,
-}
-
-/// The rows of a step with logits processors.
-#[derive(Default)]
-struct ProcessedRows {
-    /// Their indices among the rows that sample.
-    places: Vec<usize>,
-    rows: Vec<LogitsProcessor>,
-    last: Vec<LastToken>,
-}
-
-impl ProcessedRows {
-    /// [s, vocab] with these rows processed.
-    fn apply_to(&self, logits: Array) -> Mlx<Array> {
-        if self.places.is_empty() {
-            return Ok(logits);
-        }
-        let last = feed::last_tokens(&self.last)?.map(|last| last.reshape(&[-1, 1])).transpose()?;
-        replace_rows(&logits, &self.places, |rows| process_logits(rows, &self.rows, last.as_ref()))
-    }
 }
 
 /// The rows of a step in the order in which they are computed, which is attention's.
@@ -87,29 +65,6 @@ impl Launched {
         let logits = self.deferred.iter().map(|deferred| &deferred.logits);
         let waited = sampled.chain(logits).chain(&self.rest).try_for_each(Array::eval);
         waited.map_err(|error| device_error("running a step", error))
-    }
-}
-
-/// The sampled tokens of a step.
-struct Outcome {
-    /// [s] u32: the tokens that the next step feeds. Each is in the vocabulary, even if the logits are invalid.
-    tokens: Rc<Array>,
-    /// [s] u32: the tokens that the host reads, with [`NO_TOKEN`] for rows with invalid logits.
-    checked: Array,
-    logprobs: Option<Unread>,
-}
-
-impl Outcome {
-    /// The arrays that the step must compute.
-    fn arrays(&self) -> impl Iterator<Item = &Array> {
-        [&self.checked, &*self.tokens].into_iter().chain(self.logprobs.iter().flat_map(Unread::arrays))
-    }
-
-    /// Reads tokens and log-probabilities.
-    fn read(self) -> Result<(Vec<TokenId>, StepLogprobs)> {
-        let tokens = read_tokens(&self.checked)?;
-        let logprobs = self.logprobs.map(Unread::read).transpose()?;
-        Ok((tokens, logprobs.unwrap_or_default()))
     }
 }
 
@@ -225,7 +180,7 @@ impl MlxExecutor {
         let logits = self.forward(&packed).map_err(|error| device_error("running a step", error))?;
         let (outcome, deferred) = match logits {
             Some(logits) if waits => (None, Some(Deferred { logits, rows })),
-            Some(logits) => (Some(self.sample(&logits, &rows)?), None),
+            Some(logits) => (Some(sample(&self.sampler, &self.sequences, &rows, &logits)?), None),
             None => (None, None),
         };
         let rest = self.attention.finish();
@@ -242,77 +197,18 @@ impl MlxExecutor {
         let (step, Some(Deferred { logits, rows })) = (next.step, next.deferred.take()) else { return Ok(()) };
         let stream = self.streams.steps.clone();
         let outcome = with_stream(&stream, || {
-            let outcome = self.sample(&logits, &rows)?;
+            let outcome = sample(&self.sampler, &self.sequences, &rows, &logits)?;
             start(outcome.arrays()).map(|()| outcome)
         })?;
         for (place, row) in rows.iter().enumerate() {
             if let Some(sequence) = self.sequences.get_mut(row.sequence) {
-                sequence.drawn = LastToken::Device { step, tokens: Rc::clone(&outcome.tokens), row: place };
+                sequence.sampled = LastToken::Device { step, tokens: Rc::clone(&outcome.tokens), row: place };
             }
         }
         if let Some(next) = self.launched.front_mut() {
             next.outcome = Some(outcome);
         }
         Ok(())
-    }
-
-    /// Samples a token for each row from logits [s, vocab].
-    fn sample(&self, logits: &Array, rows: &[Row]) -> Result<Outcome> {
-        let (draws, processed, masks) = (self.draws(rows)?, self.processors(rows)?, self.masks(rows)?);
-        let asking = self.asking(rows)?;
-        let outcome = || {
-            let changed = masks.apply_to(processed.apply_to(logits.clone())?)?;
-            let tokens = self.sampler.sample(&changed, &draws)?;
-            let checked = self.sampler.checked(logits, &tokens)?;
-            let logprobs = asking.answer(logits, &tokens)?;
-            Ok(Outcome { tokens: Rc::new(tokens), checked, logprobs })
-        };
-        outcome().map_err(|error| device_error("sampling tokens", error))
-    }
-
-    fn draws(&self, rows: &[Row]) -> Result<Vec<Draw>> {
-        let draw = |row: &Row| {
-            let params = self.sequences.get(row.sequence)?.sampling;
-            Ok(Draw { params, position: (row.start + row.len()) as u64 })
-        };
-        rows.iter().map(draw).collect()
-    }
-
-    /// The rows with logits processors.
-    fn processors(&self, rows: &[Row]) -> Result<ProcessedRows> {
-        let mut processed = ProcessedRows::default();
-        for (place, row) in rows.iter().enumerate() {
-            let sequence = self.sequences.get(row.sequence)?;
-            if let Some(processor) = sequence.processor(row.start + row.len()) {
-                processed.places.push(place);
-                processed.last.push(sequence.last());
-                processed.rows.push(processor);
-            }
-        }
-        Ok(processed)
-    }
-
-    /// The masks of constrained rows. A row whose constraint has ended needs none: its token is discarded.
-    fn masks(&self, rows: &[Row]) -> Result<Masks<'_>> {
-        let mut masks = Masks::default();
-        for (place, row) in rows.iter().enumerate() {
-            let constraint = self.sequences.get(row.sequence)?.constraint.as_ref();
-            if let Some(constraint) = constraint.filter(|constraint| constraint.end().is_none()) {
-                masks.push(place, constraint.bitmask());
-            }
-        }
-        Ok(masks)
-    }
-
-    /// The rows that ask for log-probabilities.
-    fn asking(&self, rows: &[Row]) -> Result<Asking> {
-        let mut asking = Asking::default();
-        for (place, row) in rows.iter().enumerate() {
-            if let Some(num_top) = self.sequences.get(row.sequence)?.logprobs {
-                asking.push(place, row.sequence, num_top.into());
-            }
-        }
-        Ok(asking)
     }
 
     /// Builds a step up to the logits of the rows that sample, [s, vocab]; `None` if no row samples.
@@ -335,7 +231,7 @@ impl MlxExecutor {
         for row in rows {
             let Some(sequence) = self.sequences.get_mut(row.sequence) else { continue };
             sequence.computed = row.start + row.len();
-            sequence.drawn = match outcome {
+            sequence.sampled = match outcome {
                 _ if !row.sample => LastToken::Nothing,
                 Some(Outcome { tokens, .. }) => {
                     LastToken::Device { step, tokens: Rc::clone(tokens), row: sampled.len() }
@@ -377,8 +273,8 @@ impl MlxExecutor {
             let Some(logits) = logits else { return Ok(Vec::new()) };
             self.attention.finish();
             let values = logits.to_vec_exact::<f32>().map_err(|error| bad_plan(error.to_string()))?;
-            let drawing = packed.spans.iter().filter(|span| span.sampled).map(|span| span.row);
-            let by_row: BTreeMap<_, _> = drawing.zip(values.chunks(self.limits.vocab_size)).collect();
+            let sampled = packed.spans.iter().filter(|span| span.sampled).map(|span| span.row);
+            let by_row: BTreeMap<_, _> = sampled.zip(values.chunks(self.limits.vocab_size)).collect();
             Ok(by_row.into_values().map(<[f32]>::to_vec).collect())
         })
     }
@@ -387,8 +283,4 @@ impl MlxExecutor {
 /// Launches the computation of arrays.
 fn start<'a>(outputs: impl Iterator<Item = &'a Array>) -> Result<()> {
     async_eval(outputs).map_err(|error| device_error("running a step", error))
-}
-
-fn read_tokens(tokens: &Array) -> Result<Vec<TokenId>> {
-    tokens.to_vec_exact::<u32>().map_err(|error| bad_plan(format!("sampled tokens cannot be read: {error}")))
 }

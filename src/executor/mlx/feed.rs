@@ -25,7 +25,7 @@ pub(super) fn tokens(rows: &[Row], sequences: &Sequences) -> Result<Array> {
     let mut runs: Vec<TokenRun> = Vec::new();
     for row in rows {
         let sequence = sequences.get(row.sequence)?;
-        match (row.feed, &sequence.drawn) {
+        match (row.feed, &sequence.sampled) {
             (Feed::Prompt { len }, _) => push_host(&mut runs, &sequence.prompt[row.start..row.start + len]),
             (Feed::Sampled, LastToken::Host(token)) => push_host(&mut runs, &[*token]),
             (Feed::Sampled, LastToken::Device { tokens, row, .. }) => push_device(&mut runs, tokens, *row),
@@ -38,10 +38,10 @@ pub(super) fn tokens(rows: &[Row], sequences: &Sequences) -> Result<Array> {
 }
 
 /// The last token of each row, [r] u32; `None` if the host has read all of them.
-pub(super) fn last_tokens(drawn: &[LastToken]) -> Mlx<Option<Array>> {
+pub(super) fn last_tokens(last: &[LastToken]) -> Mlx<Option<Array>> {
     let mut runs: Vec<TokenRun> = Vec::new();
-    for drawn in drawn {
-        match drawn {
+    for token in last {
+        match token {
             LastToken::Device { tokens, row, .. } => push_device(&mut runs, tokens, *row),
             LastToken::Host(token) => push_host(&mut runs, &[*token]),
             LastToken::Nothing | LastToken::Later => push_host(&mut runs, &[0]),

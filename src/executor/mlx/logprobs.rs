@@ -29,15 +29,15 @@ impl Asking {
     }
 
     /// Computes the log-probabilities from the model's logits, [s, vocab] f32, and the sampled tokens, [s] u32.
-    pub(super) fn answer(self, logits: &Array, drawn: &Array) -> Mlx<Option<Unread>> {
+    pub(super) fn answer(self, logits: &Array, sampled: &Array) -> Mlx<Option<Unread>> {
         if self.rows.is_empty() {
             return Ok(None);
         }
-        let is_all = drawn.size() == self.places.len();
+        let is_all = sampled.size() == self.places.len();
         let pick = |x: &Array| if is_all { Ok(x.clone()) } else { take_axis(x, indices(&self.places), 0) };
-        let (logits, drawn) = (pick(logits)?, pick(drawn)?.reshape(&[-1, 1])?);
+        let (logits, sampled) = (pick(logits)?, pick(sampled)?.reshape(&[-1, 1])?);
         let has_top = self.rows.iter().any(|(_, num_top)| *num_top > 0);
-        let named = if has_top { concatenate(&[drawn, most_probable(&logits)?], 1)? } else { drawn };
+        let named = if has_top { concatenate(&[sampled, most_probable(&logits)?], 1)? } else { sampled };
         let values = subtract(logits.take_along_axis(&named, 1)?, logits.logsumexp_axis(-1, true)?)?;
         Ok(Some(Unread { rows: self.rows, named, values }))
     }

@@ -5,7 +5,7 @@
 //! `tensors` and `inventory` (the tensors of a model), `precision` (the element type), `loading`, `weights`, `linear` and `moe`
 //! (tensors on the device), `batch_invariant` (products whose bits do not depend on the batch), `decoder` and `layer` (the
 //! transformer), `chained` (the transformer as two operations), `attention` (KV), `sampler`, `sequences` (checks plans), `feed`
-//! (the tokens of a step), `executor`.
+//! (the tokens that a step feeds), `sampling` (those that it samples), `executor`.
 
 mod activation;
 mod attention;
@@ -36,6 +36,7 @@ mod priority;
 mod quantization;
 mod rows;
 mod sampler;
+mod sampling;
 mod sequences;
 mod spec;
 mod streams;

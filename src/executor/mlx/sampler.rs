@@ -19,7 +19,7 @@ use crate::request::SamplingParams;
 
 /// How the token of one row is sampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Draw {
+pub(super) struct SampledRow {
     pub(super) params: SamplingParams,
     /// The position of the sampled token in its sequence.
     pub(super) position: u64,
@@ -40,7 +40,7 @@ impl Method {
     const ALL: [Self; 3] = [Self::Greedy, Self::Unfiltered, Self::Filtered];
 }
 
-impl Draw {
+impl SampledRow {
     fn method(&self) -> Method {
         let SamplingParams { top_p, top_k, min_p, .. } = self.params;
         match top_p < 1.0 || top_k > 0 || min_p > 0.0 {
@@ -98,23 +98,23 @@ impl Sampler {
 
     /// [s, vocab] f32 → [s] u32. Rows are grouped by method, so that a greedy row costs an argmax and only filtered rows
     /// cost a sort.
-    pub(super) fn sample(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
-        let rows_of = |method| (0..draws.len()).filter(|row| draws[*row].method() == method).collect::<Vec<_>>();
-        let by_method = Method::ALL.map(rows_of);
+    pub(super) fn sample(&self, logits: &Array, rows: &[SampledRow]) -> Mlx<Array> {
+        let places_of = |method| (0..rows.len()).filter(|place| rows[*place].method() == method).collect::<Vec<_>>();
+        let by_method = Method::ALL.map(places_of);
         let mut parts = Vec::new();
-        for (method, rows) in Method::ALL.into_iter().zip(&by_method).filter(|(_, rows)| !rows.is_empty()) {
-            if rows.len() == draws.len() {
-                return self.sample_by(method, logits, draws);
+        for (method, places) in Method::ALL.into_iter().zip(&by_method).filter(|(_, places)| !places.is_empty()) {
+            if places.len() == rows.len() {
+                return self.sample_by(method, logits, rows);
             }
-            let of_rows: Vec<Draw> = rows.iter().map(|row| draws[*row]).collect();
-            parts.push(self.sample_by(method, &take_axis(logits, indices(rows), 0)?, &of_rows)?);
+            let of_method: Vec<SampledRow> = places.iter().map(|place| rows[*place]).collect();
+            parts.push(self.sample_by(method, &take_axis(logits, indices(places), 0)?, &of_method)?);
         }
         // The index of each row's token in the concatenation.
-        let mut place = vec![0; draws.len()];
-        for (at, row) in by_method.iter().flatten().enumerate() {
-            place[*row] = at;
+        let mut index = vec![0; rows.len()];
+        for (at, place) in by_method.iter().flatten().enumerate() {
+            index[*place] = at;
         }
-        take_axis(concatenate(&parts, 0)?, indices(&place), 0)
+        take_axis(concatenate(&parts, 0)?, indices(&index), 0)
     }
 
     /// The tokens as the host reads them, [s], for the model's own logits, [s, vocab]. A token is [`NO_TOKEN`] if a logit of
@@ -132,48 +132,49 @@ impl Sampler {
         select(gt(rest, &self.excluded)?, tokens, &self.no_token)
     }
 
-    fn sample_by(&self, method: Method, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
+    fn sample_by(&self, method: Method, logits: &Array, rows: &[SampledRow]) -> Mlx<Array> {
         match method {
             Method::Greedy => argmax_axis(logits, -1, false),
-            Method::Unfiltered => self.draw(logits, draws),
-            Method::Filtered => self.draw(&self.filter(logits, draws)?, draws),
+            Method::Unfiltered => self.sample_softmax(logits, rows),
+            Method::Filtered => self.sample_softmax(&self.filter(logits, rows)?, rows),
         }
     }
 
-    fn draw(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
+    /// Samples from the softmax of the logits at the temperature of each row.
+    fn sample_softmax(&self, logits: &Array, rows: &[SampledRow]) -> Mlx<Array> {
         // The largest logit becomes 0, so that a temperature close to 0 overflows to -inf and never to NaN.
         let relative = subtract(logits, logits.max_axis(-1, true)?)?;
-        let inverse = column(draws, |draw| (1.0 / draw.params.temperature).min(1e30));
+        let inverse = column(rows, |row| (1.0 / row.params.temperature).min(1e30));
         let scaled = multiply(relative, inverse)?;
-        argmax_axis(subtract(scaled, self.log_waiting_times(draws)?)?, -1, false)
+        argmax_axis(subtract(scaled, self.log_waiting_times(rows)?)?, -1, false)
     }
 
     /// Sets the logits that `top_p`, `min_p` or `top_k` exclude to minus infinity. Each is computed from the probabilities of
     /// all tokens at temperature 1. Tokens as probable as the least probable one that is kept are kept as well.
-    fn filter(&self, logits: &Array, draws: &[Draw]) -> Mlx<Array> {
+    fn filter(&self, logits: &Array, rows: &[SampledRow]) -> Mlx<Array> {
         let least_probable =
-            column(draws, |draw| if draw.params.min_p > 0.0 { draw.params.min_p.ln() } else { f32::NEG_INFINITY });
+            column(rows, |row| if row.params.min_p > 0.0 { row.params.min_p.ln() } else { f32::NEG_INFINITY });
         let mut least = add(logits.max_axis(-1, true)?, least_probable)?;
-        if draws.iter().any(|draw| draw.params.top_p < 1.0 || draw.params.top_k > 0) {
+        if rows.iter().any(|row| row.params.top_p < 1.0 || row.params.top_k > 0) {
             let ascending = sort_axis(logits, -1)?;
-            least = maximum(least, self.least_of_nucleus(&ascending, draws)?)?;
-            least = maximum(least, least_of_top(&ascending, draws)?)?;
+            least = maximum(least, self.least_of_nucleus(&ascending, rows)?)?;
+            least = maximum(least, least_of_top(&ascending, rows)?)?;
         }
         select(lt(logits, least)?, &self.excluded, logits)
     }
 
     /// The smallest logit of the smallest set of tokens whose probabilities reach `top_p`, [s, 1].
-    fn least_of_nucleus(&self, ascending: &Array, draws: &[Draw]) -> Mlx<Array> {
+    fn least_of_nucleus(&self, ascending: &Array, rows: &[SampledRow]) -> Mlx<Array> {
         // Rows without `top_p` keep everything: rounding of the cumulative sum must not cut their tail.
-        let top_p = column(draws, |draw| if draw.params.top_p < 1.0 { draw.params.top_p } else { f32::INFINITY });
+        let top_p = column(rows, |row| if row.params.top_p < 1.0 { row.params.top_p } else { f32::INFINITY });
         let mass_above = softmax_axis(ascending, -1, true)?.cumsum(-1, true, false)?;
         select(lt(&mass_above, top_p)?, ascending, &self.included)?.min_axis(-1, true)
     }
 
     /// Logarithms of exponentially distributed waiting times, [s, vocab], which are negated Gumbel noise. The largest logit
     /// after subtracting them is a sample from the softmax (the Gumbel-max trick).
-    fn log_waiting_times(&self, draws: &[Draw]) -> Mlx<Array> {
-        let keys: Vec<u64> = draws.iter().map(|draw| mix(draw.params.seed ^ mix(draw.position))).collect();
+    fn log_waiting_times(&self, rows: &[SampledRow]) -> Mlx<Array> {
+        let keys: Vec<u64> = rows.iter().map(|row| mix(row.params.seed ^ mix(row.position))).collect();
         let column = |part: &dyn Fn(u64) -> u64| {
             #[allow(clippy::cast_possible_truncation)] // halves of a word
             let parts: Vec<u32> = keys.iter().map(|key| part(*key) as u32).collect();
@@ -191,10 +192,10 @@ impl Sampler {
 }
 
 /// The smallest of the `top_k` largest logits, [s, 1]; the smallest of all for rows without `top_k`.
-fn least_of_top(ascending: &Array, draws: &[Draw]) -> Mlx<Array> {
+fn least_of_top(ascending: &Array, rows: &[SampledRow]) -> Mlx<Array> {
     let vocab = ascending.dim(1).unsigned_abs();
-    let place = |draw: &Draw| if draw.params.top_k == 0 { 0 } else { vocab.saturating_sub(draw.params.top_k) };
-    let places: Vec<u32> = draws.iter().map(place).collect();
+    let place = |row: &SampledRow| if row.params.top_k == 0 { 0 } else { vocab.saturating_sub(row.params.top_k) };
+    let places: Vec<u32> = rows.iter().map(place).collect();
     ascending.take_along_axis(Array::from_slice(&places, &[dim(places.len()), 1]), 1)
 }
 

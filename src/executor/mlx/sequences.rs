@@ -38,7 +38,7 @@ pub(super) struct Sequence {
     /// Positions with KV, including launched steps.
     pub(super) computed: usize,
     /// The token sampled for position `computed`.
-    pub(super) drawn: LastToken,
+    pub(super) sampled: LastToken,
 }
 
 /// The tokens of an answer that the host has read, recorded only if sampling depends on them.
@@ -107,7 +107,7 @@ impl Sequences {
             since_step: step,
             max_positions: admission.max_positions,
             computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
-            drawn: LastToken::Nothing,
+            sampled: LastToken::Nothing,
         };
         self.by_id.insert(admission.sequence, sequence);
     }
@@ -171,8 +171,8 @@ impl Sequence {
         if collected < self.since_step {
             return;
         }
-        if matches!(&self.drawn, LastToken::Device { step, .. } if *step == collected) {
-            self.drawn = LastToken::Host(token);
+        if matches!(&self.sampled, LastToken::Device { step, .. } if *step == collected) {
+            self.sampled = LastToken::Host(token);
         }
         if self.sampling.penalizes() {
             self.answer.tokens.push(token);
@@ -185,7 +185,7 @@ impl Sequence {
 
     /// Whether the tokens that are allowed next depend on an unread token.
     pub(super) fn waits_for_token(&self) -> bool {
-        self.constraint.is_some() && matches!(self.drawn, LastToken::Device { .. })
+        self.constraint.is_some() && matches!(self.sampled, LastToken::Device { .. })
     }
 
     /// The logits processor for sampling the token at `position`, if the sequence needs one.
@@ -194,7 +194,7 @@ impl Sequence {
         if bias.is_empty() && !self.sampling.penalizes() {
             return None;
         }
-        let has_unread = matches!(self.drawn, LastToken::Device { .. });
+        let has_unread = matches!(self.sampled, LastToken::Device { .. });
         let num_recent = if self.sampling.penalizes_repetition() { self.sampling.repetition_context } else { 0 };
         let num_recent = (num_recent as usize).saturating_sub(usize::from(has_unread));
         let known = self.prompt.iter().chain(&self.answer.tokens).copied();
@@ -210,9 +210,9 @@ impl Sequence {
 
     /// The last sampled token, or the last token of the prompt.
     pub(super) fn last(&self) -> LastToken {
-        match &self.drawn {
+        match &self.sampled {
             LastToken::Nothing | LastToken::Later => LastToken::Host(self.prompt.last().copied().unwrap_or_default()),
-            drawn => drawn.clone(),
+            sampled => sampled.clone(),
         }
     }
 
@@ -233,7 +233,7 @@ impl Sequence {
                 self.computed
             )));
         }
-        if row.feed == Feed::Sampled && matches!(self.drawn, LastToken::Nothing | LastToken::Later) {
+        if row.feed == Feed::Sampled && matches!(self.sampled, LastToken::Nothing | LastToken::Later) {
             return Err(bad_plan(format!("{} is fed a token that was never sampled", row.sequence)));
         }
         check_reach(row, self.prompt.len(), self.max_positions)

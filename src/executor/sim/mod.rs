@@ -39,7 +39,7 @@ pub enum FaultKind {
     Panic,
     /// The device has not enough memory for the step.
     Memory,
-    /// The logits of the first row that draws in the step are not numbers.
+    /// The logits of the first row that samples in the step are not numbers.
     Logits,
 }
 
@@ -167,7 +167,7 @@ struct SimSequence {
 }
 
 impl SimSequence {
-    fn draw(&mut self, script: &Script, may_end: bool) -> TokenId {
+    fn sample(&mut self, script: &Script, may_end: bool) -> TokenId {
         let Some(constraint) = &mut self.constraint else { return self.speaker.next(script, may_end) };
         let token = self.speaker.next_of(script, constraint);
         constraint.accept(token);
@@ -280,7 +280,7 @@ impl SimExecutor {
         }
         if row.sample {
             let may_end = sequence.num_fed >= sequence.may_end_at;
-            let token = sequence.draw(&self.script, may_end);
+            let token = sequence.sample(&self.script, may_end);
             output.tokens.push((row.sequence, token));
             let logprobs = |count| (row.sequence, sequence.speaker.logprobs(token, self.vocab_size).top(count));
             output.logprobs.extend(sequence.logprobs.map(logprobs));

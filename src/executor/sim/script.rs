@@ -27,22 +27,22 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Speaker {
     place: Option<Place>,
-    /// Hash of everything fed and drawn so far.
+    /// Hash of everything fed and sampled so far.
     prefix: u64,
 }
 
-/// How probable the tokens of a vocabulary were where one was drawn. That one had at least half of all probability; the
+/// How probable the tokens of a vocabulary were where one was sampled. That one had at least half of all probability; the
 /// tokens that follow it in the vocabulary, around its end, had what was left: each half of what the ones before it
 /// left, and the last one all of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Logprobs {
-    drawn: TokenId,
+    sampled: TokenId,
     probability: f64,
     vocab_size: usize,
 }
 
 impl Logprobs {
-    /// The token drawn, then the `count` most probable ones.
+    /// The sampled token, then the `count` most probable ones.
     pub(super) fn top(&self, count: u8) -> Vec<TokenLogprob> {
         let ranked = (0..self.vocab_size).map(|rank| self.ranked(rank)).take(count.into());
         std::iter::once(self.ranked(0)).chain(ranked).collect()
@@ -50,7 +50,7 @@ impl Logprobs {
 
     #[expect(clippy::cast_possible_truncation, reason = "token ids are below the size, and logarithms as on a device")]
     fn ranked(&self, rank: usize) -> TokenLogprob {
-        let token = ((self.drawn as usize + rank) % self.vocab_size) as TokenId;
+        let token = ((self.sampled as usize + rank) % self.vocab_size) as TokenId;
         let halvings = rank.min(self.vocab_size.saturating_sub(2)) as f64;
         let logprob = match rank {
             0 if self.vocab_size == 1 => 0.0,
@@ -71,7 +71,7 @@ impl Script {
         (!sentences.is_empty()).then_some(Self { sentences, end, closing: Vec::new() })
     }
 
-    /// Tokens to draw where a constraint allows no word of the sentences: they close a string, a list and so on.
+    /// Tokens to sample where a constraint allows no word of the sentences: they close a string, a list and so on.
     /// Without them an answer with a constraint continues at random.
     #[must_use]
     pub fn with_closing(self, closing: Vec<TokenId>) -> Self {
@@ -91,7 +91,7 @@ impl Script {
 }
 
 impl Speaker {
-    /// A sequence that continues `prefix`; `salt` is 0 for greedy sequences, else drawn from the seed.
+    /// A sequence that continues `prefix`; `salt` is 0 for greedy sequences, else the seed plus one.
     pub(super) fn new(script: &Script, prefix: &[TokenId], salt: u64) -> Self {
         let mut speaker = Self { place: script.place_of(prefix), prefix: salt };
         for &token in prefix {
@@ -100,19 +100,19 @@ impl Speaker {
         speaker
     }
 
-    /// Draws the next token; one that does not end the answer unless it may end.
+    /// Samples the next token. It ends the answer only if `may_end`.
     pub(super) fn next(&mut self, script: &Script, may_end: bool) -> TokenId {
         let token = self.peek(script, may_end);
         self.mix(token);
         token
     }
 
-    /// Draws a token that a constraint allows: the next of the script, else one that closes something, else any.
+    /// Samples a token that a constraint allows: the next of the script, else one that closes something, else any.
     pub(super) fn next_of(&mut self, script: &Script, constraint: &ConstraintState) -> TokenId {
         let wanted = self.peek(script, true);
         let known = [wanted, script.end].into_iter().chain(script.closing.iter().copied());
         let token = known.into_iter().find(|token| constraint.allows(*token)).or_else(|| self.any(constraint));
-        // Nothing may follow: what is drawn is discarded.
+        // No token may follow, so the sampled one is discarded.
         let token = token.unwrap_or(script.end);
         self.mix(token);
         token
@@ -126,11 +126,11 @@ impl Speaker {
         (0..num_tokens).filter(is_allowed).nth(choice)
     }
 
-    /// How probable the token was that was drawn last. It depends on everything before it, as the token does.
-    pub(super) fn logprobs(&self, drawn: TokenId, vocab_size: usize) -> Logprobs {
+    /// How probable the last sampled token was. Like the token, this depends on everything before it.
+    pub(super) fn logprobs(&self, sampled: TokenId, vocab_size: usize) -> Logprobs {
         let share = self.prefix as f64 / u64::MAX as f64;
         // Kept from 1, so that every token has some probability.
-        Logprobs { drawn, probability: 0.5 + 0.49 * share, vocab_size }
+        Logprobs { sampled, probability: 0.5 + 0.49 * share, vocab_size }
     }
 
     fn peek(&mut self, script: &Script, may_end: bool) -> TokenId {

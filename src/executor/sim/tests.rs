@@ -73,8 +73,8 @@ fn words_depend_on_the_prompt_and_on_the_seed() {
     let seeded = |seed| SamplingParams { temperature: 1.0, seed, ..SamplingParams::GREEDY };
     let greedy: Vec<_> = (0..8).map(|token| say(&mut *device, &[50 + token], 30, SamplingParams::GREEDY)).collect();
     assert!(greedy.iter().any(|said| *said != greedy[0]));
-    let drawn: Vec<_> = (0..8).map(|seed| say(&mut *device, &[50], 30, seeded(seed))).collect();
-    assert!(drawn.iter().any(|said| *said != drawn[0]));
+    let sampled: Vec<_> = (0..8).map(|seed| say(&mut *device, &[50], 30, seeded(seed))).collect();
+    assert!(sampled.iter().any(|said| *said != sampled[0]));
 }
 
 #[test]
@@ -213,11 +213,11 @@ fn log_probabilities_are_of_a_true_distribution_and_the_same_when_computed_again
         let output = device.collect().expect("collects");
         (output.tokens[0].1, output.logprobs[&SequenceId(1)].clone())
     };
-    let (drawn, all) = reported(&[50, 51], 100);
+    let (sampled, all) = reported(&[50, 51], 100);
     let sum: f64 = all[1..].iter().map(|it| f64::from(it.logprob).exp()).sum();
     assert!((sum - 1.0).abs() < 1e-6, "{sum}");
     assert!(all[1..].is_sorted_by(|a, b| a.logprob >= b.logprob), "the likeliest first");
-    assert_eq!((all[0].token, all[0]), (drawn, all[1]), "a greedy token is the likeliest");
+    assert_eq!((all[0].token, all[0]), (sampled, all[1]), "a greedy token is the likeliest");
     let tokens: std::collections::BTreeSet<_> = all[1..].iter().map(|it| it.token).collect();
     assert_eq!((tokens.len(), tokens.last()), (100, Some(&99)), "each token of the vocabulary once");
     assert_eq!(reported(&[50, 51], 3).1, all[..4]);

@@ -39,8 +39,8 @@ fn a_preempted_sequence_continues_its_answer_and_loses_no_token() {
         if plan.step > 0 {
             resumed = plan.admit.first().cloned().or(resumed);
         }
-        for drawn in commit(&mut scheduler, &answer(&plan, 1)) {
-            answers[usize::try_from(drawn.sequence.0).expect("few")] += 1;
+        for sampled in commit(&mut scheduler, &answer(&plan, 1)) {
+            answers[usize::try_from(sampled.sequence.0).expect("few")] += 1;
         }
     }
     assert_eq!(answers, [0, 33, 33]);
@@ -59,7 +59,8 @@ fn tokens_in_flight_of_a_restarted_sequence_are_dropped() {
     }
     let mut num_taken = 0;
     for plan in &in_flight {
-        num_taken += commit(&mut scheduler, &answer(plan, 1)).iter().filter(|drawn| drawn.sequence == seq(2)).count();
+        num_taken +=
+            commit(&mut scheduler, &answer(plan, 1)).iter().filter(|sampled| sampled.sequence == seq(2)).count();
     }
     assert_eq!(num_taken, 0, "its tokens are sampled again");
 }

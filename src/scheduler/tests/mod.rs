@@ -86,9 +86,9 @@ fn commit(scheduler: &mut Scheduler, output: &StepOutput) -> Vec<SampledToken> {
 }
 
 fn commit_after(scheduler: &mut Scheduler, output: &StepOutput, took: Duration) -> Vec<SampledToken> {
-    let mut drawn = Vec::new();
-    scheduler.commit(output, Some(took), &mut drawn);
-    drawn
+    let mut sampled = Vec::new();
+    scheduler.commit(output, Some(took), &mut sampled);
+    sampled
 }
 
 /// Runs a step that samples an ordinary token for every row. Returns the plan.

@@ -56,11 +56,11 @@ fn requests_beyond_the_batch_limit_wait_and_join_in_order_at_the_next_step() {
     }
     let first = plan(&mut scheduler);
     assert_eq!(ids(&first), [1, 2]);
-    let drawn = commit(
+    let sampled = commit(
         &mut scheduler,
         &StepOutput { step: 0, tokens: vec![(seq(1), END), (seq(2), 1)], ..StepOutput::default() },
     );
-    assert_eq!(drawn[0].finish, Some(FinishReason::Stop));
+    assert_eq!(sampled[0].finish, Some(FinishReason::Stop));
     let second = plan(&mut scheduler);
     assert_eq!((ids(&second), second.release), (vec![2, 3], vec![seq(1)]));
     assert_eq!(scheduler.load(), Load { num_queued: 1, num_running: 2, num_parked: 0 });
@@ -73,8 +73,11 @@ fn complete_constraint_ends_a_sequence_even_at_its_last_token() {
     plan(&mut scheduler);
     let closed = vec![(seq(1), ConstraintEnd::Complete)];
     let output = StepOutput { tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() };
-    let drawn = commit(&mut scheduler, &output);
-    assert_eq!((drawn[0].finish, drawn[0].constraint_end), (Some(FinishReason::Stop), Some(ConstraintEnd::Complete)));
+    let sampled = commit(&mut scheduler, &output);
+    assert_eq!(
+        (sampled[0].finish, sampled[0].constraint_end),
+        (Some(FinishReason::Stop), Some(ConstraintEnd::Complete))
+    );
     assert!(scheduler.is_empty());
 }
 
@@ -85,9 +88,9 @@ fn failed_constraint_leaves_the_sequence_for_the_caller_to_remove() {
     plan(&mut scheduler);
     let closed = vec![(seq(1), ConstraintEnd::Failed(ConstraintError::DeadEnd))];
     let output = StepOutput { tokens: vec![(seq(1), 1)], closed, ..StepOutput::default() };
-    let drawn = commit(&mut scheduler, &output);
+    let sampled = commit(&mut scheduler, &output);
     assert_eq!(
-        (drawn[0].finish, drawn[0].constraint_end),
+        (sampled[0].finish, sampled[0].constraint_end),
         (None, Some(ConstraintEnd::Failed(ConstraintError::DeadEnd)))
     );
     assert!(scheduler.remove(seq(1)));
@@ -212,13 +215,13 @@ fn parked_sequences_free_their_rows_and_a_bounded_number_of_them_keeps_kv() {
     }
     assert_eq!(scheduler.load(), Load { num_queued: 0, num_running: 10, num_parked: 10 });
     (0..10).for_each(|id| scheduler.unpark(seq(id), start()));
-    let mut num_drawn = [1; 10];
+    let mut num_sampled = [1; 10];
     while let (Decision::Run, plan) = decide_at(&mut scheduler, start()) {
-        for drawn in commit(&mut scheduler, &answer(&plan, 1)) {
-            num_drawn[usize::try_from(drawn.sequence.0).expect("few")] += 1;
+        for sampled in commit(&mut scheduler, &answer(&plan, 1)) {
+            num_sampled[usize::try_from(sampled.sequence.0).expect("few")] += 1;
         }
     }
-    assert_eq!(num_drawn, [9; 10], "all of them end");
+    assert_eq!(num_sampled, [9; 10], "all of them end");
 }
 
 #[test]

@@ -35,8 +35,8 @@ fn a_token_that_was_sampled_before_its_row_was_set_aside_is_read() {
     scheduler.add(seq(10), with(Priority::Urgent, 2), after(10));
     let next = plan(&mut scheduler);
     assert_eq!(ids(&next), [9, 10]);
-    let drawn = commit(&mut scheduler, &answer(&ahead, 1));
-    assert_eq!(drawn.iter().map(|drawn| drawn.sequence.0).collect::<Vec<_>>(), [1, 9]);
+    let sampled = commit(&mut scheduler, &answer(&ahead, 1));
+    assert_eq!(sampled.iter().map(|sampled| sampled.sequence.0).collect::<Vec<_>>(), [1, 9]);
     assert_eq!(scheduler.num_under_way(seq(1)), 0);
 }
 

@@ -39,8 +39,9 @@ impl Users {
         for row in &plan.rows {
             self.tokens[self.owners[&row.sequence]] += row.len();
         }
-        let ended = commit(&mut self.scheduler, &answer(&plan, 1)).into_iter().filter(|drawn| drawn.finish.is_some());
-        let mut gone: Vec<_> = ended.map(|drawn| drawn.sequence).collect();
+        let ended =
+            commit(&mut self.scheduler, &answer(&plan, 1)).into_iter().filter(|sampled| sampled.finish.is_some());
+        let mut gone: Vec<_> = ended.map(|sampled| sampled.sequence).collect();
         for row in &plan.rows {
             if !gone.contains(&row.sequence) && leaves(row.sequence, self.owners[&row.sequence]) {
                 assert!(self.scheduler.remove(row.sequence));

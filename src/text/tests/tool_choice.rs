@@ -109,7 +109,7 @@ const TEMPLATES: [(&str, bool); 9] = [
     ("```tool_code{{ tools }}", true),
 ];
 
-fn drawn(template: &str, choice: ToolChoice) -> Vec<(String, ParsedOutput)> {
+fn sampled(template: &str, choice: ToolChoice) -> Vec<(String, ParsedOutput)> {
     let (model, chat) = (model(template), chat(choice));
     let (constraint, output_parser) = compiled(&model, &chat).unwrap();
     let request = Arc::from("request");
@@ -120,7 +120,7 @@ fn drawn(template: &str, choice: ToolChoice) -> Vec<(String, ParsedOutput)> {
 #[test]
 fn required_calls_call_tools_with_valid_arguments() {
     for (template, may_be_several) in TEMPLATES {
-        let answers = drawn(template, ToolChoice::Required);
+        let answers = sampled(template, ToolChoice::Required);
         assert!(answers.len() > 12, "{template}: {}", answers.len());
         for (answer, parsed) in &answers {
             assert!(
@@ -139,7 +139,7 @@ fn required_calls_call_tools_with_valid_arguments() {
 #[test]
 fn named_tool_choice_calls_that_tool_once() {
     for (template, _) in TEMPLATES {
-        let answers = drawn(template, ToolChoice::Named("free".to_owned()));
+        let answers = sampled(template, ToolChoice::Named("free".to_owned()));
         assert!(answers.len() > 12, "{template}: {}", answers.len());
         for (answer, parsed) in answers {
             assert!(

@@ -84,7 +84,7 @@ fn invalid_logits_end_only_their_own_request() {
         let mut answers = served.together(&[broken, sound].concat());
         assert_same(path, &alone, &answers.split_off(num_broken));
         for answer in answers {
-            let error = answer.end.expect("ended").expect_err("no token can be drawn");
+            let error = answer.end.expect("ended").expect_err("no token can be sampled");
             assert_eq!(error.code(), Code::BackendError, "{path:?}: {error}");
             assert!(error.message().contains("NaN"), "{path:?}: {error}");
             assert!(answer.whole_tokens.is_empty(), "{path:?}: {:?}", answer.whole_tokens);

@@ -29,8 +29,8 @@ pub(in super::super) struct Composed {
     pools: Vec<LayerPool>,
     /// Keys that the last layer of the step reads. Once they are computed, all KV of the step is written.
     last: Option<Array>,
-    /// Whether a row of the step is sampled.
-    draws: bool,
+    /// Whether a row of the step samples a token.
+    samples: bool,
 }
 
 struct Layer {
@@ -103,7 +103,7 @@ impl Composed {
         for pool in &mut pools {
             pool.pool = Pool::new(pool.shape.kind(), pool.bytes_per_position());
         }
-        Ok(Self { layers, pools, last: None, draws: false })
+        Ok(Self { layers, pools, last: None, samples: false })
     }
 }
 
@@ -163,7 +163,7 @@ impl Attention for Composed {
 
     /// Rows are packed in the order of the pool with most layers. Layers of other pools reorder them and restore the order.
     fn begin(&mut self, mut spans: Vec<Span>) -> Mlx<Vec<Span>> {
-        self.draws = spans.iter().any(|span| span.sampled);
+        self.samples = spans.iter().any(|span| span.sampled);
         self.pools.iter_mut().try_for_each(|pool| pool.make_room(&spans))?;
         if let Some(pool) = self.pools.iter().rev().max_by_key(|pool| pool.num_layers) {
             let mut placed = pool.placed(&spans, &mut Slabs::default())?;
@@ -196,7 +196,7 @@ impl Attention for Composed {
             pool.step = None;
         }
         // A sampled token depends on the last layer, and so on all KV of the step: nothing else must be evaluated then.
-        self.last.take().filter(|_| !self.draws).into_iter().collect()
+        self.last.take().filter(|_| !self.samples).into_iter().collect()
     }
 }
 

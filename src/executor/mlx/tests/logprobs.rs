@@ -20,10 +20,10 @@ fn reported(rows: &[(f32, TokenId, Option<usize>)]) -> StepLogprobs {
         }
     }
     let logits: Vec<f32> = rows.iter().flat_map(|(raise, ..)| LOGITS.map(|logit| logit + raise)).collect();
-    let drawn: Vec<TokenId> = rows.iter().map(|(_, drawn, _)| *drawn).collect();
+    let sampled: Vec<TokenId> = rows.iter().map(|(_, sampled, _)| *sampled).collect();
     let shape = [i32::try_from(rows.len()).expect("few"), i32::try_from(VOCAB).expect("few")];
-    let drawn = Array::from_slice(&drawn, &shape[..1]);
-    let unread = asking.answer(&Array::from_slice(&logits, &shape), &drawn).expect("computed");
+    let sampled = Array::from_slice(&sampled, &shape[..1]);
+    let unread = asking.answer(&Array::from_slice(&logits, &shape), &sampled).expect("computed");
     unread.map_or_else(StepLogprobs::new, |unread| unread.read().expect("read"))
 }
 
@@ -62,6 +62,6 @@ fn each_row_gets_the_number_it_asks_for_independent_of_other_rows() {
 #[test]
 fn nothing_is_computed_if_no_row_asks() {
     let logits = Array::from_slice(&LOGITS, &[1, 12]);
-    let drawn = Array::from_slice(&[1_u32], &[1]);
-    assert!(Asking::default().answer(&logits, &drawn).expect("nothing to do").is_none());
+    let sampled = Array::from_slice(&[1_u32], &[1]);
+    assert!(Asking::default().answer(&logits, &sampled).expect("nothing to do").is_none());
 }

@@ -3,18 +3,18 @@
 use mlx_ops::NO_TOKEN;
 use mlx_rs::Array;
 
-use super::super::sampler::{Draw, Sampler};
+use super::super::sampler::{SampledRow, Sampler};
 use crate::request::SamplingParams;
 
 /// Logits of a small vocabulary: probabilities from about 0.5 down to about 1e-4.
 const LOGITS: [f32; 12] = [1.0, 3.0, -2.0, 0.5, 2.0, -5.0, 1.5, 0.0, -1.0, 2.5, -3.0, -0.5];
-const DRAWS: usize = 20_000;
+const SAMPLES: usize = 20_000;
 
-fn counts(draw: impl Fn(u64) -> Draw) -> [usize; LOGITS.len()] {
+fn counts(row: impl Fn(u64) -> SampledRow) -> [usize; LOGITS.len()] {
     let width = i32::try_from(LOGITS.len()).expect("small");
-    let draws: Vec<Draw> = (0..DRAWS as u64).map(draw).collect();
-    let logits = Array::from_slice(&LOGITS.repeat(DRAWS), &[i32::try_from(DRAWS).expect("small"), width]);
-    let tokens = Sampler::new(width).sample(&logits, &draws).expect("a sample");
+    let rows: Vec<SampledRow> = (0..SAMPLES as u64).map(row).collect();
+    let logits = Array::from_slice(&LOGITS.repeat(SAMPLES), &[i32::try_from(SAMPLES).expect("small"), width]);
+    let tokens = Sampler::new(width).sample(&logits, &rows).expect("a sample");
     let mut counts = [0; LOGITS.len()];
     for token in tokens.to_vec_exact::<u32>().expect("tokens") {
         counts[token as usize] += 1;
@@ -36,7 +36,7 @@ fn assert_follows(counts: &[usize], probabilities: &[f64]) {
     let cells: Vec<(f64, f64)> = counts
         .iter()
         .zip(probabilities)
-        .map(|(count, probability)| (*count as f64, probability * DRAWS as f64))
+        .map(|(count, probability)| (*count as f64, probability * SAMPLES as f64))
         .filter(|(_, expected)| *expected >= 5.0)
         .collect();
     let distance: f64 = cells.iter().map(|(count, expected)| (count - expected).powi(2) / expected).sum();
@@ -49,16 +49,16 @@ fn params(temperature: f32, top_p: f32, seed: u64) -> SamplingParams {
 }
 
 #[test]
-fn draws_over_positions_follow_the_distribution() {
+fn samples_over_positions_follow_the_distribution() {
     for temperature in [0.5_f32, 1.0, 2.0] {
-        let counts = counts(|position| Draw { params: params(temperature, 1.0, 42), position });
+        let counts = counts(|position| SampledRow { params: params(temperature, 1.0, 42), position });
         assert_follows(&counts, &probabilities(f64::from(temperature), |_| true));
     }
 }
 
 #[test]
-fn draws_over_seeds_follow_the_distribution() {
-    let counts = counts(|seed| Draw { params: params(1.0, 1.0, seed), position: 7 });
+fn samples_over_seeds_follow_the_distribution() {
+    let counts = counts(|seed| SampledRow { params: params(1.0, 1.0, seed), position: 7 });
     assert_follows(&counts, &probabilities(1.0, |_| true));
 }
 
@@ -68,7 +68,7 @@ fn the_nucleus_is_computed_at_temperature_one_and_no_other_token_is_sampled() {
     for (top_p, temperature) in [(0.3_f32, 1.0_f32), (0.8, 1.0), (0.8, 4.0), (0.99, 4.0)] {
         let above = |token: usize| full.iter().filter(|other| **other > full[token]).sum::<f64>();
         let kept = |token: usize| above(token) < f64::from(top_p);
-        let counts = counts(|seed| Draw { params: params(temperature, top_p, seed), position: 1 });
+        let counts = counts(|seed| SampledRow { params: params(temperature, top_p, seed), position: 1 });
         for token in (0..LOGITS.len()).filter(|token| !kept(*token)) {
             assert_eq!(counts[token], 0, "token {token} is outside the nucleus of {top_p}");
         }
@@ -89,7 +89,7 @@ fn tokens_excluded_at_temperature_one_are_never_sampled() {
                 && full[token] >= f64::from(min_p) * most
                 && above(token) < f64::from(top_p)
         };
-        let counts = counts(|seed| Draw { params: SamplingParams { seed, ..params }, position: 1 });
+        let counts = counts(|seed| SampledRow { params: SamplingParams { seed, ..params }, position: 1 });
         for token in (0..LOGITS.len()).filter(|token| !kept(*token)) {
             assert_eq!(counts[token], 0, "token {token} is excluded by {params:?}");
         }
@@ -108,23 +108,24 @@ fn a_rows_token_does_not_depend_on_the_other_rows() {
         SamplingParams { top_p: 0.5, ..open },
         SamplingParams { seed: 6, ..open },
     ];
-    let sample = |draws: &[Draw]| {
-        let logits = Array::from_slice(&LOGITS.repeat(draws.len()), &[i32::try_from(draws.len()).expect("few"), 12]);
-        Sampler::new(12).sample(&logits, draws).expect("a sample").to_vec_exact::<u32>().expect("tokens")
+    let sample = |rows: &[SampledRow]| {
+        let logits = Array::from_slice(&LOGITS.repeat(rows.len()), &[i32::try_from(rows.len()).expect("few"), 12]);
+        Sampler::new(12).sample(&logits, rows).expect("a sample").to_vec_exact::<u32>().expect("tokens")
     };
     for position in 0..50 {
-        let draws = rows.map(|params| Draw { params, position });
-        let alone: Vec<_> = draws.iter().flat_map(|draw| sample(&[*draw])).collect();
-        assert_eq!(sample(&draws), alone, "position {position}");
+        let rows = rows.map(|params| SampledRow { params, position });
+        let alone: Vec<_> = rows.iter().flat_map(|row| sample(&[*row])).collect();
+        assert_eq!(sample(&rows), alone, "position {position}");
     }
 }
 
 #[test]
-fn consecutive_draws_of_a_seed_are_independent() {
+fn consecutive_samples_of_a_seed_are_independent() {
     // With equal logits, pairs of neighbouring positions must fall evenly into all cells.
-    let draws: Vec<Draw> = (0..DRAWS as u64).map(|position| Draw { params: params(1.0, 1.0, 9), position }).collect();
-    let logits = Array::from_slice(&vec![0.0_f32; DRAWS * 8], &[i32::try_from(DRAWS).expect("small"), 8]);
-    let tokens = Sampler::new(8).sample(&logits, &draws).expect("a sample").to_vec_exact::<u32>().expect("tokens");
+    let rows: Vec<SampledRow> =
+        (0..SAMPLES as u64).map(|position| SampledRow { params: params(1.0, 1.0, 9), position }).collect();
+    let logits = Array::from_slice(&vec![0.0_f32; SAMPLES * 8], &[i32::try_from(SAMPLES).expect("small"), 8]);
+    let tokens = Sampler::new(8).sample(&logits, &rows).expect("a sample").to_vec_exact::<u32>().expect("tokens");
     let mut counts = [0_usize; 64];
     for pair in tokens.windows(2) {
         counts[(pair[0] * 8 + pair[1]) as usize] += 1;
@@ -134,10 +135,10 @@ fn consecutive_draws_of_a_seed_are_independent() {
 
 #[test]
 fn sampled_rows_do_not_change_greedy_rows() {
-    let draws = [params(0.0, 1.0, 0), params(1.0, 1.0, 1), params(0.0, 0.5, 2)];
-    let draws = draws.map(|params| Draw { params, position: 3 });
+    let rows = [params(0.0, 1.0, 0), params(1.0, 1.0, 1), params(0.0, 0.5, 2)];
+    let rows = rows.map(|params| SampledRow { params, position: 3 });
     let logits = Array::from_slice(&LOGITS.repeat(3), &[3, 12]);
-    let tokens = Sampler::new(12).sample(&logits, &draws).expect("a sample").to_vec_exact::<u32>().expect("tokens");
+    let tokens = Sampler::new(12).sample(&logits, &rows).expect("a sample").to_vec_exact::<u32>().expect("tokens");
     assert_eq!((tokens[0], tokens[2]), (1, 1));
 }
 
@@ -145,9 +146,9 @@ fn sampled_rows_do_not_change_greedy_rows() {
 fn checked(rows: &[[f32; 4]], params: SamplingParams) -> Vec<u32> {
     let shape = [i32::try_from(rows.len()).expect("few"), 4];
     let logits = Array::from_slice(&rows.concat(), &shape);
-    let draws: Vec<Draw> = (0..rows.len() as u64).map(|position| Draw { params, position }).collect();
+    let rows: Vec<SampledRow> = (0..rows.len() as u64).map(|position| SampledRow { params, position }).collect();
     let sampler = Sampler::new(4);
-    let tokens = sampler.sample(&logits, &draws).expect("a sample");
+    let tokens = sampler.sample(&logits, &rows).expect("a sample");
     let fed = tokens.to_vec_exact::<u32>().expect("tokens");
     assert!(fed.iter().all(|token| *token < 4), "{fed:?}: the device feeds these tokens");
     let checked = sampler.checked(&logits, &tokens).expect("checked").to_vec_exact().expect("tokens");
