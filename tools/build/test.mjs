@@ -32,8 +32,9 @@ await main(async () => {
     // Documentation tests already ran with the core: cargo gives their programs no run path to MLX.
     const whole = ['--workspace', '--lib', '--bins', '--tests']
     await phase('Testing the engine with MLX (cargo test)', () => runCargoTests('engine', whole), speaks)
-    const ownBlas = (name, environment) =>
-      runCargoTests(name, ['--test', 'conformance', 'deterministic'], { ...librariesOfAddon, ...environment })
+    // With the same packages as before: cargo would compile the program again for another selection.
+    const reproducibility = ['--workspace', '--test', 'conformance', 'deterministic']
+    const ownBlas = (name, environment) => runCargoTests(name, reproducibility, { ...librariesOfAddon, ...environment })
     await phase(
       'Testing reproducibility with the addon’s own linear algebra',
       () => ownBlas('engine-own-blas', {}),
