@@ -22,8 +22,8 @@ const TARGET_FOLDER = at('target', 'darwin')
 export async function crossCompiling(target) {
   if (target.triple !== 'aarch64-apple-darwin')
     throw new Failure(`${target.name} can only be built on a machine of that platform.`)
-  const rust = (await quiet('rustc', ['--print', 'sysroot'])).trim()
-  await haveStandardLibrary(rust, target.triple)
+  const rust = await sysroot()
+  await haveStandardLibrary(target.triple)
   return {
     args: ['--target', target.triple, '--target-dir', TARGET_FOLDER],
     environment: {
@@ -58,8 +58,11 @@ function tools(triple) {
   }
 }
 
-async function haveStandardLibrary(rust, triple) {
-  if (existsSync(join(rust, 'lib', 'rustlib', triple, 'lib'))) return
+const sysroot = async () => (await quiet('rustc', ['--print', 'sysroot'])).trim()
+
+/** Installs Rust's standard library for a target if it is missing. */
+export async function haveStandardLibrary(triple) {
+  if (existsSync(join(await sysroot(), 'lib', 'rustlib', triple, 'lib'))) return
   await phase(`Fetching Rust's standard library for ${triple} (rustup)`, () =>
     quiet('rustup', ['target', 'add', triple]),
   )
