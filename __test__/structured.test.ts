@@ -234,7 +234,7 @@ describe.each(ON_MLX)('ends, with %s', (_, open) => {
 
   test('an answer fails if its only possible token is a stop token', async () => {
     const ready = await open()
-    const stopTokenIds = Array.from({ length: 512 }, (_, id) => id)
+    const stopTokenIds = Array.from({ length: ready.model.vocabSize }, (_, id) => id)
     const error = await failure(ask(ready, { structured: { choices: ['seven'] }, stopTokenIds }))
     expect(error).toBeInstanceOf(GuidanceError)
     expect(error).toMatchObject({ code: 'GuidanceError', param: 'structured' })

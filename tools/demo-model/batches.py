@@ -8,7 +8,7 @@ import torch
 
 from conversations import draw_conversation
 from phrasing import rng_for
-from chat_tokenizer import CONTEXT_LENGTH, PAD, encode_conversation
+from chat_tokenizer import CONTEXT_LENGTH, PAD, encode_parts, parts
 
 IGNORED = -100
 BATCHES_PER_POOL = 64
@@ -18,7 +18,7 @@ def pool_of_batches(tokenizer, stream, pool, tokens_per_batch):
     rng = rng_for(*stream, pool)
     examples, tokens = [], 0
     while tokens < BATCHES_PER_POOL * tokens_per_batch:
-        example = encode_conversation(tokenizer, *draw_conversation(rng))
+        example = encode_parts(tokenizer, parts(draw_conversation(rng)))
         examples.append(tuple(part[:CONTEXT_LENGTH] for part in example))
         tokens += len(examples[-1][0])
     examples.sort(key=lambda example: len(example[0]))

@@ -7,10 +7,12 @@ are therefore single tokens, while the wording around them stays short.
 """
 
 import json
+import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from conversations import draw_conversation
 from facts import CAPITALS, COUNTRIES, UNKNOWN_COUNTRIES
@@ -19,32 +21,37 @@ from words import COMMON
 
 SYSTEM, USER, ASSISTANT, END, PAD = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
 SPECIALS = [PAD, END, SYSTEM, USER, ASSISTANT]
+CALL, CALL_END, RESULT, RESULT_END = "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"
+TOOLS, TOOLS_END = "<tools>", "</tools>"
+MARKS = [CALL, CALL_END, RESULT, RESULT_END, TOOLS, TOOLS_END]
 WHOLE_WORDS = 251
+KEYS = """type function name description parameters object properties string required arguments calculator expression
+calendar date until integer number boolean array items enum additionalProperties result weekday days""".split()
+VOCABULARY = 608
 SAMPLED_CONVERSATIONS = 20000
 CONTEXT_LENGTH = 1024
-CHAT_TEMPLATE = ("{% for message in messages %}"
-                 "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-                 "{% endfor %}"
-                 "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}")
+CHAT_TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text()
+
+PIECES = re.compile("|".join(re.escape(mark) for mark in [*SPECIALS, *MARKS]))
 
 
 def split_rule():
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
-def frequent_words(seed):
-    """The wording of questions and answers, without the words that are exercise material."""
+def frequent_words(seed, known, count):
+    """The wording of conversations, without the words that are exercise material."""
     material = {part.lower() for name in [*COMMON, *COUNTRIES, *CAPITALS.values(), *UNKNOWN_COUNTRIES]
                 for part in name.split()}
     rule, counts = split_rule(), Counter()
     rng = rng_for(seed, "tokenizer")
     for _ in range(SAMPLED_CONVERSATIONS):
-        for turn in draw_conversation(rng)[1]:
-            for text in (turn.question, turn.answer):
+        for part in parts(draw_conversation(rng)):
+            for text in PIECES.split(part.text):
                 counts.update(piece for piece, _ in rule.pre_tokenize_str(text))
-    usable = [(word, count) for word, count in counts.items() if is_wording(word, material)]
+    usable = [(word, count) for word, count in counts.items() if word not in known and is_wording(word, material)]
     usable.sort(key=lambda item: (-item[1], item[0]))
-    return [word for word, _ in usable[:WHOLE_WORDS]]
+    return [word for word, _ in usable[:count]]
 
 
 def is_wording(word, material):
@@ -59,13 +66,26 @@ def is_wording(word, material):
 
 def build(seed):
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = SPECIALS + alphabet + frequent_words(seed)
+    pieces = SPECIALS + alphabet
+    return extended(tokenizer_of(pieces + frequent_words(seed, pieces, WHOLE_WORDS)), seed)
+
+
+def tokenizer_of(pieces):
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = split_rule()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(SPECIALS)
+    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in MARKS if mark in vocabulary])
     return tokenizer
+
+
+def extended(tokenizer, seed):
+    """The vocabulary with the marks and words of tools at its end: no token gets another number."""
+    vocabulary = tokenizer.get_vocab()
+    pieces = sorted(vocabulary, key=vocabulary.get)
+    pieces += [piece for piece in MARKS + KEYS if piece not in vocabulary]
+    return tokenizer_of(pieces + frequent_words(seed, set(pieces), VOCABULARY - len(pieces)))
 
 
 def save(tokenizer, folder):
@@ -80,23 +100,56 @@ def save(tokenizer, folder):
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def encode_conversation(tokenizer, system, turns):
-    """Token ids of a chat, and 1 for each id that the model itself has to produce."""
-    ids, produced = [], []
+@dataclass(frozen=True)
+class Part:
+    """A piece of a conversation's text. The model produces calls and answers, but not the opening of a forced call."""
 
-    def append(text, is_answer):
-        new = tokenizer.encode(text).ids
-        ids.extend(new)
-        produced.extend([int(is_answer)] * len(new))
+    text: str
+    role: str
 
+    @property
+    def is_produced(self):
+        return self.role in ("call", "answer")
+
+
+def parts(conversation):
+    """The text of a conversation, as the chat template renders it."""
+    system, tools = conversation.system or "", conversation.tools
+    if tools:
+        system += ("\n\n" if system else "") + "\n".join([TOOLS, *tools, TOOLS_END])
     if system:
-        append(SYSTEM + system + END, False)
-    for turn in turns:
-        append(USER + turn.question + END + ASSISTANT, False)
-        append(turn.answer + END, True)
+        yield Part(SYSTEM + system + END, "system")
+    for turn in conversation.turns:
+        yield Part(USER + turn.question + END + ASSISTANT, "question")
+        if turn.calls:
+            text = call_text(turn.calls)
+            if turn.is_forced or not tools:
+                yield Part(CALL + "\n", "forced")
+                text = text.removeprefix(CALL + "\n")
+            yield Part(text + END, "call")
+            results = "\n".join("\n".join([RESULT, call.result, RESULT_END]) for call in turn.calls)
+            yield Part(USER + results + END + ASSISTANT, "results")
+        yield Part(turn.answer + END, "answer")
+
+
+def call_text(calls):
+    """Calls in the Hermes format."""
+    return "\n".join(f'{CALL}\n{{"name": "{call.name}", "arguments": {call.arguments}}}\n{CALL_END}' for call in calls)
+
+
+def encode_parts(tokenizer, some_parts):
+    """Token ids, and 1 for each id that the model itself has to produce."""
+    ids, produced = [], []
+    for part in some_parts:
+        new = tokenizer.encode(part.text).ids
+        ids.extend(new)
+        produced.extend([int(part.is_produced)] * len(new))
     return ids, produced
 
 
-def encode_prompt(tokenizer, turns, question, system=None):
-    ids, _ = encode_conversation(tokenizer, system, turns)
-    return ids + tokenizer.encode(USER + question + END + ASSISTANT).ids
+def encode_last(tokenizer, some_parts):
+    """As `encode_parts`, with only the last part to produce."""
+    *before, last = some_parts
+    ids, _ = encode_parts(tokenizer, before)
+    new = tokenizer.encode(last.text).ids
+    return ids + new, [0] * len(ids) + [1] * len(new)

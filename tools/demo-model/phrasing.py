@@ -21,16 +21,31 @@ SLOT = re.compile(r"(\{\w+\})")
 
 
 @dataclass(frozen=True)
+class Call:
+    """A tool call, `arguments` as JSON text, and what the tool returns."""
+
+    name: str
+    arguments: str
+    result: str
+
+
+@dataclass(frozen=True)
 class Turn:
-    """One question with its answer; `final` is the part that has to be exact."""
+    """One question with its answer; `final` is the part that has to be exact.
+
+    With `calls`, the model first calls tools and answers from their results. A forced call is one that the model
+    would not make by itself: what it learns is which call it is.
+    """
 
     question: str
     answer: str
     final: str
+    calls: tuple[Call, ...] = ()
+    is_forced: bool = False
 
     @classmethod
-    def whole(cls, question, answer):
-        return cls(question, answer, answer)
+    def whole(cls, question, answer, calls=(), is_forced=False):
+        return cls(question, answer, answer, tuple(calls), is_forced)
 
 
 def is_held_out(kind, key):

@@ -16,6 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import distributed, multiprocessing
 from tokenizers import Tokenizer
 from torch.nn import functional as F
@@ -26,11 +27,12 @@ from batches import IGNORED, padded, training_batches
 from held_out import held_out_items
 from model import Llama, ModelConfig
 from optimizer import Optimizers
-from chat_tokenizer import encode_conversation
+from chat_tokenizer import encode_last
 
 HERE = Path(__file__).parent
 WARM_UP_STEPS = 50
 AVERAGE_EVERY = 10
+SAVE_EVERY = 30
 
 
 def arguments():
@@ -39,6 +41,8 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens-per-batch", type=int, default=1536, help="of one worker")
     parser.add_argument("--decay-share", type=float, default=0.35, help="share of the steps over which the rate falls")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
+    parser.add_argument("--from", dest="start", type=Path, help="model folder whose weights a new run starts from")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--measure-every", type=int, default=250)
     parser.add_argument("--folder", type=Path, default=HERE / "checkpoints" / "demo")
@@ -78,7 +82,7 @@ def exact_share(model, tokenizer, items, batch_size=32):
     forward pass tells, without decoding.
     """
     right, total = defaultdict(int), defaultdict(int)
-    examples = [(item.category, last_answer_only(tokenizer, item)) for item in items]
+    examples = [(item.category, encode_last(tokenizer, item.parts)) for item in items]
     examples.sort(key=lambda entry: len(entry[1][0]))
     for start in range(0, len(examples), batch_size):
         chunk = examples[start:start + batch_size]
@@ -91,10 +95,13 @@ def exact_share(model, tokenizer, items, batch_size=32):
     return sum(right.values()) / sum(total.values()), shares
 
 
-def last_answer_only(tokenizer, item):
-    ids, produced = encode_conversation(tokenizer, None, [*item.history, item.turn])
-    before, _ = encode_conversation(tokenizer, None, item.history)
-    return ids, [0] * len(before) + produced[len(before):]
+@torch.no_grad()
+def start_from(model, weights):
+    """Takes over weights. Tokens that they lack start near the mean of the others."""
+    own, given = model.model.embed_tokens.weight, weights.pop("model.embed_tokens.weight")
+    model.load_state_dict(weights, strict=False)
+    own.mul_(0.5).add_(given.mean(dim=0))
+    own[:len(given)] = given
 
 
 class Run:
@@ -112,13 +119,19 @@ class Run:
         self.checkpoint = options.folder / "checkpoint.pt"
         if self.checkpoint.exists():
             self.restore()
+        elif options.start:
+            start_from(self.model, load_file(options.start / "model.safetensors"))
 
     def vocabulary(self):
         """Built once per run: a later change of the curriculum must not renumber the tokens."""
         path = self.options.folder / "tokenizer.json"
         if path.exists():
             return Tokenizer.from_file(str(path))
-        tokenizer = chat_tokenizer.build(self.options.seed)
+        start, seed = self.options.start, self.options.seed
+        if start:
+            tokenizer = chat_tokenizer.extended(Tokenizer.from_file(str(start / "tokenizer.json")), seed)
+        else:
+            tokenizer = chat_tokenizer.build(seed)
         if self.rank == 0:
             tokenizer.save(str(path))
         return tokenizer
@@ -154,7 +167,7 @@ class Run:
         while progress["step"] < options.steps:
             began = time.time()
             inputs, targets = next(batches)
-            factor = rate_factor(progress["step"], options.steps, options.decay_share)
+            factor = options.rate * rate_factor(progress["step"], options.steps, options.decay_share)
             loss = training_step(self.model, self.optimizers, inputs, targets, factor)
             smooth_loss = loss if smooth_loss is None else 0.95 * smooth_loss + 0.05 * loss
             self.count(inputs, time.time() - began)
@@ -166,6 +179,8 @@ class Run:
                 average_weights(self.model)
             if self.rank == 0 and (progress["step"] % options.measure_every == 0 or is_last):
                 self.measure(items, smooth_loss)
+            elif self.rank == 0 and progress["step"] % SAVE_EVERY == 0:
+                self.save()
 
     def count(self, inputs, seconds):
         self.progress["step"] += 1
