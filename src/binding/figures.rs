@@ -58,7 +58,7 @@ pub struct NativeStats {
 }
 
 impl NativeStats {
-    pub(super) fn new(stats: Snapshot, models: Vec<(ModelKey, ModelStats)>) -> Self {
+    pub(super) fn new(stats: &Snapshot, models: Vec<(ModelKey, ModelStats)>) -> Self {
         let Refusals { pending, wait, tokens, prompts } = stats.rejected;
         Self {
             submitted: stats.submitted as f64,

@@ -71,7 +71,7 @@ pub fn options() -> Vec<NativeOption> {
 /// A sentence about each of these environment variables that this package does not know.
 #[napi(catch_unwind)]
 pub fn unknown_variables(names: Vec<String>) -> Vec<String> {
-    names.iter().filter_map(|name| variables::warning(name)).collect()
+    names.into_iter().filter_map(|name| variables::warning(&name)).collect()
 }
 
 /// One engine, as JavaScript holds it.
@@ -267,7 +267,7 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeStats {
         let (snapshot, models) = self.engine.get().map(|engine| engine.sample()).unwrap_or_default();
-        NativeStats::new(snapshot, models)
+        NativeStats::new(&snapshot, models)
     }
 
     /// Bytes of KV that all models may use together now.

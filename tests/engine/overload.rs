@@ -33,7 +33,7 @@ fn hold(caller: &Caller, reply: impl FnOnce(Result<()>) + Send + 'static) -> Sen
     gate
 }
 
-fn has_ended(stats: Snapshot) -> bool {
+fn has_ended(stats: &Snapshot) -> bool {
     stats.requests == stats.completed + stats.cancelled + stats.failed
 }
 
@@ -84,7 +84,7 @@ fn a_request_refused_for_waiting_texts_has_a_retry_hint_and_leaves_nothing_behin
     let refused =
         wait(|reply| caller.engine.with_text(caller.model, Load::default(), |_| Ok(()), reply)).expect_err("no room");
     assert!(refused.code() == Code::Overloaded && refused.retry_after().is_some());
-    assert!(has_ended(caller.engine.stats()), "the refused request is not pending");
+    assert!(has_ended(&caller.engine.stats()), "the refused request is not pending");
     drop(gate);
     for results in tokenized {
         assert!(results.recv().expect("a reply").is_ok());
@@ -93,7 +93,7 @@ fn a_request_refused_for_waiting_texts_has_a_retry_hint_and_leaves_nothing_behin
         assert!(caller.answer(reader).end.expect("ended").is_ok());
     }
     assert_eq!(caller.engine.stats().requests, 2);
-    assert!(has_ended(caller.engine.stats()));
+    assert!(has_ended(&caller.engine.stats()));
 }
 
 /// Regression: it was counted as a request that never ends.
@@ -114,7 +114,7 @@ fn a_request_refused_for_stuck_texts_leaves_nothing_behind() {
         assert_eq!(refused.code(), Code::Overloaded, "{refused}: and the permit came back");
         assert!(refused.retry_after().is_some());
     }
-    assert!(has_ended(caller.engine.stats()), "the refused request is not pending");
+    assert!(has_ended(&caller.engine.stats()), "the refused request is not pending");
     wait(|reply| caller.engine.shutdown(Duration::ZERO, reply)).expect("shuts down all the same");
     drop(gates);
 }
@@ -141,7 +141,7 @@ fn the_prompt_of_many_choices_counts_once_while_one_of_them_is_pending() {
 }
 
 /// Every request is counted in exactly one state, and every error has a code.
-fn add_up(stats: Snapshot) -> bool {
+fn add_up(stats: &Snapshot) -> bool {
     let ended = stats.completed + stats.cancelled + stats.failed + stats.rejected.sum();
     stats.submitted == ended + stats.preparing + stats.queued + stats.running + stats.joined
         && stats.requests == stats.submitted - stats.rejected.sum()
@@ -160,7 +160,7 @@ fn counters_add_up_at_every_moment_of_a_storm() {
             let mut num_samples = 0;
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 let stats = caller.engine.stats();
-                assert!(add_up(stats), "{stats:?}");
+                assert!(add_up(&stats), "{stats:?}");
                 num_samples += 1;
             }
             num_samples

@@ -100,9 +100,9 @@ impl Caller {
     }
 
     /// Waits until the counters satisfy a condition.
-    pub(super) fn when(&self, is_so: impl Fn(Snapshot) -> bool) {
+    pub(super) fn when(&self, is_so: impl Fn(&Snapshot) -> bool) {
         let give_up = Instant::now() + PATIENCE;
-        while !is_so(self.engine.stats()) {
+        while !is_so(&self.engine.stats()) {
             assert!(Instant::now() < give_up, "it never came to that: {:?}", self.engine.stats());
             std::thread::yield_now();
         }
