@@ -64,6 +64,86 @@ export interface SimulatedBackend {
   simulated: string
   /** Failures of the device, to test how your code handles them. @default [] */
   faults?: readonly SimulatedFault[] | undefined
+  /**
+   * What the device answers, to test code that acts on answers: a list of answers, or a function that gives the answer to a
+   * request. docs/testing.md has examples.
+   *
+   * @default none: the device makes its own text
+   */
+  answers?: ScriptedAnswers | undefined
+  /**
+   * What a request gets that none of `answers` fits. `'fail'`: {@link ConfigError}, so that a test does not pass by chance.
+   * `'simulate'`: the text that the device makes without `answers`.
+   *
+   * @default 'fail'
+   */
+  onUnmatched?: 'fail' | 'simulate' | undefined
+}
+
+/**
+ * The answers of a simulated device. Everything else is as with a real model: prompts and answers are tokens of the loaded
+ * model, and answers are streamed, parsed, cut and shared.
+ *
+ * With a list, a request gets the first answer of the list that fits it and is not used up. With a function, it gets the answer
+ * that the function returns, and none for `undefined`. An error that the function throws rejects the request.
+ *
+ * An answer is used by a generation, not by a request: requests that share an answer use one. The `n` answers to a request are
+ * taken from a list one after another; a function gives all of them the same answer.
+ *
+ * @throws {@link ConfigError} from {@link createEngine}: an answer is malformed, or there is also a `cache.promptCache.path`.
+ * From a request: it gets no answer, or one that this model cannot write, or that its `structured` or `toolChoice` does not
+ * allow
+ */
+export type ScriptedAnswers = readonly ScriptedAnswer[] | ((request: ScriptedRequest) => ScriptedReply | undefined)
+
+/** What a simulated device answers: at least one of `text`, `reasoning`, `toolCalls` and `errorAfterTokens`. */
+export interface ScriptedReply {
+  /** The text. Control tokens that it spells are plain text. @default '' */
+  text?: string | undefined
+  /** The reasoning before the text, for a model whose chat template has reasoning tags. */
+  reasoning?: string | undefined
+  /**
+   * Tool calls after the text, written in the format of the model's chat template. Each `name` is one of the request's `tools`;
+   * `arguments` are not checked against its `parameters`. To test malformed calls, write them in `text`.
+   */
+  toolCalls?: readonly { name: string; arguments?: object | undefined }[] | undefined
+  /**
+   * How the answer ends. `'stop'`: the model ends its turn; with tool calls the result has `'tool-calls'`. `'length'`: it is
+   * cut after its last token, as by `maxTokens`. Params of the request, such as `maxTokens` and `stopSequences`, can end it
+   * earlier. An answer that must not end yet, by `minTokens` or `ignoreEos`, starts again.
+   *
+   * @default 'stop'
+   */
+  finishReason?: 'stop' | 'length' | undefined
+  /**
+   * The device fails after this many tokens of the answer, and the request with {@link BackendError}. From 0 to the number of
+   * tokens of the answer.
+   */
+  errorAfterTokens?: number | undefined
+}
+
+/** An answer in a list of answers. */
+export interface ScriptedAnswer extends ScriptedReply {
+  /**
+   * Which requests the answer fits, by {@link ScriptedRequest.text}: those whose text contains this text or matches this
+   * regular expression, or for which the function returns `true`.
+   *
+   * @default all requests
+   */
+  match?: string | RegExp | ((request: ScriptedRequest) => boolean) | undefined
+  /** How many generations get the answer: from 1 to `Infinity`. @default Infinity with `match`, else 1 */
+  times?: number | undefined
+}
+
+/** A request to a simulated device with scripted answers. Its params were not checked yet. */
+export interface ScriptedRequest {
+  /** The text of the last message, or the `prompt` if it is a string; otherwise empty. */
+  readonly text: string
+  /** The conversation; empty for a `prompt`. */
+  readonly messages: readonly Message[]
+  /** All params of the request. */
+  readonly params: SamplingOptions &
+    ChatOptions & { prompt?: PromptParams['prompt'] | undefined; messages?: readonly Message[] | undefined }
 }
 
 /** A failure of a simulated device. It ends requests of the step with {@link BackendError}; `kind` says which. */
@@ -1147,6 +1227,11 @@ export interface EngineStats {
   readonly cache: CacheStats
   /** The loaded models, in the order of loading. */
   readonly models: readonly ModelStats[]
+  /**
+   * Only on a simulated device with a list of answers: the indexes of the answers that were used fewer times than `times`, or
+   * never. A test that expects `[]` at its end knows that its code made all requests.
+   */
+  readonly unusedAnswers?: readonly number[]
 }
 
 /** The scheduling of one model. docs/scheduler.md explains how to read it. */

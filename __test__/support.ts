@@ -82,8 +82,8 @@ export async function crowded([, open]: OnMlx, options: EngineOptions = {}): Pro
 }
 
 /** An engine on a simulated device with the demo model and another chat template. Closed at the end of the test. */
-export async function withTemplate(template: string): Promise<Ready> {
-  const { engine } = await simulated()
+export async function withTemplate(template: string, options: EngineOptions = {}): Promise<Ready> {
+  const { engine } = await simulated(INSTANT, options)
   const folder = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   for (const name of await readdir(DEMO)) await symlink(path.join(DEMO, name), path.join(folder, name))

@@ -33,6 +33,31 @@ export async function odds(): Promise<number | undefined> {
   return logprobs?.[0].top[1].logprob
 }
 
+export async function scripts(): Promise<Engine[]> {
+  const listed = await createEngine({
+    backend: {
+      simulated: 'instant',
+      onUnmatched: 'simulate',
+      answers: [
+        { match: /capital/, text: 'Paris.', times: Number.POSITIVE_INFINITY },
+        { match: ({ text, params }) => text === '' && params.tools === undefined, errorAfterTokens: 2 },
+        {
+          toolCalls: [{ name: 'add', arguments: { a: 1 } }, { name: 'now' }],
+          reasoning: 'Hm.',
+          finishReason: 'length',
+        },
+      ],
+    },
+  })
+  const answered = await createEngine({
+    backend: {
+      simulated: 'instant',
+      answers: ({ text, messages }) => (text === '' ? undefined : { text: `You said ${messages.at(-1)?.content}` }),
+    },
+  })
+  return [listed, answered]
+}
+
 export async function* iterates(): AsyncGenerator<GenerateChunk> {
   await using generation = engine.generate(
     { model, prompt: { tokens: [1] }, seed: 1 },

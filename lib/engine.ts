@@ -29,6 +29,7 @@ import { demoModel, loadAddon } from './load'
 import { loadOptionsOf, Models } from './models'
 import type { NativeError, NativeSetting } from './native'
 import { isAbsent, read, reading, readKnown, readMs, readString, readText, readTokens, take } from './options'
+import { readScript, type Script } from './scripted'
 import { readSignal } from './signals'
 
 const DEFAULT_DRAIN_MS = 30_000
@@ -39,13 +40,14 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
   const hub = new Hub(addon)
   const forget = stopAtExit(hub.native)
   try {
+    const { options: checked, script } = configuring(() => readScript(options))
     const variables = environment()
     warnOfUnknown(variables, addon)
-    const start = () => configuring(() => reading('options', () => hub.native.start(options, variables, memoryBytes())))
+    const start = () => configuring(() => reading('options', () => hub.native.start(checked, variables, memoryBytes())))
     const config = configOf(unwrap(await hub.keepAlive.during(async () => start())))
     warn(hub)
     hub.begin(config['streaming.bufferTokens'].value as number)
-    return new NodeEngine(hub, forget, config)
+    return new NodeEngine(hub, forget, config, script)
   } catch (error) {
     forget()
     hub.native.close()
@@ -55,6 +57,7 @@ export async function createEngine(options?: EngineOptions): Promise<Engine> {
 
 class NodeEngine implements Engine, Host {
   readonly hub: Hub
+  readonly script: Script | undefined
   readonly cache: EngineCache = {
     configure: options => this.#configureCache(options),
     clear: () => this.#clearCache(),
@@ -67,8 +70,9 @@ class NodeEngine implements Engine, Host {
   /** The statistics at the end of the shutdown. */
   #final: EngineStats | undefined
 
-  constructor(hub: Hub, forget: () => void, config: EngineConfig) {
+  constructor(hub: Hub, forget: () => void, config: EngineConfig, script?: Script) {
     this.hub = hub
+    this.script = script
     this.#config = config
     this.#models = new Models(hub.native)
     this.#forget = forget

@@ -9,6 +9,7 @@ import { invalid } from './errors'
 import { Handle } from './handle'
 import type { Hub } from './hub'
 import { isAbsent, read, show, take } from './options'
+import type { Script } from './scripted'
 import { readSignal, reasonOf, watch } from './signals'
 import { readsAsJson } from './structured'
 import { clearTimeout, LONGEST_TIMER_MS, setTimeout } from './timers'
@@ -16,6 +17,8 @@ import { clearTimeout, LONGEST_TIMER_MS, setTimeout } from './timers'
 /** The part of the engine that a generation needs. */
 export interface Host {
   readonly hub: Hub
+  /** The script of a simulated device. */
+  readonly script: Script | undefined
   /** The key of a `model` param. Throws if the model is not loaded. */
   keyOf(model: unknown): number
 }
@@ -36,13 +39,14 @@ export function answerTo(host: Host, params: unknown, options: unknown): Source 
 
 function start(host: Host, params: unknown, options: unknown): Source {
   const forModel = read(params, 'params')
-  const model = host.keyOf(take(forModel, 'model'))
+  const named = take(forModel, 'model')
+  const model = host.keyOf(named)
   const forRun = read(options, 'options')
   const signal = readSignal(take(forRun, 'signal'))
   const onAbort = readOnAbort(take(forRun, 'onAbort'))
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
   const isJson = readsAsJson(forModel)
-  const draft = { model, params: forModel, options: forRun }
+  const draft = { model, params: forModel, options: forRun, scripted: host.script?.find(forModel, named) }
   const { keepAlive } = host.hub
   const answers = host.hub.submit(
     draft,

@@ -26,6 +26,8 @@ export interface Draft {
   model: number
   params: object
   options: object
+  /** What the script of a simulated device has for the request. */
+  scripted: unknown
 }
 
 /** Makes the sink of one of the answers to a request. */
@@ -57,8 +59,8 @@ export class Hub {
   }
 
   /** Submits a request, and makes a sink for each of its answers. Nothing is delivered before this returns. */
-  submit<S extends Sink>({ model, params, options }: Draft, sinkOf: SinkOf<S>): S[] {
-    const ids = unwrap(reading('params', () => this.native.submit(model, params, options)))
+  submit<S extends Sink>({ model, params, options, scripted }: Draft, sinkOf: SinkOf<S>): S[] {
+    const ids = unwrap(reading('params', () => this.native.submit(model, params, options, scripted)))
     return ids.map((id, index) => {
       const sink = sinkOf(new Reader(this, id, this.#portion), index, ids.length)
       this.#sinks.set(id, sink)

@@ -144,9 +144,10 @@ export interface NativeEngine {
   unloadModel(model: number): Promise<NativeError | undefined>
   /**
    * Reads both objects once, synchronously, and returns the id of a reader for each requested answer. Other threads prepare
-   * the prompt.
+   * the prompt. `scripted` is what the script of a simulated device has for the request: the indexes of the answers that fit
+   * it, or the answer that a function gave.
    */
-  submit(model: number, params: unknown, options: unknown): number[] | NativeError
+  submit(model: number, params: unknown, options: unknown, scripted: unknown): number[] | NativeError
   /** Includes this reader's text in drains, from the beginning. Before, a drain has only its end. */
   stream(reader: number): void
   /** The consumer took this many tokens. A row without credit is parked until it gets more. */

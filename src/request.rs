@@ -132,6 +132,15 @@ pub struct ReasoningTags {
     pub has_begun: bool,
 }
 
+/// The tokens that a simulated device answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptedTokens {
+    /// The tokens, without an end token.
+    pub tokens: Arc<[TokenId]>,
+    /// The number of tokens after which the device fails.
+    pub fails_after: Option<usize>,
+}
+
 /// The priority of a request. Ordered: urgent before default before background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
@@ -165,6 +174,8 @@ pub struct Request {
     pub markup: Markup,
     /// The constraint on the answer's tokens.
     pub constraint: Option<Constraint>,
+    /// What a simulated device answers, instead of its own text. Other devices have no scripted answers.
+    pub scripted: Option<ScriptedTokens>,
     /// The request fails with `Timeout` at this time.
     pub deadline: Option<Instant>,
     /// The priority.
@@ -186,6 +197,7 @@ impl Request {
             continues_text: true,
             markup: Markup::default(),
             constraint: None,
+            scripted: None,
             deadline: None,
             priority: Priority::Default,
             tenant: None,

@@ -10,6 +10,7 @@ mod engine {
     mod on_mlx;
     mod overload;
     mod probe;
+    mod scripted;
     mod support;
     mod tool_calls;
     mod tracing;

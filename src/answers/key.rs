@@ -76,7 +76,7 @@ impl Claim {
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     // Deadline and priority affect timing, not content, so they are not part of the key. The salt, not the tenant,
-    // decides which requests share.
+    // decides which requests share. Identical requests share a scripted answer as they share any other.
     let Request {
         prompt,
         sampling,
@@ -86,6 +86,7 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
         continues_text,
         markup,
         constraint,
+        scripted: _,
         deadline: _,
         priority: _,
         tenant: _,

@@ -32,7 +32,7 @@ const CLOSING: [&str; 3] = ["\"", "}", "]"];
 pub(super) fn open(choice: BackendChoice, settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
     match choice {
         BackendChoice::Mlx => open_mlx(settings, memory_bytes),
-        BackendChoice::Simulated { profile, faults } => Box::new(move || {
+        BackendChoice::Simulated { profile, faults, .. } => Box::new(move || {
             let backend = SimBackend::new(profile, Arc::new(RealClock), Box::new(vocabulary)).with_faults(faults);
             Ok(Box::new(backend) as Box<dyn Backend>)
         }),

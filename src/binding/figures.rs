@@ -55,6 +55,8 @@ pub struct NativeStats {
     pub cache: NativeCacheStats,
     /// Statistics of each loaded model.
     pub models: Vec<NativeModelStats>,
+    /// Indexes of scripted answers that were not used, if a simulated device has a list of them.
+    pub unused_answers: Option<Vec<u32>>,
 }
 
 impl NativeStats {
@@ -87,6 +89,7 @@ impl NativeStats {
             kv_bytes: stats.kv_bytes as f64,
             cache: stats.answers.into(),
             models: models.into_iter().map(NativeModelStats::from).collect(),
+            unused_answers: None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod options;
 mod params;
 mod prompt;
 mod refusal;
+mod scripted;
 mod settings;
 mod slot;
 mod structured;
@@ -44,6 +45,7 @@ use fields::whole;
 use figures::NativeStats;
 use options::Options;
 use refusal::Refusal;
+use scripted::Scripted;
 use settings::{NativeOption, NativeSetting};
 use slot::{Slot, Waker};
 
@@ -81,6 +83,8 @@ pub struct NativeEngine {
     engine: Arc<Slot>,
     /// Loads that have not ended, by the numbers that JavaScript gave them.
     loads: Arc<Mutex<HashMap<u32, LoadControl>>>,
+    /// The scripted answers of a simulated device, once the options were read.
+    scripted: Mutex<Option<Scripted>>,
 }
 
 #[napi]
@@ -88,7 +92,8 @@ impl NativeEngine {
     /// Keeps the wake function. Starts nothing.
     #[napi(constructor, catch_unwind)]
     pub fn new(wake: Function<'_, (), ()>) -> napi::Result<Self> {
-        Ok(Self { waker: Arc::new(Waker::new(&wake)?), engine: Arc::default(), loads: Arc::default() })
+        let waker = Arc::new(Waker::new(&wake)?);
+        Ok(Self { waker, engine: Arc::default(), loads: Arc::default(), scripted: Mutex::default() })
     }
 
     /// Starts the engine thread. The promise resolves with the effective settings once the backend is ready.
@@ -113,6 +118,7 @@ impl NativeEngine {
                 }
                 Err(Refusal::Thrown(thrown)) => return Err(thrown),
             };
+            *lock(&self.scripted) = backend.scripted().cloned();
             let wake = Box::new(move || waker.wake());
             spawn("mlx-serving-start", reply, move || {
                 let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(&settings) };
@@ -170,12 +176,23 @@ impl NativeEngine {
         })
     }
 
-    /// Accepts a request. Returns the id of one reader for each of its answers.
+    /// Accepts a request. Returns the id of one reader for each of its answers. `scripted` is what the script of a simulated
+    /// device has for it.
     #[napi(catch_unwind)]
-    pub fn submit(&self, model: u32, params: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Outcome<Vec<u32>>> {
+    pub fn submit(
+        &self,
+        model: u32,
+        params: Unknown<'_>,
+        options: Unknown<'_>,
+        scripted: Unknown<'_>,
+    ) -> napi::Result<Outcome<Vec<u32>>> {
         let model = ModelKey(model);
         let limits = self.engine.get().map_or(PromptLimits::NONE, |engine| engine.prompt_limits(model));
-        let draft = match params::read(params, options, limits) {
+        // Cloned, because reading an answer may run code of the caller, which may submit another request.
+        let script = lock(&self.scripted).clone();
+        let candidates = script.map(|script| script.candidates(scripted)).transpose();
+        let draft = candidates.and_then(|candidates| params::read(params, options, limits, candidates));
+        let draft = match draft {
             Ok(draft) => draft,
             Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
             Err(Refusal::Thrown(thrown)) => return Err(thrown),
@@ -267,7 +284,8 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeStats {
         let (snapshot, models) = self.engine.get().map(|engine| engine.sample()).unwrap_or_default();
-        NativeStats::new(&snapshot, models)
+        let unused_answers = lock(&self.scripted).as_ref().and_then(Scripted::unused);
+        NativeStats { unused_answers, ..NativeStats::new(&snapshot, models) }
     }
 
     /// Bytes of KV that all models may use together now.

@@ -15,6 +15,7 @@ use crate::numbers::MAX_SAFE_INTEGER;
 use super::fields::{Fields, MAX_ELEMENTS, MAX_PROPERTIES, elements, entries, kind, string, unknown, wrong};
 use super::names::Place;
 use super::refusal::{Read, Refusal};
+use super::scripted::Scripted;
 use super::settings::NativeSetting;
 
 const CODE: Code = Code::ConfigError;
@@ -22,6 +23,9 @@ const CODE: Code = Code::ConfigError;
 const MAX_SHOWN: usize = 40;
 /// The option of the outermost group that is not in the table.
 const BACKEND: &str = "backend";
+
+/// Fields of a simulated device.
+const OF_SIMULATED: [&str; 4] = ["simulated", "faults", "answers", "onUnmatched"];
 
 /// The group of the option `path`, which is a text and therefore not in the table.
 const WITH_PATH: &str = "cache.promptCache";
@@ -50,10 +54,18 @@ pub(super) enum BackendChoice {
     /// MLX on this machine.
     Mlx,
     /// A simulated device.
-    Simulated { profile: Profile, faults: Vec<Fault> },
+    Simulated { profile: Profile, faults: Vec<Fault>, scripted: Option<Scripted> },
 }
 
 impl BackendChoice {
+    /// The scripted answers of a simulated device.
+    pub(super) fn scripted(&self) -> Option<&Scripted> {
+        match self {
+            Self::Mlx => None,
+            Self::Simulated { scripted, .. } => scripted.as_ref(),
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Mlx => "mlx",
@@ -80,6 +92,10 @@ pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Optio
         (None, Some(path)) => (Some(path), Source::Environment),
         (None, None) => (None, Source::Default),
     };
+    if cache_path.is_some() && backend.0.scripted().is_some() {
+        let message = "cannot be used with `backend.answers`: a later engine would get answers of this script";
+        return Err(wrong(CODE, PATH, message).into());
+    }
     let mut effective: Vec<_> = resolved.values.into_iter().map(NativeSetting::from).collect();
     effective.push(NativeSetting::text(BACKEND, Some(backend.0.name().into()), backend.1));
     let shown = cache_path.as_ref().map(|path| path.to_string_lossy().into_owned());
@@ -176,22 +192,23 @@ fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
             other => Err(wrong_backend(&format!("must be 'mlx' or {{ simulated }}, not '{other}'"))),
         };
     }
-    let (mut name, mut faults) = (None, Vec::new());
+    let (mut name, mut faults, mut answers, mut on_unmatched) = (None, Vec::new(), None, None);
     for (key, value) in entries("backend", CODE, value, MAX_PROPERTIES)? {
         match (key.as_str(), value) {
             ("simulated", Some(value)) => name = Some(string(CODE, "backend.simulated", value)?),
             ("faults", Some(value)) => faults = read_faults(value)?,
-            ("simulated" | "faults", None) => {}
-            (key, _) => {
-                return Err(unknown(Place::Other, CODE, &format!("backend.{key}"), key, &["simulated", "faults"]));
-            }
+            ("answers", value) => answers = value,
+            ("onUnmatched", Some(value)) => on_unmatched = Some(string(CODE, "backend.onUnmatched", value)?),
+            ("simulated" | "faults" | "onUnmatched", None) => {}
+            (key, _) => return Err(unknown(Place::Other, CODE, &format!("backend.{key}"), key, &OF_SIMULATED)),
         }
     }
     let name = name.ok_or_else(|| wrong_backend("must be 'mlx' or { simulated }"))?;
     let known = || PROFILES.iter().map(|profile| profile.name).collect::<Vec<_>>().join(", ");
     let unknown = || wrong_backend(&format!("has no profile '{name}'; known are {}", known()));
     let profile = Profile::named(&name).ok_or_else(unknown)?;
-    Ok(BackendChoice::Simulated { profile, faults })
+    let scripted = Scripted::read(answers, on_unmatched)?;
+    Ok(BackendChoice::Simulated { profile, faults, scripted })
 }
 
 fn read_faults(value: Unknown<'_>) -> Read<Vec<Fault>> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::engine::{Draft, PromptLimits, single};
+use crate::engine::{Candidates, Draft, PromptLimits, single};
 use crate::error::Code;
 use crate::numbers::MAX_SAFE_INTEGER;
 use crate::request::{MAX_LOGPROBS, Priority, Sharing};
@@ -34,8 +34,14 @@ const MAX_CHOICES: u64 = 128;
 /// The most bytes of a tenant, salt or id.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Reads the two arguments of `generate`; `limits` are the model's limits of prompts.
-pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimits) -> Read<Draft> {
+/// Reads the two arguments of `generate`; `limits` are the model's limits of prompts, `scripted` the scripted answers that
+/// the request may get.
+pub(super) fn read(
+    params: Unknown<'_>,
+    options: Unknown<'_>,
+    limits: PromptLimits,
+    scripted: Option<Candidates>,
+) -> Read<Draft> {
     let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
     let mut fields = Fields::of("", CODE, params)?.at(Place::Params);
     let prompt = prompt::read(&mut fields, limits)?;
@@ -96,6 +102,7 @@ pub(super) fn read(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimi
         cache_salt,
         id,
         wants_progress,
+        scripted,
     })
 }
 

@@ -14,6 +14,7 @@ use crate::text::ModelText;
 use super::budget::{Ledger, Reservation};
 use super::loads::ActiveLoad;
 use super::permit::Permit;
+use super::scripted::Writer;
 
 /// Identifies a loaded model. Keys are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +64,8 @@ pub(super) struct Submission {
     pub(super) request: Request,
     /// Set if the request may share an answer.
     pub(super) claim: Option<Claim>,
+    /// Set on a simulated device with scripted answers.
+    pub(super) writer: Option<Writer>,
     pub(super) log: Arc<AnswerLog>,
     pub(super) permit: Permit,
 }

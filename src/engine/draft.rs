@@ -7,6 +7,8 @@ use crate::error::Code;
 use crate::request::{Priority, Sharing, TokenId};
 use crate::text::{Chat, Load, PromptTemplate, StructuredOutput, ToolChoice};
 
+use super::scripted::Candidates;
+
 /// A prompt in one of its forms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
@@ -84,6 +86,8 @@ pub struct Draft {
     pub id: Option<String>,
     /// Whether progress of reading the prompt is reported.
     pub wants_progress: bool,
+    /// On a simulated device with scripted answers: those that it may get.
+    pub scripted: Option<Candidates>,
 }
 
 impl Draft {

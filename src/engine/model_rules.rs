@@ -19,6 +19,7 @@ use super::budget::{self, Ledger};
 use super::command::Opened;
 use super::draft::{Draft, Prompt};
 use super::limits::PromptLimits;
+use super::scripted::Writer;
 
 /// Limit of generated tokens if the caller sets none; lower if the context has less room.
 const DEFAULT_MAX_TOKENS: usize = 512;
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) claim: Option<Claim>,
     /// The parser of its answer, if the answer may have reasoning or tool calls.
     pub(super) output_parser: Option<OutputParser>,
+    /// Writes its scripted answer.
+    pub(super) writer: Option<Writer>,
 }
 
 /// What a request needs to know of its model.
@@ -85,7 +88,8 @@ impl ModelRules {
         let output_parser = output_parser.filter(|_| draft.structured.is_none());
         let continues_text = constraint.is_none() && draft.prompt.is_to_be_continued();
         let stop = self.stop_rules(&mut draft, max_tokens, constraint.as_ref())?;
-        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, .. } = draft;
+        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, scripted, .. } = draft;
+        let writer = scripted.map(|candidates| Writer { candidates, parser: output_parser.clone() });
         let salt = cache_salt.or_else(|| tenant.clone());
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
@@ -99,6 +103,7 @@ impl ModelRules {
             continues_text,
             markup,
             constraint,
+            scripted: None,
             deadline,
             priority,
             tenant,
@@ -108,7 +113,7 @@ impl ModelRules {
             let mut request = request.clone();
             request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SAFE_INTEGER;
             let claim = Claim::new(self.fingerprint, &request, &Terms { choice, ..terms.clone() });
-            Prepared { request, claim, output_parser: output_parser.clone() }
+            Prepared { request, claim, output_parser: output_parser.clone(), writer: writer.clone() }
         };
         Ok((0..).take(draft.num_choices).map(choice).collect())
     }

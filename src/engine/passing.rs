@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::answers::{Claim, Finished, PromptReady, ReaderId, Stamps, Wanted};
+use crate::answers::{Finished, PromptReady, ReaderId, Stamps, Wanted};
 use crate::error::{Code, Error, Result};
-use crate::request::{FinishReason, Request};
+use crate::request::FinishReason;
 
 use super::Engine;
 use super::answer_parser::AnswerParser;
@@ -30,13 +30,14 @@ impl Engine {
     }
 
     /// Answers a prepared request from the cache, sends it to the engine thread, or ends it if the caller left.
-    fn pass_on(&self, ticket: Ticket, Prepared { request, claim, output_parser }: Prepared) {
+    fn pass_on(&self, ticket: Ticket, mut prepared: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
-        let (num_input_tokens, seed) = (request.prompt.len(), request.sampling.seed);
+        let (num_input_tokens, seed) = (prepared.request.prompt.len(), prepared.request.sampling.seed);
+        let output_parser = prepared.output_parser.take();
         let parser = output_parser.map(|output_parser| AnswerParser::new(output_parser, Arc::clone(&log.origin().0)));
         match self.shared.readers.begin_submit(reader, parser) {
             PromptReady::Submit => {
-                if self.serve_or_submit(ticket, request, claim) {
+                if self.serve_or_submit(ticket, prepared) {
                     self.follow_up(reader);
                 }
             }
@@ -61,15 +62,15 @@ impl Engine {
     }
 
     /// Answers a request from the cache, or submits it to the engine thread. Returns whether the engine thread gets it.
-    fn serve_or_submit(&self, ticket: Ticket, request: Request, claim: Option<Claim>) -> bool {
-        let is_late = || request.deadline.is_some_and(|at| at <= self.shared.clock.now());
-        if claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.reader, &claim)) {
+    fn serve_or_submit(&self, ticket: Ticket, prepared: Prepared) -> bool {
+        let is_late = || prepared.request.deadline.is_some_and(|at| at <= self.shared.clock.now());
+        if prepared.claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.reader, &claim)) {
             return false;
         }
-        let extended = self.extend(&ticket.permit, &request);
+        let extended = self.extend(&ticket.permit, &prepared.request);
         let is_submitted = extended.is_ok();
         match extended {
-            Ok(()) => self.send(Command::Submit(Box::new(ticket.with(request, claim)))),
+            Ok(()) => self.send(Command::Submit(Box::new(ticket.with(prepared)))),
             Err(error) => self.shared.end(ticket.reader, &ticket.log, Err(error)),
         }
         is_submitted

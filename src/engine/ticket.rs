@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::answers::{AnswerLog, Claim, ReaderId};
-use crate::request::{Request, SequenceId};
+use crate::answers::{AnswerLog, ReaderId};
+use crate::request::SequenceId;
 
 use super::command::{ModelKey, Submission};
+use super::model_rules::Prepared;
 use super::permit::Permit;
 
 /// What an accepted request owns before its prompt is ready.
@@ -23,10 +24,10 @@ pub(super) struct Ticket {
 impl Ticket {
     /// Makes the submission. The request stops counting as coming before it is sent: counted in both places, it could
     /// make the scheduler wait for a request that it already has.
-    pub(super) fn with(self, request: Request, claim: Option<Claim>) -> Submission {
+    pub(super) fn with(self, Prepared { request, claim, writer, .. }: Prepared) -> Submission {
         let Self { model, sequence, reader, log, permit, coming } = self;
         drop(coming);
-        Submission { model, sequence, reader, request, claim, log, permit }
+        Submission { model, sequence, reader, request, claim, writer, log, permit }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::constraint::{Constraint, ConstraintEnd};
-use crate::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
+use crate::request::{SamplingParams, ScriptedTokens, SequenceId, TokenId, TokenLogprob};
 
 /// One step. Executors run plans in the order they were submitted.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -44,6 +44,8 @@ pub struct Admission {
     pub min_tokens: usize,
     /// Only tokens that the constraint allows are sampled.
     pub constraint: Option<Constraint>,
+    /// What a simulated device answers; other executors ignore it.
+    pub scripted: Option<ScriptedTokens>,
     /// The most positions that the sequence can have.
     pub max_positions: usize,
 }
@@ -62,6 +64,7 @@ impl Admission {
             end_tokens: Arc::default(),
             min_tokens: 0,
             constraint: None,
+            scripted: None,
             max_positions: usize::MAX,
         }
     }
@@ -181,6 +184,8 @@ pub struct StepOutput {
     pub tokens: Vec<(SequenceId, TokenId)>,
     /// Sequences without a token because their logits are NaN or infinite.
     pub not_finite: Vec<SequenceId>,
+    /// Sequences without a token because their scripted answers fail here. Only a simulated device has them.
+    pub faulted: Vec<SequenceId>,
     /// Sequences whose constraint allows no token after the one in `tokens`.
     pub closed: Vec<(SequenceId, ConstraintEnd)>,
     /// For each sequence that requested log-probabilities: the sampled token, then the most probable tokens, by falling

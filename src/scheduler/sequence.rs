@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::constraint::{Constraint, ConstraintEnd};
-use crate::request::{FinishReason, Priority, Request, SamplingParams, SequenceId, StopRules, TokenId};
+use crate::request::{FinishReason, Priority, Request, SamplingParams, ScriptedTokens, SequenceId, StopRules, TokenId};
 
 use super::plan::{Admission, Feed, Row};
 use super::prefix_source::PrefixSource;
@@ -45,6 +45,7 @@ pub(super) struct Sequence {
     logprobs: Option<u8>,
     stop: StopRules,
     constraint: Option<Constraint>,
+    scripted: Option<ScriptedTokens>,
     max_positions: usize,
     /// The tokens that the executor gets at admission: the prompt, and after a restart the tokens that were generated before.
     known: Arc<[TokenId]>,
@@ -104,6 +105,7 @@ impl Sequence {
             prompt: Arc::clone(&request.prompt),
             prefix_source: PrefixSource::default(),
             constraint: request.constraint,
+            scripted: request.scripted,
             known: request.prompt,
             read: Vec::new(),
             num_read_before: 0,
@@ -142,6 +144,7 @@ impl Sequence {
             end_tokens: Arc::clone(&self.stop.end_tokens),
             min_tokens: self.stop.min_tokens,
             constraint: self.constraint.clone(),
+            scripted: self.scripted.clone(),
             max_positions: self.max_positions,
         })
     }

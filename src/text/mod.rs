@@ -28,6 +28,7 @@ mod stream;
 mod template;
 mod token_table;
 mod tool_calls;
+mod writing;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,9 @@ pub use jinja::Rendered;
 pub use jobs::Load;
 pub use model::ModelText;
 pub use nesting::LOAD_STACK_BYTES;
-pub use output::{OutputParser, ParsedDelta, ParsedOutput, StreamingParser, ToolCall, ToolCallDelta};
+pub use output::{
+    AnswerParts, OutputParser, ParsedDelta, ParsedOutput, StreamingParser, ToolCall, ToolCallDelta, Unwritable,
+};
 pub use pool::{Refused, TextPool};
 pub use pool_state::{MAX_STUCK_JOBS, PoolLimits};
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};

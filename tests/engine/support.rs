@@ -217,6 +217,7 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         cache_salt: None,
         id: None,
         wants_progress: false,
+        scripted: None,
     }
 }
 

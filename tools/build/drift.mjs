@@ -54,7 +54,14 @@ function checkErrorCodes() {
 }
 
 /** Options that are not in the engine's own table. */
-const BESIDES = ['backend.simulated', 'backend.faults', 'backend', 'cache.promptCache.path']
+const BESIDES = [
+  'backend.simulated',
+  'backend.faults',
+  'backend.answers',
+  'backend.onUnmatched',
+  'backend',
+  'cache.promptCache.path',
+]
 
 function checkOptions() {
   const declared = fieldsOf('EngineOptions')

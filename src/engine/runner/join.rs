@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::answers::{CacheOutcome, Claim, ReaderId};
+use crate::error::Result;
 use crate::request::{SequenceId, Served, StopRules};
 use crate::scheduler::Urgency;
 
@@ -15,7 +16,10 @@ use super::ModelRunner;
 impl ModelRunner {
     /// Adds a request.
     pub(in super::super) fn add(&mut self, submission: Submission) {
-        let Some(submission) = self.share(submission) else { return };
+        let Some(mut submission) = self.share(submission) else { return };
+        if let Err(error) = self.write_scripted(&mut submission) {
+            return self.shared.end(submission.reader, &submission.log, Err(error));
+        }
         let (id, request) = (submission.sequence, submission.request.clone());
         let StopRules { stop_sequences, include_stop, .. } = &request.stop;
         let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
@@ -24,6 +28,13 @@ impl ModelRunner {
         self.rows.insert(id, Row::new(submission, text, self.shared.answers.epoch()));
         self.watch_progress(id, reader);
         self.scheduler.add(id, request, now);
+    }
+
+    /// Gives a request its scripted answer, if the device has a script. A request that is too late takes none.
+    fn write_scripted(&self, submission: &mut Submission) -> Result<()> {
+        let Submission { writer: Some(writer), request, .. } = submission else { return Ok(()) };
+        let is_late = request.deadline.is_some_and(|at| at <= self.shared.clock.now());
+        if is_late { Ok(()) } else { writer.write(request, &self.model.text) }
     }
 
     /// Gives a request the answer of another one, running or cached. Returns the request if it must be computed.

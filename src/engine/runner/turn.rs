@@ -106,6 +106,10 @@ impl ModelRunner {
             self.scheduler.remove(*id);
             self.fail(*id, not_finite());
         }
+        for id in &output.faulted {
+            self.scheduler.remove(*id);
+            self.fail(*id, scripted_fault());
+        }
         let mut sampled = std::mem::take(&mut self.sampled);
         let ran = self.scheduler.commit(output, took, &mut sampled);
         self.timing.ran(ran.num_rows);
@@ -158,6 +162,13 @@ fn not_finite() -> Error {
     let message = "the model's logits are NaN or infinite here, so no token can be sampled: its weights contain such \
                    values, or its arithmetic overflows in this precision";
     Error::new(Code::BackendError, message)
+}
+
+fn scripted_fault() -> Error {
+    Error::new(
+        Code::BackendError,
+        "the simulated device failed here, as `errorAfterTokens` of the scripted answer says",
+    )
 }
 
 fn guidance_error(error: ConstraintError) -> Error {

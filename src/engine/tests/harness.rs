@@ -269,7 +269,7 @@ impl Harness {
         let permit = self.permits.try_take(1, Caller::default(), self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
         self.shared.stats.submitted(1);
-        (reader, Submission { model: spec.model, sequence, reader, request, claim, log, permit })
+        (reader, Submission { model: spec.model, sequence, reader, request, claim, writer: None, log, permit })
     }
 
     pub(super) fn stream(&mut self, spec: Spec) -> ReaderId {

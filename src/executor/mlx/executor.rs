@@ -117,7 +117,7 @@ impl Executor for MlxExecutor {
         }
         self.sample_deferred()?;
         let not_finite = not_finite.into_iter().map(|(id, _)| id).collect();
-        Ok(StepOutput { step: launched.step, tokens, not_finite, closed, logprobs })
+        Ok(StepOutput { step: launched.step, tokens, not_finite, closed, logprobs, ..StepOutput::default() })
     }
 
     fn reset(&mut self) -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod profile;
 mod script;
+mod scripted;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -26,6 +27,7 @@ pub use script::Script;
 pub use work::Work;
 
 use script::Speaker;
+use scripted::{Scripted, ScriptedAnswer};
 use timeline::Timeline;
 
 /// What goes wrong at a step, to see that everything around it holds.
@@ -164,14 +166,33 @@ struct SimSequence {
     may_end_at: usize,
     logprobs: Option<u8>,
     constraint: Option<ConstraintState>,
+    scripted: Option<ScriptedAnswer>,
 }
 
 impl SimSequence {
-    fn sample(&mut self, script: &Script, may_end: bool) -> TokenId {
-        let Some(constraint) = &mut self.constraint else { return self.speaker.next(script, may_end) };
-        let token = self.speaker.next_of(script, constraint);
+    /// The next token; `None` where the scripted answer fails.
+    fn sample(&mut self, script: &Script) -> Option<TokenId> {
+        let may_end = self.num_fed >= self.may_end_at;
+        let wanted = match self.scripted.as_ref().map(|answer| answer.at(self.num_fed, may_end, script)) {
+            Some(Scripted::Fault) => return None,
+            Some(Scripted::Token(token)) => Some(token),
+            None => None,
+        };
+        let Some(constraint) = &mut self.constraint else {
+            return Some(match wanted {
+                Some(token) => self.speaker.say(token),
+                None => self.speaker.next(script, may_end),
+            });
+        };
+        if wanted.is_some() {
+            self.speaker.leave_sentence();
+        }
+        let token = match wanted.filter(|token| constraint.allows(*token)) {
+            Some(token) => self.speaker.say(token),
+            None => self.speaker.next_of(script, constraint),
+        };
         constraint.accept(token);
-        token
+        Some(token)
     }
 }
 
@@ -212,8 +233,7 @@ impl Executor for SimExecutor {
         plan.admit.iter().try_for_each(|admission| self.admit(admission))?;
         let mut output = StepOutput { step: plan.step, ..StepOutput::default() };
         plan.rows.iter().try_for_each(|row| self.feed(row, &mut output))?;
-        output.closed =
-            plan.rows.iter().filter(|row| row.sample).filter_map(|row| self.constraint_end(row.sequence)).collect();
+        output.closed = output.tokens.iter().filter_map(|(id, _)| self.constraint_end(*id)).collect();
         if fault == Some(FaultKind::Logits) && !output.tokens.is_empty() {
             let (id, _) = output.tokens.remove(0);
             output.closed.retain(|(closed, _)| *closed != id);
@@ -261,9 +281,9 @@ impl SimExecutor {
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
         let speaker = Speaker::new(&self.script, &admission.prompt, salt);
         let may_end_at = admission.num_prompt + admission.min_tokens;
-        let (num_prompt, constraint, logprobs) =
-            (admission.prompt.len(), ConstraintState::new(admission), admission.logprobs);
-        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, logprobs, constraint };
+        let (constraint, scripted) = (ConstraintState::new(admission), ScriptedAnswer::of(admission));
+        let (num_prompt, logprobs) = (admission.prompt.len(), admission.logprobs);
+        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, logprobs, constraint, scripted };
         self.sequences.insert(admission.sequence, sequence);
         Ok(())
     }
@@ -279,8 +299,10 @@ impl SimExecutor {
             return Err(bad_plan("a token was asked for before the end of the prompt"));
         }
         if row.sample {
-            let may_end = sequence.num_fed >= sequence.may_end_at;
-            let token = sequence.sample(&self.script, may_end);
+            let Some(token) = sequence.sample(&self.script) else {
+                output.faulted.push(row.sequence);
+                return Ok(());
+            };
             output.tokens.push((row.sequence, token));
             let logprobs = |count| (row.sequence, sequence.speaker.logprobs(token, self.vocab_size).top(count));
             output.logprobs.extend(sequence.logprobs.map(logprobs));

@@ -78,6 +78,17 @@ impl Script {
         Self { closing, ..self }
     }
 
+    /// The token that ends an answer.
+    pub(super) fn end(&self) -> TokenId {
+        self.end
+    }
+
+    /// A token of the first sentence, which starts again after its end.
+    pub(super) fn word(&self, index: usize) -> TokenId {
+        let sentence = &self.sentences[0];
+        sentence[index % sentence.len()]
+    }
+
     /// Where a prefix breaks off: in the sentence of which it ends with the longest part.
     fn place_of(&self, prefix: &[TokenId]) -> Option<Place> {
         let starts = |sentence: usize| {
@@ -105,6 +116,17 @@ impl Speaker {
         let token = self.peek(script, may_end);
         self.mix(token);
         token
+    }
+
+    /// Continues with a given token.
+    pub(super) fn say(&mut self, token: TokenId) -> TokenId {
+        self.mix(token);
+        token
+    }
+
+    /// Forgets the sentence, so that the next one depends on the tokens before it alone.
+    pub(super) fn leave_sentence(&mut self) {
+        self.place = None;
     }
 
     /// Samples a token that a constraint allows: the next of the script, else one that closes something, else any.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::request::{SamplingParams, TokenId};
+use crate::request::{SamplingParams, ScriptedTokens, TokenId};
 use crate::scheduler::plan::Feed;
 
 const END: TokenId = 99;
@@ -230,4 +230,85 @@ fn rows_without_the_request_get_no_log_probabilities() {
     let (mut device, _) = device(Vec::new());
     device.submit(&prefill(1, &[50], SamplingParams::GREEDY)).expect("submits");
     assert!(device.collect().expect("collects").logprobs.is_empty());
+}
+
+/// What a device draws for a scripted answer, until it fails or `num_tokens` are drawn.
+fn recite(admission: &Admission, num_tokens: usize) -> Vec<TokenId> {
+    let (mut device, _) = device(Vec::new());
+    let len = admission.prompt.len();
+    let mut plan =
+        Plan { admit: vec![admission.clone()], rows: vec![row(1, 0, Feed::Prompt { len })], ..Plan::default() };
+    let mut drawn = Vec::new();
+    for position in 0..num_tokens {
+        device.submit(&plan).expect("submits");
+        let output = device.collect().expect("collects");
+        if output.faulted == [SequenceId(1)] {
+            assert!(output.tokens.is_empty());
+            break;
+        }
+        drawn.push(output.tokens[0].1);
+        plan = Plan { rows: vec![row(1, len + position, Feed::Sampled)], ..Plan::default() };
+    }
+    drawn
+}
+
+fn scripted(tokens: &[TokenId], fails_after: Option<usize>) -> Admission {
+    let scripted = Some(ScriptedTokens { tokens: tokens.into(), fails_after });
+    Admission { scripted, end_tokens: [98, END].into(), ..admission(1, &[50, 51], SamplingParams::GREEDY) }
+}
+
+#[test]
+fn a_scripted_answer_is_its_tokens_and_then_the_end() {
+    assert_eq!(recite(&scripted(&[31, 32, 33], None), 4), [31, 32, 33, END]);
+    assert_eq!(recite(&scripted(&[], None), 1), [END]);
+    let other_end = Admission { end_tokens: [98].into(), ..scripted(&[31], None) };
+    assert_eq!(recite(&other_end, 2), [31, 98]);
+}
+
+#[test]
+fn a_scripted_answer_that_must_not_end_starts_again() {
+    let endless = Admission { end_tokens: [].into(), ..scripted(&[31, 32], None) };
+    assert_eq!(recite(&endless, 5), [31, 32, 31, 32, 31]);
+    let long = Admission { min_tokens: 3, ..scripted(&[31, 32], None) };
+    assert_eq!(recite(&long, 4), [31, 32, 31, END]);
+    let empty = Admission { min_tokens: 2, ..scripted(&[], None) };
+    assert_eq!(recite(&empty, 3), [1, 2, END]);
+}
+
+#[test]
+fn a_scripted_answer_fails_after_its_number_of_tokens() {
+    for num_tokens in 0..=3 {
+        assert_eq!(recite(&scripted(&[31, 32, 33], Some(num_tokens)), 9), [31, 32, 33][..num_tokens]);
+    }
+}
+
+#[test]
+fn a_scripted_answer_that_is_computed_again_has_the_same_tokens() {
+    let whole = scripted(&[31, 32, 33, 34], Some(3));
+    for num_before in 0..3 {
+        let known: Vec<_> = [50, 51, 31, 32, 33][..2 + num_before].to_vec();
+        let again = Admission { prompt: known.into(), ..whole.clone() };
+        assert_eq!(recite(&again, 9), [31, 32, 33][num_before..]);
+    }
+}
+
+#[test]
+fn only_the_row_of_a_scripted_answer_that_fails_has_no_token() {
+    let (mut device, _) = device(Vec::new());
+    let mut plan = prefill(2, &[50], SamplingParams::GREEDY);
+    plan.admit.push(scripted(&[31], Some(0)));
+    plan.rows.push(row(1, 0, Feed::Prompt { len: 2 }));
+    device.submit(&plan).expect("submits");
+    let output = device.collect().expect("collects");
+    assert_eq!((output.tokens.len(), output.faulted), (1, vec![SequenceId(1)]));
+}
+
+#[test]
+fn scripted_tokens_have_log_probabilities() {
+    let (mut device, _) = device(Vec::new());
+    let admit = vec![Admission { logprobs: Some(1), ..scripted(&[31], None) }];
+    let plan = Plan { admit, rows: vec![row(1, 0, Feed::Prompt { len: 2 })], ..Plan::default() };
+    device.submit(&plan).expect("submits");
+    let logprobs = device.collect().expect("collects").logprobs.remove(&SequenceId(1)).expect("asked for");
+    assert_eq!(logprobs.iter().map(|it| it.token).collect::<Vec<_>>(), [31, 31]);
 }

@@ -76,6 +76,26 @@ pub struct Rendered {
 }
 
 impl Rendered {
+    /// Appends text of the template's own.
+    pub(crate) fn own(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// Appends text from outside of the template.
+    pub(crate) fn outside(&mut self, text: &str) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        if !text.is_empty() {
+            self.outside.push(start..self.text.len());
+        }
+    }
+
+    /// The output after another text of the template's own.
+    pub(crate) fn after(&self, lead: &str) -> Self {
+        let shifted = |outside: &Range<usize>| outside.start + lead.len()..outside.end + lead.len();
+        Self { text: format!("{lead}{}", self.text), outside: self.outside.iter().map(shifted).collect() }
+    }
+
     /// A range of the output.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         let first = self.outside.partition_point(|outside| outside.end <= range.start);

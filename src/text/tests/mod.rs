@@ -20,6 +20,7 @@ mod streams;
 mod templates;
 mod tool_choice;
 mod user_text;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

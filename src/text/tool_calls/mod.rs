@@ -1,5 +1,5 @@
-//! Tool calls as models write them: `format` lists the formats, `parser` reads calls, `grammar` enforces calls that a
-//! request demands. `output` applies the parser to answers.
+//! Tool calls as models write them: `format` lists the formats, `parser` reads calls, `writer` writes them, `grammar`
+//! enforces calls that a request demands. `output` applies parser and writer to answers.
 
 mod format;
 mod grammar;
@@ -8,6 +8,7 @@ mod notation;
 mod parser;
 mod string;
 mod value;
+mod writer;
 
 #[cfg(test)]
 pub(super) use format::CallSyntax;

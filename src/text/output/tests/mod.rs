@@ -8,6 +8,7 @@ mod malformed;
 mod properties;
 mod reasoning;
 mod stop_sequences;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
