@@ -97,8 +97,8 @@ def answer_of(expression, result):
 
 
 def failing(rng):
-    """A reason, and a result that tells it."""
-    reason = rng.choice(REFUSALS)
+    """A reason, and a result that tells it. Made-up reasons make the model copy them."""
+    reason = rng.choice(REFUSALS) if rng.random() < 0.4 else " ".join(rng.sample(COMMON, rng.randint(2, 3)))
     return reason, rng.choice([f"Error: {reason}", f"Error: {reason}", f"error: {reason}", as_json(rng, error=reason)])
 
 
@@ -109,7 +109,7 @@ def as_json(rng, **fields):
 
 def value_of(rng, expression):
     """What a calculator returns, as a text or as JSON; sometimes an error."""
-    if rng.random() < 0.04:
+    if rng.random() < 0.05:
         return failing(rng)[1]
     try:
         value = round(eval(expression), rng.choice([2, 3, 4]))  # noqa: S307, own digits and operators
