@@ -623,9 +623,10 @@ export interface ChatOptions {
   tools?: readonly Tool[] | undefined
   /**
    * Whether the answer calls `tools`. `'auto'`: the model decides. `'none'`: it calls none; the tools are not shown to the
-   * model and cost no tokens. `'required'`: the answer is at least one call and nothing else. `{ name }`: the answer is one
-   * call of this function. `'required'` and `{ name }` enforce valid calls, with arguments that match the tool's
-   * `parameters`; the model may reason before. They exclude `structured` and `stopSequences`.
+   * model and cost no tokens. `'required'`: the answer is at least one call and nothing else. `{ name }`, or
+   * `{ type: 'function', function: { name } }` as for OpenAI: the answer is one call of this function. `'required'` and
+   * `{ name }` enforce valid calls, with arguments that match the tool's `parameters`; the model may reason before. They
+   * exclude `structured` and `stopSequences`.
    *
    * Calls are parsed in the format of the model's chat template; docs/tool-calls.md lists the supported formats. They are in
    * `toolCalls` of the result and of chunks. A malformed call stays in the text, with a warning in the result.
@@ -636,7 +637,13 @@ export interface ChatOptions {
    * cannot be enforced
    * @throws {@link GuidanceError} the `parameters` of a tool cannot be enforced
    */
-  toolChoice?: 'auto' | 'none' | 'required' | { name: string } | undefined
+  toolChoice?:
+    | 'auto'
+    | 'none'
+    | 'required'
+    | { name: string }
+    | { type: 'function'; function: { name: string } }
+    | undefined
   /**
    * Continues the last message instead of starting a new turn: write the start of an answer as a message of the assistant,
    * and the model writes the rest. The prompt ends with the text of that message, without trailing spaces if the template
@@ -890,8 +897,13 @@ export interface ToolCallDelta {
   readonly name?: string
   /** A piece of the JSON text of the arguments, without white space. All pieces of a call together are the whole text. */
   readonly argumentsDelta: string
-  /** The call turned out to be malformed: it does not count, and its text follows as text. No delta of it follows. */
+  /**
+   * The call turned out to be malformed: it does not count, and its text follows as text. No delta of it follows. Every call
+   * ends with `isComplete` or `isWithdrawn`.
+   */
   readonly isWithdrawn?: true
+  /** The call is complete: its arguments are valid JSON, and no delta of it follows. */
+  readonly isComplete?: true
 }
 
 /** A text part of a message. */
@@ -951,8 +963,8 @@ export interface GenerateOptions {
    */
   onProgress?: ((progress: PromptProgress) => void) | undefined
   /**
-   * A name for this request, from 1 to 256 bytes. Its result has it as `id`; results of requests that share its answer have
-   * it as `sharedFrom`.
+   * A name for this request, from 1 to 256 bytes. {@link Generation.id} and its result have it as `id`; results of requests
+   * that share its answer have it as `sharedFrom`.
    *
    * @default a unique name
    */
@@ -978,6 +990,11 @@ export interface PromptProgress {
  * a thenable: an async function that returns one returns its result.
  */
 export interface Generation<T = unknown> extends AsyncDisposable {
+  /**
+   * The name of the request, known at once: {@link GenerateOptions.id}, or a unique one. The result has the same `id`. Of `n`
+   * answers it is the name of the first; the answer with index `k` is named `${id}#${k}`.
+   */
+  readonly id: string
   then<A = GenerateResult<T>, B = never>(
     onfulfilled?: ((result: GenerateResult<T>) => A | PromiseLike<A>) | null,
     // biome-ignore lint/suspicious/noExplicitAny: as in Promise, for handlers that are written for it
@@ -1008,7 +1025,11 @@ export interface Generation<T = unknown> extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** The new tokens since the last chunk: usually one, more if the reader was busy. */
+/**
+ * The new output since the last chunk: usually of one token, of more if the reader was busy. Chunks keep the order in which
+ * the model wrote: in a chunk, reasoning comes before text, and text before tool calls. Where text follows a call, a new chunk
+ * begins.
+ */
 export interface GenerateChunk {
   /** The index of the answer among the `n` answers, from 0. */
   readonly index: number
@@ -1017,6 +1038,7 @@ export interface GenerateChunk {
    * be the start of a stop sequence is held back.
    */
   readonly text: string
+  /** The ids of the new tokens. There may be none: in the last chunk, and where a tool call and text came together. */
   readonly tokens: Uint32Array
   /** New reasoning; see {@link GenerateResult.reasoning}. */
   readonly reasoning?: string
@@ -1024,19 +1046,38 @@ export interface GenerateChunk {
   readonly toolCalls?: readonly ToolCallDelta[]
   /** One entry for each of `tokens`, if `logprobs` is set. */
   readonly logprobs?: readonly TokenLogprob[]
+  /**
+   * Why the answer ended; see {@link GenerateResult.finishReason}. Only the last chunk of an answer has it: one chunk for each
+   * of the `n` answers. The last chunk may have neither text nor tokens. An answer that fails, and one whose reader leaves
+   * the loop, has no last chunk.
+   */
+  readonly finishReason?: GenerateResult['finishReason']
+}
+
+/** A token and its log-probability. */
+export interface TokenProbability {
+  readonly tokenId: number
+  /**
+   * The text of the token by itself. A token may be only a part of a character: then its text has U+FFFD (`\ufffd`) in that
+   * place, and `bytes` are exact. A special token, such as the end of a turn, has its name here; it has no text in the answer.
+   */
+  readonly token: string
+  /**
+   * The text in UTF-8, in the form of the OpenAI API. The bytes of all tokens together are the text of the answer, except for
+   * a space that some tokenizers remove at its start. Absent for a special token.
+   */
+  readonly bytes?: readonly number[]
+  /** The natural logarithm of its probability; `Math.exp(logprob)` is the probability. */
+  readonly logprob: number
 }
 
 /** The log-probability of a token of an answer, and the most probable tokens at its position. */
-export interface TokenLogprob {
-  /** The token id. A token may be only a part of a character; {@link Engine.detokenize} shows its text. */
-  readonly token: number
-  /** The natural logarithm of its probability; `Math.exp(logprob)` is the probability. */
-  readonly logprob: number
+export interface TokenLogprob extends TokenProbability {
   /**
    * The most probable tokens, as many as `logprobs` says, most probable first. Of equally probable tokens the one with the
    * smaller id comes first. The token of the answer may be one of them.
    */
-  readonly top: readonly { readonly token: number; readonly logprob: number }[]
+  readonly top: readonly TokenProbability[]
 }
 
 /** A complete answer. */
@@ -1077,7 +1118,7 @@ export interface GenerateResult<T = unknown> {
    * identical one that was running. `'cached'`: the answer was in the cache.
    */
   readonly served: 'computed' | 'coalesced' | 'cached'
-  /** The name of this request. */
+  /** The name of this request. @see {@link Generation.id} */
   readonly id: string
   /** The name of the request that the answer was generated for, if it is another one. */
   readonly sharedFrom?: string
@@ -1097,6 +1138,14 @@ export interface Usage {
   readonly outputTokens: number
   /** Tokens of the answer that were not generated for this request: all of them, if the answer is shared. */
   readonly cachedOutputTokens: number
+  /**
+   * Tokens of the answer up to the end of its reasoning, tags included: from its first token to the one with the end of the
+   * closing tag, or all tokens with text if the tag is missing. 0 if {@link GenerateResult.reasoning} has no tags in this
+   * answer. An opening tag that the prompt has counts as input.
+   */
+  readonly reasoningTokens: number
+  /** `inputTokens` and `outputTokens` together. */
+  readonly totalTokens: number
 }
 
 /** How long the phases of a request took, in milliseconds. Work that was done before the call does not count. */
@@ -1121,12 +1170,12 @@ export type GeneratorItem<T = unknown> = GeneratorToken | GeneratorMetadata<T>
 /** One token. */
 export interface GeneratorToken {
   readonly type: 'token'
+  readonly tokenId: number
   /**
-   * The text that is complete with this token; it may be empty. If a cancelled answer has text that was held back, one more
-   * item repeats the last token id with that text.
+   * The text that is complete with this token; it may be empty. If the end of an answer releases text that was held back, one
+   * more item repeats the last token id with that text.
    */
   readonly token: string
-  readonly tokenId: number
   /** Its log-probability, if `logprobs` is set. @see {@link SamplingOptions.logprobs} */
   readonly logprob?: number
   /** The most probable tokens at its position, if `logprobs` is set. @see {@link TokenLogprob.top} */
@@ -1141,7 +1190,7 @@ export interface GeneratorToken {
 /** The last item: the result without text, tokens and log-probabilities. */
 export interface GeneratorMetadata<T = unknown> {
   readonly type: 'metadata'
-  readonly stats: Omit<GenerateResult<T>, 'text' | 'tokens' | 'logprobs'>
+  readonly result: Omit<GenerateResult<T>, 'text' | 'tokens' | 'logprobs'>
 }
 
 /** @see {@link Engine.tokenize} */
@@ -1362,6 +1411,12 @@ export declare class MlxServingError extends Error {
    * reserved for a caller that returns then, or up to 250 ms later.
    */
   readonly retryAfterMs?: number
+  /**
+   * What the request had used until it failed, if its generation had started; for `Timeout`, `SlowConsumer`, `BackendError`
+   * and other errors that end a running generation. `inputTokens` counts the whole prompt, also if it was not read to its
+   * end. Absent for a request that was refused or waited. Of `n` answers, the usage of the one that failed first.
+   */
+  readonly usage?: Usage
 }
 
 /** Fields of an error besides its message. */
@@ -1370,6 +1425,7 @@ export interface ErrorDetails {
   limit?: number | undefined
   requested?: number | undefined
   retryAfterMs?: number | undefined
+  usage?: Usage | undefined
   cause?: unknown
 }
 
@@ -1383,11 +1439,11 @@ export declare class ModelError extends MlxServingError {}
 export declare class GuidanceError extends MlxServingError {}
 /** `Overloaded`: the engine accepts no more requests, or the wait would be too long. Try again after `retryAfterMs`. */
 export declare class OverloadedError extends MlxServingError {}
-/** `Timeout`: the deadline of the request has passed. */
+/** `Timeout`: the deadline of the request has passed. `usage` has its tokens so far, if it had started. */
 export declare class TimeoutError extends MlxServingError {}
 /** `Cancelled`: the generation was left before its end. */
 export declare class CancelledError extends MlxServingError {}
-/** `SlowConsumer`: a stream was not read for too long. */
+/** `SlowConsumer`: a stream was not read for too long. `usage` has its tokens so far. */
 export declare class SlowConsumerError extends MlxServingError {}
 /** `InsufficientMemory`, `BackendError`: the device, or the code that drives it, failed. */
 export declare class BackendError extends MlxServingError {}

@@ -121,7 +121,7 @@ describe('a repeated request', () => {
     const tokens: number[] = []
     for await (const item of engine.createGenerator({ model, prompt: 'Once', maxTokens: 12 })) {
       if (item.type === 'token') tokens.push(item.tokenId)
-      else expect(item.stats).toMatchObject({ served: 'cached', sharedFrom: first.id })
+      else expect(item.result).toMatchObject({ served: 'cached', sharedFrom: first.id })
     }
     expect(tokens).toEqual([...first.tokens])
   })

@@ -29,6 +29,39 @@ test('chunks from before the deadline are delivered before the error', async () 
   expect((await engine.generate(params)).text.startsWith(text)).toBe(true)
 })
 
+test('the error has the usage of a request that had started', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const params = { ...(await longAnswer(100)), model }
+  const { usage } = await engine.generate({ ...params, maxTokens: 1 })
+  let numRead = 0
+  const loop = async () => {
+    for await (const { tokens } of engine.generate(params, { timeoutMs: 200 })) numRead += tokens.length
+  }
+  const error = (await failure(loop())) as unknown as TimeoutError
+  expect(error.usage).toMatchObject({ inputTokens: usage.inputTokens, cachedInputTokens: 0, reasoningTokens: 0 })
+  const { outputTokens = 0, totalTokens } = error.usage ?? {}
+  expect(outputTokens).toBeGreaterThanOrEqual(numRead)
+  expect(totalTokens).toBe(usage.inputTokens + outputTokens)
+})
+
+test('the error has no usage if the request was waiting', async () => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const ahead = engine.generate({ ...(await longAnswer(100)), model })
+  await until(() => engine.stats().running === 1)
+  const error = await failure(engine.generate({ model, prompt: 'Hello' }, { timeoutMs: 50 }))
+  expect(error).toBeInstanceOf(TimeoutError)
+  expect(error).not.toHaveProperty('usage')
+  ahead.cancel()
+  await ahead
+})
+
+test('the error has the usage of the answer that failed first', async () => {
+  const { engine, model } = await simulated(M3_MAX)
+  const params = { model, prompt: { tokens: Array(2_000).fill(7) }, maxTokens: 1, n: 3 }
+  const error = await failure(engine.generate(params, { timeoutMs: 100 }))
+  expect(error).toMatchObject({ code: 'Timeout', usage: { inputTokens: 2_000, outputTokens: 0, totalTokens: 2_000 } })
+})
+
 test('a deadline does not affect a generation that ends in time', async () => {
   const { engine, model } = await simulated()
   const result = await engine.generate({ model, prompt: 'Hello', maxTokens: 2 }, { timeoutMs: 60_000 })

@@ -9,9 +9,9 @@ test('it yields every token and then the metadata', async () => {
   const params = { model, prompt: 'Hello', maxTokens: 24, temperature: 0 }
   const items: GeneratorItem[] = []
   for await (const item of engine.createGenerator(params)) items.push(item)
-  const { text, tokens, ...stats } = await engine.generate(params)
+  const { text, tokens, finishReason, usage } = await engine.generate(params)
   const metadata = items.pop()
-  expect(metadata).toMatchObject({ type: 'metadata', stats: { finishReason: stats.finishReason, usage: stats.usage } })
+  expect(metadata).toMatchObject({ type: 'metadata', result: { finishReason, usage } })
   const texts = items.map(item => (item.type === 'token' ? item.token : ''))
   const ids = items.map(item => (item.type === 'token' ? item.tokenId : -1))
   expect(texts.join('')).toBe(text)

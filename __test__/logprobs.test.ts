@@ -35,7 +35,7 @@ async function streamed(generation: Generation): Promise<TokenLogprob[]> {
 
 /** The log-probabilities of a chunk or result: one entry for each token. */
 function logprobsOf({ tokens, logprobs }: Pick<GenerateChunk, 'tokens' | 'logprobs'>): readonly TokenLogprob[] {
-  expect(logprobs?.map(({ token }) => token)).toEqual([...tokens])
+  expect(logprobs?.map(({ tokenId }) => tokenId)).toEqual([...tokens])
   return logprobs ?? []
 }
 
@@ -45,12 +45,12 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
   test('every token has its own entry and the most probable ones, in order', async () => {
     const all = logprobsOf(await ask(await open(), { logprobs: 20, temperature: 0 }))
     expect(all.length).toBeGreaterThan(0)
-    for (const { token, logprob, top } of all) {
+    for (const { top, ...own } of all) {
       expect(top).toHaveLength(20)
-      expect(new Set(top.map(({ token }) => token)).size).toBe(20)
+      expect(new Set(top.map(({ tokenId }) => tokenId)).size).toBe(20)
       expect(top.map(({ logprob }) => logprob)).toEqual(top.map(({ logprob }) => logprob).sort((a, b) => b - a))
       // At temperature 0 the most probable token is taken.
-      expect(top[0]).toEqual({ token, logprob })
+      expect(top[0]).toEqual(own)
       const sum = top.map(probability).reduce((a, b) => a + b)
       expect(sum).toBeLessThanOrEqual(1.00001)
       expect(sum).toBeGreaterThan(0.5)
@@ -89,18 +89,18 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     const items: GeneratorItem[] = []
     const params = { model, prompt: PROMPT, maxTokens: 12, logprobs: 3 }
     for await (const item of engine.createGenerator(params)) items.push(item)
-    const expected = logprobsOf(await ask(ready)).map(({ token, ...odds }) =>
-      expect.objectContaining({ tokenId: token, ...odds }),
+    const expected = logprobsOf(await ask(ready)).map(({ tokenId, logprob, top }) =>
+      expect.objectContaining({ tokenId, logprob, top }),
     )
     expect(items.slice(0, -1)).toEqual(expected)
-    expect(items.at(-1)).not.toHaveProperty('stats.logprobs')
+    expect(items.at(-1)).not.toHaveProperty('result.logprobs')
   })
 })
 
 test.each(ON_MLX)('they are those of the model: sampling params do not change them, with %s', async (_, open) => {
   const ready = await open()
   const plain = logprobsOf(await ask(ready, { temperature: 0, logprobs: 20 }))
-  const forced = plain[0].top[5].token
+  const forced = plain[0].top[5].tokenId
   const changed = { temperature: 2, seed: 1, topK: 3, presencePenalty: 2, logitBias: { [forced]: 100 } }
   const [first] = logprobsOf(await ask(ready, { ...changed, logprobs: 20 }))
   expect(first).toEqual({ ...plain[0].top[5], top: plain[0].top })
@@ -112,8 +112,43 @@ test.each(ON_MLX)('a grammar does not change them, with %s', async (_, open) => 
   const guided = ask(ready, { temperature: 0, logprobs: 20, structured: { choices: ['zebra', 'xylophone'] } })
   const [first] = await streamed(guided)
   expect(first.top).toEqual(plain.top)
-  expect(first.token).not.toBe(plain.token)
+  expect(first.tokenId).not.toBe(plain.tokenId)
   expect(logprobsOf(await guided)).toHaveLength((await guided).tokens.length)
+})
+
+describe('the texts of tokens', () => {
+  /** Two tokens and more for each of its last two characters. */
+  const TEXT = 'so 日本 🙂'
+  const guided = { structured: { choices: [TEXT] }, maxTokens: 40, logprobs: 20 }
+
+  test('their bytes together are the text, streamed and awaited', async () => {
+    const generation = ask(await withMlx(), guided)
+    const chunks = await streamed(generation)
+    const { text, logprobs } = await generation
+    expect(text).toBe(TEXT)
+    expect(Buffer.from(chunks.flatMap(({ bytes = [] }) => bytes)).toString()).toBe(TEXT)
+    expect(chunks).toEqual(logprobs)
+  })
+
+  test('a token with a part of a character has U+FFFD in its text, and exact bytes', async () => {
+    const { engine, model } = await withMlx()
+    const { logprobs = [] } = await engine.generate({ model, prompt: PROMPT, ...guided })
+    expect(logprobs.some(({ token }) => token.includes('\ufffd'))).toBe(true)
+    for (const { tokenId, token, bytes = [] } of logprobs.flatMap(({ top, ...own }) => [own, ...top])) {
+      if (bytes.length === 0) continue
+      expect(token).toBe(Buffer.from(bytes).toString())
+      expect(await engine.detokenize({ model, tokens: [tokenId] })).toBe(token)
+    }
+  })
+
+  test('a special token has its name and no bytes', async () => {
+    const { engine, model } = await withMlx()
+    const messages = [{ role: 'user', content: 'What is 12 + 7?' }]
+    const { tokens, finishReason, logprobs = [] } = await engine.generate({ model, messages, logprobs: 1 })
+    expect(finishReason).toBe('stop')
+    const last = { tokenId: tokens.at(-1), token: '<|end|>', logprob: expect.any(Number) }
+    expect(logprobs.at(-1)).toEqual({ ...last, top: [last] })
+  })
 })
 
 test('an answer that ends before its first token has none', async () => {

@@ -80,6 +80,36 @@ test('unclosed reasoning is not text', async () => {
   expect(ANSWER).toContain(result.reasoning)
 })
 
+test('reasoningTokens counts the tokens up to the closing tag, however the answer is served and read', async () => {
+  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { profile: M3_MAX, cache: {} })
+  const read = async () => {
+    const generation = engine.generate({ model, messages })
+    for await (const _ of generation);
+    return generation
+  }
+  const results = await Promise.all([engine.generate({ model, messages }), read()])
+  results.push(await engine.generate({ model, messages }), await read())
+  expect(results.map(({ served }) => served)).toEqual(['computed', 'coalesced', 'cached', 'cached'])
+  const [{ tokens, usage }] = results
+  const textOf = (count: number) => engine.detokenize({ model, tokens: tokens.slice(0, count) })
+  expect(await textOf(usage.reasoningTokens)).toContain('</think>')
+  expect(await textOf(usage.reasoningTokens - 1)).not.toContain('</think>')
+  for (const { usage: own } of results) {
+    expect(own.reasoningTokens).toBe(usage.reasoningTokens)
+    expect(own.totalTokens).toBe(own.inputTokens + own.outputTokens)
+  }
+})
+
+test('reasoningTokens of an answer that is cut in its reasoning, or has none', async () => {
+  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`)
+  const cut = await engine.generate({ model, messages, maxTokens: 4 })
+  expect(cut.usage).toMatchObject({ reasoningTokens: 4, outputTokens: 4 })
+  const plain = await engine.generate({ model, prompt: PROMPT })
+  expect(plain.usage).toMatchObject({ reasoningTokens: 0, totalTokens: plain.usage.inputTokens + plain.tokens.length })
+  const without = await speaking('It is 19, and there is nothing to think about.', `{# </think> #}${PROMPT}`)
+  expect((await without.engine.generate({ model: without.model, messages })).usage.reasoningTokens).toBe(0)
+})
+
 test('the template gets the reasoning of a message', async () => {
   const { engine, model } = await speaking(ANSWER, `{{ messages[1].reasoning_content }}{# </think> #} ${PROMPT}`)
   const { text, reasoning = '' } = await engine.generate({

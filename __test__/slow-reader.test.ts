@@ -72,7 +72,13 @@ test('a stream that is not read fails with SlowConsumer, after the delivered chu
   const generation = engine.generate(params)
   const chunks = generation[Symbol.asyncIterator]()
   const first = await chunks.next()
-  expect(await failure(generation)).toBeInstanceOf(SlowConsumerError)
+  const error = (await failure(generation)) as unknown as SlowConsumerError
+  expect(error).toBeInstanceOf(SlowConsumerError)
+  const { inputTokens } = whole.usage
+  const { outputTokens = 0 } = error.usage ?? {}
+  expect(outputTokens).toBeGreaterThan(0)
+  expect(outputTokens).toBeLessThanOrEqual(STREAMING.bufferTokens + 1)
+  expect(error.usage).toMatchObject({ inputTokens, cachedOutputTokens: 0, totalTokens: inputTokens + outputTokens })
   let text = first.done ? '' : first.value.text
   const rest = async () => {
     for await (const chunk of chunks) text += chunk.text

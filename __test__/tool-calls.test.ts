@@ -118,9 +118,9 @@ test('tokens of calls have log-probabilities', async () => {
   const { engine, model } = await speaking(`I look. ${CALL}`, HERMES, { profile: M3_MAX })
   const generation = engine.generate({ model, ...params, logprobs: 1 })
   const chunks = await chunksOf(generation)
-  for (const { tokens, logprobs } of chunks) expect(logprobs?.length ?? 0).toBe(tokens.length)
+  for (const { tokens, logprobs } of chunks) expect(logprobs).toHaveLength(tokens.length)
   const { tokens, logprobs = [], toolCalls } = await generation
-  expect(logprobs.map(({ token }) => token)).toEqual([...tokens])
+  expect(logprobs.map(({ tokenId }) => tokenId)).toEqual([...tokens])
   expect(toolCalls).toHaveLength(1)
 })
 
@@ -203,6 +203,10 @@ test('a wrong toolChoice is refused', async () => {
   expect(await refused({ tools: [], toolChoice: 'required' })).toMatchObject({ param: 'toolChoice' })
   expect(await refused({ tools: TOOLS, toolChoice: { name: 'rm' } })).toMatchObject({ param: 'toolChoice.name' })
   expect(await refused({ tools: TOOLS, toolChoice: {} })).toMatchObject({ param: 'toolChoice.name' })
+  const called = (name: unknown, type = 'function') => ({ tools: TOOLS, toolChoice: { type, function: { name } } })
+  expect(await refused(called('rm'))).toMatchObject({ param: 'toolChoice.function.name' })
+  expect(await refused(called(undefined))).toMatchObject({ param: 'toolChoice.function.name' })
+  expect(await refused(called('now', 'tool'))).toMatchObject({ param: 'toolChoice.type' })
   expect(await refused({ tools: TOOLS, toolChoice: 'any' })).toMatchObject({
     code: 'InvalidParams',
     param: 'toolChoice',

@@ -65,6 +65,9 @@ test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, ope
   const one = await engine.generate({ model, messages, tools: TOOLS, toolChoice: { name: 'now' } })
   expect(one.toolCalls?.map(call => call.function)).toEqual([{ name: 'now', arguments: {} }])
   expect(one.finishReason).toBe('tool-calls')
+  const chosen = { type: 'function', function: { name: 'now' } } as const
+  const same = await engine.generate({ model, messages, tools: TOOLS, toolChoice: chosen })
+  expect(same.toolCalls?.map(call => call.function)).toEqual(one.toolCalls?.map(call => call.function))
 })
 
 test('a required call streams its arguments, and is shared only with the same toolChoice', async () => {

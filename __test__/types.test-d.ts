@@ -30,7 +30,8 @@ export async function awaits(): Promise<GenerateResult[]> {
 
 export async function odds(): Promise<number | undefined> {
   const { logprobs } = await engine.generate({ model, prompt: 'a', logprobs: 2 })
-  return logprobs?.[0].top[1].logprob
+  const { token, tokenId, bytes = [], logprob } = logprobs?.[0].top[1] ?? { token: '', tokenId: 0, logprob: 0 }
+  return token.length + tokenId + bytes[0] + logprob
 }
 
 export async function scripts(): Promise<Engine[]> {
@@ -67,11 +68,23 @@ export async function* iterates(): AsyncGenerator<GenerateChunk> {
   for await (const chunk of generation.toReadableStream()) yield chunk
 }
 
+/** As a server does that speaks the OpenAI API. */
+export async function ends(): Promise<string | number | undefined> {
+  const tools = [{ type: 'function', function: { name: 'go' } }] as const
+  const toolChoice = { type: 'function', function: { name: 'go' } } as const
+  const generation = engine.generate({ model, messages: [], tools, toolChoice })
+  for await (const { finishReason, toolCalls = [] } of generation) {
+    if (toolCalls.some(call => call.isComplete)) return finishReason
+  }
+  const { usage } = await generation
+  return generation.id.length + usage.totalTokens - usage.reasoningTokens
+}
+
 export async function items(): Promise<string> {
   let text = ''
   for await (const item of engine.createGenerator({ model, prompt: 'a' })) {
     if (item.type === 'token') text += item.token
-    else text += item.stats.timings.tokensPerSecond
+    else text += item.result.timings.tokensPerSecond
   }
   return text
 }

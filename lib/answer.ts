@@ -4,9 +4,9 @@
 
 import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
 import { errorOf } from './errors'
-import type { Piece, Reader, Sink } from './hub'
+import type { Reader, Sink } from './hub'
 import { type Hold, NO_HOLD } from './keepalive'
-import { wholeDelta } from './output'
+import { lastPiece, type Piece, wholePieces } from './output'
 import { withParsed } from './structured'
 
 export type Step = IteratorResult<GenerateChunk, undefined>
@@ -59,8 +59,10 @@ export class Answer implements Source, Sink {
   #opened = false
   readonly #chunks: GenerateChunk[] = []
   readonly #reads: Waiter<Step>[] = []
-  /** A chunk was read. */
-  #delivered = false
+  /** What has been pushed of the chunks. */
+  #pushed: 'nothing' | 'some' | 'all' = 'nothing'
+  /** The length of the text before each tool call of the result. */
+  #textBefore: readonly number[] = []
   /** The iterator has ended or was left. */
   #closed = false
   #isDropped = false
@@ -115,6 +117,7 @@ export class Answer implements Source, Sink {
   }
 
   push(piece: Piece): void {
+    this.#pushed = piece.finishReason === undefined ? 'some' : 'all'
     const chunk = { index: this.#index, ...piece }
     const read = this.#reads.shift()
     if (read === undefined) {
@@ -126,9 +129,9 @@ export class Answer implements Source, Sink {
     }
   }
 
-  end(result: GenerateResult): void {
-    // The answer ended before the addon knew that it is read: the result is the only chunk.
-    if (this.#opened && !this.#delivered && this.#chunks.length === 0) this.#pushWhole(result)
+  end(result: GenerateResult, textBefore: readonly number[]): void {
+    this.#textBefore = textBefore
+    if (this.#opened) this.#pushRest(result)
     this.#finish(this.#isJson ? parsed(result) : { result })
   }
 
@@ -147,8 +150,9 @@ export class Answer implements Source, Sink {
   /** The deadline has passed. Delivered chunks can still be read. The engine has the same deadline and ends the work. */
   expire(): void {
     if (this.#outcome !== undefined) return
+    const usage = this.#reader?.usage()
     this.#reader?.ignore()
-    this.fail(errorOf('Timeout', 'the deadline passed before the answer was complete'))
+    this.fail(errorOf('Timeout', 'the deadline passed before the answer was complete', { usage }))
   }
 
   cancel(): void {
@@ -157,11 +161,6 @@ export class Answer implements Source, Sink {
 
   get hasEnded(): boolean {
     return this.#outcome !== undefined
-  }
-
-  /** Whether the answer has ended and every chunk was read. */
-  get isRead(): boolean {
-    return this.hasEnded && this.#chunks.length === 0
   }
 
   close(): Step {
@@ -187,17 +186,16 @@ export class Answer implements Source, Sink {
   #open(): void {
     this.#opened = true
     if (this.#outcome === undefined) this.#reader?.open()
-    else if ('result' in this.#outcome && !this.#closed) this.#pushWhole(this.#outcome.result)
+    else if ('result' in this.#outcome && !this.#closed) this.#pushRest(this.#outcome.result)
   }
 
-  #pushWhole(result: GenerateResult): void {
-    const { text, tokens, logprobs } = result
-    if (tokens.length > 0)
-      this.push({ text, tokens: tokens.slice(), ...(logprobs && { logprobs }), ...wholeDelta(result) })
+  /** The answer has ended: pushes what was not delivered in pieces. The last chunk has the finish reason. */
+  #pushRest(result: GenerateResult): void {
+    if (this.#pushed === 'nothing') for (const piece of wholePieces(result, this.#textBefore)) this.push(piece)
+    else if (this.#pushed === 'some') this.push(lastPiece(result))
   }
 
   #deliver(chunk: GenerateChunk): Step {
-    this.#delivered = true
     if (this.#outcome === undefined) this.#reader?.consumed(chunk.tokens.length)
     return { done: false, value: chunk }
   }

@@ -22,7 +22,7 @@ import type {
 import { environment, memoryBytes, warnOfUnknown } from './environment'
 import { errorOf, type MlxServingError, unwrap } from './errors'
 import { stopAtExit } from './exit'
-import { AnswerGeneration, answerTo, type Host } from './generation'
+import { AnswerGeneration, type Host, request } from './generation'
 import { Items } from './generator'
 import { Hub } from './hub'
 import { demoModel, loadAddon } from './load'
@@ -80,14 +80,14 @@ class NodeEngine implements Engine, Host {
 
   generate<T>(params: GenerateParams, options?: GenerateOptions): Generation<T> {
     // The type of `parsed` is the caller's claim; it is not checked.
-    return new AnswerGeneration(answerTo(this, params, options)) as Generation as Generation<T>
+    return new AnswerGeneration(request(this, params, options)) as Generation as Generation<T>
   }
 
   createGenerator<T>(
     params: GenerateParams,
     options?: GenerateOptions,
   ): AsyncGenerator<GeneratorItem<T>, void, undefined> {
-    const items: AsyncGenerator<GeneratorItem, void, undefined> = new Items(() => answerTo(this, params, options))
+    const items: AsyncGenerator<GeneratorItem, void, undefined> = new Items(() => request(this, params, options).source)
     return items as AsyncGenerator<GeneratorItem<T>, void, undefined>
   }
 

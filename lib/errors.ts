@@ -1,8 +1,9 @@
 // The error classes, and the one place where a native error becomes one of them. The class of each code is part of the
 // public API, as declared in index.d.ts.
 
-import type { ErrorCode, ErrorDetails } from '../index'
+import type { ErrorCode, ErrorDetails, Usage } from '../index'
 import type { NativeError } from './native'
+import { usageOf } from './output'
 
 export class MlxServingError extends Error {
   readonly code: ErrorCode
@@ -10,6 +11,7 @@ export class MlxServingError extends Error {
   declare readonly limit?: number
   declare readonly requested?: number
   declare readonly retryAfterMs?: number
+  declare readonly usage?: Usage
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const { cause, ...fields } = details
@@ -82,12 +84,12 @@ export function invalid(param: string, message: string, cause?: unknown): MlxSer
 
 /** The error class for a native error. */
 export function fromNative(error: NativeError): MlxServingError {
-  const { code, message, causes = [], ...fields } = error
+  const { code, message, causes = [], usage, ...fields } = error
   const cause = causes.reduceRight<Error | undefined>(
     (inner, text) => new Error(text, inner && { cause: inner }),
     undefined,
   )
-  return errorOf(code as ErrorCode, message, { ...fields, cause })
+  return errorOf(code as ErrorCode, message, { ...fields, usage: usage && usageOf(usage), cause })
 }
 
 /** Whether a return value of the addon is an error: only errors have a code. */

@@ -8,7 +8,7 @@ import { Choices } from './choices'
 import { invalid } from './errors'
 import { Handle } from './handle'
 import type { Hub } from './hub'
-import { isAbsent, read, show, take } from './options'
+import { isAbsent, type Properties, read, show, take } from './options'
 import type { Script } from './scripted'
 import { readSignal, reasonOf, watch } from './signals'
 import { readsAsJson } from './structured'
@@ -26,22 +26,32 @@ export interface Host {
 type OnAbort = 'throw' | 'stop'
 type OnProgress = NonNullable<GenerateOptions['onProgress']>
 
+/** A request, and the name of it. */
+export interface Request {
+  id: string
+  source: Source
+}
+
 /** Starts a request. Never throws: an error ends the answer. */
-export function answerTo(host: Host, params: unknown, options: unknown): Source {
+export function request(host: Host, params: unknown, options: unknown): Request {
+  let id = host.hub.nextName()
   try {
-    return start(host, params, options)
+    const forRun = read(options, 'options')
+    if (isAbsent(forRun.id)) forRun.id = id
+    // The addon refuses values of other types.
+    else if (typeof forRun.id === 'string') id = forRun.id
+    return { id, source: start(host, params, forRun) }
   } catch (error) {
     const answer = new Answer()
     answer.abandon(error)
-    return answer
+    return { id, source: answer }
   }
 }
 
-function start(host: Host, params: unknown, options: unknown): Source {
+function start(host: Host, params: unknown, forRun: Properties): Source {
   const forModel = read(params, 'params')
   const named = take(forModel, 'model')
   const model = host.keyOf(named)
-  const forRun = read(options, 'options')
   const signal = readSignal(take(forRun, 'signal'))
   const onAbort = readOnAbort(take(forRun, 'onAbort'))
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
@@ -110,10 +120,12 @@ function readOnAbort(value: unknown): OnAbort {
 
 /** The public generation: it can be awaited any number of times, and read once. */
 export class AnswerGeneration implements Generation {
+  readonly id: string
   readonly #handle: Handle
   #isRead = false
 
-  constructor(source: Source) {
+  constructor({ id, source }: Request) {
+    this.id = id
     this.#handle = new Handle(source)
   }
 

@@ -54,21 +54,27 @@ export class Items implements AsyncGenerator<GeneratorItem, void, undefined> {
     const answer = alone(start())
     this.#handle = new Handle(answer)
     let tokenId = 0
+    let text = ''
     try {
       for (;;) {
         const step = await answer.next()
         if (step.done) break
-        const { text, tokens, logprobs } = step.value
+        const { tokens, logprobs, finishReason } = step.value
+        const isFinal = finishReason !== undefined
+        text += step.value.text
+        // Of chunks that were split at a tool call only the last one has the tokens.
+        if (tokens.length === 0 && (!isFinal || text === '')) continue
         for (let i = 0; i < tokens.length - 1; i++) {
-          yield { type: 'token', token: '', tokenId: tokens[i], ...logprobOf(logprobs?.[i]), isFinal: false }
+          yield { type: 'token', tokenId: tokens[i], token: '', ...logprobOf(logprobs?.[i]), isFinal: false }
         }
-        // The text of a chunk is complete with its last token. A chunk without tokens has text that was held back.
+        // The text of a chunk is complete with its last token. A last chunk without tokens has text that was held back.
         tokenId = tokens.at(-1) ?? tokenId
-        yield { type: 'token', token: text, tokenId, ...logprobOf(logprobs?.at(-1)), isFinal: answer.isRead }
+        yield { type: 'token', tokenId, token: text, ...logprobOf(logprobs?.at(-1)), isFinal }
+        text = ''
       }
       if (this.#isLeft) return
-      const { text: _text, tokens: _tokens, logprobs: _logprobs, ...stats } = await answer.promise()
-      yield { type: 'metadata', stats }
+      const { text: _text, tokens: _tokens, logprobs: _logprobs, ...result } = await answer.promise()
+      yield { type: 'metadata', result }
     } finally {
       answer.close()
     }

@@ -1,23 +1,22 @@
 // Delivers what the addon has for all readers, one drain for each wake, and passes calls of readers to the addon. This file
 // knows readers by their ids only. lib/answer.ts makes promises and streams of the deliveries.
 
-import type { GenerateChunk, GenerateResult, PromptProgress } from '../index'
+import { randomBytes } from 'node:crypto'
+import type { GenerateResult, PromptProgress, Usage } from '../index'
 import { errorOf, fromNative, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
 import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
-import { parsedDelta, parsedOutput } from './output'
+import { type Piece, parsedDelta, parsedOutput, usageOf } from './output'
 import { setImmediate } from './timers'
-
-/** New tokens of an answer. */
-export type Piece = Omit<GenerateChunk, 'index'>
 
 /** Receives one answer. */
 export interface Sink {
   progress(progress: PromptProgress): void
   push(piece: Piece): void
-  end(result: GenerateResult): void
+  /** The answer is complete. `textBefore` has the length of its text before each of its tool calls. */
+  end(result: GenerateResult, textBefore: readonly number[]): void
   fail(error: unknown): void
 }
 
@@ -46,6 +45,9 @@ export class Hub {
   /** Whether this turn of the event loop has delivered. A further wake waits for the end of the turn. */
   #hasDelivered = false
   #isWoken = false
+  /** The start of the names of requests. */
+  readonly #name = randomBytes(4).toString('hex')
+  #numNamed = 0
 
   constructor(addon: NativeAddon) {
     // Weak: the addon holds the callback, which must not keep an unreferenced engine in memory.
@@ -56,6 +58,11 @@ export class Hub {
   /** The engine has started. A stream may be `bufferTokens` ahead of its reader. */
   begin(bufferTokens: number): void {
     this.#portion = Math.ceil(bufferTokens / 2)
+  }
+
+  /** A name for a request, unlike that of any other request. */
+  nextName(): string {
+    return `${this.#name}-${this.#numNamed++}`
   }
 
   /** Submits a request, and makes a sink for each of its answers. Nothing is delivered before this returns. */
@@ -108,26 +115,34 @@ export class Hub {
       this.#give(reader, sink => sink.progress({ processedTokens, totalTokens, cachedTokens }))
     }
     const packed = logprobs && new Logprobs(logprobs)
+    const lasts = ended.filter(({ span }) => span !== undefined)
     let token = 0
     let unit = 0
     let next = 0
+    let nextEnd = 0
     for (let span = 0; span < spans.length; span += 3) {
       const [tokenStart, unitStart] = [token, unit]
       token += spans[span + 1]
       unit += spans[span + 2]
       const [tokenEnd, unitEnd] = [token, unit]
       const delta = deltas[next]?.span === span / 3 ? deltas[next++] : undefined
+      const end = lasts[nextEnd]?.span === span / 3 ? lasts[nextEnd++] : undefined
       const spanLogprobs = packed?.take(spans[span + 1])
       this.#give(spans[span], sink => {
         // `slice` copies: a chunk that the caller keeps must not keep the tokens of all answers in memory.
         const piece = { text: text.slice(unitStart, unitEnd), tokens: tokens.slice(tokenStart, tokenEnd) }
-        sink.push({ ...piece, ...(spanLogprobs && { logprobs: spanLogprobs }), ...(delta && parsedDelta(delta)) })
+        sink.push({
+          ...piece,
+          ...(spanLogprobs && { logprobs: spanLogprobs }),
+          ...(delta && parsedDelta(delta)),
+          ...(end?.result && { finishReason: end.result.finishReason }),
+        })
       })
     }
     for (const { reader, error, result } of ended) {
       this.#end(reader, sink => {
         if (error || !result) sink.fail(fromNative(error ?? NO_END))
-        else sink.end(resultOf(result))
+        else sink.end(resultOf(result), result.calls?.map(call => call.textBefore) ?? [])
       })
     }
   }
@@ -191,6 +206,12 @@ export class Reader {
     this.#unreported = 0
   }
 
+  /** What the request has used so far; `undefined` before its generation has started. */
+  usage(): Usage | undefined {
+    const usage = this.#hub.native.usage(this.#id)
+    return usage === null ? undefined : usageOf(usage)
+  }
+
   /** Ends the answer with the tokens so far. */
   cancel(): void {
     this.#hub.native.cancel(this.#id)
@@ -211,7 +232,7 @@ const NOTHING = new Uint32Array()
 const NO_END = { code: 'BackendError', message: 'the answer ended with neither a result nor an error' }
 
 function resultOf(native: NativeResult): GenerateResult {
-  const { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens } = native
+  const { outputTokens, cachedOutputTokens } = native
   const { queueMs, prefillMs, ttftMs, decodeMs, totalMs } = native
   const logprobs = native.logprobs && new Logprobs(native.logprobs).take(native.tokens.length)
   // The rate counts only tokens that were decoded for this call.
@@ -222,10 +243,10 @@ function resultOf(native: NativeResult): GenerateResult {
     ...parsedOutput(native),
     tokens: native.tokens,
     ...(logprobs && { logprobs }),
-    finishReason: native.finishReason as GenerateResult['finishReason'],
-    usage: { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens },
+    finishReason: native.finishReason,
+    usage: usageOf(native),
     timings: { queueMs, prefillMs, ttftMs, decodeMs, totalMs, tokensPerSecond },
-    served: native.served as GenerateResult['served'],
+    served: native.served,
     id: native.id,
     ...(native.sharedFrom !== undefined && { sharedFrom: native.sharedFrom }),
     seed: native.seed,

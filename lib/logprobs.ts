@@ -1,4 +1,4 @@
-// Unpacks log-probabilities from the arrays of the addon.
+// Unpacks log-probabilities, with the texts of their tokens, from the arrays of the addon.
 
 import type { TokenLogprob } from '../index'
 import type { NativeLogprobs } from './native'
@@ -10,6 +10,8 @@ export class Logprobs {
   readonly #packed: NativeLogprobs
   #piece = 0
   #next = 0
+  #unit = 0
+  #byte = 0
 
   constructor(packed: NativeLogprobs) {
     this.#packed = packed
@@ -26,7 +28,12 @@ export class Logprobs {
   }
 
   #one(): Top {
+    const { tokens, values, texts, bytes, sizes } = this.#packed
     const index = this.#next++
-    return { token: this.#packed.tokens[index], logprob: this.#packed.values[index] }
+    const [unit, byte] = [this.#unit, this.#byte]
+    this.#unit += sizes[2 * index]
+    this.#byte += sizes[2 * index + 1]
+    const entry = { tokenId: tokens[index], token: texts.slice(unit, this.#unit), logprob: values[index] }
+    return this.#byte > byte ? { ...entry, bytes: Array.from(bytes.subarray(byte, this.#byte)) } : entry
   }
 }

@@ -1,7 +1,7 @@
 // The types of the addon. Its functions return an error as a `NativeError`, which lib/errors.ts turns into a class. Not
 // part of the public API.
 
-import type { ConfigValue, EngineStats, ModelHandle, ModelStats } from '../index'
+import type { ConfigValue, EngineStats, GenerateResult, ModelHandle, ModelStats, Usage } from '../index'
 
 /** An error of the addon: plain data with a stable code. */
 export interface NativeError {
@@ -13,7 +13,10 @@ export interface NativeError {
   retryAfterMs?: number
   /** The messages of its causes, outermost first. */
   causes?: string[]
+  usage?: NativeUsage
 }
+
+export type NativeUsage = Omit<Usage, 'totalTokens'>
 
 export interface NativeModelInfo {
   /** Addresses the model in later calls. */
@@ -32,6 +35,8 @@ export interface NativeModelInfo {
 /** The end of one answer: either `error` or `result`. */
 export interface NativeEnd {
   reader: number
+  /** The index of the last span of the answer, if it has one in this drain. */
+  span?: number
   error?: NativeError
   result?: NativeResult
 }
@@ -51,6 +56,16 @@ export interface NativeCallDelta {
   name?: string
   arguments: string
   isWithdrawn: boolean
+  isComplete: boolean
+}
+
+export interface NativeCall {
+  id: string
+  name: string
+  /** JSON text. */
+  arguments: string
+  /** UTF-16 code units of the answer's text before the call. */
+  textBefore: number
 }
 
 /** Packed log-probabilities of several pieces of answers: for each token its own, then those of the most probable ones. */
@@ -59,28 +74,29 @@ export interface NativeLogprobs {
   perToken: Uint32Array
   tokens: Uint32Array
   values: Float32Array
+  /** The texts of all entries. */
+  texts: string
+  /** Their bytes in UTF-8. A special token has none. */
+  bytes: Uint8Array
+  /** Pairs, one for each entry: UTF-16 code units of its text, and bytes. */
+  sizes: Uint32Array
 }
 
-export interface NativeResult {
+export interface NativeResult extends NativeUsage {
   text: string
   reasoning?: string
-  /** `arguments` is JSON text. */
-  calls?: { id: string; name: string; arguments: string }[]
+  calls?: NativeCall[]
   warnings?: string[]
   tokens: Uint32Array
   /** Only if the request has log-probabilities. */
   logprobs?: NativeLogprobs
-  finishReason: string
-  inputTokens: number
-  cachedInputTokens: number
-  outputTokens: number
-  cachedOutputTokens: number
+  finishReason: GenerateResult['finishReason']
   queueMs: number
   prefillMs: number
   ttftMs: number
   decodeMs: number
   totalMs: number
-  served: string
+  served: GenerateResult['served']
   id: string
   sharedFrom?: string
   seed: number
@@ -152,6 +168,8 @@ export interface NativeEngine {
   stream(reader: number): void
   /** The consumer took this many tokens. A row without credit is parked until it gets more. */
   credit(reader: number, tokens: number): void
+  /** What the request has used so far; absent before its generation has started. */
+  usage(reader: number): NativeUsage | null
   /** Ends the answer with the tokens so far and the finish reason `cancelled`. */
   cancel(reader: number): void
   /** Removes the reader: nothing more is delivered, and the work ends within a step. Unknown ids are ignored. */

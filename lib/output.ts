@@ -1,22 +1,37 @@
-// The parsed output of an answer in its public shape: reasoning, tool calls and warnings. The addon parses; empty fields are
-// absent.
+// The output of an answer in its public shape: its pieces, reasoning, tool calls, usage and warnings. The addon parses; empty
+// fields are absent.
 
-import type { GenerateChunk, GeneratedToolCall, GenerateResult, ToolCallDelta } from '../index'
-import type { NativeCallDelta, NativeParsedDelta, NativeResult } from './native'
+import type { GenerateChunk, GeneratedToolCall, GenerateResult, ToolCallDelta, Usage } from '../index'
+import type { NativeCall, NativeCallDelta, NativeParsedDelta, NativeResult, NativeUsage } from './native'
 
-type ParsedDelta = Pick<GenerateChunk, 'reasoning' | 'toolCalls'>
+/** New output of an answer: a chunk without the index of the answer. */
+export type Piece = Omit<GenerateChunk, 'index'>
+
+type Parsed = Pick<GenerateChunk, 'reasoning' | 'toolCalls'>
 
 /** The new reasoning and tool calls of a chunk. */
-export function parsedDelta({ reasoning, calls }: NativeParsedDelta): ParsedDelta {
+export function parsedDelta({ reasoning, calls }: NativeParsedDelta): Parsed {
   return withoutEmpty(reasoning, calls.map(callDelta))
 }
 
-/** The reasoning and tool calls of a whole answer that is delivered as one chunk. */
-export function wholeDelta({ reasoning = '', toolCalls = [] }: GenerateResult): ParsedDelta {
-  const delta = ({ id, function: { name, arguments: value } }: GeneratedToolCall, index: number) => {
-    return { index, id, name, argumentsDelta: JSON.stringify(value) }
-  }
-  return withoutEmpty(reasoning, toolCalls.map(delta))
+/**
+ * A whole answer as pieces: usually one, more if text follows a tool call. `textBefore` has the length of the text before
+ * each call.
+ */
+export function wholePieces(result: GenerateResult, textBefore: readonly number[]): Piece[] {
+  const { text, reasoning = '', tokens, logprobs, finishReason } = result
+  const parts = partsOf(result, textBefore)
+  return parts.map(({ start, calls }, index) => {
+    const isLast = index === parts.length - 1
+    const piece = isLast ? { text, tokens: tokens.slice(), ...(logprobs && { logprobs }) } : emptyPiece(logprobs)
+    const output = withoutEmpty(index === 0 ? reasoning : '', calls)
+    return { ...piece, text: text.slice(start, parts[index + 1]?.start), ...output, ...(isLast && { finishReason }) }
+  })
+}
+
+/** The last piece of an answer whose output was passed on before. */
+export function lastPiece({ logprobs, finishReason }: GenerateResult): Piece {
+  return { ...emptyPiece(logprobs), finishReason }
 }
 
 /** The parsed output of a whole answer besides its text. */
@@ -28,15 +43,47 @@ export function parsedOutput({ reasoning, calls, warnings }: NativeResult): Part
   }
 }
 
-function withoutEmpty(reasoning: string, toolCalls: ToolCallDelta[]): ParsedDelta {
+/** The token counts of a request. */
+export function usageOf(native: NativeUsage): Usage {
+  const { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens, reasoningTokens } = native
+  const totalTokens = inputTokens + outputTokens
+  return { inputTokens, cachedInputTokens, outputTokens, cachedOutputTokens, reasoningTokens, totalTokens }
+}
+
+/** Parts of a whole answer in which text comes before calls: the start of the text, and the calls. */
+function partsOf({ text, toolCalls = [] }: GenerateResult, textBefore: readonly number[]) {
+  const parts: { start: number; calls: ToolCallDelta[] }[] = [{ start: 0, calls: [] }]
+  let read = 0
+  toolCalls.forEach((call, index) => {
+    const last = parts[parts.length - 1]
+    if (textBefore[index] > read && last.calls.length > 0) parts.push({ start: read, calls: [wholeCall(call, index)] })
+    else last.calls.push(wholeCall(call, index))
+    read = textBefore[index]
+  })
+  if (toolCalls.length > 0 && read < text.length) parts.push({ start: read, calls: [] })
+  return parts
+}
+
+/** A piece without tokens. It has log-probabilities if the answer has some. */
+function emptyPiece(logprobs: GenerateResult['logprobs']): Piece {
+  return { text: '', tokens: new Uint32Array(), ...(logprobs && { logprobs: [] }) }
+}
+
+function withoutEmpty(reasoning: string, toolCalls: ToolCallDelta[]): Parsed {
   return { ...(reasoning !== '' && { reasoning }), ...(toolCalls.length > 0 && { toolCalls }) }
 }
 
-function callDelta({ index, id, name, arguments: argumentsDelta, isWithdrawn }: NativeCallDelta): ToolCallDelta {
+function callDelta(delta: NativeCallDelta): ToolCallDelta {
+  const { index, id, name, arguments: argumentsDelta, isWithdrawn, isComplete } = delta
   const identity = id !== undefined && name !== undefined && { id, name }
-  return { index, ...identity, argumentsDelta, ...(isWithdrawn && { isWithdrawn }) }
+  const end = { ...(isWithdrawn && { isWithdrawn }), ...(isComplete && { isComplete }) }
+  return { index, ...identity, argumentsDelta, ...end }
 }
 
-function toolCall({ id, name, arguments: text }: { id: string; name: string; arguments: string }): GeneratedToolCall {
+function wholeCall({ id, function: { name, arguments: value } }: GeneratedToolCall, index: number): ToolCallDelta {
+  return { index, id, name, argumentsDelta: JSON.stringify(value), isComplete: true }
+}
+
+function toolCall({ id, name, arguments: text }: NativeCall): GeneratedToolCall {
   return { id, type: 'function', function: { name, arguments: JSON.parse(text) } }
 }

@@ -291,6 +291,8 @@ pub struct Usage {
     pub output_tokens: usize,
     /// Tokens of the answer that were generated for another request.
     pub cached_output_tokens: usize,
+    /// Tokens of the answer up to the end of its reasoning, tags included; 0 for readers that do not parse reasoning.
+    pub reasoning_tokens: usize,
 }
 
 /// How long the phases of a request took.

@@ -25,6 +25,15 @@ pub struct Stamps {
     pub ended: Option<Instant>,
 }
 
+/// The prompt of a generation that has started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Tokens of the prompt.
+    pub num_input_tokens: usize,
+    /// Tokens of the prompt whose KV was copied from another sequence.
+    pub num_cached_tokens: usize,
+}
+
 /// The facts of a complete generation, from which each reader's summary is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -63,6 +72,8 @@ struct State {
     text_ends: Vec<usize>,
     /// `logprobs_per_token` entries for each token: the token itself, then the most probable ones.
     logprobs: Vec<TokenLogprob>,
+    /// Set by the first step of the generation.
+    begun: Option<Begun>,
     end: Option<Close>,
 }
 
@@ -109,6 +120,16 @@ impl AnswerLog {
         &self.origin
     }
 
+    /// The first step of the generation is submitted.
+    pub fn begin(&self, begun: Begun) {
+        self.lock().begun = Some(begun);
+    }
+
+    /// The prompt, once the generation has started.
+    pub fn begun(&self) -> Option<Begun> {
+        self.lock().begun
+    }
+
     /// Appends a token with its text.
     pub fn append(&self, token: TokenId, text: &str, logprobs: &[TokenLogprob]) {
         self.write(token, logprobs, |out| out.push_str(text));
@@ -151,13 +172,13 @@ impl AnswerLog {
             && text_ends.is_sorted()
             && text_ends.iter().all(|&end| text.is_char_boundary(end))
             && logprobs.len() == tokens.len() * per_token(num_logprobs);
-        let state = State { tokens, text, text_ends, logprobs, end: Some(Ok(finished)) };
+        let state = State { tokens, text, text_ends, logprobs, begun: None, end: Some(Ok(finished)) };
         fits.then(|| Self::of(origin, num_logprobs, state))
     }
 
     /// The content of the log.
     pub(super) fn parts(&self) -> Parts {
-        let State { tokens, text, text_ends, logprobs, end: _ } = self.lock().clone();
+        let State { tokens, text, text_ends, logprobs, begun: _, end: _ } = self.lock().clone();
         Parts { tokens, text, text_ends, num_logprobs: self.num_logprobs, logprobs }
     }
 
@@ -174,6 +195,14 @@ impl AnswerLog {
     /// Tokens appended so far.
     pub fn num_tokens(&self) -> usize {
         self.lock().tokens.len()
+    }
+
+    /// Tokens with a part of the first `num_bytes` bytes of the text.
+    pub fn num_tokens_within(&self, num_bytes: usize) -> usize {
+        let state = self.lock();
+        // A token starts where the text of the one before it ends; the first one starts at 0.
+        let Some((_, ends_before)) = state.text_ends.split_last().filter(|_| num_bytes > 0) else { return 0 };
+        1 + ends_before.partition_point(|end| *end < num_bytes)
     }
 
     /// All text so far.

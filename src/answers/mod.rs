@@ -35,7 +35,7 @@ mod sync {
 pub use crate::config::{Cache as Settings, Coalescing, Dedup, PromptCache};
 pub use cache::{AnswerCache, CacheOutcome, CachedAnswer, Counts, LayerCounts};
 pub use key::{Claim, Fingerprint, Key, Terms};
-pub use log::{AnswerLog, Close, Finished, Logprobs, Stamps};
-pub use reader::{Delivery, End, PromptReady, ReaderId, Stage, Wanted};
+pub use log::{AnswerLog, Begun, Close, Finished, Logprobs, Stamps};
+pub use reader::{Delivery, End, PromptReady, ReaderId, Spent, Stage, Wanted};
 pub use readers::{Backlog, Readers, Wake};
 pub use saving::Saving;

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::error::Error;
-use crate::request::{Progress, Summary, TokenId};
+use crate::request::{Progress, Summary, TokenId, Usage};
 
 use super::log::{AnswerLog, Close, Cursor, Logprobs};
 use super::summary::{ReaderContext, summarize};
@@ -35,7 +35,20 @@ pub struct Delivery<P = ()> {
     pub progress: Option<Progress>,
     /// The end, once everything else is delivered. The reader is removed with it.
     pub end: Option<(End, Arc<AnswerLog>)>,
+    /// What the request has used, if it failed after its generation had started.
+    pub spent: Option<Usage>,
     /// The parser of the answer, if the reader has one. The drain runs it after the lock of the readers is released.
+    pub parser: Option<Arc<Mutex<P>>>,
+}
+
+/// What a request has used so far.
+#[derive(Debug)]
+pub struct Spent<P> {
+    /// Token counts, without reasoning.
+    pub usage: Usage,
+    /// The answer so far.
+    pub log: Arc<AnswerLog>,
+    /// The parser of the answer, if the reader has one.
     pub parser: Option<Arc<Mutex<P>>>,
 }
 
@@ -105,7 +118,8 @@ pub(super) struct Reader<P> {
 }
 
 impl<P> Delivery<P> {
-    fn of(reader: ReaderId, parser: Option<&Arc<Mutex<P>>>) -> Self {
+    /// A delivery without content.
+    pub fn of(reader: ReaderId, parser: Option<&Arc<Mutex<P>>>) -> Self {
         Self {
             reader,
             num_tokens: 0,
@@ -113,6 +127,7 @@ impl<P> Delivery<P> {
             logprobs: Logprobs::default(),
             progress: None,
             end: None,
+            spent: None,
             parser: parser.map(Arc::clone),
         }
     }
@@ -221,7 +236,14 @@ impl<P> Reader<P> {
 
     /// The delivery of the end.
     pub(super) fn deliver_end(self, id: ReaderId, end: Close) -> Delivery<P> {
+        let spent = if end.is_err() { self.context.usage_so_far(&self.log) } else { None };
         let end = end.map(|finished| summarize(&finished, &self.log, self.context));
-        Delivery { end: Some((end, self.log)), ..Delivery::of(id, self.parser.as_ref()) }
+        Delivery { end: Some((end, self.log)), spent, ..Delivery::of(id, self.parser.as_ref()) }
+    }
+
+    /// What the request has used, and its answer and parser; `None` before its generation has started.
+    pub(super) fn spent(&self) -> Option<Spent<P>> {
+        let usage = self.context.usage_so_far(&self.log)?;
+        Some(Spent { usage, log: Arc::clone(&self.log), parser: self.parser.clone() })
     }
 }

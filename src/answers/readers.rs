@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::request::{Progress, Served, TokenId};
 
 use super::log::{AnswerLog, Close};
-use super::reader::{Delivery, PromptReady, Reader, ReaderId, Stage, Wanted};
+use super::reader::{Delivery, PromptReady, Reader, ReaderId, Spent, Stage, Wanted};
 use super::summary::ReaderContext;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 
@@ -123,6 +123,11 @@ impl<P> Readers<P> {
     /// Ends the answer for one reader only; `log` holds what it may still read.
     pub fn cut(&self, id: ReaderId, log: Arc<AnswerLog>, end: Close) {
         self.with(id, |reader| (reader.log, reader.end) = (log, Some(end)));
+    }
+
+    /// What the request of a reader has used so far; `None` before its generation has started.
+    pub fn spent(&self, id: ReaderId) -> Option<Spent<P>> {
+        self.lock().readers.get(&id).and_then(Reader::spent)
     }
 
     /// The consumer of a reader took this many tokens. Returns whether the reader was behind and has caught up: the engine

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::request::{RequestId, Served, Summary, Timings, Usage};
 
-use super::log::{AnswerLog, Finished, Stamps};
+use super::log::{AnswerLog, Begun, Finished, Stamps};
 
 /// The request of a reader, and how it got its answer.
 #[derive(Debug)]
@@ -31,6 +31,26 @@ impl ReaderContext {
         self.seed = seed;
     }
 
+    /// What the reader's request has used, once its generation has started.
+    pub(super) fn usage_so_far(&self, log: &AnswerLog) -> Option<Usage> {
+        log.begun().map(|begun| self.usage(begun, log))
+    }
+
+    fn usage(&self, Begun { num_input_tokens, num_cached_tokens }: Begun, log: &AnswerLog) -> Usage {
+        let (is_shared, num_output) = (self.is_shared(), log.num_tokens());
+        Usage {
+            input_tokens: num_input_tokens,
+            cached_input_tokens: if is_shared { num_input_tokens } else { num_cached_tokens },
+            output_tokens: num_output,
+            cached_output_tokens: if is_shared { num_output } else { 0 },
+            reasoning_tokens: 0,
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.served != Served::Computed
+    }
+
     /// Timings of the reader. A span that did not start is zero.
     fn timings(&self, stamps: Stamps) -> Timings {
         let ended = stamps.ended.unwrap_or(self.since).max(self.since);
@@ -48,21 +68,15 @@ impl ReaderContext {
     }
 }
 
-/// The summary of an answer for a reader.
+/// The summary of an answer for a reader. Reasoning is counted by the reader's parser.
 pub(super) fn summarize(finished: &Finished, log: &AnswerLog, context: ReaderContext) -> Summary {
-    let is_shared = context.served != Served::Computed;
-    let (num_input, num_output) = (finished.num_input_tokens, log.num_tokens());
+    let Finished { num_input_tokens, num_cached_tokens, .. } = *finished;
     Summary {
         finish_reason: finished.finish_reason,
-        usage: Usage {
-            input_tokens: num_input,
-            cached_input_tokens: if is_shared { num_input } else { finished.num_cached_tokens },
-            output_tokens: num_output,
-            cached_output_tokens: if is_shared { num_output } else { 0 },
-        },
+        usage: context.usage(Begun { num_input_tokens, num_cached_tokens }, log),
         timings: context.timings(finished.stamps),
         served: context.served,
-        shared_from: is_shared.then(|| log.origin().clone()),
+        shared_from: context.is_shared().then(|| log.origin().clone()),
         id: context.id,
         seed: context.seed.unwrap_or(finished.seed),
     }

@@ -5,14 +5,16 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float32ArraySlice, JsObjectValue, Object, Uint32ArraySlice};
+use napi::bindgen_prelude::{JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
-use crate::answers::{AnswerLog, Logprobs, ReaderId};
+use crate::answers::{AnswerLog, Delivery, ReaderId};
 use crate::engine::{ModelInfo, ParsedDelivery};
 use crate::error::{Code, Error};
-use crate::request::{Progress, RequestId, Summary};
-use crate::text::{ParsedDelta, ParsedOutput, ToolCall, ToolCallDelta};
+use crate::request::{Progress, RequestId, Summary, Usage};
+use crate::text::{ParsedOutput, ParsedPart, ToolCall, ToolCallDelta};
+
+use super::logprobs::{self, LogprobsPiece};
 
 /// The most causes of an error; deeper ones are left out.
 const MAX_CAUSES: usize = 8;
@@ -34,6 +36,35 @@ pub struct NativeError {
     pub retry_after_ms: Option<f64>,
     /// Messages of its causes, outermost first.
     pub causes: Option<Vec<String>>,
+    /// What the request had used.
+    pub usage: Option<NativeUsage>,
+}
+
+/// Token counts of a request.
+#[napi(object)]
+pub struct NativeUsage {
+    /// Tokens of the prompt.
+    pub input_tokens: f64,
+    /// Tokens of the prompt that were not computed for the request.
+    pub cached_input_tokens: f64,
+    /// Tokens of the answer.
+    pub output_tokens: f64,
+    /// Tokens of the answer that were generated for another request.
+    pub cached_output_tokens: f64,
+    /// Tokens of reasoning.
+    pub reasoning_tokens: f64,
+}
+
+impl From<Usage> for NativeUsage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens as f64,
+            cached_input_tokens: usage.cached_input_tokens as f64,
+            output_tokens: usage.output_tokens as f64,
+            cached_output_tokens: usage.cached_output_tokens as f64,
+            reasoning_tokens: usage.reasoning_tokens as f64,
+        }
+    }
 }
 
 impl From<&Error> for NativeError {
@@ -48,6 +79,7 @@ impl From<&Error> for NativeError {
             requested: error.requested(),
             retry_after_ms: error.retry_after().map(ms),
             causes: (!causes.is_empty()).then_some(causes),
+            usage: None,
         }
     }
 }
@@ -137,6 +169,8 @@ pub struct NativeCallDelta {
     pub arguments: String,
     /// The call was malformed: its earlier parts are void.
     pub is_withdrawn: bool,
+    /// The call is complete.
+    pub is_complete: bool,
 }
 
 /// A complete tool call.
@@ -148,25 +182,29 @@ pub struct NativeCall {
     pub name: String,
     /// A JSON object.
     pub arguments: String,
+    /// UTF-16 code units of the answer's text before it.
+    pub text_before: u32,
 }
 
 impl NativeParsedDelta {
-    fn new(span: usize, ParsedDelta { text: _, reasoning, calls }: &ParsedDelta) -> Self {
+    fn new(span: usize, ParsedPart { text: _, reasoning, calls }: &ParsedPart) -> Self {
         let calls = calls.iter().cloned().map(NativeCallDelta::from).collect();
         Self { span: to_u32(span), reasoning: reasoning.clone(), calls }
     }
 }
 
 impl From<ToolCallDelta> for NativeCallDelta {
-    fn from(ToolCallDelta { index, named, arguments, is_withdrawn }: ToolCallDelta) -> Self {
+    fn from(ToolCallDelta { index, named, arguments, is_withdrawn, is_complete }: ToolCallDelta) -> Self {
         let (id, name) = named.unzip();
-        Self { index: to_u32(index), id, name, arguments, is_withdrawn }
+        Self { index: to_u32(index), id, name, arguments, is_withdrawn, is_complete }
     }
 }
 
-impl From<&ToolCall> for NativeCall {
-    fn from(ToolCall { id, name, arguments }: &ToolCall) -> Self {
-        Self { id: id.clone(), name: name.clone(), arguments: arguments.clone() }
+impl NativeCall {
+    /// A call of an answer with this text.
+    fn new(ToolCall { id, name, arguments, text_before }: &ToolCall, text: &str) -> Self {
+        let text_before = to_u32(num_utf16(&text[..*text_before]));
+        Self { id: id.clone(), name: name.clone(), arguments: arguments.clone(), text_before }
     }
 }
 
@@ -175,30 +213,46 @@ pub(super) fn pack<'env>(env: &'env Env, deliveries: &[ParsedDelivery], text: &s
     let mut packed = Packed { spans: Vec::with_capacity(deliveries.len() * 3), deltas: Vec::new(), ended: Vec::new() };
     let mut offset = 0;
     for parsed_delivery in deliveries {
-        let ParsedDelivery { delivery, delta, parsed } = parsed_delivery;
+        let ParsedDelivery { delivery, part, .. } = parsed_delivery;
         let piece = &text[offset..offset + delivery.num_bytes];
         offset += delivery.num_bytes;
-        if !delta.is_plain() {
-            packed.deltas.push(NativeParsedDelta::new(packed.spans.len() / 3, delta));
+        if !part.is_plain() {
+            packed.deltas.push(NativeParsedDelta::new(packed.spans.len() / 3, part));
         }
         if is_span(parsed_delivery) {
             packed.spans.extend([delivery.reader.0, to_u32(delivery.num_tokens), to_u32(num_utf16(piece))]);
         }
-        if let Some((end, log)) = &delivery.end {
-            let mut object = Object::new(env)?;
-            object.set_named_property("reader", delivery.reader.0)?;
-            match end {
-                Ok(summary) => match pack_result(env, summary, log, parsed.as_ref()) {
-                    Ok(result) => object.set_named_property("result", result)?,
-                    // A text can exceed the longest string of JavaScript. The other answers are still delivered.
-                    Err(error) => object.set_named_property("error", NativeError::from(&cannot_cross(&error)))?,
-                },
-                Err(error) => object.set_named_property("error", NativeError::from(error))?,
-            }
-            packed.ended.push(object);
+        if delivery.end.is_some() {
+            packed.ended.push(pack_end(env, parsed_delivery, &packed.spans)?);
         }
     }
     Ok(packed)
+}
+
+/// Packs the end of an answer. `spans` has the spans so far.
+fn pack_end<'env>(env: &'env Env, delivery: &ParsedDelivery, spans: &[u32]) -> napi::Result<Object<'env>> {
+    let ParsedDelivery { delivery: Delivery { reader, end, spent, .. }, .. } = delivery;
+    let mut object = Object::new(env)?;
+    object.set_named_property("reader", reader.0)?;
+    // The deliveries of a reader follow each other: its last span is the last one, or it has none.
+    if let [.., last, _, _] = spans
+        && *last == reader.0
+    {
+        object.set_named_property("span", to_u32(spans.len() / 3 - 1))?;
+    }
+    match end {
+        Some((Ok(summary), log)) => match pack_result(env, summary, log, delivery) {
+            Ok(result) => object.set_named_property("result", result)?,
+            // A text can exceed the longest string of JavaScript. The other answers are still delivered.
+            Err(error) => object.set_named_property("error", NativeError::from(&cannot_cross(&error)))?,
+        },
+        Some((Err(error), _)) => {
+            let usage = spent.map(NativeUsage::from);
+            object.set_named_property("error", NativeError { usage, ..NativeError::from(error) })?;
+        }
+        None => {}
+    }
+    Ok(object)
 }
 
 /// Prompt progress as quadruples: reader, tokens that were read, tokens of the prompt, tokens from the cache. `None`
@@ -222,33 +276,19 @@ pub(super) fn pack_spans_logprobs<'env>(
         return Ok(None);
     }
     let spans = deliveries.iter().filter(|parsed| is_span(parsed));
-    pack_logprobs(env, spans.map(|parsed| &parsed.delivery.logprobs)).map(Some)
-}
-
-fn pack_logprobs<'env, 'a>(env: &'env Env, spans: impl Iterator<Item = &'a Logprobs>) -> napi::Result<Object<'env>> {
-    let (mut per_token, mut tokens, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for span in spans {
-        per_token.push(to_u32(span.per_token));
-        tokens.extend(span.values.iter().map(|it| it.token));
-        values.extend(span.values.iter().map(|it| it.logprob));
-    }
-    let mut object = Object::new(env)?;
-    object.set_named_property("perToken", Uint32ArraySlice::copy_from(env, per_token)?)?;
-    object.set_named_property("tokens", Uint32ArraySlice::copy_from(env, tokens)?)?;
-    object.set_named_property("values", Float32ArraySlice::copy_from(env, values)?)?;
-    Ok(object)
+    logprobs::pack(env, spans.map(LogprobsPiece::from)).map(Some)
 }
 
 /// Whether the delivery has content; otherwise it is only an end.
-fn is_span(ParsedDelivery { delivery, delta, .. }: &ParsedDelivery) -> bool {
-    delivery.num_tokens > 0 || delivery.num_bytes > 0 || !delta.is_plain()
+fn is_span(ParsedDelivery { delivery, part, .. }: &ParsedDelivery) -> bool {
+    delivery.num_tokens > 0 || delivery.num_bytes > 0 || !part.is_plain()
 }
 
 fn pack_result<'env>(
     env: &'env Env,
     summary: &Summary,
     log: &AnswerLog,
-    parsed: Option<&ParsedOutput>,
+    ParsedDelivery { parsed, text, .. }: &ParsedDelivery,
 ) -> napi::Result<Object<'env>> {
     let mut result = Object::new(env)?;
     match parsed {
@@ -258,7 +298,8 @@ fn pack_result<'env>(
     result.set_named_property("tokens", Uint32ArraySlice::copy_from(env, log.tokens())?)?;
     let logprobs = log.logprobs();
     if logprobs.per_token > 0 {
-        result.set_named_property("logprobs", pack_logprobs(env, std::iter::once(&logprobs))?)?;
+        let piece = LogprobsPiece { logprobs: &logprobs, text: text.as_deref() };
+        result.set_named_property("logprobs", logprobs::pack(env, [piece])?)?;
     }
     result.set_named_property("finishReason", summary.finish_reason.as_str())?;
     result.set_named_property("served", summary.served.as_str())?;
@@ -271,6 +312,7 @@ fn pack_result<'env>(
         ("cachedInputTokens", summary.usage.cached_input_tokens as f64),
         ("outputTokens", summary.usage.output_tokens as f64),
         ("cachedOutputTokens", summary.usage.cached_output_tokens as f64),
+        ("reasoningTokens", summary.usage.reasoning_tokens as f64),
         ("queueMs", ms(summary.timings.queue)),
         ("prefillMs", ms(summary.timings.prefill)),
         ("ttftMs", ms(summary.timings.ttft)),
@@ -291,14 +333,15 @@ fn cannot_cross(error: &napi::Error) -> Error {
 /// Empty fields are absent.
 fn pack_parsed(
     result: &mut Object<'_>,
-    ParsedOutput { text, reasoning, calls, warnings }: &ParsedOutput,
+    ParsedOutput { text, reasoning, calls, warnings, .. }: &ParsedOutput,
 ) -> napi::Result<()> {
     result.set_named_property("text", text.as_str())?;
     if !reasoning.is_empty() {
         result.set_named_property("reasoning", reasoning.as_str())?;
     }
     if !calls.is_empty() {
-        result.set_named_property("calls", calls.iter().map(NativeCall::from).collect::<Vec<_>>())?;
+        let calls: Vec<_> = calls.iter().map(|call| NativeCall::new(call, text)).collect();
+        result.set_named_property("calls", calls)?;
     }
     if !warnings.is_empty() {
         result.set_named_property("warnings", warnings.clone())?;
@@ -307,12 +350,12 @@ fn pack_parsed(
 }
 
 /// The length in UTF-16 code units, in which JavaScript counts. For ASCII it is the number of bytes.
-fn num_utf16(text: &str) -> usize {
+pub(super) fn num_utf16(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
 
 /// Counts of a drain are far below 2³², because credit bounds it.
-fn to_u32(count: usize) -> u32 {
+pub(super) fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

@@ -13,6 +13,7 @@ mod fields;
 mod figures;
 mod json;
 mod keys;
+mod logprobs;
 mod names;
 mod options;
 mod params;
@@ -40,7 +41,7 @@ use crate::executor::{LoadControl, sim};
 use crate::lock::lock;
 use crate::text::Load;
 
-use crossing::{NativeError, NativeModelInfo, Packed};
+use crossing::{NativeError, NativeModelInfo, NativeUsage, Packed};
 use fields::whole;
 use figures::NativeStats;
 use options::Options;
@@ -211,6 +212,12 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn credit(&self, reader: u32, tokens: u32) {
         self.with_engine(|engine| engine.credit(ReaderId(reader), tokens as usize));
+    }
+
+    /// What the reader's request has used so far; nothing before its generation has started.
+    #[napi(catch_unwind)]
+    pub fn usage(&self, reader: u32) -> Option<NativeUsage> {
+        self.engine.get().and_then(|engine| engine.usage(ReaderId(reader))).map(NativeUsage::from)
     }
 
     /// Ends the answer with the tokens that it has.

@@ -212,18 +212,37 @@ fn read_choice(choice: Unknown<'_>, tools: Option<Vec<Value>>) -> Read<(Option<V
             "none" => return Ok((None, ToolChoice::Auto)),
             "required" if tools.is_empty() => return Err(wrong(CODE, NAME, "has no `tools` to choose from").into()),
             "required" => ToolChoice::Required,
-            _ => return Err(wrong(CODE, NAME, "must be 'auto', 'none', 'required' or { name }").into()),
+            _ => {
+                return Err(wrong(
+                    CODE,
+                    NAME,
+                    "must be 'auto', 'none', 'required', { name } or { type: 'function', function: { name } }",
+                )
+                .into());
+            }
         }
     } else {
-        let mut fields = Fields::of(NAME, CODE, choice)?;
-        let name = fields.string("name")?.ok_or_else(|| fields.wrong("name", "is missing"))?;
-        if !tools.iter().any(|tool| tool["function"]["name"] == *name) {
-            return Err(fields.wrong("name", "is none of the `tools`"));
-        }
-        fields.finish()?;
-        ToolChoice::Named(name)
+        ToolChoice::Named(read_chosen(choice, &tools)?)
     };
     Ok((Some(tools), choice))
+}
+
+/// Reads `{ name }` or `{ type: 'function', function: { name } }`: the name of one of the tools.
+fn read_chosen(choice: Unknown<'_>, tools: &[Value]) -> Read<String> {
+    let mut fields = Fields::of("toolChoice", CODE, choice)?;
+    if fields.string("type")?.is_some_and(|kind| kind != "function") {
+        return Err(fields.wrong("type", "must be 'function'"));
+    }
+    if let Some(function) = fields.value("function")? {
+        fields.finish()?;
+        fields = Fields::of("toolChoice.function", CODE, function)?;
+    }
+    let name = fields.string("name")?.ok_or_else(|| fields.wrong("name", "is missing"))?;
+    if !tools.iter().any(|tool| tool["function"]["name"] == *name) {
+        return Err(fields.wrong("name", "is none of the `tools`"));
+    }
+    fields.finish()?;
+    Ok(name)
 }
 
 /// How much the messages of one chat may still have. The event loop is blocked while they are read.

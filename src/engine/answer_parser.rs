@@ -1,14 +1,14 @@
-//! Parsing answers for readers that want more than text: tool calls and reasoning. The log has the text as it was generated,
-//! and each reader parses it for itself: computed, joined and cached answers are parsed alike. The parser belongs to the
-//! reader's record in [`Readers`]. A drain parses after the lock of the readers is released, so that the engine thread does
-//! not wait for it.
+//! Parsing answers for readers that want more than text: tool calls, reasoning, and the texts of the tokens that have
+//! log-probabilities. The log has the text as it was generated, and each reader parses it for itself: computed, joined and
+//! cached answers are parsed alike. The parser belongs to the reader's record in [`Readers`]. A drain parses after the lock
+//! of the readers is released, so that the engine thread does not wait for it.
 
 use std::sync::Arc;
 
-use crate::answers::{self, AnswerLog, End};
+use crate::answers::{self, AnswerLog, Logprobs, Spent};
 use crate::lock::lock;
-use crate::request::FinishReason;
-use crate::text::{OutputParser, ParsedDelta, ParsedOutput, StreamingParser};
+use crate::request::{FinishReason, Summary, Usage};
+use crate::text::{ModelText, OutputParser, ParsedDelta, ParsedOutput, ParsedPart, StreamingParser};
 
 /// All readers of an engine.
 pub(super) type Readers = answers::Readers<AnswerParser>;
@@ -21,14 +21,24 @@ pub struct ParsedDelivery {
     /// The reader, the size of the delivery, and the end.
     pub delivery: Delivery,
     /// New reasoning and tool calls.
-    pub delta: ParsedDelta,
-    /// The whole output, if the answer has ended well and its reader has a parser.
+    pub part: ParsedPart,
+    /// The whole output, if the answer has ended well and its reader has a parser of output.
     pub parsed: Option<ParsedOutput>,
+    /// Spells the tokens of log-probabilities, if the request has any.
+    pub text: Option<Arc<ModelText>>,
 }
 
 /// Parses one answer for one reader.
 #[derive(Debug)]
 pub struct AnswerParser {
+    output: Option<OutputReader>,
+    /// The text of the model, if the request has log-probabilities.
+    text: Option<Arc<ModelText>>,
+}
+
+/// Parses the output of one answer.
+#[derive(Debug)]
+struct OutputReader {
     parser: OutputParser,
     request: Arc<str>,
     /// Has read all text that was delivered to the reader.
@@ -37,7 +47,15 @@ pub struct AnswerParser {
 }
 
 impl AnswerParser {
-    pub(super) fn new(parser: OutputParser, request: Arc<str>) -> Self {
+    /// The parser of an answer; `None` if its reader wants nothing but text.
+    pub(super) fn new(parser: Option<OutputParser>, text: Option<Arc<ModelText>>, request: &Arc<str>) -> Option<Self> {
+        let output = parser.map(|parser| OutputReader::new(parser, Arc::clone(request)));
+        (output.is_some() || text.is_some()).then_some(Self { output, text })
+    }
+}
+
+impl OutputReader {
+    fn new(parser: OutputParser, request: Arc<str>) -> Self {
         let streaming = parser.streaming(&request);
         Self { parser, request, streaming, is_streaming: false }
     }
@@ -47,13 +65,25 @@ impl AnswerParser {
         self.streaming.push(part)
     }
 
+    /// The end of a delivery, if it has one. Returns the output of an answer that did not fail.
+    fn end(&mut self, delivery: &mut Delivery, delta: &mut ParsedDelta) -> Option<ParsedOutput> {
+        match delivery.end.as_mut()? {
+            (Ok(summary), log) => Some(self.finish(summary, log, delta)),
+            (Err(_), log) => {
+                if let Some(usage) = &mut delivery.spent {
+                    usage.reasoning_tokens = self.num_reasoning_tokens(log);
+                }
+                None
+            }
+        }
+    }
+
     /// The output of an answer that did not fail. A reader that streams has read the whole answer by now; its held text goes
     /// to `delta`. The answer of another reader is parsed here for the first time.
-    fn finish(&mut self, end: &mut End, log: &AnswerLog, delta: &mut ParsedDelta) -> Option<ParsedOutput> {
-        let summary = end.as_mut().ok()?;
+    fn finish(&mut self, summary: &mut Summary, log: &AnswerLog, delta: &mut ParsedDelta) -> ParsedOutput {
         let parsed = if self.is_streaming {
             let (rest, parsed) = self.streaming.finish();
-            delta.append(&rest);
+            delta.append(rest);
             parsed
         } else {
             self.parser.parse(&log.text(), &self.request)
@@ -61,27 +91,67 @@ impl AnswerParser {
         if summary.finish_reason == FinishReason::Stop && !parsed.calls.is_empty() {
             summary.finish_reason = FinishReason::ToolCalls;
         }
-        Some(parsed)
+        summary.usage.reasoning_tokens = log.num_tokens_within(parsed.reasoning_end);
+        parsed
     }
+
+    /// The tokens of reasoning in an answer that failed.
+    fn num_reasoning_tokens(&self, log: &AnswerLog) -> usize {
+        log.num_tokens_within(self.parser.parse(&log.text(), &self.request).reasoning_end)
+    }
+}
+
+/// What a request has used so far.
+pub(super) fn usage_of(spent: Spent<AnswerParser>) -> Usage {
+    let Spent { usage, log, parser } = spent;
+    let count = |parser: &AnswerParser| Some(parser.output.as_ref()?.num_reasoning_tokens(&log));
+    let reasoning_tokens = parser.and_then(|parser| count(&lock(&parser))).unwrap_or(0);
+    Usage { reasoning_tokens, ..usage }
 }
 
 /// Parses the deliveries of a drain. `raw` is their text as generated; the text for the readers is appended to `text`.
 pub(super) fn parse(deliveries: Vec<Delivery>, raw: &str, text: &mut String) -> Vec<ParsedDelivery> {
+    let mut out = Output { all: Vec::with_capacity(deliveries.len()), text };
     let mut rest = raw;
-    let parse = |mut delivery: Delivery| {
+    for delivery in deliveries {
         let (part, after) = rest.split_at(delivery.num_bytes);
         rest = after;
-        let (mut delta, mut parsed) = (ParsedDelta::default(), None);
-        if let Some(parser) = delivery.parser.clone() {
-            let mut parser = lock(&parser);
-            delta = parser.push(part);
-            parsed = delivery.end.as_mut().and_then(|(end, log)| parser.finish(end, log, &mut delta));
-            delivery.num_bytes = delta.text.len();
-            text.push_str(&std::mem::take(&mut delta.text));
-        } else {
-            text.push_str(part);
+        match delivery.parser.clone() {
+            Some(parser) => out.parse(&mut lock(&parser), delivery, part),
+            None => out.plain(delivery, part, None),
         }
-        ParsedDelivery { delivery, delta, parsed }
-    };
-    deliveries.into_iter().map(parse).collect()
+    }
+    out.all
+}
+
+/// The parsed deliveries of a drain, and their text.
+struct Output<'a> {
+    all: Vec<ParsedDelivery>,
+    text: &'a mut String,
+}
+
+impl Output<'_> {
+    fn plain(&mut self, delivery: Delivery, raw: &str, text: Option<Arc<ModelText>>) {
+        self.text.push_str(raw);
+        self.all.push(ParsedDelivery { delivery, part: ParsedPart::default(), parsed: None, text });
+    }
+
+    /// A delivery becomes several where that keeps the order of text and tool calls. The last one has its tokens and the end.
+    fn parse(&mut self, AnswerParser { output, text }: &mut AnswerParser, mut delivery: Delivery, raw: &str) {
+        let Some(output) = output else { return self.plain(delivery, raw, text.clone()) };
+        let mut delta = output.push(raw);
+        let parsed = output.end(&mut delivery, &mut delta);
+        for part in delta.before {
+            let logprobs = Logprobs { per_token: delivery.logprobs.per_token, values: Vec::new() };
+            let before = Delivery { logprobs, ..Delivery::of(delivery.reader, None) };
+            self.add(ParsedDelivery { delivery: before, part, parsed: None, text: text.clone() });
+        }
+        self.add(ParsedDelivery { delivery, part: delta.last, parsed, text: text.clone() });
+    }
+
+    fn add(&mut self, mut parsed: ParsedDelivery) {
+        parsed.delivery.num_bytes = parsed.part.text.len();
+        self.text.push_str(&std::mem::take(&mut parsed.part.text));
+        self.all.push(parsed);
+    }
 }

@@ -54,7 +54,7 @@ use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
 use crate::executor::{Backend, Limits};
 use crate::lock::lock;
-use crate::request::{RequestId, SequenceId, TokenId};
+use crate::request::{RequestId, SequenceId, TokenId, Usage};
 use crate::text::{Load, ModelText, PoolLimits, TextPool};
 
 use answer_parser::Readers;
@@ -221,6 +221,11 @@ impl Engine {
         if self.shared.readers.credit(reader, num_tokens) {
             self.send(Command::Unpark(reader));
         }
+    }
+
+    /// What the request of a reader has used so far; `None` before its generation has started.
+    pub fn usage(&self, reader: ReaderId) -> Option<Usage> {
+        self.shared.readers.spent(reader).map(answer_parser::usage_of)
     }
 
     /// Ends an answer with the tokens so far.

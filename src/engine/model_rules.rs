@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub(super) output_parser: Option<OutputParser>,
     /// Writes its scripted answer.
     pub(super) writer: Option<Writer>,
+    /// Spells its tokens, if the request has log-probabilities.
+    pub(super) token_text: Option<Arc<ModelText>>,
 }
 
 /// What a request needs to know of its model.
@@ -113,7 +115,8 @@ impl ModelRules {
             let mut request = request.clone();
             request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SAFE_INTEGER;
             let claim = Claim::new(self.fingerprint, &request, &Terms { choice, ..terms.clone() });
-            Prepared { request, claim, output_parser: output_parser.clone(), writer: writer.clone() }
+            let token_text = logprobs.map(|_| Arc::clone(&self.text));
+            Prepared { request, claim, output_parser: output_parser.clone(), writer: writer.clone(), token_text }
         };
         Ok((0..).take(draft.num_choices).map(choice).collect())
     }

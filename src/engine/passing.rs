@@ -33,8 +33,8 @@ impl Engine {
     fn pass_on(&self, ticket: Ticket, mut prepared: Prepared) {
         let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
         let (num_input_tokens, seed) = (prepared.request.prompt.len(), prepared.request.sampling.seed);
-        let output_parser = prepared.output_parser.take();
-        let parser = output_parser.map(|output_parser| AnswerParser::new(output_parser, Arc::clone(&log.origin().0)));
+        let (output_parser, token_text) = (prepared.output_parser.take(), prepared.token_text.take());
+        let parser = AnswerParser::new(output_parser, token_text, &log.origin().0);
         match self.shared.readers.begin_submit(reader, parser) {
             PromptReady::Submit => {
                 if self.serve_or_submit(ticket, prepared) {

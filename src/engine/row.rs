@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::answers::{AnswerLog, Backlog, Claim, Close, Finished, ReaderId, Stamps};
+use crate::answers::{AnswerLog, Backlog, Begun, Claim, Close, Finished, ReaderId, Stamps};
 use crate::constraint::ConstraintEnd;
 use crate::error::Error;
 use crate::request::{FinishReason, Progress, TokenLogprob};
@@ -68,7 +68,11 @@ impl Row {
 
     /// Records that a step runs the request for the first time.
     pub(super) fn start(&mut self, now: Instant) {
-        self.stamps.started.get_or_insert(now);
+        if self.stamps.started.is_none() {
+            self.stamps.started = Some(now);
+            let Self { num_input_tokens, num_cached_tokens, .. } = *self;
+            self.log.begin(Begun { num_input_tokens, num_cached_tokens });
+        }
     }
 
     /// Records that the row starts with KV of another sequence. After preemption, copied KV does not count as cached.

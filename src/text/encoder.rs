@@ -43,6 +43,11 @@ impl Encoder {
         Self { tokenizer, path, num_ids, max_bytes_per_token, slicer, control }
     }
 
+    /// The entry of a token in the vocabulary.
+    pub(super) fn name_of(&self, token: TokenId) -> Option<String> {
+        self.tokenizer.id_to_token(token)
+    }
+
     /// The tokens of a text. A long text fails with `ContextLengthExceeded` as soon as it has more than `most` tokens.
     pub(super) fn encode(&self, text: &str, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
         let tokens = plain(&self.tokenizer, text);

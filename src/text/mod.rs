@@ -40,9 +40,10 @@ pub use jobs::Load;
 pub use model::ModelText;
 pub use nesting::LOAD_STACK_BYTES;
 pub use output::{
-    AnswerParts, OutputParser, ParsedDelta, ParsedOutput, StreamingParser, ToolCall, ToolCallDelta, Unwritable,
+    AnswerParts, OutputParser, ParsedDelta, ParsedOutput, ParsedPart, StreamingParser, ToolCall, ToolCallDelta, Unwritable,
 };
 pub use pool::{Refused, TextPool};
 pub use pool_state::{MAX_STUCK_JOBS, PoolLimits};
 pub use stops::{MAX_STOP_SEQUENCE_BYTES, MAX_STOP_SEQUENCES, validate_stop_sequences};
 pub use stream::{StreamState, TextStream};
+pub use token_table::TokenSpelling;

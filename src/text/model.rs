@@ -22,7 +22,7 @@ use super::output::{OutputFormat, OutputParser};
 use super::special::{add_stated, end_tokens, named_tokens};
 use super::stream::TextStream;
 use super::template::{Owner, Sources, Template, sources_of};
-use super::token_table::TokenTable;
+use super::token_table::{TokenSpelling, TokenTable, TokenText};
 use super::tool_calls::CALL_END_TOKENS;
 use crate::constraint::Constraint;
 use crate::error::{Code, Error, Result};
@@ -119,6 +119,15 @@ impl ModelText {
         }
         detokenizer.finish(&self.token_table, &mut out);
         Ok(out)
+    }
+
+    /// The text of a token by itself.
+    pub fn spell(&self, token: TokenId) -> TokenSpelling<'_> {
+        match self.token_table.get(token, false) {
+            TokenText::Text(bytes) => TokenSpelling::Text(bytes.into()),
+            TokenText::Byte(byte) => TokenSpelling::Text(vec![byte].into()),
+            TokenText::Nothing => TokenSpelling::Special(self.encoder.name_of(token).unwrap_or_default()),
+        }
     }
 
     /// Renders a chat up to the start of the model's answer. Run this on a [`super::TextPool`]: a hostile template can

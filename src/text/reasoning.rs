@@ -1,5 +1,5 @@
-//! Reasoning: the tags around it, and the splitter that keeps stop sequences out of it while an answer arrives. The
-//! reasoning parser is `output::streaming`; it and the splitter count the same characters as reasoning.
+//! Reasoning: the tags around it, tool calls that it mentions, and the splitter that keeps stop sequences out of it while an
+//! answer arrives. The reasoning parser is `output::streaming`; it and the splitter count the same characters as reasoning.
 
 use crate::request::ReasoningTags;
 
@@ -21,6 +21,25 @@ impl TagPair {
 
     pub(super) fn texts(&self) -> impl Iterator<Item = &'static str> {
         [self.open, self.close].into_iter()
+    }
+}
+
+/// Finds opening markers of tool calls inside reasoning. They count only if the reasoning never ends: then the model
+/// may have meant a call.
+#[derive(Debug, Default)]
+pub(super) struct CallMention {
+    /// Characters that may start a marker.
+    recent: String,
+    pub(super) is_found: bool,
+}
+
+impl CallMention {
+    pub(super) fn push(&mut self, opens: &[&str], c: char) {
+        self.recent.push(c);
+        while !self.recent.is_empty() && !opens.iter().any(|open| open.starts_with(self.recent.as_str())) {
+            self.recent.remove(0);
+        }
+        self.is_found |= opens.contains(&self.recent.as_str());
     }
 }
 

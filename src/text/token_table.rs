@@ -4,6 +4,8 @@
 //! A decoder is a chain of stages. Those of generative models have three parts: stages that map one token (and know
 //! whether it is the first), then at most one stage that joins bytes, then at most one that trims the whole text.
 
+use std::borrow::Cow;
+
 use tokenizers::{Decoder, DecoderWrapper, Tokenizer};
 
 use crate::error::{Code, Error, Result};
@@ -26,6 +28,15 @@ pub(super) enum TokenText<'a> {
     Text(&'a [u8]),
     /// One byte of a run of byte tokens.
     Byte(u8),
+}
+
+/// The text of one token by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSpelling<'a> {
+    /// UTF-8; one or several tokens may make a character together.
+    Text(Cow<'a, [u8]>),
+    /// The name of a special token, which has no text in an answer; empty for an unknown id.
+    Special(String),
 }
 
 /// A special token and its text. It has that text only in an answer whose parser needs it.

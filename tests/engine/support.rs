@@ -159,7 +159,7 @@ impl Caller {
     pub(super) fn drain(&self) {
         let (mut tokens, mut text) = (Vec::new(), String::new());
         let (mut token_at, mut byte_at) = (0, 0);
-        for ParsedDelivery { delivery, delta, parsed } in self.engine.drain(&mut tokens, &mut text) {
+        for ParsedDelivery { delivery, part, parsed, .. } in self.engine.drain(&mut tokens, &mut text) {
             let mut answers = self.answers.lock().expect("not poisoned");
             let answer = answers.entry(delivery.reader).or_default();
             assert!(answer.end.is_none(), "nothing is delivered after the end");
@@ -168,8 +168,8 @@ impl Caller {
             answer.num_chunks += usize::from(delivery.num_bytes > 0);
             token_at += delivery.num_tokens;
             byte_at += delivery.num_bytes;
-            answer.reasoning.push_str(&delta.reasoning);
-            answer.deltas.extend(delta.calls);
+            answer.reasoning.push_str(&part.reasoning);
+            answer.deltas.extend(part.calls);
             if let Some((end, log)) = delivery.end {
                 answer.whole = log.text();
                 answer.whole_tokens = log.tokens();

@@ -69,7 +69,7 @@ fn finish_reason(answer: &Answer) -> FinishReason {
 fn special_tokens_are_parsed_as_markers_and_leave_the_text() {
     let caller = speaking(ANSWER, MISTRAL, SLOW);
     let answer = caller.answer(caller.stream(chat(&["f"])));
-    let ParsedOutput { text, reasoning, calls, warnings } = parsed(&answer);
+    let ParsedOutput { text, reasoning, calls, warnings, .. } = parsed(&answer);
     assert_eq!((text.as_str(), reasoning.as_str(), warnings.len()), ("So", "hm", 0));
     assert_eq!((calls[0].name.as_str(), calls[0].arguments.as_str()), ("f", r#"{"x":"one two"}"#));
     assert_eq!((&answer.text, &answer.reasoning), (text, reasoning));

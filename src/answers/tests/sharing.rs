@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answers::{AnswerLog, End, Finished, Logprobs, ReaderId, Readers, Stamps};
-use crate::request::{RequestId, Served, Summary};
+use crate::answers::{AnswerLog, Begun, End, Finished, Logprobs, ReaderId, Readers, Stamps};
+use crate::error::{Code, Error};
+use crate::request::{RequestId, Served, Summary, Usage};
 
 use super::store::logprobs_of;
 use super::{finished, log};
@@ -122,6 +123,38 @@ fn log_probabilities_come_with_their_tokens_in_every_delivery_and_all_at_the_end
     assert_eq!(pieces.by_ref().flat_map(|piece| piece.values.clone()).collect::<Vec<_>>(), all);
     assert_eq!(first.logprobs(), Logprobs { per_token: 2, values: all.clone() });
     assert_eq!(first.so_far().logprobs().values, all);
+}
+
+#[test]
+fn tokens_are_counted_up_to_a_place_in_the_text() {
+    let log = log("first");
+    ["ab", "", "c", "d"].iter().zip(0..).for_each(|(text, token)| log.append(token, text, &[]));
+    // The second token has no text of its own; it completes what the first one began.
+    let counts: Vec<_> = (0..=5).map(|num_bytes| log.num_tokens_within(num_bytes)).collect();
+    assert_eq!(counts, [0, 1, 1, 3, 4, 4]);
+    assert_eq!(super::log("empty").num_tokens_within(3), 0);
+}
+
+#[test]
+fn a_request_that_fails_has_a_usage_once_its_generation_has_started() {
+    let readers = readers();
+    let error = Error::new(Code::Timeout, "too late");
+    let (first, other) = (Arc::new(log("first")), Arc::new(log("other")));
+    let waits = readers.add(Arc::clone(&other), Instant::now());
+    let runs = readers.add(Arc::clone(&first), Instant::now());
+    let joins = shared(&readers, &first, Instant::now(), Instant::now());
+    first.begin(Begun { num_input_tokens: 5, num_cached_tokens: 4 });
+    first.append(1, "a", &[]);
+    assert!(readers.spent(waits).is_none());
+    assert_eq!(readers.spent(runs).map(|spent| spent.usage.output_tokens), Some(1));
+    first.close("", Err(error.clone()));
+    other.close("", Err(error));
+    readers.notify([waits, runs, joins]);
+    let deliveries = readers.drain(&mut Vec::new(), &mut String::new());
+    let spent: Vec<_> = deliveries.iter().map(|delivery| delivery.spent).collect();
+    let usage = Usage { input_tokens: 5, cached_input_tokens: 4, output_tokens: 1, ..Usage::default() };
+    let joined = Usage { cached_input_tokens: 5, cached_output_tokens: 1, ..usage };
+    assert_eq!(spent, [None, Some(usage), Some(joined)]);
 }
 
 #[test]

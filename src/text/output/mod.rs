@@ -11,7 +11,7 @@ mod writer;
 mod tests;
 
 pub(super) use format::OutputFormat;
-pub use parsed::{ParsedDelta, ParsedOutput, ToolCall, ToolCallDelta};
+pub use parsed::{ParsedDelta, ParsedOutput, ParsedPart, ToolCall, ToolCallDelta};
 pub use streaming::{OutputParser, StreamingParser};
 pub(super) use writer::write;
 pub use writer::{AnswerParts, Unwritable};

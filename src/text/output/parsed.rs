@@ -1,8 +1,11 @@
-//! The results of parsing: deltas while an answer arrives, and the whole output at its end.
+//! The results of parsing: the new output while an answer arrives, and the whole output at its end.
 
-/// The new parts of an answer.
+/// The length of a call's id. Mistral's templates accept only this length; other templates accept any.
+const ID_CHARS: usize = 9;
+
+/// A part of the new output. Reasoning comes before text, and text before tool calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ParsedDelta {
+pub struct ParsedPart {
     /// Text outside of reasoning and tool calls.
     pub text: String,
     /// Text between the model's reasoning tags.
@@ -22,6 +25,17 @@ pub struct ToolCallDelta {
     pub arguments: String,
     /// The call was malformed: its earlier deltas are void, and its characters follow as text.
     pub is_withdrawn: bool,
+    /// The call is complete: no delta of it follows.
+    pub is_complete: bool,
+}
+
+/// The new output of an answer. A new part begins where the order within one part would break.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParsedDelta {
+    /// The parts before the last one; usually none.
+    pub before: Vec<ParsedPart>,
+    /// The last part.
+    pub last: ParsedPart,
 }
 
 /// The whole output of an answer.
@@ -35,6 +49,8 @@ pub struct ParsedOutput {
     pub calls: Vec<ToolCall>,
     /// What was wrong with malformed calls, in sentences for people.
     pub warnings: Vec<String>,
+    /// Bytes of the answer up to the end of its reasoning, tags included. 0 if it has no reasoning tags.
+    pub reasoning_end: usize,
 }
 
 /// A tool call.
@@ -46,30 +62,18 @@ pub struct ToolCall {
     pub name: String,
     /// A JSON object.
     pub arguments: String,
+    /// Bytes of the answer's text before the call.
+    pub text_before: usize,
 }
 
-impl ParsedDelta {
+impl ParsedPart {
     /// Whether there is only text.
     pub fn is_plain(&self) -> bool {
         self.reasoning.is_empty() && self.calls.is_empty()
     }
 
-    /// Adds the delta that follows this one.
-    pub fn append(&mut self, next: &Self) {
-        self.text.push_str(&next.text);
-        self.reasoning.push_str(&next.reasoning);
-        for ToolCallDelta { index, named, arguments, is_withdrawn } in &next.calls {
-            let call = self.call(*index);
-            if named.is_some() {
-                call.named.clone_from(named);
-            }
-            call.arguments.push_str(arguments);
-            call.is_withdrawn |= is_withdrawn;
-        }
-    }
-
     /// The call with this index, which is the last one or a new one.
-    pub(super) fn call(&mut self, index: usize) -> &mut ToolCallDelta {
+    fn call(&mut self, index: usize) -> &mut ToolCallDelta {
         let is_new = self.calls.last().is_none_or(|call| call.index != index);
         if is_new {
             self.calls.push(ToolCallDelta { index, ..ToolCallDelta::default() });
@@ -77,13 +81,107 @@ impl ParsedDelta {
         let last = self.calls.len() - 1;
         &mut self.calls[last]
     }
+}
 
-    /// The output of an answer with these deltas.
-    pub(super) fn into_output(self, warnings: Vec<String>) -> ParsedOutput {
-        let whole = |ToolCallDelta { index: _, named, arguments, is_withdrawn }| {
-            named.filter(|_| !is_withdrawn).map(|(id, name)| ToolCall { id, name, arguments })
+impl ToolCallDelta {
+    /// Adds the delta of the same call that follows this one.
+    fn append(&mut self, next: Self) {
+        self.named = next.named.or_else(|| self.named.take());
+        self.arguments.push_str(&next.arguments);
+        self.is_withdrawn |= next.is_withdrawn;
+        self.is_complete |= next.is_complete;
+    }
+}
+
+impl ParsedDelta {
+    /// Where new reasoning is written.
+    pub(super) fn reasoning(&mut self) -> &mut String {
+        if !self.last.text.is_empty() || !self.last.calls.is_empty() {
+            self.begin();
+        }
+        &mut self.last.reasoning
+    }
+
+    /// Where new text is written.
+    pub(super) fn text(&mut self) -> &mut String {
+        if !self.last.calls.is_empty() {
+            self.begin();
+        }
+        &mut self.last.text
+    }
+
+    /// Where the call with this index is written, which is the last one or a new one.
+    pub(super) fn call(&mut self, index: usize) -> &mut ToolCallDelta {
+        self.last.call(index)
+    }
+
+    /// Adds the output that follows this one.
+    pub fn append(&mut self, next: Self) {
+        for ParsedPart { text, reasoning, calls } in next {
+            if !reasoning.is_empty() {
+                self.reasoning().push_str(&reasoning);
+            }
+            if !text.is_empty() {
+                self.text().push_str(&text);
+            }
+            for call in calls {
+                self.call(call.index).append(call);
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.before.push(std::mem::take(&mut self.last));
+    }
+}
+
+impl IntoIterator for ParsedDelta {
+    type Item = ParsedPart;
+    type IntoIter = std::iter::Chain<std::vec::IntoIter<ParsedPart>, std::iter::Once<ParsedPart>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.before.into_iter().chain(std::iter::once(self.last))
+    }
+}
+
+/// Everything that was passed on of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    text: String,
+    reasoning: String,
+    /// Each call with the bytes of text before it.
+    calls: Vec<(ToolCallDelta, usize)>,
+}
+
+impl Passed {
+    pub(super) fn append(&mut self, delta: &ParsedDelta) {
+        for ParsedPart { text, reasoning, calls } in delta.before.iter().chain([&delta.last]) {
+            self.reasoning.push_str(reasoning);
+            self.text.push_str(text);
+            for call in calls {
+                match self.calls.last_mut() {
+                    Some((last, _)) if last.index == call.index => last.append(call.clone()),
+                    _ => self.calls.push((call.clone(), self.text.len())),
+                }
+            }
+        }
+    }
+
+    /// The whole output of the answer.
+    pub(super) fn into_output(self, warnings: Vec<String>, reasoning_end: usize) -> ParsedOutput {
+        let whole = |(ToolCallDelta { named, arguments, is_withdrawn, .. }, text_before)| {
+            let (id, name) = named.filter(|_| !is_withdrawn)?;
+            Some(ToolCall { id, name, arguments, text_before })
         };
         let calls = self.calls.into_iter().filter_map(whole).collect();
-        ParsedOutput { text: self.text, reasoning: self.reasoning, calls, warnings }
+        ParsedOutput { text: self.text, reasoning: self.reasoning, calls, warnings, reasoning_end }
     }
+}
+
+/// The id of a call: always the same for one call of one request, and different for any other call.
+pub(super) fn call_id(request: &str, index: usize) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let hash = blake3::hash(format!("{index} {request}").as_bytes());
+    let bytes = hash.as_bytes().iter().take(ID_CHARS);
+    bytes.map(|byte| char::from(DIGITS[usize::from(*byte) % DIGITS.len()])).collect()
 }

@@ -5,17 +5,15 @@
 
 use std::sync::Arc;
 
-use super::parsed::{ParsedDelta, ParsedOutput};
+use super::parsed::{ParsedDelta, ParsedOutput, Passed, call_id};
 use crate::request::ReasoningTags;
-use crate::text::reasoning::TagPair;
+use crate::text::reasoning::{CallMention, TagPair};
 use crate::text::tool_calls::{CallProgress, PartialCall, ToolCallFormat, ToolCallParser};
 
 /// Warnings kept for one answer.
 const MAX_WARNINGS: usize = 16;
 /// Joins two texts that only tool calls separate.
 const SEPARATOR: char = ' ';
-/// The length of a call's id. Mistral's templates accept only this length; other templates accept any.
-const ID_CHARS: usize = 9;
 
 /// Parses the output of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +49,9 @@ impl OutputParser {
             mention: CallMention::default(),
             next_index: 0,
             warnings: Vec::new(),
-            parsed: ParsedDelta::default(),
+            num_read: 0,
+            reasoning_end: 0,
+            parsed: Passed::default(),
         }
     }
 
@@ -80,25 +80,6 @@ enum Last {
     Text,
     /// A tool call after text.
     Call,
-}
-
-/// Finds opening markers of tool calls inside reasoning. They count only if the reasoning never ends: then the model
-/// may have meant a call.
-#[derive(Debug, Default)]
-struct CallMention {
-    /// Characters that may start a marker.
-    recent: String,
-    is_found: bool,
-}
-
-impl CallMention {
-    fn push(&mut self, opens: &[&str], c: char) {
-        self.recent.push(c);
-        while !self.recent.is_empty() && !opens.iter().any(|open| open.starts_with(self.recent.as_str())) {
-            self.recent.remove(0);
-        }
-        self.is_found |= opens.contains(&self.recent.as_str());
-    }
 }
 
 /// The calls after one opening marker.
@@ -139,15 +120,26 @@ pub struct StreamingParser {
     mention: CallMention,
     next_index: usize,
     warnings: Vec<String>,
+    /// Bytes of the answer that were read.
+    num_read: usize,
+    /// Bytes up to the end of the reasoning, once it has ended.
+    reasoning_end: usize,
     /// Everything that was passed on.
-    parsed: ParsedDelta,
+    parsed: Passed,
 }
 
 impl StreamingParser {
     /// Reads the next part of the answer and returns the output that it completes.
     pub fn push(&mut self, part: &str) -> ParsedDelta {
         let mut delta = ParsedDelta::default();
-        part.chars().for_each(|c| self.step(c, &mut delta));
+        for (at, c) in part.char_indices() {
+            let was_reasoning = self.is_reasoning();
+            self.step(c, &mut delta);
+            if was_reasoning && !self.is_reasoning() {
+                self.reasoning_end = self.num_read + at + c.len_utf8();
+            }
+        }
+        self.num_read += part.len();
         self.parsed.append(&delta);
         delta
     }
@@ -155,9 +147,17 @@ impl StreamingParser {
     /// The answer is over: returns the output that was held back, and the whole output. Call it once.
     pub fn finish(&mut self) -> (ParsedDelta, ParsedOutput) {
         let mut delta = ParsedDelta::default();
+        if self.is_reasoning() {
+            self.reasoning_end = self.num_read;
+        }
         self.settle(&mut delta);
         self.parsed.append(&delta);
-        (delta, std::mem::take(&mut self.parsed).into_output(std::mem::take(&mut self.warnings)))
+        let (parsed, warnings) = (std::mem::take(&mut self.parsed), std::mem::take(&mut self.warnings));
+        (delta, parsed.into_output(warnings, self.reasoning_end))
+    }
+
+    fn is_reasoning(&self) -> bool {
+        matches!(self.state, State::Reasoning { .. })
     }
 
     fn settle(&mut self, delta: &mut ParsedDelta) {
@@ -181,8 +181,8 @@ impl StreamingParser {
                 held.chars().for_each(|c| self.write_text(c, delta));
             }
         }
-        if !self.is_after_marker {
-            delta.text.push_str(&self.gap);
+        if !self.is_after_marker && !self.gap.is_empty() {
+            delta.text().push_str(&self.gap);
         }
         self.gap.clear();
     }
@@ -285,6 +285,7 @@ impl StreamingParser {
         match progress {
             CallProgress::Incomplete => self.state = State::Calls(calls),
             CallProgress::CallComplete => {
+                delta.call(self.next_index).is_complete = true;
                 self.next_index += 1;
                 if self.last == Last::Text {
                     self.last = Last::Call;
@@ -365,12 +366,12 @@ impl StreamingParser {
         }
         let is_after_marker = std::mem::take(&mut self.is_after_marker);
         if std::mem::replace(&mut self.last, Last::Text) == Last::Call {
-            delta.text.push(SEPARATOR);
+            delta.text().push(SEPARATOR);
         } else if !is_after_marker {
-            delta.text.push_str(&self.gap);
+            delta.text().push_str(&self.gap);
         }
         self.gap.clear();
-        delta.text.push(c);
+        delta.text().push(c);
     }
 
     fn write_reasoning(&mut self, c: char, delta: &mut ParsedDelta) {
@@ -379,17 +380,9 @@ impl StreamingParser {
             return self.gap.push(c);
         }
         if !std::mem::take(&mut self.is_after_marker) {
-            delta.reasoning.push_str(&self.gap);
+            delta.reasoning().push_str(&self.gap);
         }
         self.gap.clear();
-        delta.reasoning.push(c);
+        delta.reasoning().push(c);
     }
-}
-
-/// The id of a call: always the same for one call of one request, and different for any other call.
-fn call_id(request: &str, index: usize) -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let hash = blake3::hash(format!("{index} {request}").as_bytes());
-    let bytes = hash.as_bytes().iter().take(ID_CHARS);
-    bytes.map(|byte| char::from(DIGITS[usize::from(*byte) % DIGITS.len()])).collect()
 }

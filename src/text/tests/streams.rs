@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 
 use super::{byte_level, decoded_by, metaspace, opened, sentence_piece};
 use crate::request::{Markup, ReasoningTags, TokenId};
-use crate::text::{ModelText, StreamState};
+use crate::text::{ModelText, StreamState, TokenSpelling};
 
 struct Shape {
     model: Arc<ModelText>,
@@ -35,6 +35,18 @@ impl Shape {
         assert_eq!(self.streamed(tokens), expected, "streamed {tokens:?}");
         assert_eq!(self.model.decode(tokens).unwrap(), expected, "decoded {tokens:?}");
     }
+}
+
+#[test]
+fn each_token_has_a_spelling_by_itself() {
+    let text = |bytes: &'static [u8]| TokenSpelling::Text(bytes.into());
+    let bytes = opened(&byte_level());
+    assert_eq!(bytes.spell(259), text(b" w"), "a later token of the text, with its space");
+    assert_eq!(bytes.spell(260), text(b"\xF0\x9F"), "a part of a character");
+    assert_eq!(bytes.spell(267), text("<tool é ▁>".as_bytes()));
+    assert_eq!(bytes.spell(264), TokenSpelling::Special("<|endoftext|>".to_owned()));
+    assert_eq!(bytes.spell(1 << 30), TokenSpelling::Special(String::new()));
+    assert_eq!(opened(&sentence_piece()).spell(4), text(b"\x01"), "the token of a byte");
 }
 
 fn shapes() -> Vec<Shape> {

@@ -115,7 +115,8 @@ fn arguments_stream_before_a_call_is_complete() {
         let at = answer.find("[x]").unwrap();
         let output_parser = output_parser(format);
         let delta = output_parser.streaming(&super::request()).push(&answer[..at]);
-        let begun = &delta.calls[0];
+        let begun = &delta.last.calls[0];
+        assert!(!begun.is_complete, "{format}");
         assert_eq!(begun.named.as_ref().map(|(_, name)| name.as_str()), Some("f"), "{format}");
         assert_eq!(begun.arguments, r#"{"s":"a \"b\" 'c' \\ \n\t"#, "{format}");
     }

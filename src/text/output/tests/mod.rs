@@ -5,6 +5,7 @@
 mod calls;
 mod formats;
 mod malformed;
+mod order;
 mod properties;
 mod reasoning;
 mod stop_sequences;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{OutputFormat, OutputParser, ParsedDelta, ParsedOutput};
+use super::{OutputFormat, OutputParser, ParsedDelta, ParsedOutput, ParsedPart, ToolCallDelta};
 
 /// A template of a format. Tests name formats by model family.
 fn template(format: &str) -> String {
@@ -51,9 +52,9 @@ fn parse(format: &str, answer: &str) -> ParsedOutput {
     output_parser(format).parse(answer, &request())
 }
 
-/// All deltas of an answer that arrives in parts, cut at these places.
-fn streamed(output_parser: &OutputParser, answer: &str, cuts: &[usize]) -> ParsedDelta {
-    let (mut parser, mut all) = (output_parser.streaming(&request()), ParsedDelta::default());
+/// All output of an answer that arrives in parts, cut at these places.
+fn streamed(output_parser: &OutputParser, answer: &str, cuts: &[usize]) -> ParsedPart {
+    let (mut parser, mut all) = (output_parser.streaming(&request()), ParsedPart::default());
     let mut from = 0;
     for to in cuts.iter().copied().chain([answer.len()]) {
         add(&mut all, parser.push(&answer[from..to]));
@@ -62,14 +63,21 @@ fn streamed(output_parser: &OutputParser, answer: &str, cuts: &[usize]) -> Parse
     let (rest, whole) = parser.finish();
     add(&mut all, rest);
     assert_eq!(whole, output_parser.parse(answer, &request()), "the output does not depend on the cuts");
+    assert!(all.calls.iter().all(|call| call.is_complete != call.is_withdrawn), "each call has an end");
     all
 }
 
-/// Joins deltas as a client does.
-fn add(all: &mut ParsedDelta, delta: ParsedDelta) {
-    all.text.push_str(&delta.text);
-    all.reasoning.push_str(&delta.reasoning);
-    for delta in delta.calls {
+/// Joins the parts of an answer as a client does.
+fn add(all: &mut ParsedPart, delta: ParsedDelta) {
+    for part in delta {
+        all.text.push_str(&part.text);
+        all.reasoning.push_str(&part.reasoning);
+        add_calls(all, part.calls);
+    }
+}
+
+fn add_calls(all: &mut ParsedPart, deltas: Vec<ToolCallDelta>) {
+    for delta in deltas {
         let known = all.calls.iter_mut().find(|call| call.index == delta.index);
         let Some(call) = known else {
             assert!(delta.named.is_some(), "a call begins with its name");
@@ -77,9 +85,10 @@ fn add(all: &mut ParsedDelta, delta: ParsedDelta) {
             continue;
         };
         assert_eq!(delta.named, None, "a call has one name");
-        assert!(!call.is_withdrawn, "a withdrawn call gets no more deltas");
+        assert!(!call.is_withdrawn && !call.is_complete, "a call that has ended gets no more deltas");
         call.arguments.push_str(&delta.arguments);
         call.is_withdrawn |= delta.is_withdrawn;
+        call.is_complete |= delta.is_complete;
     }
 }
 

@@ -47,6 +47,31 @@ fn reasoning_without_an_end_is_reasoning() {
 }
 
 #[test]
+fn the_reasoning_ends_with_its_closing_tag() {
+    let reasoning = |parsed: &ParsedOutput, answer: &'static str| &answer[..parsed.reasoning_end];
+    let answer = " <think>é so\n</think>\n\nyes";
+    assert_eq!(reasoning(&parse("qwen", answer), answer), " <think>é so\n</think>");
+    for (at, _) in answer.char_indices() {
+        let mut parser = output_parser("qwen").streaming(&request());
+        parser.push(&answer[..at]);
+        parser.push(&answer[at..]);
+        assert_eq!(reasoning(&parser.finish().1, answer), " <think>é so\n</think>", "cut at {at}");
+    }
+    let begun = "so</think>yes";
+    assert_eq!(reasoning(&read_behind("<think>", None, begun), begun), "so</think>");
+    for (prompt, answer, end) in [
+        ("", "no tags", ""),
+        ("", "<thi", ""),
+        ("", "<think></think>yes", "<think></think>"),
+        ("", "<think>cut </th", "<think>cut </th"),
+        ("<think>", "cut", "cut"),
+        ("<think>", "", ""),
+    ] {
+        assert_eq!(reasoning(&read_behind(prompt, None, answer), answer), end, "{prompt}{answer}");
+    }
+}
+
+#[test]
 fn a_call_may_follow_reasoning_that_mentions_one() {
     let call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>";
     let answer = format!("<think>I could {call}</think>\n\n{call}");
