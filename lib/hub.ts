@@ -209,7 +209,7 @@ export class Reader {
   /** What the request has used so far; `undefined` before its generation has started. */
   usage(): Usage | undefined {
     const usage = this.#hub.native.usage(this.#id)
-    return usage === null ? undefined : usageOf(usage)
+    return usage ? usageOf(usage) : undefined
   }
 
   /** Ends the answer with the tokens so far. */

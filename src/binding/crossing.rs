@@ -14,6 +14,7 @@ use crate::error::{Code, Error};
 use crate::request::{Progress, RequestId, Summary, Usage};
 use crate::text::{ParsedOutput, ParsedPart, ToolCall, ToolCallDelta};
 
+use super::counts::{num_utf16, to_u32};
 use super::logprobs::{self, LogprobsPiece};
 
 /// The most causes of an error; deeper ones are left out.
@@ -347,16 +348,6 @@ fn pack_parsed(
         result.set_named_property("warnings", warnings.clone())?;
     }
     Ok(())
-}
-
-/// The length in UTF-16 code units, in which JavaScript counts. For ASCII it is the number of bytes.
-pub(super) fn num_utf16(text: &str) -> usize {
-    if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
-}
-
-/// Counts of a drain are far below 2³², because credit bounds it.
-pub(super) fn to_u32(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 pub(super) fn ms(duration: Duration) -> f64 {

@@ -7,7 +7,7 @@ use crate::answers::Logprobs;
 use crate::engine::ParsedDelivery;
 use crate::text::{ModelText, TokenSpelling};
 
-use super::crossing::{num_utf16, to_u32};
+use super::counts::{num_utf16, to_u32};
 
 /// The log-probabilities of some tokens of an answer.
 pub(super) struct LogprobsPiece<'a> {

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "napi registers nothing in unit tests"))]
 
 mod backend;
+mod counts;
 mod crossing;
 mod exit;
 mod fields;
