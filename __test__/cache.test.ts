@@ -35,6 +35,8 @@ describe('identical requests at the same time', () => {
       outputTokens,
       cachedInputTokens: inputTokens,
       cachedOutputTokens: outputTokens,
+      reasoningTokens: 0,
+      totalTokens: inputTokens + outputTokens,
     })
     expect(first.timings.tokensPerSecond).toBeGreaterThan(0)
     expect(second.timings.tokensPerSecond).toBe(0)
