@@ -43,6 +43,7 @@ pub struct NativeError {
 
 /// Token counts of a request.
 #[napi(object)]
+#[allow(clippy::struct_field_names, reason = "JavaScript has the same names")]
 pub struct NativeUsage {
     /// Tokens of the prompt.
     pub input_tokens: f64,
