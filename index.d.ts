@@ -432,12 +432,22 @@ export interface Engine extends AsyncDisposable {
    *
    * Without an argument it loads the small demo model that ships with the package. A string is the path of a model
    * folder in Hugging Face layout, or the id of a loaded model. Loading a loaded model returns the same handle, and
-   * concurrent loads of one model load it once. Streams of other models go on meanwhile.
+   * concurrent loads of one model load it once. Streams of other models go on meanwhile. A folder with the same
+   * `chatTemplate` and `toolPrompt` is the same model; with others it is another model, with memory of its own, and needs
+   * an `id`.
    *
+   * @throws {@link InvalidParamsError} an option is wrong: the `id` is taken, the `chatTemplate` does not compile
    * @throws {@link ModelError} `ModelNotFound`, `ModelLoadError` or `UnsupportedModel`
    * @throws {@link BackendError} `InsufficientMemory`: the model does not fit the device
    * @throws {@link OverloadedError} 32 models are being loaded
-   * @throws the reason of {@link LoadModelOptions.signal} once it aborts
+   * @throws the reason of {@link LoadModelOptions.signal} once it aborts, and an error of
+   * {@link LoadModelOptions.onProgress}
+   *
+   * @example
+   * const model = await engine.loadModel({
+   *   path: '/models/Qwen3-4B-4bit',
+   *   onProgress: ({ loadedBytes, totalBytes }) => console.log(`${Math.round((loadedBytes / totalBytes) * 100)} %`),
+   * })
    */
   loadModel(model?: string | LoadModelOptions): Promise<ModelHandle>
   /**
@@ -524,11 +534,53 @@ export interface LoadModelOptions {
   /** A model folder in Hugging Face layout. @default the demo model of the package */
   path?: string | undefined
   /**
+   * The name that `model:` accepts, of at most 256 characters. Ids are unique in an engine, and a model has one id.
+   *
+   * @default the name of the folder. A snapshot in the cache of the Hugging Face hub is named by its repository,
+   * `'owner/name'`. If the name is taken by another folder, `-2` follows it, or the next free number.
+   *
+   * @throws {@link InvalidParamsError} another model has this id, this model is loaded with another id, or it is missing and
+   * the same folder is loaded with another `chatTemplate` or `toolPrompt`
+   */
+  id?: string | undefined
+  /**
+   * A chat template, in Jinja, in place of those of the folder: for a model without one, or with a broken one. At most
+   * 1 MiB. Tool calls and reasoning are parsed in the format that this template shows.
+   *
+   * @default the chat template of the folder
+   *
+   * @throws {@link InvalidParamsError} it does not compile
+   */
+  chatTemplate?: string | undefined
+  /**
+   * Describes tools to a model whose chat template has no place for them: tools, calls of earlier answers and results of
+   * tools are written into messages in the Hermes format, and answers are parsed in that format. A chat template with a
+   * place for tools is used as it is. `warnings` of a result says when the tool prompt was used. A model that was not
+   * trained for this format may call tools badly.
+   *
+   * @default none: requests with `tools` are refused if the chat template has no place for them
+   */
+  toolPrompt?: 'hermes' | undefined
+  /**
+   * Called while the weights are loaded: at most about 20 times a second, and once at the end with all bytes, also for a
+   * model that is loaded already. Where several callers wait for one load, each gets reports. An error that it throws ends
+   * the load for this caller, with that error.
+   */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  /**
    * Ends the load. The promise rejects with the signal's reason at once; what was loaded is given back within the part of
    * the work that is under way, a tensor as a rule, and the model can be loaded again meanwhile. Where several callers wait
    * for one load, it ends with the last of them. After the load has ended the signal has no effect.
    */
   signal?: AbortSignal | undefined
+}
+
+/** How much of a model has been loaded. @see {@link LoadModelOptions.onProgress} */
+export interface LoadProgress {
+  /** Bytes of weights that are loaded. Never decreases; at the end it equals `totalBytes`. */
+  readonly loadedBytes: number
+  /** Bytes of the weights in the files of the model. */
+  readonly totalBytes: number
 }
 
 /** Options of {@link Engine.shutdown}. */
@@ -539,7 +591,7 @@ export interface ShutdownOptions {
 
 /** A model of one engine. */
 export interface ModelHandle {
-  /** Its name, which `model:` accepts: the name of its folder. */
+  /** Its name, which `model:` accepts; see {@link LoadModelOptions.id}. Unique in its engine. */
   readonly id: string
   /** The folder that it was loaded from. */
   readonly path: string
@@ -555,6 +607,8 @@ export interface ModelHandle {
   readonly bytes: number
   /** The element type of computations. On a CPU it is `'float32'` unless `precision` is `'model'`. */
   readonly computeType: 'float32' | 'float16' | 'bfloat16' | 'simulated'
+  /** What requests may have, to ask before the first request. */
+  readonly capabilities: ModelCapabilities
   /**
    * Values in its files that were ignored, each with the file and the expected value: for example a default of
    * `generation_config.json` that no request may have, such as a temperature below 0, or an end token that is not in the
@@ -564,6 +618,46 @@ export interface ModelHandle {
   /** `'unloaded'` after it was unloaded or its engine was shut down. */
   readonly state: 'loaded' | 'unloaded'
 }
+
+/**
+ * What requests of a model may have. It is found at load by rendering small chats, so it agrees with what requests get. The
+ * object is frozen.
+ */
+export interface ModelCapabilities {
+  /** `messages`: there is a chat template, and it works. Without one, use `prompt`. */
+  readonly chat: boolean
+  /** System messages. If false, they are refused, or the chat template leaves them out. */
+  readonly systemRole: boolean
+  /** `tools`: the chat template has a place for them, or `toolPrompt` writes them into messages. If false, they are refused. */
+  readonly tools: boolean
+  /** The format in which calls in answers are parsed. Absent if calls stay in the text, because their format is unknown. */
+  readonly toolCallFormat?: ToolCallFormat
+  /** `toolChoice: 'required'` and `{ name }`. If false, they are refused. */
+  readonly toolChoice: boolean
+  /** The tool prompt, if it is used: the chat template has no place for tools. */
+  readonly toolPrompt?: 'hermes'
+  /** `reasoning` of results: the chat template shows the tags of reasoning. */
+  readonly reasoning: boolean
+  /** `structured`. False for the few tokenizers whose answers cannot be constrained. */
+  readonly structured: boolean
+  /** `logprobs`. */
+  readonly logprobs: boolean
+  /** The most tokens of prompt and answer together. */
+  readonly contextLength: number
+  /** The element type of computations; see {@link ModelHandle.computeType}. */
+  readonly computeType: ModelHandle['computeType']
+}
+
+/** How a model writes tool calls; docs/tool-calls.md shows each format. */
+export type ToolCallFormat =
+  | 'gemma-4'
+  | 'function-gemma'
+  | 'gemma-3'
+  | 'mistral'
+  | 'hermes'
+  | 'lfm2'
+  | 'pythonic'
+  | 'llama-3'
 
 /** The params of a request: either {@link PromptParams} or {@link MessagesParams}. */
 export type GenerateParams = PromptParams | MessagesParams
@@ -618,7 +712,8 @@ export interface ChatOptions {
    * Functions that the model may call; its chat template shows them to the model. At most 65536 values, 4 MiB of text and
    * 48 levels.
    *
-   * @throws {@link InvalidParamsError} the chat template does not support tools
+   * @throws {@link InvalidParamsError} the chat template does not support tools, and there is no
+   * {@link LoadModelOptions.toolPrompt}
    */
   tools?: readonly Tool[] | undefined
   /**
@@ -1006,7 +1101,7 @@ export interface Generation<T = unknown> extends AsyncDisposable {
   /**
    * @throws {@link InvalidParamsError} it is being read already
    */
-  [Symbol.asyncIterator](): AsyncIterableIterator<GenerateChunk, void, undefined>
+  [Symbol.asyncIterator](): ChunkIterator
   /**
    * The chunks as a web stream, which takes one chunk for each read. Cancelling it ends the work. For the body of a
    * response, which has bytes, add two transforms.
@@ -1023,6 +1118,11 @@ export interface Generation<T = unknown> extends AsyncDisposable {
   cancel(): void
   /** Ends a running generation; no more chunks are delivered. An `await` then rejects with {@link CancelledError}. */
   [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Reads the chunks of a generation, as `for await` does. `return()` ends the work. */
+export interface ChunkIterator extends AsyncIterator<GenerateChunk, void, undefined> {
+  [Symbol.asyncIterator](): ChunkIterator
 }
 
 /**
@@ -1096,7 +1196,10 @@ export interface GenerateResult<T = unknown> {
    * a `T` is not checked.
    */
   readonly parsed?: T
-  /** Problems of the answer, as sentences: malformed tool calls. Absent if there are none. */
+  /**
+   * Problems of the answer, as sentences: malformed tool calls, and a prompt that {@link LoadModelOptions.toolPrompt} wrote.
+   * Absent if there are none.
+   */
   readonly warnings?: readonly string[]
   /**
    * The token ids of the answer, including an end-of-turn token. `JSON.stringify` writes a typed array as an object: use

@@ -4,7 +4,7 @@
 import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { createEngine, type EngineOptions } from 'mlx-serving'
+import { createEngine, type EngineOptions, type LoadModelOptions } from 'mlx-serving'
 import { onTestFinished } from 'vitest'
 import { INSTANT, type Ready, ROOT, UNSHARED } from './support.js'
 
@@ -23,7 +23,7 @@ export const PROMPT = FIRST
 export async function speaking(
   answer: string,
   template: string,
-  { profile = INSTANT, ...options }: EngineOptions & { profile?: string } = {},
+  { profile = INSTANT, load, ...options }: EngineOptions & { profile?: string; load?: LoadModelOptions } = {},
 ): Promise<Ready> {
   const dir = await mkdtemp(path.join(tmpdir(), 'mlx-serving-'))
   onTestFinished(() => rm(dir, { recursive: true }))
@@ -35,7 +35,7 @@ export async function speaking(
   await writeFile(path.join(dir, 'tokenizer_config.json'), JSON.stringify({ eos_token: LAST, chat_template: template }))
   const engine = await createEngine({ backend: { simulated: profile }, ...UNSHARED, ...options })
   onTestFinished(() => engine.dispose())
-  return { engine, model: await engine.loadModel(dir) }
+  return { engine, model: await engine.loadModel({ path: dir, ...load }) }
 }
 
 function tokenizer(answer: string): object {

@@ -25,12 +25,12 @@ import { stopAtExit } from './exit'
 import { AnswerGeneration, type Host, request } from './generation'
 import { Items } from './generator'
 import { Hub } from './hub'
-import { demoModel, loadAddon } from './load'
-import { loadOptionsOf, Models } from './models'
+import { loadAddon } from './load'
+import { loadRequestOf } from './modeloptions'
+import { idOfHandle, Models } from './models'
 import type { NativeError, NativeSetting } from './native'
-import { isAbsent, read, reading, readKnown, readMs, readString, readText, readTokens, take } from './options'
+import { read, reading, readKnown, readMs, readText, readTokens, take } from './options'
 import { readScript, type Script } from './scripted'
-import { readSignal } from './signals'
 
 const DEFAULT_DRAIN_MS = 30_000
 const KV_BYTES = 'memory.kvBytes'
@@ -93,10 +93,8 @@ class NodeEngine implements Engine, Host {
 
   async loadModel(model?: string | LoadModelOptions): Promise<ModelHandle> {
     this.#assertOpen()
-    const { path, signal } = typeof model === 'string' ? { path: model } : loadOptionsOf(model)
-    const folder = isAbsent(path) ? demoModel() : readString(path, 'path')
-    const stop = readSignal(signal)
-    return this.hub.keepAlive.during(() => this.#models.load(folder, stop))
+    const request = loadRequestOf(model, idOfHandle)
+    return this.hub.keepAlive.during(() => this.#models.load(request))
   }
 
   async unloadModel(model: ModelHandle | string): Promise<void> {

@@ -1,14 +1,20 @@
-// The loaded models of one engine: their handles, and the model of a `model` param. Concurrent loads of one model load it
-// once. The addon does the loading.
+// The loaded models of one engine: their handles and ids, and the model of a `model` param. Concurrent loads of one model
+// load it once. The addon does the loading.
 
 import { realpath } from 'node:fs/promises'
 import { types } from 'node:util'
-import type { ModelHandle } from '../index'
+import type { ModelCapabilities, ModelHandle } from '../index'
 import { errorOf, invalid, unwrap } from './errors'
+import { type LoadRequest, nameOf, type Variant } from './modeloptions'
 import type { NativeEngine, NativeModelInfo } from './native'
-import { isAbsent, isArray, reading, readKnown, show } from './options'
+import { isAbsent, show } from './options'
 import { SharedLoad } from './sharedload'
 import { reasonOf } from './signals'
+
+/** What a model is loaded from. Two loads of the same source are one model. */
+interface Source extends Variant {
+  readonly folder: string
+}
 
 class Model implements ModelHandle {
   readonly id: string
@@ -19,11 +25,12 @@ class Model implements ModelHandle {
   declare readonly quantization?: { readonly bits: number; readonly groupSize: number }
   readonly bytes: number
   readonly computeType: ModelHandle['computeType']
+  readonly capabilities: ModelCapabilities
   readonly warnings: readonly string[]
   state: ModelHandle['state'] = 'loaded'
 
-  constructor(info: NativeModelInfo) {
-    this.id = info.id
+  constructor(id: string, info: NativeModelInfo) {
+    this.id = id
     this.path = info.path
     this.family = info.family
     this.contextLength = info.contextLength
@@ -31,35 +38,52 @@ class Model implements ModelHandle {
     if (info.quantization) this.quantization = info.quantization
     this.bytes = info.bytes
     this.computeType = info.computeType
+    this.capabilities = capabilitiesOf(info)
     this.warnings = info.warnings
   }
+}
+
+/** A model that is loaded. */
+interface Loaded {
+  readonly id: string
+  readonly source: Source
+  readonly key: number
+  readonly model: Model
+  readonly fileBytes: number
+}
+
+/** A model that a caller waits for. */
+interface Loading {
+  readonly id: string
+  readonly source: Source
+  readonly load: SharedLoad<Model>
 }
 
 export class Models {
   readonly #native: NativeEngine
   /** Models by the addon's key, in the order of loading. */
-  readonly #loaded = new Map<number, Model>()
+  readonly #loaded = new Map<number, Loaded>()
   readonly #keys = new WeakMap<object, number>()
-  /** The folder that each model was loaded from. The path that the addon reports may be spelled differently. */
-  readonly #folders = new WeakMap<Model, string>()
-  /** Loads in progress that a caller waits for, by folder. */
-  readonly #loading = new Map<string, SharedLoad<Model>>()
+  readonly #loading = new Set<Loading>()
   #numLoads = 0
+  /** Folders are looked up one after another, so that ids do not depend on how long that takes. */
+  #lookUp: Promise<unknown> = Promise.resolve()
 
   constructor(native: NativeEngine) {
     this.#native = native
   }
 
-  /** Loads a folder, or returns the model that is loaded from this path or has this id. */
-  async load(path: string, signal?: AbortSignal): Promise<ModelHandle> {
+  /** Loads a model, or returns the one that is loaded from this source or has this id. */
+  async load(request: LoadRequest): Promise<ModelHandle> {
+    const { path, signal, onProgress } = request
     if (signal?.aborted) throw reasonOf(signal)
-    const folder = await realpath(path).catch(() => undefined)
+    const folder = await this.#folderOf(path)
     if (signal?.aborted) throw reasonOf(signal)
-    const found = folder === undefined ? this.#withId(path)[0] : this.#at(folder)
-    if (found !== undefined) return found
-    // The addon reports a missing folder.
-    const key = folder ?? path
-    return (this.#loading.get(key) ?? this.#begin(key)).wait(signal)
+    const named = folder === undefined ? this.#withId(path) : undefined
+    const known = named !== undefined && isPlain(request) ? named : this.#known(request, folder ?? named?.source.folder)
+    if ('load' in known) return known.load.wait(request)
+    onProgress?.({ loadedBytes: known.fileBytes, totalBytes: known.fileBytes })
+    return known.model
   }
 
   async unload(model: unknown): Promise<void> {
@@ -70,35 +94,34 @@ export class Models {
   }
 
   list(): ModelHandle[] {
-    return [...this.#loaded.values()]
+    return [...this.#loaded.values()].map(({ model }) => model)
   }
 
   /** Statistics with the model's id in place of the addon's key. Models that are being loaded or unloaded are left out. */
   named<T extends { key: number }>(figures: T[]): (Omit<T, 'key'> & { model: string })[] {
     return figures.flatMap(({ key, ...rest }) => {
-      const model = this.#loaded.get(key)
-      return model === undefined ? [] : [{ model: model.id, ...rest }]
+      const loaded = this.#loaded.get(key)
+      return loaded === undefined ? [] : [{ model: loaded.id, ...rest }]
     })
   }
 
   find(model: unknown): ModelHandle | undefined {
-    if (typeof model === 'string') return this.#withId(model)[0]
+    if (typeof model === 'string') return this.#loadedAs(model)?.model
     const key = this.#keys.get(handle(model))
-    return key === undefined ? undefined : this.#loaded.get(key)
+    return key === undefined ? undefined : this.#loaded.get(key)?.model
   }
 
   /** The addon's key of a `model` param. */
   keyOf(model: unknown): number {
     if (typeof model !== 'string') return this.#keyOfHandle(handle(model))
-    const [found, other] = this.#withId(model)
+    const found = this.#loadedAs(model)
     if (found === undefined) throw notLoaded(`no model with id ${show(model)} is loaded; ${this.#names()}`)
-    if (other !== undefined) throw invalid('model', `fits several loaded models: pass the handle, not ${show(model)}`)
-    return this.#keys.get(found) as number
+    return found.key
   }
 
   /** Token ids of a model are below this. */
   vocabSizeOf(key: number): number {
-    return this.#loaded.get(key)?.vocabSize ?? 0
+    return this.#loaded.get(key)?.model.vocabSize ?? 0
   }
 
   /** The engine is closed: all handles become invalid. */
@@ -106,46 +129,94 @@ export class Models {
     for (const key of [...this.#loaded.keys()]) this.#forget(key)
   }
 
-  #begin(path: string): SharedLoad<Model> {
-    const number = this.#numLoads++
-    const load: SharedLoad<Model> = new SharedLoad(
-      () => this.#load(path, number, load),
-      () => {
-        // A later request for this path starts a new load.
-        this.#forgetLoad(path, load)
-        this.#native.abortLoad(number)
-      },
-    )
-    this.#loading.set(path, load)
-    return load
+  /** The model of a source, loaded or being loaded. Its load begins if there is none. */
+  #known({ path, id, chatTemplate, toolPrompt }: LoadRequest, folder: string | undefined): Loaded | Loading {
+    // The addon reports a missing folder.
+    const source = { folder: folder ?? path, chatTemplate, toolPrompt }
+    const known = this.#all().find(known => isSame(known.source, source))
+    if (known === undefined) return this.#begin(this.#newId(id, source), source)
+    if (id !== undefined && id !== known.id) {
+      throw invalid('id', `is ${show(id)}, but this model is loaded as ${show(known.id)}: a model has one id`)
+    }
+    return known
   }
 
-  async #load(path: string, number: number, load: SharedLoad<Model>): Promise<Model> {
+  /** The id of a new model: the given one, or the name of its folder, with a number if that is taken. */
+  #newId(given: string | undefined, source: Source): string {
+    const name = given ?? nameOf(source.folder)
+    const taken = this.#withId(name)
+    if (taken === undefined) return name
+    if (given !== undefined) {
+      throw invalid(
+        'id',
+        `${show(name)} is taken by the model in ${taken.source.folder}: choose another id, or unload it`,
+      )
+    }
+    if (taken.source.folder === source.folder) {
+      const message = `is missing: this folder is loaded as ${show(name)} with another chatTemplate or toolPrompt, so this one`
+      throw invalid('id', `${message} needs an id of its own`)
+    }
+    let number = 2
+    while (this.#withId(`${name}-${number}`) !== undefined) number++
+    return `${name}-${number}`
+  }
+
+  #begin(id: string, source: Source): Loading {
+    const number = this.#numLoads++
+    const load: SharedLoad<Model> = new SharedLoad({
+      load: () => this.#load(loading, number),
+      progress: () => this.#native.loadProgress(number),
+      abort: () => {
+        // A later request for this model starts a new load.
+        this.#loading.delete(loading)
+        this.#native.abortLoad(number)
+      },
+    })
+    const loading = { id, source, load }
+    this.#loading.add(loading)
+    return loading
+  }
+
+  async #load(loading: Loading, number: number): Promise<Model> {
+    const { id, source, load } = loading
+    const { folder: path, chatTemplate, toolPrompt } = source
     try {
-      const info = unwrap(await this.#native.loadModel({ path }, number))
-      // The abort came too late to stop it.
-      if (load.isAbandoned) unwrap(await this.#native.unloadModel(info.key))
-      const model = new Model(info)
-      if (load.isAbandoned) return model
-      this.#loaded.set(info.key, model)
-      this.#keys.set(model, info.key)
-      this.#folders.set(model, path)
+      const info = unwrap(await this.#native.loadModel({ path, chatTemplate, toolPrompt }, number))
+      const { key, fileBytes } = info
+      const model = new Model(id, info)
+      load.complete(fileBytes)
+      if (load.isAbandoned) {
+        // No caller waits for the model: the abort came too late to stop the load.
+        unwrap(await this.#native.unloadModel(key))
+        return model
+      }
+      this.#loaded.set(key, { id, source, key, model, fileBytes })
+      this.#keys.set(model, key)
       return model
     } finally {
-      this.#forgetLoad(path, load)
+      this.#loading.delete(loading)
     }
   }
 
-  #forgetLoad(path: string, load: SharedLoad<Model>): void {
-    if (this.#loading.get(path) === load) this.#loading.delete(path)
+  /** The real path of a folder; `undefined` if there is none. */
+  #folderOf(path: string): Promise<string | undefined> {
+    const before = this.#lookUp
+    const found = realpath(path).catch(() => undefined)
+    this.#lookUp = before.then(() => found)
+    return this.#lookUp as Promise<string | undefined>
   }
 
-  #at(folder: string): Model | undefined {
-    return [...this.#loaded.values()].find(model => this.#folders.get(model) === folder)
+  #all(): (Loaded | Loading)[] {
+    return [...this.#loaded.values(), ...this.#loading]
   }
 
-  #withId(id: string): Model[] {
-    return [...this.#loaded.values()].filter(model => model.id === id)
+  /** The model with an id, loaded or being loaded. */
+  #withId(id: string): Loaded | Loading | undefined {
+    return this.#all().find(known => known.id === id)
+  }
+
+  #loadedAs(id: string): Loaded | undefined {
+    return [...this.#loaded.values()].find(loaded => loaded.id === id)
   }
 
   #keyOfHandle(model: object): number {
@@ -156,8 +227,8 @@ export class Models {
   }
 
   #forget(key: number): void {
-    const model = this.#loaded.get(key)
-    if (model !== undefined) model.state = 'unloaded'
+    const loaded = this.#loaded.get(key)
+    if (loaded !== undefined) loaded.model.state = 'unloaded'
     this.#loaded.delete(key)
   }
 
@@ -165,19 +236,6 @@ export class Models {
     const ids = this.list().map(model => model.id)
     return ids.length === 0 ? 'none is: call loadModel() first' : `loaded are: ${ids.join(', ')}`
   }
-}
-
-/** The options of `loadModel`. Objects that are not plain and have no own `path` are refused, such as a URL. */
-export function loadOptionsOf(options: unknown): { path?: unknown; signal?: unknown } {
-  if (isAbsent(options)) return {}
-  const wrong = (what = show(options)) =>
-    invalid('model', `must be the path of a model folder, or { path }, not ${what}`)
-  if (options instanceof Model) throw wrong(`a handle: the model ${show(options.id)} was loaded before`)
-  if (typeof options !== 'object' || isArray(options, 'model')) throw wrong()
-  const prototype = reading('model', () => Object.getPrototypeOf(options))
-  const isPlain = prototype === null || reading('model', () => Object.getPrototypeOf(prototype)) === null
-  if (!isPlain && !reading('model', () => Object.hasOwn(options, 'path'))) throw wrong()
-  return readKnown(options, 'options', ['path', 'signal'])
 }
 
 function handle(model: unknown): object {
@@ -189,4 +247,30 @@ function handle(model: unknown): object {
 
 function notLoaded(message: string): Error {
   return errorOf('ModelNotLoaded', message, { param: 'model' })
+}
+
+/** The id of a handle, of any engine. */
+export function idOfHandle(model: object): string | undefined {
+  return model instanceof Model ? model.id : undefined
+}
+
+function capabilitiesOf({ capabilities, contextLength, computeType }: NativeModelInfo): ModelCapabilities {
+  const { toolCallFormat, toolPrompt, ...rest } = capabilities
+  return Object.freeze({
+    ...rest,
+    ...(toolCallFormat && { toolCallFormat }),
+    ...(toolPrompt && { toolPrompt }),
+    logprobs: true,
+    contextLength,
+    computeType,
+  })
+}
+
+function isSame(one: Source, other: Source): boolean {
+  return one.folder === other.folder && one.chatTemplate === other.chatTemplate && one.toolPrompt === other.toolPrompt
+}
+
+/** Whether a request is for a model as it is loaded. */
+function isPlain({ id, chatTemplate, toolPrompt }: LoadRequest): boolean {
+  return id === undefined && chatTemplate === undefined && toolPrompt === undefined
 }

@@ -1,7 +1,16 @@
 // The types of the addon. Its functions return an error as a `NativeError`, which lib/errors.ts turns into a class. Not
 // part of the public API.
 
-import type { ConfigValue, EngineStats, GenerateResult, ModelHandle, ModelStats, Usage } from '../index'
+import type {
+  ConfigValue,
+  EngineStats,
+  GenerateResult,
+  LoadProgress,
+  ModelCapabilities,
+  ModelHandle,
+  ModelStats,
+  Usage,
+} from '../index'
 
 /** An error of the addon: plain data with a stable code. */
 export interface NativeError {
@@ -21,13 +30,15 @@ export type NativeUsage = Omit<Usage, 'totalTokens'>
 export interface NativeModelInfo {
   /** Addresses the model in later calls. */
   key: number
-  id: string
   path: string
   family: string
   contextLength: number
   vocabSize: number
   bytes: number
   computeType: ModelHandle['computeType']
+  /** Bytes of the weights in the files. */
+  fileBytes: number
+  capabilities: Omit<ModelCapabilities, 'logprobs' | 'contextLength' | 'computeType'>
   quantization?: { bits: number; groupSize: number }
   warnings: string[]
 }
@@ -155,6 +166,8 @@ export interface NativeEngine {
   start(options: unknown, environment: NodeJS.ProcessEnv, memoryBytes: number): Promise<NativeSetting[] | NativeError>
   /** Reads the options once, synchronously. `load` is a number that no other load of this engine has. */
   loadModel(options: unknown, load: number): Promise<NativeModelInfo | NativeError>
+  /** How far that load is; `null` if it has not begun or has ended. `totalBytes` is 0 until it is known. */
+  loadProgress(load: number): LoadProgress | null
   /** Ends the load of that number: its memory is given back soon, and its promise resolves then. */
   abortLoad(load: number): void
   unloadModel(model: number): Promise<NativeError | undefined>

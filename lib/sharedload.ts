@@ -1,18 +1,44 @@
-// A load that several callers may wait for, each with a signal of its own. It goes on as long as one of them waits.
+// A load that several callers may wait for, each with a signal and a listener of its own. It goes on as long as one of them
+// waits.
 
+import type { LoadProgress } from '../index'
 import { reasonOf, watch } from './signals'
+import { clearInterval, setInterval } from './timers'
+
+/** The time between two reports of progress: at most 20 a second. */
+const INTERVAL_MS = 50
+
+export type OnLoadProgress = (progress: LoadProgress) => void
+
+/** How one caller waits for a load. */
+export interface Waiting {
+  signal?: AbortSignal | undefined
+  onProgress?: OnLoadProgress | undefined
+}
+
+/** The work behind a {@link SharedLoad}. */
+export interface Work<T> {
+  /** Loads. Called at once, after the constructor. */
+  load(): Promise<T>
+  /** Called once no caller waits any more. */
+  abort(): void
+  /** How far the load is. */
+  progress(): LoadProgress | null
+}
 
 export class SharedLoad<T> {
   readonly #end: Promise<T>
-  readonly #abort: () => void
+  readonly #work: Work<T>
+  readonly #listeners = new Set<OnLoadProgress>()
   #numWaiting = 0
+  #timer: NodeJS.Timeout | undefined
+  #reported: number | undefined
 
-  /** `load` is called at once, after the constructor; `abort` once no caller waits any more. */
-  constructor(load: () => Promise<T>, abort: () => void) {
-    this.#end = Promise.resolve().then(load)
+  constructor(work: Work<T>) {
+    this.#work = work
+    this.#end = Promise.resolve().then(() => work.load())
     // Every caller may have left.
     this.#end.catch(() => {})
-    this.#abort = abort
   }
 
   /** Whether every caller that waited has left. */
@@ -20,17 +46,61 @@ export class SharedLoad<T> {
     return this.#numWaiting === 0
   }
 
-  /** Waits for the end. Rejects with the signal's reason as soon as it aborts. */
-  wait(signal: AbortSignal | undefined): Promise<T> {
+  /** Waits for the end. Rejects with the signal's reason as soon as it aborts, and with an error of the listener. */
+  wait({ signal, onProgress }: Waiting): Promise<T> {
     this.#numWaiting++
-    if (signal === undefined) return this.#end
+    if (signal === undefined && onProgress === undefined) return this.#end
     return new Promise((resolve, reject) => {
-      const unwatch = watch(signal, () => {
-        unwatch()
-        reject(reasonOf(signal))
-        if (--this.#numWaiting === 0) this.#abort()
-      })
-      this.#end.then(resolve, reject).finally(unwatch)
+      const leave = (reason: unknown) => {
+        end()
+        reject(reason)
+        if (--this.#numWaiting === 0) this.#work.abort()
+      }
+      const unwatch = signal && watch(signal, () => leave(reasonOf(signal)))
+      const unlisten = onProgress && this.#listen(onProgress, leave)
+      const end = () => {
+        unwatch?.()
+        unlisten?.()
+      }
+      this.#end.then(resolve, reject).finally(end)
     })
+  }
+
+  /** The load is done: the last report to all listeners. */
+  complete(bytes: number): void {
+    this.#report({ loadedBytes: bytes, totalBytes: bytes })
+  }
+
+  #listen(onProgress: OnLoadProgress, fail: (error: unknown) => void): () => void {
+    const listener = (progress: LoadProgress) => {
+      try {
+        onProgress(progress)
+      } catch (error) {
+        fail(error)
+      }
+    }
+    this.#listeners.add(listener)
+    this.#timer ??= setInterval(() => this.#poll(), INTERVAL_MS)
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size > 0) return
+      clearInterval(this.#timer)
+      this.#timer = undefined
+    }
+  }
+
+  /** Reports news. A complete load is reported at its end. */
+  #poll(): void {
+    const progress = this.#work.progress()
+    // There is none before the load has begun and after its end.
+    if (progress === null || progress.totalBytes === 0) return
+    const { loadedBytes, totalBytes } = progress
+    if (loadedBytes !== this.#reported && loadedBytes < totalBytes) this.#report(progress)
+  }
+
+  #report(progress: LoadProgress): void {
+    this.#reported = progress.loadedBytes
+    // A copy, because a listener that throws leaves.
+    for (const listener of [...this.#listeners]) listener({ ...progress })
   }
 }

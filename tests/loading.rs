@@ -11,7 +11,7 @@ use std::time::Duration;
 use mlx_rs::memory::{active_memory, cache_memory};
 use mlx_serving::error::{Code, Error};
 use mlx_serving::executor::mlx::{AttentionKind, MlxBackend};
-use mlx_serving::executor::{Backend, Executor, LoadControl};
+use mlx_serving::executor::{Backend, Executor, LoadControl, LoadProgress};
 use mlx_serving::hub::{ModelFolder, open_folder};
 use mlx_serving::request::{SequenceId, TokenId};
 use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Row};
@@ -90,6 +90,49 @@ fn an_aborted_load_gives_its_memory_back_whenever_it_is_aborted() {
     }
 }
 
+/// The folder of a quantized model, in several files.
+fn sharded() -> ModelFolder {
+    let folder = "tools/conformance/fixtures/q4-g64";
+    open_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a model")
+}
+
+fn a_load_counts_the_bytes_of_each_tensor_once() {
+    for attention in [AttentionKind::Auto, AttentionKind::Composed] {
+        for folder in [demo(), sharded()] {
+            let control = LoadControl::default();
+            assert_eq!(control.progress(), LoadProgress::default());
+            // More than there is, so that a tensor that is counted twice shows.
+            let total_bytes = 2 * folder.weight_bytes;
+            control.expect_bytes(total_bytes);
+            let mut prepared = backend(attention).prepare(&folder, None, &control).expect("a model");
+            let loaded_bytes = folder.weight_bytes;
+            assert_eq!(control.progress(), LoadProgress { loaded_bytes, total_bytes }, "{}", folder.path.display());
+            while prepared.advance().expect("a model").is_none() {}
+        }
+    }
+}
+
+fn progress_is_visible_while_weights_are_loaded() {
+    let seen_between = || {
+        let control = LoadControl::default();
+        control.expect_bytes(demo().weight_bytes);
+        let (reader, loading) = (backend(AttentionKind::Auto), control.clone());
+        let load = thread::spawn(move || reader.prepare(&demo(), None, &loading).map(drop));
+        let mut num_between = 0;
+        let mut last = 0;
+        while !load.is_finished() {
+            let LoadProgress { loaded_bytes, total_bytes } = control.progress();
+            assert!((last..=total_bytes).contains(&loaded_bytes));
+            num_between += usize::from(last < loaded_bytes && loaded_bytes < total_bytes);
+            last = loaded_bytes;
+            thread::yield_now();
+        }
+        load.join().expect("no panic").expect("a model");
+        num_between
+    };
+    assert!((0..100).any(|_| seen_between() > 1));
+}
+
 fn buffers_that_are_kept_for_reuse_stay_within_their_part_of_the_memory() {
     const BOUND: u64 = 1 << 16;
     let backend = MlxBackend::new().expect("a backend").with_attention(AttentionKind::Composed);
@@ -104,5 +147,7 @@ fn buffers_that_are_kept_for_reuse_stay_within_their_part_of_the_memory() {
 fn loads_beside_each_other() {
     weights_of_another_thread_give_the_same_tokens();
     an_aborted_load_gives_its_memory_back_whenever_it_is_aborted();
+    a_load_counts_the_bytes_of_each_tensor_once();
+    progress_is_visible_while_weights_are_loaded();
     buffers_that_are_kept_for_reuse_stay_within_their_part_of_the_memory();
 }

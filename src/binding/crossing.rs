@@ -9,7 +9,7 @@ use napi::bindgen_prelude::{JsObjectValue, Object, Uint32ArraySlice};
 use napi_derive::napi;
 
 use crate::answers::{AnswerLog, Delivery, ReaderId};
-use crate::engine::{ModelInfo, ParsedDelivery};
+use crate::engine::ParsedDelivery;
 use crate::error::{Code, Error};
 use crate::request::{Progress, RequestId, Summary, Usage};
 use crate::text::{ParsedOutput, ParsedPart, ToolCall, ToolCallDelta};
@@ -82,58 +82,6 @@ impl From<&Error> for NativeError {
             retry_after_ms: error.retry_after().map(ms),
             causes: (!causes.is_empty()).then_some(causes),
             usage: None,
-        }
-    }
-}
-
-/// Bits and group size of quantized weights.
-#[napi(object)]
-pub struct NativeQuantization {
-    /// Bits of a weight.
-    pub bits: u32,
-    /// Weights that share a scale.
-    pub group_size: u32,
-}
-
-/// A loaded model.
-#[napi(object)]
-pub struct NativeModelInfo {
-    /// The key of the model.
-    pub key: u32,
-    /// Name of its folder.
-    pub id: String,
-    /// Its folder.
-    pub path: String,
-    /// `model_type` of its configuration.
-    pub family: String,
-    /// Positions of a sequence.
-    pub context_length: f64,
-    /// Number of token ids.
-    pub vocab_size: f64,
-    /// Bytes of its weights.
-    pub bytes: f64,
-    /// Element type of its activations.
-    pub compute_type: String,
-    /// The quantization of the weights, if they are quantized.
-    pub quantization: Option<NativeQuantization>,
-    /// Values in its files that were ignored.
-    pub warnings: Vec<String>,
-}
-
-impl From<ModelInfo> for NativeModelInfo {
-    fn from(info: ModelInfo) -> Self {
-        let id = info.path.file_name().map_or_else(|| info.path.to_string_lossy(), |name| name.to_string_lossy());
-        Self {
-            key: info.key.0,
-            id: id.into_owned(),
-            path: info.path.to_string_lossy().into_owned(),
-            family: info.family,
-            context_length: info.limits.context_length as f64,
-            vocab_size: info.limits.vocab_size as f64,
-            bytes: info.limits.weight_bytes as f64,
-            compute_type: info.limits.compute_type.into(),
-            quantization: info.quantization.map(|(bits, group_size)| NativeQuantization { bits, group_size }),
-            warnings: info.warnings,
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) const MAX_ELEMENTS: usize = 1 << 16;
 /// The most UTF-16 code units of a text that is not a prompt, and of all texts of a list together.
 pub(super) const MAX_TEXT_UNITS: usize = 4 << 20;
 /// The most UTF-16 code units of a property name.
-const MAX_KEY_UNITS: usize = 256;
+pub(super) const MAX_KEY_UNITS: usize = 256;
 /// Error messages show at most this many characters of a path.
 const MAX_PATH_CHARS: usize = 80;
 

@@ -13,6 +13,7 @@ use crate::numbers::MAX_SAFE_INTEGER;
 use super::fields::{elements, is_array, is_plain, kind, wrong};
 use super::keys::{Properties, Property};
 use super::refusal::{Read, Refusal};
+use super::validators;
 
 /// `tojson` of a template accepts 64 levels, and messages add a few.
 const MAX_DEPTH: usize = 48;
@@ -55,7 +56,8 @@ impl JsonReader {
         let path = &Path::Root(path);
         let kind = kind(&value)?;
         if kind != "an object" {
-            return Err(self.wrong(path, &format!("must be an object, not {kind}")));
+            let refusal = self.validator(path, value)?;
+            return Err(refusal.unwrap_or_else(|| self.wrong(path, &format!("must be an object, not {kind}"))));
         }
         self.value(path, value, 0)
     }
@@ -77,8 +79,14 @@ impl JsonReader {
                 Ok(Value::String(text))
             }
             ValueType::Object if is_array(&value)? => self.items(path, value, depth),
-            ValueType::Object => self.fields(path, value, depth),
-            _ => Err(self.wrong(path, &format!("must be JSON, not {}", kind(&value)?))),
+            ValueType::Object => match self.fields(path, value, depth) {
+                Err(Refusal::Invalid(error)) => Err(self.validator(path, value)?.unwrap_or(Refusal::Invalid(error))),
+                read => read,
+            },
+            _ => match self.validator(path, value)? {
+                Some(refusal) => Err(refusal),
+                None => Err(self.wrong(path, &format!("must be JSON, not {}", kind(&value)?))),
+            },
         }
     }
 
@@ -124,6 +132,12 @@ impl JsonReader {
             }
         }
         Ok(Value::Object(fields))
+    }
+
+    /// The error about a validator of a library, which is no JSON.
+    fn validator(&self, path: &Path<'_>, value: Unknown<'_>) -> Read<Option<Refusal>> {
+        let advice = validators::advice(value)?;
+        Ok(advice.map(|advice| self.wrong(path, &advice)))
     }
 
     fn has_room(&self, path: &Path<'_>, num_bytes: usize) -> Read<()> {

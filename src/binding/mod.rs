@@ -15,6 +15,7 @@ mod figures;
 mod json;
 mod keys;
 mod logprobs;
+mod model;
 mod names;
 mod options;
 mod params;
@@ -24,6 +25,7 @@ mod scripted;
 mod settings;
 mod slot;
 mod structured;
+mod validators;
 mod variables;
 
 use std::collections::HashMap;
@@ -36,13 +38,13 @@ use napi_derive::napi;
 
 use crate::answers::ReaderId;
 use crate::config::{Effective, OPTIONS, Settings, Source};
-use crate::engine::{Config, Engine, ModelInfo, ModelKey, PromptLimits, Reply};
+use crate::engine::{Config, Engine, ModelKey, PromptLimits, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::{LoadControl, sim};
 use crate::lock::lock;
 use crate::text::Load;
 
-use crossing::{NativeError, NativeModelInfo, NativeUsage, Packed};
+use crossing::{NativeError, NativeUsage, Packed};
 use fields::whole;
 use figures::NativeStats;
 use options::Options;
@@ -130,50 +132,6 @@ impl NativeEngine {
                 slot.set(engine)?;
                 Ok(effective)
             });
-            Ok(())
-        })
-    }
-
-    /// Loads a model folder. `load` is a number that no other load of this engine has.
-    #[napi(catch_unwind)]
-    pub fn load_model<'env>(&self, env: &'env Env, options: Unknown<'env>, load: u32) -> napi::Result<Object<'env>> {
-        let path = options::read_load(options);
-        let engine = self.engine();
-        promise(env, move |reply: Reply<NativeModelInfo>| {
-            match (engine, path) {
-                (Ok(engine), Ok(path)) => {
-                    let (control, loads) = (LoadControl::default(), Arc::clone(&self.loads));
-                    lock(&loads).insert(load, control.clone());
-                    let reply = Reply::new(move |info: Result<ModelInfo>| {
-                        lock(&loads).remove(&load);
-                        reply.send(info.map(NativeModelInfo::from));
-                    });
-                    engine.load(path, control, reply);
-                }
-                (Err(error), _) | (_, Err(Refusal::Invalid(error))) => reply.send(Err(error)),
-                (_, Err(Refusal::Thrown(thrown))) => return Err(thrown),
-            }
-            Ok(())
-        })
-    }
-
-    /// Ends a load: what it holds is given back soon. Without effect on one that has ended.
-    #[napi(catch_unwind)]
-    pub fn abort_load(&self, load: u32) {
-        if let Some(control) = lock(&self.loads).get(&load) {
-            control.abort(Error::new(Code::Cancelled, "the load was aborted"));
-        }
-    }
-
-    /// Drops a model once its running requests have ended.
-    #[napi(catch_unwind)]
-    pub fn unload_model<'env>(&self, env: &'env Env, model: u32) -> napi::Result<Object<'env>> {
-        let engine = self.engine();
-        promise(env, move |reply: Reply<()>| {
-            match engine {
-                Ok(engine) => engine.unload(ModelKey(model), reply),
-                Err(error) => reply.send(Err(error)),
-            }
             Ok(())
         })
     }

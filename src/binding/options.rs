@@ -8,9 +8,11 @@ use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
 use crate::config::{EngineOption, Member, PATH_VARIABLE, Settings, Source, Value, find, names_in};
+use crate::engine::ModelSource;
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
 use crate::numbers::MAX_SAFE_INTEGER;
+use crate::text::{TextOptions, ToolPrompt};
 
 use super::fields::{Fields, MAX_ELEMENTS, MAX_PROPERTIES, elements, entries, kind, string, unknown, wrong};
 use super::names::Place;
@@ -115,12 +117,17 @@ pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static EngineOptio
     Ok(given.values)
 }
 
-/// Reads the options of `loadModel`.
-pub(super) fn read_load(options: Unknown<'_>) -> Read<PathBuf> {
+/// Reads the options of `loadModel` that concern the model itself.
+pub(super) fn read_load(options: Unknown<'_>) -> Read<ModelSource> {
     let mut fields = Fields::of("", Code::InvalidParams, options)?;
     let path = fields.string("path")?.ok_or_else(|| fields.wrong("path", "is missing"))?;
+    let chat_template = fields.string("chatTemplate")?;
+    let tool_prompt = match fields.string("toolPrompt")?.as_deref().map(ToolPrompt::named) {
+        Some(None) => return Err(fields.wrong("toolPrompt", "must be 'hermes'")),
+        given => given.flatten(),
+    };
     fields.finish()?;
-    Ok(PathBuf::from(path))
+    Ok(ModelSource { path: PathBuf::from(path), text: TextOptions { chat_template, tool_prompt } })
 }
 
 fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {

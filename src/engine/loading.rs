@@ -1,7 +1,7 @@
 //! Loading and unloading of models. A separate thread reads files and weights. The engine thread does the part on the device,
 //! in turns between steps of other models (`opening`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use crate::error::{Code, Result};
 use crate::executor::{LoadControl, Prepared};
 use crate::hub;
 use crate::lock::lock;
-use crate::text::ModelText;
+use crate::text::{ModelText, TextCapabilities, TextOptions};
 
 use super::budget::Reservation;
 use super::command::{Command, Loading, ModelKey, Opened, Reply};
@@ -26,19 +26,35 @@ struct ReadModel {
     reservation: Reservation,
     folder: hub::ModelFolder,
     text: Arc<ModelText>,
+    capabilities: TextCapabilities,
     files: [u8; 32],
 }
 
+/// What to load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelSource {
+    /// The model folder.
+    pub path: PathBuf,
+    /// How its prompts differ from what the folder says.
+    pub text: TextOptions,
+}
+
+impl From<PathBuf> for ModelSource {
+    fn from(path: PathBuf) -> Self {
+        Self { path, text: TextOptions::default() }
+    }
+}
+
 impl Engine {
-    /// Loads the model in a folder while other models run. `control` aborts the load: it then releases its memory after the
-    /// current part of its work, and replies.
-    pub fn load(self: &Arc<Self>, path: PathBuf, control: LoadControl, reply: Reply<ModelInfo>) {
+    /// Loads a model while other models run. `control` shows the progress, and aborts the load: it then releases its memory
+    /// after the current part of its work, and replies.
+    pub fn load(self: &Arc<Self>, source: ModelSource, control: LoadControl, reply: Reply<ModelInfo>) {
         let active = match self.check_open().and_then(|()| self.loads.begin(control)) {
             Ok(active) => active,
             Err(error) => return reply.send(Err(error)),
         };
         let engine = Arc::clone(self);
-        let load = move || match engine.read_model(&path, &active) {
+        let load = move || match engine.read_model(&source, &active) {
             Ok(read) => engine.open_model(read, active, reply),
             Err(error) => {
                 drop(active);
@@ -49,13 +65,15 @@ impl Engine {
         drop(LOADS.run(load));
     }
 
-    fn read_model(&self, path: &Path, active: &ActiveLoad) -> Result<ReadModel> {
+    fn read_model(&self, source: &ModelSource, active: &ActiveLoad) -> Result<ReadModel> {
         let control = &active.control;
         guarded(Code::ModelLoadError, || {
             control.check()?;
-            let folder = hub::open_folder(path)?;
+            let folder = hub::open_folder(&source.path)?;
+            control.expect_bytes(folder.weight_bytes);
             control.check()?;
-            let text = Arc::new(ModelText::open(&folder)?);
+            let text = Arc::new(ModelText::open_with(&folder, &source.text)?);
+            let capabilities = text.capabilities();
             control.check()?;
             let files = hub::fingerprint(&folder)?;
             let weight_bytes = |free| self.backend.weight_bytes(&folder, free);
@@ -63,14 +81,15 @@ impl Engine {
             active.enter_device()?;
             self.backend.enter_load_thread();
             let prepared = self.backend.prepare(&folder, free, control)?;
-            Ok(ReadModel { prepared, reservation, folder, text, files })
+            Ok(ReadModel { prepared, reservation, folder, text, capabilities, files })
         })
     }
 
     fn open_model(self: Arc<Self>, read: ReadModel, active: ActiveLoad, reply: Reply<ModelInfo>) {
-        let ReadModel { prepared, reservation, folder, text, files } = read;
+        let ReadModel { prepared, reservation, folder, text, capabilities, files } = read;
         let key = ModelKey(self.next_model.fetch_add(1, Ordering::Relaxed));
         let (path, family, quantization) = (folder.path.clone(), folder.family(), folder.quantization());
+        let file_bytes = folder.weight_bytes;
         let (sampling, ignored) = defaults::read(&folder.generation_config);
         let warnings = [ignored.as_slice(), text.warnings()].concat();
         let rules_text = Arc::clone(&text);
@@ -82,7 +101,7 @@ impl Engine {
                 let limits = opened.limits;
                 let rules = ModelRules::new(rules_text, sampling, opened, rules_coming);
                 lock(&engine.models).insert(key, Arc::new(rules));
-                ModelInfo { key, path, family, limits, quantization, warnings }
+                ModelInfo { key, path, family, limits, quantization, file_bytes, capabilities, warnings }
             }));
         });
         let loading = Loading { prepared, reservation, active, key, text, files, coming, reply: opened };

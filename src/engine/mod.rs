@@ -55,7 +55,7 @@ use crate::error::{Code, Error, Result};
 use crate::executor::{Backend, Limits};
 use crate::lock::lock;
 use crate::request::{RequestId, SequenceId, TokenId, Usage};
-use crate::text::{Load, ModelText, PoolLimits, TextPool};
+use crate::text::{Load, ModelText, PoolLimits, TextCapabilities, TextPool};
 
 use answer_parser::Readers;
 use budget::{Budget, Ledger};
@@ -79,6 +79,7 @@ pub use config::Config;
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
+pub use loading::ModelSource;
 pub use scripted::{Candidates, ScriptedAnswer, ScriptedAnswers, ScriptedEnd};
 pub use snapshot::{Errors, Refusals, Snapshot};
 pub use stats::{ModelStats, Stats};
@@ -98,6 +99,10 @@ pub struct ModelInfo {
     pub limits: Limits,
     /// Bits and group size, if the weights are quantized.
     pub quantization: Option<(u32, u32)>,
+    /// Bytes of its tensors in the files.
+    pub file_bytes: u64,
+    /// What its prompts and answers may have.
+    pub capabilities: TextCapabilities,
     /// Settings in the model's files that were ignored; each message names its file.
     pub warnings: Vec<String>,
 }

@@ -11,7 +11,7 @@ pub mod mlx;
 mod tests;
 
 pub use constraint_state::ConstraintState;
-pub use load::LoadControl;
+pub use load::{LoadControl, LoadProgress};
 
 use crate::error::Result;
 use crate::hub::ModelFolder;

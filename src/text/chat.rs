@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::jinja::{Name, Text, Value as JinjaValue};
+use super::jinja::{Name, Rendered, Text, Value as JinjaValue};
 use super::special::NAMES;
 
 /// A conversation and the other variables of its template.
@@ -68,6 +68,8 @@ pub enum Content {
     Text(String),
     /// Several texts. The template sees them as a list, or joined if it does not support parts.
     Parts(Vec<String>),
+    /// A text that a tool prompt wrote: some of its parts are not from outside.
+    Written(Rendered),
 }
 
 /// A variable of a template by name.
@@ -79,6 +81,7 @@ impl Content {
         match self {
             Self::Text(text) => Some(text),
             Self::Parts(parts) => parts.last_mut(),
+            Self::Written(rendered) => Some(&mut rendered.text),
         }
     }
 
@@ -87,6 +90,7 @@ impl Content {
         match self {
             Self::Text(text) => text.clone(),
             Self::Parts(parts) => parts.concat(),
+            Self::Written(rendered) => rendered.text.clone(),
         }
     }
 
@@ -95,6 +99,7 @@ impl Content {
             Self::Text(text) => origin.text(text),
             Self::Parts(parts) if has_parts => items(parts.iter().map(|text| part(text, origin)).collect()),
             Self::Parts(parts) => origin.text(&parts.concat()),
+            Self::Written(rendered) => JinjaValue::Text(Text::marked(&rendered.text, &rendered.outside)),
         }
     }
 
@@ -102,6 +107,7 @@ impl Content {
         match self {
             Self::Text(text) => text.len(),
             Self::Parts(parts) => parts.iter().map(|text| text.len() + NODE_BYTES).sum(),
+            Self::Written(rendered) => rendered.text.len(),
         }
     }
 }
@@ -113,7 +119,7 @@ impl Chat {
     /// All variables of the chat. They override the variables of the model.
     pub(super) fn variables(&self, has_parts: bool) -> Vec<Variable> {
         let messages = self.messages.iter().map(|message| message.variable(has_parts)).collect();
-        let tools = self.tools.as_ref().map_or(JinjaValue::None, |tools| list(tools, Origin::Outside));
+        let tools = self.tools_variable();
         let fixed = [
             ("messages", items(messages)),
             ("add_generation_prompt", JinjaValue::Bool(!self.continues_final)),
@@ -122,6 +128,11 @@ impl Chat {
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.into(), value));
         fixed.chain(given(&self.variables)).collect()
+    }
+
+    /// The tools as a list; `None` if there are none.
+    pub(super) fn tools_variable(&self) -> JinjaValue {
+        self.tools.as_ref().map_or(JinjaValue::None, |tools| list(tools, Origin::Outside))
     }
 
     /// The chat with an empty text in each message without content.
@@ -158,11 +169,25 @@ impl Chat {
 }
 
 impl Message {
+    /// Assistant messages may contain the model's own markers.
+    fn origin(&self) -> Origin {
+        if self.role == "assistant" { Origin::Model } else { Origin::Outside }
+    }
+
+    /// The content as one text.
+    pub(super) fn text_variable(&self) -> JinjaValue {
+        self.content.as_ref().map_or_else(|| JinjaValue::own(""), |content| content.variable(false, self.origin()))
+    }
+
+    /// The tool calls as a list.
+    pub(super) fn calls_variable(&self) -> JinjaValue {
+        list(&self.tool_calls, self.origin())
+    }
+
     fn variable(&self, has_parts: bool) -> JinjaValue {
-        // Assistant messages may contain the model's own markers.
-        let origin = if self.role == "assistant" { Origin::Model } else { Origin::Outside };
+        let origin = self.origin();
         let text = |name: &'static str, text: &Option<String>| Some((name, origin.text(text.as_deref()?)));
-        let calls = (!self.tool_calls.is_empty()).then(|| list(&self.tool_calls, origin));
+        let calls = (!self.tool_calls.is_empty()).then(|| self.calls_variable());
         let fields = [
             // Older templates read reasoning as `thinking`.
             text("thinking", &self.reasoning),
@@ -276,7 +301,7 @@ fn part(text: &str, origin: Origin) -> JinjaValue {
 }
 
 /// Drops a value that is nested deeper than templates may nest. The JSON readers have a lower limit.
-fn items(values: Vec<JinjaValue>) -> JinjaValue {
+pub(super) fn items(values: Vec<JinjaValue>) -> JinjaValue {
     JinjaValue::list(values).unwrap_or(JinjaValue::Undefined)
 }
 

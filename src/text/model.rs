@@ -2,13 +2,14 @@
 //! on a model's data, such as a regular expression that runs too long; here a panic becomes an error. It can also be
 //! slow, so callers use the text pool.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use super::capabilities::TextCapabilities;
 use super::chat::{Chat, Content, PromptTemplate};
+use super::chat_templates::{ChatTemplates, TextOptions};
 use super::constraint::{ConstraintCompiler, StructuredOutput};
 use super::control::ControlTokens;
 use super::date;
@@ -21,16 +22,16 @@ use super::nesting;
 use super::output::{OutputFormat, OutputParser};
 use super::special::{add_stated, end_tokens, named_tokens};
 use super::stream::TextStream;
-use super::template::{Owner, Sources, Template, sources_of};
+use super::template::{Owner, Template};
 use super::token_table::{TokenSpelling, TokenTable, TokenText};
 use super::tool_calls::CALL_END_TOKENS;
+use super::tool_prompt;
 use crate::constraint::Constraint;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::hub::{self, ModelFolder};
 use crate::request::{Markup, TokenId};
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
-const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 
 /// Converts between text and a model's tokens.
 #[derive(Debug)]
@@ -54,14 +55,25 @@ impl ModelText {
     /// `ModelLoadError` if a file is missing or names impossible tokens, `TokenizerError` if `tokenizer.json` is
     /// broken, `UnsupportedModel` if its text cannot be streamed. Each error names the file.
     pub fn open(folder: &ModelFolder) -> Result<Self> {
+        Self::open_with(folder, &TextOptions::default())
+    }
+
+    /// Like [`Self::open`], with other prompts than those of the folder.
+    ///
+    /// `InvalidParams` if the template of the options does not compile.
+    pub fn open_with(folder: &ModelFolder, options: &TextOptions) -> Result<Self> {
         let path = folder.path.join("tokenizer.json");
         let bytes = hub::read_file(&path, MAX_TOKENIZER_BYTES)?;
         let (tokenizer, token_table) =
             guarded(|| load_tokenizer(&bytes, folder)).map_err(|error| named(&path, &error))?;
         let find = |token: &str| tokenizer.token_to_id(token);
         let special_tokens = named_tokens(folder, find);
-        let templates = load_templates(folder, &special_tokens);
-        let (default, with_tools) = sources(&templates);
+        let templates = ChatTemplates::open(folder, options, &special_tokens);
+        if let (Err(error), Some(_)) = (&templates, &options.chat_template) {
+            return Err(error.clone());
+        }
+        let (default, with_tools) =
+            templates.as_ref().ok().and_then(Option::as_ref).map_or(("", ""), ChatTemplates::sources);
         let named: Vec<_> = CALL_END_TOKENS.into_iter().filter(|token| with_tools.contains(token)).collect();
         let (end_tokens, warnings) = end_tokens(folder, token_table.len(), &named, find)?;
         let output_format = OutputFormat::of(default, with_tools, |text| token_table.special_token(find(text)?, text));
@@ -140,7 +152,7 @@ impl ModelText {
         match &self.templates {
             Err(error) => Err(error.clone()),
             Ok(None) => Err(Error::invalid("messages", "need a chat template, and this model has none: use `prompt`")),
-            Ok(Some(templates)) => guarded(|| templates.choose(chat).render_chat(chat)),
+            Ok(Some(templates)) => templates.render(chat),
         }
     }
 
@@ -173,6 +185,13 @@ impl ModelText {
         self.constraint(&StructuredOutput::ToolCalls(grammar)).map(Some)
     }
 
+    /// What requests of this model may have. Renders chats, so it needs the stack of a load thread.
+    pub fn capabilities(&self) -> TextCapabilities {
+        let templates = self.templates.as_ref().ok().and_then(Option::as_ref).filter(|templates| templates.has_chat());
+        let is_structured = self.constraints.is_supported(&self.token_table);
+        TextCapabilities::of(templates, &self.output_format, is_structured)
+    }
+
     /// The tokens that end an answer; may be empty.
     pub fn end_tokens(&self) -> &Arc<[TokenId]> {
         &self.end_tokens
@@ -199,7 +218,12 @@ impl ModelText {
         let tools = chat.tools.iter().flatten().filter_map(name).collect();
         let last = chat.messages.last().filter(|_| chat.continues_final);
         let begun = last.and_then(|message| message.content.as_ref()).map(Content::text);
-        self.output_format.parser(tools, prompt, begun.as_deref())
+        let templates = self.templates.as_ref().ok().and_then(Option::as_ref);
+        let parser = self.output_format.parser(tools, prompt, begun.as_deref());
+        if templates.is_some_and(|templates| templates.uses_tool_prompt(chat)) {
+            return Some(parser.unwrap_or_default().with_note(tool_prompt::NOTE));
+        }
+        parser
     }
 
     /// The markup that an answer must contain for this parser.
@@ -230,69 +254,4 @@ fn load_tokenizer(bytes: &[u8], folder: &ModelFolder) -> Result<(Tokenizer, Toke
     growth::check(tokenizer.get_normalizer())?;
     let token_table = TokenTable::build(&tokenizer)?;
     Ok((tokenizer, token_table))
-}
-
-/// The templates of a model.
-#[derive(Debug)]
-struct ChatTemplates {
-    default: Template,
-    with_tools: Option<Template>,
-}
-
-impl ChatTemplates {
-    fn choose(&self, chat: &Chat) -> &Template {
-        self.with_tools.as_ref().filter(|_| chat.tools.is_some()).unwrap_or(&self.default)
-    }
-}
-
-fn load_templates(folder: &ModelFolder, special_tokens: &[(String, String)]) -> Result<Option<ChatTemplates>> {
-    let Some(Sources { default, with_tools }) = template_sources(folder)? else { return Ok(None) };
-    let compile = |source: String| guarded(|| Template::compile(&source, Owner::Model, special_tokens, date::now));
-    Ok(Some(ChatTemplates { default: compile(default)?, with_tools: with_tools.map(compile).transpose()? }))
-}
-
-/// The sources of a model's templates, for chats and for chats with tools; empty if there is no valid template.
-fn sources(templates: &Result<Option<ChatTemplates>>) -> (&str, &str) {
-    let Ok(Some(ChatTemplates { default, with_tools })) = templates else { return ("", "") };
-    (default.source(), with_tools.as_ref().unwrap_or(default).source())
-}
-
-/// Template files take precedence over the configuration: `chat_template.jinja`, and a folder of named templates.
-fn template_sources(folder: &ModelFolder) -> Result<Option<Sources>> {
-    let named_files = folder.path.join("additional_chat_templates");
-    let file = |path: PathBuf| if path.exists() { read_template(&path).map(Some) } else { Ok(None) };
-    let default = match file(folder.path.join("chat_template.jinja"))? {
-        Some(default) => Some(default),
-        None => file(named_files.join("default.jinja"))?,
-    };
-    let with_tools = file(named_files.join("tool_use.jinja"))?;
-    if let Some(default) = default {
-        return Ok(Some(Sources { default, with_tools }));
-    }
-    let sources = configured_sources(folder)?;
-    Ok(sources.map(|sources| Sources { with_tools: with_tools.or(sources.with_tools), ..sources }))
-}
-
-fn read_template(path: &Path) -> Result<String> {
-    let bytes = hub::read_file(path, MAX_TEMPLATE_BYTES)?;
-    String::from_utf8(bytes).map_err(|error| load_error(path, "is not UTF-8").with_source(error))
-}
-
-fn configured_sources(folder: &ModelFolder) -> Result<Option<Sources>> {
-    let path = folder.path.join("tokenizer_config.json");
-    if let Some(sources) =
-        sources_of(&folder.tokenizer_config["chat_template"]).map_err(|error| named(&path, &error))?
-    {
-        return Ok(Some(sources));
-    }
-    let path = folder.path.join("chat_template.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let file: Value = hub::read_json(&path, MAX_TEMPLATE_BYTES)?;
-    sources_of(&file["chat_template"]).map_err(|error| named(&path, &error))
-}
-
-fn load_error(path: &Path, problem: &str) -> Error {
-    Error::new(Code::ModelLoadError, format!("{} {problem}", path.display()))
 }

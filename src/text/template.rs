@@ -32,6 +32,8 @@ const TIME: Duration = Duration::from_secs(4);
 pub(super) enum Owner {
     /// The template is the model's chat template.
     Model,
+    /// The template was given for the model when it was loaded.
+    Loader,
     /// The template is the prompt of a request.
     Caller,
 }
@@ -68,8 +70,10 @@ impl Template {
     /// Renders a chat up to the start of the model's answer.
     pub(super) fn render_chat(&self, chat: &Chat) -> Result<Rendered> {
         self.check_read("templateVariables", chat.variables.keys())?;
-        if chat.tools.as_ref().is_some_and(|tools| !tools.is_empty()) && !self.reads("tools") {
-            return Err(Error::invalid("tools", "are not supported by this model's chat template"));
+        if chat.tools.as_ref().is_some_and(|tools| !tools.is_empty()) && !self.has_tools() {
+            let message = "are not supported by this model's chat template; loadModel({ path, toolPrompt: 'hermes' }) \
+                           describes them in a message instead";
+            return Err(Error::invalid("tools", message));
         }
         let rendered = if chat.continues_final {
             let (tagged, plain) = prefill::tagged(chat)?;
@@ -101,6 +105,12 @@ impl Template {
         rendered.map(|rendered| trusted(rendered, special_tokens)).map_err(|fault| self.owner.failed(fault))
     }
 
+    /// Renders variables that were made of a chat, within the limits for that chat.
+    pub(super) fn render_for(&self, chat: &Chat, variables: Vec<Variable>) -> Result<Rendered> {
+        let size = Size { bytes: chat.num_bytes(), items: chat.num_items() };
+        self.write(variables, size).map_err(|fault| self.owner.failed(fault))
+    }
+
     fn write(&self, variables: Vec<Variable>, size: Size) -> std::result::Result<Rendered, Fault> {
         let tokens = self.special_tokens.iter();
         let mut all: Vec<_> = tokens.map(|(name, token)| (name.as_str().into(), JinjaValue::own(token))).collect();
@@ -124,6 +134,11 @@ impl Template {
         &self.source
     }
 
+    /// Whether the template has a place for tools.
+    pub(super) fn has_tools(&self) -> bool {
+        self.reads("tools")
+    }
+
     fn reads(&self, name: &str) -> bool {
         let is_name = |c: char| c == '_' || c.is_alphanumeric();
         self.source.split(|c| !is_name(c)).any(|word| word == name)
@@ -134,6 +149,7 @@ impl Owner {
     fn broken(self, problem: &str) -> Error {
         match self {
             Self::Model => Error::new(Code::ModelLoadError, format!("the chat template {problem}")),
+            Self::Loader => Error::invalid("chatTemplate", problem),
             Self::Caller => Error::invalid("prompt.template", problem),
         }
     }
@@ -145,7 +161,9 @@ impl Owner {
             Fault::Raised(message) => {
                 let message = shortened(&message);
                 return match self {
-                    Self::Model => Error::invalid("messages", format!("were refused by the chat template: {message}")),
+                    Self::Model | Self::Loader => {
+                        Error::invalid("messages", format!("were refused by the chat template: {message}"))
+                    }
                     Self::Caller => Error::invalid("prompt.template", format!("refused its variables: {message}")),
                 };
             }
@@ -156,7 +174,7 @@ impl Owner {
             }
         };
         match self {
-            Self::Model => Error::new(Code::TokenizerError, format!("the chat template {problem}")),
+            Self::Model | Self::Loader => Error::new(Code::TokenizerError, format!("the chat template {problem}")),
             Self::Caller => Error::invalid("prompt.template", problem),
         }
     }

@@ -59,7 +59,8 @@ fn a_caller_cancels_leaves_and_drains_while_the_engine_thread_takes_no_commands(
     });
     let backend = simulated(Profile::named("instant").expect("a listed profile"), Vec::new());
     let engine = Engine::start(config, backend, wake).expect("the engine starts");
-    let model = wait(|reply| engine.load(model_folder(), LoadControl::default(), reply)).expect("the model loads").key;
+    let model =
+        wait(|reply| engine.load(model_folder().into(), LoadControl::default(), reply)).expect("the model loads").key;
 
     let closed = gate.lock().expect("not poisoned");
     let submit = |max_tokens| engine.submit(model, draft("Hello", max_tokens)).expect("accepted")[0];

@@ -105,10 +105,10 @@ fn an_error_in_a_prompt_ends_its_answer() {
 fn a_folder_without_a_model_is_an_error_and_the_engine_continues() {
     let caller = Caller::new();
     let folder = tempfile::tempdir().expect("a folder");
-    let error =
-        wait(|reply| caller.engine.load(folder.path().into(), LoadControl::default(), reply)).expect_err("empty");
+    let error = wait(|reply| caller.engine.load(folder.path().to_path_buf().into(), LoadControl::default(), reply))
+        .expect_err("empty");
     assert_eq!(error.code(), Code::ModelLoadError);
-    let error = wait(|reply| caller.engine.load(folder.path().join("nothing"), LoadControl::default(), reply))
+    let error = wait(|reply| caller.engine.load(folder.path().join("nothing").into(), LoadControl::default(), reply))
         .expect_err("missing");
     assert_eq!(error.code(), Code::ModelNotFound);
     assert!(caller.ask(draft("Hello", 5)).end.expect("ended").is_ok());

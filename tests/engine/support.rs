@@ -95,7 +95,8 @@ impl Caller {
             signal.1.notify_all();
         });
         let engine = Engine::start(*config, backend, wake).expect("the engine starts");
-        let model = wait(|reply| engine.load(folder, LoadControl::default(), reply)).expect("the model loads").key;
+        let model =
+            wait(|reply| engine.load(folder.into(), LoadControl::default(), reply)).expect("the model loads").key;
         Self { engine, model, answers: Mutex::default(), woken }
     }
 

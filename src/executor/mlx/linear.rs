@@ -127,7 +127,7 @@ impl Linear {
         }
     }
 
-    pub(super) fn as_quantized(&self) -> Option<&Quantized> {
+    fn as_quantized(&self) -> Option<&Quantized> {
         match &self.weight {
             Weight::Quantized(weight) => Some(weight),
             Weight::Dense { .. } => None,
@@ -145,7 +145,7 @@ impl Linear {
         Ok(is_same)
     }
 
-    pub(super) fn bias(&self) -> Option<&Array> {
+    fn bias(&self) -> Option<&Array> {
         self.bias.as_ref()
     }
 }
@@ -186,6 +186,27 @@ impl Quantized {
 }
 
 impl Projection {
+    /// Fuses layers by concatenating their outputs. Layers of different formats are not fused.
+    pub(super) fn fused(linears: Vec<Linear>) -> Mlx<Self> {
+        let biases: Option<Vec<_>> = linears.iter().map(Linear::bias).collect();
+        let bias = biases.map(joined).transpose()?;
+        let dense: Option<Vec<_>> = linears.iter().map(Linear::as_dense).collect();
+        if let Some(parts) = dense {
+            return Ok(Self::One(Linear::dense(joined(parts)?, bias)?));
+        }
+        let quantized: Option<Vec<_>> = linears.iter().map(Linear::as_quantized).collect();
+        match quantized {
+            Some(parts) if parts.windows(2).all(|pair| pair[0].format() == pair[1].format()) => {
+                let Quantized { bits, group_size, .. } = *parts[0];
+                let codes = joined(parts.iter().map(|part| &part.codes))?;
+                let scales = joined(parts.iter().map(|part| &part.scales))?;
+                let offsets = joined(parts.iter().map(|part| &part.offsets))?;
+                Ok(Self::One(Linear::quantized(Quantized { codes, scales, offsets, bits, group_size }, bias)))
+            }
+            _ => Ok(Self::Apart(linears)),
+        }
+    }
+
     /// Applies `change` to every layer.
     pub(super) fn map<E>(self, mut change: impl FnMut(Linear) -> Result<Linear, E>) -> Result<Self, E> {
         match self {
@@ -204,4 +225,8 @@ impl Projection {
             }
         }
     }
+}
+
+fn joined<'a>(parts: impl IntoIterator<Item = &'a Array>) -> Mlx<Array> {
+    concatenate(&parts.into_iter().collect::<Vec<_>>(), 0)
 }

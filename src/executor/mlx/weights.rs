@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use mlx_ops::PackedWeight;
-use mlx_rs::ops::{add, concatenate, dequantize, stack as stack_axis};
+use mlx_rs::ops::{add, dequantize, stack};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, with_stream};
 
@@ -36,6 +36,8 @@ pub(super) struct Weights<'a> {
     folder: &'a ModelFolder,
     control: &'a LoadControl,
     arrays: HashMap<String, Array>,
+    /// Bytes of the tensors that were taken out of `arrays` and are not loaded yet.
+    taken_bytes: u64,
     /// Element type of activations, to which float tensors are cast.
     dtype: Dtype,
     /// Whether quantized weights are dequantized while they are loaded.
@@ -71,6 +73,7 @@ impl<'a> Weights<'a> {
             folder,
             control,
             arrays,
+            taken_bytes: 0,
             dtype: Dtype::Float32,
             dequantizes: compute == Compute::Dense,
             gathers_in_float32: false,
@@ -156,9 +159,9 @@ impl<'a> Weights<'a> {
         let [gate, up, down] = self.model.expert(&spec);
         let [gate, up] = [self.experts(index, &spec, gate.name)?, self.experts(index, &spec, up.name)?];
         let gate_up = Experts::side_by_side(gate, up).map_err(|error| device_error("fusing projections", error))?;
-        evaluated("loading weights", gate_up.arrays())?;
+        self.evaluated(gate_up.arrays())?;
         let down = self.experts(index, &spec, down.name)?;
-        evaluated("loading weights", down.arrays())?;
+        self.evaluated(down.arrays())?;
         let activation = self.nonlinearity(spec.activation)?;
         Ok(Moe { spec, router, activation, gate_up, down, shared, is_never_sorted: self.batch_invariant })
     }
@@ -200,7 +203,7 @@ impl<'a> Weights<'a> {
             paths.iter().map(|path| load(self, &format!("{path}.{suffix}"))).collect::<Result<Vec<_>>>()?;
         match arrays.len() {
             1 if arrays[0].ndim() == 3 => Ok(arrays.remove(0)),
-            _ => stack_axis(&arrays, 0).map_err(|error| device_error("loading weights", error)),
+            _ => stack(&arrays, 0).map_err(|error| device_error("loading weights", error)),
         }
     }
 
@@ -212,7 +215,7 @@ impl<'a> Weights<'a> {
             let factors = one.and_then(|one| add(one, &weight));
             weight = factors.map_err(|error| device_error("loading weights", error))?;
         }
-        evaluated("loading weights", [&weight])?;
+        self.evaluated([&weight])?;
         Ok(Norm { weight, eps: self.model.norm.eps })
     }
 
@@ -229,7 +232,7 @@ impl<'a> Weights<'a> {
             return Ok((self.linear(self.model.names.embedding, false)?, None));
         }
         let embedding = self.lazy_linear(self.model.names.embedding, false)?;
-        evaluated("loading weights", embedding.arrays())?;
+        self.evaluated(embedding.arrays())?;
         let head = self.lazy_linear(self.model.names.head, false)?;
         if head.equals(&embedding).map_err(|error| device_error("comparing the head with the embedding", error))? {
             return Ok((self.finish(embedding)?, None));
@@ -240,9 +243,9 @@ impl<'a> Weights<'a> {
     /// The embedding and the head of a dense model.
     pub(super) fn packed_ends(&mut self) -> Result<(Linear, Packed)> {
         let embedding = self.lazy_linear(self.model.names.embedding, false)?;
-        evaluated("loading weights", embedding.arrays())?;
+        self.evaluated(embedding.arrays())?;
         let head = match embedding.as_dense() {
-            Some(weight) if self.model.head.is_tied => pack(weight, None)?,
+            Some(weight) if self.model.head.is_tied => self.pack(weight, None)?,
             _ => self.packed(self.model.names.head, false)?,
         };
         Ok((embedding, head))
@@ -251,13 +254,13 @@ impl<'a> Weights<'a> {
     /// A linear layer of a dense model, for a chain.
     pub(super) fn packed(&mut self, path: &str, bias: bool) -> Result<Packed> {
         let linear = self.lazy_linear(path, bias)?;
-        packed(linear)
+        self.pack_linear(linear)
     }
 
     /// Fused linear layers of decoder layer `index` of a dense model, for a chain.
     pub(super) fn packed_projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Packed> {
         match self.lazy_projection(index, parts)? {
-            Projection::One(linear) => packed(linear),
+            Projection::One(linear) => self.pack_linear(linear),
             Projection::Apart(_) => Err(not_dense()),
         }
     }
@@ -270,13 +273,24 @@ impl<'a> Weights<'a> {
     fn lazy_projection(&mut self, index: usize, parts: &[LinearShape]) -> Result<Projection> {
         let linears = parts.iter().map(|part| self.lazy_linear(&self.model.names.layer(index, part.name), part.bias));
         let linears = linears.collect::<Result<Vec<_>>>()?;
-        fuse(linears).map_err(|error| device_error("fusing projections", error))
+        Projection::fused(linears).map_err(|error| device_error("fusing projections", error))
+    }
+
+    fn pack_linear(&mut self, linear: Linear) -> Result<Packed> {
+        let (weight, bias) = linear.into_dense().ok_or_else(not_dense)?;
+        self.pack(&weight, bias)
+    }
+
+    fn pack(&mut self, weight: &Array, bias: Option<Array>) -> Result<Packed> {
+        let packed = PackedWeight::pack(weight).map_err(|error| device_error("loading weights", error))?;
+        self.evaluated(&bias)?;
+        Ok(Packed { weight: packed, bias })
     }
 
     /// Makes a layer batch-invariant if that is wanted, and evaluates it.
     fn finish(&mut self, linear: Linear) -> Result<Linear> {
         let shaped = self.shape(linear).map_err(|error| device_error("shaping weights", error))?;
-        evaluated("loading weights", shaped.arrays())?;
+        self.evaluated(shaped.arrays())?;
         Ok(shaped)
     }
 
@@ -328,7 +342,16 @@ impl<'a> Weights<'a> {
     /// Every tensor comes by here, so this is where an abort is noticed.
     fn take(&mut self, name: &str) -> Result<Array> {
         self.control.check()?;
-        self.arrays.remove(name).ok_or_else(|| missing(name))
+        let array = self.arrays.remove(name).ok_or_else(|| missing(name))?;
+        self.taken_bytes += array.nbytes() as u64;
+        Ok(array)
+    }
+
+    /// Computes arrays. The tensors that were taken since the last call are loaded then.
+    fn evaluated<'b>(&mut self, arrays: impl IntoIterator<Item = &'b Array>) -> Result<()> {
+        eval(arrays).map_err(|error| device_error("loading weights", error))?;
+        self.control.add_loaded(std::mem::take(&mut self.taken_bytes));
+        Ok(())
     }
 
     fn peek(&self, name: &str) -> Result<&Array> {
@@ -351,44 +374,4 @@ impl<'a> Weights<'a> {
 
 fn missing(name: &str) -> crate::error::Error {
     bad_model(format!("tensor `{name}` disappeared while the model was loaded"))
-}
-
-fn evaluated<'a>(what: &str, arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
-    eval(arrays).map_err(|error| device_error(what, error))
-}
-
-fn packed(linear: Linear) -> Result<Packed> {
-    let (weight, bias) = linear.into_dense().ok_or_else(not_dense)?;
-    pack(&weight, bias)
-}
-
-fn pack(weight: &Array, bias: Option<Array>) -> Result<Packed> {
-    evaluated("loading weights", &bias)?;
-    let weight = PackedWeight::pack(weight).map_err(|error| device_error("loading weights", error))?;
-    Ok(Packed { weight, bias })
-}
-
-/// Fuses projections by concatenating their outputs. Layers of different formats are not fused.
-fn fuse(linears: Vec<Linear>) -> Mlx<Projection> {
-    let biases: Option<Vec<_>> = linears.iter().map(Linear::bias).collect();
-    let bias = biases.map(stack).transpose()?;
-    let dense: Option<Vec<_>> = linears.iter().map(Linear::as_dense).collect();
-    if let Some(parts) = dense {
-        return Ok(Projection::One(Linear::dense(stack(parts)?, bias)?));
-    }
-    let quantized: Option<Vec<_>> = linears.iter().map(Linear::as_quantized).collect();
-    match quantized {
-        Some(parts) if parts.windows(2).all(|pair| pair[0].format() == pair[1].format()) => {
-            let Quantized { bits, group_size, .. } = *parts[0];
-            let codes = stack(parts.iter().map(|part| &part.codes))?;
-            let scales = stack(parts.iter().map(|part| &part.scales))?;
-            let offsets = stack(parts.iter().map(|part| &part.offsets))?;
-            Ok(Projection::One(Linear::quantized(Quantized { codes, scales, offsets, bits, group_size }, bias)))
-        }
-        _ => Ok(Projection::Apart(linears)),
-    }
-}
-
-fn stack<'a>(parts: impl IntoIterator<Item = &'a Array>) -> Mlx<Array> {
-    concatenate(&parts.into_iter().collect::<Vec<_>>(), 0)
 }

@@ -152,6 +152,11 @@ impl ConstraintCompiler {
         Self { special_tokens, factory: OnceLock::new(), cache: Cache::new(MAX_CACHED) }
     }
 
+    /// Whether answers in this vocabulary can be constrained.
+    pub(super) fn is_supported(&self, token_table: &TokenTable) -> bool {
+        vocabulary::words(token_table, &self.special_tokens).is_ok()
+    }
+
     /// Compiles a constraint over the model's vocabulary, or returns it from the cache.
     pub(super) fn compile(&self, structured: &StructuredOutput, token_table: &TokenTable) -> Result<Constraint> {
         let spec = structured.spec();

@@ -17,6 +17,13 @@ const MAX_TRIE_BYTES: usize = 4 << 20;
 /// The vocabulary for llguidance. Special tokens have no text, so a grammar allows only those that it names by id; they
 /// must be among `special_tokens`. Executors allow end tokens, because each request has its own.
 pub(super) fn environment(token_table: &TokenTable, special_tokens: &[SpecialToken]) -> Result<TokEnv> {
+    let words = words(token_table, special_tokens)?;
+    let trie = TokTrie::from(&TokRxInfo::new(u32::try_from(words.len()).unwrap_or(u32::MAX), INVALID_TOKEN), &words);
+    Ok(Arc::new(ApproximateTokEnv::new(trie)))
+}
+
+/// The bytes of each token. An error if answers in this vocabulary cannot be constrained.
+pub(super) fn words(token_table: &TokenTable, special_tokens: &[SpecialToken]) -> Result<Vec<Vec<u8>>> {
     if token_table.trim.stop > 0 {
         let message = "the model's tokenizer removes characters at the end of a text: its answers cannot be structured";
         return Err(Error::new(Code::GuidanceError, message).with_param("structured"));
@@ -34,8 +41,7 @@ pub(super) fn environment(token_table: &TokenTable, special_tokens: &[SpecialTok
         let message = "the model's vocabulary is too large: its answers cannot be structured";
         return Err(Error::new(Code::GuidanceError, message).with_param("structured"));
     }
-    let trie = TokTrie::from(&TokRxInfo::new(u32::try_from(words.len()).unwrap_or(u32::MAX), INVALID_TOKEN), &words);
-    Ok(Arc::new(ApproximateTokEnv::new(trie)))
+    Ok(words)
 }
 
 /// The offset of first forms: llguidance's vocabulary contains token `t` a second time as `offset + t`, with the text

@@ -26,6 +26,11 @@ impl Text {
         writer.finish()
     }
 
+    /// A text with these byte ranges from outside, in order.
+    pub(crate) fn marked(text: &str, outside: &[Range<usize>]) -> Self {
+        Self { text: text.into(), outside: (!outside.is_empty()).then(|| outside.into()) }
+    }
+
     /// The result of an operation on this text that does not preserve positions. If any part of this text is from
     /// outside, all of the result is.
     pub(crate) fn derived(&self, text: &str) -> Self {

@@ -1,6 +1,6 @@
 //! How a model writes tool calls and reasoning, as its chat template shows. Makes the parser of each answer.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::streaming::OutputParser;
 use crate::error::Result;
@@ -79,7 +79,31 @@ impl OutputFormat {
             prompt.trim_end().ends_with(tags.open) || begun.is_some_and(is_last)
         };
         let is_reasoning = self.reasoning.is_some_and(is_open);
-        let parser = OutputParser { tool_calls, reasoning: self.reasoning, tools: tools.into(), is_reasoning };
+        let tools = tools.into();
+        let parser = OutputParser { tool_calls, reasoning: self.reasoning, tools, is_reasoning, note: None };
         (tool_calls.is_some() || self.reasoning.is_some()).then_some(parser)
+    }
+
+    /// The name of the format of tool calls, if there is one.
+    pub(in crate::text) fn tool_call_format(&self) -> Option<&'static str> {
+        self.tool_calls.map(|format| format.name)
+    }
+
+    /// Whether there is a grammar of calls.
+    pub(in crate::text) fn can_require_calls(&self) -> bool {
+        let tool = json!({"type": "function", "function": {"name": "f"}});
+        grammar(self.tool_calls, &RequiredCalls { tools: &[&tool], is_single: true, reasoning: None }, |_| None).is_ok()
+    }
+
+    /// Whether reasoning is told apart from the text.
+    pub(in crate::text) fn has_reasoning(&self) -> bool {
+        self.reasoning.is_some()
+    }
+}
+
+impl OutputParser {
+    /// Adds a warning about the prompt to the output.
+    pub(in crate::text) fn with_note(self, note: &'static str) -> Self {
+        Self { note: Some(note), ..self }
     }
 }

@@ -16,7 +16,7 @@ const MAX_WARNINGS: usize = 16;
 const SEPARATOR: char = ' ';
 
 /// Parses the output of one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutputParser {
     pub(super) tool_calls: Option<&'static ToolCallFormat>,
     pub(super) reasoning: Option<&'static TagPair>,
@@ -24,6 +24,8 @@ pub struct OutputParser {
     pub(super) tools: Arc<[String]>,
     /// The prompt ends with an open reasoning tag.
     pub(super) is_reasoning: bool,
+    /// A warning about the prompt.
+    pub(super) note: Option<&'static str>,
 }
 
 impl OutputParser {
@@ -48,7 +50,7 @@ impl OutputParser {
             last: Last::Nothing,
             mention: CallMention::default(),
             next_index: 0,
-            warnings: Vec::new(),
+            warnings: self.note.map(str::to_owned).into_iter().collect(),
             num_read: 0,
             reasoning_end: 0,
             parsed: Passed::default(),

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::error::{Code, Error, Result};
 use crate::text::date;
 use crate::text::template::{Owner, Template};
-use crate::text::{Chat, Content, Message, ModelText, PromptTemplate, Rendered};
+use crate::text::{Chat, Content, Message, ModelText, PromptTemplate, Rendered, TextOptions};
 
-use super::{byte_level, model_folder, open_files};
+use super::{byte_level, model_folder, open_files, open_files_with};
 
 fn message(role: &str, content: &str) -> Message {
     let content = Some(Content::Text(content.to_owned()));
@@ -154,4 +154,30 @@ fn failing_template_of_the_caller_is_an_invalid_param() {
     assert!(fails(endless).message().contains("budget"));
     assert!(fails("{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}").message().contains("longer than"));
     refused(text(model.render_prompt(&prompt("{{ name }}", &json!({"nam": "Ada"})))), "prompt.variables.nam");
+}
+
+#[test]
+fn a_template_that_was_given_at_load_replaces_all_templates_of_the_folder() {
+    let listed = json!([{"name": "default", "template": "default"}, {"name": "tool_use", "template": "{{ tools }}"}]);
+    let config = json!({"chat_template": listed, "bos_token": "<s>"});
+    let options = TextOptions {
+        chat_template: Some("{{ bos_token }}{{ messages[0].content }}{{ tools | length if tools }}".to_owned()),
+        tool_prompt: None,
+    };
+    let tokenizer = byte_level().to_string();
+    let folder = || model_folder(json!({}), json!({}), config.clone());
+    let files = [("tokenizer.json", tokenizer.as_bytes()), ("chat_template.jinja", b"file".as_slice())];
+    let model = open_files_with(folder(), &files, &options).unwrap();
+    let plain = chat(vec![message("user", "x")]);
+    let tools = Some(vec![json!({"type": "function", "function": {"name": "f"}})]);
+    assert_eq!(text(model.render(&plain)).unwrap(), "<s>x");
+    assert_eq!(text(model.render(&Chat { tools, ..plain.clone() })).unwrap(), "<s>x1");
+    let raising = "{{ raise_exception('no') }}".to_owned();
+    let raising = TextOptions { chat_template: Some(raising), tool_prompt: None };
+    refused(text(open_files_with(folder(), &files, &raising).unwrap().render(&plain)), "messages");
+    for broken in ["{% if %}".to_owned(), "x".repeat((1 << 20) + 1)] {
+        let options = TextOptions { chat_template: Some(broken), tool_prompt: None };
+        let error = open_files_with(folder(), &files, &options).unwrap_err();
+        assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("chatTemplate")), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
+mod capabilities;
 mod chats;
 mod conformance;
 mod constraints;
@@ -19,6 +20,7 @@ mod stops;
 mod streams;
 mod templates;
 mod tool_choice;
+mod tool_prompt;
 mod user_text;
 mod writing;
 
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::ModelText;
+use super::{ModelText, TextOptions};
 use crate::error::Result;
 use crate::hub::ModelFolder;
 
@@ -130,13 +132,18 @@ fn model_folder(config: Value, generation_config: Value, tokenizer_config: Value
 }
 
 /// Opens a model with these files.
-fn open_files(mut folder: ModelFolder, files: &[(&str, &[u8])]) -> Result<ModelText> {
+fn open_files(folder: ModelFolder, files: &[(&str, &[u8])]) -> Result<ModelText> {
+    open_files_with(folder, files, &TextOptions::default())
+}
+
+/// Opens a model with these files and options.
+fn open_files_with(mut folder: ModelFolder, files: &[(&str, &[u8])], options: &TextOptions) -> Result<ModelText> {
     let place = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         std::fs::write(place.path().join(name), bytes).unwrap();
     }
     folder.path = place.path().to_owned();
-    ModelText::open(&folder)
+    ModelText::open_with(&folder, options)
 }
 
 fn open(tokenizer: &Value) -> Result<ModelText> {

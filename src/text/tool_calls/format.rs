@@ -4,6 +4,8 @@
 /// How a model writes tool calls.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::text) struct ToolCallFormat {
+    /// The name for users.
+    pub(in crate::text) name: &'static str,
     /// A chat template uses this format if it contains all strings of one of these lists.
     signatures: &'static [&'static [&'static str]],
     /// Opening markers, valid anywhere in an answer.
@@ -38,6 +40,7 @@ pub(in crate::text) enum CallSyntax {
 static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     // Gemma 4.
     ToolCallFormat {
+        name: "gemma-4",
         signatures: &[&["<|tool_call>", "<tool_call|>"]],
         opens: &["<|tool_call>"],
         bare: None,
@@ -46,6 +49,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // FunctionGemma.
     ToolCallFormat {
+        name: "function-gemma",
         signatures: &[&["<start_function_call>"]],
         opens: &["<start_function_call>"],
         bare: None,
@@ -54,6 +58,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // Gemma 3, prompted as Google documents it.
     ToolCallFormat {
+        name: "gemma-3",
         signatures: &[&["```tool_code"]],
         opens: &["```tool_code"],
         bare: None,
@@ -62,6 +67,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // Mistral.
     ToolCallFormat {
+        name: "mistral",
         signatures: &[&["[TOOL_CALLS]", "[ARGS]"]],
         opens: &["[TOOL_CALLS]"],
         bare: None,
@@ -69,6 +75,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
         syntax: CallSyntax::NamedJson,
     },
     ToolCallFormat {
+        name: "mistral",
         signatures: &[&["[TOOL_CALLS]"]],
         opens: &["[TOOL_CALLS]"],
         bare: None,
@@ -77,6 +84,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // Hermes, Qwen 2.5, Qwen 3.
     ToolCallFormat {
+        name: "hermes",
         signatures: &[&["<tool_call>"]],
         opens: &["<tool_call>"],
         bare: None,
@@ -85,6 +93,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // LFM2.
     ToolCallFormat {
+        name: "lfm2",
         signatures: &[&["<|tool_call_start|>"], &["<|tool_list_start|>"]],
         opens: &["<|tool_call_start|>"],
         bare: None,
@@ -93,6 +102,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // Llama 3.2 and Gemma 3, prompted for lists of calls.
     ToolCallFormat {
+        name: "pythonic",
         signatures: &[&["func_name1("], &["name + '('"]],
         opens: &[],
         bare: Some('['),
@@ -101,6 +111,7 @@ static TOOL_CALL_FORMATS: [ToolCallFormat; 9] = [
     },
     // Llama 3.
     ToolCallFormat {
+        name: "llama-3",
         signatures: &[&["<|python_tag|>"], &["{\"name\": ", "\"parameters\": "]],
         opens: &["<|python_tag|>"],
         bare: Some('{'),
@@ -123,6 +134,11 @@ impl ToolCallFormat {
         }
         let is_there = |signatures: &&[&str]| signatures.iter().all(|signature| template.contains(signature));
         TOOL_CALL_FORMATS.iter().find(|format| format.signatures.iter().any(is_there))
+    }
+
+    #[cfg(test)]
+    pub(in crate::text) fn names() -> impl Iterator<Item = &'static str> {
+        TOOL_CALL_FORMATS.iter().map(|format| format.name)
     }
 
     /// All markers of the format.

@@ -31,6 +31,7 @@ const TYPED = `import { createEngine, type GenerateResult, MlxServingError } fro
 export async function ask(content: string): Promise<string> {
   const engine = await createEngine()
   const model = await engine.loadModel()
+  for await (const { text } of engine.generate({ model, prompt: 'Once', maxTokens: 2 })) if (text === '') continue
   const result: GenerateResult = await engine.generate({ model, messages: [{ role: 'user', content }], temperature: 0 })
   return result.text
 }
@@ -79,6 +80,9 @@ export function writePrograms(folder) {
 const tsc = (folder, project) =>
   quiet(process.execPath, [commandOf('typescript', 'tsc'), '--project', project], { cwd: folder })
 
+const oldestTsc = (folder, project) =>
+  quiet(process.execPath, [tool('typescript-oldest', 'bin', 'tsc'), '--noEmit', '--project', project], { cwd: folder })
+
 const bundle = (folder, ...options) =>
   quiet(process.execPath, [tool('esbuild', 'bin', 'esbuild'), '--bundle', '--platform=node', ...options], {
     cwd: folder,
@@ -86,6 +90,7 @@ const bundle = (folder, ...options) =>
 
 /** Builds before the programs run: title and work. */
 export const PREPARATIONS = [
+  ['TypeScript 5.0, the oldest that is supported', folder => oldestTsc(folder, 'node16.json')],
   ['TypeScript, node16 resolution', folder => tsc(folder, 'node16.json')],
   ['TypeScript, bundler resolution', folder => tsc(folder, 'bundler.json')],
   [
