@@ -21,6 +21,42 @@
 export declare function createEngine(options?: EngineOptions): Promise<Engine>
 
 /**
+ * Downloads a model of the Hugging Face hub into the cache of the Hugging Face tools, and returns its folder: to prepare an
+ * image or a machine, so that `loadModel` needs no network. `loadModel` with such a name does the same before it loads.
+ *
+ * Only the files that a model is loaded from are downloaded, and only those that the cache does not have, four at a time.
+ * A lost connection is tried again. An ended download goes on where it was. Every file is checked by its hash before it
+ * counts. Concurrent calls share one download, and processes wait for each other. If the hub cannot be reached, the cached
+ * model is used, with a process warning.
+ *
+ * The variables of the Hugging Face tools are followed: `HF_ENDPOINT`, `HF_TOKEN` (or the token of `hf auth login`),
+ * `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT`.
+ *
+ * @throws {@link DownloadError} there is no such model, it may not be read, the connection failed too often, the disk is full,
+ * or the hub sent something else than it announced
+ * @throws {@link ModelError} `ModelNotFound`: `HF_HUB_OFFLINE` is set, and the model is not in the cache
+ * @throws the reason of {@link DownloadOptions.signal} once it aborts
+ *
+ * @example
+ * const folder = await downloadModel('mlx-community/Qwen3-4B-4bit', {
+ *   onProgress: ({ loadedBytes, totalBytes }) => bar.update(loadedBytes / totalBytes),
+ * })
+ */
+export declare function downloadModel(name: string, options?: DownloadOptions): Promise<string>
+
+/** Options of {@link downloadModel}. */
+export interface DownloadOptions {
+  /** A branch, a tag or a commit. A commit that is in the cache needs no request. @default 'main' */
+  revision?: string | undefined
+  /** For models that are private or have terms to accept. It is sent to the hub only. @default `HF_TOKEN` */
+  token?: string | undefined
+  /** Ends the download. What has arrived stays, and the next download goes on from there. */
+  signal?: AbortSignal | undefined
+  /** Called at most about 20 times a second, and once at the end. An error that it throws ends this call with that error. */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+}
+
+/**
  * Options of an engine. Every field is optional.
  *
  * Every option except `backend` can also be set by an environment variable, such as `MLX_SERVING_MAX_PENDING`. An option
@@ -531,8 +567,18 @@ export interface Engine extends AsyncDisposable {
 
 /** Options of {@link Engine.loadModel}. */
 export interface LoadModelOptions {
-  /** A model folder in Hugging Face layout. @default the demo model of the package */
+  /**
+   * A model folder in Hugging Face layout, or the name of a model on the Hugging Face hub, such as
+   * `'mlx-community/Qwen3-4B-4bit'`. A folder of that name comes first. What the cache does not have is downloaded, as
+   * {@link downloadModel} does.
+   *
+   * @default the demo model of the package
+   */
   path?: string | undefined
+  /** As {@link DownloadOptions.revision}, for a model of the hub. */
+  revision?: string | undefined
+  /** As {@link DownloadOptions.token}, for a model of the hub. */
+  token?: string | undefined
   /**
    * The name that `model:` accepts, of at most 256 characters. Ids are unique in an engine, and a model has one id.
    *
@@ -575,11 +621,16 @@ export interface LoadModelOptions {
   signal?: AbortSignal | undefined
 }
 
-/** How much of a model has been loaded. @see {@link LoadModelOptions.onProgress} */
+/** How much of a model has been downloaded or loaded. @see {@link LoadModelOptions.onProgress} */
 export interface LoadProgress {
-  /** Bytes of weights that are loaded. Never decreases; at the end it equals `totalBytes`. */
+  /** `'download'`: files of a model of the hub are downloaded. `'load'`: its weights are loaded. */
+  readonly stage: 'download' | 'load'
+  /**
+   * Bytes of files that are there, or bytes of weights that are loaded. At the end of a stage it equals `totalBytes`. It
+   * decreases only if a damaged file is downloaded again.
+   */
   readonly loadedBytes: number
-  /** Bytes of the weights in the files of the model. */
+  /** Bytes of the files that the model needs, or of the weights in them. */
   readonly totalBytes: number
 }
 
@@ -1493,6 +1544,7 @@ export type ErrorCode =
   | 'Timeout'
   | 'Cancelled'
   | 'SlowConsumer'
+  | 'DownloadError'
   | 'InsufficientMemory'
   | 'BackendError'
   | 'EngineClosed'
@@ -1548,6 +1600,8 @@ export declare class TimeoutError extends MlxServingError {}
 export declare class CancelledError extends MlxServingError {}
 /** `SlowConsumer`: a stream was not read for too long. `usage` has its tokens so far. */
 export declare class SlowConsumerError extends MlxServingError {}
+/** `DownloadError`: a model could not be downloaded. Trying again goes on from what has arrived. */
+export declare class DownloadError extends MlxServingError {}
 /** `InsufficientMemory`, `BackendError`: the device, or the code that drives it, failed. */
 export declare class BackendError extends MlxServingError {}
 /** `EngineClosed`: the engine is shut down. */

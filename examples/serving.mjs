@@ -33,6 +33,7 @@ export const STATUS = {
   TokenizerError: 500,
   BackendError: 500,
   UnsupportedPlatform: 500,
+  DownloadError: 502,
   InsufficientMemory: 503,
   EngineClosed: 503,
   Timeout: 504,

@@ -29,6 +29,7 @@ export class OverloadedError extends MlxServingError {}
 export class TimeoutError extends MlxServingError {}
 export class CancelledError extends MlxServingError {}
 export class SlowConsumerError extends MlxServingError {}
+export class DownloadError extends MlxServingError {}
 export class BackendError extends MlxServingError {}
 export class EngineClosedError extends MlxServingError {}
 export class UnsupportedPlatformError extends MlxServingError {}
@@ -44,6 +45,7 @@ const NAMES = {
   TimeoutError,
   CancelledError,
   SlowConsumerError,
+  DownloadError,
   BackendError,
   EngineClosedError,
   UnsupportedPlatformError,
@@ -66,6 +68,7 @@ const CLASSES: Record<ErrorCode, typeof MlxServingError> = {
   Timeout: TimeoutError,
   Cancelled: CancelledError,
   SlowConsumer: SlowConsumerError,
+  DownloadError,
   InsufficientMemory: BackendError,
   BackendError,
   EngineClosed: EngineClosedError,

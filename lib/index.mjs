@@ -4,6 +4,8 @@ export {
   CancelledError,
   ConfigError,
   createEngine,
+  DownloadError,
+  downloadModel,
   EngineClosedError,
   GuidanceError,
   InvalidParamsError,

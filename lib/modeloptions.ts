@@ -1,15 +1,16 @@
 // The options of `loadModel`, and the name of a model that is given none.
 
 import path from 'node:path'
+import { readListener, readRevision, readToken } from './download/downloads'
 import { invalid } from './errors'
 import { demoModel } from './load'
 import { isAbsent, isArray, type Properties, reading, readKnown, readString, show } from './options'
-import type { OnLoadProgress, Waiting } from './sharedload'
+import type { Waiting } from './sharedload'
 import { readSignal } from './signals'
 
 /** The most UTF-16 code units of an id. */
 const MAX_ID = 256
-const KNOWN = ['path', 'id', 'chatTemplate', 'toolPrompt', 'signal', 'onProgress']
+const KNOWN = ['path', 'revision', 'token', 'id', 'chatTemplate', 'toolPrompt', 'signal', 'onProgress']
 
 /** How a model differs from what its folder says. */
 export interface Variant {
@@ -20,6 +21,9 @@ export interface Variant {
 /** The options of a load. */
 export interface LoadRequest extends Variant, Waiting {
   readonly path: string
+  /** Of a model of a hub. */
+  readonly revision: string | undefined
+  readonly token: string | undefined
   readonly id: string | undefined
 }
 
@@ -28,11 +32,13 @@ export function loadRequestOf(model: unknown, isHandle: (model: object) => strin
   const options = typeof model === 'string' ? { path: model } : propertiesOf(model, isHandle)
   return {
     path: isAbsent(options.path) ? demoModel() : readString(options.path, 'path'),
+    revision: readRevision(options.revision),
+    token: readToken(options.token),
     id: isAbsent(options.id) ? undefined : readId(options.id),
     chatTemplate: isAbsent(options.chatTemplate) ? undefined : readTemplate(options.chatTemplate),
     toolPrompt: isAbsent(options.toolPrompt) ? undefined : readToolPrompt(options.toolPrompt),
     signal: readSignal(options.signal),
-    onProgress: isAbsent(options.onProgress) ? undefined : readListener(options.onProgress),
+    onProgress: readListener(options.onProgress),
   }
 }
 
@@ -67,11 +73,6 @@ function readTemplate(value: unknown): string {
 function readToolPrompt(value: unknown): 'hermes' {
   if (value !== 'hermes') throw invalid('toolPrompt', `must be 'hermes', not ${show(value)}`)
   return value
-}
-
-function readListener(value: unknown): OnLoadProgress {
-  if (typeof value !== 'function') throw invalid('onProgress', `must be a function, not ${show(value)}`)
-  return value as OnLoadProgress
 }
 
 /**

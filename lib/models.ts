@@ -4,6 +4,8 @@
 import { realpath } from 'node:fs/promises'
 import { types } from 'node:util'
 import type { ModelCapabilities, ModelHandle } from '../index'
+import { download } from './download/downloads'
+import { isModelName } from './download/repository'
 import { errorOf, invalid, unwrap } from './errors'
 import { type LoadRequest, nameOf, type Variant } from './modeloptions'
 import type { NativeEngine, NativeModelInfo } from './native'
@@ -79,11 +81,21 @@ export class Models {
     if (signal?.aborted) throw reasonOf(signal)
     const folder = await this.#folderOf(path)
     if (signal?.aborted) throw reasonOf(signal)
-    const named = folder === undefined ? this.#withId(path) : undefined
+    if (folder !== undefined && request.revision !== undefined) {
+      throw invalid('revision', `is for a model of the hub, and ${show(path)} is a folder`)
+    }
+    const named = folder === undefined && request.revision === undefined ? this.#withId(path) : undefined
+    if (folder === undefined && named === undefined && isModelName(path)) return this.#loadFromHub(request)
     const known = named !== undefined && isPlain(request) ? named : this.#known(request, folder ?? named?.source.folder)
     if ('load' in known) return known.load.wait(request)
-    onProgress?.({ loadedBytes: known.fileBytes, totalBytes: known.fileBytes })
+    onProgress?.({ stage: 'load', loadedBytes: known.fileBytes, totalBytes: known.fileBytes })
     return known.model
+  }
+
+  async #loadFromHub(request: LoadRequest): Promise<ModelHandle> {
+    const { path: name, revision, token, signal, onProgress } = request
+    const folder = await download({ name, revision, token }, { signal, onProgress })
+    return this.load({ ...request, path: folder, revision: undefined })
   }
 
   async unload(model: unknown): Promise<void> {
@@ -165,7 +177,10 @@ export class Models {
     const number = this.#numLoads++
     const load: SharedLoad<Model> = new SharedLoad({
       load: () => this.#load(loading, number),
-      progress: () => this.#native.loadProgress(number),
+      progress: () => {
+        const bytes = this.#native.loadProgress(number)
+        return bytes && { stage: 'load', ...bytes }
+      },
       abort: () => {
         // A later request for this model starts a new load.
         this.#loading.delete(loading)
@@ -184,7 +199,7 @@ export class Models {
       const info = unwrap(await this.#native.loadModel({ path, chatTemplate, toolPrompt }, number))
       const { key, fileBytes } = info
       const model = new Model(id, info)
-      load.complete(fileBytes)
+      load.complete({ stage: 'load', loadedBytes: fileBytes, totalBytes: fileBytes })
       if (load.isAbandoned) {
         // No caller waits for the model: the abort came too late to stop the load.
         unwrap(await this.#native.unloadModel(key))

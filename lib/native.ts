@@ -167,7 +167,7 @@ export interface NativeEngine {
   /** Reads the options once, synchronously. `load` is a number that no other load of this engine has. */
   loadModel(options: unknown, load: number): Promise<NativeModelInfo | NativeError>
   /** How far that load is; `null` if it has not begun or has ended. `totalBytes` is 0 until it is known. */
-  loadProgress(load: number): LoadProgress | null
+  loadProgress(load: number): Omit<LoadProgress, 'stage'> | null
   /** Ends the load of that number: its memory is given back soon, and its promise resolves then. */
   abortLoad(load: number): void
   unloadModel(model: number): Promise<NativeError | undefined>

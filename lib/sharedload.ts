@@ -67,8 +67,8 @@ export class SharedLoad<T> {
   }
 
   /** The load is done: the last report to all listeners. */
-  complete(bytes: number): void {
-    this.#report({ loadedBytes: bytes, totalBytes: bytes })
+  complete({ stage, totalBytes }: LoadProgress): void {
+    this.#report({ stage, loadedBytes: totalBytes, totalBytes })
   }
 
   #listen(onProgress: OnLoadProgress, fail: (error: unknown) => void): () => void {

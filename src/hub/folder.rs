@@ -1,7 +1,6 @@
 //! Opens a model folder: which files must exist, and how large they may be. `header` reads weight files, and `weights` finds
 //! them.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -16,15 +15,18 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Older models have every added token and their chat template in this file.
 const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 
-/// The longest name on the hub.
-const MAX_NAME: usize = 96;
-
 /// Reads and validates a model folder: configuration, and the headers of all weights.
 ///
 /// `ModelNotFound` if there is no such folder. `ModelLoadError`, naming the file and possibly the tensor, if something in it
 /// is missing or wrong.
 pub fn open_folder(path: &Path) -> Result<ModelFolder> {
-    let path = path.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| not_found(path))?;
+    let path = path.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| {
+        let message = format!(
+            "no model folder at {}: a model folder holds `config.json`, `tokenizer.json` and weights as `.safetensors`",
+            path.display()
+        );
+        Error::new(Code::ModelNotFound, message)
+    })?;
     let config_path = path.join("config.json");
     let config = optional_json(&config_path, MAX_CONFIG_BYTES)?
         .ok_or_else(|| load_error(&config_path, "does not exist: a model folder needs it"))?;
@@ -42,31 +44,6 @@ pub fn open_folder(path: &Path) -> Result<ModelFolder> {
         weight_bytes: bytes,
         path,
     })
-}
-
-fn not_found(path: &Path) -> Error {
-    let mut message = format!(
-        "no model folder at {}: a model folder holds `config.json`, `tokenizer.json` and weights as `.safetensors`",
-        path.display()
-    );
-    if let Some((id, name)) = repository(path) {
-        let _ = write!(
-            message,
-            "; for a model of the Hugging Face hub, run `hf download {id} --local-dir {name}`, then loadModel('./{name}')"
-        );
-    }
-    Error::new(Code::ModelNotFound, message)
-}
-
-/// The id of a repository of the hub, `owner/name`, and its name, if a path looks like one.
-fn repository(path: &Path) -> Option<(&str, &str)> {
-    let id = path.to_str()?;
-    let (owner, name) = id.split_once('/')?;
-    let is_plain = |part: &str| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.len() <= MAX_NAME && part.chars().all(allowed)
-    };
-    (is_plain(owner) && is_plain(name)).then_some((id, name))
 }
 
 fn optional_json(path: &Path, limit: u64) -> Result<Option<Value>> {
