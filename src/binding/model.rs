@@ -105,6 +105,7 @@ pub struct NativeQuantization {
 }
 
 /// What requests of a model may have.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent: each combination occurs")]
 #[napi(object)]
 pub struct NativeCapabilities {
     /// `messages`.

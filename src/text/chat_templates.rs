@@ -92,16 +92,13 @@ impl ChatTemplates {
 
     /// Whether a message of a user can be rendered.
     pub(super) fn has_chat(&self) -> bool {
-        self.render(&Chat { messages: vec![said("user")], ..Chat::default() }).is_ok()
+        self.render(&Chat { messages: vec![said("user", "x")], ..Chat::default() }).is_ok()
     }
 
     /// Whether a system message is part of the prompt.
     pub(super) fn has_system_role(&self) -> bool {
         *self.has_system_role.get_or_init(|| {
-            let chat = Chat {
-                messages: vec![said("system"), Message { content: text("x"), ..said("user") }],
-                ..Chat::default()
-            };
+            let chat = Chat { messages: vec![said("system", PROBE), said("user", "x")], ..Chat::default() };
             guarded(|| self.default.render_chat(&chat)).is_ok_and(|rendered| rendered.text.contains(PROBE))
         })
     }
@@ -111,16 +108,12 @@ impl ChatTemplates {
         let parameters = json!({"type": "object", "properties": {"x": {"type": "string", "description": "x"}}});
         let function = json!({"name": "probe", "description": "A probe.", "parameters": parameters});
         let tools = Some(vec![json!({"type": "function", "function": function})]);
-        self.render(&Chat { messages: vec![said("user")], tools, ..Chat::default() }).is_ok()
+        self.render(&Chat { messages: vec![said("user", "x")], tools, ..Chat::default() }).is_ok()
     }
 }
 
-fn said(role: &str) -> Message {
-    Message { role: role.to_owned(), content: text(PROBE), ..Message::default() }
-}
-
-fn text(text: &str) -> Option<Content> {
-    Some(Content::Text(text.to_owned()))
+fn said(role: &str, text: &str) -> Message {
+    Message { role: role.to_owned(), content: Some(Content::Text(text.to_owned())), ..Message::default() }
 }
 
 /// Template files take precedence over the configuration: `chat_template.jinja`, and a folder of named templates.

@@ -89,8 +89,8 @@ fn tools_calls_and_results_are_written_into_messages() {
         "assistant\nDone.".to_owned(),
         "user\nAgain.".to_owned(),
     ];
-    let expected: String = turns.iter().map(|turn| format!("<|im_start|>{turn}<|im_end|>\n")).collect();
-    assert_eq!(*rendered, expected + "<|im_start|>assistant\n");
+    let expected = format!("<|im_start|>{}<|im_end|>\n<|im_start|>assistant\n", turns.join("<|im_end|>\n<|im_start|>"));
+    assert_eq!(*rendered, expected);
 }
 
 #[test]
