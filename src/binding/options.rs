@@ -214,7 +214,7 @@ fn read_backend(value: Unknown<'_>) -> Read<BackendChoice> {
     let known = || PROFILES.iter().map(|profile| profile.name).collect::<Vec<_>>().join(", ");
     let unknown = || wrong_backend(&format!("has no profile '{name}'; known are {}", known()));
     let profile = Profile::named(&name).ok_or_else(unknown)?;
-    let scripted = Scripted::read(answers, on_unmatched)?;
+    let scripted = Scripted::read(answers, on_unmatched.as_deref())?;
     Ok(BackendChoice::Simulated { profile, faults, scripted })
 }
 

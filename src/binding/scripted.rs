@@ -37,8 +37,8 @@ enum Source {
 
 impl Scripted {
     /// Reads `backend.answers` and `backend.onUnmatched`.
-    pub(super) fn read(answers: Option<Unknown<'_>>, on_unmatched: Option<String>) -> Read<Option<Self>> {
-        let may_simulate = match on_unmatched.as_deref() {
+    pub(super) fn read(answers: Option<Unknown<'_>>, on_unmatched: Option<&str>) -> Read<Option<Self>> {
+        let may_simulate = match on_unmatched {
             None | Some("fail") => false,
             Some("simulate") => true,
             Some(_) => return Err(wrong(CODE, "backend.onUnmatched", "must be 'fail' or 'simulate'").into()),

@@ -1,7 +1,6 @@
 //! Folders with a file that is missing, of the wrong kind, or names another file that it must not name.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 
 use super::{folder, folder_with, open, refuses, sound_file, weight_file};

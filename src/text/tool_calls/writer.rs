@@ -96,9 +96,9 @@ fn bare(answer: &mut Rendered, value: &Value, quote: &str) {
                 answer.own(if index == 0 { "" } else { "," });
                 let is_word = !key.is_empty() && key.chars().all(|c| c == '_' || c.is_alphanumeric());
                 if is_word {
-                    answer.outside(key)
+                    answer.outside(key);
                 } else {
-                    quoted(answer, key, quote)
+                    quoted(answer, key, quote);
                 }
                 answer.own(":");
                 bare(answer, value, quote);
