@@ -20,7 +20,7 @@ test('an error is an instance of the classes of both module systems', async () =
 
 test('every class is an Error with its own name', () => {
   const classes = Object.entries(esm).filter(([name]) => name.endsWith('Error'))
-  expect(classes.length).toBe(12)
+  expect(classes.length).toBe(13)
   for (const [name, Class] of classes as [string, typeof esm.MlxServingError][]) {
     const error = new Class('BackendError', 'message')
     expect(error).toBeInstanceOf(Error)

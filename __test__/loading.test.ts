@@ -115,7 +115,8 @@ test('a flood of calls while steps run is answered or refused, each call with it
     ends.push(failure(engine.loadModel({ path: `/nowhere/${call}`, signal: controller.signal })))
     ends.push(failure(engine.loadModel(`/nowhere/${call}`)))
     const { preparing, queued, running } = engine.stats()
-    expect(preparing + queued + running).toBeLessThanOrEqual(8)
+    // An end is counted when its turn is over, a little after its place is free.
+    expect(preparing + queued + running).toBeLessThanOrEqual(16)
   }
   const nameOf = (error: unknown) => (error instanceof DOMException ? error.name : (error as MlxServingError).code)
   const codes = new Set((await Promise.all(ends)).map(nameOf))

@@ -103,7 +103,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     })
     let last: GeneratorItem | undefined
     for await (const item of items) last = item
-    expect(last).toMatchObject({ type: 'metadata', stats: { parsed: { name: expect.any(String) } } })
+    expect(last).toMatchObject({ type: 'metadata', result: { parsed: { name: expect.any(String) } } })
   })
 
   test('an answer that is cut short has no value', async () => {
