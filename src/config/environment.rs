@@ -9,8 +9,6 @@ use crate::error::{Error, Result};
 use super::option::{EngineOption, Kind, Value};
 use super::options::OPTIONS;
 
-/// How the variables of this package begin, except the established ones.
-pub const PREFIX: &str = "MLX_SERVING_";
 /// The variable of `cache.promptCache.path`, which is not in the table.
 pub const PATH_VARIABLE: &str = "MLX_SERVING_PROMPT_CACHE_PATH";
 /// Variables with the prefix that are not options: the build and the tests of this package read them.

@@ -13,8 +13,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use environment::{PATH_VARIABLE, PREFIX, TOOL_VARIABLES};
-pub use option::{EngineOption, Kind, Range, Value};
+pub use environment::{PATH_VARIABLE, TOOL_VARIABLES};
+pub use option::{EngineOption, Kind, PREFIX, Range, Value};
 pub use options::{Member, OPTIONS, find, names_in};
 pub use preset::Preset;
 pub use resolve::{Effective, Resolved, Source};

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-use super::environment::PREFIX;
 use super::preset::Preset;
 use super::settings::{Precision, Settings};
+
+/// How the variables of this package begin, except the established ones.
+pub const PREFIX: &str = "MLX_SERVING_";
 
 /// One line of the table of options.
 #[derive(Debug)]
