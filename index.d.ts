@@ -608,9 +608,9 @@ export interface LoadModelOptions {
    */
   toolPrompt?: 'hermes' | undefined
   /**
-   * Called while the weights are loaded: at most about 20 times a second, and once at the end with all bytes, also for a
-   * model that is loaded already. Where several callers wait for one load, each gets reports. An error that it throws ends
-   * the load for this caller, with that error.
+   * Called while the model is downloaded and loaded: at most about 20 times a second, and once at the end of each stage with
+   * all bytes, also for a model that is loaded already. Where several callers wait for one load, each gets reports. An
+   * error that it throws ends the load for this caller, with that error.
    */
   onProgress?: ((progress: LoadProgress) => void) | undefined
   /**
