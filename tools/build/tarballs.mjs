@@ -15,7 +15,7 @@ const RULES = {
   'mlx-serving': {
     megabytes: 10,
     needed: ['dist/index.js', 'dist/index.js.map', 'dist/index.mjs', 'index.d.ts', 'index.d.mts', 'CHANGELOG.md'],
-    allowed: /^(dist\/[\w-]+\.(js|js\.map|mjs)|models\/demo\/[\w.-]+)$/,
+    allowed: /^(dist\/(download\/)?[\w-]+\.(js|js\.map|mjs)|models\/demo\/[\w.-]+)$/,
   },
   'mlx-serving-darwin-arm64': {
     megabytes: 60,

@@ -7,7 +7,14 @@ import { problemsOf } from './tarballs.mjs'
 
 const ROOT_FILES = [
   ...['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md', 'CHANGELOG.md', 'index.d.ts', 'index.d.mts'],
-  ...['dist/index.js', 'dist/index.js.map', 'dist/index.mjs', 'dist/load.js', 'models/demo/config.json'],
+  ...[
+    'dist/index.js',
+    'dist/index.js.map',
+    'dist/index.mjs',
+    'dist/load.js',
+    'dist/download/file.js',
+    'models/demo/config.json',
+  ],
 ]
 const MAC_FILES = [
   ...['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md'],
