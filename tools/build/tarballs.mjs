@@ -23,7 +23,7 @@ const RULES = {
     allowed: /^$/,
   },
   'mlx-serving-linux-x64-gnu': {
-    megabytes: 25,
+    megabytes: 27,
     needed: ['mlx-serving.node', 'libmlx.so'],
     allowed: /^lib(blas|lapack|gfortran|quadmath)[\w.-]*\.so\.[\d.]+$/,
   },
