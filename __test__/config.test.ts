@@ -2,7 +2,7 @@
 
 import { ConfigError, createEngine } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, INSTANT, M3_MAX, simulated, withMlx } from './support.js'
+import { failure, INSTANT, M3_MAX, readCounter, simulated, withMlx } from './support.js'
 
 const thrown = new Error('thrown by the caller')
 
@@ -70,15 +70,7 @@ test('an error that a getter or a proxy throws is the cause of the ConfigError',
 })
 
 test('each property is read once', async () => {
-  const reads: string[] = []
-  const counting = (target: object): object =>
-    new Proxy(target, {
-      get(of, key) {
-        reads.push(String(key))
-        const value = Reflect.get(of, key)
-        return typeof value === 'object' ? counting(value) : value
-      },
-    })
+  const { reads, counting } = readCounter()
   await create(counting({ preset: 'latency', scheduler: { batchSize: 4, autoTune: { interval: 5 } } }))
   expect(reads).toEqual(['preset', 'scheduler', 'batchSize', 'autoTune', 'interval'])
 })

@@ -50,6 +50,15 @@ async function expectWhole(server: HubServer, folder: string): Promise<void> {
   expect(blobs.filter(name => name.includes('incomplete'))).toEqual([])
 }
 
+/** Removes the weights from the cache. Returns where they were. */
+async function removeWeights(server: HubServer): Promise<string> {
+  const blobs = path.join(server.storage, 'blobs')
+  const [blob] = (await readdir(blobs)).filter(name => name.length === 64)
+  const file = path.join(blobs, blob as string)
+  await rm(file)
+  return file
+}
+
 test('loadModel downloads a model of the hub, answers with it, and names it by its repository', async () => {
   const server = await hub()
   const { engine } = await withMlx()
@@ -198,9 +207,7 @@ test('a file that is longer than announced is an error', async () => {
 test('a damaged part of an earlier download is thrown away', async () => {
   const server = await hub()
   await downloadModel(NAME)
-  const [blob] = (await readdir(path.join(server.storage, 'blobs'))).filter(name => name.length === 64)
-  const file = path.join(server.storage, 'blobs', blob as string)
-  await rm(file)
+  const file = await removeWeights(server)
   await writeFile(`${file}.incomplete`, Buffer.alloc(1000))
   await expectWhole(server, await downloadModel(NAME))
 })
@@ -208,9 +215,7 @@ test('a damaged part of an earlier download is thrown away', async () => {
 test('the lock of a process that has ended is taken over', async () => {
   const server = await hub()
   await downloadModel(NAME)
-  const [blob] = (await readdir(path.join(server.storage, 'blobs'))).filter(name => name.length === 64)
-  const file = path.join(server.storage, 'blobs', blob as string)
-  await rm(file)
+  const file = await removeWeights(server)
   const { stdout } = await promisify(execFile)(process.execPath, ['-p', 'os.hostname() + " " + process.pid'])
   await writeFile(`${file}.incomplete.lock`, stdout.trim())
   await expectWhole(server, await downloadModel(NAME))

@@ -14,7 +14,7 @@ import {
 } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { chattingAs, HERMES } from './scripted.js'
-import { failure, INSTANT, M3_MAX, type Ready, read, sharing, simulated } from './support.js'
+import { failure, INSTANT, M3_MAX, type Ready, read, readCounter, sharing, simulated } from './support.js'
 
 const ADD: Tool = { type: 'function', function: { name: 'add', parameters: { type: 'object' } } }
 const QUESTION: Message = { role: 'user', content: 'What is the capital of France?' }
@@ -286,21 +286,13 @@ test('options beside the answers that are wrong', async () => {
   const wrong = { code: 'ConfigError', param: 'backend.onUnmatched' }
   expect(await create({ answers: [], onUnmatched: 'pass' })).toMatchObject(wrong)
   expect(await create({ onUnmatched: 'fail' })).toMatchObject(wrong)
-  const kept = await create({ answers: [] }, { cache: { promptCache: { path: '/tmp/answers' } } })
+  const kept = await create({ answers: [] }, { cache: { promptCache: { path: 'answers' } } })
   expect(kept).toMatchObject({ code: 'ConfigError', param: 'cache.promptCache.path' })
 })
 
 test('each property of the options is read once', async () => {
-  const reads: string[] = []
-  const counting = (target: object): object =>
-    new Proxy(target, {
-      get(of, key) {
-        reads.push(String(key))
-        const value = Reflect.get(of, key)
-        return typeof value === 'object' && !(value instanceof RegExp) ? counting(value) : value
-      },
-    })
-  const answers = [{ match: /a/, text: 'b', finishReason: 'stop' }]
+  const { reads, counting } = readCounter()
+  const answers = [{ match: /a/, text: 'b', finishReason: 'stop' as const }]
   await scripted([], counting({ backend: { simulated: INSTANT, answers } }))
   const counted = reads.filter(key => !['length', '0', 'constructor'].includes(key) && !key.startsWith('Symbol'))
   expect(counted.sort()).toEqual(['answers', 'backend', 'finishReason', 'match', 'simulated', 'text'])

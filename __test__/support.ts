@@ -161,6 +161,22 @@ export async function failure(promise: PromiseLike<unknown>): Promise<Error & Re
   throw new Error('it did not fail')
 }
 
+/** Wraps objects, and lists the properties that are read of them and of what they hold. */
+export function readCounter(): { reads: string[]; counting: <T extends object>(target: T) => T } {
+  const reads: string[] = []
+  const counting = <T extends object>(target: T): T =>
+    new Proxy(target, {
+      get(of, key) {
+        reads.push(String(key))
+        const value: unknown = Reflect.get(of, key)
+        // A regular expression does not work behind a proxy.
+        const isWrapped = typeof value === 'object' && value !== null && !(value instanceof RegExp)
+        return isWrapped ? counting(value) : value
+      },
+    })
+  return { reads, counting }
+}
+
 /** Waits until a condition holds. The time limit of the test bounds the wait. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(resolve => setTimeout(resolve, 1))

@@ -68,7 +68,7 @@ test('variables of the options, of the build and of other programs cause no warn
   const variables = {
     MLX_SERVING_PRESET: 'latency',
     MLX_SERVING_KV_BYTES: '1000000',
-    MLX_SERVING_CACHE_DIR: '/tmp/none',
+    MLX_SERVING_CACHE_DIR: 'none',
     MLX_SERVING_TOOLCHAIN: 'none',
     MLX_METAL_DEBUG: '1',
     MLX_GPU_SCHEDULER_BATCHSIZE: '3',

@@ -16,6 +16,8 @@ export interface HubModel {
   readonly token: string | undefined
 }
 
+const KNOWN = ['revision', 'token', 'signal', 'onProgress']
+
 const running = new Map<string, SharedLoad<string>>()
 
 /** Downloads a model of a hub, as far as the cache does not have it, and returns its folder. */
@@ -28,8 +30,6 @@ export async function downloadModel(name: string, options?: DownloadOptions): Pr
     { signal: readSignal(signal), onProgress: readListener(onProgress) },
   )
 }
-
-const KNOWN = ['revision', 'token', 'signal', 'onProgress']
 
 /** Like {@link downloadModel}, with options that were read. */
 export async function download({ name, revision = 'main', token }: HubModel, waiting: Waiting): Promise<string> {

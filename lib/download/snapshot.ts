@@ -149,17 +149,17 @@ async function cachedSnapshot({ name, revision }: Wanted, { cacheFolder }: Acces
   if (!isCommit(commit)) return undefined
   const folder = path.join(storage, 'snapshots', commit)
   const names = await readdir(folder).catch(() => [])
-  const inside = await Promise.all(names.map(file => isInside(storage, path.join(folder, file))))
+  const root = await realpath(storage).catch(() => storage)
+  const inside = await Promise.all(names.map(file => isInside(root, path.join(folder, file))))
   const there = new Set(names.filter((_, index) => inside[index]))
   const shards = there.has(INDEX) ? await shardsOf(path.join(folder, INDEX)) : undefined
   return isComplete(there, shards) ? folder : undefined
 }
 
-/** Whether a file is there and no link leads out of the model's folder in the cache. */
-async function isInside(storage: string, file: string): Promise<boolean> {
+/** Whether a file is there and no link leads out of `root`, the real path of the model's folder in the cache. */
+async function isInside(root: string, file: string): Promise<boolean> {
   try {
-    const [root, target] = await Promise.all([realpath(storage), realpath(file)])
-    return target.startsWith(root + path.sep)
+    return (await realpath(file)).startsWith(root + path.sep)
   } catch {
     return false
   }

@@ -120,7 +120,7 @@ pub struct NativeCapabilities {
     pub tool_choice: bool,
     /// The tool prompt that is used.
     pub tool_prompt: Option<String>,
-    /// Reasoning is told apart from the text.
+    /// Answers have reasoning in a field of its own.
     pub reasoning: bool,
     /// `structured`.
     pub structured: bool,

@@ -21,7 +21,7 @@ pub struct TextCapabilities {
     pub tool_choice: bool,
     /// The tool prompt, if the chat template has no place for tools.
     pub tool_prompt: Option<ToolPrompt>,
-    /// Reasoning is told apart from the text.
+    /// Answers have reasoning in a field of its own.
     pub reasoning: bool,
     /// Structured output.
     pub structured: bool,

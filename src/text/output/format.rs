@@ -95,7 +95,7 @@ impl OutputFormat {
         grammar(self.tool_calls, &RequiredCalls { tools: &[&tool], is_single: true, reasoning: None }, |_| None).is_ok()
     }
 
-    /// Whether reasoning is told apart from the text.
+    /// Whether answers have reasoning in a field of its own.
     pub(in crate::text) fn has_reasoning(&self) -> bool {
         self.reasoning.is_some()
     }
