@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The result of everything in this crate that can fail for a reason outside it.
+/// The result of every function of this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Error codes. Stable: the public API has the same names.
@@ -42,13 +42,15 @@ pub enum Code {
     InsufficientMemory,
     /// The device, or the code that drives it, failed.
     BackendError,
+    /// The device of a model failed so often that the model refuses requests for a while.
+    CircuitOpen,
     /// The engine is shut down.
     EngineClosed,
 }
 
 impl Code {
     /// All codes, in their order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ConfigError,
         Self::InvalidParams,
         Self::ContextLengthExceeded,
@@ -64,6 +66,7 @@ impl Code {
         Self::SlowConsumer,
         Self::InsufficientMemory,
         Self::BackendError,
+        Self::CircuitOpen,
         Self::EngineClosed,
     ];
 
@@ -85,6 +88,7 @@ impl Code {
             Self::SlowConsumer => "SlowConsumer",
             Self::InsufficientMemory => "InsufficientMemory",
             Self::BackendError => "BackendError",
+            Self::CircuitOpen => "CircuitOpen",
             Self::EngineClosed => "EngineClosed",
         }
     }
@@ -135,6 +139,21 @@ impl Error {
     #[must_use]
     pub fn with_param(self, param: impl Into<String>) -> Self {
         self.edit(|inner| inner.param = Some(param.into()))
+    }
+
+    /// Says at the end of the message where the value at fault is written.
+    #[must_use]
+    pub fn with_place(self, place: impl fmt::Display) -> Self {
+        self.edit(|inner| inner.message = format!("{} ({place})", inner.message))
+    }
+
+    /// Says which argument of a call with several ones is at fault.
+    #[must_use]
+    pub fn in_argument(self, name: &str) -> Self {
+        self.edit(|inner| {
+            inner.message = format!("in `{name}`: {}", inner.message);
+            inner.param = Some(inner.param.take().map_or_else(|| name.to_owned(), |param| format!("{name}.{param}")));
+        })
     }
 
     /// Adds the limit that was broken and the value that was requested.

@@ -5,12 +5,14 @@
 //!   error type with a code.
 //! * [`config`]: options, environment variables and presets become checked settings; one table of all options.
 //! * [`engine`]: the handle and the engine thread: take commands, decide, do, account, deliver. The only reader of the clock.
+//! * [`metrics`]: histograms and rates. [`exposition`]: statistics as `OpenMetrics` text.
 //! * [`scheduler`]: pure decisions. `now` is an argument; no threads, channels or clock.
 //! * [`answers`]: identical requests share one answer: keys, the log of a generation, its readers, the answer cache.
 //!   [`clock`]: the source of time. `lock`: locks a mutex. `panics`: catches a panic. `numbers`: what JavaScript can represent.
 //! * [`text`]: tokens to text and back: tokenizer, chat template, incremental detokenizer, stop sequences,
 //!   parsers of reasoning and tool calls, structured output.
 //! * [`executor`]: runs plans. `sim` is a simulated device; `mlx` is the only room that names `mlx_rs`.
+//! * [`prefix_store`]: the disk tier of the prefix cache. [`host_kv`]: KV as bytes in host memory.
 //! * [`hub`]: finds and validates model folders.
 //! * `binding`: the only room that names napi.
 //!
@@ -43,10 +45,14 @@ pub mod constraint;
 pub mod engine;
 pub mod error;
 pub mod executor;
+pub mod exposition;
+pub mod host_kv;
 pub mod hub;
 mod lock;
+pub mod metrics;
 mod numbers;
 mod panics;
+pub mod prefix_store;
 pub mod request;
 pub mod scheduler;
 pub mod text;

@@ -2,11 +2,20 @@
 //! sound.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// The payload of an unwind that ends the thread: [`catch`] does not stop it.
+#[derive(Debug)]
+pub(crate) struct EndOfThread;
 
 /// Runs `work`; a panic in it comes back as its message.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic).to_owned())
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        if panic.is::<EndOfThread>() {
+            resume_unwind(panic);
+        }
+        message(&*panic).to_owned()
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -15,7 +15,7 @@ use crate::constraint::Constraint;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Arc<str>);
 
-/// One sequence, from admission to its end. Also the address of its physical KV in the executor.
+/// The id of a sequence, from admission to its end. The executor finds the physical KV of the sequence by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
@@ -37,7 +37,7 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Sample from this many of the most probable tokens; 0 keeps all tokens.
     pub top_k: u32,
-    /// Sample from tokens at least this times as probable as the most probable one; 0 keeps all tokens.
+    /// Sample from tokens whose probability is at least this fraction of the highest probability; 0 keeps all tokens.
     pub min_p: f32,
     /// Positive logits of recent tokens are divided by this, and negative ones multiplied; 1 changes nothing.
     pub repetition_penalty: f32,
@@ -82,7 +82,7 @@ impl SamplingParams {
     }
 }
 
-/// The most probable tokens of which a request may get log-probabilities, besides the chosen token.
+/// The largest number of most probable tokens whose log-probabilities a request may get, besides the sampled token.
 pub const MAX_LOGPROBS: u8 = 20;
 
 /// The log-probability of a token in the model's own distribution: before biases, penalties, temperature and cuts.
@@ -107,6 +107,35 @@ pub struct StopRules {
     pub stop_sequences: Vec<String>,
     /// Whether the stop sequence that ended the answer is part of its text.
     pub include_stop: bool,
+    /// Where tool calls end the answer, if they do.
+    pub calls: Option<CallStop>,
+}
+
+/// Where tool calls end an answer. Only calls of the request's tools count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallStop {
+    /// The rules.
+    pub rules: CallRules,
+    /// The names of the tools.
+    pub tools: Arc<[String]>,
+}
+
+/// How the tool calls of an answer are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallRules {
+    /// Where calls end the answer; absent: nowhere.
+    pub end: Option<CallEnd>,
+    /// The answer is either calls or text: marks of calls in the text are text.
+    pub is_exclusive: bool,
+}
+
+/// Where calls end an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd {
+    /// After the first complete call.
+    FirstCall,
+    /// At a call of the same tool with the same arguments as an earlier one. The repeated call does not count.
+    RepeatedCall,
 }
 
 /// The markup of an answer that its readers parse. `calls` and `reasoning` select special tokens of the model that have
@@ -153,6 +182,10 @@ pub enum Priority {
     Background,
 }
 
+/// A prompt whose KV stays in the prefix cache until it is released. Unique in an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PinId(pub u32);
+
 /// A validated request whose prompt is already tokens.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -182,7 +215,17 @@ pub struct Request {
     pub priority: Priority,
     /// The tenant. Tenants get equal shares of the device when requests wait.
     pub tenant: Option<Arc<str>>,
+    /// The requests with which this request shares the KV of prompts. If absent, it neither reuses KV of the prefix cache nor
+    /// leaves KV there. The choices of one request always share the KV of their prompt.
+    pub prefix_scope: Option<PrefixScope>,
+    /// If set, the KV of the prompt is pinned once it is read. Such a request generates one token, which nothing reads.
+    pub pin: Option<PinId>,
 }
+
+/// Requests of one scope may reuse each other's KV for a common beginning of their prompts. Holds the salt of the requests; all
+/// requests without a salt are one scope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct PrefixScope(pub Option<Arc<str>>);
 
 impl Request {
     /// A greedy request for exactly `max_tokens` tokens.
@@ -193,7 +236,7 @@ impl Request {
             sampling: SamplingParams::GREEDY,
             logit_bias: Arc::default(),
             logprobs: None,
-            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false },
+            stop: StopRules { max_tokens, end_tokens, min_tokens: 0, stop_sequences, include_stop: false, calls: None },
             continues_text: true,
             markup: Markup::default(),
             constraint: None,
@@ -201,6 +244,8 @@ impl Request {
             deadline: None,
             priority: Priority::Default,
             tenant: None,
+            prefix_scope: Some(PrefixScope::default()),
+            pin: None,
         }
     }
 
@@ -235,7 +280,7 @@ impl FinishReason {
     }
 }
 
-/// Whether requests may share an answer.
+/// Which answers requests may share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Sharing {
     /// Only reproducible answers: greedy ones, and sampled ones with a seed that the caller chose.

@@ -22,5 +22,6 @@ mod conformance {
     mod not_finite;
     mod operations;
     mod precision;
+    mod prefixes;
     mod sampling;
 }

@@ -6,6 +6,7 @@ mod engine {
     mod constraints;
     mod ends;
     mod failures;
+    mod held;
     #[cfg(feature = "mlx")]
     mod on_mlx;
     mod overload;
@@ -14,4 +15,5 @@ mod engine {
     mod support;
     mod tool_calls;
     mod tracing;
+    mod workers;
 }

@@ -21,6 +21,8 @@ pub struct AnswerCache {
     layers: [LayerCounters; 3],
     /// Requests that could share.
     num_sharing: AtomicU64,
+    num_writes: AtomicU64,
+    num_write_errors: AtomicU64,
     /// Receives a message after every change, if there is a watcher.
     watcher: OnceLock<Sender<()>>,
 }
@@ -79,12 +81,21 @@ pub struct Counts {
     pub num_tokens: u64,
     /// Bytes of the cached answers.
     pub num_bytes: u64,
+    /// Writes of the cache file, failed ones included.
+    pub num_writes: u64,
+    /// Writes of the cache file that failed.
+    pub num_write_errors: u64,
 }
 
 impl Counts {
     /// Requests that got the answer of another request.
     pub fn num_shared(&self) -> u64 {
         self.coalescing.hits + self.dedup.hits + self.prompt_cache.hits
+    }
+
+    /// Of the requests that could share an answer, the fraction that got the answer of another request.
+    pub fn shared_ratio(&self) -> f64 {
+        self.num_shared() as f64 / self.num_sharing.max(1) as f64
     }
 }
 
@@ -96,6 +107,8 @@ impl AnswerCache {
             epoch: AtomicU64::new(0),
             layers: Default::default(),
             num_sharing: AtomicU64::new(0),
+            num_writes: AtomicU64::new(0),
+            num_write_errors: AtomicU64::new(0),
             watcher: OnceLock::new(),
         }
     }
@@ -137,7 +150,7 @@ impl AnswerCache {
     /// Counts how a request that may share got its answer. A layer is asked only if the layers before it had no answer.
     pub fn count(&self, outcome: CacheOutcome) {
         self.num_sharing.fetch_add(1, Ordering::Relaxed);
-        let Settings { coalescing, dedup, prompt_cache } = self.settings();
+        let Settings { coalescing, dedup, prompt_cache, prefix_cache: _ } = self.settings();
         let on = [coalescing.enabled, dedup.enabled, prompt_cache.enabled];
         let hit = match outcome {
             CacheOutcome::Coalesced => 0,
@@ -194,7 +207,15 @@ impl AnswerCache {
             num_entries: size.entries,
             num_tokens: size.tokens,
             num_bytes: size.bytes,
+            num_writes: self.num_writes.load(Ordering::Relaxed),
+            num_write_errors: self.num_write_errors.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts a write of the cache file.
+    pub(super) fn written(&self, is_ok: bool) {
+        self.num_writes.fetch_add(1, Ordering::Relaxed);
+        self.num_write_errors.fetch_add(u64::from(!is_ok), Ordering::Relaxed);
     }
 
     /// Caches answers of an earlier process, oldest first. Expired ones are left out.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use blake3::Hasher;
 
-use crate::request::{Markup, Request, SamplingParams, Sharing, StopRules, TokenId};
+use crate::request::{CallEnd, CallRules, CallStop, Markup, Request, SamplingParams, Sharing, StopRules, TokenId};
 
 /// Other versions of this library and other encodings give other keys.
-const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 3");
+const CONTEXT: &str = concat!("mlx-serving ", env!("CARGO_PKG_VERSION"), " answer key 4");
 
 /// The key of an answer in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,7 +75,7 @@ impl Claim {
 }
 
 fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
-    // Deadline and priority affect timing, not content, so they are not part of the key. The salt, not the tenant,
+    // Deadline, priority and reused KV affect timing, not content, so they are not part of the key. The salt, not the tenant,
     // decides which requests share. Identical requests share a scripted answer as they share any other.
     let Request {
         prompt,
@@ -90,6 +90,8 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
         deadline: _,
         priority: _,
         tenant: _,
+        prefix_scope: _,
+        pin: _,
     } = request;
     // Whether to share does not change the answer.
     let Terms { sharing: _, salt, is_seeded, choice } = terms;
@@ -105,8 +107,9 @@ fn key(model: Fingerprint, request: &Request, terms: &Terms) -> Key {
     let Markup { calls, reasoning, reasoning_tags } = *markup;
     encoder.number(calls.into());
     encoder.number(reasoning.into());
-    // The position of reasoning only matters to stop sequences, which ignore it.
-    encoder.optional(reasoning_tags.filter(|_| !stop.stop_sequences.is_empty()), |encoder, reasoning_tags| {
+    // The position of reasoning only matters to stop sequences and calls, which are not searched in it.
+    let is_searched = !stop.stop_sequences.is_empty() || stop.calls.is_some();
+    encoder.optional(reasoning_tags.filter(|_| is_searched), |encoder, reasoning_tags| {
         encoder.bytes(reasoning_tags.open.as_bytes());
         encoder.bytes(reasoning_tags.close.as_bytes());
         encoder.number(reasoning_tags.has_begun.into());
@@ -159,7 +162,7 @@ fn encode_bias(encoder: &mut Encoder, bias: &[(TokenId, f32)]) {
 }
 
 fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
-    let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = stop;
+    let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop, calls } = stop;
     let mut end_tokens = end_tokens.to_vec();
     end_tokens.sort_unstable();
     end_tokens.dedup();
@@ -172,6 +175,22 @@ fn encode_stop(encoder: &mut Encoder, stop: &StopRules) {
     }
     // Without stop sequences, `include_stop` has no effect.
     encoder.number((*include_stop && !stop_sequences.is_empty()).into());
+    encoder.optional(calls.as_ref(), encode_call_stop);
+}
+
+fn encode_call_stop(encoder: &mut Encoder, CallStop { rules, tools }: &CallStop) {
+    let CallRules { end, is_exclusive } = *rules;
+    encoder.optional(end, |encoder, end| {
+        encoder.number(match end {
+            CallEnd::FirstCall => 0,
+            CallEnd::RepeatedCall => 1,
+        });
+    });
+    encoder.number(is_exclusive.into());
+    encoder.number(tools.len() as u64);
+    for tool in &**tools {
+        encoder.bytes(tool.as_bytes());
+    }
 }
 
 /// Encodes values so that two different lists of values never have the same bytes: numbers have eight bytes, all other

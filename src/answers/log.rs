@@ -49,6 +49,15 @@ pub struct Finished {
     pub stamps: Stamps,
 }
 
+impl Finished {
+    /// The end of a generation that was cancelled at `now`, without a token and without time stamps of steps.
+    /// `num_input_tokens` is 0 if the prompt was not read or what was read is lost.
+    pub fn cancelled(num_input_tokens: usize, seed: u64, now: Instant) -> Self {
+        let stamps = Stamps { ended: Some(now), ..Stamps::default() };
+        Self { finish_reason: FinishReason::Cancelled, num_input_tokens, num_cached_tokens: 0, seed, stamps }
+    }
+}
+
 /// The end of a generation.
 pub type Close = Result<Finished, Error>;
 
@@ -101,6 +110,12 @@ pub(super) struct Parts {
 pub(super) struct Cursor {
     tokens: usize,
     text: usize,
+}
+
+impl Cursor {
+    pub(super) fn has_moved(self) -> bool {
+        self.tokens > 0 || self.text > 0
+    }
 }
 
 impl AnswerLog {
@@ -197,7 +212,7 @@ impl AnswerLog {
         self.lock().tokens.len()
     }
 
-    /// Tokens with a part of the first `num_bytes` bytes of the text.
+    /// The number of tokens whose text begins within the first `num_bytes` bytes.
     pub fn num_tokens_within(&self, num_bytes: usize) -> usize {
         let state = self.lock();
         // A token starts where the text of the one before it ends; the first one starts at 0.

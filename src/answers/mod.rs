@@ -36,6 +36,6 @@ pub use crate::config::{Cache as Settings, Coalescing, Dedup, PromptCache};
 pub use cache::{AnswerCache, CacheOutcome, CachedAnswer, Counts, LayerCounts};
 pub use key::{Claim, Fingerprint, Key, Terms};
 pub use log::{AnswerLog, Begun, Close, Finished, Logprobs, Stamps};
-pub use reader::{Delivery, End, PromptReady, ReaderId, Spent, Stage, Wanted};
+pub use reader::{Delivery, End, PromptReady, ReaderId, Restart, Spent, Stage, Wanted};
 pub use readers::{Backlog, Readers, Wake};
 pub use saving::Saving;

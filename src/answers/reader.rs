@@ -84,6 +84,21 @@ pub enum Wanted {
     Abandon,
 }
 
+/// Whether the answer of a reader could start again, after its generation was lost.
+#[derive(Debug, Clone)]
+pub enum Restart {
+    /// Nothing was delivered, and the reader reads the new log.
+    Restarted,
+    /// A part of the answer was delivered, or it may not start again for another reason.
+    Impossible,
+    /// The answer has ended. The end is not delivered yet.
+    Ended(Close),
+    /// The caller has cancelled the request.
+    Cancelled,
+    /// The reader has left.
+    Left,
+}
+
 /// The progress report for a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PendingProgress {
@@ -106,6 +121,8 @@ pub(super) struct Reader<P> {
     /// Whether the reader gets text as it comes. Otherwise it gets only the end.
     pub(super) streams: bool,
     progress: PendingProgress,
+    /// The furthest position that was reported: a generation that starts again reads earlier ones once more.
+    num_reported: usize,
     /// Tokens that the consumer took.
     num_consumed: usize,
     /// Whether the engine knows that this reader is behind.
@@ -142,6 +159,7 @@ impl<P> Reader<P> {
             cursor: Cursor::default(),
             streams: false,
             progress: PendingProgress::Unwanted,
+            num_reported: 0,
             num_consumed: 0,
             is_behind: false,
             is_notified: false,
@@ -173,6 +191,23 @@ impl<P> Reader<P> {
         !std::mem::replace(&mut self.is_cancelled, true) && self.stage == Stage::Submitted
     }
 
+    /// Restarts the reader at the beginning of `log`, unless its answer has ended, its request is cancelled, it has read
+    /// something, or `may` is false.
+    pub(super) fn restart(&mut self, log: Arc<AnswerLog>, may: bool) -> Restart {
+        if let Some(end) = self.final_end() {
+            return Restart::Ended(end);
+        }
+        if self.is_cancelled {
+            return Restart::Cancelled;
+        }
+        if !may || self.cursor.has_moved() {
+            return Restart::Impossible;
+        }
+        self.context.compute_again();
+        (self.log, self.is_behind) = (log, false);
+        Restart::Restarted
+    }
+
     pub(super) fn want_progress(&mut self) {
         self.progress = PendingProgress::Reported;
     }
@@ -183,7 +218,8 @@ impl<P> Reader<P> {
 
     /// Sets the next report, if the reader wants reports.
     pub(super) fn report(&mut self, progress: Progress) {
-        if self.wants_progress() {
+        if self.wants_progress() && progress.processed >= self.num_reported {
+            self.num_reported = progress.processed;
             self.progress = PendingProgress::Pending(progress);
         }
     }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::request::{Progress, Served, TokenId};
 
 use super::log::{AnswerLog, Close};
-use super::reader::{Delivery, PromptReady, Reader, ReaderId, Spent, Stage, Wanted};
+use super::reader::{Delivery, PromptReady, Reader, ReaderId, Restart, Spent, Stage, Wanted};
 use super::summary::ReaderContext;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 
@@ -22,9 +22,9 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// How far the readers of an answer are behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backlog {
-    /// At least one reader keeps up, until this many more tokens have come.
+    /// At least one reader keeps up. Its window has room for this many more tokens.
     Room(usize),
-    /// Every reader streams and has more unconsumed tokens than it may have. Reported once, until credit comes back.
+    /// Every reader streams, and its window has no room. [`Readers::credit`] reports once that a reader has caught up.
     Exceeded,
 }
 
@@ -118,6 +118,22 @@ impl<P> Readers<P> {
             reader.context.share(served, since, seed);
             reader.log = log;
         });
+    }
+
+    /// Gives a reader, which has read nothing yet, another log of the same request.
+    pub fn set_log(&self, id: ReaderId, log: Arc<AnswerLog>) {
+        self.with(id, |reader| reader.log = log);
+    }
+
+    /// The generation of a reader's answer was lost: lets the reader read `log` from the beginning, if it may and if that is
+    /// still possible.
+    pub fn restart(&self, id: ReaderId, log: Arc<AnswerLog>, may: bool) -> Restart {
+        self.with(id, |reader| reader.restart(log, may)).unwrap_or(Restart::Left)
+    }
+
+    /// Ends the answer for one reader only, with what it has.
+    pub fn end(&self, id: ReaderId, end: Close) {
+        self.with(id, |reader| reader.end = Some(end));
     }
 
     /// Ends the answer for one reader only; `log` holds what it may still read.

@@ -15,8 +15,7 @@ use crate::lock::lock;
 use super::cache::AnswerCache;
 use super::file::{self, Loaded};
 
-/// Time from a change to the write. Further changes within it cost no write of their own; a crash loses at most the answers
-/// of this time.
+/// Time from a change to the write, which covers all changes in this time. A crash loses the answers since the last write.
 const WRITE_DELAY: Duration = Duration::from_secs(10);
 
 /// Saves the prompt cache of an engine while the engine lives.
@@ -94,7 +93,9 @@ impl Writer {
 
     fn save_if(&mut self, has_changed: bool) {
         if has_changed {
-            self.warn(file::save(&self.path, &self.answers.reproducible()));
+            let written = file::save(&self.path, &self.answers.reproducible());
+            self.answers.written(written.is_ok());
+            self.warn(written);
         }
     }
 

@@ -1,8 +1,8 @@
-//! Stores ended answers for both layers after the end: dedup and prompt cache. A look-up decides by the age of an answer
-//! whether it can be reused; the expiry of the `moka` cache only frees memory.
+//! Stores ended answers for two layers, dedup and the prompt cache. A look-up decides by the age of an answer whether it can be
+//! reused; the expiry of the `moka` cache only frees memory.
 //!
-//! One weight enforces three budgets (entries, tokens, bytes): an entry weighs its largest share of any budget. Entries
-//! that fit the capacity together therefore fit every budget.
+//! One weight enforces three budgets (entries, tokens, bytes): an entry weighs its largest share of any budget. So entries that
+//! fit the capacity together fit every budget.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,8 +61,8 @@ pub(super) struct Size {
 pub(super) struct Store {
     pub(super) settings: Settings,
     cache: Cache<Key, Arc<Entry>>,
-    /// The answers that are cached for dedup alone, oldest first. A replaced answer is not in the list; an expired or
-    /// evicted one may be.
+    /// The answers that are cached for dedup alone, oldest first. Replaced answers are not in the list. Expired and evicted ones
+    /// may be.
     recent: Mutex<VecDeque<(Key, Weak<Entry>)>>,
     totals: Arc<Totals>,
 }

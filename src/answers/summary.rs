@@ -31,6 +31,11 @@ impl ReaderContext {
         self.seed = seed;
     }
 
+    /// The answer is computed for the reader after all.
+    pub(super) fn compute_again(&mut self) {
+        self.share(Served::Computed, self.submitted_at, None);
+    }
+
     /// What the reader's request has used, once its generation has started.
     pub(super) fn usage_so_far(&self, log: &AnswerLog) -> Option<Usage> {
         log.begun().map(|begun| self.usage(begun, log))

@@ -117,7 +117,7 @@ pub struct NativeCallDelta {
     pub name: Option<String>,
     /// A part of a JSON object.
     pub arguments: String,
-    /// The call was malformed: its earlier parts are void.
+    /// The call does not count: discard its earlier parts.
     pub is_withdrawn: bool,
     /// The call is complete.
     pub is_complete: bool,
@@ -184,7 +184,7 @@ fn pack_end<'env>(env: &'env Env, delivery: &ParsedDelivery, spans: &[u32]) -> n
     let ParsedDelivery { delivery: Delivery { reader, end, spent, .. }, .. } = delivery;
     let mut object = Object::new(env)?;
     object.set_named_property("reader", reader.0)?;
-    // The deliveries of a reader follow each other: its last span is the last one, or it has none.
+    // The deliveries of a reader follow each other, so the last span is the reader's last one, or the reader has none.
     if let [.., last, _, _] = spans
         && *last == reader.0
     {

@@ -2,10 +2,10 @@
 //! down may hang or crash the process, so the engine thread is joined before that. There are three ways to end:
 //!
 //! 1. `process.exit()` and the natural end of the main thread: lib/ listens to `exit` and calls `stop()`.
-//! 2. A worker that ends, or is terminated: Node runs environment cleanup hooks, the latest first, so this one comes
-//!    before the wake function goes. Node does not run them on `process.exit()` of the main thread.
-//! 3. `exit()` with neither, for example from native code or after the listener was removed: libc's `atexit`, the last
-//!    resort.
+//! 2. A worker that ends, or is terminated: Node runs environment cleanup hooks, the latest first, so this hook runs
+//!    before the wake function is released. Node does not run the hooks on `process.exit()` of the main thread.
+//! 3. `exit()` without the listener and the hooks, for example from native code or after the listener was removed: libc's
+//!    `atexit`, the last resort.
 
 use std::sync::{Arc, Mutex, Weak};
 

@@ -159,14 +159,15 @@ pub(super) fn unknown(place: Place, code: Code, path: &str, key: &str, known: &[
 pub(super) fn entries<'env>(name: &str, code: Code, value: Unknown<'env>, most: usize) -> Read<Vec<Entry<'env>>> {
     let Some(object) = object(name, code, value)? else { return Ok(Vec::new()) };
     let too_many = |num: usize| {
-        let message = format!("has more than {most} properties, as many as are allowed");
+        let message = format!("has more than {most} properties, which is the limit");
         wrong(code, name, &message).with_limit(most as f64, num as f64)
     };
     let properties = Properties::of(object, most)?.map_err(too_many)?;
     let mut read = Vec::new();
     for property in properties.read(MAX_KEY_UNITS) {
         let Property { name: key, value } = property?;
-        let too_long = |units| wrong(code, name, &format!("has a name of {units} characters; no name is as long"));
+        let too_long =
+            |units| wrong(code, name, &format!("has a name of {units} characters, longer than any known name"));
         read.push((key.map_err(too_long)?, (!is_absent(&value)?).then_some(value)));
     }
     Ok(read)
@@ -184,7 +185,7 @@ fn object<'env>(name: &str, code: Code, value: Unknown<'env>) -> Read<Option<Obj
                 return Err(wrong(code, name, &format!("must be an object, not {}", kind(&value)?)).into());
             }
             if own_keys(&object)?.get_array_length()? == 0 {
-                let message = "must be an object with these names, not one of a class without any";
+                let message = "must be an object with these names, not an instance of a class without them";
                 return Err(wrong(code, name, message).into());
             }
             Ok(Some(object))

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use napi_derive::napi;
 
-use crate::answers::{Counts, LayerCounts};
-use crate::engine::{ModelKey, ModelStats, Refusals, Snapshot};
+use crate::engine::{CircuitState, MemoryUse, ModelKey, ModelStats, Refusals, Sample};
 use crate::scheduler::{AdmissionRecord, Reason, Status, Tier};
 
+use super::cache_figures::NativeCacheStats;
 use super::crossing::ms;
+use super::latency::{NativeLatency, NativeRates};
+use super::memory_figures::NativeMemoryStats;
+use super::prefix_figures::NativePrefixStats;
+use super::worker_figures::NativeWorkerStats;
 
 /// Counters of an engine.
 #[napi(object)]
@@ -35,10 +39,22 @@ pub struct NativeStats {
     pub steps: f64,
     /// Mean rows of a step.
     pub mean_batch: f64,
+    /// Fewest rows of a step; 0 before the first.
+    pub min_batch: f64,
+    /// Most rows of a step.
+    pub max_batch: f64,
+    /// Percentiles of latencies.
+    pub latency: NativeLatency,
+    /// Tokens generated per second.
+    pub tokens_per_second: NativeRates,
     /// Times a row was parked.
     pub parks: f64,
     /// Times the device was reset after a failure.
     pub recoveries: f64,
+    /// Attempts of requests after failed steps.
+    pub retries: f64,
+    /// Times a circuit breaker opened.
+    pub circuit_opened: f64,
     /// Requests that are being tokenized, or are on their way to the engine thread.
     pub preparing: f64,
     /// Requests that wait for a row.
@@ -51,8 +67,12 @@ pub struct NativeStats {
     pub parked: f64,
     /// Bytes of KV in use.
     pub kv_bytes: f64,
+    /// Memory in use.
+    pub memory: NativeMemoryStats,
     /// Statistics of the answer cache.
     pub cache: NativeCacheStats,
+    /// The engine threads.
+    pub workers: Vec<NativeWorkerStats>,
     /// Statistics of each loaded model.
     pub models: Vec<NativeModelStats>,
     /// Indexes of scripted answers that were not used, if a simulated device has a list of them.
@@ -60,8 +80,9 @@ pub struct NativeStats {
 }
 
 impl NativeStats {
-    pub(super) fn new(stats: &Snapshot, models: Vec<(ModelKey, ModelStats)>) -> Self {
-        let Refusals { pending, wait, tokens, prompts } = stats.rejected;
+    pub(super) fn new(sample: Sample, memory: MemoryUse) -> Self {
+        let (stats, figures) = (sample.snapshot(), sample.figures());
+        let Refusals { pending, wait, tokens, prompts, circuit } = stats.rejected;
         Self {
             submitted: stats.submitted as f64,
             requests: stats.requests as f64,
@@ -70,6 +91,7 @@ impl NativeStats {
                 wait: wait as f64,
                 tokens: tokens as f64,
                 prompts: prompts as f64,
+                circuit: circuit as f64,
             },
             completed: stats.completed as f64,
             cancelled: stats.cancelled as f64,
@@ -79,16 +101,28 @@ impl NativeStats {
             generated_tokens: stats.generated_tokens as f64,
             steps: stats.steps as f64,
             mean_batch: stats.rows as f64 / (stats.steps.max(1)) as f64,
+            min_batch: figures.batch.min().unwrap_or_default(),
+            max_batch: figures.batch.max().unwrap_or_default(),
+            latency: NativeLatency::from(&figures),
+            tokens_per_second: NativeRates::new(&sample, &figures),
             parks: stats.parks as f64,
             recoveries: stats.recoveries as f64,
+            retries: stats.retries as f64,
+            circuit_opened: stats.circuit_opened as f64,
             preparing: stats.preparing as f64,
             queued: stats.queued as f64,
             running: stats.running as f64,
             joined: stats.joined as f64,
             parked: stats.parked as f64,
             kv_bytes: stats.kv_bytes as f64,
-            cache: stats.answers.into(),
-            models: models.into_iter().map(NativeModelStats::from).collect(),
+            memory: memory.into(),
+            cache: NativeCacheStats::new(
+                stats.answers,
+                NativePrefixStats::new(stats.prefix, sample.misses),
+                stats.disk,
+            ),
+            workers: sample.workers.iter().map(NativeWorkerStats::from).collect(),
+            models: sample.models.into_iter().map(NativeModelStats::from).collect(),
             unused_answers: None,
         }
     }
@@ -105,54 +139,8 @@ pub struct NativeRefusals {
     pub tokens: f64,
     /// Too many prompts waited for the tokenizer.
     pub prompts: f64,
-}
-
-/// Look-ups in one layer of the answer cache.
-#[napi(object)]
-pub struct NativeLayerStats {
-    /// Look-ups that found an answer.
-    pub hits: f64,
-    /// Look-ups that found none.
-    pub misses: f64,
-}
-
-/// Statistics of the answer cache.
-#[napi(object)]
-pub struct NativeCacheStats {
-    /// Answers that are being generated.
-    pub coalescing: NativeLayerStats,
-    /// Answers that have just ended.
-    pub dedup: NativeLayerStats,
-    /// Cached answers.
-    pub prompt_cache: NativeLayerStats,
-    /// The share of the shareable requests that got the answer of another request.
-    pub shared_ratio: f64,
-    /// Cached answers.
-    pub entries: f64,
-    /// Tokens of the cached answers.
-    pub tokens: f64,
-    /// Bytes of the cached answers.
-    pub bytes: f64,
-}
-
-impl From<LayerCounts> for NativeLayerStats {
-    fn from(LayerCounts { hits, misses }: LayerCounts) -> Self {
-        Self { hits: hits as f64, misses: misses as f64 }
-    }
-}
-
-impl From<Counts> for NativeCacheStats {
-    fn from(counts: Counts) -> Self {
-        Self {
-            coalescing: counts.coalescing.into(),
-            dedup: counts.dedup.into(),
-            prompt_cache: counts.prompt_cache.into(),
-            shared_ratio: counts.num_shared() as f64 / counts.num_sharing.max(1) as f64,
-            entries: counts.num_entries as f64,
-            tokens: counts.num_tokens as f64,
-            bytes: counts.num_bytes as f64,
-        }
-    }
+    /// The circuit breaker of the model was open.
+    pub circuit: f64,
 }
 
 /// Statistics of one model's scheduler.
@@ -188,6 +176,10 @@ pub struct NativeModelStats {
     pub preemptions: f64,
     /// Sequences that were set aside for a more urgent one.
     pub set_aside: f64,
+    /// Attempts of requests after failed steps.
+    pub retries: f64,
+    /// The state of the circuit breaker.
+    pub circuit: String,
     /// Measured times of steps that only decode.
     pub step_times: Vec<NativeStepTime>,
     /// Measured time that prompts add to a step.
@@ -252,8 +244,8 @@ pub struct NativePrefillCost {
 
 impl From<(ModelKey, ModelStats)> for NativeModelStats {
     fn from((key, stats): (ModelKey, ModelStats)) -> Self {
-        let ModelStats { scheduler, kv_bytes, totals, recent } = stats;
-        let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = scheduler;
+        let ModelStats { scheduler, kv_bytes, totals, recent, circuit, figures: _ } = stats;
+        let Status { load, counters, prefix: _, batch_limit, window, tier, step_times, prefill_cost } = scheduler;
         Self {
             key: key.0,
             queued: count(load.num_queued),
@@ -270,6 +262,8 @@ impl From<(ModelKey, ModelStats)> for NativeModelStats {
             recent_admissions: recent.into_iter().map(NativeAdmission::from).collect(),
             preemptions: counters.preemptions as f64,
             set_aside: counters.set_aside as f64,
+            retries: counters.retries as f64,
+            circuit: circuit_name(circuit).into(),
             step_times: step_times.into_iter().map(|(rows, time)| NativeStepTime { rows, ms: ms(time) }).collect(),
             prefill_cost: prefill_cost
                 .map(|(fixed, per_token)| NativePrefillCost { fixed_ms: ms(fixed), per_token_ms: ms(per_token) }),
@@ -319,6 +313,14 @@ fn tier_name(tier: Tier) -> &'static str {
         Tier::Low => "low",
         Tier::Medium => "medium",
         Tier::High => "high",
+    }
+}
+
+fn circuit_name(state: CircuitState) -> &'static str {
+    match state {
+        CircuitState::Closed => "closed",
+        CircuitState::Open => "open",
+        CircuitState::HalfOpen => "half-open",
     }
 }
 

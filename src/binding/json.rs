@@ -15,7 +15,7 @@ use super::keys::{Properties, Property};
 use super::refusal::{Read, Refusal};
 use super::validators;
 
-/// `tojson` of a template accepts 64 levels, and messages add a few.
+/// A value of a template may have 128 levels, and messages add a few to these.
 const MAX_DEPTH: usize = 48;
 /// The most values of one param.
 const MAX_VALUES: usize = 1 << 16;
@@ -90,7 +90,7 @@ impl JsonReader {
         }
     }
 
-    /// Templates are Python in spirit: 1 and 1.0 print differently, so a whole number becomes an integer.
+    /// Templates print numbers like Python, where 1 and 1.0 differ. So a whole number becomes an integer.
     #[expect(clippy::cast_possible_truncation, reason = "checked: whole and in range")]
     fn number(&self, path: &Path<'_>, number: f64) -> Read<Value> {
         if number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64 {

@@ -22,7 +22,7 @@ impl<'a> From<&'a ParsedDelivery> for LogprobsPiece<'a> {
     }
 }
 
-/// Packed entries: of each token its own, then those of the most probable ones.
+/// Packed entries. For each token of the answer: its own entry, then the entries of the most probable tokens.
 #[derive(Default)]
 struct Packed {
     /// For each piece, the number of entries of each token.

@@ -7,51 +7,67 @@
 #![cfg_attr(test, allow(dead_code, reason = "napi registers nothing in unit tests"))]
 
 mod backend;
+mod cache_figures;
+mod comparison;
 mod counts;
 mod crossing;
 mod exit;
 mod fields;
 mod figures;
+mod file;
+mod held;
 mod json;
 mod keys;
+mod latency;
+mod log;
 mod logprobs;
+mod memory_figures;
 mod model;
 mod names;
+mod observe;
 mod options;
 mod params;
+mod paths;
+mod pins;
+mod prefix_figures;
 mod prompt;
 mod refusal;
 mod scripted;
 mod settings;
 mod slot;
 mod structured;
+mod subscriber;
+mod text;
 mod validators;
 mod variables;
+mod worker_figures;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::{Either, Function, JsObjectValue, Object, Uint32Array, Uint32ArraySlice, Unknown};
+use napi::bindgen_prelude::{Either, Function, JsObjectValue, Object, Uint32ArraySlice, Unknown};
 use napi_derive::napi;
+use tracing::Span;
 
 use crate::answers::ReaderId;
 use crate::config::{Effective, OPTIONS, Settings, Source};
-use crate::engine::{Config, Engine, ModelKey, PromptLimits, Reply};
+use crate::engine::{Config, Draft, Engine, ModelKey, PromptLimits, Reply};
 use crate::error::{Code, Error, Result};
 use crate::executor::{LoadControl, sim};
 use crate::lock::lock;
-use crate::text::Load;
 
 use crossing::{NativeError, NativeUsage, Packed};
 use fields::whole;
-use figures::NativeStats;
+use file::{NativeFile, NativeFileKey};
+use log::NativeLogLevel;
 use options::Options;
-use refusal::Refusal;
+use refusal::{Read, Refusal};
 use scripted::Scripted;
 use settings::{NativeOption, NativeSetting};
 use slot::{Slot, Waker};
+use subscriber::Registered;
 
 /// The result of a promise or call: a value, or an error as data.
 type Outcome<T> = Either<T, NativeError>;
@@ -74,6 +90,12 @@ pub fn options() -> Vec<NativeOption> {
     OPTIONS.iter().map(NativeOption::from).collect()
 }
 
+/// All keys of a runtime file, those of an option together.
+#[napi(catch_unwind)]
+pub fn file_keys() -> Vec<NativeFileKey> {
+    file::all_keys()
+}
+
 /// A sentence about each of these environment variables that this package does not know.
 #[napi(catch_unwind)]
 pub fn unknown_variables(names: Vec<String>) -> Vec<String> {
@@ -89,6 +111,8 @@ pub struct NativeEngine {
     loads: Arc<Mutex<HashMap<u32, LoadControl>>>,
     /// The scripted answers of a simulated device, once the options were read.
     scripted: Mutex<Option<Scripted>>,
+    /// The messages for the logger, if there is one, until the engine is closed.
+    log: Mutex<Option<Registered>>,
 }
 
 #[napi]
@@ -97,11 +121,12 @@ impl NativeEngine {
     #[napi(constructor, catch_unwind)]
     pub fn new(wake: Function<'_, (), ()>) -> napi::Result<Self> {
         let waker = Arc::new(Waker::new(&wake)?);
-        Ok(Self { waker, engine: Arc::default(), loads: Arc::default(), scripted: Mutex::default() })
+        let (engine, loads) = (Arc::default(), Arc::default());
+        Ok(Self { waker, engine, loads, scripted: Mutex::default(), log: Mutex::default() })
     }
 
     /// Starts the engine thread. The promise resolves with the effective settings once the backend is ready.
-    /// `memory_bytes` is the memory that this process may use.
+    /// `memory_bytes` is the memory that this process may use, `file` the runtime file, and `log` the levels of the logger.
     #[napi(catch_unwind)]
     pub fn start<'env>(
         &self,
@@ -109,12 +134,14 @@ impl NativeEngine {
         options: Unknown<'env>,
         environment: Unknown<'env>,
         memory_bytes: f64,
+        file: Option<NativeFile>,
+        log: Option<Vec<NativeLogLevel>>,
     ) -> napi::Result<Object<'env>> {
         exit::stop_at_exit(*env, &self.engine)?;
         let waker = Arc::clone(&self.waker);
         let slot = Arc::clone(&self.engine);
         promise(env, move |reply: Reply<Vec<NativeSetting>>| {
-            let Options { settings, effective, cache_path, backend } = match options::read(options, environment) {
+            let options = match options::read(options, environment, file) {
                 Ok(options) => options,
                 Err(Refusal::Invalid(error)) => {
                     reply.send(Err(error));
@@ -122,13 +149,20 @@ impl NativeEngine {
                 }
                 Err(Refusal::Thrown(thrown)) => return Err(thrown),
             };
+            let Options { settings, mut effective, cache_path, prefix_path, backend } = options;
             *lock(&self.scripted) = backend.scripted().cloned();
+            let span = log.map_or_else(Span::none, |levels| self.register_log(levels));
             let wake = Box::new(move || waker.wake());
             spawn("mlx-serving-start", reply, move || {
-                let config = Config { memory_bytes: whole(memory_bytes), ..Config::from(&settings) };
-                let engine = Engine::start(config, backend::open(backend, &settings, config.memory_bytes), wake)?;
+                let mut config = Config::from(&settings);
+                config.memory_bytes = [config.memory_bytes, whole(memory_bytes)].into_iter().flatten().min();
+                settings::show_memory_limit(&mut effective, config.memory_bytes);
+                let open = backend::open(backend, &settings, config.memory_bytes);
+                let _entered = span.enter();
+                let engine = Engine::start(config, open, wake)?;
                 exit::before_libraries();
                 cache_path.map_or(Ok(()), |path| engine.keep_answers_in(path))?;
+                prefix_path.map_or(Ok(()), |path| engine.keep_prefixes_in(path))?;
                 slot.set(engine)?;
                 Ok(effective)
             });
@@ -136,8 +170,8 @@ impl NativeEngine {
         })
     }
 
-    /// Accepts a request. Returns the id of one reader for each of its answers. `scripted` is what the script of a simulated
-    /// device has for it.
+    /// Accepts a request. Returns the id of one reader for each of its answers. `scripted` is what `lib/scripted.ts`
+    /// found for it in the script of a simulated device.
     #[napi(catch_unwind)]
     pub fn submit(
         &self,
@@ -148,17 +182,7 @@ impl NativeEngine {
     ) -> napi::Result<Outcome<Vec<u32>>> {
         let model = ModelKey(model);
         let limits = self.engine.get().map_or(PromptLimits::NONE, |engine| engine.prompt_limits(model));
-        // Cloned, because reading an answer may run code of the caller, which may submit another request.
-        let script = lock(&self.scripted).clone();
-        let candidates = script.map(|script| script.candidates(scripted)).transpose();
-        let draft = candidates.and_then(|candidates| params::read(params, options, limits, candidates));
-        let draft = match draft {
-            Ok(draft) => draft,
-            Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
-            Err(Refusal::Thrown(thrown)) => return Err(thrown),
-        };
-        let readers = self.engine().and_then(|engine| engine.submit(model, draft));
-        Ok(outcome(readers.map(|readers| readers.into_iter().map(|reader| reader.0).collect())))
+        self.accept(params, options, limits, scripted, |engine, draft| engine.submit(model, draft))
     }
 
     /// Includes the reader's text in drains, from the beginning of its answer.
@@ -212,48 +236,6 @@ impl NativeEngine {
         Ok(drained)
     }
 
-    /// Token ids of a text.
-    #[napi(catch_unwind)]
-    pub fn tokenize<'env>(&self, env: &'env Env, model: u32, text: String) -> napi::Result<Object<'env>> {
-        let load = Load::text(None, text.len());
-        self.text_job(env, model, load, move |model| model.encode(&text).map(Uint32Array::from))
-    }
-
-    /// Text of token ids.
-    #[napi(catch_unwind)]
-    pub fn detokenize<'env>(&self, env: &'env Env, model: u32, tokens: &[u32]) -> napi::Result<Object<'env>> {
-        let tokens = tokens.to_vec();
-        self.text_job(env, model, Load::default(), move |model| model.decode(&tokens))
-    }
-
-    /// The text that the model's chat template makes of a conversation.
-    #[napi(catch_unwind)]
-    pub fn apply_chat_template<'env>(
-        &self,
-        env: &'env Env,
-        model: u32,
-        params: Unknown<'env>,
-    ) -> napi::Result<Object<'env>> {
-        let chat = match prompt::read_chat(params) {
-            Ok(chat) => chat,
-            Err(Refusal::Invalid(error)) => {
-                return self.text_job::<String>(env, model, Load::default(), move |_| Err(error));
-            }
-            Err(Refusal::Thrown(thrown)) => return Err(thrown),
-        };
-        self.text_job(env, model, Load::text(None, chat.num_bytes()), move |model| {
-            model.render(&chat).map(|rendered| rendered.text)
-        })
-    }
-
-    /// Counters since the start.
-    #[napi(catch_unwind)]
-    pub fn stats(&self) -> NativeStats {
-        let (snapshot, models) = self.engine.get().map(|engine| engine.sample()).unwrap_or_default();
-        let unused_answers = lock(&self.scripted).as_ref().and_then(Scripted::unused);
-        NativeStats { unused_answers, ..NativeStats::new(&snapshot, models) }
-    }
-
     /// Bytes of KV that all models may use together now.
     #[napi(catch_unwind)]
     pub fn kv_limit(&self) -> Option<f64> {
@@ -271,7 +253,7 @@ impl NativeEngine {
         Ok(outcome(self.engine().and_then(|engine| {
             let before = Settings { cache: engine.sharing(), ..Settings::default() };
             engine.configure_sharing(before.with(&values)?.cache);
-            let changed = |(option, value)| Effective { option, value: Some(value), source: Source::Option };
+            let changed = |(option, value)| Effective::new(option, Some(value), Source::Option);
             Ok(values.into_iter().map(changed).map(NativeSetting::from).collect())
         })))
     }
@@ -282,7 +264,7 @@ impl NativeEngine {
         self.engine.get().map(|engine| engine.take_warnings()).unwrap_or_default()
     }
 
-    /// Forgets all answers.
+    /// Empties the answer cache, and drops retained KV.
     #[napi(catch_unwind)]
     pub fn clear_cache(&self) {
         self.with_engine(|engine| engine.forget_answers());
@@ -312,6 +294,7 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn close(&self) {
         self.waker.release();
+        drop(lock(&self.log).take());
         if let Some(engine) = self.engine.close() {
             // A thread of its own: dropping the engine waits for its text threads, which may be busy.
             let end = move || {
@@ -323,6 +306,37 @@ impl NativeEngine {
         }
     }
 
+    /// Reads a request, and gives it to the engine. Returns the ids of its readers.
+    fn accept(
+        &self,
+        params: Unknown<'_>,
+        options: Unknown<'_>,
+        limits: PromptLimits,
+        scripted: Unknown<'_>,
+        give: impl FnOnce(&Arc<Engine>, Draft) -> Result<Vec<ReaderId>>,
+    ) -> napi::Result<Outcome<Vec<u32>>> {
+        // Cloned, because reading an answer may run code of the caller, which may submit another request.
+        let script = lock(&self.scripted).clone();
+        let candidates = script.map(|script| script.candidates(scripted)).transpose();
+        let draft = candidates.and_then(|candidates| params::read(params, options, limits, candidates));
+        self.give(draft, give)
+    }
+
+    /// Gives a request that was read to the engine. Returns the ids of its readers.
+    fn give(
+        &self,
+        draft: Read<Draft>,
+        give: impl FnOnce(&Arc<Engine>, Draft) -> Result<Vec<ReaderId>>,
+    ) -> napi::Result<Outcome<Vec<u32>>> {
+        let draft = match draft {
+            Ok(draft) => draft,
+            Err(Refusal::Invalid(error)) => return Ok(Either::B(NativeError::from(&error))),
+            Err(Refusal::Thrown(thrown)) => return Err(thrown),
+        };
+        let readers = self.engine().and_then(|engine| give(&engine, draft));
+        Ok(outcome(readers.map(|readers| readers.into_iter().map(|reader| reader.0).collect())))
+    }
+
     fn engine(&self) -> Result<Arc<Engine>> {
         self.engine.get().ok_or_else(|| Error::new(Code::EngineClosed, "the engine is not running"))
     }
@@ -331,23 +345,6 @@ impl NativeEngine {
         if let Some(engine) = self.engine.get() {
             act(&engine);
         }
-    }
-
-    fn text_job<'env, T: napi::bindgen_prelude::ToNapiValue + Send + 'static>(
-        &self,
-        env: &'env Env,
-        model: u32,
-        load: Load,
-        job: impl FnOnce(&crate::text::ModelText) -> Result<T> + Send + 'static,
-    ) -> napi::Result<Object<'env>> {
-        let engine = self.engine();
-        promise(env, move |reply| {
-            match engine {
-                Ok(engine) => engine.with_text(ModelKey(model), load, job, reply),
-                Err(error) => reply.send(Err(error)),
-            }
-            Ok(())
-        })
     }
 }
 

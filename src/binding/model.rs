@@ -1,12 +1,13 @@
 //! Loading and unloading of models, and a loaded model, for JavaScript.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use napi::Env;
 use napi::bindgen_prelude::{Object, Unknown};
 use napi_derive::napi;
 
-use crate::engine::{ModelInfo, ModelKey, Reply};
+use crate::engine::{ModelInfo, ModelKey, Reply, UnloadedAnswers};
 use crate::error::{Code, Error, Result};
 use crate::executor::{LoadControl, LoadProgress};
 use crate::lock::lock;
@@ -54,13 +55,22 @@ impl NativeEngine {
         }
     }
 
-    /// Drops a model once its running requests have ended.
+    /// Drops a model once its running requests have ended. Those that run after `drain_ms` fail. Cached answers stay if the model
+    /// may be loaded again.
     #[napi(catch_unwind)]
-    pub fn unload_model<'env>(&self, env: &'env Env, model: u32) -> napi::Result<Object<'env>> {
+    pub fn unload_model<'env>(
+        &self,
+        env: &'env Env,
+        model: u32,
+        drain_ms: f64,
+        keeps_answers: bool,
+    ) -> napi::Result<Object<'env>> {
         let engine = self.engine();
         promise(env, move |reply: Reply<()>| {
+            let drain = Duration::try_from_secs_f64(drain_ms / 1e3).unwrap_or(Duration::MAX);
+            let answers = if keeps_answers { UnloadedAnswers::Keep } else { UnloadedAnswers::Remove };
             match engine {
-                Ok(engine) => engine.unload(ModelKey(model), reply),
+                Ok(engine) => engine.unload(ModelKey(model), drain, answers, reply),
                 Err(error) => reply.send(Err(error)),
             }
             Ok(())

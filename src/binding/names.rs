@@ -10,6 +10,8 @@ pub(super) enum Place {
     Options,
     /// A message of a chat.
     Message,
+    /// The param `structured`.
+    Structured,
     /// Any other object.
     Other,
 }
@@ -87,6 +89,11 @@ const MESSAGES: [(&str, &str); 4] = [
     ("images image audio", "models here read text only"),
 ];
 
+const STRUCTURED: [(&str, &str); 1] = [(
+    "type jsonschema name strict properties required additionalproperties defs items enum anyof",
+    "pass the JSON schema itself: `structured: { schema }`",
+)];
+
 /// The advice about an unknown name; `known` lists the names of the object.
 pub(super) fn advice(place: Place, key: &str, known: &[&str]) -> String {
     let plain = plain(key);
@@ -99,24 +106,30 @@ pub(super) fn advice(place: Place, key: &str, known: &[&str]) -> String {
     if place == Place::Options && PARAMS.split(' ').any(|param| param == plain) {
         return "pass it in the first argument".to_owned();
     }
-    let nearest = known.iter().min_by_key(|known| distance(&self::plain(known), &plain));
-    match nearest {
-        // Up to one third of the letters may be wrong.
-        Some(known) if distance(&self::plain(known), &plain) <= plain.len() / 3 => format!("did you mean `{known}`?"),
-        _ => format!("known are {}", known.join(", ")),
+    match nearest(known.iter().map(|known| (self::plain(known), known)), &plain) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("known are {}", known.join(", ")),
     }
+}
+
+/// What belongs to the name that is nearest to `name`, if at most a third of the letters are wrong.
+pub(super) fn nearest<T>(names: impl Iterator<Item = (String, T)>, name: &str) -> Option<T> {
+    let all = names.map(|(known, of)| (distance(&known, name), of));
+    let (distance, of) = all.min_by_key(|(distance, _)| *distance)?;
+    (distance <= name.chars().count() / 3).then_some(of)
 }
 
 const PARAMS: &str = "model prompt messages maxtokens mintokens temperature topp topk minp repetitionpenalty \
                       repetitioncontexttokens presencepenalty frequencypenalty logitbias seed stopsequences includestop \
-                      stoptokenids ignoreeos structured tools toolchoice cache cachesalt logprobs n templatevariables \
-                      continuefinalmessage specialtokens";
+                      stoptokenids ignoreeos structured tools toolchoice paralleltoolcalls cache cachesalt logprobs n \
+                      templatevariables continuefinalmessage specialtokens";
 
 fn tables(place: Place) -> &'static [&'static [(&'static str, &'static str)]] {
     match place {
         Place::Params => &[&SAMPLING, &PROMPTS, &WAYS, &OPTIONS],
         Place::Options => &[&OPTIONS_BY_OTHER_NAMES],
         Place::Message => &[&MESSAGES],
+        Place::Structured => &[&STRUCTURED],
         Place::Other => &[],
     }
 }
@@ -126,7 +139,7 @@ fn look_up(table: &[(&str, &'static str)], key: &str) -> Option<&'static str> {
 }
 
 /// The name without case and separators: `top_p` and `topP` are the same.
-fn plain(key: &str) -> String {
+pub(super) fn plain(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).take(MAX_KEY_CHARS).collect::<String>().to_ascii_lowercase()
 }
 
@@ -198,6 +211,9 @@ mod tests {
             assert!(advice(Place::Options, name, &["signal"]).contains("first argument"), "{name}");
         }
         assert!(advice(Place::Message, "tool_call_id", &["toolCallId"]).contains("`toolCallId`"));
+        for name in ["type", "json_schema", "properties"] {
+            assert!(advice(Place::Structured, name, &["schema"]).contains("`structured: { schema }`"), "{name}");
+        }
         for name in ["reasoning_content", "thinking"] {
             assert!(advice(Place::Message, name, &["reasoning"]).contains("use `reasoning`"), "{name}");
         }

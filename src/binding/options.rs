@@ -1,13 +1,17 @@
 //! Reads and validates the options of `createEngine` and `loadModel`. The table in `config/` lists the options and
-//! their values; only `backend` and `cache.promptCache.path` are read by code of their own.
+//! their values; only `backend` and the paths are read by code of their own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::config::{EngineOption, Member, PATH_VARIABLE, Settings, Source, Value, find, names_in};
+use crate::config::{
+    ANSWERS_FILE, EngineOption, FilePlace, Member, OPTIONS, PATHS, PREFIX_FOLDER, PathOption, Settings, Source, Value,
+    find, names_in,
+};
 use crate::engine::ModelSource;
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind, PROFILES, Profile};
@@ -15,7 +19,9 @@ use crate::numbers::MAX_SAFE_INTEGER;
 use crate::text::{TextOptions, ToolPrompt};
 
 use super::fields::{Fields, MAX_ELEMENTS, MAX_PROPERTIES, elements, entries, kind, string, unknown, wrong};
+use super::file::{self, NativeFile};
 use super::names::Place;
+use super::paths::path;
 use super::refusal::{Read, Refusal};
 use super::scripted::Scripted;
 use super::settings::NativeSetting;
@@ -23,22 +29,21 @@ use super::settings::NativeSetting;
 const CODE: Code = Code::ConfigError;
 /// Error messages show at most this many characters of a value.
 const MAX_SHOWN: usize = 40;
+/// The longest stall of a simulated device: an hour.
+const MAX_STALL_MS: u64 = 3_600_000;
 /// The option of the outermost group that is not in the table.
 const BACKEND: &str = "backend";
 
 /// Fields of a simulated device.
 const OF_SIMULATED: [&str; 4] = ["simulated", "faults", "answers", "onUnmatched"];
 
-/// The group of the option `path`, which is a text and therefore not in the table.
-const WITH_PATH: &str = "cache.promptCache";
-const PATH: &str = "cache.promptCache.path";
-
 /// The given options.
 #[derive(Default)]
 pub(super) struct Given {
     /// Options of the table.
     pub(super) values: Vec<(&'static EngineOption, Value)>,
-    pub(super) cache_path: Option<PathBuf>,
+    /// The values of [`PATHS`].
+    paths: [Option<PathBuf>; PATHS.len()],
 }
 
 /// The options that an engine is started with.
@@ -48,6 +53,8 @@ pub(super) struct Options {
     pub(super) effective: Vec<NativeSetting>,
     /// The file of the prompt cache, if there is one.
     pub(super) cache_path: Option<PathBuf>,
+    /// The folder of the prefix cache, if there is one.
+    pub(super) prefix_path: Option<PathBuf>,
     pub(super) backend: BackendChoice,
 }
 
@@ -76,8 +83,8 @@ impl BackendChoice {
     }
 }
 
-/// Reads the options of `createEngine`, and combines them with the environment variables.
-pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Options> {
+/// Reads the options of `createEngine`, and combines them with the environment variables and the runtime file.
+pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>, file: Option<NativeFile>) -> Read<Options> {
     let (mut backend, mut given) = ((BackendChoice::Mlx, Source::Default), Given::default());
     for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
         match (key.as_str(), value) {
@@ -87,22 +94,49 @@ pub(super) fn read(options: Unknown<'_>, environment: Unknown<'_>) -> Read<Optio
         }
     }
     let environment = read_environment(environment)?;
-    let resolved = Settings::resolve(&environment, &given.values)?;
-    let path = environment.get(PATH_VARIABLE).map(|text| path(PATH_VARIABLE, text.trim())).transpose()?;
-    let (cache_path, source) = match (given.cache_path, path) {
-        (Some(path), _) => (Some(path), Source::Option),
-        (None, Some(path)) => (Some(path), Source::Environment),
-        (None, None) => (None, Source::Default),
-    };
-    if cache_path.is_some() && backend.0.scripted().is_some() {
+    let file = file.map_or_else(|| Ok(file::File::default()), file::read)?;
+    let resolved = Settings::resolve(&file.settings, &environment, &given.values)?;
+    let mut paths = Vec::new();
+    for ((option, given), file) in PATHS.iter().zip(given.paths).zip(file.paths) {
+        paths.push(path_of(option, given, environment.get(option.variable), file)?);
+    }
+    if paths[ANSWERS_FILE].path.is_some() && backend.0.scripted().is_some() {
         let message = "cannot be used with `backend.answers`: a later engine would get answers of this script";
-        return Err(wrong(CODE, PATH, message).into());
+        return Err(wrong(CODE, PATHS[ANSWERS_FILE].path, message).into());
     }
     let mut effective: Vec<_> = resolved.values.into_iter().map(NativeSetting::from).collect();
-    effective.push(NativeSetting::text(BACKEND, Some(backend.0.name().into()), backend.1));
-    let shown = cache_path.as_ref().map(|path| path.to_string_lossy().into_owned());
-    effective.push(NativeSetting { variable: Some(PATH_VARIABLE.into()), ..NativeSetting::text(PATH, shown, source) });
-    Ok(Options { settings: resolved.settings, effective, cache_path, backend: backend.0 })
+    effective.push(NativeSetting::text(BACKEND, Some(backend.0.name().into()), backend.1, None));
+    for (option, GivenPath { path, source, place }) in PATHS.iter().zip(&paths) {
+        let shown = path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let setting = NativeSetting::text(option.path, shown, *source, place.clone());
+        effective.push(NativeSetting { variable: Some(option.variable.into()), ..setting });
+    }
+    let [cache_path, prefix_path] = [ANSWERS_FILE, PREFIX_FOLDER].map(|index| paths[index].path.take());
+    Ok(Options { settings: resolved.settings, effective, cache_path, prefix_path, backend: backend.0 })
+}
+
+/// A path with its source.
+struct GivenPath {
+    path: Option<PathBuf>,
+    source: Source,
+    place: Option<FilePlace>,
+}
+
+/// The strongest of the sources of a path.
+fn path_of(
+    option: &PathOption,
+    given: Option<PathBuf>,
+    variable: Option<&String>,
+    file: Option<(PathBuf, FilePlace)>,
+) -> Read<GivenPath> {
+    let variable = variable.map(|text| path(option, option.variable, text.trim())).transpose()?;
+    let (path, source, place) = match (given, variable, file) {
+        (Some(path), ..) => (Some(path), Source::Option, None),
+        (None, Some(path), _) => (Some(path), Source::Environment, None),
+        (None, None, Some((path, place))) => (Some(path), Source::File, Some(place)),
+        (None, None, None) => (None, Source::Default, None),
+    };
+    Ok(GivenPath { path, source, place })
 }
 
 /// Reads the options of `engine.cache.configure`, which are those of the group `cache`.
@@ -111,8 +145,8 @@ pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static EngineOptio
     for (key, value) in entries("options", CODE, options, MAX_PROPERTIES)? {
         read_option("cache", &key, value, &mut given)?;
     }
-    if given.cache_path.is_some() {
-        return Err(wrong(CODE, PATH, "can only be set by createEngine").into());
+    if let Some((option, _)) = PATHS.iter().zip(&given.paths).find(|(_, path)| path.is_some()) {
+        return Err(wrong(CODE, option.path, "can only be set by createEngine").into());
     }
     Ok(given.values)
 }
@@ -121,13 +155,14 @@ pub(super) fn read_cache(options: Unknown<'_>) -> Read<Vec<(&'static EngineOptio
 pub(super) fn read_load(options: Unknown<'_>) -> Read<ModelSource> {
     let mut fields = Fields::of("", Code::InvalidParams, options)?;
     let path = fields.string("path")?.ok_or_else(|| fields.wrong("path", "is missing"))?;
+    let id = fields.string("id")?;
     let chat_template = fields.string("chatTemplate")?;
     let tool_prompt = match fields.string("toolPrompt")?.as_deref().map(ToolPrompt::named) {
         Some(None) => return Err(fields.wrong("toolPrompt", "must be 'hermes'")),
         given => given.flatten(),
     };
     fields.finish()?;
-    Ok(ModelSource { path: PathBuf::from(path), text: TextOptions { chat_template, tool_prompt } })
+    Ok(ModelSource { path: PathBuf::from(path), id, text: TextOptions { chat_template, tool_prompt } })
 }
 
 fn read_environment(variables: Unknown<'_>) -> Read<HashMap<String, String>> {
@@ -146,37 +181,33 @@ fn read_option(group: &str, key: &str, value: Option<Unknown<'_>>, given: &mut G
                 read_option(&path, &key, value, given)?;
             }
         }
-        (None, value) if (group, key) == (WITH_PATH, "path") => {
-            given.cache_path = value.map(read_path).transpose()?;
-        }
         (Some(_), None) => {}
-        (None, _) => return Err(unknown_option(group, &path, key)),
+        (None, value) => match PATHS.iter().position(|option| option.path == path) {
+            Some(index) => given.paths[index] = value.map(|value| read_path(&PATHS[index], value)).transpose()?,
+            None => return Err(unknown_option(group, &path, key)),
+        },
     }
     Ok(())
 }
 
-fn read_path(value: Unknown<'_>) -> Read<PathBuf> {
-    path(PATH, &string(CODE, PATH, value)?)
-}
-
-/// A path; `name` is its option or variable.
-fn path(name: &str, text: &str) -> Read<PathBuf> {
-    if text.is_empty() || text.contains('\0') {
-        let shown: String = text.chars().take(MAX_SHOWN).collect();
-        return Err(wrong(CODE, name, &format!("must be the path of a file, not '{}'", shown.escape_debug())).into());
-    }
-    Ok(PathBuf::from(text))
+fn read_path(option: &PathOption, value: Unknown<'_>) -> Read<PathBuf> {
+    Ok(path(option, option.path, &string(CODE, option.path, value)?)?)
 }
 
 fn unknown_option(group: &str, path: &str, key: &str) -> Refusal {
     let mut known = names_in(group);
     if group.is_empty() {
-        known.push(BACKEND);
+        known.extend([BACKEND, "configFile", "logger"]);
     }
-    if group == WITH_PATH {
+    if PATHS.iter().any(|option| option.group == group) {
         known.push("path");
     }
-    unknown(Place::Other, CODE, path, key, &known)
+    // An option of another group, if only one has this name.
+    let mut elsewhere = OPTIONS.iter().map(|option| option.path).filter(|other| other.ends_with(&format!(".{key}")));
+    match (elsewhere.next(), elsewhere.next()) {
+        (Some(other), None) => wrong(CODE, path, &format!("is not an option; did you mean `{other}`?")).into(),
+        _ => unknown(Place::Other, CODE, path, key, &known),
+    }
 }
 
 fn read_value(option: &EngineOption, value: Unknown<'_>) -> Read<Value> {
@@ -232,10 +263,20 @@ fn read_fault(path: &str, value: Unknown<'_>) -> Read<Fault> {
         Some("panic") => FaultKind::Panic,
         Some("memory") => FaultKind::Memory,
         Some("logits") => FaultKind::Logits,
-        _ => return Err(fields.wrong("kind", "must be 'submit', 'collect', 'panic', 'memory' or 'logits'")),
+        Some("thread") => FaultKind::Thread,
+        Some("stall") => FaultKind::Stall(read_stall(&mut fields)?),
+        _ => {
+            let kinds = "must be 'submit', 'collect', 'panic', 'memory', 'logits', 'stall' or 'thread'";
+            return Err(fields.wrong("kind", kinds));
+        }
     };
     fields.finish()?;
     Ok(Fault { step, kind })
+}
+
+fn read_stall(fields: &mut Fields<'_>) -> Read<Duration> {
+    let ms = fields.integer("ms", 1..=MAX_STALL_MS)?.ok_or_else(|| fields.wrong("ms", "is missing"))?;
+    Ok(Duration::from_millis(ms))
 }
 
 fn wrong_backend(message: &str) -> Refusal {

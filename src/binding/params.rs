@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use napi::ValueType;
 use napi::bindgen_prelude::{FromNapiValue, Unknown};
 
-use crate::engine::{Candidates, Draft, PromptLimits, single};
+use crate::engine::{Candidates, Draft, Prompt, PromptLimits, single};
 use crate::error::Code;
 use crate::numbers::MAX_SAFE_INTEGER;
-use crate::request::{MAX_LOGPROBS, Priority, Sharing};
+use crate::request::{MAX_LOGPROBS, PinId, Priority, Sharing};
 use crate::text::validate_stop_sequences;
 
 use super::fields::{Fields, entries, wrong};
@@ -43,6 +43,28 @@ pub(super) fn read(
     scripted: Option<Candidates>,
 ) -> Read<Draft> {
     let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
+    let draft = read_params(params, limits)?;
+    Ok(Draft { deadline, priority, tenant, id, wants_progress, scripted, ..draft })
+}
+
+/// Reads the two arguments of `cachePrompt`.
+pub(super) fn read_pinned(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimits, pin: PinId) -> Read<Draft> {
+    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
+    let mut fields = Fields::of("", CODE, params)?.at(Place::Params);
+    let mut prompt = prompt::read(&mut fields, limits)?;
+    let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
+    fields.finish()?;
+    if let Prompt::Chat(chat) = &mut prompt {
+        chat.is_beginning = true;
+    }
+    let temperature = Some(0.0);
+    let (max_tokens, ignore_eos, pin) = (Some(1), true, Some(pin));
+    let draft = Draft { max_tokens, temperature, ignore_eos, cache_salt, pin, ..Draft::of(prompt) };
+    Ok(Draft { deadline, priority, tenant, id, wants_progress, ..draft })
+}
+
+/// Reads the first argument of `generate`.
+pub(super) fn read_params(params: Unknown<'_>, limits: PromptLimits) -> Read<Draft> {
     let mut fields = Fields::of("", CODE, params)?.at(Place::Params);
     let prompt = prompt::read(&mut fields, limits)?;
     let max_tokens = fields.integer("maxTokens", 1..=MAX_SAFE_INTEGER)?;
@@ -75,7 +97,6 @@ pub(super) fn read(
         return Err(wrong(CODE, "topP", "must be greater than 0").with_limit(0.0, 0.0).into());
     }
     Ok(Draft {
-        prompt,
         max_tokens: max_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
         temperature: temperature.map(single),
         top_p: top_p.map(single),
@@ -95,14 +116,9 @@ pub(super) fn read(
         stop_sequences,
         include_stop,
         structured,
-        deadline,
-        priority,
-        tenant,
         sharing,
         cache_salt,
-        id,
-        wants_progress,
-        scripted,
+        ..Draft::of(prompt)
     })
 }
 

@@ -58,6 +58,7 @@ fn one_of(found: &str) -> Refusal {
 struct ChatFields<'env> {
     tools: Option<Unknown<'env>>,
     choice: Option<Unknown<'env>>,
+    are_parallel: Option<bool>,
     variables: Option<Unknown<'env>>,
     continues_final: Option<bool>,
     special_tokens: Option<SpecialTokens>,
@@ -68,6 +69,7 @@ impl<'env> ChatFields<'env> {
         Ok(Self {
             tools: fields.value("tools")?,
             choice: fields.value("toolChoice")?,
+            are_parallel: fields.switch("parallelToolCalls")?,
             variables: fields.value("templateVariables")?,
             continues_final: fields.switch("continueFinalMessage")?,
             special_tokens: read_special_tokens(fields)?,
@@ -79,6 +81,7 @@ impl<'env> ChatFields<'env> {
         let given = [
             ("tools", self.tools.is_some()),
             ("toolChoice", self.choice.is_some()),
+            ("parallelToolCalls", self.are_parallel.is_some()),
             ("templateVariables", self.variables.is_some()),
             ("continueFinalMessage", self.continues_final.is_some()),
             ("specialTokens", self.special_tokens.is_some()),
@@ -96,6 +99,9 @@ impl<'env> ChatFields<'env> {
             return Err(wrong(CODE, &format!("templateVariables.{name}"), "has a param of its own").into());
         }
         let tools = self.tools.map(read_tools).transpose()?;
+        if self.are_parallel.is_some() && tools.is_none() {
+            return Err(wrong(CODE, "parallelToolCalls", "goes with `tools`").into());
+        }
         let (tools, choice) = match self.choice {
             Some(choice) => read_choice(choice, tools)?,
             None => (tools, ToolChoice::Auto),
@@ -104,8 +110,10 @@ impl<'env> ChatFields<'env> {
             messages: read_messages(messages)?,
             tools,
             choice,
+            is_single_call: self.are_parallel == Some(false),
             variables,
             continues_final: self.continues_final.unwrap_or(false),
+            is_beginning: false,
             special_tokens: self.special_tokens.unwrap_or_default(),
         })
     }

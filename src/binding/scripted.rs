@@ -1,4 +1,4 @@
-//! From the option `backend.answers` to scripted answers, and from what `lib/scripted.ts` found for a request to its
+//! Reads the option `backend.answers`, and turns the answers that `lib/scripted.ts` found for a request into its
 //! candidates. `lib/` calls the functions of the script and matches requests; the engine takes the answers.
 
 use std::sync::Arc;

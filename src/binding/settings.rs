@@ -3,7 +3,7 @@
 use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
-use crate::config::{Effective, EngineOption, Kind, Preset, Source, Value};
+use crate::config::{Effective, EngineOption, FilePlace, Preset, Source, Value};
 
 /// A boolean, a number or a string of JavaScript.
 type NativeValue = Either3<bool, f64, String>;
@@ -17,6 +17,10 @@ pub struct NativeSetting {
     pub value: Option<NativeValue>,
     /// The strongest source that sets it.
     pub source: String,
+    /// The runtime file that sets it, if that is its source.
+    pub file: Option<String>,
+    /// The line of the runtime file.
+    pub line: Option<u32>,
     /// Its environment variable.
     pub variable: Option<String>,
     /// The smallest number that it takes.
@@ -28,11 +32,13 @@ pub struct NativeSetting {
 }
 
 impl From<Effective> for NativeSetting {
-    fn from(Effective { option, value, source }: Effective) -> Self {
+    fn from(Effective { option, value, source, place }: Effective) -> Self {
         Self {
             name: option.path.into(),
             value: value.map(cross),
             source: source.name().into(),
+            file: place.as_ref().map(|place| place.file.to_string()),
+            line: place.map(|place| place.line),
             variable: option.variable.map(Into::into),
             min: option.range().map(|range| range.min),
             max: option.range().map(|range| range.max),
@@ -43,16 +49,25 @@ impl From<Effective> for NativeSetting {
 
 impl NativeSetting {
     /// The value of an option that is not in the table.
-    pub(super) fn text(name: &str, value: Option<String>, source: Source) -> Self {
+    pub(super) fn text(name: &str, value: Option<String>, source: Source, place: Option<FilePlace>) -> Self {
         Self {
             name: name.into(),
             value: value.map(Either3::C),
             source: source.name().into(),
+            file: place.as_ref().map(|place| place.file.to_string()),
+            line: place.map(|place| place.line),
             variable: None,
             min: None,
             max: None,
             names: None,
         }
+    }
+}
+
+/// Shows the limit that is in force, which may be less than a source has set.
+pub(super) fn show_memory_limit(settings: &mut [NativeSetting], bytes: Option<u64>) {
+    if let Some(setting) = settings.iter_mut().find(|setting| setting.name == "memory.limitBytes") {
+        setting.value = bytes.map(|bytes| Either3::B(bytes as f64));
     }
 }
 
@@ -63,8 +78,10 @@ pub struct NativeOption {
     pub name: String,
     /// Its environment variable.
     pub variable: Option<String>,
-    /// Whether it is a switch. Otherwise it is a number or a name.
+    /// Whether it is a switch.
     pub is_switch: bool,
+    /// Whether it is a whole number.
+    pub is_whole: bool,
     /// The names that it takes, if it takes names.
     pub names: Option<Vec<String>>,
     /// The smallest number that it takes.
@@ -86,7 +103,8 @@ impl From<&EngineOption> for NativeOption {
         Self {
             name: option.path.into(),
             variable: option.variable.map(Into::into),
-            is_switch: matches!(option.kind, Kind::Switch(_)),
+            is_switch: option.is_switch(),
+            is_whole: option.is_whole(),
             names: names(option),
             min: option.range().map(|range| range.min),
             max: option.range().map(|range| range.max),

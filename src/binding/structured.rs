@@ -6,15 +6,20 @@ use napi::bindgen_prelude::Unknown;
 use crate::error::Code;
 use crate::text::StructuredOutput;
 
-use super::fields::Fields;
+use super::fields::{Fields, wrong};
 use super::json::JsonReader;
+use super::names::Place;
 use super::refusal::Read;
+use super::validators;
 
 const CODE: Code = Code::GuidanceError;
 const NAME: &str = "structured";
 
 pub(super) fn read(value: Unknown<'_>) -> Read<StructuredOutput> {
-    let mut fields = Fields::of(NAME, CODE, value)?;
+    if let Some(advice) = validators::advice(value)? {
+        return Err(wrong(CODE, NAME, &format!("{advice}, as `structured: {{ schema }}`")).into());
+    }
+    let mut fields = Fields::of(NAME, CODE, value)?.at(Place::Structured);
     let schema = fields.value("schema")?;
     let schema = schema.map(|schema| JsonReader::new(CODE).object("structured.schema", schema)).transpose()?;
     let regex = fields.string("regex")?;
@@ -33,7 +38,7 @@ pub(super) fn read(value: Unknown<'_>) -> Read<StructuredOutput> {
         (first, _) => {
             let found = if first.is_some() { "more than one is there" } else { "none is there" };
             let message = format!("needs exactly one of `schema`, `regex`, `grammar` and `choices`, but {found}");
-            Err(super::fields::wrong(CODE, NAME, &message).into())
+            Err(wrong(CODE, NAME, &message).into())
         }
     }
 }

@@ -9,8 +9,6 @@ use crate::error::{Error, Result};
 use super::option::{EngineOption, Kind, Value};
 use super::options::OPTIONS;
 
-/// The variable of `cache.promptCache.path`, which is not in the table.
-pub const PATH_VARIABLE: &str = "MLX_SERVING_PROMPT_CACHE_PATH";
 /// Variables with the prefix that are not options: the build and the tests of this package read them.
 pub const TOOL_VARIABLES: [&str; 7] = [
     "MLX_SERVING_CACHE_DIR",
@@ -36,7 +34,7 @@ fn parse(option: &EngineOption, text: &str) -> Option<Value> {
     let text = text.trim();
     match option.kind {
         Kind::Switch(_) => switch(text).map(Value::Switch),
-        Kind::Precision(_) | Kind::Preset(_) => option.name(&text.to_ascii_lowercase()),
+        Kind::Choice(..) => option.name(&text.to_ascii_lowercase()),
         _ => decimal(text).map(Value::Number),
     }
 }
@@ -60,7 +58,7 @@ fn refuse(option: &EngineOption, text: &str) -> Error {
     let name = option.variable.unwrap_or(option.path);
     let allowed = match option.kind {
         Kind::Switch(_) => "on, off, true, false, 1 or 0".into(),
-        Kind::Precision(_) | Kind::Preset(_) => option.allowed(),
+        Kind::Choice(..) => option.allowed(),
         _ => format!("{}, in decimal digits", option.allowed()),
     };
     Error::config(name, format!("must be {allowed}, not {}", quoted(text)))

@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::error::Error;
 
 use super::preset::Preset;
-use super::settings::{Precision, Settings};
+use super::settings::Settings;
 
 /// How the variables of this package begin, except the established ones.
 pub const PREFIX: &str = "MLX_SERVING_";
+/// Groups that are not part of a variable's name, because the names of their options say enough.
+const UNNAMED_GROUPS: [&str; 5] = ["scheduler", "memory", "streaming", "cache", "modelLifecycle"];
 
 /// One line of the table of options.
 #[derive(Debug)]
@@ -56,10 +58,8 @@ pub enum Kind {
     Millis(Range, Field<Duration>),
     /// A duration in milliseconds; absent means no limit.
     OptionalMillis(Range, Field<Option<Duration>>),
-    /// One of [`Precision::NAMES`].
-    Precision(Field<Precision>),
-    /// One of [`Preset::NAMES`].
-    Preset(Field<Preset>),
+    /// One of these names. The function stores the value with that name, and returns whether there is one.
+    Choice(&'static [&'static str], fn(&mut Settings, &str) -> bool),
 }
 
 /// Numbers from `min` to `max`, both included.
@@ -129,12 +129,13 @@ impl EngineOption {
         Self::new(path, Kind::OptionalMillis(Range::of(&range), field), None)
     }
 
-    pub(super) const fn preset(path: &'static str, default: &'static str, field: Field<Preset>) -> Self {
-        Self::new(path, Kind::Preset(field), Some(Value::Name(default)))
-    }
-
-    pub(super) const fn precision(path: &'static str, default: &'static str, field: Field<Precision>) -> Self {
-        Self::new(path, Kind::Precision(field), Some(Value::Name(default)))
+    pub(super) const fn choice(
+        path: &'static str,
+        default: &'static str,
+        names: &'static [&'static str],
+        store: fn(&mut Settings, &str) -> bool,
+    ) -> Self {
+        Self::new(path, Kind::Choice(names, store), Some(Value::Name(default)))
     }
 
     const fn new(path: &'static str, kind: Kind, default: Option<Value>) -> Self {
@@ -161,10 +162,11 @@ impl EngineOption {
         self
     }
 
-    /// The variable that its path stands for: the prefix, and the path without its outermost group. The option has this
-    /// variable or an established one.
+    /// The variable that its path stands for: the prefix and the path, without the names of [`UNNAMED_GROUPS`]. The option has
+    /// this variable or an established one.
     pub fn own_variable(&self) -> String {
-        let path = self.path.split_once('.').map_or(self.path, |(_, rest)| rest);
+        let is_unnamed = |(group, _): &(&str, &str)| UNNAMED_GROUPS.contains(group);
+        let path = self.path.split_once('.').filter(is_unnamed).map_or(self.path, |(_, rest)| rest);
         let mut name = String::from(PREFIX);
         for c in path.chars() {
             if c == '.' || c.is_ascii_uppercase() {
@@ -187,16 +189,25 @@ impl EngineOption {
     /// The names that it takes; empty for a switch or a number.
     pub fn names(&self) -> &'static [&'static str] {
         match self.kind {
-            Kind::Precision(_) => &Precision::NAMES,
-            Kind::Preset(_) => &Preset::NAMES,
+            Kind::Choice(names, _) => names,
             _ => &[],
         }
+    }
+
+    /// Whether it takes true or false.
+    pub fn is_switch(&self) -> bool {
+        matches!(self.kind, Kind::Switch(_))
+    }
+
+    /// Whether it takes whole numbers only.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.kind, Kind::Integer(..) | Kind::Bytes(..))
     }
 
     /// The numbers that it takes; `None` for a switch or a name.
     pub fn range(&self) -> Option<Range> {
         match self.kind {
-            Kind::Switch(_) | Kind::Precision(_) | Kind::Preset(_) => None,
+            Kind::Switch(_) | Kind::Choice(..) => None,
             Kind::Integer(range, _)
             | Kind::Bytes(range, _)
             | Kind::Number(range, _)
@@ -210,14 +221,7 @@ impl EngineOption {
     pub(super) fn store(&self, value: Value, settings: &mut Settings) -> bool {
         match (self.kind, value) {
             (Kind::Switch(field), Value::Switch(on)) => *field(settings) = on,
-            (Kind::Precision(field), Value::Name(name)) => match Precision::named(name) {
-                Some(precision) => *field(settings) = precision,
-                None => return false,
-            },
-            (Kind::Preset(field), Value::Name(name)) => match Preset::named(name) {
-                Some(preset) => *field(settings) = preset,
-                None => return false,
-            },
+            (Kind::Choice(_, store), Value::Name(name)) => return store(settings, name),
             (kind, Value::Number(number)) if self.range().is_some_and(|range| range.contains(number)) => match kind {
                 Kind::Integer(_, field) if number.fract() == 0.0 => *field(settings) = number as usize,
                 Kind::Bytes(_, field) if number.fract() == 0.0 => *field(settings) = Some(number as u64),
@@ -235,7 +239,7 @@ impl EngineOption {
     pub fn allowed(&self) -> String {
         let what = match self.kind {
             Kind::Switch(_) => return "true or false".into(),
-            Kind::Precision(_) | Kind::Preset(_) => return either(self.names()),
+            Kind::Choice(names, _) => return either(names),
             Kind::Integer(..) => "a whole number",
             Kind::Bytes(..) => "a whole number of bytes",
             Kind::Number(..) => "a number",

@@ -3,7 +3,7 @@
 use super::option::EngineOption;
 use super::option::Value::{Number, Switch};
 use super::preset::Preset;
-use super::settings::{Cache, Precision, Settings};
+use super::settings::{Cache, Precision, Routing, Settings};
 use crate::numbers::MAX_SAFE_INTEGER;
 
 /// One week. Answers that must live longer belong in a database.
@@ -11,10 +11,10 @@ const MAX_TTL_MS: f64 = 7.0 * 24.0 * 3_600_000.0;
 /// The most answers of one cache.
 const MAX_ENTRIES: u64 = 1_000_000;
 
-/// All options of an engine except `backend` and the path of the cache file. Some options have an
+/// All options of an engine except `backend` and paths. Some options have an
 /// established variable, such as `MLX_FAST_PATH`; the others have [`EngineOption::own_variable`].
 pub const OPTIONS: &[EngineOption] = &[
-    EngineOption::preset("preset", "balanced", |s| &mut s.preset)
+    EngineOption::choice("preset", "balanced", &Preset::NAMES, |s, name| put(Preset::named(name), &mut s.preset))
         .variable("MLX_SERVING_PRESET")
         .text("What to tune for: the latency of a few requests, or the throughput of many. A preset only changes defaults."),
     EngineOption::switch("scheduler.enabled", true, |s| &mut s.scheduler.enabled)
@@ -92,12 +92,15 @@ pub const OPTIONS: &[EngineOption] = &[
     EngineOption::switch("scheduler.deterministic", false, |s| &mut s.scheduler.deterministic)
         .variable("MLX_SERVING_DETERMINISTIC")
         .text("Whether an answer must be the same to the last bit, whatever other requests run at the same time. Tested on the CPU, where it costs nothing for models that use the engine's own attention in float32. Elsewhere each row attends by itself, and matrix products cost most when few sequences run. On a GPU attention may still round differently."),
-    EngineOption::precision("precision", "auto", |s| &mut s.precision)
+    EngineOption::choice("precision", "auto", &Precision::NAMES, |s, name| put(Precision::named(name), &mut s.precision))
         .variable("MLX_SERVING_PRECISION")
         .text("The element type of computations. `'auto'` is float32 on a CPU, where half precision and quantized weights are slow; quantized weights are dequantized if that takes at most half of the memory. On a GPU `'auto'` is the model's own type. `'model'` is the model's own type everywhere."),
     EngineOption::bytes("memory.kvBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.kv_bytes)
         .variable("MLX_SERVING_KV_BYTES")
         .text("Memory for the KV caches of all models, in bytes. By default what the weights leave of three quarters of the memory that the process may use, and at least one eighth of that memory. `engine.config()` shows the number."),
+    EngineOption::bytes("memory.limitBytes", 1..=MAX_SAFE_INTEGER, |s| &mut s.memory.limit_bytes)
+        .variable("MLX_SERVING_LIMIT_BYTES")
+        .text("Memory that this engine may use for weights, KV caches and the rest, in bytes. By default, and at most, the memory of the machine or of the container. Set it where several engines or other programs share the memory."),
     EngineOption::integer("streaming.bufferTokens", 256, 3..=65_536, |s| &mut s.streaming.buffer_tokens)
         .variable("MLX_SERVING_BUFFER_TOKENS")
         .text(
@@ -139,10 +142,95 @@ pub const OPTIONS: &[EngineOption] = &[
     EngineOption::integer("cache.promptCache.maxBytes", 104_857_600, 1..=1 << 40, |s| &mut s.cache.prompt_cache.max_bytes)
         .variable("MLX_PROMPT_CACHE_MAX_BYTES")
         .text("The most bytes of all cached answers, including those that are cached for `dedup` alone."),
+    EngineOption::switch("cache.prefixCache.enabled", true, |s| &mut s.cache.prefix_cache.enabled)
+        .variable("MLX_SERVING_PREFIX_CACHE_ENABLED")
+        .text("Whether requests reuse the KV of other requests whose prompts or answers begin with the same tokens, so that each turn of a chat only reads what is new. KV is kept in the memory of `memory.kvBytes` that running requests leave."),
+    EngineOption::integer("cache.prefixCache.minTokens", 64, 1..=1 << 20, |s| &mut s.cache.prefix_cache.min_tokens)
+        .variable("MLX_SERVING_PREFIX_CACHE_MIN_TOKENS")
+        .text("The fewest tokens that are reused. Shorter beginnings are computed again."),
+    EngineOption::integer("cache.prefixCache.maxTokens", 1_000_000, 1..=1 << 40, |s| &mut s.cache.prefix_cache.max_tokens)
+        .variable("MLX_SERVING_PREFIX_CACHE_MAX_TOKENS")
+        .text("The most tokens of each model whose KV is kept after their requests have ended. Usually `memory.kvBytes` is the lower limit."),
+    EngineOption::integer("cache.prefixCache.maxPinnedPercent", 25, 0..=75, |s| &mut s.cache.prefix_cache.max_pinned_percent)
+        .variable("MLX_SERVING_PREFIX_CACHE_MAX_PINNED_PERCENT")
+        .text("The largest part of `memory.kvBytes` that the prompts of `cachePrompt` may take, in percent. Requests have the rest."),
+    EngineOption::integer("cache.prefixCache.maxDiskBytes", 10_737_418_240, 0..=1 << 50, |s| &mut s.cache.prefix_cache.max_disk_bytes)
+        .variable("MLX_SERVING_PREFIX_CACHE_MAX_DISK_BYTES")
+        .text("The most bytes of KV in the folder `path`. What was not used for longest is removed first. 0 keeps nothing."),
+    EngineOption::millis("modelLifecycle.idleUnloadMs", 300_000.0, 0.0..=MAX_TTL_MS, |s| &mut s.model_lifecycle.idle_unload)
+        .variable("MLX_SERVING_IDLE_UNLOAD_MS")
+        .text("How long a model stays loaded after its last request. The next request loads it again. 0 keeps it loaded, and so does `pinModel`."),
+    EngineOption::switch("modelLifecycle.evict", true, |s| &mut s.model_lifecycle.evict)
+        .variable("MLX_SERVING_EVICT")
+        .text("Whether a load that does not fit unloads other models: the least recently used first, and none that is pinned or has work."),
+    EngineOption::millis("modelLifecycle.drainMs", 30_000.0, 0.0..=3_600_000.0, |s| &mut s.model_lifecycle.drain)
+        .variable("MLX_SERVING_DRAIN_MS")
+        .text("How long `unloadModel` lets running requests go on, if the call does not say."),
+    EngineOption::switch("modelLifecycle.warmup", false, |s| &mut s.model_lifecycle.warmup)
+        .variable("MLX_SERVING_WARMUP")
+        .text("Whether every load ends with a short request, so that the first one of a user does not wait for kernels to be compiled."),
+    EngineOption::switch("modelLifecycle.prefetch.enabled", false, |s| &mut s.model_lifecycle.prefetch.enabled)
+        .variable("MLX_SERVING_PREFETCH_ENABLED")
+        .text("Whether an idle engine loads models that will probably be asked for next, as far as memory is free."),
+    EngineOption::number("modelLifecycle.prefetch.minConfidence", 0.7, 0.5..=1.0, |s| &mut s.model_lifecycle.prefetch.min_confidence)
+        .variable("MLX_SERVING_PREFETCH_MIN_CONFIDENCE")
+        .text("The least share of the changes from the last model to this one, among all changes from that model, for which it is loaded ahead."),
+    EngineOption::integer("modelLifecycle.prefetch.maxModels", 2, 1..=8, |s| &mut s.model_lifecycle.prefetch.max_models)
+        .variable("MLX_SERVING_PREFETCH_MAX_MODELS")
+        .text("The most models that are loaded ahead and have had no request since."),
+    EngineOption::switch("retry.enabled", true, |s| &mut s.retry.enabled)
+        .variable("MLX_SERVING_RETRY_ENABLED")
+        .text("Whether a request whose step failed on the device runs again. Only before the first token of its answer: no caller gets a token twice."),
+    EngineOption::integer("retry.maxAttempts", 3, 1..=10, |s| &mut s.retry.max_attempts)
+        .variable("MLX_SERVING_RETRY_MAX_ATTEMPTS")
+        .text("Attempts of a request, the first one included."),
+    EngineOption::millis("retry.initialDelayMs", 100.0, 1.0..=5_000.0, |s| &mut s.retry.initial_delay)
+        .variable("MLX_SERVING_RETRY_INITIAL_DELAY_MS")
+        .text("The wait before the second attempt. It doubles with each further attempt, and is spread by 25 % so that requests that failed together do not come back together. At most `maxDelayMs`."),
+    EngineOption::millis("retry.maxDelayMs", 5_000.0, 100.0..=600_000.0, |s| &mut s.retry.max_delay)
+        .variable("MLX_SERVING_RETRY_MAX_DELAY_MS")
+        .text("The longest wait before an attempt, before it is spread."),
+    EngineOption::switch("circuitBreaker.enabled", true, |s| &mut s.circuit_breaker.enabled)
+        .variable("MLX_SERVING_CIRCUIT_BREAKER_ENABLED")
+        .text("Whether a model whose device keeps failing refuses requests with `CircuitOpen` for a while, instead of failing them one by one."),
+    EngineOption::integer("circuitBreaker.failures", 5, 1..=1_000, |s| &mut s.circuit_breaker.failures)
+        .variable("MLX_SERVING_CIRCUIT_BREAKER_FAILURES")
+        .text("The breaker opens after this many failed steps that ended requests with an error, without a complete answer between them."),
+    EngineOption::millis("circuitBreaker.windowMs", 60_000.0, 1.0..=3_600_000.0, |s| &mut s.circuit_breaker.window)
+        .variable("MLX_SERVING_CIRCUIT_BREAKER_WINDOW_MS")
+        .text("Failures count for this long."),
+    EngineOption::millis("circuitBreaker.openMs", 10_000.0, 1.0..=600_000.0, |s| &mut s.circuit_breaker.open)
+        .variable("MLX_SERVING_CIRCUIT_BREAKER_OPEN_MS")
+        .text("How long an open breaker refuses requests. Then the next step decides: it closes the breaker if it runs, and opens it again if it fails."),
+    EngineOption::switch("metrics.export", true, |s| &mut s.metrics.export)
+        .variable("MLX_METRICS_EXPORT")
+        .latency(Switch(false))
+        .text("Whether `engine.metrics()` has the metrics. `engine.stats()` has its figures in any case."),
+    EngineOption::millis("health.stuckAfterMs", 10_000.0, 100.0..=3_600_000.0, |s| &mut s.health.stuck_after)
+        .variable("MLX_SERVING_HEALTH_STUCK_AFTER_MS")
+        .text("`engine.health()` reports a step of the device as stuck when it takes longer than this, and more than ten times as long as steps like it took before."),
+    EngineOption::integer("workers.count", 1, 1..=8, |s| &mut s.workers.count)
+        .variable("MLX_WORKER_COUNT")
+        .text("Engine threads. Each runs every model, with the weights in common and an equal share of the memory for KV. One thread batches all requests, so it is the fastest on one device; with several, a thread that fails or hangs stops only its own requests."),
+    EngineOption::choice("workers.routing", "least-busy", &Routing::NAMES, |s, name| put(Routing::named(name), &mut s.workers.routing))
+        .variable("MLX_SERVING_WORKERS_ROUTING")
+        .text("Which worker gets a request: the one with the fewest pending requests, or each in turn."),
+    EngineOption::switch("workers.sticky", true, |s| &mut s.workers.sticky)
+        .variable("MLX_SERVING_WORKERS_STICKY")
+        .text("Whether a request goes to the worker that has read the beginning of its prompt before, if that worker has at most one pending request more than the others."),
+    EngineOption::switch("workers.replaceStuck", true, |s| &mut s.workers.replace_stuck)
+        .variable("MLX_SERVING_WORKERS_REPLACE_STUCK")
+        .text("Whether a worker whose step is stuck (`health.stuckAfterMs`) is replaced. Its requests run again if nothing of their answers was delivered; the others fail."),
 ];
 
+/// Stores a value, if there is one. Returns whether there is.
+fn put<T>(value: Option<T>, field: &mut T) -> bool {
+    value.map(|value| *field = value).is_some()
+}
+
 /// Pairs of options. The value of the first must not be above the value of the second.
-pub(super) const NOT_ABOVE: [(&str, &str); 3] = [
+pub(super) const NOT_ABOVE: [(&str, &str); 4] = [
+    ("retry.initialDelayMs", "retry.maxDelayMs"),
     ("scheduler.autoTune.minBatch", "scheduler.autoTune.maxBatch"),
     ("scheduler.adaptiveWindow.lowMs", "scheduler.adaptiveWindow.mediumMs"),
     ("scheduler.adaptiveWindow.mediumMs", "scheduler.adaptiveWindow.highMs"),
@@ -189,7 +277,8 @@ impl Default for Cache {
 /// The defaults of the table.
 impl Default for Settings {
     fn default() -> Self {
-        let (scheduler, memory, streaming) = Default::default();
+        let (scheduler, memory, streaming, model_lifecycle, retry, circuit_breaker) = Default::default();
+        let (metrics, health, workers) = Default::default();
         let mut settings = Self {
             preset: Preset::default(),
             precision: Precision::default(),
@@ -197,6 +286,12 @@ impl Default for Settings {
             memory,
             streaming,
             cache: Cache::OFF,
+            model_lifecycle,
+            retry,
+            circuit_breaker,
+            metrics,
+            health,
+            workers,
         };
         for option in OPTIONS {
             let is_stored = option.default.is_none_or(|value| option.store(value, &mut settings));

@@ -1,12 +1,13 @@
-//! Combines the sources of option values: defaults, preset, environment variables, options of `createEngine`. A later
-//! source overrides an earlier one. Each value keeps its source.
+//! Combines the sources of option values: defaults, preset, runtime file, environment variables, options of
+//! `createEngine`. A later source overrides an earlier one. Each value keeps its source.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 
 use super::environment;
-use super::option::{EngineOption, Kind, Value};
+use super::file::{FilePlace, RuntimeFile};
+use super::option::{EngineOption, Value};
 use super::options::{NOT_ABOVE, OPTIONS};
 use super::preset::Preset;
 use super::settings::Settings;
@@ -18,6 +19,8 @@ pub enum Source {
     Default,
     /// The preset.
     Preset,
+    /// The runtime file.
+    File,
     /// An environment variable.
     Environment,
     /// The options of `createEngine`.
@@ -30,6 +33,7 @@ impl Source {
         match self {
             Self::Default => "default",
             Self::Preset => "preset",
+            Self::File => "file",
             Self::Environment => "environment",
             Self::Option => "option",
         }
@@ -37,7 +41,7 @@ impl Source {
 }
 
 /// The value of an option, and its source.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Effective {
     /// The option.
     pub option: &'static EngineOption,
@@ -45,6 +49,8 @@ pub struct Effective {
     pub value: Option<Value>,
     /// The strongest source that sets the option.
     pub source: Source,
+    /// Where the runtime file sets it, if that is its source.
+    pub place: Option<FilePlace>,
 }
 
 /// The settings of an engine, and the source of each.
@@ -57,19 +63,27 @@ pub struct Resolved {
 }
 
 impl Settings {
-    /// Combines preset, environment variables and options. A variable or an option names the preset.
+    /// Combines preset, runtime file, environment variables and options. Each of the last three can name the preset.
     ///
     /// Every given value is checked, also one that a later source overrides. An error names the option as its source does:
-    /// by its option name or by its variable.
+    /// by its option name, its variable, or its key and line in the file.
     pub fn resolve(
+        file: &RuntimeFile,
         environment: &HashMap<String, String>,
         options: &[(&'static EngineOption, Value)],
     ) -> Result<Resolved> {
         let variables = environment::read(environment)?;
-        let preset = preset_of(options).or_else(|| preset_of(&variables)).unwrap_or_default();
+        let in_file = file.values()?;
+        let of_file: Vec<_> = in_file.iter().map(|entry| (entry.option, entry.value)).collect();
+        let presets = [options, &variables, &of_file];
+        let preset = presets.into_iter().find_map(preset_of).unwrap_or_default();
         let mut resolved = Resolved::default();
         let under_preset = OPTIONS.iter().filter_map(|option| Some((option, option.under(preset)?)));
         resolved.take(Source::Preset, under_preset)?;
+        for entry in in_file {
+            let place = Some(entry.place.clone());
+            resolved.set(Effective { option: entry.option, value: Some(entry.value), source: Source::File, place })?;
+        }
         resolved.take(Source::Environment, variables)?;
         resolved.take(Source::Option, options.iter().copied())?;
         resolved.check_order()?;
@@ -89,16 +103,15 @@ impl Settings {
 
 /// The preset that a source names.
 fn preset_of(values: &[(&'static EngineOption, Value)]) -> Option<Preset> {
-    values.iter().rev().find_map(|(option, value)| match (option.kind, value) {
-        (Kind::Preset(_), Value::Name(name)) => Preset::named(name),
+    values.iter().rev().find_map(|(option, value)| match value {
+        Value::Name(name) if option.path == "preset" => Preset::named(name),
         _ => None,
     })
 }
 
 impl Default for Resolved {
     fn default() -> Self {
-        let of_default =
-            |option: &'static EngineOption| Effective { option, value: option.default, source: Source::Default };
+        let of_default = |option: &'static EngineOption| Effective::new(option, option.default, Source::Default);
         Self { settings: Settings::default(), values: OPTIONS.iter().map(of_default).collect() }
     }
 }
@@ -106,12 +119,17 @@ impl Default for Resolved {
 impl Resolved {
     fn take(&mut self, source: Source, values: impl IntoIterator<Item = (&'static EngineOption, Value)>) -> Result<()> {
         for (option, value) in values {
-            let effective = Effective { option, value: Some(value), source };
-            if !option.store(value, &mut self.settings) {
-                return Err(option.refuse(effective.name(), value));
-            }
-            *self.of(option.path) = effective;
+            self.set(Effective::new(option, Some(value), source))?;
         }
+        Ok(())
+    }
+
+    fn set(&mut self, effective: Effective) -> Result<()> {
+        let Effective { option, value, .. } = effective;
+        if let Some(value) = value.filter(|value| !option.store(*value, &mut self.settings)) {
+            return Err(option.refuse(effective.name(), value));
+        }
+        *self.of(option.path) = effective;
         Ok(())
     }
 
@@ -123,12 +141,12 @@ impl Resolved {
     /// Checks pairs of options: each value may be in its range, and the pair still contradictory.
     fn check_order(&mut self) -> Result<()> {
         for (lower, upper) in NOT_ABOVE {
-            let (lower, upper) = (*self.of(lower), *self.of(upper));
+            let (lower, upper) = (self.of(lower).clone(), self.of(upper).clone());
             if lower.number() > upper.number() {
                 let message =
                     format!("{} must not be above `{}` {}", lower.described(), upper.name(), upper.described());
                 // The message starts with the lower one; `param` is the one whose source is stronger.
-                let at_fault = if upper.source > lower.source { upper } else { lower };
+                let at_fault = if upper.source > lower.source { &upper } else { &lower };
                 return Err(Error::config(lower.name(), message).with_param(at_fault.name()));
             }
         }
@@ -137,10 +155,16 @@ impl Resolved {
 }
 
 impl Effective {
+    /// A value that no file sets.
+    pub fn new(option: &'static EngineOption, value: Option<Value>, source: Source) -> Self {
+        Self { option, value, source, place: None }
+    }
+
     /// The name of the option in its source.
-    fn name(&self) -> &'static str {
-        match (self.source, self.option.variable) {
-            (Source::Environment, Some(variable)) => variable,
+    fn name(&self) -> &str {
+        match (self.source, self.option.variable, &self.place) {
+            (Source::File, _, Some(place)) => &place.key,
+            (Source::Environment, Some(variable), _) => variable,
             _ => self.option.path,
         }
     }
@@ -154,6 +178,9 @@ impl Effective {
 
     fn described(&self) -> String {
         let value = self.value.map_or_else(String::new, |value| value.to_string());
-        format!("({value}, {})", self.source.name())
+        match &self.place {
+            Some(place) => format!("({value}, {place})"),
+            None => format!("({value}, {})", self.source.name()),
+        }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Budget {
     memory: Option<u64>,
     /// Bytes of KV, if the user set them.
     kv: Option<u64>,
+    /// Workers, each of which may use an equal part of the KV.
+    workers: u64,
 }
 
 /// The KV of one model.
@@ -24,13 +26,15 @@ pub(super) struct Budget {
 pub(super) struct Holding {
     /// Bytes that its sequences hold.
     pub(super) bytes: u64,
+    /// Bytes that it retains for later requests.
+    pub(super) retained: u64,
     /// Whether the model has sequences. Nothing is reserved for an idle model.
     pub(super) is_busy: bool,
 }
 
 impl Budget {
     pub(super) fn new(config: &Config) -> Self {
-        Self { memory: config.memory_bytes, kv: config.kv_bytes }
+        Self { memory: config.memory_bytes, kv: config.kv_bytes, workers: config.workers.count.max(1) as u64 }
     }
 
     /// Memory that `weights` bytes of weights leave.
@@ -40,8 +44,7 @@ impl Budget {
 
     /// Refuses `needed` bytes of weights beside those that are `loaded` if less than an eighth of the memory would remain.
     pub(super) fn admit(&self, needed: u64, loaded: u64) -> Result<()> {
-        let Some(memory) = self.memory else { return Ok(()) };
-        let left = (memory - memory / 8).saturating_sub(loaded);
+        let (Some(memory), Some(left)) = (self.memory, self.left(loaded)) else { return Ok(()) };
         if needed <= left {
             return Ok(());
         }
@@ -50,6 +53,11 @@ impl Budget {
              process may use and {loaded} that loaded models take"
         );
         Err(Error::new(Code::InsufficientMemory, message).with_limit(left as f64, needed as f64))
+    }
+
+    /// Bytes that are left for weights beside those that are `loaded`; `None` if the memory is unknown.
+    pub(super) fn left(&self, loaded: u64) -> Option<u64> {
+        self.memory.map(|memory| (memory - memory / 8).saturating_sub(loaded))
     }
 
     /// Bytes of KV of all models together. A quarter of the memory is left to the process and the system; KV may use what the
@@ -125,8 +133,19 @@ impl Ledger {
         }
     }
 
-    /// Bytes of KV that the sequences of all models may hold together, if limited.
+    /// Bytes of weights that are loaded or being loaded, and bytes that are left for more, if limited.
+    pub(super) fn weights(&self) -> (u64, Option<u64>) {
+        let loaded = lock(&self.entries).bytes();
+        (loaded, self.budget.left(loaded))
+    }
+
+    /// Bytes of KV that the sequences of all models may hold together on one worker, if limited.
     pub(super) fn kv(&self) -> Option<u64> {
+        self.kv_of_all().map(|bytes| bytes / self.budget.workers)
+    }
+
+    /// Bytes of KV that the sequences of all models may hold together on all workers, if limited.
+    pub(super) fn kv_of_all(&self) -> Option<u64> {
         self.budget.kv(lock(&self.entries).bytes())
     }
 }
@@ -169,4 +188,12 @@ pub(super) fn share(total: u64, holdings: &[Holding], index: usize) -> u64 {
     let reserved = |holding: &Holding| holding.bytes.max(if holding.is_busy { least } else { 0 });
     let others = holdings.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, holding)| reserved(holding));
     total.saturating_sub(others.fold(0, u64::saturating_add)).max(least)
+}
+
+/// Bytes of KV that model `index` may hold together with its retained KV: `total` less all KV of the other models. [`share`]
+/// reserves nothing for retained KV. So a model with requests may use that memory, and the other model drops its retained KV in
+/// its next turn.
+pub(super) fn share_with_retained(total: u64, holdings: &[Holding], index: usize) -> u64 {
+    let others = holdings.iter().enumerate().filter(|(other, _)| *other != index);
+    others.fold(total, |left, (_, holding)| left.saturating_sub(holding.bytes.saturating_add(holding.retained)))
 }

@@ -1,13 +1,16 @@
-//! Counts requests by state: refused, preparing, queued, running, joined, ended. Each request is counted in exactly one
-//! state and moves between states under one lock (of `stats`), so the states add up to `submitted` in every snapshot.
+//! Counts requests by model and state: refused, preparing, queued, running, joined, ended. Each request is counted in exactly
+//! one state and moves between states under one lock (of `stats`), so the states add up to `submitted` in every snapshot.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::answers::Close;
 use crate::error::Code;
 use crate::request::FinishReason;
 
-use super::command::ModelKey;
+use super::ids::Replica;
+use super::labels::ModelLabel;
+use super::meter::Latency;
 use super::snapshot::{Errors, Refusal, Refusals, Snapshot};
 
 /// Ended requests by outcome.
@@ -15,7 +18,7 @@ use super::snapshot::{Errors, Refusal, Refusals, Snapshot};
 pub(super) struct Ends {
     completed: u64,
     cancelled: u64,
-    /// Those that ended with an error. `Overloaded` is a refusal.
+    /// Requests that failed or were refused, by error code. `Overloaded` and `CircuitOpen` are refusals.
     errors: Errors,
 }
 
@@ -27,12 +30,22 @@ pub(super) struct Present {
     pub(super) joined: usize,
 }
 
+/// All requests of an engine.
 #[derive(Debug, Default)]
 pub(super) struct Census {
+    /// By the index of their label.
+    labels: Vec<OfLabel>,
+    present: BTreeMap<Replica, (ModelLabel, Present)>,
+}
+
+/// Requests of the models with one label, except queued, running and joined requests, which are in [`Present`].
+#[derive(Debug, Clone, Copy, Default)]
+struct OfLabel {
     submitted: u64,
     rejected: Refusals,
     ends: Ends,
-    present: BTreeMap<ModelKey, Present>,
+    /// Latencies of requests that were answered from the cache.
+    served: Latency,
 }
 
 impl Ends {
@@ -42,8 +55,8 @@ impl Ends {
         ends
     }
 
-    /// Counts requests that ended with `end`. `Overloaded` is an end here, because the tokens of a prompt are counted only
-    /// after the request was accepted.
+    /// Counts requests that ended with `end`. An accepted request can end with `Overloaded`, because its prompt tokens are
+    /// counted after it was accepted.
     pub(super) fn add(&mut self, end: &Close, num_requests: usize) {
         let counter = match end {
             Ok(finished) if finished.finish_reason == FinishReason::Cancelled => &mut self.cancelled,
@@ -56,48 +69,69 @@ impl Ends {
 }
 
 impl Census {
-    pub(super) fn submitted(&mut self, num_requests: usize) {
-        self.submitted += num_requests as u64;
+    pub(super) fn submitted(&mut self, label: ModelLabel, num_requests: usize) {
+        self.of(label).submitted += num_requests as u64;
     }
 
-    pub(super) fn refused(&mut self, why: Refusal, num_requests: usize) {
+    pub(super) fn refused(&mut self, label: ModelLabel, why: Refusal, num_requests: usize) {
+        let OfLabel { rejected, ends, .. } = self.of(label);
         let counter = match why {
-            Refusal::Pending => &mut self.rejected.pending,
-            Refusal::Wait => &mut self.rejected.wait,
-            Refusal::Prompts => &mut self.rejected.prompts,
+            Refusal::Pending => &mut rejected.pending,
+            Refusal::Wait => &mut rejected.wait,
+            Refusal::Prompts => &mut rejected.prompts,
+            Refusal::Circuit => &mut rejected.circuit,
         };
         *counter += num_requests as u64;
-        *self.ends.errors.of(Code::Overloaded) += num_requests as u64;
+        let code = if why == Refusal::Circuit { Code::CircuitOpen } else { Code::Overloaded };
+        *ends.errors.of(code) += num_requests as u64;
     }
 
-    pub(super) fn ended(&mut self, ends: &Ends) {
-        let Ends { completed, cancelled, errors } = *ends;
-        self.ends.completed += completed;
-        self.ends.cancelled += cancelled;
-        self.ends.errors.add(&errors);
-        self.rejected.tokens += errors.get(Code::Overloaded);
+    pub(super) fn ended(&mut self, label: ModelLabel, ended: &Ends) {
+        let OfLabel { rejected, ends, .. } = self.of(label);
+        let Ends { completed, cancelled, errors } = *ended;
+        ends.completed += completed;
+        ends.cancelled += cancelled;
+        ends.errors.add(&errors);
+        rejected.tokens += errors.get(Code::Overloaded);
     }
 
-    /// Adds what ended at a model since the last call, and replaces the counts of what the model has.
-    pub(super) fn count(&mut self, model: ModelKey, ends: &mut Ends, present: Present) {
-        self.ended(&std::mem::take(ends));
-        self.present.insert(model, present);
+    /// Counts a request that was answered from the cache, `took` after its submission.
+    pub(super) fn served(&mut self, label: ModelLabel, end: &Close, took: Duration) {
+        self.ended(label, &Ends::one(end));
+        self.of(label).served.at_once(took);
     }
 
-    /// Forgets a model that was dropped.
-    pub(super) fn forget(&mut self, model: ModelKey) {
+    /// Adds the requests of a model that ended since the last call, and replaces the counts of those that have not ended.
+    pub(super) fn count(&mut self, (model, label): (Replica, ModelLabel), ends: &mut Ends, present: Present) {
+        self.ended(label, &std::mem::take(ends));
+        self.present.insert(model, (label, present));
+    }
+
+    /// Removes the counts of queued, running and joined requests of a dropped model. Its ended requests stay counted.
+    pub(super) fn forget(&mut self, model: Replica) {
         self.present.remove(&model);
     }
 
-    /// A snapshot with the counts of requests; every other field is zero.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let present = |of: fn(&Present) -> usize| self.present.values().map(of).sum::<usize>() as u64;
-        let [queued, running, joined] = [present(|it| it.queued), present(|it| it.running), present(|it| it.joined)];
-        let Self { submitted, rejected, ends: Ends { completed, cancelled, errors }, .. } = *self;
-        let failed = errors.sum() - errors.get(Code::Overloaded);
+    /// The counts of requests of the label at an index, as a snapshot whose other fields are zero, and the latencies of requests
+    /// that were answered from the cache.
+    pub(super) fn snapshot(&self, index: usize) -> (Snapshot, Latency) {
+        let OfLabel { submitted, rejected, ends, served } = self.labels.get(index).copied().unwrap_or_default();
+        let Ends { completed, cancelled, errors } = ends;
+        let own = || self.present.values().filter(|(label, _)| label.index() == index).map(|(_, present)| present);
+        let sum = |of: fn(&Present) -> usize| own().map(of).sum::<usize>() as u64;
+        let [queued, running, joined] = [sum(|it| it.queued), sum(|it| it.running), sum(|it| it.joined)];
+        let failed = errors.sum() - rejected.sum();
         let requests = submitted - rejected.sum();
         let preparing = requests.saturating_sub(completed + cancelled + failed + queued + running + joined);
         let ended = Snapshot { completed, cancelled, failed, errors, ..Snapshot::default() };
-        Snapshot { submitted, requests, rejected, preparing, queued, running, joined, ..ended }
+        (Snapshot { submitted, requests, rejected, preparing, queued, running, joined, ..ended }, served)
+    }
+
+    fn of(&mut self, label: ModelLabel) -> &mut OfLabel {
+        let index = label.index();
+        if index >= self.labels.len() {
+            self.labels.resize(index + 1, OfLabel::default());
+        }
+        &mut self.labels[index]
     }
 }

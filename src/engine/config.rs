@@ -28,16 +28,26 @@ pub struct Config {
     pub text_budget: Duration,
     /// Which answers are shared.
     pub answers: config::Cache,
+    /// After which failures of the device a model refuses requests, and for how long.
+    pub breaker: config::CircuitBreaker,
+    /// Whether metrics are exported.
+    pub exports_metrics: bool,
+    /// The least time after which a step counts as stuck.
+    pub stuck_after: Duration,
+    /// The engine threads.
+    pub workers: config::Workers,
 }
 
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
-        // The backend gets `precision`. The preset is part of the values of the other options.
-        let Settings { preset: _, precision: _, scheduler, memory, streaming, cache } = settings;
+        // Used elsewhere: `precision` by the backend, `retry` by the scheduler, `model_lifecycle` by `lib/`. `preset` only
+        // changes the defaults of other options.
+        let Settings { preset: _, precision: _, retry: _, model_lifecycle: _, metrics, health, .. } = settings;
+        let Settings { scheduler, memory, streaming, cache, circuit_breaker, workers, .. } = settings;
         Self {
             scheduler: scheduler::Config::from(settings),
             kv_bytes: memory.kv_bytes,
-            memory_bytes: None,
+            memory_bytes: memory.limit_bytes,
             max_pending: scheduler.max_pending,
             max_wait: scheduler.max_wait,
             max_pending_tokens: scheduler.max_pending_tokens,
@@ -45,6 +55,10 @@ impl From<&Settings> for Config {
             text_patience: Duration::from_millis(100),
             text_budget: Duration::from_secs(5),
             answers: *cache,
+            breaker: *circuit_breaker,
+            exports_metrics: metrics.export,
+            stuck_after: health.stuck_after,
+            workers: *workers,
         }
     }
 }

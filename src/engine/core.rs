@@ -1,27 +1,37 @@
-//! The state of the engine thread: the runners of all loaded models. Runs commands, gives turns to runners and loads, and says
+//! The state of an engine thread: the runners of all loaded models. Runs commands, gives turns to runners and loads, and says
 //! how long the thread may wait. It has no thread and no channel, so that tests and simulations can drive it with a manual
-//! clock. `thread` drives it in an engine.
+//! clock. `worker` drives it in an engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::answers::{Fingerprint, ReaderId};
 use crate::error::{Code, Error, Result};
 use crate::executor::{Executor, Limits};
-use crate::scheduler;
+use crate::scheduler::{self, PrefixConfig};
 
+use super::breaker::Breaker;
 use super::budget::{self, Holding, Ledger};
-use super::command::{Command, Loading, ModelKey, Opened, Reply, Submission, closed};
+use super::command::{Command, Loading, Opened, Reply, Submission, Unloading, closed};
 use super::config::Config;
 use super::device::DeviceShares;
+use super::ids::{ModelKey, Replica, WorkerId};
+use super::lease::{Ended, Lease};
 use super::opening::Opening;
 use super::runner::{Model, ModelRunner, Need};
 use super::shared::SharedState;
 
+/// The time limit for copying KV for the disk when a model is unloaded. Steps of other models wait meanwhile.
+const UNLOAD_SAVES: Duration = Duration::from_millis(100);
+/// The time limit for copying KV of all models for the disk at a shutdown, including waits for the disk.
+const SHUTDOWN_SAVES: Duration = Duration::from_secs(2);
+
 pub(super) struct Core {
     config: Config,
-    /// Memory of weights, and the rest for the KV of all models.
+    worker: WorkerId,
+    lease: Arc<Lease>,
+    /// The memory that weights take, and the KV limit that follows from it. Shared by all workers.
     ledger: Arc<Ledger>,
     /// The KV of each runner, in order; reused, so that a step does not allocate.
     holdings: Vec<Holding>,
@@ -30,14 +40,8 @@ pub(super) struct Core {
     openings: BTreeMap<ModelKey, Opening>,
     shares: DeviceShares,
     shared: SharedState,
-    ending: Option<Ending>,
-}
-
-/// Set by a shutdown command.
-struct Ending {
-    /// Requests that still run at this time fail.
-    at: Instant,
-    replies: Vec<Reply<()>>,
+    /// Set when the engine ends: requests that still run at this time fail.
+    ending: Option<Instant>,
 }
 
 /// What the engine thread does next.
@@ -52,9 +56,17 @@ pub(super) enum Next {
 }
 
 impl Core {
-    pub(super) fn new(config: &Config, ledger: Arc<Ledger>, shared: SharedState) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        worker: WorkerId,
+        lease: Arc<Lease>,
+        ledger: Arc<Ledger>,
+        shared: SharedState,
+    ) -> Self {
         Self {
             config: *config,
+            worker,
+            lease,
             ledger,
             holdings: Vec::new(),
             runners: BTreeMap::new(),
@@ -71,8 +83,13 @@ impl Core {
             Command::Cancel(reader) => self.with_runner_of(reader, |runner| runner.cancel(reader)),
             Command::Abandon(reader) => self.with_runner_of(reader, |runner| runner.abandon(reader)),
             Command::Unpark(reader) => self.with_runner_of(reader, |runner| runner.unpark(reader)),
+            Command::ForgetPrefixes => self.forget_prefixes(),
+            Command::Unpin(pin) => self.runners.values_mut().for_each(|runner| runner.unpin(pin)),
+            // Runners check the disk tier in their next turns, which follow at once.
+            Command::DiskReady => {}
+            Command::ConfigurePrefixes(config) => self.configure_prefixes(config),
             Command::Load(loading) => self.load(*loading),
-            Command::Unload(key, reply) => self.unload(key, reply),
+            Command::Unload(key, how, reply) => self.unload(key, how, reply),
             Command::Shutdown(at, reply) => self.shut_down(at, reply),
             Command::Stop => self.leave(),
         }
@@ -83,9 +100,10 @@ impl Core {
         self.share_kv();
         let need = self.shares.serve(&mut self.runners, &mut self.openings, &*self.shared.clock);
         self.take_opened();
+        self.end_drained();
         self.drop_unloaded();
-        if let Some(ending) = &self.ending
-            && (self.shared.clock.now() >= ending.at || self.runners.values().all(ModelRunner::is_empty))
+        if let Some(at) = self.ending
+            && (self.shared.clock.now() >= at || self.runners.values().all(ModelRunner::is_empty))
         {
             self.leave();
         }
@@ -93,9 +111,10 @@ impl Core {
     }
 
     fn next(&self, need: Need) -> Next {
-        let end = self.ending.as_ref().map(|ending| ending.at);
+        let drains = self.runners.values().filter_map(ModelRunner::drains_until);
+        let end = self.ending.into_iter().chain(drains).min();
         match need {
-            _ if self.runners.is_empty() && end.is_some() => Next::Leave,
+            _ if self.runners.is_empty() && self.ending.is_some() => Next::Leave,
             Need::Turn => Next::Turn,
             Need::Until(at) => Next::Wait(end.into_iter().chain([at]).min()),
             Need::Command => Next::Wait(end),
@@ -106,12 +125,12 @@ impl Core {
         match self.runners.get_mut(&submission.model) {
             _ if self.ending.is_some() => self.refuse(&submission, closed()),
             Some(runner) => runner.add(submission),
-            None => self.refuse(&submission, Error::new(Code::ModelNotLoaded, "the model was unloaded")),
+            None => self.refuse(&submission, unloaded("the model was unloaded")),
         }
     }
 
     fn refuse(&self, submission: &Submission, error: Error) {
-        self.shared.end(submission.reader, &submission.log, Err(error));
+        self.shared.end(submission.asked, &submission.log, Err(error));
     }
 
     fn load(&mut self, loading: Loading) {
@@ -134,30 +153,36 @@ impl Core {
     }
 
     fn add(&mut self, loading: Loading, executor: Box<dyn Executor>, limits: Limits) {
-        let Loading { prepared, reservation, active, key, text, files, coming, reply, .. } = loading;
+        let Loading { prepared, reservation, active, key, label, text, files, coming, circuit, reply, .. } = loading;
         drop(prepared);
         reservation.settle(limits.weight_bytes);
+        self.shared.slots.opened(limits.weight_bytes);
         let kv = budget::limit_of(limits.kv, self.ledger.kv());
         let scheduler = scheduler::Config { kv, ..self.config.scheduler };
-        let account = self.shared.stats.open(key);
+        let replica = Replica { model: key, worker: self.worker };
+        let account = self.shared.stats.open(replica, label, limits.weight_bytes);
         let fingerprint = Fingerprint::new(&files, limits.device);
-        let model = Model { key, executor, reservation, text, fingerprint, coming, account };
-        self.runners.insert(key, ModelRunner::new(model, &scheduler, self.shared.clone()));
+        let lease = Arc::clone(&self.lease);
+        let model = Model { replica, label, executor, reservation, text, fingerprint, coming, account, lease };
+        let breaker = Breaker::new(self.config.breaker, Arc::clone(&circuit));
+        self.runners.insert(key, ModelRunner::new(model, &files, &scheduler, breaker, self.shared.clone()));
         drop(active);
-        reply.send(Ok(Opened { limits, fingerprint, ledger: Arc::clone(&self.ledger) }));
+        reply.send(Ok(Opened { label, limits, fingerprint, ledger: Arc::clone(&self.ledger), circuit }));
     }
 
-    /// Divides the KV of the engine between its models, according to what each holds.
+    /// Divides this worker's part of the KV between its models, according to what each holds.
     fn share_kv(&mut self) {
         let Some(total) = self.ledger.kv() else { return };
+        self.runners.values_mut().for_each(|runner| runner.set_kv_total(total));
         if self.runners.len() == 1 {
             // A single model gets everything, without counting what it holds in every step.
-            return self.runners.values_mut().for_each(|runner| runner.set_kv_bytes(total));
+            return self.runners.values_mut().for_each(|runner| runner.set_kv_bytes(total, total));
         }
         self.holdings.clear();
         self.holdings.extend(self.runners.values().map(ModelRunner::holding));
         for (index, runner) in self.runners.values_mut().enumerate() {
-            runner.set_kv_bytes(budget::share(total, &self.holdings, index));
+            let with_retained = budget::share_with_retained(total, &self.holdings, index);
+            runner.set_kv_bytes(budget::share(total, &self.holdings, index), with_retained);
         }
     }
 
@@ -167,46 +192,105 @@ impl Core {
         self.runners.values().map(|runner| runner.holding().bytes).sum()
     }
 
-    fn unload(&mut self, key: ModelKey, reply: Reply<()>) {
+    /// Bytes of KV that all models retain.
+    #[cfg(test)]
+    pub(super) fn kv_retained(&self) -> u64 {
+        self.runners.values().map(|runner| runner.holding().retained).sum()
+    }
+
+    /// Drops KV that is retained for later requests, in memory and on the disk.
+    fn forget_prefixes(&mut self) {
+        self.runners.values_mut().for_each(ModelRunner::forget_prefixes);
+        self.shared.disk.get().inspect(|disk| disk.clear());
+    }
+
+    /// Changes which KV is reused, also of models that are loaded later.
+    fn configure_prefixes(&mut self, config: PrefixConfig) {
+        self.config.scheduler.prefix = config;
+        self.runners.values_mut().for_each(|runner| runner.configure_prefixes(config));
+    }
+
+    fn unload(&mut self, key: ModelKey, how: Unloading, reply: Reply<()>) {
         match self.runners.get_mut(&key) {
-            Some(runner) => runner.unload(reply),
+            Some(runner) => {
+                self.lease.keep(Ended::Model(key), reply);
+                runner.unload(how);
+            }
             None => reply.send(Ok(())),
         }
     }
 
+    /// Ends the requests of models whose time to drain is over.
+    fn end_drained(&mut self) {
+        let clock = &self.shared.clock;
+        let is_over = |runner: &ModelRunner| runner.drains_until().is_some_and(|at| at <= clock.now());
+        for runner in self.runners.values_mut().filter(|runner| is_over(runner)) {
+            runner.fail_all(&unloaded("the model was unloaded before the answer was complete"));
+            runner.deliver();
+        }
+    }
+
     fn drop_unloaded(&mut self) {
-        for (key, runner) in self.runners.extract_if(.., |_, runner| runner.may_be_dropped()) {
-            self.shared.stats.close(key);
-            self.shared.answers.remove_model(runner.fingerprint());
+        for (key, mut runner) in self.runners.extract_if(.., |_, runner| runner.may_be_dropped()) {
+            let replica = Replica { model: key, worker: self.worker };
+            self.shared.stats.close(replica);
+            runner.save_all(self.shared.clock.now() + UNLOAD_SAVES, false);
+            if !runner.keeps_answers() {
+                self.shared.answers.remove_model(runner.fingerprint());
+            }
             runner.drop_model();
+            self.shared.slots.forget(|other| other == replica);
+            self.lease.reply(Ended::Model(key));
         }
     }
 
     fn shut_down(&mut self, at: Instant, reply: Reply<()>) {
-        let ending = self.ending.get_or_insert_with(|| Ending { at, replies: Vec::new() });
-        ending.at = ending.at.min(at);
-        ending.replies.push(reply);
-        self.drop_openings();
+        self.lease.keep(Ended::All, reply);
+        self.ending = Some(self.ending.map_or(at, |earlier| earlier.min(at)));
+        self.drop_openings(&closed());
     }
 
-    fn drop_openings(&mut self) {
+    fn drop_openings(&mut self, error: &Error) {
         for opening in std::mem::take(&mut self.openings).into_values() {
-            opening.fail(closed());
+            opening.fail(error.clone());
         }
+    }
+
+    /// Opens models on a new engine thread, before the thread runs commands. Returns whether all of them opened.
+    pub(super) fn open_all(&mut self, models: Vec<Loading>) -> bool {
+        let keys: Vec<_> = models.iter().map(|loading| loading.key).collect();
+        for loading in models {
+            self.load(loading);
+        }
+        while !self.openings.is_empty() {
+            self.turn();
+        }
+        keys.iter().all(|key| self.runners.contains_key(key))
+    }
+
+    /// Drops every model without ending its requests: the supervisor handles them. Loads fail with the error.
+    pub(super) fn abandon(&mut self, error: &Error) {
+        std::mem::take(&mut self.runners).into_values().for_each(ModelRunner::drop_model);
+        self.drop_openings(error);
     }
 
     /// Ends all requests and drops every model, then replies: memory on the device is free by then.
     fn leave(&mut self) {
-        self.drop_openings();
+        self.drop_openings(&closed());
+        let saves_until = self.ending.as_ref().map(|_| self.shared.clock.now() + SHUTDOWN_SAVES);
         for (key, mut runner) in std::mem::take(&mut self.runners) {
+            if let Some(until) = saves_until {
+                runner.save_all(until, true);
+            }
             runner.fail_all(&closed());
             runner.deliver();
-            self.shared.stats.close(key);
+            self.shared.stats.close(Replica { model: key, worker: self.worker });
             runner.drop_model();
         }
-        let at = self.shared.clock.now();
-        let ending = self.ending.get_or_insert_with(|| Ending { at, replies: Vec::new() });
-        ending.replies.drain(..).for_each(|reply| reply.send(Ok(())));
+        self.ending.get_or_insert_with(|| self.shared.clock.now());
+        self.shared.slots.forget(|replica| replica.worker == self.worker);
+        self.lease.end();
+        self.lease.reply(Ended::All);
     }
 
     fn with_runner_of(&mut self, reader: ReaderId, act: impl FnOnce(&mut ModelRunner)) {
@@ -216,10 +300,14 @@ impl Core {
     }
 }
 
+fn unloaded(message: &str) -> Error {
+    Error::new(Code::ModelNotLoaded, message).with_param("model")
+}
+
 /// Refuses a model that can run no request.
 fn check_limits(limits: Limits) -> Result<Limits> {
     if limits.context_length == 0 || limits.vocab_size == 0 {
-        return Err(Error::new(Code::ModelLoadError, "the model has no context or no vocabulary"));
+        return Err(Error::new(Code::ModelLoadError, "the context length or the vocabulary size of the model is 0"));
     }
     Ok(limits)
 }

@@ -1,6 +1,6 @@
 //! Default sampling parameters of a model, read from `generation_config.json`. A value outside the range that requests may
-//! use is ignored with a warning, and the neutral value replaces it (greedy decoding, as in mlx-lm). `draft` fills in the
-//! defaults where a request leaves a parameter out.
+//! use is ignored with a warning, and the neutral value replaces it (greedy decoding, as in mlx-lm). `model_rules` fills in
+//! the defaults where a request leaves a parameter out.
 
 use serde_json::Value;
 

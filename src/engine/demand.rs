@@ -1,10 +1,11 @@
 //! Tells a lasting overload from a burst, by how many requests arrive and how many end. Has no clock: `now` is an argument.
 //!
-//! Time is divided into parts. An overload lasts when more than three times as many requests arrived as can be served, in six of the
-//! last eight parts and in the sum of the four emptiest. A burst fills one or two parts, whatever its size. Callers that ask
-//! again when they are answered never fill six, since as many requests arrive as end. So a limit that applies only in a
-//! lasting overload refuses neither. A queue is too long only when it has been too long for some time: this is the idea of
-//! controlled delay (Nichols and Jacobson, "Controlling queue delay", 2012).
+//! Time is divided into parts of 250 ms. A part is overloaded when more than three times as many requests arrive in it as can be
+//! served. An overload lasts when at least six of the last eight parts are overloaded, and the sum of the four parts with the
+//! fewest arrivals is above four times that limit. A burst of any size overloads one or two parts. Callers that send a request
+//! after each answer never overload six parts, because as many requests arrive as end. So a limit that applies only in a lasting
+//! overload refuses neither bursts nor such callers. A queue is too long only when it has been too long for some time: this is
+//! the idea of controlled delay (Nichols and Jacobson, "Controlling queue delay", 2012).
 
 use std::time::{Duration, Instant};
 

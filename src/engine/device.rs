@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::error::Code;
 
-use super::command::ModelKey;
 use super::guarded::guarded;
+use super::ids::ModelKey;
 use super::opening::Opening;
 use super::runner::{ModelRunner, Need, Others};
 

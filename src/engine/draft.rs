@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Code;
-use crate::request::{Priority, Sharing, TokenId};
-use crate::text::{Chat, Load, PromptTemplate, StructuredOutput, ToolChoice};
+use crate::request::{PinId, PrefixScope, Priority, Sharing, TokenId};
+use crate::text::{Chat, Load, PromptTemplate, StructuredOutput};
 
 use super::scripted::Candidates;
 
@@ -86,15 +86,62 @@ pub struct Draft {
     pub id: Option<String>,
     /// Whether progress of reading the prompt is reported.
     pub wants_progress: bool,
+    /// Set if the request pins its prompt. It shares no answer.
+    pub pin: Option<PinId>,
     /// On a simulated device with scripted answers: those that it may get.
     pub scripted: Option<Candidates>,
 }
 
 impl Draft {
+    /// A request for one answer with the defaults of the model.
+    pub fn of(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            max_tokens: None,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            min_p: None,
+            repetition_penalty: None,
+            repetition_context: None,
+            presence_penalty: None,
+            frequency_penalty: None,
+            logit_bias: Vec::new(),
+            logprobs: None,
+            stop_tokens: Vec::new(),
+            ignore_eos: false,
+            min_tokens: 0,
+            seed: None,
+            num_choices: 1,
+            stop_sequences: Vec::new(),
+            include_stop: false,
+            structured: None,
+            deadline: None,
+            priority: Priority::Default,
+            tenant: None,
+            sharing: Sharing::Auto,
+            cache_salt: None,
+            id: None,
+            wants_progress: false,
+            pin: None,
+            scripted: None,
+        }
+    }
+
+    /// Only requests with equal salts share answers and KV.
+    pub(super) fn salt(&self) -> Option<Arc<str>> {
+        self.cache_salt.clone().or_else(|| self.tenant.clone())
+    }
+
+    /// The requests with which it shares KV, if any.
+    pub(super) fn prefix_scope(&self) -> Option<PrefixScope> {
+        (self.sharing != Sharing::Off).then(|| PrefixScope(self.salt()))
+    }
+
     /// The work that preparing the draft means for the text pool.
     pub(super) fn load(&self) -> Load {
         let has_template = matches!(self.prompt, Prompt::Template(_));
-        let must_call = matches!(&self.prompt, Prompt::Chat(chat) if chat.choice != ToolChoice::Auto);
+        let must_call = matches!(&self.prompt, Prompt::Chat(chat) if chat.must_call());
         let is_constrained = self.structured.is_some() || must_call;
         Load {
             tenant: self.tenant.clone(),

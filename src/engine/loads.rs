@@ -33,7 +33,7 @@ struct Active {
     is_on_device: bool,
 }
 
-/// A load. It ends when this is dropped, which must happen after everything that it holds.
+/// A load. It ends when this is dropped. Everything that the load holds must be dropped before.
 pub(super) struct ActiveLoad {
     pub(super) control: LoadControl,
     number: u64,
@@ -49,7 +49,7 @@ impl Loads {
         }
         let count = state.active.len();
         if count >= MAX_LOADS {
-            let message = format!("{count} models are being loaded, which is the most; load more once one is done");
+            let message = format!("at most {MAX_LOADS} models are loaded at a time; retry when a load has ended");
             return Err(Error::new(Code::Overloaded, message).with_limit(MAX_LOADS as f64, (count + 1) as f64));
         }
         let number = state.next;

@@ -1,23 +1,39 @@
-//! The engine: a handle for any thread, and the engine thread behind it. The handle checks a request, takes its permits and
-//! gives it to the text pool, which sends it to the engine thread. No call of the handle waits for room in its `mailbox`.
-//! `core` and `runner` are the state of the engine thread; `loading` and `refusal` have more of the handle.
+//! The engine: a handle for any thread, and the engine threads behind it, the workers. The handle checks a request, takes its
+//! permits and gives it to the text pool, which sends it to a worker that `router` chooses. No call of the handle waits for room
+//! in a `mailbox`. `core` and `runner` are the state of an engine thread, and `supervisor` replaces one that is lost; `loading`,
+//! `refusal`, `sharing` and `ending` have more of the handle.
 
+mod alarm;
 mod answer_parser;
+mod asked;
+mod breaker;
 mod budget;
 mod census;
 mod command;
+mod comparison;
 mod config;
 mod core;
 mod defaults;
 mod demand;
 mod device;
+mod differing;
 mod draft;
+mod ending;
 mod guarded;
+mod health;
+mod held;
+mod ids;
+mod keeping;
+mod labels;
+mod lease;
 mod limits;
 mod loading;
 mod loads;
 mod mailbox;
+mod memory_use;
+mod meter;
 mod model_rules;
+mod observe;
 mod opening;
 mod outbox;
 mod passing;
@@ -25,19 +41,26 @@ mod pending;
 mod permit;
 mod progress;
 mod refusal;
+mod replicas;
+mod router;
 mod row;
 mod rows;
 mod runner;
+mod sample;
 mod scripted;
 mod shared;
+mod sharing;
 mod slots;
 mod snapshot;
 mod stats;
 mod step_timing;
-mod thread;
+mod supervisor;
 mod threads;
 mod ticket;
 mod turnover;
+mod watch;
+mod worker;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -47,44 +70,56 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::answers::{AnswerCache, AnswerLog, ReaderId, Saving, Settings, Stage, Wake};
+use crate::answers::{AnswerCache, AnswerLog, ReaderId, Saving, Stage, Wake};
 use crate::clock::{Clock, RealClock};
 use crate::error::{Code, Error, Result};
 use crate::executor::{Backend, Limits};
 use crate::lock::lock;
-use crate::request::{RequestId, SequenceId, TokenId, Usage};
+use crate::request::{TokenId, Usage};
 use crate::text::{Load, ModelText, PoolLimits, TextCapabilities, TextPool};
 
+use alarm::Alarm;
 use answer_parser::Readers;
+use asked::Asked;
 use budget::{Budget, Ledger};
 use command::{Command, closed};
+use held::{HeldRequests, Leaving};
 use loads::Loads;
-use mailbox::Mailbox;
 use model_rules::ModelRules;
 use permit::{Permit, Permits};
 use refusal::refused_text;
+use replicas::Replicas;
+use router::Router;
 use shared::SharedState;
 use slots::SharedSlots;
 use snapshot::Refusal;
-use thread::Started;
-use threads::Work;
+use supervisor::Supervisor;
 use ticket::{Coming, Ticket};
+use workers::Workers;
 
 pub use answer_parser::ParsedDelivery;
-pub use command::{ModelKey, Reply};
+pub use breaker::CircuitState;
+pub use command::{Reply, UnloadedAnswers};
+pub use comparison::{Divergence, NotReused, PromptComparison};
 pub use config::Config;
 #[cfg(feature = "node")]
 pub(crate) use draft::single;
 pub use draft::{Draft, Prompt};
+pub use health::{Health, HealthReason, HealthStatus};
+pub use ids::{ModelKey, WorkerId};
 pub use limits::{MAX_PROMPT_BYTES, PromptLimits};
 pub use loading::ModelSource;
+pub use memory_use::MemoryUse;
+pub use meter::{Figures, Latency, Meter, StepKind};
+pub use sample::{LabelStats, LoadedStats, ModelStats, PrefixMiss, Sample, Tally, WorkerLoad, WorkerStats};
 pub use scripted::{Candidates, ScriptedAnswer, ScriptedAnswers, ScriptedEnd};
 pub use snapshot::{Errors, Refusals, Snapshot};
-pub use stats::{ModelStats, Stats};
+pub use stats::Stats;
 pub use step_timing::{StepCount, Totals};
-pub use thread::OpenBackend;
+pub use watch::RunningStep;
+pub use workers::OpenBackend;
 
 /// A loaded model, as the caller sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,10 +144,11 @@ pub struct ModelInfo {
 
 /// An LLM engine: load models, submit requests, drain answers.
 ///
-/// Cheap to share behind an `Arc`. Dropping the last handle ends the engine thread.
+/// Cheap to share behind an `Arc`. Dropping the last handle ends the engine threads.
 pub struct Engine {
-    mailbox: Mailbox<Command>,
-    thread: Work,
+    workers: Arc<Workers>,
+    replicas: Arc<Replicas>,
+    alarm: Alarm,
     backend: Arc<dyn Backend>,
     ledger: Arc<Ledger>,
     loads: Arc<Loads>,
@@ -120,36 +156,53 @@ pub struct Engine {
     permits: Arc<Permits>,
     text: Arc<TextPool>,
     models: Mutex<HashMap<ModelKey, Arc<ModelRules>>>,
+    /// The span in which the engine was started. Its threads run in it.
+    span: tracing::Span,
+    /// Requests that wait for their model.
+    held: HeldRequests,
     next_sequence: AtomicU64,
     /// Prefix of generated request ids, random for each engine.
     name: String,
     next_model: AtomicU32,
     is_closed: AtomicBool,
-    /// The file of the answer cache, once there is one.
+    exports_metrics: bool,
+    /// Saves the prompt cache to its file. Empty until `keep_answers_in` is called.
     saving: Arc<OnceLock<Saving>>,
 }
 
 impl Engine {
-    /// Starts the engine thread and waits until its backend is ready. `wake` is called when [`drain`](Self::drain) has
+    /// Starts the engine threads and waits until the backend is ready. `wake` is called when [`drain`](Self::drain) has
     /// something to deliver.
     pub fn start(config: Config, open: OpenBackend, wake: Wake) -> Result<Arc<Self>> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let shared = SharedState {
+            stats: Arc::new(Stats::new(clock.now(), config.stuck_after)),
             clock,
             readers: Arc::new(Readers::new(config.buffer_tokens, wake)),
             answers: Arc::new(AnswerCache::new(config.answers)),
-            stats: Arc::default(),
             slots: Arc::new(SharedSlots::new(config.max_pending, config.max_wait)),
+            router: Arc::new(Router::new(config.workers)),
+            disk: Arc::default(),
         };
         let limits =
             PoolLimits { queue: config.max_pending, patience: config.text_patience, budget: config.text_budget };
         let slots = Arc::clone(&shared.slots);
         let text = Arc::new(TextPool::start("mlx-serving-text", limits)?);
         let ledger = Ledger::new(Budget::new(&config));
-        let Started { mailbox, thread, backend } = thread::start(&config, Arc::clone(&ledger), open, shared.clone())?;
+        let (alarm, heard) = Alarm::new();
+        let (workers, backend) = Workers::start(&config, Arc::clone(&ledger), open, shared.clone(), alarm.clone())?;
+        let replicas = Arc::<Replicas>::default();
+        let supervisor = Supervisor {
+            workers: Arc::clone(&workers),
+            replicas: Arc::clone(&replicas),
+            shared: shared.clone(),
+            stuck_after: config.workers.replace_stuck.then_some(config.stuck_after),
+        };
+        supervisor.start(heard)?;
         Ok(Arc::new(Self {
-            mailbox,
-            thread,
+            workers,
+            replicas,
+            alarm,
             backend,
             ledger,
             loads: Arc::default(),
@@ -157,10 +210,13 @@ impl Engine {
             permits: Permits::new(config.max_pending, config.max_pending_tokens, slots),
             text,
             models: Mutex::default(),
+            span: tracing::Span::current(),
+            held: HeldRequests::default(),
             next_sequence: AtomicU64::new(0),
             name: format!("{:08x}", RandomState::new().hash_one(Instant::now()) >> 32),
             next_model: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
+            exports_metrics: config.exports_metrics,
             saving: Arc::default(),
         }))
     }
@@ -169,33 +225,43 @@ impl Engine {
     /// including errors of the prompt.
     ///
     /// # Errors
-    /// `EngineClosed`, `ModelNotLoaded`, and `Overloaded` with a retry hint.
+    /// `EngineClosed` and `ModelNotLoaded`; `InvalidParams` if `n` is more than [`Config::max_pending`]; `Overloaded` and
+    /// `CircuitOpen` with a retry hint.
     pub fn submit(self: &Arc<Self>, model: ModelKey, mut draft: Draft) -> Result<Vec<ReaderId>> {
         self.check_open()?;
         let rules = self.rules(model)?;
         draft.logprobs = draft.logprobs.map(|count| rules.num_logprobs(count));
-        let num_choices = draft.num_choices;
-        let permits = self.take_permits(&draft)?;
+        let (num_choices, label) = (draft.num_choices, rules.label);
+        let permits = self.take_permits(&draft, label, Some(&rules.circuit))?;
         let tickets = self.tickets(model, &rules, &draft, permits);
-        let readers: Vec<_> = tickets.iter().map(|ticket| ticket.reader).collect();
-        // All answers have one prompt, and the first one reads it.
-        if let Some(first) = readers.first().filter(|_| draft.wants_progress) {
-            self.shared.readers.want_progress(*first);
+        let readers: Vec<_> = tickets.iter().map(|ticket| ticket.asked.reader).collect();
+        self.want_progress(&draft, &readers);
+        if let Err(refused) = self.prepare(rules, draft, tickets) {
+            for reader in readers {
+                self.release(reader);
+            }
+            self.shared.stats.refused(label, Refusal::Prompts, num_choices);
+            return Err(refused_text(refused));
         }
+        Ok(readers)
+    }
+
+    /// Gives a draft to the text pool, which prepares its prompt and passes it on. An error if too many prompts wait.
+    fn prepare(self: &Arc<Self>, rules: Arc<ModelRules>, draft: Draft, tickets: Vec<Ticket>) -> Result<()> {
         let engine = Arc::clone(self);
         let queued = self.text.run(
             draft.load(),
             move || rules.apply(draft),
             move |prepared| engine.pass_all_on(tickets, prepared),
         );
-        if let Err(refused) = queued {
-            for reader in readers {
-                self.release(reader);
-            }
-            self.shared.stats.refused(Refusal::Prompts, num_choices);
-            return Err(refused_text(refused.error));
+        queued.map_err(|refused| refused.error)
+    }
+
+    /// Requests progress reports for the first reader only: all answers have the same prompt.
+    fn want_progress(&self, draft: &Draft, readers: &[ReaderId]) {
+        if let Some(first) = readers.first().filter(|_| draft.wants_progress) {
+            self.shared.readers.want_progress(*first);
         }
-        Ok(readers)
     }
 
     /// Limits on prompts of a model; [`PromptLimits::NONE`] if it is not loaded.
@@ -204,19 +270,22 @@ impl Engine {
     }
 
     fn tickets(&self, model: ModelKey, rules: &ModelRules, draft: &Draft, permits: Vec<Permit>) -> Vec<Ticket> {
-        let first = self.next_sequence.fetch_add(permits.len() as u64, Ordering::Relaxed);
-        let name = draft.id.clone().unwrap_or_else(|| format!("{}-{first}", self.name));
-        let ticket = |(choice, permit): (u64, Permit)| {
-            let id = if choice == 0 { name.clone() } else { format!("{name}#{choice}") };
-            let log = Arc::new(AnswerLog::new(RequestId(id.into())).with_logprobs(draft.logprobs));
-            let reader = self.shared.readers.add(Arc::clone(&log), self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let ticket = |((sequence, id), permit)| {
+            let log = Arc::new(AnswerLog::new(id).with_logprobs(draft.logprobs));
+            let asked = Asked { reader: self.shared.readers.add(Arc::clone(&log), now), label: rules.label, at: now };
             let coming = Coming::announce(&rules.coming);
-            Ticket { model, sequence: SequenceId(first + choice), reader, log, permit, coming }
+            Ticket { model, sequence, asked, log, permit, coming }
         };
-        (0..).zip(permits).map(ticket).collect()
+        self.names(draft, permits.len()).into_iter().zip(permits).map(ticket).collect()
     }
 
-    /// Makes a reader a stream: it gets its answer from the start and as it grows.
+    /// Numbers for `count` sequences; returns the first.
+    fn next_sequences(&self, count: usize) -> u64 {
+        self.next_sequence.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// Lets a reader stream: it gets its answer from the beginning, and new tokens as they are generated.
     pub fn stream(&self, reader: ReaderId) {
         self.shared.readers.stream(reader);
     }
@@ -224,7 +293,7 @@ impl Engine {
     /// Returns credit for tokens that the consumer of a stream took.
     pub fn credit(&self, reader: ReaderId, num_tokens: usize) {
         if self.shared.readers.credit(reader, num_tokens) {
-            self.send(Command::Unpark(reader));
+            self.send(|| Command::Unpark(reader));
         }
     }
 
@@ -235,15 +304,17 @@ impl Engine {
 
     /// Ends an answer with the tokens so far.
     pub fn cancel(&self, reader: ReaderId) {
+        self.leave_held(reader, Leaving::Cancel);
         if self.shared.readers.cancel(reader) {
-            self.send(Command::Cancel(reader));
+            self.send(|| Command::Cancel(reader));
         }
     }
 
     /// Removes a reader: nothing more is delivered to it, and work without readers ends within a step.
     pub fn release(&self, reader: ReaderId) {
+        self.leave_held(reader, Leaving::Release);
         if self.shared.readers.remove(reader) == Some(Stage::Submitted) {
-            self.send(Command::Abandon(reader));
+            self.send(|| Command::Abandon(reader));
         }
     }
 
@@ -252,21 +323,6 @@ impl Engine {
         let mut raw = String::new();
         let deliveries = self.shared.readers.drain(tokens, &mut raw);
         answer_parser::parse(deliveries, &raw, text)
-    }
-
-    /// Which answers are shared.
-    pub fn sharing(&self) -> Settings {
-        self.shared.answers.settings()
-    }
-
-    /// Changes which answers are shared, from the next request on.
-    pub fn configure_sharing(&self, settings: Settings) {
-        self.shared.answers.configure(settings);
-    }
-
-    /// Empties the answer cache. Requests from now on do not join a running generation that started before.
-    pub fn forget_answers(&self) {
-        self.shared.answers.clear();
     }
 
     /// Runs work on a model's tokenizer in the text pool, within the time budget.
@@ -281,63 +337,20 @@ impl Engine {
             Ok(rules) => rules,
             Err(error) => return reply.send(Err(error)),
         };
-        if let Err(refused) = self.text.run(load, move || job(&rules.text), move |result| reply.send(result)) {
+        self.run_text(load, move || job(&rules.text), move |result| reply.send(result));
+    }
+
+    /// Runs a job in the text pool and calls `done` with its result. If too many jobs wait, the result is an error with a retry
+    /// hint.
+    fn run_text<T: Send + 'static>(
+        &self,
+        load: Load,
+        job: impl FnOnce() -> Result<T> + Send + 'static,
+        done: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        if let Err(refused) = self.text.run(load, job, done) {
             (refused.done)(Err(refused_text(refused.error)));
         }
-    }
-
-    /// Counters since the start.
-    pub fn stats(&self) -> Snapshot {
-        self.shared.stats.snapshot(&self.shared.answers)
-    }
-
-    /// Counters since the start and the statistics of each loaded model, at one moment.
-    pub fn sample(&self) -> (Snapshot, Vec<(ModelKey, ModelStats)>) {
-        self.shared.stats.sample(&self.shared.answers)
-    }
-
-    /// Bytes of KV that the sequences of all models may hold together now, if limited.
-    pub fn kv_limit(&self) -> Option<u64> {
-        self.ledger.kv()
-    }
-
-    /// Keeps reproducible answers in a file, and loads those that it has. An engine can do this once. A file that cannot be
-    /// read is renamed, with a warning.
-    pub fn keep_answers_in(&self, path: PathBuf) -> Result<()> {
-        let saving = Saving::start(&self.shared.answers, path)?;
-        self.saving.set(saving).map_err(|_| Error::new(Code::ConfigError, "answers are kept in another file already"))
-    }
-
-    /// Problems of background work since the last call, such as saving the cache; one sentence each.
-    pub fn take_warnings(&self) -> Vec<String> {
-        self.saving.get().map(Saving::take_warnings).unwrap_or_default()
-    }
-
-    /// Refuses new requests at once, and aborts loads. Running requests may end within `drain`, and then fail with
-    /// `EngineClosed`.
-    pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
-        self.is_closed.store(true, Ordering::Release);
-        self.loads.close(&closed());
-        let now = Instant::now();
-        let at = now.checked_add(drain).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        // If the thread has ended already, the dropped command replies with an error, which also means success here.
-        let (saving, loads) = (Arc::clone(&self.saving), Arc::clone(&self.loads));
-        let ended = move |_| {
-            saving.get().inspect(|saving| saving.finish());
-            loads.at_end(move || reply.send(Ok(())));
-        };
-        self.send_behind_accepted(Command::Shutdown(at, Reply::new(ended)));
-    }
-
-    /// Ends the engine thread, and waits for it, for the steps that were submitted, and for loads that read weights. For a
-    /// process that is exiting.
-    pub fn stop(&self) {
-        self.is_closed.store(true, Ordering::Release);
-        self.loads.close(&closed());
-        self.send(Command::Stop);
-        self.thread.wait();
-        self.loads.leave_device();
-        self.saving.get().inspect(|saving| saving.finish());
     }
 
     fn check_open(&self) -> Result<()> {
@@ -349,17 +362,8 @@ impl Engine {
         lock(&self.models).get(&model).cloned().ok_or_else(missing)
     }
 
-    /// Sends a command after every request accepted so far, including those that the text pool is still preparing.
-    fn send_behind_accepted(self: &Arc<Self>, command: Command) {
-        let engine = Arc::clone(self);
-        self.text.run_after_accepted(move || engine.send(command));
-    }
-
-    /// Sends a command; never blocks. After the thread has ended, dropped commands give their replies, and the thread has ended
-    /// all open answers.
-    fn send(&self, command: Command) {
-        if let Err(Command::Submit(submission)) = self.mailbox.send(command) {
-            self.shared.end(submission.reader, &submission.log, Err(closed()));
-        }
+    /// Sends a command to every worker. Workers that do not have the request ignore the command.
+    fn send(&self, command: impl FnMut() -> Command) {
+        self.workers.send_all(command);
     }
 }

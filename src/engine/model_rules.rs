@@ -8,16 +8,18 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::answers::{Claim, Fingerprint, Terms};
-use crate::constraint::Constraint;
 use crate::error::{Code, Error, Result};
 use crate::executor::{KvUnit, Limits};
 use crate::numbers::MAX_SAFE_INTEGER;
 use crate::request::{Request, SamplingParams, StopRules, TokenId};
-use crate::text::{ModelText, OutputParser};
+use crate::text::{ExpectedAnswer, ModelText, OutputParser};
 
+use super::answer_parser::Reading;
+use super::breaker::Circuit;
 use super::budget::{self, Ledger};
 use super::command::Opened;
 use super::draft::{Draft, Prompt};
+use super::labels::ModelLabel;
 use super::limits::PromptLimits;
 use super::scripted::Writer;
 
@@ -30,8 +32,8 @@ pub(super) struct Prepared {
     pub(super) request: Request,
     /// Set if the request may share an answer.
     pub(super) claim: Option<Claim>,
-    /// The parser of its answer, if the answer may have reasoning or tool calls.
-    pub(super) output_parser: Option<OutputParser>,
+    /// How its answer is read, if that takes more than its text.
+    pub(super) reading: Option<Reading>,
     /// Writes its scripted answer.
     pub(super) writer: Option<Writer>,
     /// Spells its tokens, if the request has log-probabilities.
@@ -41,8 +43,10 @@ pub(super) struct Prepared {
 /// What a request needs to know of its model.
 #[derive(Debug)]
 pub(super) struct ModelRules {
+    /// The label of its metrics.
+    pub(super) label: ModelLabel,
     pub(super) text: Arc<ModelText>,
-    fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint,
     pub(super) limits: PromptLimits,
     /// Token ids are below this.
     pub(super) vocab_size: usize,
@@ -50,9 +54,10 @@ pub(super) struct ModelRules {
     end_tokens: Arc<[TokenId]>,
     /// Memory of the engine: KV that all sequences may hold together. It changes when models are loaded and unloaded.
     ledger: Arc<Ledger>,
-    kv: KvUnit,
+    pub(super) kv: KvUnit,
     /// Number of accepted requests whose prompt is not ready.
     pub(super) coming: Arc<AtomicUsize>,
+    pub(super) circuit: Arc<Circuit>,
     defaults: SamplingParams,
 }
 
@@ -63,11 +68,12 @@ impl ModelRules {
         opened: Opened,
         coming: Arc<AtomicUsize>,
     ) -> Self {
-        let Opened { limits: Limits { context_length, vocab_size, kv, .. }, fingerprint, ledger } = opened;
+        let Opened { label, limits, fingerprint, ledger, circuit } = opened;
+        let Limits { context_length, vocab_size, kv, .. } = limits;
         // A tokenizer may have more ids than the model has embedding rows; those ids are never sampled.
         let end_tokens = text.end_tokens().iter().copied().filter(|token| (*token as usize) < vocab_size).collect();
         let limits = PromptLimits { context_length, max_bytes_per_token: text.max_bytes_per_token() };
-        Self { text, fingerprint, limits, vocab_size, end_tokens, ledger, kv, coming, defaults }
+        Self { label, text, fingerprint, limits, vocab_size, end_tokens, ledger, kv, coming, circuit, defaults }
     }
 
     /// The number of log-probabilities per token: as asked for, at most the whole vocabulary.
@@ -77,25 +83,21 @@ impl ModelRules {
 
     /// Turns a draft into one request for each wanted answer. The error names what is wrong with the draft.
     pub(super) fn apply(&self, mut draft: Draft) -> Result<Vec<Prepared>> {
-        let (prompt, output_parser) = self.read(&draft.prompt)?;
-        if prompt.is_empty() {
-            return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
-        }
-        self.check_tokens(&prompt)?;
+        let (prompt, output_parser) = self.prompt(&draft.prompt)?;
         self.check_named("logitBias", draft.logit_bias.iter().map(|(token, _)| *token))?;
         let max_tokens = self.max_tokens(prompt.len(), draft.max_tokens)?;
         let sampling = self.sampling(&draft);
-        let constraint = self.constraint(&draft, output_parser.as_ref())?;
-        // A constraint covers the whole answer, so the answer contains neither reasoning nor tool calls.
-        let output_parser = output_parser.filter(|_| draft.structured.is_none());
+        let expected = self.expected_answer(&draft, output_parser)?;
+        let stop = self.stop_rules(&mut draft, max_tokens, &expected)?;
+        let ExpectedAnswer { constraint, parser: output_parser } = expected;
         let continues_text = constraint.is_none() && draft.prompt.is_to_be_continued();
-        let stop = self.stop_rules(&mut draft, max_tokens, constraint.as_ref())?;
-        let Draft { deadline, priority, tenant, sharing, cache_salt, logit_bias, logprobs, scripted, .. } = draft;
-        let writer = scripted.map(|candidates| Writer { candidates, parser: output_parser.clone() });
-        let salt = cache_salt.or_else(|| tenant.clone());
+        let (salt, prefix_scope, pin) = (draft.salt(), draft.prefix_scope(), draft.pin);
+        let Draft { deadline, priority, tenant, sharing, logit_bias, logprobs, scripted, .. } = draft;
         let terms = Terms { sharing, salt, is_seeded: draft.seed.is_some(), choice: 0 };
         let logit_bias = logit_bias.into();
         let (prompt, markup) = (prompt.into(), self.text.markup(output_parser.as_ref()));
+        let parser = output_parser.clone();
+        let reading = output_parser.map(Reading::Output).or_else(|| self.reading_of(&draft.prompt));
         let request = Request {
             prompt,
             sampling,
@@ -109,19 +111,33 @@ impl ModelRules {
             deadline,
             priority,
             tenant,
+            prefix_scope,
+            pin,
         };
         self.check_memory(&request)?;
         let choice = |choice: u32| {
             let mut request = request.clone();
             request.sampling.seed = (request.sampling.seed + u64::from(choice)) & MAX_SAFE_INTEGER;
-            let claim = Claim::new(self.fingerprint, &request, &Terms { choice, ..terms.clone() });
+            let terms = Terms { choice, ..terms.clone() };
+            let claim = if pin.is_some() { None } else { Claim::new(self.fingerprint, &request, &terms) };
             let token_text = logprobs.map(|_| Arc::clone(&self.text));
-            Prepared { request, claim, output_parser: output_parser.clone(), writer: writer.clone(), token_text }
+            let writer = scripted.clone().map(|candidates| Writer::new(candidates, parser.clone()));
+            Prepared { request, claim, reading: reading.clone(), writer, token_text }
         };
         Ok((0..).take(draft.num_choices).map(choice).collect())
     }
 
-    /// The tokens of a prompt, and the output format that its answer is parsed with.
+    /// The tokens of a prompt that fits the context and the vocabulary, and the output format that its answer is parsed with.
+    pub(super) fn prompt(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<OutputParser>)> {
+        let (tokens, output_parser) = self.read(prompt)?;
+        if tokens.is_empty() {
+            return Err(Error::new(Code::InvalidParams, "the prompt has no tokens").with_param("prompt"));
+        }
+        self.check_tokens(&tokens)?;
+        self.limits.check_tokens(tokens.len(), None)?;
+        Ok((tokens, output_parser))
+    }
+
     fn read(&self, prompt: &Prompt) -> Result<(Vec<TokenId>, Option<OutputParser>)> {
         let tokens = match prompt {
             Prompt::Text(text) => self.encode(text)?,
@@ -146,20 +162,27 @@ impl ModelRules {
         self.text.encode_at_most(text, self.limits.context_length)
     }
 
-    /// The constraint on the answer: `structured`, or tool calls if `tool_choice` requires one.
-    fn constraint(&self, draft: &Draft, output_parser: Option<&OutputParser>) -> Result<Option<Constraint>> {
-        let calls = match &draft.prompt {
-            Prompt::Chat(chat) => self.text.tool_call_constraint(chat, output_parser)?,
-            _ => None,
-        };
-        match (&draft.structured, &calls) {
-            (Some(_), Some(_)) => Err(Error::invalid("toolChoice", "must be 'auto' or 'none' beside `structured`")),
-            (None, Some(_)) if !draft.stop_sequences.is_empty() => {
-                Err(Error::invalid("stopSequences", "cannot end an answer that must call a function"))
-            }
-            (Some(structured), None) => self.text.constraint(structured).map(Some),
-            (None, _) => Ok(calls),
+    /// What the answer may be, by `structured` and the tools.
+    fn expected_answer(&self, draft: &Draft, parser: Option<OutputParser>) -> Result<ExpectedAnswer> {
+        if draft.pin.is_some() {
+            // Nothing reads its answer.
+            return Ok(ExpectedAnswer { constraint: None, parser: None });
         }
+        let structured = draft.structured.as_ref();
+        let Prompt::Chat(chat) = &draft.prompt else {
+            let constraint = structured.map(|structured| self.text.constraint(structured)).transpose()?;
+            return Ok(ExpectedAnswer { constraint, parser });
+        };
+        if chat.must_call() && !draft.stop_sequences.is_empty() {
+            return Err(Error::invalid("stopSequences", "cannot end an answer that must call a function"));
+        }
+        self.text.expected_answer(chat, parser, structured)
+    }
+
+    /// How the answer to a plain text is read.
+    fn reading_of(&self, prompt: &Prompt) -> Option<Reading> {
+        let Prompt::Text(text) = prompt else { return None };
+        self.text.lacks_chat_template(text).then(|| Reading::WithoutTemplate(Arc::clone(&self.end_tokens)))
     }
 
     fn sampling(&self, draft: &Draft) -> SamplingParams {
@@ -177,7 +200,12 @@ impl ModelRules {
         }
     }
 
-    fn stop_rules(&self, draft: &mut Draft, max_tokens: usize, constraint: Option<&Constraint>) -> Result<StopRules> {
+    fn stop_rules(
+        &self,
+        draft: &mut Draft,
+        max_tokens: usize,
+        ExpectedAnswer { constraint, parser }: &ExpectedAnswer,
+    ) -> Result<StopRules> {
         let end_tokens = self.end_tokens(draft)?;
         // A constraint overrules `minTokens`, and ends the answer without an end token.
         if draft.min_tokens > 0 && end_tokens.is_empty() && constraint.is_none() {
@@ -194,6 +222,7 @@ impl ModelRules {
             min_tokens: min_tokens(draft, max_tokens)?,
             stop_sequences: std::mem::take(&mut draft.stop_sequences),
             include_stop: draft.include_stop,
+            calls: parser.as_ref().and_then(OutputParser::call_stop),
         })
     }
 

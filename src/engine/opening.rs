@@ -10,9 +10,9 @@ use crate::executor::Executor;
 use super::command::Loading;
 use super::guarded::guarded;
 
-/// A turn starts no further part after this time; earlier beside streams of other models.
+/// A turn starts no further part after this time. While other models stream, their shortest step time is used if it is less.
 const LONGEST_TURN: Duration = Duration::from_millis(4);
-/// The same beside the fastest streams.
+/// The least time of a turn, however short the steps of streams are.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 
 /// A load on the engine thread. Dropping it releases what the load holds, then replies.
@@ -39,8 +39,8 @@ impl Opening {
 
     /// Does the next part. A panic fails only this load.
     fn part(&mut self) -> Result<Option<Box<dyn Executor>>> {
-        let Loading { prepared, active, .. } = &mut self.loading;
-        active.control.check()?;
+        let Loading { prepared, control, .. } = &mut self.loading;
+        control.check()?;
         guarded(Code::ModelLoadError, || prepared.advance())
     }
 

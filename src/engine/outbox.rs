@@ -5,13 +5,16 @@
 use crate::answers::{Close, ReaderId};
 
 use super::census::{Ends, Present};
-use super::command::ModelKey;
+use super::ids::Replica;
+use super::labels::ModelLabel;
 use super::shared::SharedState;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     notified: Vec<ReaderId>,
+    /// Those of them whose requests ended.
+    ended: Vec<ReaderId>,
     ends: Ends,
 }
 
@@ -23,19 +26,23 @@ impl Outbox {
 
     /// The requests of these readers ended.
     pub(super) fn end(&mut self, end: &Close, readers: impl IntoIterator<Item = ReaderId>) {
-        let num_before = self.notified.len();
-        self.notify(readers);
-        self.ends.add(end, self.notified.len() - num_before);
+        let num_before = self.ended.len();
+        self.ended.extend(readers);
+        self.notified.extend(&self.ended[num_before..]);
+        self.ends.add(end, self.ended.len() - num_before);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.notified.is_empty()
     }
 
-    /// Counts the ended requests of a model and what it has now, then notifies the readers with at most one wake of the
-    /// JavaScript thread. Counting comes first, so that statistics include every delivered end.
-    pub(super) fn deliver(&mut self, shared: &SharedState, model: ModelKey, present: Present) {
+    /// Counts the requests of a model and returns the permits of ended requests. Then notifies the readers, with at most one wake
+    /// of the JavaScript thread. So, when an end is delivered, statistics include it and its permit is free.
+    pub(super) fn deliver(&mut self, shared: &SharedState, model: (Replica, ModelLabel), present: Present) {
         shared.stats.count(model, &mut self.ends, present);
+        if !self.ended.is_empty() {
+            shared.router.ended(self.ended.drain(..));
+        }
         if !self.notified.is_empty() {
             shared.readers.notify(self.notified.drain(..));
             shared.readers.wake();

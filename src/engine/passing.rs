@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::answers::{Finished, PromptReady, ReaderId, Stamps, Wanted};
+use crate::answers::{Finished, PromptReady, ReaderId, Wanted};
 use crate::error::{Code, Error, Result};
-use crate::request::FinishReason;
 
 use super::Engine;
 use super::answer_parser::AnswerParser;
-use super::command::Command;
+use super::command::{Command, Submission, closed};
 use super::model_rules::Prepared;
+use super::permit::Permit;
 use super::ticket::Ticket;
 
 impl Engine {
@@ -23,7 +23,7 @@ impl Engine {
             }
             Err(error) => {
                 for ticket in tickets {
-                    self.shared.end(ticket.reader, &ticket.log, Err(error.clone()));
+                    self.shared.end(ticket.asked, &ticket.log, Err(error.clone()));
                 }
             }
         }
@@ -31,10 +31,11 @@ impl Engine {
 
     /// Answers a prepared request from the cache, sends it to the engine thread, or ends it if the caller left.
     fn pass_on(&self, ticket: Ticket, mut prepared: Prepared) {
-        let (reader, log) = (ticket.reader, Arc::clone(&ticket.log));
+        let (asked, log) = (ticket.asked, Arc::clone(&ticket.log));
+        let reader = asked.reader;
         let (num_input_tokens, seed) = (prepared.request.prompt.len(), prepared.request.sampling.seed);
-        let (output_parser, token_text) = (prepared.output_parser.take(), prepared.token_text.take());
-        let parser = AnswerParser::new(output_parser, token_text, &log.origin().0);
+        let (reading, token_text) = (prepared.reading.take(), prepared.token_text.take());
+        let parser = AnswerParser::new(reading, token_text, &log.origin().0);
         match self.shared.readers.begin_submit(reader, parser) {
             PromptReady::Submit => {
                 if self.serve_or_submit(ticket, prepared) {
@@ -42,12 +43,10 @@ impl Engine {
                 }
             }
             PromptReady::Cancelled => {
-                let stamps = Stamps { ended: Some(self.shared.clock.now()), ..Stamps::default() };
-                let finish_reason = FinishReason::Cancelled;
-                let finished = Finished { finish_reason, num_input_tokens, num_cached_tokens: 0, seed, stamps };
-                self.shared.end(reader, &log, Ok(finished));
+                let finished = Finished::cancelled(num_input_tokens, seed, self.shared.clock.now());
+                self.shared.end(asked, &log, Ok(finished));
             }
-            PromptReady::Left => self.shared.end(reader, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
+            PromptReady::Left => self.shared.end(asked, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
         }
     }
 
@@ -55,23 +54,31 @@ impl Engine {
     /// finds the row.
     fn follow_up(&self, reader: ReaderId) {
         match self.shared.readers.end_submit(reader) {
-            Some(Wanted::Cancel) => self.send(Command::Cancel(reader)),
-            Some(Wanted::Abandon) => self.send(Command::Abandon(reader)),
+            Some(Wanted::Cancel) => self.send(|| Command::Cancel(reader)),
+            Some(Wanted::Abandon) => self.send(|| Command::Abandon(reader)),
             None => {}
+        }
+    }
+
+    /// Sends a request to a worker. If none takes it any more, it ends.
+    fn route(&self, (submission, permit): (Submission, Permit)) {
+        match self.shared.router.send(submission, permit, |worker, command| self.workers.send(worker, command)) {
+            Err(Command::Submit(submission)) => self.shared.end(submission.asked, &submission.log, Err(closed())),
+            _ => self.alarm.busy(),
         }
     }
 
     /// Answers a request from the cache, or submits it to the engine thread. Returns whether the engine thread gets it.
     fn serve_or_submit(&self, ticket: Ticket, prepared: Prepared) -> bool {
         let is_late = || prepared.request.deadline.is_some_and(|at| at <= self.shared.clock.now());
-        if prepared.claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.reader, &claim)) {
+        if prepared.claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.asked, &claim)) {
             return false;
         }
         let extended = self.extend(&ticket.permit, &prepared.request);
         let is_submitted = extended.is_ok();
         match extended {
-            Ok(()) => self.send(Command::Submit(Box::new(ticket.with(prepared)))),
-            Err(error) => self.shared.end(ticket.reader, &ticket.log, Err(error)),
+            Ok(()) => self.route(ticket.with(prepared)),
+            Err(error) => self.shared.end(ticket.asked, &ticket.log, Err(error)),
         }
         is_submitted
     }

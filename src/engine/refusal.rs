@@ -7,7 +7,9 @@ use crate::error::{Code, Error, Result};
 use crate::request::Request;
 
 use super::Engine;
+use super::breaker::Circuit;
 use super::draft::Draft;
+use super::labels::ModelLabel;
 use super::pending::Caller;
 use super::permit::Permit;
 use super::slots::Refused;
@@ -23,18 +25,35 @@ pub(super) fn refused_text(error: Error) -> Error {
     if has_hint { error } else { error.with_retry_after(NEXT_TEXT) }
 }
 
+fn circuit_open(left: Duration) -> Error {
+    let message = format!(
+        "the device of this model failed too often (`circuitBreaker.failures`); it is tried again in {:.1} s",
+        left.as_secs_f64()
+    );
+    Error::new(Code::CircuitOpen, message).with_retry_after(left)
+}
+
 impl Engine {
-    /// Takes permits for all answers of a request, or none.
-    pub(super) fn take_permits(&self, draft: &Draft) -> Result<Vec<Permit>> {
+    /// Takes permits for all answers of a request, or none. `circuit` is absent if the model is not loaded yet.
+    pub(super) fn take_permits(
+        &self,
+        draft: &Draft,
+        label: ModelLabel,
+        circuit: Option<&Circuit>,
+    ) -> Result<Vec<Permit>> {
         let (count, limit) = (draft.num_choices, self.permits.limit());
         if count > limit {
             let message = format!("is {count}, but this engine accepts {limit} answers at a time");
             return Err(Error::invalid("n", message).with_limit(limit as f64, count as f64));
         }
-        self.shared.stats.submitted(count);
+        self.shared.stats.submitted(label, count);
+        if let Some(left) = circuit.and_then(|circuit| circuit.refuses_for(self.shared.clock.now())) {
+            self.shared.stats.refused(label, Refusal::Circuit, count);
+            return Err(circuit_open(left));
+        }
         let caller = Caller { priority: draft.priority, tenant: draft.tenant.clone(), deadline: draft.deadline };
         self.permits.try_take(count, caller, self.shared.clock.now()).map_err(|refused| {
-            self.shared.stats.refused(refused.why, count);
+            self.shared.stats.refused(label, refused.why, count);
             self.refusal(refused, count)
         })
     }

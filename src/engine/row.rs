@@ -1,4 +1,4 @@
-//! One generation from its submission to its end: its answer log, its readers, its text, its permit and its time stamps.
+//! One generation from its submission to its end: its answer log, its readers, its text and its time stamps.
 //! `rows` finds rows and owns deadlines; the scheduler has the sequence of the row.
 
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use smallvec::{SmallVec, smallvec};
 use crate::answers::{AnswerLog, Backlog, Begun, Claim, Close, Finished, ReaderId, Stamps};
 use crate::constraint::ConstraintEnd;
 use crate::error::Error;
-use crate::request::{FinishReason, Progress, TokenLogprob};
+use crate::request::{FinishReason, PinId, Progress, TokenLogprob};
 use crate::scheduler::plan::Prefix;
 use crate::scheduler::{SampledToken, Urgency};
 use crate::text::{StreamState, TextStream};
 
 use super::answer_parser::Readers;
+use super::asked::Asked;
 use super::command::Submission;
-use super::permit::Permit;
 
-/// A generation. Dropping it returns the permit of its first reader; readers that joined have none.
+/// A generation. `router` keeps its request, and the permit of its first reader; readers that joined have none.
 pub(super) struct Row {
     pub(super) log: Arc<AnswerLog>,
     pub(super) readers: SmallVec<[Follower; 1]>,
@@ -29,21 +29,30 @@ pub(super) struct Row {
     /// The key under which the answer is shared, and the epoch of the cache when the row started.
     pub(super) claim: Option<(Claim, u64)>,
     text: TextStream,
-    _permit: Permit,
     stamps: Stamps,
+    /// When its request was submitted.
+    submitted: Instant,
     num_input_tokens: usize,
     num_cached_tokens: usize,
     num_output_tokens: usize,
     /// Before the row has this many tokens, its readers have credit.
     check_backlog_at: usize,
     seed: u64,
+    /// Set if the request pins its prompt.
+    pub(super) pin: Option<PinId>,
 }
 
 /// A reader of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Follower {
-    pub(super) reader: ReaderId,
+    pub(super) asked: Asked,
     pub(super) urgency: Urgency,
+}
+
+impl Follower {
+    pub(super) fn reader(&self) -> ReaderId {
+        self.asked.reader
+    }
 }
 
 impl Row {
@@ -51,28 +60,36 @@ impl Row {
         let urgency = Urgency::of(&submission.request);
         Self {
             log: submission.log,
-            readers: smallvec![Follower { reader: submission.reader, urgency }],
+            readers: smallvec![Follower { asked: submission.asked, urgency }],
             urgency,
             so_far: None,
             claim: submission.claim.map(|claim| (claim, epoch)),
             text,
-            _permit: submission.permit,
             stamps: Stamps::default(),
+            submitted: submission.asked.at,
             num_input_tokens: submission.request.prompt.len(),
             num_cached_tokens: 0,
             num_output_tokens: 0,
             check_backlog_at: 0,
             seed: submission.request.sampling.seed,
+            pin: submission.request.pin,
         }
     }
 
-    /// Records that a step runs the request for the first time.
-    pub(super) fn start(&mut self, now: Instant) {
-        if self.stamps.started.is_none() {
-            self.stamps.started = Some(now);
-            let Self { num_input_tokens, num_cached_tokens, .. } = *self;
-            self.log.begin(Begun { num_input_tokens, num_cached_tokens });
+    /// Records that a step runs the request. Returns how long the request had waited, if it is the first step.
+    pub(super) fn start(&mut self, now: Instant) -> Option<Duration> {
+        if self.stamps.started.is_some() {
+            return None;
         }
+        self.stamps.started = Some(now);
+        let Self { num_input_tokens, num_cached_tokens, .. } = *self;
+        self.log.begin(Begun { num_input_tokens, num_cached_tokens });
+        Some(now.saturating_duration_since(self.submitted))
+    }
+
+    /// When its last token came.
+    pub(super) fn last_token(&self) -> Option<Instant> {
+        self.stamps.last_token
     }
 
     /// Records that the row starts with KV of another sequence. After preemption, copied KV does not count as cached.
@@ -117,7 +134,7 @@ impl Row {
         if self.num_output_tokens < self.check_backlog_at {
             return false;
         }
-        match readers.backlog(self.readers.iter().map(|follower| follower.reader), num_under_way()) {
+        match readers.backlog(self.readers.iter().map(Follower::reader), num_under_way()) {
             Backlog::Exceeded => true,
             Backlog::Room(room) => {
                 // One more token may be in flight by then.
@@ -173,6 +190,11 @@ impl Row {
     pub(super) fn stay(end: &Close) -> Option<Duration> {
         let finished = end.as_ref().ok().filter(|finished| finished.finish_reason != FinishReason::Cancelled)?;
         Some(finished.stamps.ended?.saturating_duration_since(finished.stamps.started?))
+    }
+
+    /// Tokens of the prompt that were computed for the row, and tokens of its answer.
+    pub(super) fn num_computed(&self) -> (usize, usize) {
+        (self.num_input_tokens - self.num_cached_tokens, self.num_output_tokens)
     }
 
     /// Ends the answer with an error.

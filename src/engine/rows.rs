@@ -74,7 +74,7 @@ impl Rows {
             return Some(Left::Alone(id));
         }
         let follower = row.leave(index);
-        if let Some(place) = row.readers.get(index).and_then(|moved| self.places.get_mut(&moved.reader)) {
+        if let Some(place) = row.readers.get(index).and_then(|moved| self.places.get_mut(&moved.reader())) {
             place.index = index;
         }
         self.unindex(follower);
@@ -142,11 +142,12 @@ impl Rows {
     }
 
     fn index(&mut self, sequence: SequenceId, index: usize, follower: Follower) {
-        self.places.insert(follower.reader, Place { sequence, index });
-        self.deadlines.extend(follower.urgency.deadline.map(|at| (at, follower.reader)));
+        self.places.insert(follower.reader(), Place { sequence, index });
+        self.deadlines.extend(follower.urgency.deadline.map(|at| (at, follower.reader())));
     }
 
-    fn unindex(&mut self, Follower { reader, urgency }: Follower) {
+    fn unindex(&mut self, follower: Follower) {
+        let (reader, urgency) = (follower.reader(), follower.urgency);
         self.places.remove(&reader);
         if let Some(at) = urgency.deadline {
             self.deadlines.remove(&(at, reader));

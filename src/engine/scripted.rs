@@ -1,8 +1,7 @@
-//! Scripted answers of a simulated device: which of them a request gets, and the tokens with which the model writes it. An
-//! answer is taken when its generation starts, on the engine thread, because only there is known that the request shares no
-//! other answer.
+//! Scripted answers of a simulated device: which of them a request gets, and the tokens of that answer. A request takes an answer
+//! on the engine thread when its generation starts, because only then it is known that the request shares no other answer.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::constraint::{AllowedTokens, Constraint};
 use crate::error::{Code, Error, Result};
@@ -62,7 +61,7 @@ impl ScriptedAnswers {
         self.answers.is_empty()
     }
 
-    /// The indexes of the answers that were taken fewer times than they may be, or never.
+    /// The indexes of the answers that were taken fewer than `times` times, and of answers without a limit that were never taken.
     pub fn unused(&self) -> Vec<usize> {
         let num_taken = lock(&self.num_taken);
         let is_left = |&index: &usize| num_taken[index] < self.answers[index].times.unwrap_or(1);
@@ -103,18 +102,25 @@ impl PartialEq for Candidates {
 /// Writes the scripted answer of one request.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    pub(super) candidates: Candidates,
+    candidates: Candidates,
     /// The parser of the answer.
-    pub(super) parser: Option<OutputParser>,
+    parser: Option<OutputParser>,
+    /// The answer that it has taken. A request that runs again gets the same one.
+    taken: Arc<OnceLock<Arc<ScriptedAnswer>>>,
 }
 
 impl Writer {
+    pub(super) fn new(candidates: Candidates, parser: Option<OutputParser>) -> Self {
+        Self { candidates, parser, taken: Arc::default() }
+    }
+
     /// Takes an answer for the request and sets its tokens.
     pub(super) fn write(&self, request: &mut Request, text: &ModelText) -> Result<()> {
         let Candidates { answers, fitting, may_simulate } = &self.candidates;
-        let Some(answer) = answers.take(fitting) else {
+        let Some(answer) = self.taken.get().cloned().or_else(|| answers.take(fitting)) else {
             return if *may_simulate { Ok(()) } else { Err(self.unmatched(request, text)) };
         };
+        self.taken.get_or_init(|| Arc::clone(&answer));
         let prompt = request.continues_text.then_some(&*request.prompt);
         let tokens =
             text.write(&answer.parts, self.parser.as_ref(), prompt).map_err(|part| answer.unwritable(&part))?;
@@ -134,7 +140,8 @@ impl Writer {
     fn unmatched(&self, request: &Request, text: &ModelText) -> Error {
         let Candidates { answers, fitting, .. } = &self.candidates;
         let why = match (answers.len(), fitting.len()) {
-            (0, _) => "the function gave none".to_owned(),
+            (0, _) => "none is given".to_owned(),
+            (1, 0) => "the only answer does not fit it".to_owned(),
             (all, 0) => format!("none of the {all} answers fits it"),
             (all, _) => format!("those of the {all} answers that fit it are used up"),
         };
@@ -144,9 +151,11 @@ impl Writer {
     }
 
     fn breaks(&self, answer: &ScriptedAnswer, broken: &Broken<'_>, text: &ModelText) -> Error {
-        // Only constraints of `structured` cover the whole answer, so that it has no parser.
+        // The constraint is that of `structured` if there is no parser, or if the parser allows either calls or a
+        // text and the answer has no calls.
         let (name, part) = match &self.parser {
             None => ("structured", "text"),
+            Some(parser) if answer.parts.calls.is_empty() && parser.is_exclusive() => ("structured", "text"),
             Some(_) if answer.parts.calls.is_empty() => ("toolChoice", "text"),
             Some(_) => ("toolChoice", "toolCalls"),
         };

@@ -1,13 +1,16 @@
 //! The state that the handle and all model runners of an engine share. Each part has its own lock. Cached answers are served
 //! here, on any thread, so that they do not wait for a step; `runner` joins requests to running generations.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::answers::{AnswerCache, AnswerLog, CachedAnswer, Claim, Close, ReaderId};
+use crate::answers::{AnswerCache, AnswerLog, CachedAnswer, Claim, Close};
 use crate::clock::Clock;
+use crate::prefix_store::PrefixStore;
 use crate::request::{Progress, Served};
 
 use super::answer_parser::Readers;
+use super::asked::Asked;
+use super::router::Router;
 use super::slots::SharedSlots;
 use super::stats::Stats;
 
@@ -19,19 +22,23 @@ pub(super) struct SharedState {
     pub(super) answers: Arc<AnswerCache>,
     pub(super) stats: Arc<Stats>,
     pub(super) slots: Arc<SharedSlots>,
+    pub(super) router: Arc<Router>,
+    /// The disk tier of the prefix cache, once there is one.
+    pub(super) disk: Arc<OnceLock<Arc<PrefixStore>>>,
 }
 
 impl SharedState {
     /// Gives a reader the cached answer to its request. Returns whether there is one.
-    pub(super) fn serve(&self, reader: ReaderId, claim: &Claim) -> bool {
-        let now = self.clock.now();
+    pub(super) fn serve(&self, asked: Asked, claim: &Claim) -> bool {
+        let (reader, now) = (asked.reader, self.clock.now());
         let Some(CachedAnswer { log, outcome }) = self.answers.find(claim, now) else { return false };
         if let Some(end) = log.end() {
-            self.stats.ended(&end);
+            self.stats.served(asked, &end, now);
             let total = end.map_or(0, |finished| finished.num_input_tokens);
             self.readers.progress(reader, Progress { processed: total, total, cached: total });
         }
         self.answers.count(outcome);
+        self.router.ended([reader]);
         self.readers.share(reader, log, Served::Cached, now, claim.seed);
         self.readers.notify([reader]);
         self.readers.wake();
@@ -39,10 +46,11 @@ impl SharedState {
     }
 
     /// Ends the answer of a request that has no row, and counts it.
-    pub(super) fn end(&self, reader: ReaderId, log: &AnswerLog, end: Close) {
-        self.stats.ended(&end);
+    pub(super) fn end(&self, asked: Asked, log: &AnswerLog, end: Close) {
+        self.stats.ended(asked.label, &end);
+        self.router.ended([asked.reader]);
         log.close("", end);
-        self.readers.notify([reader]);
+        self.readers.notify([asked.reader]);
         self.readers.wake();
     }
 }

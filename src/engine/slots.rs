@@ -3,13 +3,14 @@
 //! other at the interval at which places become free while requests wait. Places are reserved for slots that are due or soon
 //! will be, so that a caller that was just answered does not take them. Has no clock: `now` is an argument.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 
 use super::demand::Demand;
+use super::ids::Replica;
 use super::pending::{Caller, Pending};
 use super::snapshot::Refusal;
 use super::turnover::Turnover;
@@ -22,15 +23,16 @@ const EARLY: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_mins(1);
 /// The most slots at a time. A caller beyond gets a retry hint and no slot.
 const MAX_SLOTS: usize = 4_096;
-/// Factors by which the first slot is later than rows end, and by which slots are further apart than places become free. A
-/// place that is free too early waits; a caller that comes too early is refused again.
+/// The first slot is due after the mean time of an answer on the device, times this factor. A place that is free too early waits
+/// for its caller, but a caller that comes too early is refused again.
 const SLACK: f64 = 1.25;
+/// The time between two slots is the time between two places that become free, times this factor.
 const SLOWER: f64 = 1.03;
 /// Callers are a flood when more than this many times as many are refused as places become free.
 const FLOOD: usize = 2;
-/// The longest wait in an overload is this,
+/// In an overload, the longest wait is at least this.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
-/// or this part of the time that an answer is on the device, if that is longer.
+/// In an overload, the longest wait is this part of the mean time of an answer on the device, or `LEAST_WAIT` if that is longer.
 const WAIT_BY_STAY: f64 = 0.5;
 
 /// The virtual queue of an engine, for its callers and its runners.
@@ -62,9 +64,14 @@ impl SharedSlots {
         lock(&self.0).promise(now, count, Duration::ZERO)
     }
 
-    /// The device may run `num_rows` rows at a time.
-    pub(super) fn has_rows(&self, num_rows: usize) {
-        lock(&self.0).turnover.set_rows(num_rows);
+    /// See [`Slots::report`].
+    pub(super) fn report(&self, replica: Replica, places: Places) {
+        lock(&self.0).report(replica, places);
+    }
+
+    /// See [`Slots::forget`].
+    pub(super) fn forget(&self, is_gone: impl Fn(Replica) -> bool) {
+        lock(&self.0).forget(is_gone);
     }
 
     /// Requests begin to wait for rows.
@@ -72,18 +79,23 @@ impl SharedSlots {
         lock(&self.0).turnover.wanted(now);
     }
 
-    /// See [`Slots::change_behind`].
-    pub(super) fn change_behind(&self, num_before: usize, num_behind: usize) {
-        lock(&self.0).change_behind(num_before, num_behind);
+    /// A model of this size was loaded. See [`Turnover::opened`].
+    pub(super) fn opened(&self, weight_bytes: u64) {
+        lock(&self.0).turnover.opened(weight_bytes);
     }
 
-    /// A generation has ended. `stay` is how long it was on the device, if it was. See [`Turnover::freed`].
-    pub(super) fn ended(&self, now: Instant, is_wanted: bool, stay: Option<Duration>) {
+    /// A generation has ended. `stay` is how long it was on the device, if it was, and its tokens. See [`Turnover::freed`].
+    pub(super) fn ended(&self, now: Instant, is_wanted: bool, stay: Option<(Duration, usize)>) {
         let mut slots = lock(&self.0);
         slots.turnover.freed(now, is_wanted);
-        if let Some(stay) = stay {
-            slots.turnover.stayed(stay);
+        if let Some((stay, num_tokens)) = stay {
+            slots.turnover.stayed(stay, num_tokens);
         }
+    }
+
+    /// The most requests that may be on the device at a time.
+    pub(super) fn most_rows(&self) -> usize {
+        lock(&self.0).limit
     }
 }
 
@@ -112,11 +124,19 @@ pub(super) struct Slots {
     demand: Demand,
     /// Counts refusals.
     period: Option<Period>,
-    /// Pending requests that hold no row and wait for none, because their readers are behind.
-    num_behind: usize,
+    replicas: BTreeMap<Replica, Places>,
 }
 
-/// As long as an answer is on the device.
+/// The rows of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Places {
+    /// Rows that it may run at a time.
+    pub(super) num_rows: usize,
+    /// Its pending requests that hold no row and wait for none, because their readers are behind.
+    pub(super) num_behind: usize,
+}
+
+/// A period in which refusals are counted. It is as long as the mean time of an answer on the device.
 #[derive(Debug, Clone, Copy)]
 struct Period {
     began: Instant,
@@ -135,7 +155,7 @@ impl Slots {
             turnover: Turnover::new(limit),
             demand: Demand::default(),
             period: None,
-            num_behind: 0,
+            replicas: BTreeMap::new(),
         }
     }
 
@@ -144,7 +164,8 @@ impl Slots {
         self.demand.arrived(now, count, self.turnover.settled_interval());
         let is_due = self.take_due(now, count);
         let reserved = if is_due { 0 } else { self.reserved(now) };
-        let ahead = (self.pending.ahead(caller) + count - 1).saturating_sub(self.num_behind);
+        let num_behind: usize = self.replicas.values().map(|places| places.num_behind).sum();
+        let ahead = (self.pending.ahead(caller) + count - 1).saturating_sub(num_behind);
         let wait = self.turnover.wait(ahead + reserved);
         let max_wait = self.max_wait(now, caller);
         let excess = max_wait.map_or(Duration::ZERO, |most| wait.saturating_sub(most));
@@ -163,9 +184,16 @@ impl Slots {
         self.demand.ended();
     }
 
-    /// The number of pending requests of a model whose readers are behind was `num_before` and is `num_behind`.
-    pub(super) fn change_behind(&mut self, num_before: usize, num_behind: usize) {
-        self.num_behind = (self.num_behind + num_behind).saturating_sub(num_before);
+    /// A replica has these rows now. A model may run the rows of all its replicas at a time.
+    pub(super) fn report(&mut self, replica: Replica, places: Places) {
+        self.replicas.insert(replica, places);
+        let own = self.replicas.iter().filter(|(other, _)| other.model == replica.model);
+        self.turnover.set_rows(own.map(|(_, places)| places.num_rows).sum());
+    }
+
+    /// These replicas are gone, with what they reported.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(Replica) -> bool) {
+        self.replicas.retain(|replica, _| !is_gone(*replica));
     }
 
     /// The longest wait of a request, where it is limited now. A request with a deadline must also be answered in time.

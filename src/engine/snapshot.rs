@@ -1,7 +1,11 @@
 //! The statistics of an engine at one time.
 
+use std::ops::AddAssign;
+
 use crate::answers::Counts;
 use crate::error::Code;
+use crate::prefix_store::DiskCounts;
+use crate::scheduler::PrefixCounters;
 
 /// Why a request was refused before it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub(super) enum Refusal {
     Wait,
     /// The limit of prompts that wait for the tokenizer is reached.
     Prompts,
+    /// The circuit breaker of the model is open.
+    Circuit,
 }
 
 /// Refusals by reason.
@@ -25,12 +31,25 @@ pub struct Refusals {
     pub tokens: u64,
     /// The limit of prompts that wait for the tokenizer was reached.
     pub prompts: u64,
+    /// The circuit breaker of the model was open.
+    pub circuit: u64,
 }
 
 impl Refusals {
     /// Refusals of every reason.
     pub fn sum(self) -> u64 {
-        self.pending + self.wait + self.tokens + self.prompts
+        self.pending + self.wait + self.tokens + self.prompts + self.circuit
+    }
+}
+
+impl AddAssign for Refusals {
+    fn add_assign(&mut self, other: Self) {
+        let Self { pending, wait, tokens, prompts, circuit } = other;
+        self.pending += pending;
+        self.wait += wait;
+        self.tokens += tokens;
+        self.prompts += prompts;
+        self.circuit += circuit;
     }
 }
 
@@ -81,8 +100,8 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Ended with an error.
     pub failed: u64,
-    /// Requests that failed or were rejected, by the code of their error: `Overloaded` is the sum of `rejected`, the others are
-    /// `failed`.
+    /// Requests that failed or were rejected, by the code of their error: `Overloaded` and `CircuitOpen` are `rejected`, the
+    /// others are `failed`.
     pub errors: Errors,
     /// Being tokenized, or on the way to the engine thread.
     pub preparing: u64,
@@ -104,10 +123,37 @@ pub struct Snapshot {
     pub parks: u64,
     /// Times the device failed and was reset.
     pub recoveries: u64,
+    /// Attempts of requests after failed steps.
+    pub retries: u64,
+    /// Times a circuit breaker opened.
+    pub circuit_opened: u64,
     /// Generations that are parked.
     pub parked: u64,
     /// Bytes of KV held.
     pub kv_bytes: u64,
+    /// Reuse of KV between requests.
+    pub prefix: PrefixCounters,
+    /// Its disk tier, if there is one.
+    pub disk: Option<DiskCounts>,
     /// Counts of shared and cached answers.
     pub answers: Counts,
+}
+
+impl Snapshot {
+    /// Adds the counts of requests.
+    pub(super) fn add_requests(&mut self, other: &Self) {
+        let Self { submitted, requests, rejected, completed, cancelled, failed, .. } = *other;
+        let Self { preparing, queued, running, joined, ref errors, .. } = *other;
+        self.submitted += submitted;
+        self.requests += requests;
+        self.rejected += rejected;
+        self.completed += completed;
+        self.cancelled += cancelled;
+        self.failed += failed;
+        self.errors.add(errors);
+        self.preparing += preparing;
+        self.queued += queued;
+        self.running += running;
+        self.joined += joined;
+    }
 }

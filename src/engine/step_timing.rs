@@ -62,6 +62,16 @@ pub struct StepCount {
     pub rows: u64,
 }
 
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        let Self { steps, engine, idle, longest_idle } = other;
+        self.steps += steps;
+        self.engine += engine;
+        self.idle += idle;
+        self.longest_idle = self.longest_idle.max(longest_idle);
+    }
+}
+
 impl AddAssign for StepCount {
     fn add_assign(&mut self, other: Self) {
         self.steps += other.steps;

@@ -4,9 +4,11 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::thread::Builder;
+use std::thread::{self, Builder};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use tracing::Span;
 
 use crate::lock::lock;
 use crate::panics;
@@ -32,14 +34,20 @@ struct Job {
     ended: Sender<()>,
 }
 
-/// Work that runs on a thread of this module.
+/// Work that runs on a thread of this module. Clones stand for the same work.
+#[derive(Clone)]
 pub(super) struct Work(Receiver<()>);
 
 impl Work {
-    /// Blocks until the work has ended.
-    pub(super) fn wait(&self) {
+    /// Whether the work has not ended.
+    pub(super) fn is_running(&self) -> bool {
+        self.0.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    /// Blocks until the work has ended, at most until `until`.
+    pub(super) fn wait_until(&self, until: Instant) {
         // Nothing is sent: the channel closes when the work ends.
-        self.0.recv().ok();
+        self.0.recv_deadline(until).ok();
     }
 }
 
@@ -48,10 +56,16 @@ impl Pool {
         Self { name, stack, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Runs work on an idle thread, or on a new one. If no thread can be started, the work is dropped.
+    /// Whether the current thread is one of these.
+    pub(super) fn is_current(&self) -> bool {
+        thread::current().name() == Some(self.name)
+    }
+
+    /// Runs work on an idle thread, or on a new one, in the span of the caller. If no thread can be started, the work is dropped.
     pub(super) fn run(&'static self, work: impl FnOnce() + Send + 'static) -> io::Result<Work> {
         let (ended, end) = bounded(0);
-        let job = Job { work: Box::new(work), ended };
+        let span = Span::current();
+        let job = Job { work: Box::new(move || span.in_scope(work)), ended };
         let idle = lock(&self.idle).pop();
         let thread = idle.map_or_else(|| self.start(), Ok)?;
         // An idle thread holds a sender of its own channel, so it is still receiving.

@@ -1,13 +1,15 @@
-//! An accepted request while the text pool prepares its prompt. `draft` prepares the prompt; the record of the reader
+//! An accepted request while the text pool prepares its prompt. `model_rules` prepares the prompt; the record of the reader
 //! (`answers/reader.rs`) holds a cancellation that comes before the request is submitted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::answers::{AnswerLog, ReaderId};
+use crate::answers::AnswerLog;
 use crate::request::SequenceId;
 
-use super::command::{ModelKey, Submission};
+use super::asked::Asked;
+use super::command::Submission;
+use super::ids::ModelKey;
 use super::model_rules::Prepared;
 use super::permit::Permit;
 
@@ -15,7 +17,7 @@ use super::permit::Permit;
 pub(super) struct Ticket {
     pub(super) model: ModelKey,
     pub(super) sequence: SequenceId,
-    pub(super) reader: ReaderId,
+    pub(super) asked: Asked,
     pub(super) log: Arc<AnswerLog>,
     pub(super) permit: Permit,
     pub(super) coming: Coming,
@@ -24,10 +26,10 @@ pub(super) struct Ticket {
 impl Ticket {
     /// Makes the submission. The request stops counting as coming before it is sent: counted in both places, it could
     /// make the scheduler wait for a request that it already has.
-    pub(super) fn with(self, Prepared { request, claim, writer, .. }: Prepared) -> Submission {
-        let Self { model, sequence, reader, log, permit, coming } = self;
+    pub(super) fn with(self, Prepared { request, claim, writer, .. }: Prepared) -> (Submission, Permit) {
+        let Self { model, sequence, asked, log, permit, coming } = self;
         drop(coming);
-        Submission { model, sequence, reader, request, claim, writer, log, permit }
+        (Submission { model, sequence, asked, request, claim, writer, log }, permit)
     }
 }
 

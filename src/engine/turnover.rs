@@ -7,11 +7,19 @@ use std::time::{Duration, Instant};
 const ALPHA: f64 = 1.0 / 64.0;
 /// Ends within this part of an interval are one group.
 const IN_ONE_GROUP: f64 = 0.25;
-/// Weight of an answer in the mean time on the device.
-const ALPHA_OF_STAY: f64 = 1.0 / 16.0;
-/// Before any answer has ended, an answer is expected to take this many seconds,
+/// The mean time on the device is that of about this many answers.
+const MOST_STAYS: f64 = 16.0;
+/// In this mean, an answer with fewer tokens than this has less weight. A request that warms a model up has one token.
+const TOKENS_OF_ONE: f64 = 4.0;
+/// Before any answer has ended, an answer is expected to have this many tokens.
+const FIRST_TOKENS: f64 = 100.0;
+/// Until then, a token is expected to take this many seconds, and the time to read the weights.
+const FIRST_STEP: f64 = 200e-6;
+/// Until then, a device is expected to read this many bytes of weights per second: a slow device.
+const FIRST_BANDWIDTH: f64 = 20e9;
+/// Until then, an answer is expected to take at most this many seconds.
 const FIRST_STAY: f64 = 2.0;
-/// and this many rows to run at a time.
+/// A new engine is expected to run this many rows at a time.
 const FIRST_ROWS: usize = 32;
 
 #[derive(Debug)]
@@ -27,15 +35,38 @@ pub(super) struct Turnover {
     group: (f64, f64),
     /// Since when requests wait for the next free place.
     since: Option<Instant>,
-    /// Mean time of an answer on the device in seconds, once one has ended.
-    stay: Option<f64>,
+    /// Mean time of an answer on the device in seconds: an expectation before the first one has ended.
+    stay: f64,
+    /// The weight of the answers that have ended, up to `MOST_STAYS`.
+    num_stays: f64,
+    /// Bytes of the largest model.
+    weight_bytes: u64,
 }
 
 impl Turnover {
     pub(super) fn new(num_places: usize) -> Self {
         let most_rows = num_places.max(1);
         let num_rows = FIRST_ROWS.min(most_rows);
-        Self { most_rows, num_rows, num_freed: 0.0, freeing: 0.0, group: (0.0, 0.0), since: None, stay: None }
+        Self {
+            most_rows,
+            num_rows,
+            num_freed: 0.0,
+            freeing: 0.0,
+            group: (0.0, 0.0),
+            since: None,
+            stay: FIRST_STAY,
+            num_stays: 0.0,
+            weight_bytes: 0,
+        }
+    }
+
+    /// A model was loaded. The time of a first answer is expected from its size.
+    pub(super) fn opened(&mut self, weight_bytes: u64) {
+        self.weight_bytes = self.weight_bytes.max(weight_bytes);
+        if self.num_stays == 0.0 {
+            let step = FIRST_STEP + self.weight_bytes as f64 / FIRST_BANDWIDTH;
+            self.stay = FIRST_STAY.min(FIRST_TOKENS * step);
+        }
     }
 
     /// The device may run `num_rows` rows at a time.
@@ -71,15 +102,17 @@ impl Turnover {
         self.group.1 += waited;
     }
 
-    /// An answer has ended that was on the device for `stay`.
-    pub(super) fn stayed(&mut self, stay: Duration) {
-        let last = stay.as_secs_f64();
-        self.stay = Some(self.stay.map_or(last, |mean| mean + ALPHA_OF_STAY * (last - mean)));
+    /// An answer of `num_tokens` tokens has ended that was on the device for `stay`.
+    pub(super) fn stayed(&mut self, stay: Duration, num_tokens: usize) {
+        let weight = (num_tokens as f64 / TOKENS_OF_ONE).clamp(1.0 / TOKENS_OF_ONE, 1.0);
+        self.num_stays = (self.num_stays + weight).min(MOST_STAYS);
+        // The first answer replaces the expectation, unless it counts less.
+        self.stay += (stay.as_secs_f64() - self.stay) * weight / self.num_stays.max(1.0);
     }
 
     /// Mean time of an answer on the device, in seconds.
     pub(super) fn stay(&self) -> f64 {
-        self.stay.unwrap_or(FIRST_STAY)
+        self.stay
     }
 
     /// Seconds between two places that become free. A mean of two estimates that agree while requests wait: the measured
@@ -94,13 +127,13 @@ impl Turnover {
     }
 
     fn interval_of(&self, num_freed: f64, seconds: f64) -> f64 {
-        let by_stay = self.stay() / self.num_rows as f64;
+        let by_stay = self.stay / self.num_rows as f64;
         if num_freed > 0.0 { 0.7 * seconds / num_freed + 0.3 * by_stay } else { by_stay }
     }
 
     /// Rows that the expected wait is computed with. A new engine starts with few rows and gets more as it measures steps.
     fn rows_expected(&self) -> usize {
-        if self.stay.is_some() { self.num_rows } else { FIRST_ROWS.min(self.most_rows).max(self.num_rows) }
+        if self.num_stays > 0.0 { self.num_rows } else { FIRST_ROWS.min(self.most_rows).max(self.num_rows) }
     }
 
     /// The expected wait for a row of a request that starts after `num_ahead` others.

@@ -13,8 +13,10 @@ mod tests;
 pub use constraint_state::ConstraintState;
 pub use load::{LoadControl, LoadProgress};
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::host_kv::{KvBlock, KvLayout};
 use crate::hub::ModelFolder;
+use crate::request::SequenceId;
 use crate::scheduler::plan::{KvGrowth, Overlap, Plan, StepOutput};
 
 /// Limits of a loaded model and its device.
@@ -36,8 +38,8 @@ pub struct Limits {
     pub compute_type: &'static str,
 }
 
-/// Positions by which the KV of a sequence grows: seldom enough to be free, small enough not to waste memory. The simulated
-/// device grows it alike.
+/// Positions by which the KV of a sequence grows. Larger blocks are allocated less often; smaller blocks waste less memory. The
+/// simulated device uses the same number.
 const KV_BLOCK: usize = 256;
 
 /// Memory of the KV of a sequence.
@@ -49,6 +51,15 @@ pub struct KvUnit {
     pub block: usize,
     /// How blocks are added, and which layers stop growing.
     pub growth: KvGrowth,
+}
+
+/// Memory of a device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceMemory {
+    /// Arrays that are in use.
+    pub active: u64,
+    /// Freed buffers that are kept for reuse.
+    pub cached: u64,
 }
 
 /// A loaded model on a device.
@@ -70,11 +81,22 @@ pub trait Executor {
     /// Drops every sequence and every launched step, after a failure. The model stays loaded.
     fn reset(&mut self) -> Result<()>;
 
-    /// Sets what KV may take, with all that is allocated ahead of need: the part that [`KvUnit`] names.
+    /// Sets the limit of KV in bytes, including memory that is allocated ahead of need (see [`KvGrowth::spare_share`]).
     fn set_kv_bytes(&mut self, _bytes: u64) {}
 
     /// Bytes of KV held for all sequences, with all that is allocated ahead.
     fn kv_bytes(&self) -> u64;
+
+    /// The layout of the blocks of [`export_kv`](Self::export_kv) and of [`Plan::import`]; `None` if the device has neither.
+    fn kv_layout(&self) -> Option<KvLayout> {
+        None
+    }
+
+    /// Copies a whole block of a sequence to the host, counted from 0. Called while no step is launched, and only for positions
+    /// that were computed and that no layer has dropped. An error changes nothing.
+    fn export_kv(&mut self, _sequence: SequenceId, _block: usize) -> Result<KvBlock> {
+        Err(Error::new(Code::BackendError, "the device cannot copy KV to the host"))
+    }
 }
 
 /// Makes an executor for each loaded model. Load threads share it.
@@ -83,16 +105,21 @@ pub trait Backend: Send + Sync {
     /// if known.
     fn weight_bytes(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<u64>;
 
+    /// The memory of the device that is in use, by all engines of this process; `None` if the device does not count it. Any
+    /// thread may call this.
+    fn memory(&self) -> Option<DeviceMemory> {
+        None
+    }
+
     /// Prepares a thread that only loads models. It calls this before it prepares a model.
     fn enter_load_thread(&self) {}
 
-    /// Reads and converts the weights of a model whose folder was validated, in the form in which they take
-    /// [`weight_bytes`](Self::weight_bytes). Runs on a load thread beside steps of other models, and ends soon with an error
-    /// once `control` is aborted.
+    /// Reads and converts the weights of a model whose folder was validated. They take [`weight_bytes`](Self::weight_bytes) of
+    /// memory. Runs on a load thread beside steps of other models, and ends soon with an error once `control` is aborted.
     fn prepare(&self, model: &ModelFolder, free_bytes: Option<u64>, control: &LoadControl)
     -> Result<Box<dyn Prepared>>;
 
-    /// Loads a model on this thread, where no other model waits for its next step.
+    /// Loads a model completely on this thread. Only for a thread without other models: the load would delay their steps.
     fn open(&self, model: &ModelFolder, free_bytes: Option<u64>) -> Result<Box<dyn Executor>> {
         let mut prepared = self.prepare(model, free_bytes, &LoadControl::default())?;
         loop {
@@ -108,4 +135,8 @@ pub trait Prepared: Send {
     /// Does the next part of the work that only the engine thread can do, in a few milliseconds at most. The last part returns
     /// the executor. It is not called again after that or after an error.
     fn advance(&mut self) -> Result<Option<Box<dyn Executor>>>;
+
+    /// The same model for another engine thread. Both have the same weights in memory. Called before
+    /// [`advance`](Self::advance), on any thread.
+    fn replica(&self) -> Result<Box<dyn Prepared>>;
 }

@@ -22,7 +22,8 @@ const MAX_TOKENIZER_CONFIG_BYTES: u64 = 16 << 20;
 pub fn open_folder(path: &Path) -> Result<ModelFolder> {
     let path = path.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| {
         let message = format!(
-            "no model folder at {}: a model folder holds `config.json`, `tokenizer.json` and weights as `.safetensors`",
+            "no model folder at {}: a model folder holds `config.json`, `tokenizer.json` and weights as `.safetensors`; a \
+             model of a hub is named `owner/name`",
             path.display()
         );
         Error::new(Code::ModelNotFound, message)

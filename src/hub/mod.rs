@@ -59,7 +59,8 @@ pub struct TensorHeader {
 }
 
 impl ModelFolder {
-    /// Fails with `ModelLoadError`, naming the file, if the content of a weight file may have changed since the folder was opened.
+    /// Fails with `ModelLoadError`, naming the file, if the content of a weight file may have changed since the folder was
+    /// opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.weight_files.iter().try_for_each(WeightFile::check_unchanged)
     }

@@ -28,8 +28,8 @@ pub(super) struct Weights {
     pub(super) bytes: u64,
 }
 
-/// Reads the headers of a folder's weight files: the single file, else the files of the index, else all files with a name of
-/// weights.
+/// Reads the headers of a folder's weight files: `model.safetensors`, else the files of the index, else all files named
+/// `model*.safetensors` or `weights*.safetensors`.
 pub(super) fn read(folder: &Path) -> Result<Weights> {
     let index_path = folder.join(INDEX);
     if folder.join(SINGLE).symlink_metadata().is_ok() {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::request::SequenceId;
 
+use super::kv::Room;
 use super::queue::{Next, Turn};
 use super::sequence::Promotion;
 use super::status::AdmissionRecord;
@@ -47,7 +48,7 @@ impl Scheduler {
     }
 
     /// Number of free rows.
-    fn num_free(&self) -> usize {
+    pub(super) fn num_free(&self) -> usize {
         self.batch_limit.limit().saturating_sub(self.running.active().count())
     }
 
@@ -134,18 +135,43 @@ impl Scheduler {
         num_active == 0 || self.kv.fits(self.kv.held(sequence) + held + num_active * self.kv.whole_blocks(1))
     }
 
-    /// Drops KV of sequences until the rest fits into memory. The dropped KV is recomputed later. Of the most urgent sequences,
-    /// the oldest always continues.
+    /// Drops KV until the rest fits into memory, and decides with which KV sequences start. Retained KV is dropped first, and of
+    /// it last the KV that sequences start with. Then sequences lose their KV, which is recomputed later. Of the most urgent
+    /// sequences, the oldest always continues.
     pub(super) fn make_room(&mut self, now: Instant) {
         let max_parked = self.config.batch_limit.ceiling() * PARKED_PER_ROW;
-        while let Some(victim) = self.running.victim(&self.kv, max_parked) {
-            self.preempt(victim, now);
+        let mut room = Room::Enough;
+        loop {
+            // A sequence that lost its KV or its row may have been what another one starts with, or have used retained KV itself.
+            self.share_prefixes(room);
+            if let (false, Some(less)) = (self.evict_retained(), room.less()) {
+                room = less;
+            } else if let Some(victim) = self.running.victim(&self.kv, max_parked) {
+                self.preempt(victim, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Drops retained KV that no sequence starts with, until the rest fits into memory. Returns false if it does not fit although
+    /// retained KV is left: sequences start with that KV.
+    fn evict_retained(&mut self) -> bool {
+        let num_running = self.running.positions_held(&self.kv);
+        loop {
+            let num_retained = self.retained.num_held();
+            if num_retained == 0 || self.kv.fits_with_retained(num_running + num_retained) {
+                return true;
+            }
+            let Some(id) = self.retained.evict() else { return false };
+            self.release.push(id);
         }
     }
 
     fn preempt(&mut self, id: SequenceId, now: Instant) {
         let Some(sequence) = self.running.get_mut(id) else { return };
         self.counters.preemptions += 1;
+        tracing::debug!(target: "mlx_serving::scheduler", sequence = %id, "preempted");
         self.queue.forget_aside(sequence);
         sequence.restart();
         self.release.push(id);

@@ -74,8 +74,8 @@ impl BatchLimit {
             return;
         }
         self.num_full += 1;
-        // A new engine reconsiders at once, so that a first burst does not wait for `interval` steps. After one step of prompts it
-        // waits for the next step: if that one decodes, its time is a measurement.
+        // A new engine reconsiders at once, so that a first burst does not wait for `interval` steps. After one step of prompts
+        // it waits for the next step: if that one decodes, its time is a measurement.
         let is_first = self.num_changes == 0 && (self.num_full > 1 || !self.curve.is_empty());
         if self.num_full >= tune.interval || is_first {
             self.num_full = 0;

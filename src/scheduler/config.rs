@@ -5,12 +5,15 @@ use std::time::Duration;
 use crate::config::{self, Settings};
 
 use super::plan::KvGrowth;
+use super::retry::RetryConfig;
 
 /// The config of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
     /// How long an idle engine waits for more requests before its first step.
     pub window: WindowConfig,
+    /// What happens to the sequences of a failed step.
+    pub retry: RetryConfig,
     /// How many sequences run together.
     pub batch_limit: BatchLimitConfig,
     /// The most prompt tokens of a step, over all rows.
@@ -24,6 +27,8 @@ pub struct Config {
     pub park_timeout: Duration,
     /// The memory for KV, if it is limited.
     pub kv: Option<KvLimit>,
+    /// Whether requests reuse KV of other requests.
+    pub prefix: PrefixConfig,
 }
 
 /// How long an idle engine waits for more requests.
@@ -76,6 +81,9 @@ pub struct TuneConfig {
     pub interval: u32,
 }
 
+/// Which KV is reused between requests.
+pub type PrefixConfig = config::PrefixCache;
+
 /// The memory that KV may take, and how the executor allocates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLimit {
@@ -102,8 +110,8 @@ impl KvLimit {
         allocated.saturating_sub(usize::try_from(saved).unwrap_or(usize::MAX))
     }
 
-    /// Positions that fit beside the memory that is allocated ahead of need. They are not rounded to blocks: with a sliding window
-    /// a sequence can hold less than a block.
+    /// Positions that fit beside the memory that is allocated ahead of need. They are not rounded to blocks: with a sliding
+    /// window a sequence can hold less than a block.
     pub fn capacity(&self) -> usize {
         let spare = self.growth.spare_share.map_or(0, |share| self.bytes / share.max(1));
         usize::try_from((self.bytes - spare) / self.bytes_per_position.max(1)).unwrap_or(usize::MAX)
@@ -118,7 +126,7 @@ impl BatchLimitConfig {
 }
 
 impl From<&Settings> for Config {
-    fn from(Settings { scheduler, streaming, .. }: &Settings) -> Self {
+    fn from(Settings { scheduler, streaming, cache, retry, .. }: &Settings) -> Self {
         Self {
             window: WindowConfig::of(scheduler),
             batch_limit: BatchLimitConfig::of(scheduler),
@@ -126,8 +134,17 @@ impl From<&Settings> for Config {
             stretch: scheduler.inter_token_stretch,
             ageing: scheduler.ageing,
             park_timeout: streaming.park_timeout,
+            retry: RetryConfig::of(retry),
             kv: None,
+            prefix: cache.prefix_cache,
         }
+    }
+}
+
+impl RetryConfig {
+    fn of(settings: &config::Retry) -> Self {
+        let config::Retry { enabled, max_attempts, initial_delay, max_delay } = *settings;
+        Self { max_attempts: if enabled { max_attempts } else { 1 }, initial_delay, max_delay }
     }
 }
 
@@ -192,11 +209,15 @@ impl Default for BatchLimitConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Member, Value, find};
+    use crate::config::{Member, RuntimeFile, Value, find};
 
     fn of(preset: &'static str, change: impl FnOnce(&mut Settings)) -> Config {
         let Some(Member::Option(option)) = find("", "preset") else { panic!("an option") };
-        let resolved = Settings::resolve(&std::collections::HashMap::new(), &[(option, Value::Name(preset))]);
+        let resolved = Settings::resolve(
+            &RuntimeFile::default(),
+            &std::collections::HashMap::new(),
+            &[(option, Value::Name(preset))],
+        );
         let mut settings = resolved.expect("presets have valid values").settings;
         change(&mut settings);
         Config::from(&settings)

@@ -32,7 +32,11 @@ impl Scheduler {
             self.queue.remove(id);
             expired.push((id, Expiry::Deadline));
         }
-        // While no sequence runs, a try delays no other sequence and measures the cost of prompts.
+        while let Some(id) = self.retries.past_deadline(now) {
+            self.remove(id);
+            expired.push((id, Expiry::Deadline));
+        }
+        // While no sequence runs, a hopeless sequence is tried: it delays no other one, and its prompt is measured.
         let is_busy = self.running.active().next().is_some();
         let next_hopeless = |it: &Self| it.queue.peek().filter(|next| it.is_hopeless(next, now)).map(|next| next.id);
         while is_busy && let Some(id) = next_hopeless(self) {
@@ -44,7 +48,8 @@ impl Scheduler {
     /// When the next sequence expires.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let running = self.running.iter().filter_map(|sequence| self.expiry_of(sequence)).map(|(at, _)| at);
-        running.chain(self.queue.first_deadline().map(|(at, _)| at)).min()
+        let queued = self.queue.first_deadline().map(|(at, _)| at);
+        running.chain(queued).chain(self.retries.first_deadline()).min()
     }
 
     fn expiry_of(&self, sequence: &Sequence) -> Option<(Instant, Expiry)> {
@@ -55,7 +60,11 @@ impl Scheduler {
 
     /// Whether less than half of the measured time for its prompt is left until its deadline. False before a measurement.
     fn is_hopeless(&self, sequence: &Sequence, now: Instant) -> bool {
-        let prompt = self.prefill.cost(sequence.num_known());
-        sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)
+        let is_too_late = |num_tokens| {
+            let prompt = self.prefill.cost(num_tokens);
+            sequence.deadline.zip(prompt).is_some_and(|(at, cost)| at.saturating_duration_since(now) < cost / 2)
+        };
+        let num_unread = || sequence.num_known() - self.retained.num_reusable(sequence, &self.kv);
+        is_too_late(sequence.num_known()) && is_too_late(num_unread())
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct InFlight {
 /// One step.
 #[derive(Debug)]
 pub(super) struct Step {
+    pub(super) number: u64,
     pub(super) num_decoding: usize,
     pub(super) num_prompt_tokens: usize,
     pub(super) rows: Vec<SequenceId>,
@@ -44,12 +45,17 @@ impl InFlight {
         self.steps.front()
     }
 
+    /// The number of the oldest step.
+    pub(super) fn first_step(&self) -> Option<u64> {
+        self.front().map(|step| step.number)
+    }
+
     pub(super) fn push(&mut self, plan: &Plan, held: Held) {
         let num_decoding = plan.rows.iter().filter(|row| row.feed == Feed::Sampled).count();
         let mut rows = self.spare.pop().unwrap_or_default();
         rows.extend(plan.rows.iter().map(|row| row.sequence));
         let num_prompt_tokens = plan.num_tokens() - num_decoding;
-        self.steps.push_back(Step { num_decoding, num_prompt_tokens, rows, held });
+        self.steps.push_back(Step { number: plan.step, num_decoding, num_prompt_tokens, rows, held });
     }
 
     /// Removes and returns the oldest step.

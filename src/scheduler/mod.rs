@@ -1,13 +1,13 @@
 //! Decides which sequences run in the next step and what they feed. It has no threads, no channels and no clock: `now` is an
 //! argument, and the next deadline is a return value. So tests of a decision check the plan that it makes.
 //!
-//! A sequence is in exactly one of two places: `queue` (it holds no KV) or `running`. A running sequence that was set aside for
-//! a more urgent one keeps its KV, and the queue decides when it gets a row again. Measurements decide how many sequences run
-//! together (`batch_limit`), how many prompt tokens a step reads and how many prompts join at a time (`prefill`), and whether an
-//! idle engine waits for more requests (`window`). A prompt that several sequences share is read once (`prefix`).
+//! A sequence is in exactly one of three places: `queue` (it holds no KV), `running`, or `retry` (its step failed, and it waits
+//! for its next attempt). A running sequence that was set aside for a more urgent one keeps its KV, and the queue decides when it
+//! gets a row again. Measurements decide how many sequences run together (`batch_limit`), how many prompt tokens a step reads and
+//! how many prompts join at a time (`prefill`), and whether an idle engine waits (`window`). `prefix` has prompts shared.
 //!
 //! Parts own their state and do not depend on the scheduler. `Scheduler` combines them: its interface is here, admission in
-//! `admission`, one step in `step`, removal at deadlines in `expiry`.
+//! `admission`, one step in `step`, removal at deadlines in `expiry`, expected times in `times`.
 
 mod admission;
 mod batch_limit;
@@ -15,21 +15,29 @@ mod config;
 mod curve;
 mod ends;
 mod expiry;
+mod heads;
 mod in_flight;
 mod kv;
+mod pins;
 pub mod plan;
 mod prefill;
 mod prefix;
 mod prefix_source;
+mod prefix_tree;
 mod prompts;
 mod queue;
+mod removal;
+mod retained;
+mod retry;
 mod running;
+mod saving;
 mod sequence;
 mod shares;
 mod status;
 mod step;
 #[cfg(test)]
 mod tests;
+mod times;
 mod urgency;
 mod window;
 
@@ -38,9 +46,12 @@ use std::time::{Duration, Instant};
 use crate::constraint::ConstraintEnd;
 use crate::request::{FinishReason, Request, SequenceId, TokenId};
 
-pub use config::{AdaptiveWindow, BatchLimitConfig, Config, KvLimit, TuneConfig, WindowConfig};
+pub use config::{AdaptiveWindow, BatchLimitConfig, Config, KvLimit, PrefixConfig, TuneConfig, WindowConfig};
 pub use expiry::Expiry;
-pub use status::{AdmissionRecord, Counters, Load, Status};
+pub use pins::PinRefusal;
+pub use retry::RetryConfig;
+pub use saving::UnsavedPrefix;
+pub use status::{AdmissionRecord, Counters, Load, Miss, MissRecord, PrefixCounters, Status};
 pub use urgency::Urgency;
 pub use window::{Reason, Tier};
 
@@ -48,10 +59,12 @@ use batch_limit::BatchLimit;
 use ends::Ends;
 use in_flight::InFlight;
 use kv::KvBudget;
-use plan::{Overlap, Plan, StepOutput};
+use plan::{ImportedPrefix, Overlap, Plan, RetainedPrefix, StepOutput};
 use prefill::Prefill;
 use prompts::Prompts;
 use queue::Queue;
+use retained::Retained;
+use retry::Retries;
 use running::Running;
 use sequence::Sequence;
 use window::Window;
@@ -59,7 +72,7 @@ use window::Window;
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Submit the plan. A plan without rows only drops KV.
+    /// Submit the plan. A plan without rows only drops or imports KV.
     Run,
     /// Nothing can run; ask again at this moment, and call [`Scheduler::expire`] before.
     WaitUntil(Instant),
@@ -85,7 +98,9 @@ pub struct SampledToken {
 pub struct StepSize {
     /// Sequences that the step fed.
     pub num_rows: usize,
-    /// Prompt tokens of these sequences.
+    /// Sequences that decoded.
+    pub num_decoding: usize,
+    /// Prompt tokens of the others.
     pub num_prompt_tokens: usize,
 }
 
@@ -94,8 +109,15 @@ pub struct StepSize {
 pub struct Scheduler {
     config: Config,
     queue: Queue,
+    retries: Retries,
     running: Running,
+    /// What the next plan retains, releases and imports.
+    retain: Vec<RetainedPrefix>,
     release: Vec<SequenceId>,
+    import: Vec<ImportedPrefix>,
+    retained: Retained,
+    /// Sequences whose prompts will be pinned, and some that have ended.
+    pinning: Vec<SequenceId>,
     in_flight: InFlight,
     window: Window,
     batch_limit: BatchLimit,
@@ -109,6 +131,7 @@ pub struct Scheduler {
     next_step: u64,
     counters: Counters,
     admitted: Vec<AdmissionRecord>,
+    misses: Vec<MissRecord>,
     prompts: Prompts,
 }
 
@@ -118,8 +141,13 @@ impl Scheduler {
         Self {
             config,
             queue: Queue::new(config.ageing),
+            retries: Retries::new(config.retry),
             running: Running::default(),
+            retain: Vec::new(),
             release: Vec::new(),
+            import: Vec::new(),
+            retained: Retained::new(config.prefix),
+            pinning: Vec::new(),
             in_flight: InFlight::default(),
             window: Window::new(config.window),
             batch_limit: BatchLimit::new(config.batch_limit),
@@ -131,6 +159,7 @@ impl Scheduler {
             next_step: 0,
             counters: Counters::default(),
             admitted: Vec::new(),
+            misses: Vec::new(),
             prompts: Prompts::default(),
         }
     }
@@ -138,8 +167,12 @@ impl Scheduler {
     /// Adds a request to the queue. `id` must be new.
     pub fn add(&mut self, id: SequenceId, request: Request, now: Instant) {
         self.window.arrived(now);
+        self.pinning.extend(request.pin.map(|_| id));
         let mut sequence = Sequence::new(id, request, now);
         sequence.answer_estimate = self.ends.estimate(self.queue.mean_answer(&sequence));
+        if self.num_free() == 0 || !self.queue.is_empty() {
+            self.keep_prefix(&sequence);
+        }
         self.queue.push(sequence, now);
     }
 
@@ -159,35 +192,46 @@ impl Scheduler {
         self.in_flight.len() == 1 && may_follow()
     }
 
-    /// Sets how many bytes of KV the sequences may hold. Without a KV limit this has no effect.
-    pub fn set_kv_bytes(&mut self, bytes: u64) {
+    /// Sets how many bytes of KV the sequences may hold, and how many together with retained KV. Without a KV limit this has no
+    /// effect.
+    pub fn set_kv_bytes(&mut self, bytes: u64, with_retained: u64) {
         self.kv.set_bytes(bytes);
+        self.kv.set_bytes_with_retained(with_retained);
     }
 
-    /// Bytes of KV that the sequences hold; 0 without a KV limit.
+    /// Sets the bytes of KV of all models together. A request that needs more beside pinned prompts is refused.
+    pub fn set_kv_total(&mut self, bytes: u64) {
+        self.kv.set_total(bytes);
+    }
+
+    /// Bytes of KV that the sequences and pinned prompts hold; 0 without a KV limit.
     pub fn kv_bytes(&self) -> u64 {
-        self.kv.bytes(self.running.positions_held(&self.kv))
+        self.kv.bytes(self.running.positions_held(&self.kv) + self.kv.num_pinned())
     }
 
     /// Decides what to do now. For [`Decision::Run`], `plan` is overwritten. `num_coming` requests were accepted and are still
     /// being prepared.
     pub fn next(&mut self, now: Instant, num_coming: usize, plan: &mut Plan) -> Decision {
         plan.clear();
+        while let Some(sequence) = self.retries.take_due(now) {
+            self.queue.push(sequence, now);
+        }
         self.queue.age(now);
         self.kv.grow(now);
         let window_end = self.admit(now, num_coming).err();
         self.make_room(now);
-        prefix::share_prompts(&mut self.running, &self.kv);
         self.plan_rows(plan);
-        if plan.rows.is_empty() && self.release.is_empty() {
+        if plan.rows.is_empty() && self.release.is_empty() && self.import.is_empty() {
             if self.queue.next().is_none() && self.in_flight.is_empty() {
                 self.window.rest(now);
             }
-            let until = window_end.into_iter().chain(self.next_expiry()).min();
+            let until = window_end.into_iter().chain(self.next_expiry()).chain(self.retries.next()).min();
             return until.map_or(Decision::Idle, Decision::WaitUntil);
         }
         plan.step = self.next_step;
+        plan.retain.append(&mut self.retain);
         plan.release.append(&mut self.release);
+        self.import_into(plan);
         self.next_step += 1;
         self.note_in_flight(plan);
         Decision::Run
@@ -198,7 +242,8 @@ impl Scheduler {
     pub fn commit(&mut self, output: &StepOutput, took: Option<Duration>, sampled: &mut Vec<SampledToken>) -> StepSize {
         let mut size = StepSize::default();
         if let Some(step) = self.in_flight.pop() {
-            size = StepSize { num_rows: step.rows.len(), num_prompt_tokens: step.num_prompt_tokens };
+            let (num_decoding, num_prompt_tokens) = (step.num_decoding, step.num_prompt_tokens);
+            size = StepSize { num_rows: step.rows.len(), num_decoding, num_prompt_tokens };
             if let Some(took) = took {
                 self.learn(&step, took);
             }
@@ -226,14 +271,6 @@ impl Scheduler {
         self.remove(id)
     }
 
-    /// Removes a sequence that no request reads any more. Returns whether it existed.
-    pub fn remove(&mut self, id: SequenceId) -> bool {
-        let running = self.running.take(id);
-        self.release.extend(running.as_ref().map(|sequence| sequence.id));
-        let sequence = running.or_else(|| self.queue.remove(id));
-        sequence.map(|mut sequence| self.queue.settle(&mut sequence)).is_some()
-    }
-
     /// Changes the urgency of a sequence: requests have joined it or left it.
     pub fn revise(&mut self, id: SequenceId, urgency: Urgency, now: Instant) {
         match self.running.get_mut(id) {
@@ -243,7 +280,10 @@ impl Scheduler {
                 self.queue.set_aside(sequence);
             }
             Some(sequence) => sequence.revise(urgency),
-            None => self.queue.revise(id, urgency, now),
+            None => match self.retries.get_mut(id) {
+                Some(sequence) => sequence.revise(urgency),
+                None => self.queue.revise(id, urgency, now),
+            },
         }
     }
 
@@ -279,10 +319,12 @@ impl Scheduler {
         self.in_flight.len()
     }
 
-    /// Numbers of queued, running and parked sequences.
+    /// Numbers of queued, running and parked sequences that requests wait for.
     pub fn load(&self) -> Load {
         let num_parked = self.running.len() - self.running.active().count();
-        Load { num_queued: self.queue.len(), num_running: self.running.len(), num_parked }
+        let (queued_again, running_again) = self.num_read_again();
+        let num_queued = self.queue.len() + self.retries.len() - queued_again;
+        Load { num_queued, num_running: self.running.len() - running_again, num_parked }
     }
 
     /// Sequences that are left out of plans because their readers are behind.
@@ -292,12 +334,17 @@ impl Scheduler {
 
     /// Whether the scheduler has no sequence.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.running.is_empty()
+        self.queue.is_empty() && self.retries.is_empty() && self.running.is_empty()
     }
 
     /// The admissions since this was last called, oldest first.
     pub fn admissions(&mut self) -> impl Iterator<Item = AdmissionRecord> {
         self.admitted.drain(..)
+    }
+
+    /// The requests that found no prefix since this was last called, oldest first.
+    pub fn misses(&mut self) -> impl Iterator<Item = MissRecord> {
+        self.misses.drain(..)
     }
 
     /// The model's share of the device's time, relative to other models: the number of tenants with rows of the most urgent
@@ -306,23 +353,10 @@ impl Scheduler {
         self.running.weight(self.queue.next().map(|next| next.rank))
     }
 
-    /// The time of a decode step; `None` while no row decodes, zero before a measurement.
-    pub fn stream_step(&self) -> Option<Duration> {
-        let num_rows = self.running.num_decoding();
-        let is_active = num_rows > 0;
-        is_active.then(|| self.batch_limit.step_time(num_rows).unwrap_or_default())
-    }
-
     /// Sets the step time of other models' streams; `None` without such streams. Chunks of prompts are then about as short as
     /// their steps.
     pub fn set_streams_beside(&mut self, step: Option<Duration>) {
         self.streams_beside = step;
-    }
-
-    /// Removes all sequences.
-    pub fn clear(&mut self) {
-        self.release.extend(self.running.take_all().map(|sequence| sequence.id));
-        self.queue = Queue::new(self.config.ageing);
     }
 
     /// Sequences that may run together now.
@@ -338,9 +372,10 @@ impl Scheduler {
 
     /// Writes all figures. It allocates only if `status` had fewer step times before.
     pub fn write_status(&self, status: &mut Status) {
-        let Status { load, counters, batch_limit, window, tier, step_times, prefill_cost } = status;
+        let Status { load, counters, prefix, batch_limit, window, tier, step_times, prefill_cost } = status;
         *load = self.load();
         *counters = self.counters();
+        *prefix = self.retained.counters(&self.kv);
         *batch_limit = self.batch_limit.limit();
         *window = self.window.length();
         *tier = self.window.tier();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::constraint::{Constraint, ConstraintEnd};
+use crate::host_kv::HostKv;
 use crate::request::{SamplingParams, ScriptedTokens, SequenceId, TokenId, TokenLogprob};
 
 /// One step. Executors run plans in the order they were submitted.
@@ -12,8 +13,13 @@ use crate::request::{SamplingParams, ScriptedTokens, SequenceId, TokenId, TokenL
 pub struct Plan {
     /// Number of the step. A scheduler counts its steps from 0.
     pub step: u64,
-    /// Sequences whose KV is dropped first. Ids that the executor does not know are allowed.
+    /// Sequences that get no further row, and whose KV other sequences may copy or take over. Ids that the executor does not
+    /// know are allowed.
+    pub retain: Vec<RetainedPrefix>,
+    /// Sequences whose KV is dropped after `retain` is applied. Ids that the executor does not know are allowed.
     pub release: Vec<SequenceId>,
+    /// Retained sequences whose KV comes from the host. They are there before other sequences are admitted.
+    pub import: Vec<ImportedPrefix>,
     /// Sequences that are new to the executor. Each has a row in `rows`.
     pub admit: Vec<Admission>,
     /// The rows to compute, at most one for each sequence. Empty if the step only drops KV.
@@ -25,7 +31,7 @@ pub struct Plan {
 pub struct Admission {
     /// The sequence. Its KV is stored under this id.
     pub sequence: SequenceId,
-    /// KV that is copied from another sequence. The first row starts after these positions.
+    /// KV of another sequence. The first row starts after these positions.
     pub prefix: Option<Prefix>,
     /// The tokens to feed before the first sampled token.
     pub prompt: Arc<[TokenId]>,
@@ -70,13 +76,35 @@ impl Admission {
     }
 }
 
-/// KV to copy before a step from a sequence that starts with the same tokens.
+/// KV that a sequence gets before its first step from a sequence that starts with the same tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
-    /// The sequence to copy from. It is on the device, and no step before this one drops it.
+    /// The sequence that has the KV. It is on the device, and no step before this one drops it.
     pub of: SequenceId,
-    /// The number of positions to copy, from the first one.
+    /// The number of positions, from the first one.
     pub num_positions: usize,
+    /// Whether the KV is moved instead of copied: the other sequence is retained, and ends here.
+    pub takes_over: bool,
+}
+
+/// A sequence that has ended and keeps its KV.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedPrefix {
+    /// The sequence.
+    pub sequence: SequenceId,
+    /// The tokens of its positions, from the first one. Positions behind these are not used.
+    pub tokens: Arc<[TokenId]>,
+}
+
+/// A retained sequence whose KV is copied from the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedPrefix {
+    /// The sequence, which is new to the executor.
+    pub sequence: SequenceId,
+    /// The tokens of its positions: whole blocks.
+    pub tokens: Arc<[TokenId]>,
+    /// Their KV, in the layout of the executor.
+    pub kv: HostKv,
 }
 
 /// Tokens of one sequence that this step feeds to the model.
@@ -122,9 +150,11 @@ impl Row {
 impl Plan {
     /// Empties the plan and keeps its allocations.
     pub fn clear(&mut self) {
-        let Self { step, release, admit, rows } = self;
+        let Self { step, retain, release, import, admit, rows } = self;
         *step = 0;
+        retain.clear();
         release.clear();
+        import.clear();
         admit.clear();
         rows.clear();
     }

@@ -198,6 +198,21 @@ impl Queue {
         sequence
     }
 
+    /// A request that holds no KV.
+    pub(super) fn get(&self, id: SequenceId) -> Option<&Sequence> {
+        self.waiting.get(&id)
+    }
+
+    /// The requests that hold no KV, in any order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Sequence> {
+        self.waiting.values()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Sequence> {
+        self.waiting.values_mut()
+    }
+
     /// The earliest deadline of the requests that hold no KV.
     pub(super) fn first_deadline(&self) -> Option<(Instant, SequenceId)> {
         self.deadlines.first().copied()

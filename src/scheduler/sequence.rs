@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::constraint::{Constraint, ConstraintEnd};
-use crate::request::{FinishReason, Priority, Request, SamplingParams, ScriptedTokens, SequenceId, StopRules, TokenId};
+use crate::request::{
+    FinishReason, PinId, PrefixScope, Priority, Request, SamplingParams, ScriptedTokens, SequenceId, StopRules, TokenId,
+};
 
 use super::plan::{Admission, Feed, Row};
 use super::prefix_source::PrefixSource;
@@ -16,6 +18,7 @@ use super::urgency::Urgency;
 const ROOM_FOR_READ: usize = 4_096;
 
 /// A request that was added and has not ended.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent: each combination occurs")]
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
@@ -23,6 +26,8 @@ pub(super) struct Sequence {
     pub(super) deadline: Option<Instant>,
     pub(super) priority: Priority,
     pub(super) tenant: Option<Arc<str>>,
+    /// Failed steps that it was a row of.
+    pub(super) num_failures: usize,
     /// Expected number of tokens of its answer.
     pub(super) answer_estimate: usize,
     /// The tokens that its tenant was charged when the request first ran.
@@ -39,6 +44,16 @@ pub(super) struct Sequence {
     pub(super) parked_at: Option<Instant>,
     /// The prompt from the caller. All choices of a request share the allocation.
     pub(super) prompt: Arc<[TokenId]>,
+    /// The requests with which it shares KV.
+    pub(super) scope: Option<PrefixScope>,
+    /// The pinned prompts that its prompt becomes.
+    pub(super) pins: Vec<PinId>,
+    /// Set for a pinned prompt that is read again. No request waits for it.
+    pub(super) is_read_again: bool,
+    /// Tokens of the longest common beginning with the prompt of a running sequence, if that is too short to be shared.
+    pub(super) num_matched: usize,
+    /// Set while other sequences wait to copy its KV: the fewest positions that one of them waits for.
+    pub(super) awaited: Option<usize>,
     prefix_source: PrefixSource,
     sampling: SamplingParams,
     logit_bias: Arc<[(TokenId, f32)]>,
@@ -62,6 +77,8 @@ pub(super) struct Sequence {
     /// Tokens sampled by submitted steps since admission. Tokens beyond `read` are in flight.
     num_drawn: usize,
     admitted: bool,
+    /// Whether it lost its KV before.
+    pub(super) has_restarted: bool,
 }
 
 /// The tokens that a tenant was charged for a request.
@@ -90,6 +107,7 @@ impl Sequence {
             deadline: request.deadline,
             priority: request.priority,
             tenant: request.tenant.clone(),
+            num_failures: 0,
             answer_estimate: usize::MAX,
             charge: None,
             promotion: None,
@@ -103,6 +121,11 @@ impl Sequence {
             max_positions: request.max_positions(),
             stop: request.stop,
             prompt: Arc::clone(&request.prompt),
+            scope: request.prefix_scope,
+            pins: request.pin.into_iter().collect(),
+            is_read_again: false,
+            num_matched: 0,
+            awaited: None,
             prefix_source: PrefixSource::default(),
             constraint: request.constraint,
             scripted: request.scripted,
@@ -114,6 +137,7 @@ impl Sequence {
             num_prompt_before: 0,
             num_drawn: 0,
             admitted: false,
+            has_restarted: false,
         }
     }
 
@@ -132,10 +156,7 @@ impl Sequence {
         self.read.reserve(self.stop.max_tokens.saturating_sub(self.num_read_before).min(ROOM_FOR_READ));
         Some(Admission {
             sequence: self.id,
-            prefix: match self.prefix_source {
-                PrefixSource::Copied(prefix) => Some(prefix),
-                PrefixSource::Computed | PrefixSource::Awaited => None,
-            },
+            prefix: self.prefix_source.given(),
             prompt: Arc::clone(&self.known),
             num_prompt: self.known.len() - self.num_read_before,
             sampling: self.sampling,
@@ -152,27 +173,49 @@ impl Sequence {
     /// Sets the prefix source. Only for a sequence that is not on the device.
     pub(super) fn set_prefix_source(&mut self, source: PrefixSource) {
         self.prefix_source = source;
-        self.num_fed = match source {
-            PrefixSource::Copied(prefix) => prefix.num_positions,
-            PrefixSource::Computed | PrefixSource::Awaited => 0,
-        };
+        self.num_fed = source.given().map_or(0, |prefix| prefix.num_positions);
         self.num_copied = self.num_fed;
     }
 
-    /// Whether no other sequence has the same prompt. The reference count of the prompt shows this without a search.
-    pub(super) fn is_alone_with_prompt(&self) -> bool {
-        let num_own = 1 + usize::from(Arc::ptr_eq(&self.prompt, &self.known));
-        Arc::strong_count(&self.prompt) <= num_own
+    /// Where it gets the KV with which it starts.
+    pub(super) fn prefix_source(&self) -> PrefixSource {
+        self.prefix_source
     }
 
-    /// Whether it waits until another sequence has read its prompt.
+    /// Whether it waits until another sequence has read a part of its prompt.
     pub(super) fn awaits_prompt(&self) -> bool {
-        !self.admitted && self.prefix_source == PrefixSource::Awaited
+        !self.admitted && matches!(self.prefix_source, PrefixSource::Awaited { .. })
     }
 
-    /// Whether planned steps feed the first `num_positions`.
-    pub(super) fn has_fed(&self, num_positions: usize) -> bool {
-        self.admitted && self.num_fed >= num_positions
+    /// Whether both are choices of one request, which have the same prompt allocation.
+    pub(super) fn is_choice_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.prompt, &other.prompt)
+    }
+
+    /// The tokens that the executor gets at admission.
+    pub(super) fn known(&self) -> &Arc<[TokenId]> {
+        &self.known
+    }
+
+    /// The tokens of the positions that the device holds, as far as they were read.
+    pub(super) fn computed_tokens(&self) -> Arc<[TokenId]> {
+        let all = self.known.iter().chain(&self.read);
+        all.take(self.num_fed).copied().collect()
+    }
+
+    /// Number of tokens of [`computed_tokens`](Self::computed_tokens).
+    pub(super) fn num_computed(&self) -> usize {
+        if self.admitted { self.num_fed.min(self.known.len() + self.read.len()) } else { 0 }
+    }
+
+    /// Whether planned steps compute the whole prompt.
+    pub(super) fn is_prompt_computed(&self) -> bool {
+        self.num_computed() >= self.prompt.len()
+    }
+
+    /// The most positions that it can occupy.
+    pub(super) fn max_positions(&self) -> usize {
+        self.max_positions
     }
 
     /// Positions that planned steps feed or copy.
@@ -287,6 +330,7 @@ impl Sequence {
         self.set_prefix_source(PrefixSource::Computed);
         self.num_drawn = 0;
         self.admitted = false;
+        self.has_restarted = true;
     }
 
     pub(super) fn num_read(&self) -> usize {

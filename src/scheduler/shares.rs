@@ -89,7 +89,7 @@ impl Shares {
         let fair = self.virtual_time + charge / num_tenants;
         self.virtual_time = match (self.heads.first(), self.heads.last()) {
             (Some(&(least, _)), Some(&(most, _))) => fair.clamp(least, most),
-            // No other tenant waits, so the tokens are no debt.
+            // No tenant waits, so the virtual time catches up with the tag of this tenant.
             _ => fair.max(ends),
         };
         self.sweep();

@@ -1,6 +1,6 @@
 //! One step: plans its rows, learns from its time, and recovers when it failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::constraint::ConstraintEnd;
 use crate::request::{SequenceId, TokenId};
@@ -8,6 +8,7 @@ use crate::request::{SequenceId, TokenId};
 use super::in_flight::{Held, Step};
 use super::plan::Plan;
 use super::prefill::Beside;
+use super::sequence::Sequence;
 use super::{SampledToken, Scheduler};
 
 impl Scheduler {
@@ -23,7 +24,13 @@ impl Scheduler {
             if sequence.is_prefilling() && sequence.share == 0 {
                 continue;
             }
-            plan.admit.extend(sequence.admit(self.next_step));
+            if let Some(admission) = sequence.admit(self.next_step) {
+                if !sequence.has_restarted {
+                    self.misses.extend(self.retained.count(sequence, &self.kv));
+                }
+                admission.prefix.iter().for_each(|prefix| self.retained.used(prefix.of, prefix.takes_over));
+                plan.admit.push(admission);
+            }
             plan.rows.push(sequence.advance());
         }
     }
@@ -45,7 +52,7 @@ impl Scheduler {
             (0, _, None) => Beside::Prompts,
             (rows, ..) => Beside::Decoding(self.batch_limit.step_time(rows.min(ceiling))),
         };
-        let budget = self.prefill.budget(beside, self.prompts.num_unfed());
+        let budget = self.prefill.budget(beside, self.prompts.num_unfed(&self.running));
         if self.streams_beside.is_none() {
             return budget;
         }
@@ -54,8 +61,10 @@ impl Scheduler {
     }
 
     pub(super) fn note_in_flight(&mut self, plan: &Plan) {
-        let num_positions = self.running.positions_held(&self.kv);
-        self.in_flight.push(plan, Held { num_positions, num_sequences: self.running.holders().count() });
+        let num_retained = self.retained.num_held() + self.kv.num_pinned();
+        let num_positions = self.running.positions_held(&self.kv) + num_retained;
+        let num_sequences = self.running.holders().count() + usize::from(!self.retained.is_empty());
+        self.in_flight.push(plan, Held { num_positions, num_sequences });
     }
 
     /// Learns from the time of a step. For a step that also reads prompts, the time of its decoding part is that of steps
@@ -95,22 +104,35 @@ impl Scheduler {
         Some(SampledToken { sequence: id, token, finish, constraint_end })
     }
 
-    /// Recovers after the device failed and lost all KV. Sequences of the steps in flight are removed and returned. The others
-    /// are recomputed from the tokens that were read.
-    pub fn recover(&mut self) -> Vec<SequenceId> {
+    /// Recovers after the device failed and lost all KV. Sequences of the steps in flight run again later if they have no token
+    /// yet and attempts left; the others of these steps are removed and returned. All other sequences are recomputed from the
+    /// tokens that were read.
+    pub fn recover(&mut self, now: Instant) -> Vec<SequenceId> {
         let touched: Vec<_> = self.in_flight.take_all().flat_map(|step| step.rows).collect();
-        let lost: Vec<_> = self.running.iter().map(|sequence| sequence.id).filter(|id| touched.contains(id)).collect();
+        let failed = self.running.iter().filter(|sequence| touched.contains(&sequence.id));
+        let (again, lost): (Vec<_>, Vec<_>) = failed.partition(|sequence| self.retries.may_retry(sequence));
+        let ids = |sequences: Vec<&Sequence>| sequences.into_iter().map(|sequence| sequence.id).collect::<Vec<_>>();
+        let (again, lost) = (ids(again), ids(lost));
         for &id in &lost {
-            self.remove(id);
+            self.discard(id);
         }
-        self.release.clear();
-        self.running.restart();
+        for id in again {
+            self.retry(id, now);
+        }
+        self.restart(now);
         lost
+    }
+
+    fn retry(&mut self, id: SequenceId, now: Instant) {
+        let Some(mut sequence) = self.running.take(id) else { return };
+        self.queue.forget_aside(&mut sequence);
+        self.counters.retries += 1;
+        self.retries.hold(sequence, now);
     }
 
     /// Recovers after the device ran out of memory and lost all KV. All sequences are recomputed, and may hold less KV together
     /// than the largest step in flight. A sequence that held all of the memory alone is removed and returned.
-    pub fn recover_memory(&mut self) -> Option<SequenceId> {
+    pub fn recover_memory(&mut self, now: Instant) -> Option<SequenceId> {
         let held = self.in_flight.take_all().map(|step| step.held).max_by_key(|held| held.num_positions);
         if let Some(held) = held {
             self.kv.shrink_below(held.num_positions);
@@ -119,10 +141,20 @@ impl Scheduler {
         let on_device = self.running.iter().find(|sequence| sequence.is_on_device()).map(|sequence| sequence.id);
         let alone = on_device.filter(|_| was_alone);
         if let Some(id) = alone {
-            self.remove(id);
+            self.discard(id);
         }
-        self.release.clear();
-        self.running.restart();
+        self.restart(now);
         alone
+    }
+
+    /// All sequences start again, and pinned prompts are read again, because the device lost all KV.
+    fn restart(&mut self, now: Instant) {
+        let lost = self.retained.lose();
+        self.kv.set_pinned(0);
+        self.retain.clear();
+        self.release.clear();
+        self.import.clear();
+        self.running.restart();
+        self.read_again(lost, now);
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::config::{AdaptiveWindow, WindowConfig};
 
-/// More requests are expected when at least this share of idle starts was followed by another request within the window.
+/// Another request is expected when at least this share of idle starts was followed by one within the window. It is also the
+/// probability with which the gain of a window is weighed.
 const EXPECTED_ARRIVALS: f64 = 0.5;
-/// An engine that is idle for a smaller share of the time does not wait for requests that are only expected. It has few idle
-/// starts to improve, and waiting would change what it measures in them (`docs/scheduler.md`).
+/// An engine waits for a request that is not accepted yet only if the engine is idle for at least this share of the time. A busy
+/// engine seldom starts from idle, so it gains little, and the wait would distort its measurements (`docs/scheduler.md`).
 const LEAST_IDLE: f64 = 0.5;
 /// Weight of a new sample in the moving averages of arrivals and idle time.
 const ALPHA: f64 = 0.25;
@@ -17,12 +18,12 @@ const ALPHA: f64 = 0.25;
 /// Which of the three windows is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Tier {
-    /// Depth 1 or less.
+    /// A mean queue depth of at most 1.
     Low,
-    /// Depth 2 to 5. A new scheduler starts in this tier.
+    /// A mean queue depth above 1 and at most 5. A new scheduler starts in this tier.
     #[default]
     Medium,
-    /// Depth 6 or more.
+    /// A mean queue depth above 5.
     High,
 }
 
@@ -133,7 +134,8 @@ impl Window {
             return Ok(Reason::Full);
         }
         let is_alone = waiting.depth == 1;
-        // Checked before the end of the window: the window did not delay a request that the scheduler sees late.
+        // Checked before `until`: the scheduler may see a request only after its window has passed. The window did not delay
+        // such a request, so the reason is not `Window`.
         let is_worth_it = if self.config.adaptive.is_some() { self.earns(waiting) } else { !is_alone };
         if self.length().is_zero() || (self.config.fast_path && !is_worth_it) {
             return Ok(without_window(is_alone));
@@ -176,8 +178,8 @@ impl Window {
         self.ask_for(tier_of(mean), config);
     }
 
-    /// Whether a window gains more than it costs. An expected request gains the time of the first step; each waiting request
-    /// loses the length of the window.
+    /// Whether a window gains more than it costs. A request that is expected arrives with a probability of at least
+    /// `EXPECTED_ARRIVALS`, and then saves one first step. Each waiting request loses the length of the window.
     fn earns(&self, waiting: Waiting) -> bool {
         let Some(first_step) = waiting.first_step else { return false };
         let may_be_followed = || self.idle >= LEAST_IDLE * self.all && self.arrivals >= EXPECTED_ARRIVALS;

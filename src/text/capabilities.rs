@@ -1,5 +1,5 @@
-//! What requests of a model may have. It is found by doing it: chats are rendered, and a grammar is written. So it agrees with
-//! what requests get.
+//! What requests to a model may use. This is determined by doing the work: chats are rendered, and a grammar is written. So the
+//! result agrees with what requests get.
 
 use super::chat_templates::ChatTemplates;
 use super::output::OutputFormat;

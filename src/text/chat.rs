@@ -14,10 +14,14 @@ pub struct Chat {
     pub tools: Option<Vec<Value>>,
     /// Whether the answer must call tools.
     pub choice: ToolChoice,
+    /// The answer has at most one call.
+    pub is_single_call: bool,
     /// More variables of the template, such as `enable_thinking`.
     pub variables: Map<String, Value>,
     /// The answer continues the last message instead of starting a turn.
     pub continues_final: bool,
+    /// The prompt is a prefix of later prompts: it ends with the last message, without the start of an answer.
+    pub is_beginning: bool,
     /// Which strings become special tokens.
     pub special_tokens: SpecialTokens,
 }
@@ -68,7 +72,7 @@ pub enum Content {
     Text(String),
     /// Several texts. The template sees them as a list, or joined if it does not support parts.
     Parts(Vec<String>),
-    /// A text that a tool prompt wrote: some of its parts are not from outside.
+    /// A text that a tool prompt wrote. It records which of its parts come from outside of the templates.
     Written(Rendered),
 }
 
@@ -86,7 +90,7 @@ impl Content {
     }
 
     /// All text.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Parts(parts) => parts.concat(),
@@ -122,7 +126,7 @@ impl Chat {
         let tools = self.tools_variable();
         let fixed = [
             ("messages", items(messages)),
-            ("add_generation_prompt", JinjaValue::Bool(!self.continues_final)),
+            ("add_generation_prompt", JinjaValue::Bool(!self.continues_final && !self.is_beginning)),
             ("tools", tools),
             ("documents", JinjaValue::None),
         ];
@@ -151,14 +155,23 @@ impl Chat {
         self.messages.len() + calls + tools + num_items_of(&self.variables)
     }
 
-    /// The tools that an answer must choose from, and whether it makes exactly one call; `None` if calls are optional.
-    pub(super) fn required_tools(&self) -> Option<(Vec<&Value>, bool)> {
-        let tools = self.tools.iter().flatten();
-        match &self.choice {
-            ToolChoice::Auto => None,
-            ToolChoice::Required => Some((tools.collect(), false)),
-            ToolChoice::Named(name) => Some((tools.filter(|tool| tool["function"]["name"] == **name).collect(), true)),
-        }
+    /// The tools that an answer may call.
+    pub(super) fn callable_tools(&self) -> Vec<&Value> {
+        let is_callable = |tool: &&Value| match &self.choice {
+            ToolChoice::Auto | ToolChoice::Required => true,
+            ToolChoice::Named(name) => tool["function"]["name"] == **name,
+        };
+        self.tools.iter().flatten().filter(is_callable).collect()
+    }
+
+    /// Whether an answer has at most one call.
+    pub(super) fn has_single_call(&self) -> bool {
+        self.is_single_call || matches!(self.choice, ToolChoice::Named(_))
+    }
+
+    /// Whether an answer is at least one call.
+    pub fn must_call(&self) -> bool {
+        self.choice != ToolChoice::Auto
     }
 
     /// Bytes for printing everything once, approximately.

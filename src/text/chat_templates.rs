@@ -15,10 +15,10 @@ use crate::error::{Code, Error, Result};
 use crate::hub::{self, ModelFolder};
 
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
-/// A text that no template contains.
+/// A text that no template contains. A template is probed with it.
 const PROBE: &str = "probe-5f1e7c";
 
-/// How the prompts of a model differ from what its folder says.
+/// Options that override how the files of a model format its prompts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextOptions {
     /// The chat template, in place of that of the folder.
@@ -40,7 +40,7 @@ pub(super) struct ChatTemplates {
 impl ChatTemplates {
     /// The templates of a folder; `None` if there is none.
     ///
-    /// `ModelLoadError` if a template does not compile; `InvalidParams` if it is that of the options.
+    /// `ModelLoadError` if a template of the folder does not compile; `InvalidParams` if the template of the options does not.
     pub(super) fn open(
         folder: &ModelFolder,
         options: &TextOptions,
@@ -73,7 +73,7 @@ impl ChatTemplates {
         self.with_tools.as_ref().filter(|_| chat.tools.is_some()).unwrap_or(&self.default)
     }
 
-    /// What writes the prompt: the source of the template of chats, and of that of chats with tools.
+    /// The sources of the template of chats, and of the template of chats with tools.
     pub(super) fn sources(&self) -> (&str, &str) {
         let with_tools = self.with_tools.as_ref().unwrap_or(&self.default).source();
         let with_tools = self.tool_prompt.as_ref().map_or(with_tools, |(_, writer)| writer.source.as_str());

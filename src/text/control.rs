@@ -1,7 +1,7 @@
 //! Protects prompts from forged control tokens. A tokenizer creates a control token wherever a text spells one. If a
-//! string from outside of the template does so, the prompt is tokenized in another way: the template's own control
-//! tokens get names that no text contains, and the tokenizer looks for its added tokens under these names. Other
-//! prompts are tokenized as usual.
+//! string from outside of the template spells one, the prompt is tokenized in another way: the template's own control
+//! tokens get names that the prompt does not contain, and the tokenizer looks for its added tokens under these names.
+//! Other prompts are tokenized as usual.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -55,6 +55,14 @@ impl ControlTokens {
 
     fn all(&self) -> impl Iterator<Item = &ControlToken> {
         self.by_first.values().flatten()
+    }
+
+    /// Whether a text spells a control token.
+    pub(super) fn are_spelled(&self, text: &str) -> bool {
+        text.char_indices().any(|(at, first)| {
+            let mut same = self.by_first.get(&first).into_iter().flatten();
+            same.any(|token| text[at..].starts_with(&token.spelling))
+        })
     }
 
     /// The control tokens of the template, if the prompt also contains forged ones; otherwise `None`.

@@ -18,7 +18,7 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// A clock: returns seconds since 1970.
+/// Returns the seconds since 1970.
 pub(super) type Clock = fn() -> u64;
 
 /// The system clock.
@@ -35,10 +35,10 @@ pub(super) fn at(seconds: u64, format: &str) -> String {
         out.push_str(&rest[..start]);
         rest = &rest[start + 1..];
         // As in glibc, `-` removes padding from a number.
-        let is_bare = rest.starts_with('-');
-        let mut chars = rest[usize::from(is_bare)..].chars();
-        match chars.next().and_then(|directive| moment.written(directive)) {
-            Some(text) if is_bare => out.push_str(bare(&text)),
+        let is_unpadded = rest.starts_with('-');
+        let mut chars = rest[usize::from(is_unpadded)..].chars();
+        match chars.next().and_then(|directive| moment.text_of(directive)) {
+            Some(text) if is_unpadded => out.push_str(unpadded(&text)),
             Some(text) => out.push_str(&text),
             None => {
                 out.push('%');
@@ -51,19 +51,24 @@ pub(super) fn at(seconds: u64, format: &str) -> String {
     out
 }
 
-fn bare(text: &str) -> &str {
-    let bare = text.trim_start_matches(['0', ' ']);
-    if bare.starts_with(|c: char| c.is_ascii_digit()) { bare } else { &text[text.len().min(1)..] }
+/// A number without its padding. Other texts stay as they are.
+fn unpadded(text: &str) -> &str {
+    let number = text.trim_start_matches(' ');
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text;
+    }
+    let significant = number.trim_start_matches('0');
+    if significant.is_empty() { "0" } else { significant }
 }
 
 /// A calendar time.
 struct Moment {
     year: u64,
-    /// From 0, like the day.
+    /// Month and days are counted from 0.
     month: usize,
     day: u64,
     day_of_year: u64,
-    /// Since a Thursday.
+    /// Days since 1 January 1970, a Thursday.
     days: u64,
     hour: u64,
     minute: u64,
@@ -78,7 +83,8 @@ impl Moment {
         Self { year, month, day, day_of_year, days, hour: second / 3600, minute: second / 60 % 60, second: second % 60 }
     }
 
-    fn written(&self, directive: char) -> Option<String> {
+    /// What a directive stands for. `None` if it is unknown.
+    fn text_of(&self, directive: char) -> Option<String> {
         let Self { year, month, day, hour, minute, second, .. } = self;
         let two = |number: u64| format!("{number:02}");
         let weekday = DAYS[usize::try_from(self.days % 7).unwrap_or(0)];
@@ -110,7 +116,7 @@ impl Moment {
                 let month = &MONTHS[*month][..3];
                 format!("{} {month} {:2} {hour:02}:{minute:02}:{second:02} {year}", &weekday[..3], day + 1)
             }
-            // As in Python for a time without a zone.
+            // Empty, as in Python for a time without a zone.
             'Z' | 'z' => String::new(),
             'n' => "\n".to_owned(),
             't' => "\t".to_owned(),
@@ -124,8 +130,9 @@ fn is_leap(year: u64) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
+/// The year of a day since 1970, and the day in this year.
 fn year_of(mut days: u64) -> (u64, u64) {
-    // 400 years always have the same number of days, so the loop below is short even for a wrong clock.
+    // 400 years always have the same number of days. So the loop below is short, even if the clock is wrong.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     loop {

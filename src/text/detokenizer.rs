@@ -18,7 +18,7 @@ impl Detokenizer {
         Self { has_begun: false, pending: Vec::new(), trimmer: Trimmer::new(token_table) }
     }
 
-    /// A detokenizer that continues the text of these tokens. It keeps no text of them.
+    /// A detokenizer that continues the text of these tokens. It delivers none of their text.
     pub(super) fn following(token_table: &TokenTable, tokens: &[TokenId]) -> Self {
         let (mut before, mut out) = (Self::new(token_table), String::new());
         for token in tokens {

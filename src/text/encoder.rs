@@ -54,6 +54,11 @@ impl Encoder {
         self.encode_with(&Source { tokenizer: &self.tokenizer, text, tokens: &tokens }, frame, most)
     }
 
+    /// Whether a text spells a token that structures prompts, such as the end of a turn.
+    pub(super) fn has_control_token(&self, text: &str) -> bool {
+        self.control.are_spelled(text)
+    }
+
     /// Like [`Self::encode`], for a prompt in which strings from outside of the template must not become control
     /// tokens.
     pub(super) fn encode_marked(&self, rendered: &Rendered, frame: Frame, most: usize) -> Result<Vec<TokenId>> {
@@ -97,7 +102,7 @@ impl Encoder {
                 Error::new(Code::InvalidParams, message).with_limit(MAX_WHOLE_BYTES as f64, num_bytes as f64)
             }
             Failure::TooMany(num_tokens) => {
-                let message = format!("the prompt has more than {num_tokens} tokens, but the context is {most}");
+                let message = format!("the prompt has at least {num_tokens} tokens, but the context is {most}");
                 Error::new(Code::ContextLengthExceeded, message).with_limit(most as f64, num_tokens as f64)
             }
         }

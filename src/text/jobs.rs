@@ -54,7 +54,7 @@ impl Default for Load {
     }
 }
 
-/// A job with its caller's callback, which the first of result and failure takes.
+/// A job and its caller's callback. The callback is called once: with the result or with a failure, whichever comes first.
 pub(super) struct Job {
     /// Position in the order of acceptance.
     pub(super) number: u64,

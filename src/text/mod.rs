@@ -42,7 +42,7 @@ pub use chat_templates::TextOptions;
 pub use constraint::StructuredOutput;
 pub use jinja::Rendered;
 pub use jobs::Load;
-pub use model::ModelText;
+pub use model::{ExpectedAnswer, ModelText};
 pub use nesting::LOAD_STACK_BYTES;
 pub use output::{
     AnswerParts, OutputParser, ParsedDelta, ParsedOutput, ParsedPart, StreamingParser, ToolCall, ToolCallDelta,

@@ -24,14 +24,23 @@ use super::special::{add_stated, end_tokens, named_tokens};
 use super::stream::TextStream;
 use super::template::{Owner, Template};
 use super::token_table::{TokenSpelling, TokenTable, TokenText};
-use super::tool_calls::CALL_END_TOKENS;
+use super::tool_calls::{CALL_END_TOKENS, EnforcedCalls};
 use super::tool_prompt;
 use crate::constraint::Constraint;
 use crate::error::{Error, Result};
 use crate::hub::{self, ModelFolder};
-use crate::request::{Markup, TokenId};
+use crate::request::{CallEnd, CallRules, Markup, StopRules, TokenId};
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+
+/// The constraint of the answer to a chat, and its parser.
+#[derive(Debug)]
+pub struct ExpectedAnswer {
+    /// The constraint on its tokens.
+    pub constraint: Option<Constraint>,
+    /// The parser of its output; `None` if it is only text.
+    pub parser: Option<OutputParser>,
+}
 
 /// Converts between text and a model's tokens.
 #[derive(Debug)]
@@ -58,7 +67,7 @@ impl ModelText {
         Self::open_with(folder, &TextOptions::default())
     }
 
-    /// Like [`Self::open`], with other prompts than those of the folder.
+    /// Like [`Self::open`], with options that override the prompts of the folder.
     ///
     /// `InvalidParams` if the template of the options does not compile.
     pub fn open_with(folder: &ModelFolder, options: &TextOptions) -> Result<Self> {
@@ -142,6 +151,18 @@ impl ModelText {
         }
     }
 
+    /// The text of tokens with the names of special tokens, to show a part of a prompt. An incomplete character becomes U+FFFD.
+    pub fn show(&self, tokens: &[TokenId]) -> String {
+        let mut bytes = Vec::new();
+        for token in tokens {
+            match self.spell(*token) {
+                TokenSpelling::Text(text) => bytes.extend_from_slice(&text),
+                TokenSpelling::Special(name) => bytes.extend_from_slice(name.as_bytes()),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Renders a chat up to the start of the model's answer. Run this on a [`super::TextPool`]: a hostile template can
     /// need more stack than other threads have.
     ///
@@ -174,15 +195,44 @@ impl ModelText {
         self.constraints.compile(structured, &self.token_table)
     }
 
-    /// Compiles the constraint of a chat that requires tool calls; `None` for other chats. `parser` is the parser of
-    /// the answer. Run this on a [`super::TextPool`], as [`Self::constraint`].
+    /// The constraint of the answer to a chat: tool calls, a text that `structured` allows, or either. `parser` reads the answer.
+    /// Run this on a [`super::TextPool`], as [`Self::constraint`].
     ///
-    /// `InvalidParams` if the model's tool-call format cannot be enforced, `GuidanceError` if the schema of a tool
-    /// cannot.
-    pub fn tool_call_constraint(&self, chat: &Chat, parser: Option<&OutputParser>) -> Result<Option<Constraint>> {
-        let Some((tools, is_single)) = chat.required_tools() else { return Ok(None) };
-        let grammar = self.output_format.grammar(parser, &tools, is_single)?;
-        self.constraint(&StructuredOutput::ToolCalls(grammar)).map(Some)
+    /// `InvalidParams` if calls must be enforced but the model's tool-call format cannot express them. `GuidanceError` if
+    /// `structured` or the schema of a tool cannot be enforced.
+    pub fn expected_answer(
+        &self,
+        chat: &Chat,
+        parser: Option<OutputParser>,
+        structured: Option<&StructuredOutput>,
+    ) -> Result<ExpectedAnswer> {
+        let (tools, is_single) = (chat.callable_tools(), chat.has_single_call());
+        let other = structured.filter(|_| !chat.must_call());
+        let are_optional = other.is_some();
+        if chat.must_call() || (are_optional && !tools.is_empty()) {
+            let calls = EnforcedCalls { tools: &tools, is_single, are_optional };
+            let grammar = self.output_format.grammar(parser.as_ref(), &calls)?;
+            let constraint = Some(self.call_constraint(grammar, other)?);
+            // A grammar of one call ends by itself. One of several calls does not keep a model from repeating a call.
+            let end = (!is_single).then_some(CallEnd::RepeatedCall);
+            let rules = CallRules { end, is_exclusive: are_optional };
+            return Ok(ExpectedAnswer { constraint, parser: parser.map(|parser| parser.with_rules(rules)) });
+        }
+        if let Some(structured) = structured {
+            // The constraint covers the whole answer: it has neither reasoning nor tool calls.
+            return Ok(ExpectedAnswer { constraint: Some(self.constraint(structured)?), parser: None });
+        }
+        let rules = CallRules { end: is_single.then_some(CallEnd::FirstCall), is_exclusive: false };
+        Ok(ExpectedAnswer { constraint: None, parser: parser.map(|parser| parser.with_rules(rules)) })
+    }
+
+    fn call_constraint(&self, grammar: String, other: Option<&StructuredOutput>) -> Result<Constraint> {
+        let calls = StructuredOutput::ToolCalls { grammar, other: other.cloned().map(Box::new) };
+        self.constraint(&calls).or_else(|error| {
+            // If `structured` cannot be enforced by itself, that error is the better one.
+            other.map_or(Ok(()), |other| self.constraint(other).map(|_| ()))?;
+            Err(error)
+        })
     }
 
     /// What requests of this model may have. Renders chats, so it needs the stack of a load thread.
@@ -229,6 +279,18 @@ impl ModelText {
     /// The markup that an answer must contain for this parser.
     pub fn markup(&self, parser: Option<&OutputParser>) -> Markup {
         self.output_format.markup(parser)
+    }
+
+    /// The text stream of an answer that ends by these rules.
+    pub fn answer_stream(&self, stop: &StopRules, markup: Markup) -> TextStream {
+        let calls = stop.calls.as_ref().map(|calls| self.output_format.call_finder(calls, markup));
+        self.stream(&stop.stop_sequences, markup).include_stop(stop.include_stop).ending_with_calls(calls)
+    }
+
+    /// Whether a prompt of a chat model lacks its chat template: the model has a template, and the text contains no control
+    /// token. A rendered chat contains control tokens.
+    pub fn lacks_chat_template(&self, text: &str) -> bool {
+        matches!(self.templates, Ok(Some(_))) && !self.encoder.has_control_token(text)
     }
 
     /// The text stream of an answer. The stop sequences must have passed [`super::validate_stop_sequences`].

@@ -12,6 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use tracing::Span;
+
 use super::jobs::{Job, Load};
 use super::pool_state::{PoolLimits, PoolState, Running};
 use crate::error::{Code, Error, Result};
@@ -254,6 +256,7 @@ fn abandon<'a>(
     let (too_late, busy) = (state.too_late(&late.load), state.busy());
     drop(state);
     let mut answered = vec![late.number()];
+    tracing::warn!(target: "mlx_serving::text", job = late.number(), "a text job takes longer than its time budget");
     quietly(|| (late.fail)(too_late));
     for job in refused {
         answered.push(job.number);
@@ -272,10 +275,11 @@ fn abandon<'a>(
 }
 
 fn spawn(name: String, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let span = Span::current();
     thread::Builder::new()
         .name(name)
         .stack_size(stack)
-        .spawn(body)
+        .spawn(move || span.in_scope(body))
         .map_err(|error| Error::new(Code::BackendError, "the system cannot start a thread for text").with_source(error))
 }
 

@@ -200,7 +200,7 @@ impl PoolState {
     pub(super) fn next_check_after(&self, now: Instant) -> Option<Instant> {
         let PoolLimits { patience, budget, .. } = self.limits;
         let look = |running: &Running| match running.since + patience {
-            // The leader could not be detached before. Then nothing changes until its budget is over.
+            // In the other case the job is detached, or detaching failed. Nothing changes before the end of its budget.
             soon if !running.is_detached && soon > now => soon.min(running.end(budget, self.is_closed)),
             _ => running.end(budget, self.is_closed),
         };
@@ -236,7 +236,7 @@ impl PoolState {
         (self.queue.drain(|_| true), self.barriers.drain(..).collect())
     }
 
-    /// The error while no job is accepted. Earlier jobs cause it, and it passes.
+    /// The error of a job that is rejected because earlier jobs are stuck. A retry can succeed.
     pub(super) fn busy(&self) -> Error {
         let budget = self.limits.budget;
         let message = format!(

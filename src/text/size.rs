@@ -1,5 +1,5 @@
-//! The longest text of one token, in bytes. It proves that a text cannot fit before the text is tokenized. There is no
-//! such limit if a tokenizer can drop text, or turn text of any length into one token.
+//! Computes the longest text of one token, in bytes. With this limit, a text that cannot fit the context is found before
+//! it is tokenized. There is no such limit if a tokenizer can drop text, or turn text of any length into one token.
 
 use std::collections::HashMap;
 

@@ -67,8 +67,8 @@ pub(super) enum Failure {
     TooMany(usize),
 }
 
-/// By the last byte of a character: whether a cut may follow it. No token contains the character and the one after the
-/// cut next to each other.
+/// Indexed by the last byte of a character: whether a cut may follow this character. It may if no token contains this
+/// character directly before the character after the cut.
 #[derive(Debug, Clone)]
 struct Cuts([bool; 256]);
 
@@ -124,7 +124,7 @@ impl Slicer {
     }
 
     fn slice(&self, source: &Source<'_>, start: usize, end: usize) -> Result<Vec<TokenId>, tokenizers::Error> {
-        // A later slice starts after a cut, so with the space that the normalizer writes itself.
+        // A later slice starts with the space of its cut. It is left out, because the normalizer writes it.
         let start = if start > 0 && self.drops_space { start + 1 } else { start };
         (source.tokens)(start..end, false)
     }

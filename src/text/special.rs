@@ -18,17 +18,19 @@ pub(super) use added::add_stated;
 /// Names of special tokens that every tokenizer has.
 pub(super) const NAMES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// Fields with objects of more names.
-const MORE: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
+/// Fields that are objects with further special tokens.
+const MORE_FIELDS: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
+/// The name of the token that ends an answer.
 const END: &str = "eos_token";
 
 /// The named special tokens of a model, for chat templates.
 ///
-/// If no file names the tokenizer's class, it follows from the model's type. Then only tokens that `find` knows count.
+/// If no file names the tokenizer's class, the defaults follow from the model's type, and those that `find` does not know are
+/// left out.
 pub(super) fn named_tokens(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) -> Vec<(String, String)> {
     let (config, map) = (&folder.tokenizer_config, &folder.special_tokens_map);
     let mut tokens = class_defaults(folder, find);
-    // Folders that list added tokens in the configuration may contain an outdated map; in others the map wins.
+    // The later file wins. A folder that lists added tokens in the configuration may contain an outdated map.
     let files = if config["added_tokens_decoder"].is_object() { [map, config] } else { [config, map] };
     for file in files {
         for (name, token) in stated(file) {
@@ -41,7 +43,7 @@ pub(super) fn named_tokens(folder: &ModelFolder, find: impl Fn(&str) -> Option<T
     tokens.into_iter().collect()
 }
 
-/// The tokens that end an answer according to any file, and warnings about ignored entries.
+/// The tokens that end an answer, from all files, and warnings about ignored entries.
 ///
 /// `num_ids` is the size of the tokenizer's vocabulary; a model may have more logits than its tokenizer has tokens.
 /// `also` lists tokens that end answers if the tokenizer knows them.
@@ -68,7 +70,7 @@ pub(super) fn end_tokens(
 /// The names and tokens of a file; `null` removes a token.
 fn stated(file: &Value) -> impl Iterator<Item = (&str, Option<&str>)> {
     let top = file.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
-    let more = MORE.iter().filter_map(|name| file[name].as_object()).flatten();
+    let more = MORE_FIELDS.iter().filter_map(|name| file[name].as_object()).flatten();
     top.chain(more).filter_map(|(name, token)| {
         let text = content(token);
         let is_none = token.is_null() && NAMES.contains(&name.as_str());
@@ -94,7 +96,7 @@ fn class_defaults(folder: &ModelFolder, find: impl Fn(&str) -> Option<TokenId>) 
     tokens.map(|(name, token)| ((*name).to_owned(), (*token).to_owned())).collect()
 }
 
-/// The end tokens that files give as ids. Ids without a logit can never be sampled and are ignored.
+/// The end tokens that files give as ids. Ids beyond the logits are ignored with a warning: they can never be sampled.
 fn stated_ids(folder: &ModelFolder, num_ids: usize) -> Result<(Vec<TokenId>, Vec<String>)> {
     let text_config = &folder.config["text_config"];
     let rows = [&folder.config["vocab_size"], &text_config["vocab_size"]].into_iter().filter_map(Value::as_u64).max();

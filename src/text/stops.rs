@@ -3,13 +3,13 @@
 
 use crate::error::{Error, Result};
 
-/// Stop sequences of one request, at most.
+/// The most stop sequences of a request.
 pub const MAX_STOP_SEQUENCES: usize = 16;
 /// The longest stop sequence, in bytes of UTF-8.
 pub const MAX_STOP_SEQUENCE_BYTES: usize = 256;
 
-/// Rejects stop sequences that are too expensive to match on every token: at most [`MAX_STOP_SEQUENCES`], each of 1 to
-/// [`MAX_STOP_SEQUENCE_BYTES`] bytes. The error names `stopSequences`.
+/// Accepts at most [`MAX_STOP_SEQUENCES`] stop sequences, each of 1 to [`MAX_STOP_SEQUENCE_BYTES`] bytes: more would be too
+/// expensive to match on every token. The error names `stopSequences`.
 pub fn validate_stop_sequences(sequences: &[String]) -> Result<()> {
     const FIELD: &str = "stopSequences";
     if sequences.len() > MAX_STOP_SEQUENCES {
@@ -51,8 +51,8 @@ impl StopMatcher {
         self.patterns.is_empty()
     }
 
-    /// Adds text; appends to `out` the text that cannot belong to a stop sequence. Returns whether a stop sequence is
-    /// complete. Then the text before it has been appended, and also the sequence itself if it is included.
+    /// Adds text, and appends to `out` what cannot belong to a stop sequence. Returns whether a stop sequence is complete. If it
+    /// is, the text before it was appended, and the sequence itself only if `is_included`.
     pub(super) fn push(&mut self, text: &str, out: &mut String) -> bool {
         for (index, byte) in text.bytes().enumerate() {
             let longest = self.patterns.iter_mut().filter_map(|pattern| pattern.step(byte)).max();

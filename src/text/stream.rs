@@ -1,9 +1,10 @@
-//! The text of one answer while its tokens arrive: detokenizer, then stop sequences. Runs for every token of every row,
-//! so a push does not allocate once its buffers have grown.
+//! The text of one answer while its tokens arrive: detokenizer, stop sequences, then calls that end it. Runs for every token of
+//! every row, so a push does not allocate once its buffers have grown.
 
 use std::sync::Arc;
 
 use super::detokenizer::Detokenizer;
+use super::output::StreamingParser;
 use super::reasoning::ReasoningSplitter;
 use super::stops::StopMatcher;
 use super::token_table::{SpecialToken, TokenTable};
@@ -14,14 +15,14 @@ use crate::request::{ReasoningTags, TokenId};
 pub enum StreamState {
     /// More tokens may follow.
     Open,
-    /// A stop sequence is complete: no more text follows.
+    /// A stop sequence is complete, or a tool call that ends the answer: no more text follows.
     Stopped,
 }
 
 /// Turns the tokens of one answer into text that can be delivered at once.
 ///
-/// All text together is what decoding all tokens gives, up to the first stop sequence after the reasoning, or to the
-/// end of that sequence if it is included. Each part ends at a character border. No part of an excluded stop sequence
+/// The parts together equal the decoded text of all tokens, up to the first stop sequence after the reasoning, or to
+/// the end of that sequence if it is included. Each part ends at a character border. No part of an excluded stop sequence
 /// is delivered. The text of a run of byte tokens (`<0x0A>`) is known only after the run, so it is delivered with the
 /// next token.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct TextStream {
     /// Set while the answer may be reasoning, which stop sequences ignore.
     reasoning_splitter: Option<ReasoningSplitter>,
     stops: StopMatcher,
+    /// Set if tool calls may end the answer: it reads the text that is delivered.
+    calls: Option<StreamingParser>,
     state: StreamState,
     /// Text between detokenizer and stop matcher; a buffer that is reused.
     settled: String,
@@ -48,6 +51,7 @@ impl TextStream {
             detokenizer: Detokenizer::new(&token_table),
             reasoning_splitter: None,
             stops: StopMatcher::new(stop_sequences),
+            calls: None,
             state: StreamState::Open,
             settled: String::new(),
             special_tokens,
@@ -76,20 +80,41 @@ impl TextStream {
         self
     }
 
+    /// Makes the answer end with a tool call, as the rules of this parser say.
+    pub(super) fn ending_with_calls(self, calls: Option<StreamingParser>) -> Self {
+        Self { calls, ..self }
+    }
+
     /// Adds one generated token and appends the text that can be delivered to `out`. Ignores tokens after a stop.
     pub fn push(&mut self, token: TokenId, out: &mut String) -> StreamState {
+        let from = out.len();
+        self.push_text(token, out);
+        self.end_with_call(from, out)
+    }
+
+    /// Ends the answer with the call that the text from `from` completes, if a call ends it.
+    fn end_with_call(&mut self, from: usize, out: &mut String) -> StreamState {
+        if let Some(calls) = &mut self.calls
+            && let Some(len) = calls.find_end(&out[from..])
+        {
+            out.truncate(from + len);
+            self.state = StreamState::Stopped;
+        }
+        self.state
+    }
+
+    fn push_text(&mut self, token: TokenId, out: &mut String) {
         if self.state == StreamState::Stopped {
-            return self.state;
+            return;
         }
         if self.stops.is_empty() {
-            self.detokenize(token, out);
-            return self.state;
+            return self.detokenize(token, out);
         }
         let mut settled = std::mem::take(&mut self.settled);
         settled.clear();
         self.detokenize(token, &mut settled);
         self.settled = settled;
-        self.deliver(out)
+        self.deliver(out);
     }
 
     fn detokenize(&mut self, token: TokenId, out: &mut String) {
@@ -102,6 +127,12 @@ impl TextStream {
     /// The answer is over: appends the text that was held back. An incomplete character becomes U+FFFD, as in a full
     /// decode. Returns `Stopped` if a stop sequence is complete, also if only the last text completed it.
     pub fn finish(&mut self, out: &mut String) -> StreamState {
+        let from = out.len();
+        self.finish_text(out);
+        self.end_with_call(from, out)
+    }
+
+    fn finish_text(&mut self, out: &mut String) {
         if self.state == StreamState::Open {
             self.settled.clear();
             self.detokenizer.finish(&self.token_table, &mut self.settled);
@@ -115,7 +146,6 @@ impl TextStream {
                 }
             }
         }
-        self.state
     }
 
     fn deliver(&mut self, out: &mut String) -> StreamState {

@@ -33,7 +33,7 @@ pub(super) enum TokenText<'a> {
 /// The text of one token by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSpelling<'a> {
-    /// UTF-8; one or several tokens may make a character together.
+    /// UTF-8. It may be only a part of a character, which several tokens make together.
     Text(Cow<'a, [u8]>),
     /// The name of a special token, which has no text in an answer; empty for an unknown id.
     Special(String),

@@ -57,7 +57,7 @@ const RESULTS: &str = r"{% for result in results %}{{ '\n' if not loop.first }}<
 /// The compiled templates of a tool prompt.
 #[derive(Debug)]
 pub(super) struct PromptWriter {
-    /// All that the prompt itself writes: it has the marks of the format.
+    /// The sources of the three templates together. They contain the markers of the format.
     pub(super) source: String,
     tools: Template,
     calls: Template,

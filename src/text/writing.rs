@@ -6,14 +6,14 @@ use super::output::{AnswerParts, OutputParser, Unwritable, write};
 use crate::error::Result;
 use crate::request::TokenId;
 
-/// Texts before an answer whose tokens are left out. Some tokenizers write the start of a text in another way than its middle.
+/// Texts that are encoded before an answer; their tokens are removed. Some tokenizers encode the start of a text differently.
 const LEADS: [&str; 4] = ["", "\n", "-", "0"];
 /// Error messages show at most this many characters of a text.
 const MAX_SHOWN: usize = 60;
 
 impl ModelText {
     /// The tokens that a model generates for an answer with these parts, without an end token. `parser` is the parser of the
-    /// answer; `prompt` has the tokens that the answer continues, if it is no text of its own.
+    /// answer; `prompt` has the tokens of the prompt if the answer continues its text.
     pub fn write(
         &self,
         parts: &AnswerParts,

@@ -4,7 +4,7 @@ use mlx_serving::error::Code;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::{AttentionKind, MlxExecutor};
 use mlx_serving::request::{SamplingParams, SequenceId};
-use mlx_serving::scheduler::plan::{Feed, Plan, Prefix, Row};
+use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, RetainedPrefix, Row};
 
 use super::driver::{first_step, run_plan};
 use super::folders::open;
@@ -35,9 +35,21 @@ fn admission(change: impl FnOnce(&mut Plan)) -> Plan {
 /// An admission that copies KV of another sequence.
 fn copying(of: u64, num_positions: usize) -> Plan {
     admission(|plan| {
-        plan.admit[0].prefix = Some(Prefix { of: SequenceId(of), num_positions });
+        plan.admit[0].prefix = Some(Prefix { of: SequenceId(of), num_positions, takes_over: false });
         plan.rows[0] = Row { start: num_positions, feed: Feed::Prompt { len: 1 }, ..plan.rows[0] };
     })
+}
+
+/// An admission that takes KV of another sequence over.
+fn taking_over(of: u64, num_positions: usize) -> Plan {
+    let mut plan = copying(of, num_positions);
+    plan.admit[0].prefix = Some(Prefix { of: SequenceId(of), num_positions, takes_over: true });
+    plan
+}
+
+/// Sequence 1 retained with these tokens.
+fn retained(tokens: &[u32]) -> RetainedPrefix {
+    RetainedPrefix { sequence: SequenceId(1), tokens: tokens.into() }
 }
 
 fn bad_plans() -> Vec<(&'static str, Plan)> {
@@ -74,6 +86,23 @@ fn bad_plans() -> Vec<(&'static str, Plan)> {
             plan
         }),
         ("a prefix of what is released", Plan { release: vec![SequenceId(1)], ..copying(1, 3) }),
+        ("a prefix of a running sequence that ends", taking_over(1, 3)),
+        ("a prefix that was taken over before", {
+            let mut plan = Plan { retain: vec![retained(&PROMPT)], ..taking_over(1, 3) };
+            plan.admit.push(Admission { sequence: SequenceId(3), ..plan.admit[0].clone() });
+            plan
+        }),
+        ("a row of a sequence that is retained", Plan { retain: vec![retained(&PROMPT)], ..rows([next]) }),
+        ("a row of a sequence that is taken over", {
+            let mut plan = Plan { retain: vec![retained(&PROMPT)], ..taking_over(1, 3) };
+            plan.rows.push(next);
+            plan
+        }),
+        (
+            "more retained positions than there are",
+            Plan { retain: vec![retained(&[3, 1, 4, 1, 5])], ..Plan::default() },
+        ),
+        ("a prefix of tokens that were not retained", Plan { retain: vec![retained(&[3, 1])], ..copying(1, 3) }),
         ("a temperature below zero", sampling(-1.0, 1.0)),
         ("a temperature that is no number", sampling(f32::NAN, 1.0)),
         ("an empty nucleus", sampling(1.0, 0.0)),
@@ -91,6 +120,16 @@ fn a_plan_that_contradicts_the_sequences_is_an_error_and_changes_nothing() {
     }
     run_plan(&mut executor, &rows([next_row()])).expect("the sequence goes on");
     run_plan(&mut executor, &copying(1, 3)).expect("a known prefix");
+}
+
+#[test]
+fn a_retained_sequence_has_no_rows_and_ends_where_it_is_taken_over() {
+    let mut executor = executor();
+    run_plan(&mut executor, &Plan { retain: vec![retained(&PROMPT)], ..Plan::default() }).expect("a step");
+    executor.submit(&rows([next_row()])).expect_err("it is retained");
+    run_plan(&mut executor, &taking_over(1, 3)).expect("retained KV");
+    let again = Plan { release: vec![SequenceId(2)], ..copying(1, 3) };
+    executor.submit(&again).expect_err("it has ended");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn a_recomputed_sequence_ignores_tokens_of_earlier_steps() {
     let row = Row { sequence: SequenceId(0), start: 0, feed: Feed::Prompt { len: 2 }, sample: true };
     for step in 0..2 {
         let release = (step == 1).then_some(SequenceId(0)).into_iter().collect();
-        let plan = Plan { step, release, admit: vec![admission.clone()], rows: vec![row] };
+        let plan = Plan { step, release, admit: vec![admission.clone()], rows: vec![row], ..Plan::default() };
         executor.submit(&plan).expect("a step");
     }
     let outputs = [(); 2].map(|()| executor.collect().expect("tokens"));

@@ -8,7 +8,7 @@ use mlx_serving::error::Result;
 use mlx_serving::executor::Executor;
 use mlx_serving::executor::mlx::MlxExecutor;
 use mlx_serving::request::{SamplingParams, SequenceId, TokenId, TokenLogprob};
-use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
+use mlx_serving::scheduler::plan::{Admission, Feed, Plan, Prefix, RetainedPrefix, Row};
 
 /// A running sequence.
 struct Running {
@@ -27,6 +27,7 @@ pub(crate) struct Driver<'a> {
     executor: &'a mut MlxExecutor,
     running: BTreeMap<u64, Running>,
     admissions: Vec<Admission>,
+    retained: Vec<RetainedPrefix>,
     releases: Vec<SequenceId>,
     step: u64,
     chunk: usize,
@@ -38,8 +39,18 @@ impl<'a> Driver<'a> {
     /// Drops all sequences of the executor.
     pub(crate) fn new(executor: &'a mut MlxExecutor) -> Self {
         executor.reset().expect("a reset");
-        let (running, admissions, releases) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { executor, running, admissions, releases, step: 0, chunk: usize::MAX, not_finite: BTreeSet::new() }
+        let (running, admissions) = (BTreeMap::new(), Vec::new());
+        let (retained, releases) = (Vec::new(), Vec::new());
+        Self {
+            executor,
+            running,
+            admissions,
+            retained,
+            releases,
+            step: 0,
+            chunk: usize::MAX,
+            not_finite: BTreeSet::new(),
+        }
     }
 
     /// Prompts are fed in chunks of at most this many tokens.
@@ -98,8 +109,29 @@ impl<'a> Driver<'a> {
         let prompt = Arc::clone(&self.running[&of].prompt);
         let num_positions = prompt.len() - 1;
         self.add(id, &prompt, sampling);
-        self.admissions.last_mut().expect("just added").prefix = Some(Prefix { of: SequenceId(of), num_positions });
+        self.admissions.last_mut().expect("just added").prefix =
+            Some(Prefix { of: SequenceId(of), num_positions, takes_over: false });
         self.running.get_mut(&id).expect("just added").computed = num_positions;
+    }
+
+    /// A sequence that begins with KV of another one.
+    pub(crate) fn add_after(&mut self, id: u64, prompt: &[TokenId], prefix: Prefix) {
+        self.add(id, prompt, SamplingParams::GREEDY);
+        self.admissions.last_mut().expect("just added").prefix = Some(prefix);
+        self.running.get_mut(&id).expect("just added").computed = prefix.num_positions;
+    }
+
+    /// Retains a sequence with the next step. Returns the tokens whose KV it has.
+    pub(crate) fn retain(&mut self, id: u64) -> Arc<[TokenId]> {
+        let Running { prompt, computed, tokens, .. } = self.running.remove(&id).expect("a running sequence");
+        let tokens: Arc<[TokenId]> = prompt.iter().chain(&tokens).take(computed).copied().collect();
+        self.retained.push(RetainedPrefix { sequence: SequenceId(id), tokens: Arc::clone(&tokens) });
+        tokens
+    }
+
+    /// Drops a retained sequence with the next step.
+    pub(crate) fn release(&mut self, id: u64) {
+        self.releases.push(SequenceId(id));
     }
 
     /// Drops a sequence with the next step and returns its tokens.
@@ -157,6 +189,7 @@ impl<'a> Driver<'a> {
     fn plan(&mut self, count: usize) -> Plan {
         let mut plan = Plan { step: self.step, ..Plan::default() };
         self.step += 1;
+        plan.retain = std::mem::take(&mut self.retained);
         plan.release = std::mem::take(&mut self.releases);
         plan.admit = std::mem::take(&mut self.admissions);
         for (id, running) in self.running.iter_mut().filter(|(_, running)| running.planned < count) {

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mlx_serving::engine::{Config, Draft, Engine};
+use mlx_serving::engine::{Config, Draft, Engine, UnloadedAnswers};
 use mlx_serving::error::Code;
 use mlx_serving::executor::LoadControl;
 use mlx_serving::executor::sim::Profile;
@@ -188,7 +188,7 @@ fn unloading_a_model_lets_running_answers_end_and_refuses_new_ones() {
     let caller = Caller::with(&Config::default(), SLOW, Vec::new());
     let running = caller.stream(draft("Hello", 10));
     caller.tokens(running, 1);
-    wait(|reply| caller.engine.unload(caller.model, reply)).expect("unloads");
+    wait(|reply| caller.engine.unload(caller.model, Duration::MAX, UnloadedAnswers::Remove, reply)).expect("unloads");
     assert!(caller.answer(running).end.expect("ended").is_ok());
     let refused = caller.engine.submit(caller.model, draft("Hello", 5)).expect_err("gone");
     assert_eq!(refused.code(), Code::ModelNotLoaded);

@@ -1,5 +1,6 @@
 //! A refused request leaves nothing behind, and an accepted request is served, however small the queues are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -149,25 +150,29 @@ fn add_up(stats: &Snapshot) -> bool {
         && stats.errors.get(Code::Overloaded) == stats.rejected.sum()
 }
 
+/// A storm ends after these rounds, also if the sampler has failed.
+const MOST_ROUNDS: usize = 100_000;
+
 #[test]
 fn counters_add_up_at_every_moment_of_a_storm() {
     let config = Config { max_pending: 24, max_pending_tokens: 120, ..Config::default() };
     let caller = Caller::with(&config, "instant", Vec::new());
+    let num_samples = AtomicUsize::new(0);
     let num_asked: u64 = std::thread::scope(|scope| {
         let (stop, stopped) = channel::<()>();
-        let caller = &caller;
+        let (caller, num_samples) = (&caller, &num_samples);
         let sampler = scope.spawn(move || {
-            let mut num_samples = 0;
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 let stats = caller.engine.stats();
                 assert!(add_up(&stats), "{stats:?}");
-                num_samples += 1;
+                num_samples.fetch_add(1, Ordering::Relaxed);
             }
-            num_samples
         });
         let storm = move |thread: usize| {
             let mut num_asked = 0;
-            for round in 0..300 {
+            // However busy the machine is, the sampler sees much of the storm.
+            let goes_on = |round: usize| round < 300 || num_samples.load(Ordering::Relaxed) < 100;
+            for round in (0..MOST_ROUNDS).take_while(|&round| goes_on(round)) {
                 // Some requests share an answer, some have several, some are cancelled, abandoned or too late.
                 let text = format!("question {}", if round % 3 == 0 { 0 } else { round * 4 + thread });
                 let num_choices = 1 + round % 3;
@@ -188,7 +193,7 @@ fn counters_add_up_at_every_moment_of_a_storm() {
         let num_asked = storms.into_iter().map(|storm| storm.join().expect("no panic")).sum();
         caller.when(has_ended);
         drop(stop);
-        assert!(sampler.join().expect("they add up") > 100);
+        sampler.join().expect("they add up");
         num_asked
     });
     let stats = caller.engine.stats();

@@ -62,7 +62,8 @@ fn times_reveal_requests_of_the_same_tenant_and_not_of_another_one() {
     let order = RandomState::new();
     for trial in 0..NUM_TRIALS + NUM_CONTROLS {
         let was_asked = order.hash_one(trial).is_multiple_of(2);
-        // In both kinds of trials the victim's request is computed just before, so the engine and the device are in the same state.
+        // In both kinds of trials the victim's request is computed just before, so the engine and the device are in the same
+        // state.
         caller.ask(of("victim", if was_asked { trial } else { trial + 2 * NUM_TRIALS }));
         let is_control = trial % (NUM_TRIALS / NUM_CONTROLS + 1) == 0;
         let (tenant, times) = if is_control { ("victim", &mut own) } else { ("attacker", &mut others) };

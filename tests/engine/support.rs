@@ -12,7 +12,7 @@ use mlx_serving::engine::{Config, Draft, Engine, ModelKey, OpenBackend, ParsedDe
 use mlx_serving::error::Result;
 use mlx_serving::executor::sim::{Fault, Profile, Script, SimBackend};
 use mlx_serving::executor::{Backend, LoadControl};
-use mlx_serving::request::{Priority, Sharing, TokenLogprob};
+use mlx_serving::request::{Sharing, TokenLogprob};
 use mlx_serving::scheduler::{self, BatchLimitConfig};
 use mlx_serving::text::{ModelText, ParsedOutput, ToolCallDelta};
 
@@ -190,35 +190,11 @@ pub(super) fn with_rows(num_rows: usize) -> Config {
 
 pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
     Draft {
-        prompt: Prompt::Text(prompt.into()),
         max_tokens: Some(max_tokens),
-        temperature: None,
-        top_p: None,
         seed: Some(0),
-        num_choices: 1,
-        top_k: None,
-        min_p: None,
-        repetition_penalty: None,
-        repetition_context: None,
-        presence_penalty: None,
-        frequency_penalty: None,
-        logit_bias: Vec::new(),
-        logprobs: None,
-        stop_tokens: Vec::new(),
-        ignore_eos: false,
-        min_tokens: 0,
-        stop_sequences: Vec::new(),
-        include_stop: false,
-        structured: None,
-        deadline: None,
-        priority: Priority::Default,
-        tenant: None,
         // The tests repeat requests and expect that each is computed.
         sharing: Sharing::Off,
-        cache_salt: None,
-        id: None,
-        wants_progress: false,
-        scripted: None,
+        ..Draft::of(Prompt::Text(prompt.into()))
     }
 }
 

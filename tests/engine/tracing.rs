@@ -1,16 +1,17 @@
-//! Every admission emits an event with its reason.
+//! Events for subscribers: every admission with its reason, every failed step with its error.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use mlx_serving::engine::Config;
+use mlx_serving::executor::sim::{Fault, FaultKind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::support::{Caller, draft};
 
-/// Records the events of the scheduler.
+/// Records the events of the scheduler and the engine.
 #[derive(Clone, Default)]
 struct Listener(Arc<Mutex<Vec<String>>>);
 
@@ -24,7 +25,7 @@ impl Visit for Fields<'_> {
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "mlx_serving::scheduler"
+        ["mlx_serving::scheduler", "mlx_serving::engine"].contains(&metadata.target())
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -46,15 +47,36 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 }
 
+/// The engine has its own thread, so the listener is global. The tests share it.
+fn listener() -> &'static Listener {
+    static LISTENER: OnceLock<Listener> = OnceLock::new();
+    LISTENER.get_or_init(|| {
+        let listener = Listener::default();
+        tracing::subscriber::set_global_default(listener.clone()).expect("no other listener");
+        listener
+    })
+}
+
 #[test]
 fn an_admission_emits_an_event_with_its_reason() {
-    let listener = Listener::default();
-    // The engine has its own thread, so the listener is global.
-    tracing::subscriber::set_global_default(listener.clone()).expect("no other listener");
+    let listener = listener();
     let caller = Caller::with(&Config::default(), "instant", Vec::new());
     caller.ask(draft("one two", 3));
     let events = listener.0.lock().expect("not poisoned").join("\n");
     for part in ["admitted", "reason=FastPath", "depth=1", "tier=Medium", "waited_us="] {
+        assert!(events.contains(part), "{part} is missing: {events}");
+    }
+}
+
+#[test]
+fn a_failed_step_emits_an_event_with_its_error() {
+    let listener = listener();
+    // After the first token, so that the request does not run again.
+    let faults = vec![Fault { step: 4, kind: FaultKind::Collect }];
+    let caller = Caller::with(&Config::default(), "instant", faults);
+    caller.ask(draft("one two", 9));
+    let events = listener.0.lock().expect("not poisoned").join("\n");
+    for part in ["step failed", "lost=1", "error=BackendError: "] {
         assert!(events.contains(part), "{part} is missing: {events}");
     }
 }

@@ -159,6 +159,14 @@ int mlx_ops_kv_store_drop(KvStore* store, uint64_t id) {
   return guard([&] { store->drop(id); });
 }
 
+int mlx_ops_kv_store_export(const KvStore* store, uint64_t id, int32_t block, float* out, size_t count) {
+  return guard([&] { store->export_block(id, block, out, count); });
+}
+
+int mlx_ops_kv_store_import(KvStore* store, uint64_t id, Slice<float> floats) {
+  return guard([&] { store->import_block(id, floats.items, floats.count); });
+}
+
 size_t mlx_ops_kv_store_bytes(const KvStore* store) {
   return store->bytes();
 }

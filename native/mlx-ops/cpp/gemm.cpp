@@ -11,8 +11,8 @@ namespace mlx_ops {
 
 namespace {
 
-// The number of rows that use a panel before the next panel is fetched, and of inputs that are processed before the next
-// panel. These numbers of the rows fit the level 2 cache.
+// Rows and inputs of a block. The block's part of the rows (256 KiB) stays in the level 2 cache while it is multiplied by all
+// panels.
 constexpr int kBlockRows = 128;
 constexpr int kBlockInputs = 512;
 // The number of inputs after which the next tile uses the same panels. It is small enough that all tiles but the first find

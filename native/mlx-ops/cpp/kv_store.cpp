@@ -42,7 +42,7 @@ const Layer& Sequence::grow(int layer, int start, int count) {
   Layer& grown = layers_.at(layer);
   if (start > grown.written) {
     throw std::runtime_error(
-        "[ragged_attention] position " + std::to_string(start) + " follows position " +
+        "[kv_store] position " + std::to_string(start) + " follows position " +
         std::to_string(grown.written) + ": an earlier step was not evaluated");
   }
   for (int block = start / kBlockPositions; block * kBlockPositions < start + count; block++) {
@@ -74,6 +74,48 @@ void Sequence::adopt(Sequence& source, int count) {
   planned = count;
 }
 
+void Sequence::export_block(int block, float* out, size_t count) {
+  std::lock_guard lock(mutex);
+  const size_t floats = shape_.block_floats();
+  if (block < 0 || count != floats * layers_.size()) {
+    throw std::invalid_argument("[kv_store] a block of another size is read");
+  }
+  for (const Layer& layer : layers_) {
+    if (layer.written / kBlockPositions <= block) {
+      throw std::invalid_argument("[kv_store] block " + std::to_string(block) + " is not written to its end");
+    }
+  }
+  for (const Layer& layer : layers_) {
+    std::memcpy(out, layer.blocks[block]->all(), floats * sizeof(float));
+    out += floats;
+  }
+}
+
+void Sequence::import_block(const float* floats, size_t count) {
+  std::lock_guard lock(mutex);
+  const size_t each = shape_.block_floats();
+  if (count != each * layers_.size()) {
+    throw std::invalid_argument("[kv_store] a block of another size is written");
+  }
+  const int end = planned + kBlockPositions;
+  if (planned % kBlockPositions != 0 || end > shape_.max_positions) {
+    throw std::invalid_argument("[kv_store] a block is written behind " + std::to_string(planned) + " positions");
+  }
+  for (const Layer& layer : layers_) {
+    if (layer.written != planned) {
+      throw std::invalid_argument("[kv_store] a block is written before a step was evaluated");
+    }
+  }
+  for (Layer& layer : layers_) {
+    layer.blocks.resize(planned / kBlockPositions);
+    layer.blocks.push_back(std::make_shared<Block>(shape_, bytes_));
+    std::memcpy(layer.blocks.back()->all(), floats, each * sizeof(float));
+    layer.written = end;
+    floats += each;
+  }
+  planned = end;
+}
+
 KvStore::KvStore(const KvShape& shape)
     : shape_(shape), bytes_(std::make_shared<std::atomic<size_t>>(0)) {}
 
@@ -85,6 +127,14 @@ void KvStore::fork(uint64_t source, uint64_t id, int count) {
   auto sequence = std::make_shared<Sequence>(shape_, bytes_);
   sequence->adopt(*find(source), count);
   add(id, std::move(sequence));
+}
+
+void KvStore::export_block(uint64_t id, int block, float* out, size_t count) const {
+  find(id)->export_block(block, out, count);
+}
+
+void KvStore::import_block(uint64_t id, const float* floats, size_t count) {
+  find(id)->import_block(floats, count);
 }
 
 void KvStore::add(uint64_t id, std::shared_ptr<Sequence> sequence) {

@@ -48,6 +48,10 @@ class Block {
   float* keys(int head) const;
   // The values of a head: rows of [head_dim].
   float* values(int head) const;
+  // All of them.
+  float* all() const {
+    return floats_;
+  }
 
  private:
   KvShape shape_;
@@ -75,6 +79,12 @@ class Sequence {
   // Shares the first `count` positions of `source`. Throws if it has fewer in a layer.
   void adopt(Sequence& source, int count);
 
+  // Copies a whole block of every layer to `out`, layer by layer, as it is in memory. Throws if it is not written to its end.
+  void export_block(int block, float* out, size_t count);
+
+  // Appends a block that was exported. Throws if the sequence does not end with a whole block.
+  void import_block(const float* floats, size_t count);
+
   // Locked while a step runs on this sequence, because graphs may be evaluated on any stream.
   std::mutex mutex;
 
@@ -99,6 +109,9 @@ class KvStore {
   const KvShape& shape() const {
     return shape_;
   }
+
+  void export_block(uint64_t id, int block, float* out, size_t count) const;
+  void import_block(uint64_t id, const float* floats, size_t count);
 
   // Bytes in use, including those of dropped sequences while an unevaluated graph refers to them.
   size_t bytes() const {

@@ -195,7 +195,7 @@ class Node : public mlx::core::Primitive {
         write(to, moved(inputs, move, side, shape), inputs[index], inputs[index + 1]);
         index += 2;
       }
-      // What the rows overwrite is read before they are written, and what they add after.
+      // Reads with rows need the content that the rows overwrite, so they run before the writes. Other reads run after.
       for (size_t read = 0; read < update.reads.size(); read++) {
         if (update.reads[read].num_rows > 0) {
           gather(inputs, side, rows, update.reads[read], outputs[2 * read + side]);

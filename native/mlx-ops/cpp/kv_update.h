@@ -46,9 +46,9 @@ struct KvSlot {
 
 // What attention reads: positions 0 to count - 1 of slots `first` to `first + num_slots - 1` of a list.
 //
-// Without rows it shows what the step wrote, [num_slots, kv heads, count, head dim]: a view where the slots are neighbours in
-// a slab, else a copy. With rows it is a copy from before the step wrote: in each slot the positions, the slot's rows, and zeros
-// for as many as another slot has more, [num_slots, kv heads, count + most rows, head dim].
+// Without rows it includes what the step wrote, [num_slots, kv heads, count, head dim]: a view if the slots are neighbours in a
+// slab, else a copy. With rows it is a copy from before the step wrote, [num_slots, kv heads, count + most rows, head dim]: for
+// each slot its positions, its rows, and zeros up to the largest number of rows of a slot.
 struct KvRead {
   int32_t first;
   int32_t num_slots;

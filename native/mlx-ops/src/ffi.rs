@@ -40,7 +40,7 @@ pub(crate) struct RawSegment {
     pub(crate) count: i32,
 }
 
-/// The destination of a row. With a negative slab it is not written.
+/// Copies the first `count` positions of a slot to another slot, or sets them to zero.
 #[repr(C)]
 pub(crate) struct RawMove {
     /// Negative: the positions become zeros.
@@ -51,6 +51,7 @@ pub(crate) struct RawMove {
     pub(crate) count: i32,
 }
 
+/// The destination of a row. A row with a negative slab is not written.
 #[repr(C)]
 pub(crate) struct RawPlace {
     pub(crate) slab: i32,
@@ -132,6 +133,14 @@ unsafe extern "C" {
     pub(crate) fn mlx_ops_kv_store_create(store: *mut Opaque<StoreKind>, id: u64) -> c_int;
     pub(crate) fn mlx_ops_kv_store_fork(store: *mut Opaque<StoreKind>, source: u64, id: u64, count: i32) -> c_int;
     pub(crate) fn mlx_ops_kv_store_drop(store: *mut Opaque<StoreKind>, id: u64) -> c_int;
+    pub(crate) fn mlx_ops_kv_store_export(
+        store: *const Opaque<StoreKind>,
+        id: u64,
+        block: i32,
+        out: *mut f32,
+        count: usize,
+    ) -> c_int;
+    pub(crate) fn mlx_ops_kv_store_import(store: *mut Opaque<StoreKind>, id: u64, floats: RawSlice<f32>) -> c_int;
     pub(crate) fn mlx_ops_kv_store_bytes(store: *const Opaque<StoreKind>) -> usize;
     pub(crate) fn mlx_ops_step_new(
         out: *mut *mut Opaque<StepKind>,

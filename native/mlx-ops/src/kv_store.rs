@@ -93,6 +93,37 @@ impl KvStore {
         ffi::check(unsafe { ffi::mlx_ops_kv_store_drop(self.raw.as_ptr(), sequence) })
     }
 
+    /// Positions of a block.
+    pub const BLOCK: usize = 256;
+    /// Describes how the numbers of a block are arranged, for programs that keep blocks. Another arrangement has another name.
+    pub const ARRANGEMENT: &str = "keys [heads, tiles, head dim, 32], values [heads, 256, head dim]";
+
+    /// Numbers of a block in all layers.
+    #[must_use]
+    pub fn block_floats(&self) -> usize {
+        let KvShape { num_layers, num_kv_heads, head_dim, .. } = self.shape;
+        num_layers * 2 * num_kv_heads * Self::BLOCK * head_dim
+    }
+
+    /// Copies a whole block of all layers, layer by layer: keys of all heads, then values. An error if the evaluated steps of the
+    /// sequence do not fill it.
+    pub fn export_block(&self, sequence: u64, block: usize) -> Result<Vec<f32>> {
+        let index = i32::try_from(block).map_err(|_| Exception::custom(format!("there is no block {block}")))?;
+        let mut floats = vec![0.0; self.block_floats()];
+        let (out, count) = (floats.as_mut_ptr(), floats.len());
+        // SAFETY: the store is alive; there is room for `count` numbers.
+        ffi::check(unsafe { ffi::mlx_ops_kv_store_export(self.raw.as_ptr(), sequence, index, out, count) })?;
+        Ok(floats)
+    }
+
+    /// Appends a block that was exported to a sequence of whole blocks. An error, and no change, if the sequence has a part of a
+    /// block, if a step of it is not evaluated, or if the sizes do not fit.
+    pub fn import_block(&mut self, sequence: u64, floats: &[f32]) -> Result<()> {
+        let floats = RawSlice::of(floats);
+        // SAFETY: the store is alive and borrowed exclusively; the slice is valid for the call.
+        ffi::check(unsafe { ffi::mlx_ops_kv_store_import(self.raw.as_ptr(), sequence, floats) })
+    }
+
     /// Bytes of keys and values in use, including those of dropped sequences while an array refers to them.
     pub fn bytes(&self) -> usize {
         // SAFETY: the store is alive; the count is atomic.

@@ -49,9 +49,9 @@ pub struct KvSlot {
 
 /// Keys and values that attention reads: the first positions of some slots.
 ///
-/// Without rows they are what the step left, `[slots, kv heads, count, head dim]`: a view where the slots are neighbours in a
-/// slab, else a copy. With rows they are a copy of what was there before the step wrote: in each slot the positions, the slot's
-/// rows, and zeros for as many as another slot has more: `[slots, kv heads, count + most rows, head dim]`.
+/// Without rows they include what the step wrote, `[slots, kv heads, count, head dim]`: a view if the slots are neighbours in a
+/// slab, else a copy. With rows they are a copy from before the step wrote, `[slots, kv heads, count + most rows, head dim]`: for
+/// each slot its positions, its rows, and zeros up to the largest number of rows of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KvRead {
     /// At least one.

@@ -156,3 +156,48 @@ fn sizes_out_of_range_are_refused_before_anything_is_allocated() {
     }
     assert!(KvStore::new(fitting).is_ok());
 }
+
+#[test]
+fn a_sequence_goes_on_in_another_store_with_exported_blocks() -> Result<()> {
+    let qkv = SIZES.qkv(5, 600);
+    let (columns, split) = (SIZES.columns(), 512);
+    let mut first = SIZES.store(1024)?;
+    first.create(0)?;
+    let expected = SIZES.attend(&mut first, &[rows(0, 0, 600)], &qkv)?;
+    let blocks = [first.export_block(0, 0)?, first.export_block(0, 1)?];
+    assert_eq!(blocks[0].len() * size_of::<f32>(), BLOCK_BYTES);
+    let mut second = SIZES.store(1024)?;
+    second.create(7)?;
+    second.import_block(7, &blocks[0])?;
+    second.import_block(7, &blocks[1])?;
+    second.fork(7, 8, 300)?;
+    let found = SIZES.attend(&mut second, &[rows(7, split, 88)], &qkv[split * columns..])?;
+    let width = expected.len() / 600;
+    assert_eq!(bits(&found), bits(&expected[split * width..]));
+    let found = SIZES.attend(&mut second, &[rows(8, 300, 300)], &qkv[300 * columns..])?;
+    assert_eq!(bits(&found), bits(&expected[300 * width..]));
+    assert_eq!(second.bytes(), 5 * BLOCK_BYTES, "the first block is shared");
+    Ok(())
+}
+
+#[test]
+fn only_whole_blocks_are_exported_and_imported() -> Result<()> {
+    let mut store = SIZES.store(600)?;
+    store.create(0)?;
+    store.create(1)?;
+    SIZES.attend(&mut store, &[rows(0, 0, 300)], &SIZES.qkv(0, 300))?;
+    for block in [1, 2, usize::MAX] {
+        assert!(store.export_block(0, block).is_err(), "{block}");
+    }
+    assert!(error(store.export_block(9, 0)).contains("no sequence 9"));
+    let block = store.export_block(0, 0)?;
+    assert!(error(store.import_block(0, &block)).contains("behind 300 positions"));
+    assert!(error(store.import_block(1, &block[1..])).contains("another size"));
+    store.import_block(1, &block)?;
+    store.import_block(1, &block)?;
+    assert!(error(store.import_block(1, &block)).contains("behind 512 positions"), "the limit is 600");
+    store.create(2)?;
+    drop(store.step(&[rows(2, 0, 256)], &SIZES.inverse_frequencies())?);
+    assert!(error(store.import_block(2, &block)).contains("before a step was evaluated"));
+    Ok(())
+}

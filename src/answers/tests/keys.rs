@@ -8,7 +8,9 @@ use proptest::test_runner::TestRunner;
 
 use crate::answers::{Claim, Fingerprint, Terms};
 use crate::constraint::{Constraint, Grammar, Matcher};
-use crate::request::{Markup, Priority, ReasoningTags, Request, SamplingParams, Sharing, StopRules};
+use crate::request::{
+    CallEnd, CallRules, CallStop, Markup, Priority, ReasoningTags, Request, SamplingParams, Sharing, StopRules,
+};
 
 /// The inputs of a claim.
 #[derive(Debug, Clone)]
@@ -44,6 +46,7 @@ impl Subject {
                     min_tokens: 0,
                     stop_sequences: vec!["end".into()],
                     include_stop: false,
+                    calls: None,
                 },
                 continues_text: false,
                 markup: Markup::default(),
@@ -52,6 +55,8 @@ impl Subject {
                 deadline: None,
                 priority: Priority::Default,
                 tenant: None,
+                prefix_scope: None,
+                pin: None,
             },
             terms: Terms { sharing: Sharing::Auto, salt: None, is_seeded: true, choice: 0 },
         }
@@ -76,7 +81,7 @@ impl Subject {
         let SamplingParams { temperature, presence_penalty, seed, .. } = request.sampling;
         let seed = terms.is_seeded.then_some(seed).ok_or(terms.choice);
         let sampled = (temperature > 0.0).then_some((temperature, seed));
-        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop } = &request.stop;
+        let StopRules { max_tokens, end_tokens, min_tokens, stop_sequences, include_stop, calls: _ } = &request.stop;
         let includes = *include_stop && !stop_sequences.is_empty();
         let (ends, bias): (BTreeSet<_>, BTreeMap<_, _>) =
             (end_tokens.iter().collect(), request.logit_bias.iter().map(|(token, bias)| (token, bias + 0.0)).collect());
@@ -106,6 +111,10 @@ fn equal_constraints_have_one_key() {
     assert_ne!(key("one"), key("other"));
 }
 
+fn call_stop(end: CallEnd, tool: &str) -> CallStop {
+    CallStop { rules: CallRules { end: Some(end), is_exclusive: false }, tools: [tool.to_owned()].into() }
+}
+
 const THINK: ReasoningTags = ReasoningTags { open: "<think>", close: "</think>", has_begun: false };
 
 #[test]
@@ -119,7 +128,7 @@ fn the_position_of_reasoning_changes_the_key_only_with_stop_sequences() {
 
 #[test]
 fn every_field_that_can_change_an_answer_changes_its_key() {
-    let changes: [(&str, Change); 35] = [
+    let changes: [(&str, Change); 39] = [
         ("constraint", |it| it.request.constraint = Some(constraint("{\"regex\":\"a\"}"))),
         ("files", |it| it.model = Fingerprint::new(b"other files", "device")),
         ("device", |it| it.model = Fingerprint::new(b"files", "another device")),
@@ -157,6 +166,14 @@ fn every_field_that_can_change_an_answer_changes_its_key() {
         }),
         ("include_stop", |it| it.request.stop.include_stop = true),
         ("salt", |it| it.terms.salt = Some("tenant".into())),
+        ("the end after a call", |it| it.request.stop.calls = Some(call_stop(CallEnd::FirstCall, "f"))),
+        ("the end after a call of another tool", |it| it.request.stop.calls = Some(call_stop(CallEnd::FirstCall, "g"))),
+        ("the end at a repeated call", |it| it.request.stop.calls = Some(call_stop(CallEnd::RepeatedCall, "f"))),
+        ("calls or text", |it| {
+            let mut calls = call_stop(CallEnd::RepeatedCall, "f");
+            calls.rules.is_exclusive = true;
+            it.request.stop.calls = Some(calls);
+        }),
     ];
     let mut keys = HashMap::from([(Subject::sampled().key(), "nothing")]);
     for (name, change) in changes {
@@ -323,6 +340,7 @@ fn subjects() -> impl Strategy<Value = Subject> {
                         end_tokens: ends.into(),
                         stop_sequences: stops.into_iter().map(str::to_owned).collect(),
                         include_stop,
+                        calls: None,
                     },
                     continues_text: false,
                     markup: Markup::default(),
@@ -331,6 +349,8 @@ fn subjects() -> impl Strategy<Value = Subject> {
                     deadline: None,
                     priority: Priority::Default,
                     tenant: None,
+                    prefix_scope: None,
+                    pin: None,
                 },
                 terms: Terms { sharing: Sharing::Force, salt: salt.map(Arc::from), is_seeded, choice },
             },

@@ -176,7 +176,7 @@ fn fail_all_ends_every_open_answer_with_the_error() {
 }
 
 #[test]
-fn only_the_last_progress_report_is_delivered_before_the_tokens_and_with_the_same_wake() {
+fn one_wake_delivers_the_last_progress_report_and_then_the_tokens() {
     let desk = desk(8);
     let (log, id) = desk.add();
     let at = |processed| Progress { processed, total: 9, cached: 0 };

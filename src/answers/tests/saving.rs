@@ -107,7 +107,7 @@ fn clearing_also_removes_answers_from_the_file() {
 }
 
 #[test]
-fn without_a_prompt_cache_nothing_is_written() {
+fn without_a_prompt_cache_no_answer_is_saved() {
     let (_folder, path) = file();
     let process = begin(&path);
     process.insert(1, Instant::now());

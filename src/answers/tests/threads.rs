@@ -13,7 +13,7 @@ use crate::request::Served;
 use super::{finished, log};
 
 /// The readers of an engine, and the thread that drains when it is woken.
-struct Desk {
+struct Drainer {
     readers: Arc<Readers>,
     wakes: Arc<AtomicUsize>,
     num_handled: usize,
@@ -21,7 +21,7 @@ struct Desk {
     ends: Vec<ReaderId>,
 }
 
-impl Desk {
+impl Drainer {
     fn new() -> Self {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&wakes);
@@ -66,11 +66,11 @@ fn written(texts: &[&str]) -> Arc<AnswerLog> {
 #[test]
 fn tokens_written_during_a_drain_are_delivered() {
     loom::model(|| {
-        let mut desk = Desk::new();
+        let mut drainer = Drainer::new();
         let answer = Arc::new(log("first"));
-        let reader = desk.add(&answer);
-        desk.readers.stream(reader);
-        let readers = Arc::clone(&desk.readers);
+        let reader = drainer.add(&answer);
+        drainer.readers.stream(reader);
+        let readers = Arc::clone(&drainer.readers);
         let engine = thread::spawn(move || {
             answer.append(1, "a", &[]);
             readers.notify([reader]);
@@ -80,44 +80,44 @@ fn tokens_written_during_a_drain_are_delivered() {
             readers.notify([reader]);
             readers.wake();
         });
-        desk.drain_if_woken();
-        desk.drain_if_woken();
+        drainer.drain_if_woken();
+        drainer.drain_if_woken();
         engine.join().expect("the thread ends");
-        desk.drain_all();
-        assert_eq!((desk.text.as_str(), desk.ends.as_slice()), ("abc", [reader].as_slice()));
-        assert!(desk.readers.is_empty());
+        drainer.drain_all();
+        assert_eq!((drainer.text.as_str(), drainer.ends.as_slice()), ("abc", [reader].as_slice()));
+        assert!(drainer.readers.is_empty());
     });
 }
 
 #[test]
 fn a_reader_that_starts_to_stream_while_it_gets_a_cached_answer_reads_it_once() {
     loom::model(|| {
-        let mut desk = Desk::new();
-        let reader = desk.add(&Arc::new(log("second")));
-        let readers = Arc::clone(&desk.readers);
+        let mut drainer = Drainer::new();
+        let reader = drainer.add(&Arc::new(log("second")));
+        let readers = Arc::clone(&drainer.readers);
         let text = thread::spawn(move || {
             readers.share(reader, written(&["a", "b"]), Served::Cached, Instant::now(), None);
             readers.notify([reader]);
             readers.wake();
         });
-        desk.drain_if_woken();
-        desk.readers.stream(reader);
-        desk.drain_if_woken();
+        drainer.drain_if_woken();
+        drainer.readers.stream(reader);
+        drainer.drain_if_woken();
         text.join().expect("the thread ends");
-        desk.drain_all();
-        assert_eq!(desk.ends, [reader]);
+        drainer.drain_all();
+        assert_eq!(drainer.ends, [reader]);
         // A reader that starts to stream after the end has the whole answer in the end itself.
-        assert!(desk.text == "ab" || desk.text.is_empty(), "{}", desk.text);
+        assert!(drainer.text == "ab" || drainer.text.is_empty(), "{}", drainer.text);
     });
 }
 
 #[test]
 fn a_reader_that_joins_a_running_answer_reads_it_from_the_beginning() {
     loom::model(|| {
-        let mut desk = Desk::new();
+        let mut drainer = Drainer::new();
         let answer = Arc::new(log("first"));
-        let joins = desk.add(&Arc::new(log("second")));
-        let readers = Arc::clone(&desk.readers);
+        let joins = drainer.add(&Arc::new(log("second")));
+        let readers = Arc::clone(&drainer.readers);
         let engine = thread::spawn(move || {
             answer.append(1, "a", &[]);
             readers.share(joins, Arc::clone(&answer), Served::Coalesced, Instant::now(), None);
@@ -127,49 +127,49 @@ fn a_reader_that_joins_a_running_answer_reads_it_from_the_beginning() {
             readers.notify([joins]);
             readers.wake();
         });
-        desk.readers.stream(joins);
-        desk.drain_if_woken();
+        drainer.readers.stream(joins);
+        drainer.drain_if_woken();
         engine.join().expect("the thread ends");
-        desk.drain_all();
-        assert_eq!((desk.text.as_str(), desk.ends.as_slice()), ("ab", [joins].as_slice()));
+        drainer.drain_all();
+        assert_eq!((drainer.text.as_str(), drainer.ends.as_slice()), ("ab", [joins].as_slice()));
     });
 }
 
 #[test]
 fn a_reader_that_leaves_a_running_answer_gets_nothing_and_the_other_reader_gets_everything() {
     loom::model(|| {
-        let mut desk = Desk::new();
+        let mut drainer = Drainer::new();
         let answer = Arc::new(log("first"));
-        let [leaves, stays] = [desk.add(&answer), desk.add(&answer)];
-        let readers = Arc::clone(&desk.readers);
+        let [leaves, stays] = [drainer.add(&answer), drainer.add(&answer)];
+        let readers = Arc::clone(&drainer.readers);
         let engine = thread::spawn(move || {
             answer.append(1, "a", &[]);
             answer.close("", Ok(finished()));
             readers.notify([leaves, stays]);
             readers.wake();
         });
-        let was_there = desk.readers.remove(leaves).is_some();
-        desk.drain_if_woken();
+        let was_there = drainer.readers.remove(leaves).is_some();
+        drainer.drain_if_woken();
         engine.join().expect("the thread ends");
-        desk.drain_all();
+        drainer.drain_all();
         assert!(was_there);
-        assert_eq!(desk.ends, [stays]);
-        assert!(desk.readers.is_empty());
+        assert_eq!(drainer.ends, [stays]);
+        assert!(drainer.readers.is_empty());
     });
 }
 
 #[test]
 fn a_reader_that_catches_up_while_its_row_is_parked_unparks_the_row() {
     loom::model(|| {
-        let desk = Desk::new();
+        let drainer = Drainer::new();
         let answer = Arc::new(log("first"));
-        let reader = desk.add(&answer);
-        desk.readers.stream(reader);
+        let reader = drainer.add(&answer);
+        drainer.readers.stream(reader);
         (0..8).for_each(|token| answer.append(token, "a", &[]));
-        let readers = Arc::clone(&desk.readers);
+        let readers = Arc::clone(&drainer.readers);
         let engine =
             thread::spawn(move || readers.backlog([reader].into_iter(), 0) == crate::answers::Backlog::Exceeded);
-        let must_unpark = desk.readers.credit(reader, 8);
+        let must_unpark = drainer.readers.credit(reader, 8);
         let is_parked = engine.join().expect("the thread ends");
         assert_eq!(is_parked, must_unpark, "exactly the parked rows are unparked");
     });
@@ -178,14 +178,14 @@ fn a_reader_that_catches_up_while_its_row_is_parked_unparks_the_row() {
 #[test]
 fn a_reader_that_leaves_while_its_request_is_submitted_is_abandoned_exactly_once() {
     loom::model(|| {
-        let desk = Desk::new();
-        let reader = desk.add(&Arc::new(log("first")));
-        let readers = Arc::clone(&desk.readers);
+        let drainer = Drainer::new();
+        let reader = drainer.add(&Arc::new(log("first")));
+        let readers = Arc::clone(&drainer.readers);
         let text = thread::spawn(move || {
             let is_submitted = readers.begin_submit(reader, None) == PromptReady::Submit;
             is_submitted.then(|| readers.end_submit(reader))
         });
-        let stage = desk.readers.remove(reader);
+        let stage = drainer.readers.remove(reader);
         let submitted = text.join().expect("the thread ends");
         let num_abandoned = [stage == Some(Stage::Submitted), submitted == Some(Some(Wanted::Abandon))];
         let num_abandoned = num_abandoned.into_iter().filter(|is_sent| *is_sent).count();

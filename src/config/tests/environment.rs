@@ -149,6 +149,7 @@ fn an_error_escapes_control_characters() {
 fn variables_of_other_programs_are_ignored() {
     let others =
         ["MLX_METAL_DEBUG", "MLX_FAST_PATHS", "mlx_fast_path", "MLX_", ""].map(|name| (name.into(), "huh".into()));
-    let resolved = Settings::resolve(&HashMap::from(others), &[]).expect("no variable is in the table");
+    let resolved =
+        Settings::resolve(&RuntimeFile::default(), &HashMap::from(others), &[]).expect("no variable is in the table");
     assert_eq!(resolved.settings, Settings::default());
 }

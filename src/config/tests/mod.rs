@@ -1,6 +1,7 @@
 //! Tests of the table of options. The other files test values, variables and how sources combine.
 
 mod environment;
+mod file;
 mod resolve;
 mod values;
 
@@ -8,7 +9,10 @@ use std::collections::HashMap;
 
 use crate::error::{Code, Error};
 
-use super::{EngineOption, Member, OPTIONS, PREFIX, Preset, Resolved, Settings, Source, Value, find, names_in};
+use super::{
+    EngineOption, FileEntry, FilePlace, Member, OPTIONS, PREFIX, Preset, Resolved, RuntimeFile, Settings, Source,
+    Value, find, keys, keys_of, names_in,
+};
 
 fn option(path: &str) -> &'static EngineOption {
     OPTIONS.iter().find(|option| option.path == path).expect("the test names an option of the table")
@@ -16,11 +20,18 @@ fn option(path: &str) -> &'static EngineOption {
 
 fn with_options(options: &[(&str, Value)]) -> Result<Resolved, Error> {
     let options: Vec<_> = options.iter().map(|(path, value)| (option(path), *value)).collect();
-    Settings::resolve(&HashMap::new(), &options)
+    Settings::resolve(&RuntimeFile::default(), &HashMap::new(), &options)
 }
 
 fn with_variable(name: &str, text: &str) -> Result<Resolved, Error> {
-    Settings::resolve(&HashMap::from([(name.into(), text.into())]), &[])
+    Settings::resolve(&RuntimeFile::default(), &HashMap::from([(name.into(), text.into())]), &[])
+}
+
+/// An entry of a runtime file in the line 7.
+fn entry(option: &'static EngineOption, value: Value, environment: Option<&str>) -> FileEntry {
+    let key = keys_of(option.path).remove(0).name;
+    let place = FilePlace { key, file: "runtime.yaml".into(), line: 7 };
+    FileEntry { option, value, place, environment: environment.map(str::to_owned) }
 }
 
 fn effective(resolved: &Resolved, path: &str) -> (Option<Value>, Source) {
@@ -66,6 +77,7 @@ fn every_option_has_a_variable_which_is_established_or_follows_from_its_path() {
     }
     assert_eq!(option("precision").own_variable(), "MLX_SERVING_PRECISION");
     assert_eq!(option("scheduler.maxWaitMs").own_variable(), "MLX_SERVING_MAX_WAIT_MS");
+    assert_eq!(option("retry.maxAttempts").own_variable(), "MLX_SERVING_RETRY_MAX_ATTEMPTS");
     assert_eq!(option("cache.promptCache.maxTokens").own_variable(), "MLX_SERVING_PROMPT_CACHE_MAX_TOKENS");
     assert_eq!(option("scheduler.batchSize").variable, Some("MLX_GPU_SCHEDULER_BATCH_SIZE"));
 }
@@ -119,7 +131,23 @@ fn every_option_has_its_own_field_and_every_field_has_an_option() {
 
 #[test]
 fn a_path_finds_an_option_or_a_group() {
-    assert_eq!(names_in(""), ["preset", "scheduler", "precision", "memory", "streaming", "cache"]);
+    assert_eq!(
+        names_in(""),
+        [
+            "preset",
+            "scheduler",
+            "precision",
+            "memory",
+            "streaming",
+            "cache",
+            "modelLifecycle",
+            "retry",
+            "circuitBreaker",
+            "metrics",
+            "health",
+            "workers"
+        ]
+    );
     assert_eq!(names_in("scheduler.autoTune"), ["enabled", "minBatch", "maxBatch", "emaAlpha", "interval"]);
     assert!(
         matches!(find("scheduler.autoTune", "interval"), Some(Member::Option(option)) if option.path.ends_with(".interval"))

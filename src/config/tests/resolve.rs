@@ -11,7 +11,8 @@ const MEDIUM: &str = "scheduler.adaptiveWindow.mediumMs";
 const HIGH: &str = "scheduler.adaptiveWindow.highMs";
 
 fn under(preset: &'static str) -> Resolved {
-    Settings::resolve(&HashMap::new(), &[(option("preset"), Value::Name(preset))]).expect("presets are in order")
+    Settings::resolve(&RuntimeFile::default(), &HashMap::new(), &[(option("preset"), Value::Name(preset))])
+        .expect("presets are in order")
 }
 
 fn written(value: Value) -> String {
@@ -29,7 +30,7 @@ proptest! {
     #[test]
     fn the_strongest_source_that_sets_an_option_wins(
         preset in prop::sample::select(Preset::NAMES.to_vec()),
-        is_set in prop::collection::vec(prop::array::uniform2(any::<bool>()), OPTIONS.len()),
+        is_set in prop::collection::vec(prop::array::uniform3(any::<bool>()), OPTIONS.len()),
     ) {
         let by = |source: usize| {
             let set = OPTIONS.iter().zip(&is_set).filter(move |(_, is_set)| is_set[source]);
@@ -44,13 +45,16 @@ proptest! {
         let in_environment = |option: &EngineOption| Some((option.variable?.to_owned(), written(value_of(option)?)));
         let environment: HashMap<_, _> = by(0).filter_map(in_environment).collect();
         let options: Vec<_> = by(1).filter_map(|option| Some((option, option.default?))).collect();
-        let resolved = Settings::resolve(&environment, &options);
+        let in_file = by(2).filter_map(|option| Some(entry(option, value_of(option)?, None)));
+        let file = RuntimeFile { entries: in_file.collect(), environment: None };
+        let resolved = Settings::resolve(&file, &environment, &options);
         let resolved = resolved.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let preset = resolved.settings.preset;
-        for (option, [in_environment, in_options]) in OPTIONS.iter().zip(is_set) {
+        for (option, [in_environment, in_options, in_file]) in OPTIONS.iter().zip(is_set) {
             let expected = match option.under(preset) {
                 _ if in_options && option.default.is_some() => (option.default, Source::Option),
                 _ if in_environment && value_of(option).is_some() => (value_of(option), Source::Environment),
+                _ if in_file && value_of(option).is_some() => (value_of(option), Source::File),
                 Some(value) => (Some(value), Source::Preset),
                 None => (option.default, Source::Default),
             };
@@ -88,11 +92,11 @@ fn presets_are_found_by_name() {
 #[test]
 fn an_option_overrides_the_preset_of_a_variable() {
     let environment = HashMap::from([("MLX_SERVING_PRESET".into(), "latency".into())]);
-    let resolved = Settings::resolve(&environment, &[]).expect("a preset");
+    let resolved = Settings::resolve(&RuntimeFile::default(), &environment, &[]).expect("a preset");
     assert_eq!(effective(&resolved, "preset"), (Some(Value::Name("latency")), Source::Environment));
     assert_eq!(effective(&resolved, "scheduler.batchSize"), (Some(Value::Number(2.0)), Source::Preset));
     let options = [(option("preset"), Value::Name("throughput"))];
-    let resolved = Settings::resolve(&environment, &options).expect("a preset");
+    let resolved = Settings::resolve(&RuntimeFile::default(), &environment, &options).expect("a preset");
     assert_eq!(effective(&resolved, "preset"), (Some(Value::Name("throughput")), Source::Option));
     assert_eq!(effective(&resolved, "scheduler.batchSize"), (Some(Value::Number(8.0)), Source::Preset));
 }
@@ -101,7 +105,7 @@ fn an_option_overrides_the_preset_of_a_variable() {
 fn a_wrong_variable_is_an_error_even_if_an_option_overrides_it() {
     let environment = HashMap::from([("MLX_FAST_PATH".into(), "maybe".into())]);
     let options = [(option("scheduler.fastPath"), Value::Switch(true))];
-    let error = refused(Settings::resolve(&environment, &options));
+    let error = refused(Settings::resolve(&RuntimeFile::default(), &environment, &options));
     assert_eq!(error.param(), Some("MLX_FAST_PATH"));
 }
 
@@ -126,7 +130,7 @@ fn a_contradiction_names_both_options_and_param_is_the_one_with_the_stronger_sou
 
     let environment = HashMap::from([("MLX_AUTO_TUNE_MIN_BATCH".into(), "6".into())]);
     let options = [(option(MAX), Value::Number(4.0))];
-    let error = refused(Settings::resolve(&environment, &options));
+    let error = refused(Settings::resolve(&RuntimeFile::default(), &environment, &options));
     assert_eq!(error.param(), Some(MAX));
     let expected = format!("`MLX_AUTO_TUNE_MIN_BATCH` (6, environment) must not be above `{MAX}` (4, option)");
     assert_eq!(error.message(), expected);

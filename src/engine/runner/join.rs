@@ -6,28 +6,30 @@ use std::sync::Arc;
 
 use crate::answers::{CacheOutcome, Claim, ReaderId};
 use crate::error::Result;
-use crate::request::{SequenceId, Served, StopRules};
+use crate::request::{SequenceId, Served};
 use crate::scheduler::Urgency;
 
 use super::super::command::Submission;
 use super::super::row::{Follower, Row};
-use super::ModelRunner;
+use super::{ModelRunner, pins};
 
 impl ModelRunner {
     /// Adds a request.
     pub(in super::super) fn add(&mut self, submission: Submission) {
         let Some(mut submission) = self.share(submission) else { return };
         if let Err(error) = self.write_scripted(&mut submission) {
-            return self.shared.end(submission.reader, &submission.log, Err(error));
+            return self.shared.end(submission.asked, &submission.log, Err(error));
+        }
+        if let Err(refusal) = self.scheduler.check_pins(&submission.request) {
+            return self.shared.end(submission.asked, &submission.log, Err(pins::refused(refusal)));
         }
         let (id, request) = (submission.sequence, submission.request.clone());
-        let StopRules { stop_sequences, include_stop, .. } = &request.stop;
-        let text = self.model.text.stream(stop_sequences, request.markup).include_stop(*include_stop);
+        let text = self.model.text.answer_stream(&request.stop, request.markup);
         let text = if request.continues_text { text.following(&request.prompt) } else { text };
-        let (reader, now) = (submission.reader, self.shared.clock.now());
+        let (reader, now) = (submission.asked.reader, self.shared.clock.now());
         self.rows.insert(id, Row::new(submission, text, self.shared.answers.epoch()));
         self.watch_progress(id, reader);
-        self.scheduler.add(id, request, now);
+        self.schedule(id, request, now);
     }
 
     /// Gives a request its scripted answer, if the device has a script. A request that is too late takes none.
@@ -51,7 +53,7 @@ impl ModelRunner {
             return None;
         }
         // The generation may have ended after the text thread looked into the cache.
-        if self.shared.serve(submission.reader, &claim) {
+        if self.shared.serve(submission.asked, &claim) {
             return None;
         }
         answers.count(CacheOutcome::Computed);
@@ -61,15 +63,19 @@ impl ModelRunner {
     /// Adds a reader to a running generation. The generation gets the latest deadline and the highest urgency of its readers,
     /// and is not parked: the new reader is not behind.
     fn join(&mut self, id: SequenceId, submission: &Submission, claim: &Claim) {
-        let follower = Follower { reader: submission.reader, urgency: Urgency::of(&submission.request) };
+        let follower = Follower { asked: submission.asked, urgency: Urgency::of(&submission.request) };
         let Some(row) = self.rows.join(id, follower) else { return };
         let (log, now) = (Arc::clone(&row.log), self.shared.clock.now());
+        if row.last_token().is_some() {
+            self.meter.first_token(now.saturating_duration_since(follower.asked.at));
+        }
         self.scheduler.revise(id, row.urgency(), now);
         self.scheduler.unpark(id, now);
         self.shared.answers.count(CacheOutcome::Coalesced);
-        self.shared.readers.share(follower.reader, log, Served::Coalesced, now, claim.seed);
-        self.watch_progress(id, follower.reader);
-        self.outbox.notify([follower.reader]);
+        self.shared.router.joined(follower.reader());
+        self.shared.readers.share(follower.reader(), log, Served::Coalesced, now, claim.seed);
+        self.watch_progress(id, follower.reader());
+        self.outbox.notify([follower.reader()]);
     }
 
     /// Reports the progress of a row's prompt to a reader that asked for it. A prompt that was complete before counts as

@@ -2,7 +2,10 @@
 //! executor computes. `turn` has the order of one turn and accounts steps, `join` adds requests; this file ends rows and
 //! delivers. No other part of the engine sees the fields.
 
+mod disk;
 mod join;
+mod kv;
+mod pins;
 mod turn;
 
 use std::sync::Arc;
@@ -17,32 +20,43 @@ use crate::scheduler::plan::Plan;
 use crate::scheduler::{self, Expiry, SampledToken, Scheduler};
 use crate::text::ModelText;
 
-use super::budget::{Holding, Reservation};
+use super::breaker::Breaker;
+use super::budget::Reservation;
 use super::census::Present;
-use super::command::{ModelKey, Reply};
+use super::command::{UnloadedAnswers, Unloading};
 use super::guarded::guarded;
+use super::ids::Replica;
+use super::labels::ModelLabel;
+use super::lease::Lease;
+use super::meter::Meter;
 use super::outbox::Outbox;
 use super::progress::PromptProgress;
-use super::row::Row;
+use super::row::{Follower, Row};
 use super::rows::{Left, Rows};
 use super::shared::SharedState;
-use super::stats::Account;
+use super::slots::Places;
+use super::stats::{Account, Measured};
 use super::step_timing::StepTiming;
 
 pub(super) use turn::Others;
 
+use disk::DiskTier;
+
 /// A loaded model.
 pub(super) struct Model {
-    pub(super) key: ModelKey,
+    pub(super) replica: Replica,
+    pub(super) label: ModelLabel,
     pub(super) executor: Box<dyn Executor>,
     /// The memory of its weights; given back after they are gone.
-    pub(super) reservation: Reservation,
+    pub(super) reservation: Arc<Reservation>,
     pub(super) text: Arc<ModelText>,
     /// Part of the key of its cached answers.
     pub(super) fingerprint: Fingerprint,
     /// Number of accepted requests whose prompt is not ready.
     pub(super) coming: Arc<AtomicUsize>,
     pub(super) account: Arc<Account>,
+    /// The thread's right to act.
+    pub(super) lease: Arc<Lease>,
 }
 
 /// What a runner needs before it can continue.
@@ -69,16 +83,18 @@ pub(super) struct ModelRunner {
     rows: Rows,
     shared: SharedState,
     timing: StepTiming,
+    breaker: Breaker,
+    meter: Meter,
+    /// The disk tier of its prefix cache, if there is one.
+    disk: Option<DiskTier>,
     progress: PromptProgress,
     outbox: Outbox,
-    /// The batch limit that was reported last.
-    reported_limit: usize,
-    /// The number of sequences that was reported last whose readers are behind.
-    reported_behind: usize,
+    /// The rows that were reported last.
+    reported: Places,
     /// Whether a request waited for a row after the last turn.
     was_queued: bool,
-    /// Replies to unload commands, given after the last row has ended.
-    unloading: Vec<Reply<()>>,
+    /// Set by the unload commands.
+    drain: Option<Unloading>,
     /// This and the two below are reused, so that a step does not allocate.
     plan: Plan,
     sampled: Vec<SampledToken>,
@@ -86,19 +102,29 @@ pub(super) struct ModelRunner {
 }
 
 impl ModelRunner {
-    pub(super) fn new(model: Model, config: &scheduler::Config, shared: SharedState) -> Self {
+    pub(super) fn new(
+        model: Model,
+        files: &[u8; 32],
+        config: &scheduler::Config,
+        breaker: Breaker,
+        shared: SharedState,
+    ) -> Self {
+        let mut scheduler = Scheduler::new(*config);
+        let disk = shared.disk.get().and_then(|store| DiskTier::new(store, &model, files, &mut scheduler));
         Self {
-            scheduler: Scheduler::new(*config),
+            scheduler,
             timing: StepTiming::new(Arc::clone(&shared.clock), model.executor.limits().overlap),
+            meter: Meter::new(shared.stats.began()),
             model,
             rows: Rows::default(),
+            breaker,
+            disk,
             shared,
             progress: PromptProgress::default(),
             outbox: Outbox::default(),
-            reported_limit: 0,
-            reported_behind: 0,
+            reported: Places::default(),
             was_queued: false,
-            unloading: Vec::new(),
+            drain: None,
             plan: Plan::default(),
             sampled: Vec::new(),
             expired: Vec::new(),
@@ -157,38 +183,44 @@ impl ModelRunner {
         self.model.fingerprint
     }
 
-    /// Marks the model to be dropped after its last row has ended.
-    pub(super) fn unload(&mut self, reply: Reply<()>) {
-        self.unloading.push(reply);
+    /// Marks the model to be dropped after its last row has ended. Of several calls the earliest time counts, and one is enough
+    /// to remove the cached answers.
+    pub(super) fn unload(&mut self, how: Unloading) {
+        let drain = self.drain.get_or_insert(how);
+        drain.at = drain.at.min(how.at);
+        if how.answers == UnloadedAnswers::Remove {
+            drain.answers = UnloadedAnswers::Remove;
+        }
+    }
+
+    /// Until when the rows of a model that is being unloaded may run.
+    pub(super) fn drains_until(&self) -> Option<Instant> {
+        self.drain.map(|drain| drain.at)
+    }
+
+    /// Whether the cached answers outlive the model.
+    pub(super) fn keeps_answers(&self) -> bool {
+        self.drain.is_some_and(|drain| drain.answers == UnloadedAnswers::Keep)
     }
 
     pub(super) fn may_be_dropped(&self) -> bool {
-        !self.unloading.is_empty() && self.rows.is_empty()
+        self.drain.is_some() && self.rows.is_empty()
     }
 
-    /// Drops the model, then replies to the unload commands: memory on the device is free by then.
+    /// Drops the model: memory on the device is free then.
     pub(super) fn drop_model(self) {
-        let Self { model: Model { executor, reservation, .. }, unloading, .. } = self;
+        let Self { model: Model { executor, reservation, .. }, .. } = self;
         drop(executor);
         drop(reservation);
-        for reply in unloading {
-            reply.send(Ok(()));
-        }
+    }
+
+    /// The id of the model, for messages.
+    fn id(&self) -> Arc<str> {
+        self.shared.stats.id(self.model.label)
     }
 
     pub(super) fn has(&self, reader: ReaderId) -> bool {
         self.rows.of_reader(reader).is_some()
-    }
-
-    /// Sets what the KV of its sequences may take, with what the executor allocates ahead of need.
-    pub(super) fn set_kv_bytes(&mut self, bytes: u64) {
-        self.scheduler.set_kv_bytes(bytes);
-        self.model.executor.set_kv_bytes(bytes);
-    }
-
-    /// The KV that the model's sequences hold.
-    pub(super) fn holding(&self) -> Holding {
-        Holding { bytes: self.scheduler.kv_bytes(), is_busy: !self.rows.is_empty() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -245,15 +277,22 @@ impl ModelRunner {
     }
 
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
+        if let Some(pin) = self.rows.get(id).and_then(|row| row.pin)
+            && !self.scheduler.has_pin(pin)
+        {
+            return self.fail(id, pins::dropped());
+        }
         let now = self.shared.clock.now();
         // The row is removed after its end is written: if that panics, `fail_all` still finds the row.
         if let Some(end) = self.rows.get_mut(id).map(|row| row.finish(reason, now))
             && let Some(row) = self.rows.remove(id)
         {
             self.ended(id, &row, &end, now);
-            if let (Some((claim, epoch)), Ok(finished)) = (&row.claim, &end)
-                && finished.finish_reason != FinishReason::Cancelled
-            {
+            let is_complete = end.as_ref().is_ok_and(|finished| finished.finish_reason != FinishReason::Cancelled);
+            if is_complete {
+                self.breaker.completed();
+            }
+            if let Some((claim, epoch)) = row.claim.as_ref().filter(|_| is_complete) {
                 self.shared.answers.insert(claim, *epoch, row.log, now);
             }
         }
@@ -270,23 +309,42 @@ impl ModelRunner {
     fn ended(&mut self, id: SequenceId, row: &Row, end: &Close, now: Instant) {
         self.progress.forget(id);
         let is_wanted = self.scheduler.load().num_queued > 0;
-        self.shared.slots.ended(now, is_wanted, Row::stay(end));
-        self.outbox.end(end, row.readers.iter().map(|follower| follower.reader));
+        let stay = Row::stay(end).map(|took| self.stay_in_crowd(row, took));
+        self.shared.slots.ended(now, is_wanted, stay);
+        if end.as_ref().is_ok_and(|finished| finished.finish_reason != FinishReason::Cancelled) {
+            let took = |follower: &Follower| now.saturating_duration_since(follower.asked.at);
+            row.readers.iter().map(took).for_each(|took| self.meter.completed(took));
+        }
+        self.outbox.end(end, row.readers.iter().map(Follower::reader));
     }
 
     /// Recovers from a failure of the device. After a lack of memory every sequence is recomputed, fewer at a time. After
-    /// another failure the rows of the steps in flight end with the error, and the other sequences are recomputed.
+    /// another failure the rows of the steps in flight run again later, or end with the error; the other sequences are
+    /// recomputed.
     pub(super) fn recover(&mut self, error: &Error) {
-        let lost = match error.code() {
-            Code::InsufficientMemory => self.scheduler.recover_memory().into_iter().collect(),
-            _ => self.scheduler.recover(),
+        let now = self.shared.clock.now();
+        let lacks_memory = error.code() == Code::InsufficientMemory;
+        let lost = if lacks_memory {
+            self.scheduler.recover_memory(now).into_iter().collect()
+        } else {
+            self.scheduler.recover(now)
         };
+        if !lacks_memory && self.breaker.failed(!lost.is_empty(), now) {
+            self.meter.figures.circuit_opened += 1;
+            tracing::warn!(target: "mlx_serving::engine", model = %self.id(), "circuit breaker opened");
+        }
+        tracing::error!(target: "mlx_serving::engine", model = %self.id(), lost = lost.len(), %error, "step failed");
         for id in lost {
             self.fail(id, error.clone());
         }
         self.timing.reset();
-        self.shared.stats.recovery();
-        if let Err(broken) = guarded(Code::BackendError, || self.model.executor.reset()) {
+        self.meter.figures.recoveries += 1;
+        let Model { lease, executor, .. } = &mut self.model;
+        let reset = lease.lend(|| guarded(Code::BackendError, || executor.reset()));
+        // A device that hangs may hang here as well.
+        self.model.account.watch.end();
+        if let Err(broken) = reset {
+            tracing::error!(target: "mlx_serving::engine", model = %self.id(), %broken, "reset failed");
             self.fail_all(&broken);
         }
     }
@@ -294,6 +352,7 @@ impl ModelRunner {
     /// Ends every row with an error, including rows that the scheduler no longer has.
     pub(super) fn fail_all(&mut self, error: &Error) {
         self.scheduler.clear();
+        self.drop_waiting();
         for id in self.rows.ids() {
             self.fail(id, error.clone());
         }
@@ -307,18 +366,18 @@ impl ModelRunner {
             self.shared.slots.wanted(self.shared.clock.now());
         }
         self.was_queued = is_queued;
-        let batch_limit = self.scheduler.batch_limit();
-        if load.num_running > 0 && batch_limit != std::mem::replace(&mut self.reported_limit, batch_limit) {
-            self.shared.slots.has_rows(batch_limit);
+        // The rows of an idle model say nothing about the device.
+        let num_rows = if load.num_running > 0 { self.scheduler.batch_limit() } else { self.reported.num_rows };
+        let places = Places { num_rows, num_behind: self.scheduler.num_behind() };
+        if places != std::mem::replace(&mut self.reported, places) {
+            self.shared.slots.report(self.model.replica, places);
         }
-        let num_behind = self.scheduler.num_behind();
-        let num_before = std::mem::replace(&mut self.reported_behind, num_behind);
-        if num_behind != num_before {
-            self.shared.slots.change_behind(num_before, num_behind);
-        }
-        let present = Present { queued: load.num_queued, running: load.num_running, joined: self.rows.num_joined() };
-        self.model.account.update(&mut self.scheduler, self.model.executor.kv_bytes(), &self.timing.totals);
-        self.outbox.deliver(&self.shared, self.model.key, present);
+        let queued = load.num_queued + self.num_waiting_for_disk();
+        let present = Present { queued, running: load.num_running, joined: self.rows.num_joined() };
+        let (kv_bytes, circuit) = (self.model.executor.kv_bytes(), self.breaker.state());
+        let measured = Measured { totals: &self.timing.totals, figures: &self.meter.figures };
+        self.model.account.update(&mut self.scheduler, kv_bytes, measured, circuit);
+        self.outbox.deliver(&self.shared, (self.model.replica, self.model.label), present);
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::engine::Config;
-use crate::engine::budget::{Budget, Holding, share};
+use crate::engine::budget::{Budget, Holding, share, share_with_retained};
 use crate::error::Code;
 
 use super::harness::{Harness, SLOW, Spec, spec};
@@ -43,10 +43,42 @@ fn kv_gets_the_memory_that_weights_leave() {
 
 #[test]
 fn an_idle_model_reserves_no_kv() {
-    let (idle, busy) = (Holding { bytes: 0, is_busy: false }, Holding { bytes: 700, is_busy: true });
+    let (idle, busy) =
+        (Holding { bytes: 0, retained: 0, is_busy: false }, Holding { bytes: 700, retained: 0, is_busy: true });
     assert_eq!(share(1_000, &[busy], 0), 1_000);
     assert_eq!(share(1_000, &[busy, idle], 0), 1_000);
     assert_eq!(share(1_000, &[busy, idle], 1), 300);
+}
+
+#[test]
+fn what_a_model_retains_is_not_reserved_for_it() {
+    let retaining = Holding { bytes: 0, retained: 800, is_busy: false };
+    let busy = Holding { bytes: 300, retained: 100, is_busy: true };
+    assert_eq!(share(1_000, &[busy, retaining], 0), 1_000);
+    assert_eq!([0, 1].map(|index| share_with_retained(1_000, &[busy, retaining], index)), [200, 600]);
+}
+
+#[test]
+fn an_idle_model_gives_retained_kv_to_one_that_has_requests_within_a_turn() {
+    let total = 4 * BLOCK;
+    let mut harness = Harness::with_kv(total);
+    harness.load_slow();
+    let mut run = |specs: &[Spec], num_ended: usize| {
+        for spec in specs {
+            harness.submit(*spec);
+        }
+        let mut was_above = false;
+        while harness.received.values().filter(|received| received.end.is_some()).count() < num_ended {
+            harness.turn();
+            let is_above = harness.core.kv_held() + harness.core.kv_retained() > total;
+            assert!(!(was_above && is_above) && harness.core.kv_held() <= total);
+            was_above = is_above;
+        }
+        harness.core.kv_retained()
+    };
+    let long = |model, prompt| Spec { model, prompt_len: 200, ..spec(prompt) };
+    assert_eq!(run(&[1, 2, 3].map(|prompt| long(super::harness::MODEL, prompt)), 3), 3 * BLOCK);
+    run(&[1, 2, 3].map(|prompt| long(SLOW, prompt)), 6);
 }
 
 proptest! {
@@ -54,7 +86,7 @@ proptest! {
     fn models_within_their_shares_are_within_the_budget(
         total in 0_u64..10_000, bytes in prop::collection::vec(0_u64..12_000, 1..6),
     ) {
-        let mut holdings: Vec<_> = bytes.iter().map(|&bytes| Holding { bytes, is_busy: true }).collect();
+        let mut holdings: Vec<_> = bytes.iter().map(|&bytes| Holding { bytes, retained: 0, is_busy: true }).collect();
         for _ in 0..holdings.len() {
             for index in 0..holdings.len() {
                 holdings[index].bytes = holdings[index].bytes.min(share(total, &holdings, index));

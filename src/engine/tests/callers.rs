@@ -129,7 +129,7 @@ impl World {
         self.num_running -= 1;
         self.callers[caller].served += 1;
         self.slots.turnover.freed(at(self.now), !self.queued.is_empty());
-        self.slots.turnover.stayed(Duration::from_millis(self.device.stay));
+        self.slots.turnover.stayed(Duration::from_millis(self.device.stay), 100);
         self.slots.leave(&Caller::default());
         if self.asks_again {
             self.events.push(Reverse((self.now, Event::Asks(caller))));

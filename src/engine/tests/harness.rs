@@ -4,26 +4,36 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::answers::{AnswerCache, AnswerLog, Claim, Fingerprint, ReaderId, Settings, Terms};
 use crate::clock::{Clock, ManualClock};
+use crate::config;
 use crate::engine::Config;
 use crate::engine::answer_parser::Readers;
+use crate::engine::asked::Asked;
 use crate::engine::budget::{Budget, Ledger};
-use crate::engine::command::{Command, ModelKey, Opened, Reply, Submission};
+use crate::engine::command::{Command, Opened, Reply, Submission, UnloadedAnswers, Unloading};
 use crate::engine::core::{Core, Next};
+use crate::engine::ids::ModelKey;
+use crate::engine::ids::WorkerId;
+use crate::engine::labels::ModelLabel;
 use crate::engine::pending::Caller;
-use crate::engine::permit::Permits;
+use crate::engine::permit::{Permit, Permits};
+use crate::engine::router::Router;
+use crate::engine::sample::{ModelStats, Sample};
 use crate::engine::shared::SharedState;
 use crate::engine::slots::SharedSlots;
-use crate::engine::stats::ModelStats;
+use crate::engine::stats::Stats;
 use crate::error::{Code, Error};
 use crate::executor::LoadControl;
 use crate::executor::sim::{Attention, Fault, Profile, Script, SimBackend, SimLoad};
 use crate::hub::{self, ModelFolder};
-use crate::request::{Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId};
+use crate::prefix_store::PrefixStore;
+use crate::request::{
+    PrefixScope, Priority, Progress, Request, RequestId, SamplingParams, SequenceId, Sharing, Summary, TokenId,
+};
 use crate::scheduler::plan::Overlap;
 use crate::scheduler::{self, WindowConfig};
 use crate::text::ModelText;
@@ -31,10 +41,12 @@ use crate::text::ModelText;
 use super::loader::Loader;
 use super::panicking_clock::PanickingClock;
 
-/// Most tokens of an answer.
+/// The largest number of tokens of an answer.
 pub(super) const NUM_TOKENS: usize = 12;
-/// Prompt tokens that a step reads.
+/// The largest number of prompt tokens in a step.
 pub(super) const CHUNK: usize = 16;
+/// The least time after which a step counts as stuck.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// Time that a step takes.
 pub(super) const STEP: Duration = Duration::from_millis(1);
 
@@ -43,8 +55,7 @@ pub(super) const MODEL: ModelKey = ModelKey(0);
 pub(super) const SLOW: ModelKey = ModelKey(1);
 pub(super) const TIMES_SLOWER: u32 = 23;
 
-/// The simulated device.
-const PROFILE: Profile = Profile {
+pub(super) const PROFILE: Profile = Profile {
     name: "test-device",
     decode: STEP,
     staircase: &[(1, 1.0), (64, 1.0)],
@@ -72,7 +83,6 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(sentences.to_vec(), 0).expect("there are words")
 });
 
-/// Describes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Spec {
     pub(super) model: ModelKey,
@@ -80,7 +90,7 @@ pub(super) struct Spec {
     pub(super) prompt: TokenId,
     pub(super) salt: Option<&'static str>,
     pub(super) sharing: Sharing,
-    /// If set, the request samples with this seed; otherwise it is greedy.
+    /// A request without a seed is greedy, unless `sharing` is `Force`: then it samples with its number as the seed.
     pub(super) seed: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) priority: Priority,
@@ -117,12 +127,15 @@ pub(super) struct Received {
 }
 
 /// What tests vary of the engine and its device.
-struct Options {
-    faults: Vec<Fault>,
-    chunk: usize,
+pub(super) struct Options {
+    pub(super) faults: Vec<Fault>,
+    pub(super) chunk: usize,
     /// Bytes of KV of all models.
-    kv_bytes: Option<u64>,
+    pub(super) kv_bytes: Option<u64>,
+    pub(super) disk: Option<Arc<PrefixStore>>,
 }
+
+pub(super) const DEFAULT: Options = Options { faults: Vec::new(), chunk: CHUNK, kv_bytes: None, disk: None };
 
 /// A device with the time of a clock.
 fn device(profile: Profile, clock: &Arc<ManualClock>) -> SimBackend {
@@ -153,39 +166,36 @@ impl Harness {
 
     /// With a device that fails at the given steps.
     pub(super) fn failing(settings: Settings, buffer_tokens: usize, faults: Vec<Fault>) -> Self {
-        Self::on(PROFILE, settings, buffer_tokens, Options { faults, chunk: CHUNK, kv_bytes: None })
+        Self::on(PROFILE, settings, buffer_tokens, Options { faults, ..DEFAULT })
     }
 
     /// With a device that accepts steps ahead as `overlap` says.
     pub(super) fn overlapping(overlap: Overlap, buffer_tokens: usize) -> Self {
-        Self::on(
-            Profile { overlap, ..PROFILE },
-            Settings::default(),
-            buffer_tokens,
-            Options { faults: Vec::new(), chunk: CHUNK, kv_bytes: None },
-        )
+        Self::on(Profile { overlap, ..PROFILE }, Settings::default(), buffer_tokens, DEFAULT)
     }
 
     /// With `chunk` prompt tokens per step.
     pub(super) fn reading(chunk: usize) -> Self {
-        Self::on(PROFILE, Settings::OFF, 256, Options { faults: Vec::new(), chunk, kv_bytes: None })
+        Self::on(PROFILE, Settings::OFF, 256, Options { chunk, ..DEFAULT })
     }
 
     /// With `kv_bytes` bytes of KV for all models; a position takes 1 byte.
     pub(super) fn with_kv(kv_bytes: u64) -> Self {
-        let options = Options { faults: Vec::new(), chunk: CHUNK, kv_bytes: Some(kv_bytes) };
+        let options = Options { kv_bytes: Some(kv_bytes), ..DEFAULT };
         Self::on(Profile { kv_bytes_per_position: 1, ..PROFILE }, Settings::OFF, 256, options)
     }
 
-    fn on(profile: Profile, settings: Settings, buffer_tokens: usize, options: Options) -> Self {
+    pub(super) fn on(profile: Profile, settings: Settings, buffer_tokens: usize, options: Options) -> Self {
         let clock = Arc::new(ManualClock::default());
         let panics = Arc::new(PanickingClock::new(Arc::clone(&clock)));
         let shared = SharedState {
+            disk: Arc::new(options.disk.map_or_else(OnceLock::new, OnceLock::from)),
             clock: Arc::clone(&panics) as Arc<dyn Clock>,
             readers: Arc::new(Readers::new(buffer_tokens, Box::new(|| ()))),
             answers: Arc::new(AnswerCache::new(settings)),
-            stats: Arc::default(),
+            stats: Arc::new(Stats::new(clock.now(), STUCK_AFTER)),
             slots: Arc::new(SharedSlots::new(1_000_000, None)),
+            router: Arc::new(Router::new(config::Settings::default().workers)),
         };
         let device = |profile| device(profile, &clock);
         let slow = device(Profile { decode: STEP * TIMES_SLOWER, ..profile });
@@ -196,7 +206,7 @@ impl Harness {
         let scheduler = scheduler::Config { window, prefill_chunk: options.chunk, ..config.scheduler };
         let config = Config { scheduler, kv_bytes: options.kv_bytes, ..config };
         let ledger = Ledger::new(Budget::new(&config));
-        let core = Core::new(&config, Arc::clone(&ledger), shared.clone());
+        let core = Core::new(&config, WorkerId(0), Arc::default(), Arc::clone(&ledger), shared.clone());
         let loader = Loader::new(devices, ledger);
         let fingerprint = Fingerprint::new(&[0; 32], PROFILE.name);
         let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&shared.slots));
@@ -213,15 +223,15 @@ impl Harness {
         self.core.turn();
     }
 
-    /// The weights of a model were prepared for the next device.
+    /// Sends the engine a model whose weights are prepared, as a load thread does. The load can be aborted with what it returns.
     pub(super) fn begin_load(&mut self, key: ModelKey, reply: Reply<Opened>) -> LoadControl {
-        let loading = self.loader.loading(key, &FOLDER, reply);
-        let control = loading.active.control.clone();
+        let loading = self.loader.loading((key, self.label(key)), &FOLDER, reply);
+        let control = loading.control.clone();
         self.core.take(Command::Load(Box::new(loading)));
         control
     }
 
-    /// The next model is loaded in parts.
+    /// Replaces the devices of later loads by one that loads its model as `load` says.
     pub(super) fn add_device(&mut self, load: SimLoad) {
         self.loader.devices = vec![device(PROFILE, &self.clock).with_load(load)];
     }
@@ -237,16 +247,23 @@ impl Harness {
 
     /// Submits a request: it is answered from the cache or sent to the engine thread.
     pub(super) fn submit(&mut self, spec: Spec) -> ReaderId {
-        let (reader, submission) = self.prepare(spec);
-        let serve = |claim| self.shared.serve(reader, &claim);
+        let (submission, permit) = self.ticket(spec);
+        let asked = submission.asked;
+        let serve = |claim| self.shared.serve(asked, &claim);
         if !submission.claim.is_some_and(serve) {
-            self.core.take(Command::Submit(Box::new(submission)));
+            let command = self.route(submission, permit);
+            self.core.take(command);
         }
-        reader
+        asked.reader
     }
 
     /// A request that was not answered from the cache and is not yet sent to the engine thread.
-    pub(super) fn prepare(&mut self, spec: Spec) -> (ReaderId, Submission) {
+    pub(super) fn prepare(&mut self, spec: Spec) -> (ReaderId, Command) {
+        let (submission, permit) = self.ticket(spec);
+        (submission.asked.reader, self.route(submission, permit))
+    }
+
+    fn ticket(&mut self, spec: Spec) -> (Submission, Permit) {
         let number = self.num_submitted;
         self.num_submitted += 1;
         let seed = spec.seed.unwrap_or(number);
@@ -255,6 +272,7 @@ impl Harness {
             sampling: SamplingParams { temperature, seed, ..SamplingParams::GREEDY },
             deadline: spec.timeout.map(|timeout| self.now() + timeout),
             priority: spec.priority,
+            prefix_scope: (spec.sharing != Sharing::Off).then(|| PrefixScope(spec.salt.map(Arc::from))),
             ..Request::of(vec![spec.prompt; spec.prompt_len], NUM_TOKENS)
         };
         request.stop.end_tokens = [0].into();
@@ -268,8 +286,20 @@ impl Harness {
         }
         let permit = self.permits.try_take(1, Caller::default(), self.now()).expect("a permit").remove(0);
         let sequence = SequenceId(number);
-        self.shared.stats.submitted(1);
-        (reader, Submission { model: spec.model, sequence, reader, request, claim, writer: None, log, permit })
+        let asked = Asked { reader, label: self.label(spec.model), at: self.now() };
+        self.shared.stats.submitted(asked.label, 1);
+        (Submission { model: spec.model, sequence, asked, request, claim, writer: None, log }, permit)
+    }
+
+    /// The command with a request, as the router sends it.
+    fn route(&self, submission: Submission, permit: Permit) -> Command {
+        let mut sent = None;
+        let keep = |_, command| {
+            sent = Some(command);
+            Ok(())
+        };
+        assert!(self.shared.router.send(submission, permit, keep).is_ok());
+        sent.expect("a command")
     }
 
     pub(super) fn stream(&mut self, spec: Spec) -> ReaderId {
@@ -306,9 +336,18 @@ impl Harness {
         assert!(has_ended <= ended, "an end is counted before it is delivered: {stats:?}");
     }
 
+    /// The label of a model's metrics.
+    pub(super) fn label(&self, key: ModelKey) -> ModelLabel {
+        self.shared.stats.label(&format!("model-{}", key.0))
+    }
+
+    pub(super) fn sample(&self) -> Sample {
+        self.shared.stats.sample(&self.shared.answers, self.now())
+    }
+
     /// The figures of each loaded model.
     pub(super) fn models(&self) -> Vec<(ModelKey, ModelStats)> {
-        self.shared.stats.sample(&self.shared.answers).1
+        self.sample().models
     }
 
     pub(super) fn turns(&mut self, count: usize) {
@@ -334,10 +373,15 @@ impl Harness {
         self.received[&reader].clone()
     }
 
-    /// Unloads the first model. The reply arrives on the channel.
+    /// Unloads the first model, with its cached answers. The reply arrives on the channel.
     pub(super) fn unload(&mut self) -> Receiver<Result<(), Error>> {
+        self.unload_with(UnloadedAnswers::Remove)
+    }
+
+    pub(super) fn unload_with(&mut self, answers: UnloadedAnswers) -> Receiver<Result<(), Error>> {
         let (sender, receiver) = channel();
-        self.core.take(Command::Unload(MODEL, Reply::new(move |result| drop(sender.send(result)))));
+        let how = Unloading { at: self.now() + Duration::from_hours(1), answers };
+        self.core.take(Command::Unload(MODEL, how, Reply::new(move |result| drop(sender.send(result)))));
         receiver
     }
 

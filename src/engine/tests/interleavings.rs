@@ -100,9 +100,9 @@ impl Checked {
                 self.arrive(reader);
             }
             Event::SubmitSlowly(spec, turns) => {
-                let (reader, submission) = self.harness.prepare(spec);
+                let (reader, command) = self.harness.prepare(spec);
                 self.submitted(reader, spec);
-                self.delayed.push((turns, reader, Command::Submit(Box::new(submission))));
+                self.delayed.push((turns, reader, command));
             }
             Event::Turns(count) => (0..count).for_each(|_| self.turn()),
             Event::Stream(index) => self.with(index, |checked, reader| {

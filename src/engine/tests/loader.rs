@@ -1,9 +1,13 @@
 //! Loads without load threads: models prepared on simulated devices, for the engine thread.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::engine::breaker::Circuit;
 use crate::engine::budget::Ledger;
-use crate::engine::command::{Loading, ModelKey, Opened, Reply};
+use crate::engine::command::{Loading, Opened, Reply};
+use crate::engine::ids::ModelKey;
+use crate::engine::labels::ModelLabel;
 use crate::engine::loads::Loads;
 use crate::executor::sim::SimBackend;
 use crate::executor::{Backend, LoadControl};
@@ -25,7 +29,7 @@ impl Loader {
     /// A model on the next device.
     pub(super) fn loading(
         &mut self,
-        key: ModelKey,
+        (key, label): (ModelKey, ModelLabel),
         (folder, text): &(ModelFolder, Arc<ModelText>),
         reply: Reply<Opened>,
     ) -> Loading {
@@ -34,8 +38,10 @@ impl Loader {
         let needed = |free| backend.weight_bytes(folder, free);
         let (reservation, free) = self.ledger.reserve(&active.control, needed).expect("memory");
         let prepared = backend.prepare(folder, free, &active.control).expect("a model");
-        let (files, coming) = ([0; 32], Arc::default());
-        Loading { prepared, reservation, active, key, text: Arc::clone(text), files, coming, reply }
+        let (files, coming, circuit) = ([0; 32], Arc::default(), Circuit::new(Instant::now()));
+        let (reservation, control) = (Arc::new(reservation), active.control.clone());
+        let (text, active) = (Arc::clone(text), Some(Arc::new(active)));
+        Loading { prepared, reservation, active, control, key, label, text, files, coming, circuit, reply }
     }
 
     /// Loads that have not ended.

@@ -32,10 +32,32 @@ fn taking_waits_for_an_item_until_the_given_time() {
 
 #[test]
 fn a_closed_inbox_returns_new_items_and_drops_queued_ones() {
-    let (sender, inbox) = mailbox();
+    let (sender, _inbox) = mailbox();
     let lying = std::sync::Arc::new(());
     sender.send(std::sync::Arc::clone(&lying)).expect("open");
-    inbox.close();
+    sender.close();
     assert_eq!(std::sync::Arc::strong_count(&lying), 1);
     assert!(sender.send(lying).is_err());
+}
+
+#[test]
+fn another_receiver_takes_over_and_the_end_of_the_first_one_closes_nothing() {
+    let (sender, first) = mailbox();
+    (0..4).for_each(|item| sender.send(item).expect("open"));
+    let mut taken = VecDeque::new();
+    first.take_all(&mut taken);
+    sender.send(4).expect("open");
+    taken.pop_front();
+    first.hand_over(taken);
+    sender.put_first([10, 11].into_iter());
+    let second = sender.replace_inbox();
+    let mut rest = VecDeque::new();
+    second.take_all(&mut rest);
+    assert_eq!(rest, [10, 11, 1, 2, 3, 4]);
+    let third = sender.replace_inbox();
+    drop(second);
+    sender.send(5).expect("the replaced one closed nothing");
+    assert_eq!(sender.queued(|item| Some(*item)), [5]);
+    drop(third);
+    assert_eq!(sender.send(6), Err(6));
 }

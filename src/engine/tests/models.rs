@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::answers::{ReaderId, Settings};
-use crate::engine::command::ModelKey;
+use crate::engine::ids::ModelKey;
 use crate::request::Priority;
 use crate::scheduler::plan::Overlap;
 

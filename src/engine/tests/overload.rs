@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::answers::{ReaderId, Settings};
+use crate::executor::sim::Profile;
 
-use super::harness::{Harness, STEP, Spec, spec};
+use super::harness::{DEFAULT, Harness, PROFILE, STEP, Spec, spec};
 
 const NIGHT: Duration = Duration::from_hours(8);
 
@@ -49,4 +50,16 @@ fn the_retry_hint_is_about_the_time_of_the_last_answer() {
     harness.answer(only);
     let (took, hint) = (harness.now() - began, retry_after(&harness));
     assert!(hint >= took && hint <= took * 2, "{hint:?} after an answer of {took:?}");
+}
+
+#[test]
+fn an_answer_that_ran_alone_counts_as_if_it_had_run_in_a_crowd() {
+    let prompt = STEP * 20;
+    let profile = Profile { prefill_floor: prompt, ..PROFILE };
+    let mut harness = Harness::on(profile, Settings::OFF, 256, DEFAULT);
+    let began = harness.now();
+    let only = harness.submit(spec(3));
+    harness.answer(only);
+    let (took, hint) = (harness.now() - began, retry_after(&harness));
+    assert!(hint >= took + prompt * 3, "{hint:?} after an answer of {took:?}");
 }

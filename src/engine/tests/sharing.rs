@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::answers::{Coalescing, Settings};
-use crate::engine::command::Command;
+use crate::engine::command::{Command, UnloadedAnswers};
 use crate::error::Code;
 use crate::request::{FinishReason, RequestId, Served, Sharing};
 
@@ -157,8 +157,8 @@ fn a_request_past_its_deadline_times_out_even_if_its_answer_is_cached() {
     let mut harness = Harness::new(Settings::default());
     let first = harness.submit(spec(5));
     harness.answer(first);
-    let (late, submission) = harness.prepare(Spec { timeout: Some(Duration::ZERO), ..spec(5) });
-    harness.core.take(Command::Submit(Box::new(submission)));
+    let (late, command) = harness.prepare(Spec { timeout: Some(Duration::ZERO), ..spec(5) });
+    harness.core.take(command);
     assert_eq!(harness.answer(late).error(), Some(Code::Timeout));
 }
 
@@ -166,9 +166,9 @@ fn a_request_past_its_deadline_times_out_even_if_its_answer_is_cached() {
 fn the_engine_thread_finds_an_answer_that_was_cached_after_the_first_look() {
     let mut harness = Harness::new(Settings::default());
     let first = harness.submit(spec(5));
-    let (second, submission) = harness.prepare(spec(5));
+    let (second, command) = harness.prepare(spec(5));
     harness.answer(first);
-    harness.core.take(Command::Submit(Box::new(submission)));
+    harness.core.take(command);
     assert_eq!(harness.answer(second).summary().served, Served::Cached);
 }
 
@@ -253,6 +253,17 @@ fn unloading_a_model_drops_its_cached_answers() {
     harness.unload();
     harness.run();
     assert_eq!(harness.shared.answers.counts().num_entries, 0);
+}
+
+#[test]
+fn cached_answers_outlive_a_model_that_may_be_loaded_again() {
+    let mut harness = Harness::new(Settings::default());
+    let first = harness.submit(spec(5));
+    harness.answer(first);
+    harness.unload_with(UnloadedAnswers::Keep);
+    harness.run();
+    assert!(harness.models().is_empty());
+    assert_eq!(harness.shared.answers.counts().num_entries, 1);
 }
 
 #[test]

@@ -105,9 +105,37 @@ fn an_idle_device_admits_callers_up_to_its_rows_whatever_slots_are_promised() {
 #[test]
 fn retry_hints_are_at_most_a_minute_and_slots_are_bounded() {
     let mut slots = Slots::new(1, None);
-    slots.turnover.stayed(Duration::from_mins(5));
+    slots.turnover.stayed(Duration::from_mins(5), 100);
     assert_eq!(slots.promise(at(0), 1, Duration::ZERO), Duration::from_mins(1));
     let mut fast = Slots::new(32, None);
-    fast.turnover.stayed(Duration::from_micros(10));
+    fast.turnover.stayed(Duration::from_micros(10), 100);
     assert!((0..20_000).all(|_| fast.promise(at(0), 1, Duration::ZERO) <= Duration::from_secs(1)));
+}
+
+#[test]
+fn before_the_first_answer_its_time_is_expected_from_the_size_of_the_model() {
+    let hint = |sizes: &[u64]| {
+        let mut slots = Slots::new(4, None);
+        for &bytes in sizes {
+            slots.turnover.opened(bytes);
+        }
+        slots.promise(at(0), 1, Duration::ZERO).as_millis()
+    };
+    assert_eq!([hint(&[]), hint(&[2 << 30]), hint(&[4_000_000])], [2_500, 2_500, 50]);
+    assert_eq!(hint(&[4_000_000, 2 << 30, 4_000_000]), 2_500);
+}
+
+#[test]
+fn an_answer_of_one_token_says_little_about_others() {
+    let hint = |answers: &[(u64, usize)]| {
+        let mut slots = Slots::new(1, None);
+        for &(ms, num_tokens) in answers {
+            slots.turnover.stayed(Duration::from_millis(ms), num_tokens);
+        }
+        slots.promise(at(0), 1, Duration::ZERO).as_millis()
+    };
+    assert_eq!(hint(&[(10, 1)]), 1_879, "three quarters of the expectation");
+    assert_eq!(hint(&[(1_000, 100)]), 1_250);
+    assert!((1_250..1_500).contains(&hint(&[(10, 1), (1_000, 100)])));
+    assert!(hint(&[(10, 1); 100]) < 60, "when no answer has more");
 }

@@ -1,16 +1,21 @@
 //! Statistics: steps of the engine and of its models, and requests by error code.
 
+use std::time::Duration;
+
 use crate::answers::Settings;
 use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind};
 use crate::scheduler::plan::Overlap;
 
+use crate::engine::sample::{LoadedStats, ModelStats};
+use crate::engine::watch::RunningStep;
+
 use super::harness::{Harness, SLOW, STEP, Spec, spec};
 
 /// Steps of the engine, and of each of its models.
 fn steps(harness: &Harness) -> (u64, Vec<u64>) {
-    let (snapshot, models) = harness.shared.stats.sample(&harness.shared.answers);
-    (snapshot.steps, models.iter().map(|(_, stats)| stats.totals.steps.steps).collect())
+    let sample = harness.sample();
+    (sample.snapshot().steps, sample.models.iter().map(|(_, stats)| stats.totals.steps.steps).collect())
 }
 
 fn num_tokens(harness: &mut Harness, spec: Spec) -> u64 {
@@ -78,4 +83,16 @@ fn errors_are_counted_under_their_own_code() {
     let positions: Vec<_> = Code::ALL.iter().map(|code| *code as usize).collect();
     assert_eq!(positions, (0..Code::ALL.len()).collect::<Vec<_>>());
     assert_eq!(Code::EngineClosed as usize + 1, Code::ALL.len(), "it is the last one");
+}
+
+#[test]
+fn a_stuck_step_of_one_replica_is_not_hidden_by_a_step_of_another() {
+    let step = |seconds| Some(RunningStep { took: Duration::from_secs(seconds), limit: Duration::from_secs(5) });
+    for steps in [[step(9), step(1)], [step(1), step(9)], [None, step(9)], [step(9), None]] {
+        let mut loaded = LoadedStats::default();
+        for step in steps {
+            loaded.add(&ModelStats::default(), 0, step);
+        }
+        assert!(loaded.step.expect("a step").is_stuck(), "{steps:?}");
+    }
 }

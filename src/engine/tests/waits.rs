@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::engine::ids::WorkerId;
+use crate::engine::ids::{ModelKey, Replica};
 use crate::engine::pending::Caller;
-use crate::engine::slots::{Refused, Slots};
+use crate::engine::slots::{Places, Refused, Slots};
 use crate::engine::snapshot::Refusal;
 use crate::request::Priority;
 
@@ -30,7 +32,7 @@ fn capacity(device: Device, ms: u64) -> f64 {
 fn busy(max_wait: Option<Duration>) -> Slots {
     let mut slots = Slots::new(1_024, max_wait);
     slots.turnover.set_rows(32);
-    slots.turnover.stayed(Duration::from_secs(1));
+    slots.turnover.stayed(Duration::from_secs(1), 100);
     (0..32).for_each(|_| slots.enter(at(0), &Caller::default(), 1).expect("there are places"));
     slots
 }
@@ -166,6 +168,23 @@ fn a_request_that_cannot_be_answered_before_its_deadline_is_refused_where_waits_
 #[test]
 fn requests_with_slow_readers_do_not_count_as_waiting() {
     let mut slots = busy(Some(Duration::from_millis(500)));
-    slots.change_behind(0, 16);
+    let replica = Replica { model: ModelKey(0), worker: WorkerId(0) };
+    slots.report(replica, Places { num_rows: 32, num_behind: 16 });
     assert_eq!((0..100).take_while(|_| enter(&mut slots, &Caller::default()).is_ok()).count(), 32);
+}
+
+#[test]
+fn a_model_has_the_rows_of_all_its_replicas_and_a_lost_one_leaves_nothing() {
+    let replica = |worker| Replica { model: ModelKey(0), worker: WorkerId(worker) };
+    let accepted = |forgets: bool| {
+        let mut slots = busy(Some(Duration::from_millis(500)));
+        slots.report(replica(0), Places { num_rows: 16, num_behind: 0 });
+        slots.report(replica(1), Places { num_rows: 16, num_behind: 16 });
+        if forgets {
+            slots.forget(|other| other == replica(1));
+            slots.report(replica(1), Places { num_rows: 16, num_behind: 0 });
+        }
+        (0..100).take_while(|_| enter(&mut slots, &Caller::default()).is_ok()).count()
+    };
+    assert_eq!((accepted(false), accepted(true)), (32, 16));
 }

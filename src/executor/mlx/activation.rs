@@ -4,11 +4,11 @@
 use std::f32::consts::FRAC_2_PI;
 
 use mlx_rs::ops::{add, multiply, power, sigmoid, split_equal, tanh};
-use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype};
 
 use super::failure::Mlx;
 use super::spec::Activation;
+use super::streams::settle;
 
 /// A loaded [`Activation`].
 pub(super) enum Nonlinearity {
@@ -65,7 +65,7 @@ impl Constants {
             three: number(3.0)?,
         };
         let Self { half, one, root, cubic, three } = &constants;
-        eval([half, one, root, cubic, three])?;
+        settle([half, one, root, cubic, three])?;
         Ok(constants)
     }
 }

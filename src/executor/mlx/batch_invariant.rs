@@ -1,6 +1,6 @@
 //! Batch-invariant matmul (matrix products). A BLAS selects its kernel, and with it the order of sums, by the shape of a
-//! product. This module cuts products into blocks of a few numbers of rows that give each row the same bits. So a row's
-//! result depends neither on the number of other rows nor on its place among them.
+//! product. This module cuts products into blocks, and uses only numbers of rows for which a row gets the same bits. So a
+//! row's result depends neither on the number of other rows nor on its place among them.
 //!
 //! No BLAS documents which numbers of rows agree, so they are measured for each size of a weight when it is loaded. Products
 //! of packed weights (`mlx-ops`) are batch-invariant by themselves.

@@ -40,7 +40,7 @@ pub(super) fn can_chain(model: &ModelSpec) -> bool {
     divisor.is_none() && softcap.is_none() && model.layers.iter().all(has_stages)
 }
 
-/// Bytes of the head beside the embedding that it equals: rows are taken from one, and products read the other.
+/// Bytes of the packed copy of the embedding that a tied head needs: rows are taken from the embedding; products read the copy.
 pub(super) fn second_head_bytes(model: &ModelSpec) -> u64 {
     let numbers = u64::from(model.vocab.unsigned_abs()) * u64::from(model.hidden.unsigned_abs());
     if model.head.is_tied { numbers * 4 } else { 0 }

@@ -16,12 +16,17 @@ use super::spec::{HeadSpec, ModelSpec};
 use super::weights::Weights;
 use crate::error::Result;
 
-/// A loaded model. [`Attention`] has its KV.
+/// A loaded model, which several threads can run at the same time. [`Attention`] has the KV.
 pub(super) struct Decoder {
     embedding: Linear,
     embedding_scale: Option<f32>,
     body: Body,
 }
+
+#[expect(unsafe_code, reason = "mlx-rs does not know that a computed array can be shared")]
+// SAFETY: `Weights` has computed every array in it and waited for it. MLX only reads such an array, and counts its handles
+// atomically. No method changes a decoder.
+unsafe impl Sync for Decoder {}
 
 enum Body {
     Plain(Plain),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use mlx_ops::NO_TOKEN;
 use mlx_rs::transforms::async_eval;
@@ -19,8 +20,9 @@ use super::sequences::{Bounds, LastToken, Sequence, Sequences, spans};
 use super::streams::Streams;
 use crate::error::Result;
 use crate::executor::{ConstraintState, Executor, Limits};
+use crate::host_kv::{KvBlock, KvLayout};
 use crate::request::SequenceId;
-use crate::scheduler::plan::{Plan, Row, StepOutput};
+use crate::scheduler::plan::{ImportedPrefix, Plan, RetainedPrefix, Row, StepOutput};
 
 /// Steps between two returns of unused buffers to the system. After a return, the next steps must allocate again; without
 /// returns, buffers of sizes that are no longer used accumulate.
@@ -28,7 +30,7 @@ const STEPS_BETWEEN_CLEARING: u64 = 256;
 
 /// A model on a device. [`super::MlxBackend`] opens it.
 pub struct MlxExecutor {
-    pub(super) decoder: Decoder,
+    pub(super) decoder: Arc<Decoder>,
     pub(super) attention: Box<dyn Attention>,
     pub(super) sampler: Sampler,
     pub(super) sequences: Sequences,
@@ -38,7 +40,7 @@ pub struct MlxExecutor {
     pub(super) steps: u64,
 }
 
-/// The rows of a step in the order in which they are computed, which is attention's.
+/// The rows of a step, in the order in which attention computes them.
 struct Packed {
     spans: Vec<Span>,
     rows: Vec<Row>,
@@ -136,10 +138,20 @@ impl Executor for MlxExecutor {
     fn kv_bytes(&self) -> u64 {
         self.attention.bytes()
     }
+
+    fn kv_layout(&self) -> Option<KvLayout> {
+        Some(self.attention.layout())
+    }
+
+    fn export_kv(&mut self, sequence: SequenceId, block: usize) -> Result<KvBlock> {
+        self.sequences.get(sequence)?;
+        let exported = with_stream(&self.streams.steps, || self.attention.export(sequence, block));
+        exported.map(KvBlock).map_err(|error| device_error("copying KV to the host", error))
+    }
 }
 
 impl MlxExecutor {
-    /// Checks a whole plan, then releases and admits its sequences.
+    /// Checks a whole plan, then releases, imports and admits its sequences.
     fn take_in(&mut self, plan: &Plan) -> Result<()> {
         let bounds = Bounds { context_length: self.limits.context_length, vocab_size: self.limits.vocab_size };
         self.sequences.check(plan, bounds)?;
@@ -147,9 +159,17 @@ impl MlxExecutor {
     }
 
     fn change_sequences(&mut self, plan: &Plan) -> Mlx<()> {
+        for RetainedPrefix { sequence, tokens } in &plan.retain {
+            self.sequences.retain(*sequence, tokens);
+            self.attention.retain(*sequence)?;
+        }
         for id in &plan.release {
             self.sequences.remove(*id);
             self.attention.release(*id)?;
+        }
+        for ImportedPrefix { sequence, tokens, kv } in &plan.import {
+            self.sequences.import(*sequence, tokens);
+            self.attention.import(*sequence, kv)?;
         }
         for admission in &plan.admit {
             self.sequences.admit(admission, plan.step);
@@ -158,7 +178,12 @@ impl MlxExecutor {
             self.attention.admit(admission.sequence, max_positions)?;
             if let Some(prefix) = admission.prefix {
                 let num_positions = i32::try_from(prefix.num_positions).unwrap_or(i32::MAX);
-                self.attention.copy(prefix.of, num_positions, admission.sequence)?;
+                if prefix.takes_over {
+                    self.sequences.remove(prefix.of);
+                    self.attention.take_over(prefix.of, num_positions, admission.sequence)?;
+                } else {
+                    self.attention.copy(prefix.of, num_positions, admission.sequence)?;
+                }
             }
         }
         Ok(())

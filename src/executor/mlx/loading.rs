@@ -2,6 +2,7 @@
 //! any thread may use computed arrays. The engine thread then makes everything that belongs to its streams.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use mlx_rs::{DeviceType, Dtype, with_stream};
 
@@ -23,9 +24,10 @@ use crate::scheduler::plan::Overlap;
 /// A model whose weights are computed.
 pub(super) struct PreparedModel(Option<Loaded>);
 
+#[derive(Clone)]
 struct Loaded {
     model: ModelSpec,
-    decoder: Decoder,
+    decoder: Arc<Decoder>,
     attention: Planned,
     dtype: Dtype,
     compute: Compute,
@@ -37,6 +39,7 @@ struct Loaded {
 }
 
 /// The attention of the model.
+#[derive(Clone, Copy)]
 enum Planned {
     Fused,
     Composed(Grouping),
@@ -81,6 +84,7 @@ impl MlxBackend {
         let weight_bytes = self.resident_bytes(&model, folder, on_cpu);
         let samples_on_cpu = on_cpu && self.attention == AttentionKind::Auto;
         let is_deterministic = self.is_deterministic;
+        let decoder = Arc::new(decoder);
         Ok(Loaded { model, decoder, attention, dtype, compute, weight_bytes, on_cpu, is_deterministic, samples_on_cpu })
     }
 }
@@ -100,6 +104,11 @@ impl Prepared for PreparedModel {
     /// This part takes about as long as a step: KV and the sampler start empty.
     fn advance(&mut self) -> Result<Option<Box<dyn Executor>>> {
         Ok(Some(Box::new(self.take()?.into_executor()?)))
+    }
+
+    fn replica(&self) -> Result<Box<dyn Prepared>> {
+        let loaded = self.0.clone().ok_or_else(|| Error::new(Code::BackendError, "the model was loaded already"))?;
+        Ok(Box::new(Self(Some(loaded))))
     }
 }
 

@@ -53,7 +53,7 @@ pub use self::executor::MlxExecutor;
 use self::failure::device_error;
 use self::precision::Compute;
 use self::spec::ModelSpec;
-use super::{Backend, LoadControl, Prepared};
+use super::{Backend, DeviceMemory, LoadControl, Prepared};
 use crate::config::Precision;
 use crate::error::Result;
 use crate::hub::ModelFolder;
@@ -179,6 +179,11 @@ impl Backend for MlxBackend {
         let on_cpu = matches!(streams::device()?, DeviceType::Cpu);
         let free = Self { free_bytes, ..*self };
         Ok(free.resident_bytes(&model, folder, on_cpu))
+    }
+
+    fn memory(&self) -> Option<DeviceMemory> {
+        let (active, cached) = (memory::active_memory().ok()?, memory::cache_memory().ok()?);
+        Some(DeviceMemory { active: active as u64, cached: cached as u64 })
     }
 
     #[cfg(target_os = "linux")]

@@ -11,9 +11,9 @@ use super::attention::Span;
 use super::failure::bad_plan;
 use super::logits_processors::LogitsProcessor;
 use crate::error::Result;
-use crate::executor::ConstraintState;
+use crate::executor::{ConstraintState, KV_BLOCK};
 use crate::request::{SamplingParams, SequenceId, TokenId};
-use crate::scheduler::plan::{Admission, Feed, Plan, Prefix, Row};
+use crate::scheduler::plan::{Admission, Feed, ImportedPrefix, Plan, Prefix, RetainedPrefix, Row};
 
 /// Most tokens of a step: far above any useful chunk, far below the range of an index.
 const MAX_STEP_TOKENS: usize = 1 << 20;
@@ -34,6 +34,8 @@ pub(super) struct Sequence {
     pub(super) constraint: Option<ConstraintState>,
     /// The step that admitted the sequence. Tokens of earlier steps belong to a former sequence with this id.
     since_step: u64,
+    /// Whether it gets no further rows.
+    is_retained: bool,
     pub(super) max_positions: usize,
     /// Positions with KV, including launched steps.
     pub(super) computed: usize,
@@ -85,6 +87,23 @@ impl Sequences {
         self.by_id.get_mut(&id)
     }
 
+    /// Keeps a sequence as a prefix for others that begin with its tokens. It gets no further rows, so its sampling state is
+    /// dropped.
+    pub(super) fn retain(&mut self, id: SequenceId, tokens: &Arc<[TokenId]>) {
+        let Some(sequence) = self.by_id.get_mut(&id) else { return };
+        sequence.prompt = Arc::clone(tokens);
+        sequence.sampled = LastToken::Nothing;
+        sequence.is_retained = true;
+        (sequence.constraint, sequence.answer) = (None, AnswerTokens::default());
+    }
+
+    /// Adds a retained sequence whose KV comes from the host.
+    pub(super) fn import(&mut self, id: SequenceId, tokens: &Arc<[TokenId]>) {
+        let mut sequence = Sequence::new(&Admission::of(id, tokens), 0);
+        (sequence.computed, sequence.is_retained) = (tokens.len(), true);
+        self.by_id.insert(id, sequence);
+    }
+
     pub(super) fn remove(&mut self, id: SequenceId) {
         self.by_id.remove(&id);
     }
@@ -94,28 +113,22 @@ impl Sequences {
     }
 
     pub(super) fn admit(&mut self, admission: &Admission, step: u64) {
-        let sequence = Sequence {
-            prompt: Arc::clone(&admission.prompt),
-            sampling: admission.sampling,
-            num_prompt: admission.num_prompt,
-            logit_bias: Arc::clone(&admission.logit_bias),
-            logprobs: admission.logprobs,
-            end_tokens: Arc::clone(&admission.end_tokens),
-            min_tokens: admission.min_tokens,
-            answer: AnswerTokens::after(admission),
-            constraint: ConstraintState::new(admission),
-            since_step: step,
-            max_positions: admission.max_positions,
-            computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
-            sampled: LastToken::Nothing,
-        };
-        self.by_id.insert(admission.sequence, sequence);
+        self.by_id.insert(admission.sequence, Sequence::new(admission, step));
     }
 
     /// Checks every number of the plan against the sequences. Changes nothing.
     pub(super) fn check(&self, plan: &Plan, bounds: Bounds) -> Result<()> {
         let released: FxHashSet<SequenceId> = plan.release.iter().copied().collect();
-        let mut admitted = FxHashMap::default();
+        self.check_retained(plan)?;
+        for ImportedPrefix { sequence: id, tokens, kv } in &plan.import {
+            if self.by_id.contains_key(id)
+                || tokens.len() != kv.len() * KV_BLOCK
+                || tokens.len() > bounds.context_length
+            {
+                return Err(bad_plan(format!("{id} is imported twice, or with KV of another length")));
+            }
+        }
+        let (mut admitted, mut taken) = (FxHashMap::default(), FxHashSet::default());
         for admission in &plan.admit {
             let id = admission.sequence;
             check_admission(admission, bounds)?;
@@ -124,7 +137,9 @@ impl Sequences {
                 return Err(bad_plan(format!("{id} is admitted twice")));
             }
             if let Some(prefix) = admission.prefix {
-                check_prefix(prefix, admission, held(prefix.of))?;
+                let tokens = prefix_tokens(prefix, held(prefix.of), plan).filter(|_| !taken.contains(&prefix.of));
+                check_prefix(prefix, admission, tokens)?;
+                taken.extend(prefix.takes_over.then_some(prefix.of));
             }
         }
         let mut seen = FxHashSet::default();
@@ -133,7 +148,8 @@ impl Sequences {
             if !seen.insert(id) {
                 return Err(bad_plan(format!("{id} has two rows")));
             }
-            match (admitted.get(&id), self.by_id.get(&id).filter(|_| !released.contains(&id))) {
+            let is_gone = released.contains(&id) || taken.contains(&id) || is_retained_by(plan, id);
+            match (admitted.get(&id), self.by_id.get(&id).filter(|_| !is_gone)) {
                 (Some(admission), _) => check_first_row(row, admission)?,
                 (None, Some(sequence)) => sequence.check_row(row)?,
                 (None, None) => return Err(bad_plan(format!("{id} is unknown"))),
@@ -145,6 +161,26 @@ impl Sequences {
             tokens => Err(bad_plan(format!("{tokens} tokens in one step, at most {MAX_STEP_TOKENS}"))),
         }
     }
+}
+
+impl Sequences {
+    /// A sequence cannot be retained with more positions than it has.
+    fn check_retained(&self, plan: &Plan) -> Result<()> {
+        for RetainedPrefix { sequence: id, tokens } in &plan.retain {
+            let num_computed = self.by_id.get(id).map_or(usize::MAX, |sequence| sequence.computed);
+            if tokens.len() > num_computed {
+                return Err(bad_plan(format!(
+                    "{id} has {num_computed} positions, {} are to be retained",
+                    tokens.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_retained_by(plan: &Plan, id: SequenceId) -> bool {
+    plan.retain.iter().any(|retained| retained.sequence == id)
 }
 
 impl AnswerTokens {
@@ -165,6 +201,25 @@ impl AnswerTokens {
 }
 
 impl Sequence {
+    fn new(admission: &Admission, step: u64) -> Self {
+        Self {
+            prompt: Arc::clone(&admission.prompt),
+            sampling: admission.sampling,
+            num_prompt: admission.num_prompt,
+            logit_bias: Arc::clone(&admission.logit_bias),
+            logprobs: admission.logprobs,
+            end_tokens: Arc::clone(&admission.end_tokens),
+            min_tokens: admission.min_tokens,
+            answer: AnswerTokens::after(admission),
+            constraint: ConstraintState::new(admission),
+            since_step: step,
+            is_retained: false,
+            max_positions: admission.max_positions,
+            computed: admission.prefix.map_or(0, |prefix| prefix.num_positions),
+            sampled: LastToken::Nothing,
+        }
+    }
+
     /// Records a token that the host read from step `collected`. If no later step has sampled, the token is the last one and
     /// need not be taken from the device again.
     pub(super) fn read(&mut self, collected: u64, token: TokenId) {
@@ -226,6 +281,9 @@ impl Sequence {
     }
 
     fn check_row(&self, row: &Row) -> Result<()> {
+        if self.is_retained {
+            return Err(bad_plan(format!("{} is retained and has a row", row.sequence)));
+        }
         if row.start != self.computed {
             let (id, start) = (row.sequence, row.start);
             return Err(bad_plan(format!(
@@ -278,12 +336,22 @@ fn check_sampling(admission: &Admission) -> Result<()> {
     Err(bad_plan(format!("{} has invalid sampling parameters: {:?}", admission.sequence, admission.sampling)))
 }
 
-fn check_prefix(prefix: Prefix, admission: &Admission, source: Option<&Sequence>) -> Result<()> {
-    let Prefix { of, num_positions } = prefix;
-    let own = admission.prompt.get(..num_positions);
-    let source = source.filter(|source| source.computed >= num_positions);
-    match source.map(|source| own.is_some() && source.prompt.get(..num_positions) == own) {
-        Some(true) => Ok(()),
+/// The tokens whose KV a sequence may begin with: those of a sequence that is imported, or of one that is held.
+fn prefix_tokens<'a>(prefix: Prefix, held: Option<&'a Sequence>, plan: &'a Plan) -> Option<&'a [TokenId]> {
+    let Prefix { of, num_positions, takes_over } = prefix;
+    if let Some(imported) = plan.import.iter().find(|imported| imported.sequence == of) {
+        return Some(&imported.tokens);
+    }
+    let retained = plan.retain.iter().find(|retained| retained.sequence == of);
+    let may_end = |source: &Sequence| !takes_over || source.is_retained || retained.is_some();
+    let source = held.filter(|source| source.computed >= num_positions && may_end(source))?;
+    Some(retained.map_or(&source.prompt, |retained| &retained.tokens))
+}
+
+fn check_prefix(prefix: Prefix, admission: &Admission, tokens: Option<&[TokenId]>) -> Result<()> {
+    let Prefix { of, num_positions, .. } = prefix;
+    match (admission.prompt.get(..num_positions), tokens) {
+        (Some(own), Some(tokens)) if tokens.starts_with(own) => Ok(()),
         _ => Err(bad_plan(format!("{} cannot begin with {num_positions} positions of {of}", admission.sequence))),
     }
 }

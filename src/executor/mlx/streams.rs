@@ -6,7 +6,8 @@
 
 use std::cell::Cell;
 
-use mlx_rs::{Device, DeviceType, Stream, memory};
+use mlx_rs::transforms::eval;
+use mlx_rs::{Array, Device, DeviceType, Stream, memory};
 
 use super::failure::{Mlx, device_error};
 use crate::error::Result;
@@ -74,6 +75,14 @@ impl Drop for Streams {
         // After a failure the allocator keeps the memory, for the next model.
         memory::clear_cache().ok();
     }
+}
+
+/// Evaluates arrays that several threads will share. MLX marks an evaluated array as available when it is next used. Here it
+/// is marked at once, because two threads must not write the mark at the same time.
+pub(super) fn settle<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Mlx<()> {
+    let arrays: Vec<_> = arrays.into_iter().collect();
+    eval(arrays.iter().copied())?;
+    arrays.into_iter().try_for_each(Array::eval)
 }
 
 /// Waits until the tasks of a stream have ended and are freed. Their errors are reported where results are read.

@@ -1,13 +1,12 @@
 //! Loads tensors that `inventory` has checked onto the device: reads the files, casts to one element type, fuses projections
 //! with the same input, stacks experts. `precision` decides the element type and whether weights are dequantized. Runs on a
-//! load thread, in the scope of its stream; what leaves is computed.
+//! load thread, in the scope of its stream; the arrays of a loaded layer are evaluated.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use mlx_ops::PackedWeight;
 use mlx_rs::ops::{add, dequantize, stack};
-use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, with_stream};
 
 use super::activation::Nonlinearity;
@@ -24,7 +23,7 @@ use super::packed::{Packed, not_dense};
 use super::precision::Compute;
 use super::quantization::Affine;
 use super::spec::{Activation, LayerSpec, MlpSpec, ModelSpec, MoeSpec, Norms};
-use super::streams::of_device;
+use super::streams::{of_device, settle};
 use super::tensors::LinearShape;
 use crate::error::Result;
 use crate::executor::LoadControl;
@@ -302,7 +301,7 @@ impl<'a> Weights<'a> {
         let blocks = match self.blocks.entry(shape) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
-                // Which kernel runs is the device's choice, so the device of the steps measures.
+                // The device selects the kernel, so the product is measured on the device that runs steps.
                 let measured = with_stream(&of_device()?, || linear.measure_blocks(shape, self.dtype));
                 unknown.insert(measured?)
             }
@@ -339,7 +338,7 @@ impl<'a> Weights<'a> {
         array.as_dtype(dtype).map_err(|error| device_error("casting weights", error))
     }
 
-    /// Every tensor comes by here, so this is where an abort is noticed.
+    /// Takes a tensor. Every tensor of a load is taken here, so an abort is checked here too.
     fn take(&mut self, name: &str) -> Result<Array> {
         self.control.check()?;
         let array = self.arrays.remove(name).ok_or_else(|| missing(name))?;
@@ -349,7 +348,7 @@ impl<'a> Weights<'a> {
 
     /// Computes arrays. The tensors that were taken since the last call are loaded then.
     fn evaluated<'b>(&mut self, arrays: impl IntoIterator<Item = &'b Array>) -> Result<()> {
-        eval(arrays).map_err(|error| device_error("loading weights", error))?;
+        settle(arrays).map_err(|error| device_error("loading weights", error))?;
         self.control.add_loaded(std::mem::take(&mut self.taken_bytes));
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! A simulated device: deterministic words at the speed of a real one. Owns nothing of a model but its vocabulary. What
-//! TypeScript teams test against on any machine, and what the scheduler is measured on.
+//! A simulated device: generates deterministic text with the step times of a real device. Of a model it needs only the
+//! vocabulary. TypeScript teams run their tests on it on any machine, and the scheduler is measured on it.
 
+mod kv;
 mod profile;
 mod script;
 mod scripted;
@@ -10,13 +11,17 @@ mod timeline;
 mod work;
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::constraint::ConstraintEnd;
 use crate::error::{Code, Error, Result};
+use crate::host_kv::{KvBlock, KvLayout};
 use crate::hub::ModelFolder;
+use crate::panics::EndOfThread;
 use crate::request::{SequenceId, TokenId};
 use crate::scheduler::plan::{Admission, KvGrowth, Plan, Prefix, Row, StepOutput};
 
@@ -30,7 +35,7 @@ use script::Speaker;
 use scripted::{Scripted, ScriptedAnswer};
 use timeline::Timeline;
 
-/// What goes wrong at a step, to see that everything around it holds.
+/// A fault that is injected into a step, to test how the engine handles it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// The launch is refused with an error.
@@ -43,9 +48,13 @@ pub enum FaultKind {
     Memory,
     /// The logits of the first row that samples in the step are not numbers.
     Logits,
+    /// The step takes this much longer.
+    Stall(Duration),
+    /// The thread that drives the device ends.
+    Thread,
 }
 
-/// A fault at the n-th step a device computes, counted from 0 over its whole life.
+/// A fault at the n-th step that the devices of a model compute, counted from 0 since it was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// Which step.
@@ -54,10 +63,10 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// Words for a model: its script and the number of its token ids.
+/// Makes the script of a model, and returns it with the number of token ids.
 pub type Vocabulary = Box<dyn Fn(&ModelFolder) -> Result<(Script, usize)> + Send + Sync>;
 
-/// How a model is brought onto a simulated device: so many parts on the engine thread, each of which takes so long.
+/// The load of a model on a simulated device: parts that run on the engine thread and take equal times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SimLoad {
     /// Parts of the load.
@@ -78,12 +87,12 @@ pub struct SimBackend {
 }
 
 impl SimBackend {
-    /// Devices of one profile whose time is `clock`'s.
+    /// Makes devices of one profile. Their steps take time on `clock`.
     pub fn new(profile: Profile, clock: Arc<dyn Clock>, vocabulary: Vocabulary) -> Self {
         Self { profile, clock, vocabulary, faults: Vec::new(), load: SimLoad::default() }
     }
 
-    /// Every device made from now on fails so.
+    /// Injects these faults into every device.
     #[must_use]
     pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
         self.faults = faults;
@@ -98,7 +107,7 @@ impl SimBackend {
 }
 
 impl Backend for SimBackend {
-    /// It keeps none: what the profile says is the device's that it stands for.
+    /// 0, because a simulated device loads no weights. The profile has the bytes of the device that it simulates.
     fn weight_bytes(&self, _model: &ModelFolder, _free_bytes: Option<u64>) -> Result<u64> {
         Ok(0)
     }
@@ -107,10 +116,12 @@ impl Backend for SimBackend {
         control.check()?;
         let (script, vocab_size) = (self.vocabulary)(model)?;
         let (profile, clock, faults) = (self.profile, Arc::clone(&self.clock), self.faults.clone());
-        Ok(Box::new(SimPrepared { profile, clock, script, vocab_size, faults, load: self.load, num_done: 0 }))
+        let (load, num_submitted) = (self.load, Arc::default());
+        Ok(Box::new(SimPrepared { profile, clock, script, vocab_size, faults, load, num_done: 0, num_submitted }))
     }
 }
 
+#[derive(Clone)]
 struct SimPrepared {
     profile: Profile,
     clock: Arc<dyn Clock>,
@@ -119,6 +130,7 @@ struct SimPrepared {
     faults: Vec<Fault>,
     load: SimLoad,
     num_done: u32,
+    num_submitted: Arc<AtomicU64>,
 }
 
 impl Prepared for SimPrepared {
@@ -136,12 +148,16 @@ impl Prepared for SimPrepared {
             clock: Arc::clone(&self.clock),
             script: self.script.clone(),
             vocab_size: self.vocab_size,
-            faults: std::mem::take(&mut self.faults),
+            faults: self.faults.clone(),
             sequences: HashMap::new(),
             launched: VecDeque::new(),
             timeline: Timeline::default(),
-            num_submitted: 0,
+            num_submitted: Arc::clone(&self.num_submitted),
         })))
+    }
+
+    fn replica(&self) -> Result<Box<dyn Prepared>> {
+        Ok(Box::new(self.clone()))
     }
 }
 
@@ -155,11 +171,14 @@ struct SimExecutor {
     sequences: HashMap<SequenceId, SimSequence>,
     launched: VecDeque<Launched>,
     timeline: Timeline,
-    num_submitted: u64,
+    /// Steps of all devices of the model.
+    num_submitted: Arc<AtomicU64>,
 }
 
 struct SimSequence {
     speaker: Speaker,
+    /// The prompt, and the tokens that were sampled after it.
+    tokens: Vec<TokenId>,
     num_prompt: usize,
     num_fed: usize,
     /// The position from which on its answer may end.
@@ -219,17 +238,24 @@ impl Executor for SimExecutor {
     }
 
     fn submit(&mut self, plan: &Plan) -> Result<()> {
-        // A plan that only drops KV is no step of the device: whether there is one depends on how requests follow.
+        // A plan that only drops KV does not count as a step: whether it occurs depends on the timing of requests.
         let fault = if plan.rows.is_empty() { None } else { self.next_fault() };
         match fault {
             Some(FaultKind::Submit) => return Err(device_failed()),
+            Some(FaultKind::Thread) => resume_unwind(Box::new(EndOfThread)),
             Some(FaultKind::Panic) => panic!("the simulated device panics, as its script says"),
             Some(FaultKind::Memory) => return Err(out_of_memory()),
-            Some(FaultKind::Collect | FaultKind::Logits) | None => {}
+            Some(FaultKind::Collect | FaultKind::Logits | FaultKind::Stall(_)) | None => {}
+        }
+        for retained in &plan.retain {
+            if let Some(sequence) = self.sequences.get_mut(&retained.sequence) {
+                (sequence.constraint, sequence.scripted) = (None, None);
+            }
         }
         for id in &plan.release {
             self.sequences.remove(id);
         }
+        plan.import.iter().try_for_each(|imported| self.import(imported))?;
         plan.admit.iter().try_for_each(|admission| self.admit(admission))?;
         let mut output = StepOutput { step: plan.step, ..StepOutput::default() };
         plan.rows.iter().try_for_each(|row| self.feed(row, &mut output))?;
@@ -240,7 +266,8 @@ impl Executor for SimExecutor {
             output.not_finite.push(id);
         }
         self.launched.push_back(Launched { output, fails: fault == Some(FaultKind::Collect) });
-        let takes = self.profile.step_time(Work::of(plan));
+        let stall = if let Some(FaultKind::Stall(time)) = fault { time } else { Duration::ZERO };
+        let takes = self.profile.step_time(Work::of(plan)) + stall;
         let num_buffers = if plan.rows.is_empty() { 0 } else { self.profile.num_command_buffers(plan.rows.len()) };
         self.clock.sleep_until(self.timeline.launch(self.clock.now(), takes, num_buffers));
         Ok(())
@@ -259,6 +286,18 @@ impl Executor for SimExecutor {
         Ok(())
     }
 
+    fn kv_layout(&self) -> Option<KvLayout> {
+        Some(kv::layout())
+    }
+
+    fn export_kv(&mut self, sequence: SequenceId, block: usize) -> Result<KvBlock> {
+        let sequence = self.sequences.get(&sequence).ok_or_else(|| bad_plan("unknown sequence"))?;
+        let exported = kv::export(&sequence.tokens[..sequence.num_fed.min(sequence.tokens.len())], block)?;
+        let took = self.profile.step_time(Work { num_copied: KV_BLOCK, ..Work::default() });
+        self.clock.sleep_until(self.clock.now() + took);
+        Ok(exported)
+    }
+
     fn kv_bytes(&self) -> u64 {
         let positions = self.sequences.values().map(|sequence| sequence.num_fed.next_multiple_of(KV_BLOCK) as u64);
         positions.sum::<u64>() * self.profile.kv_bytes_per_position
@@ -267,15 +306,20 @@ impl Executor for SimExecutor {
 
 impl SimExecutor {
     fn next_fault(&mut self) -> Option<FaultKind> {
-        let step = self.num_submitted;
-        self.num_submitted += 1;
+        let step = self.num_submitted.fetch_add(1, Ordering::Relaxed);
         self.faults.iter().find(|fault| fault.step == step).map(|fault| fault.kind)
     }
 
     fn admit(&mut self, admission: &Admission) -> Result<()> {
-        let has = |prefix: &Prefix| self.sequences.get(&prefix.of).is_some_and(|of| of.num_fed >= prefix.num_positions);
+        let has = |prefix: &Prefix| {
+            let of = self.sequences.get(&prefix.of).filter(|of| of.num_fed >= prefix.num_positions);
+            of.is_some_and(|of| of.begins_with(admission.prompt.get(..prefix.num_positions)))
+        };
         if admission.prefix.is_some_and(|prefix| !has(&prefix)) {
             return Err(bad_plan("a prefix is copied that is not there"));
+        }
+        if let Some(prefix) = admission.prefix.filter(|prefix| prefix.takes_over) {
+            self.sequences.remove(&prefix.of);
         }
         let num_fed = admission.prefix.map_or(0, |prefix| prefix.num_positions);
         let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
@@ -283,12 +327,13 @@ impl SimExecutor {
         let may_end_at = admission.num_prompt + admission.min_tokens;
         let (constraint, scripted) = (ConstraintState::new(admission), ScriptedAnswer::of(admission));
         let (num_prompt, logprobs) = (admission.prompt.len(), admission.logprobs);
-        let sequence = SimSequence { speaker, num_prompt, num_fed, may_end_at, logprobs, constraint, scripted };
+        let tokens = admission.prompt.to_vec();
+        let sequence = SimSequence { speaker, tokens, num_prompt, num_fed, may_end_at, logprobs, constraint, scripted };
         self.sequences.insert(admission.sequence, sequence);
         Ok(())
     }
 
-    /// Feeds a row; a plan that a real device could not carry out is refused here, too.
+    /// Feeds a row. Rejects a plan that a real device could not run.
     fn feed(&mut self, row: &Row, output: &mut StepOutput) -> Result<()> {
         let sequence = self.sequences.get_mut(&row.sequence).ok_or_else(|| bad_plan("unknown sequence"))?;
         if row.start != sequence.num_fed {
@@ -304,6 +349,7 @@ impl SimExecutor {
                 return Ok(());
             };
             output.tokens.push((row.sequence, token));
+            sequence.tokens.push(token);
             let logprobs = |count| (row.sequence, sequence.speaker.logprobs(token, self.vocab_size).top(count));
             output.logprobs.extend(sequence.logprobs.map(logprobs));
         }

@@ -1,5 +1,5 @@
-//! Device profiles: how long a step takes on a device with a model, as data. Figures come from measurements of the real
-//! pair where there are any, and say so.
+//! Device profiles: how long a step takes on a device with a model, as data. The comment of a profile says whether its figures
+//! were measured or derived.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use super::work::Work;
 /// How long steps take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
-    /// What users type.
+    /// The name by which users select the profile.
     pub name: &'static str,
-    /// One decode step of one row.
+    /// Time of a decode step of one row.
     pub decode: Duration,
-    /// Cost of a decode step by rows, relative to one row: the first entry whose row count is not exceeded counts.
+    /// Time of a decode step relative to one row, as (most rows, factor): the first entry with enough rows applies.
     /// Quantized matrix products cost the same over wide ranges of rows, hence a staircase.
     pub staircase: &'static [(usize, f64)],
-    /// A step with prompt tokens costs at least this much more.
+    /// The least additional time of a step with prompt tokens.
     pub prefill_floor: Duration,
-    /// And per prompt token at least this much.
+    /// Additional time for each prompt token, if all of them together take more than `prefill_floor`.
     pub prefill_per_token: Duration,
-    /// What attention adds.
+    /// Additional time of attention.
     pub attention: Attention,
-    /// Command buffers of a step by rows: the first entry whose row count is not exceeded counts, or the last one. Without
-    /// any, submitting a step takes no time.
+    /// Command buffers of a step, as (most rows, buffers): the first entry with enough rows applies, else the last one. Without
+    /// entries, submitting a step takes no time.
     pub command_buffers: &'static [(usize, u32)],
     /// Positions of a sequence.
     pub context_length: usize,
@@ -32,7 +32,7 @@ pub struct Profile {
     pub kv_bytes_per_position: u64,
     /// Bytes the weights would take.
     pub weight_bytes: u64,
-    /// What it takes while it runs a step.
+    /// Which further steps the device accepts while it runs one.
     pub overlap: Overlap,
 }
 
@@ -59,8 +59,8 @@ impl Attention {
 
 /// Every profile, in the order listed to users. `docs/metal.md` counts bytes, kernels and command buffers.
 pub const PROFILES: &[Profile] = &[
-    // First token 94.67 ms and 6.39 ms a token were measured sequentially on an M3 Max over 50 short questions; the
-    // staircase is that of 4-bit products on the same chip.
+    // Measured on an M3 Max with 50 short questions, one after another: 94.67 ms to the first token, and 6.39 ms for each
+    // further token. The staircase is that of 4-bit products on the same chip.
     Profile {
         name: "m3-max/llama-3.2-3b-4bit",
         decode: Duration::from_micros(6_390),
@@ -76,8 +76,8 @@ pub const PROFILES: &[Profile] = &[
     },
     // Derived, not measured. Decode: 4.5 GB of weights at 400 GB/s take 11.3 ms, and the 3B model above reaches 71 % of
     // that bound. Staircase: 4-bit products of 5120 x 17408, measured on the same chip at 1, 4, 8, 10 to 32 and 33 rows.
-    // Prefill: 16 GFLOP a token at the 10 TFLOP/s that this chip should reach where an M4 Max was measured at 13; the
-    // least is what 32 rows cost, which is also where the two meet.
+    // Prefill: 16 GFLOP a token at 10 TFLOP/s, which this chip should reach: an M4 Max was measured at 13. The floor is the time
+    // that 32 rows take more than one row, about the time of 30 prompt tokens.
     Profile {
         name: "m3-max/llama-3.1-8b-4bit",
         decode: Duration::from_micros(15_900),
@@ -91,7 +91,7 @@ pub const PROFILES: &[Profile] = &[
         weight_bytes: 4_520_000_000,
         overlap: Overlap::Bounded,
     },
-    // A device that costs nothing: what remains is the engine itself.
+    // Steps take no time, so a measurement shows the time of the engine alone.
     Profile {
         name: "instant",
         decode: Duration::ZERO,
@@ -158,7 +158,9 @@ impl Profile {
 
     fn attention_time(&self, work: Work) -> Duration {
         let Attention { per_position, per_pair } = self.attention;
-        Duration::from_secs_f64((work.num_positions as f64 * per_position + work.num_pairs as f64 * per_pair) / 1e9)
+        // Attention reads a position; a copy reads and writes it, which counts twice.
+        let num_moved = work.num_positions + 2 * work.num_copied;
+        Duration::from_secs_f64((num_moved as f64 * per_position + work.num_pairs as f64 * per_pair) / 1e9)
     }
 
     /// Command buffers of a step with so many rows.

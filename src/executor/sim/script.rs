@@ -6,10 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::executor::ConstraintState;
 use crate::request::{TokenId, TokenLogprob};
 
-/// The sentences a simulated model knows, as tokens of the loaded tokenizer.
+/// The sentences that a simulated model knows, as tokens of the loaded tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// Never empty, and no sentence is.
+    /// At least one sentence. None is empty.
     sentences: Vec<Vec<TokenId>>,
     end: TokenId,
     /// Tokens that bring an answer with a constraint nearer to its end.
@@ -31,9 +31,9 @@ pub(super) struct Speaker {
     prefix: u64,
 }
 
-/// How probable the tokens of a vocabulary were where one was sampled. That one had at least half of all probability; the
-/// tokens that follow it in the vocabulary, around its end, had what was left: each half of what the ones before it
-/// left, and the last one all of it.
+/// The probabilities of all tokens at the position of a sampled token. The sampled token has at least half. The others follow
+/// in the order of their ids, from the sampled token to the end of the vocabulary and on from its start: each has half of what
+/// is left, and the last one has all of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Logprobs {
     sampled: TokenId,
@@ -61,11 +61,11 @@ impl Logprobs {
     }
 }
 
-/// One sentence in so many ends the answer.
+/// One of this many sentences ends the answer.
 const ENDS_ONE_IN: u64 = 4;
 
 impl Script {
-    /// Sentences without tokens are left out; `None` where nothing is left to say.
+    /// Sentences without tokens are left out. `None` if none is left.
     pub fn new(sentences: Vec<Vec<TokenId>>, end: TokenId) -> Option<Self> {
         let sentences: Vec<_> = sentences.into_iter().filter(|sentence| !sentence.is_empty()).collect();
         (!sentences.is_empty()).then_some(Self { sentences, end, closing: Vec::new() })
@@ -89,7 +89,7 @@ impl Script {
         sentence[index % sentence.len()]
     }
 
-    /// Where a prefix breaks off: in the sentence of which it ends with the longest part.
+    /// The place where a prefix ends: in the sentence whose first tokens match the most tokens at the end of the prefix.
     fn place_of(&self, prefix: &[TokenId]) -> Option<Place> {
         let starts = |sentence: usize| {
             (1..=self.sentences[sentence].len())
@@ -151,7 +151,7 @@ impl Speaker {
     /// How probable the last sampled token was. Like the token, this depends on everything before it.
     pub(super) fn logprobs(&self, sampled: TokenId, vocab_size: usize) -> Logprobs {
         let share = self.prefix as f64 / u64::MAX as f64;
-        // Kept from 1, so that every token has some probability.
+        // Less than 1, so that every token has some probability.
         Logprobs { sampled, probability: 0.5 + 0.49 * share, vocab_size }
     }
 

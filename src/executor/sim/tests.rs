@@ -110,7 +110,7 @@ fn rows_are_charged_for_the_positions_that_they_read() {
     // 8 rows of 4,096 positions read 3.8 GB at 400 GB/s.
     let added = millis(name, rows(4_096)) - millis(name, rows(0));
     assert!((added - 9.4).abs() < 0.05, "{added} ms");
-    // Half of the pairs of a whole prompt are in its second half, if that is read alone: three quarters.
+    // The second half of a prompt has three quarters of its pairs.
     let halves = [Work::prefill(0, 2_048), Work::prefill(2_048, 2_048)].map(|work| work.num_pairs);
     assert_eq!(halves[0] + halves[1], Work::prefill(0, 4_096).num_pairs);
     assert!(halves[1] > 2 * halves[0]);

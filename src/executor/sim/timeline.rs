@@ -32,7 +32,7 @@ impl Step {
 }
 
 impl Timeline {
-    /// Launches a step. Returns when `submit` may return.
+    /// Launches a step. Returns the time at which `submit` may return.
     pub(super) fn launch(&mut self, now: Instant, takes: Duration, num_buffers: u32) -> Instant {
         let begins = self.0.back().map_or(now, Step::ends).max(now);
         let step = Step { begins, takes, num_buffers };
@@ -43,7 +43,7 @@ impl Timeline {
         returns.max(now)
     }
 
-    /// Takes the oldest step out. Returns when it ends.
+    /// Takes the oldest step out. Returns the time at which it ends.
     pub(super) fn collect(&mut self) -> Option<Instant> {
         self.0.pop_front().map(|step| step.ends())
     }

@@ -13,6 +13,8 @@ pub struct Work {
     pub num_prompt_tokens: usize,
     /// Pairs of a prompt token and a position that it attends to.
     pub num_pairs: usize,
+    /// Positions whose keys and values are copied for new sequences, or from the host. KV that a sequence takes over is not moved.
+    pub num_copied: usize,
 }
 
 impl Work {
@@ -24,7 +26,7 @@ impl Work {
     /// One row reads `len` prompt tokens that follow `start` positions.
     pub fn prefill(start: usize, len: usize) -> Self {
         let num_pairs = len * start + len * (len + 1) / 2;
-        Self { num_rows: 0, num_positions: start, num_prompt_tokens: len, num_pairs }
+        Self { num_rows: 0, num_positions: start, num_prompt_tokens: len, num_pairs, num_copied: 0 }
     }
 
     /// The work of a plan.
@@ -33,7 +35,11 @@ impl Work {
             Feed::Sampled => Self::decode(row.start + 1),
             Feed::Prompt { len } => Self::prefill(row.start, len),
         });
-        rows.fold(Self::default(), Self::plus)
+        let prefixes = plan.admit.iter().filter_map(|admission| admission.prefix);
+        let num_imported: usize = plan.import.iter().map(|imported| imported.tokens.len()).sum();
+        let copied = prefixes.filter(|prefix| !prefix.takes_over).map(|prefix| prefix.num_positions);
+        let num_copied = copied.sum::<usize>() + num_imported;
+        rows.fold(Self { num_copied, ..Self::default() }, Self::plus)
     }
 
     /// The sum of two.
@@ -44,6 +50,7 @@ impl Work {
             num_positions: self.num_positions + other.num_positions,
             num_prompt_tokens: self.num_prompt_tokens + other.num_prompt_tokens,
             num_pairs: self.num_pairs + other.num_pairs,
+            num_copied: self.num_copied + other.num_copied,
         }
     }
 }

@@ -97,7 +97,7 @@ fn after_the_device_ran_out_of_memory_all_sequences_restart_and_fewer_run_togeth
     (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 5), after(id)));
     let all = plan_at(&mut scheduler, after(10));
     assert_eq!(ids(&all), [1, 2, 3, 4]);
-    assert_eq!(scheduler.recover_memory(), None);
+    assert_eq!(scheduler.recover_memory(start()), None);
     assert_eq!(scheduler.num_in_flight(), 0);
     let again = plan_at(&mut scheduler, after(10));
     assert_eq!(ids(&again), [1, 2, 3], "a tenth less than what the four held");
@@ -110,7 +110,7 @@ fn a_shrunken_capacity_grows_back_while_the_device_does_not_fail() {
     let fitting = |scheduler: &mut Scheduler, seconds: u64| {
         (1..=8).for_each(|id| scheduler.add(seq(id), request(10, 5), start()));
         let num = ids(&plan_at(scheduler, after(seconds * 1_000))).len();
-        scheduler.recover();
+        scheduler.recover(start());
         scheduler.clear();
         scheduler.next(after(seconds * 1_000), 0, &mut Plan::default());
         num
@@ -118,7 +118,7 @@ fn a_shrunken_capacity_grows_back_while_the_device_does_not_fail() {
     let fail = |scheduler: &mut Scheduler, seconds: u64| {
         (1..=4).for_each(|id| scheduler.add(seq(id), request(10, 5), start()));
         plan_at(scheduler, after(seconds * 1_000));
-        assert_eq!(scheduler.recover_memory(), None);
+        assert_eq!(scheduler.recover_memory(start()), None);
         scheduler.clear();
         scheduler.next(after(seconds * 1_000), 0, &mut Plan::default());
     };
@@ -143,7 +143,7 @@ fn only_a_sequence_that_held_all_memory_alone_fails_for_lack_of_memory() {
     let mut scheduler = Scheduler::new(with_blocks(100, 8));
     scheduler.add(seq(1), request(10, 5), start());
     plan(&mut scheduler);
-    assert_eq!(scheduler.recover_memory(), Some(seq(1)));
+    assert_eq!(scheduler.recover_memory(start()), Some(seq(1)));
     assert!(scheduler.is_empty());
 }
 
@@ -154,7 +154,7 @@ fn a_failure_of_a_removed_sequence_shrinks_the_capacity_for_others() {
     step(&mut scheduler);
     plan(&mut scheduler);
     scheduler.remove(seq(1));
-    assert_eq!(scheduler.recover_memory(), None);
+    assert_eq!(scheduler.recover_memory(start()), None);
     (2..=4).for_each(|id| scheduler.add(seq(id), request(1, 5), start()));
     assert_eq!(ids(&plan(&mut scheduler)), [2, 3], "three of the four blocks, and another one is reserved for each");
 }
@@ -166,7 +166,7 @@ fn the_last_of_several_sequences_does_not_fail_for_memory_that_they_held_togethe
     scheduler.add(seq(2), request(1, 5), start());
     plan(&mut scheduler);
     scheduler.remove(seq(1));
-    assert_eq!(scheduler.recover_memory(), None);
+    assert_eq!(scheduler.recover_memory(start()), None);
     assert_eq!(ids(&plan(&mut scheduler)), [2]);
     (3..=5).for_each(|id| scheduler.add(seq(id), request(1, 5), start()));
     assert_eq!(ids(&plan(&mut scheduler)), [2, 3], "four of the five blocks, and another one is reserved for each");

@@ -2,11 +2,16 @@ mod batch_limit;
 mod fairness;
 mod joining;
 mod memory;
+mod pins;
 mod plans;
 mod preemption;
 mod prefill;
 mod prefix;
+mod prefix_memory;
+mod prefix_tree;
 mod properties;
+mod retained;
+mod retry;
 mod shares;
 mod window;
 
@@ -30,7 +35,7 @@ fn after(ms: u64) -> Instant {
     start() + Duration::from_millis(ms)
 }
 
-/// Two rows, four prompt tokens a step, no window.
+/// Two rows, four prompt tokens a step, no window, no reuse of KV between requests.
 fn config() -> Config {
     with_rows(2)
 }
@@ -40,6 +45,7 @@ fn with_rows(num_rows: usize) -> Config {
         window: WindowConfig { fast_path: true, fixed: Duration::ZERO, adaptive: None },
         batch_limit: BatchLimitConfig { start: num_rows, tune: None, ..BatchLimitConfig::default() },
         prefill_chunk: 4,
+        prefix: PrefixConfig { enabled: false, ..Config::default().prefix },
         ..Config::default()
     }
 }

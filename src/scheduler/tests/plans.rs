@@ -260,7 +260,7 @@ fn after_a_device_failure_only_the_failed_sequences_end_and_the_others_recompute
     commit(&mut scheduler, &answer(&first, 7));
     scheduler.park(seq(1), start());
     assert_eq!(ids(&plan(&mut scheduler)), [2]);
-    assert_eq!(scheduler.recover(), [seq(2)]);
+    assert_eq!(scheduler.recover(start()), [seq(2)]);
     scheduler.unpark(seq(1), start());
     let again = plan(&mut scheduler);
     assert_eq!(&*again.admit[0].prompt, [1, 1, 7], "the prompt and the generated token");

@@ -81,7 +81,7 @@ fn a_choice_that_lost_its_kv_copies_the_prompt_and_recomputes_only_its_answer() 
     scheduler.remove(seq(3));
     scheduler.unpark(seq(2), start());
     let again = plan(&mut scheduler).admit.remove(0);
-    assert_eq!((again.prefix, again.num_prompt), (Some(Prefix { of: seq(1), num_positions: 8 }), 9));
+    assert_eq!((again.prefix, again.num_prompt), (Some(Prefix { of: seq(1), num_positions: 9, takes_over: false }), 9));
     assert!(again.prompt.len() > 9, "the generated tokens are part of it");
 }
 
@@ -106,11 +106,22 @@ fn choices_copy_a_prompt_that_fits_into_the_window() {
 }
 
 #[test]
-fn every_choice_reads_a_prompt_that_does_not_fit_into_the_window() {
+fn choices_copy_a_prompt_that_fills_the_window_before_it_moves() {
     let mut scheduler = Scheduler::new(with_window(8));
     add_choices(&mut scheduler, 2);
     let plans = [(); 6].map(|()| step(&mut scheduler));
+    assert_eq!(plans.iter().flat_map(copies).collect::<Vec<_>>(), [(2, 1, 8)]);
+}
+
+#[test]
+fn a_choice_reads_a_prompt_whose_positions_have_left_the_window_of_the_others() {
+    let mut scheduler = Scheduler::new(Config { kv: with_window(8).kv, ..with_rows(2) });
+    add_choices(&mut scheduler, 3);
+    let mut plans = Vec::new();
+    while !scheduler.is_empty() {
+        plans.push(step(&mut scheduler));
+    }
     let begun: Vec<_> = plans.iter().flat_map(|plan| &plan.admit).map(|admission| admission.sequence).collect();
-    assert_eq!(begun, [seq(1), seq(2)]);
-    assert!(plans.iter().all(|plan| copies(plan).is_empty()));
+    assert_eq!(begun, [seq(1), seq(2), seq(3)]);
+    assert_eq!(plans.iter().flat_map(copies).collect::<Vec<_>>(), [(2, 1, 8)], "the third one reads it itself");
 }

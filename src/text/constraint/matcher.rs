@@ -20,7 +20,7 @@ pub(super) const MAX_LEXER_STATES: usize = 65_536;
 /// many states earlier answers needed.
 const MAX_SHARED_STATES: usize = MAX_LEXER_STATES / 16;
 
-/// Tokens that are checked for dead ends in one step, in a vocabulary of words.
+/// The most tokens that a step checks for dead ends. Only vocabularies of words need the check.
 const MAX_TRIED: u32 = 64;
 
 /// A grammar over one vocabulary.

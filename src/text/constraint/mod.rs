@@ -19,7 +19,7 @@ mod vocabulary;
 use std::sync::{Arc, OnceLock};
 
 use llguidance::ParserFactory;
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
 use moka::sync::Cache;
 use serde_json::{Value, json};
 
@@ -39,6 +39,8 @@ const MAX_CHOICES: usize = 4_096;
 const MAX_CHOICES_BYTES: usize = 64 << 10;
 /// The param behind required tool calls.
 const TOOL_CHOICE: &str = "toolChoice";
+/// The name of the grammar that may stand in place of tool calls.
+pub(super) const OTHER_ANSWER: &str = "answer";
 /// Compiled constraints that a model caches.
 const MAX_CACHED: u64 = 32;
 
@@ -53,8 +55,13 @@ pub enum StructuredOutput {
     Grammar(String),
     /// One of these texts.
     Choices(Vec<String>),
-    /// Tool calls, as a grammar of `tool_calls::grammar`.
-    ToolCalls(String),
+    /// Tool calls.
+    ToolCalls {
+        /// A grammar of `tool_calls::grammar`.
+        grammar: String,
+        /// The grammar that may stand in place of the calls, if the grammar names one.
+        other: Option<Box<StructuredOutput>>,
+    },
 }
 
 impl StructuredOutput {
@@ -65,7 +72,7 @@ impl StructuredOutput {
             Self::Regex(_) => "regex",
             Self::Grammar(_) => "grammar",
             Self::Choices(_) => "choices",
-            Self::ToolCalls(_) => TOOL_CHOICE,
+            Self::ToolCalls { .. } => TOOL_CHOICE,
         }
     }
 
@@ -73,8 +80,9 @@ impl StructuredOutput {
     fn spec(&self) -> String {
         let value = match self {
             Self::Schema(schema) => schema.clone(),
-            Self::Regex(text) | Self::Grammar(text) | Self::ToolCalls(text) => json!(text),
+            Self::Regex(text) | Self::Grammar(text) => json!(text),
             Self::Choices(choices) => json!(choices),
+            Self::ToolCalls { grammar, other } => json!([grammar, other.as_ref().map(|other| other.spec())]),
         };
         json!({ self.name(): value }).to_string()
     }
@@ -104,9 +112,14 @@ impl StructuredOutput {
                 }
                 Ok(TopLevelGrammar::from_lark(enforced))
             }
-            Self::ToolCalls(grammar) => {
+            Self::ToolCalls { grammar, other } => {
                 check_size(TOOL_CHOICE, grammar.len(), MAX_SPEC_BYTES, "bytes as a grammar")?;
-                Ok(TopLevelGrammar::from_lark(grammar.clone()))
+                let mut whole = TopLevelGrammar::from_lark(grammar.clone());
+                if let Some(other) = other {
+                    let named = |part| GrammarWithLexer { name: Some(OTHER_ANSWER.to_owned()), ..part };
+                    whole.grammars.extend(other.checked()?.grammars.into_iter().map(named));
+                }
+                Ok(whole)
             }
             Self::Choices(choices) => {
                 check_choices(choices)?;

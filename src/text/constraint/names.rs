@@ -1,5 +1,5 @@
-//! Names of properties: rewrites `propertyNames`, which the compiler does not support, and removes patterns of names
-//! that are used up. Without that, an object that needs one more name would be a dead end.
+//! Names of properties: rewrites `propertyNames`, which the compiler does not support, and removes patterns that match only
+//! names in `properties` and `required`. With such a pattern, an object that needs one more name would be a dead end.
 
 use llguidance::derivre::{RegexAst, RegexBuilder};
 use llguidance::regex_to_lark;
@@ -80,7 +80,7 @@ pub(super) fn apply_property_names(
     Ok(())
 }
 
-/// Removes patterns that match only names of properties, and closes an object without further names.
+/// Removes patterns that match only listed names. Forbids additional properties if no other name is possible.
 pub(super) fn settle_patterns(fields: &mut Map<String, Value>) -> Result<(), String> {
     let patterns = taken(fields, "patternProperties");
     if patterns.is_empty() {
@@ -111,7 +111,7 @@ pub(super) fn settle_patterns(fields: &mut Map<String, Value>) -> Result<(), Str
     Ok(())
 }
 
-/// Rejects a `minProperties` that repeated names would only seem to reach.
+/// Rejects a `minProperties` that cannot be enforced, because the compiler would count a repeated free name again.
 pub(super) fn check_least(fields: &Map<String, Value>) -> Result<(), String> {
     let least = fields.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
     let num_required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;

@@ -86,7 +86,7 @@ pub(super) fn bound(fields: &mut Map<String, Value>) {
     let least = tightest(["minimum", "exclusiveMinimum"], f64::max);
     let most = tightest(["maximum", "exclusiveMaximum"], f64::min);
     let limit = MAX_NUMBER as f64;
-    // A lower bound beyond the limit leaves no room for an upper limit, and the other way round.
+    // If the lower bound is not below the limit, no upper limit is added. The lower limit follows the same rule.
     if least.is_none_or(|least| least < limit) && most.map_or(is_typed, |most| most > limit) {
         fields.shift_remove("exclusiveMaximum");
         fields.insert("maximum".to_owned(), json!(MAX_NUMBER));

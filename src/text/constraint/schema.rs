@@ -33,7 +33,7 @@ const PLAIN: [&str; 16] = [
 /// Keywords whose value is a schema or a list of schemas.
 const NESTED: [&str; 7] =
     ["items", "additionalItems", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"];
-/// The compiler applies these one after another, and other keywords between two of them together.
+/// The compiler applies each of these by itself. It combines the other keywords that stand between two of them.
 const APPLICATORS: [&str; 6] = ["const", "enum", "$ref", "allOf", "anyOf", "oneOf"];
 /// White space between tokens of JSON. Allows compact, spaced and indented JSON, but not endless space.
 const WHITESPACE: &str = r" |\n[ \t]{0,32}";

@@ -83,7 +83,7 @@ fn quoted(out: &mut Writer, text: &Text) {
 }
 
 /// Python's `isprintable`. Rust's debug format escapes the same characters, and also quotes.
-fn is_printable(c: char) -> bool {
+pub(super) fn is_printable(c: char) -> bool {
     // Rust escapes a combining character only at the start of a text, so another character stands before it.
     matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().nth(1) == Some(c)
 }

@@ -94,7 +94,7 @@ fn percent_style(chars: &mut Chars<'_>, next: &mut std::vec::IntoIter<Value>) ->
     };
     style.width = number(&mut c, chars).unwrap_or(0);
     if style.width < 0 {
-        (style.align, style.width) = (Some('<'), -style.width);
+        (style.align, style.width) = (Some('<'), style.width.saturating_neg());
     }
     if c == Some('.') {
         c = chars.next();

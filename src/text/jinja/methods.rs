@@ -1,7 +1,7 @@
 //! The methods of Python's strings, mappings and lists. Methods that change a value fail, as in Jinja2's sandbox.
 
 use super::arguments::{Arguments, flag, required, text, whole};
-use super::display::type_name;
+use super::display::{is_printable, type_name};
 use super::python::Side;
 use super::run::Run;
 use super::text::{Text, Writer};
@@ -168,7 +168,7 @@ fn plain(of: &Text, name: &str) -> Result<Value, Fault> {
         "isdigit" => all(python::is_digit),
         "isnumeric" => all(char::is_numeric),
         "isspace" => all(python::is_space),
-        "isprintable" => Ok(Value::Bool(of.chars().all(|c| !c.is_control()))),
+        "isprintable" => Ok(Value::Bool(of.chars().all(is_printable))),
         "islower" => Ok(Value::Bool(python::is_lower(of))),
         "isupper" => Ok(Value::Bool(python::is_upper(of))),
         "istitle" => Ok(Value::Bool(python::is_title(of))),

@@ -1,8 +1,8 @@
-//! An interpreter of Jinja for chat templates, in the set-up of Jinja2 in `transformers`: its syntax, filters, tests,
-//! functions, and the methods of Python's types. Templates are not trusted. So nesting is checked before anything
-//! recurses, and a run has a budget of steps, bytes and time.
+//! An interpreter of Jinja for chat templates, as `transformers` sets Jinja2 up: its syntax, filters, tests and functions, and
+//! the methods of Python's types. Templates are not trusted. So nesting is checked before anything recurses, and a run has a
+//! budget of steps, bytes and time.
 //!
-//! Texts know which of their parts come from outside of the template (`text`), so that user text never becomes a
+//! A text records which of its byte ranges come from outside of the template (`text`), so that user text never becomes a
 //! control token.
 
 mod arguments;
@@ -76,7 +76,7 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// Appends text of the template's own.
+    /// Appends text that is written in the template.
     pub(crate) fn own(&mut self, text: &str) {
         self.text.push_str(text);
     }
@@ -90,7 +90,7 @@ impl Rendered {
         }
     }
 
-    /// The output after another text of the template's own.
+    /// The output after `lead`, which counts as text of the template.
     pub(crate) fn after(&self, lead: &str) -> Self {
         let shifted = |outside: &Range<usize>| outside.start + lead.len()..outside.end + lead.len();
         Self { text: format!("{lead}{}", self.text), outside: self.outside.iter().map(shifted).collect() }
@@ -123,12 +123,12 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn compile(source: &str) -> Result<Self, Fault> {
-        // Only `\n` ends a line in Jinja2.
+        // Jinja2 reads `\r\n` and `\r` as `\n`, too.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         parser::parse(&source).map(|body| Self { body })
     }
 
-    /// Runs the template. Needs some MB of stack.
+    /// Runs the template. Needs the stack of a thread of the text pool or of a load.
     pub(crate) fn run(&self, variables: Vec<(Name, Value)>, limits: Limits, clock: Clock) -> Result<Rendered, Fault> {
         run::Run::new(variables, limits, clock).whole(&self.body)
     }

@@ -105,7 +105,7 @@ fn whole(operator: Operator, first: i128, second: i128) -> Result<Value, Fault> 
     number.map_or_else(|| failed("a number is too large"), |number| Ok(Value::Int(number)))
 }
 
-/// Python rounds a quotient towards minus infinity; Rust keeps the remainder positive.
+/// Python rounds a quotient towards minus infinity; `div_euclid` rounds it so that the remainder is not negative.
 fn floored(first: i128, second: i128, quotient: i128) -> i128 {
     let is_exact = first.wrapping_rem(second) == 0;
     if second < 0 && !is_exact { quotient - 1 } else { quotient }

@@ -1,13 +1,15 @@
 //! How a model writes tool calls and reasoning, as its chat template shows. Makes the parser of each answer.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::streaming::OutputParser;
+use serde_json::json;
+
+use super::streaming::{OutputParser, StreamingParser};
 use crate::error::Result;
-use crate::request::Markup;
+use crate::request::{CallRules, CallStop, Markup};
 use crate::text::reasoning::TagPair;
 use crate::text::token_table::SpecialToken;
-use crate::text::tool_calls::{RequiredCalls, ToolCallFormat, grammar};
+use crate::text::tool_calls::{EnforcedCalls, ToolCallFormat, grammar};
 
 /// The output format of a model.
 #[derive(Debug, Default)]
@@ -51,22 +53,31 @@ impl OutputFormat {
         [calls, reasoning].concat()
     }
 
-    /// The grammar of answers that call one of these tools: exactly once if `is_single`.
-    pub(in crate::text) fn grammar(
-        &self,
-        parser: Option<&OutputParser>,
-        tools: &[&Value],
-        is_single: bool,
-    ) -> Result<String> {
+    /// The grammar of answers with these calls, which `parser` reads.
+    pub(in crate::text) fn grammar(&self, parser: Option<&OutputParser>, calls: &EnforcedCalls<'_>) -> Result<String> {
         let special = self.tool_call_tokens.iter().chain(&self.reasoning_tokens);
         let token = |text: &str| special.clone().find(|special| special.text == text).map(|special| special.id);
         let reasoning = parser.and_then(OutputParser::reasoning_tags);
         let format = parser.and_then(|parser| parser.tool_calls);
-        grammar(format, &RequiredCalls { tools, is_single, reasoning }, token)
+        grammar(format, reasoning, calls, token)
+    }
+
+    /// Finds the call that ends an answer with this markup.
+    pub(in crate::text) fn call_finder(&self, CallStop { rules, tools }: &CallStop, markup: Markup) -> StreamingParser {
+        let parser = OutputParser {
+            tool_calls: self.tool_calls,
+            reasoning: self.reasoning.filter(|_| markup.reasoning_tags.is_some()),
+            tools: Arc::clone(tools),
+            is_reasoning: markup.reasoning_tags.is_some_and(|tags| tags.has_begun),
+            rules: *rules,
+            note: None,
+        };
+        // Its calls need no ids.
+        parser.streaming(&Arc::from(""))
     }
 
     /// The parser of the answer to a prompt; `None` if the answer can only be text. `begun` is the start of the answer
-    /// where the caller wrote it.
+    /// if the caller wrote one.
     pub(in crate::text) fn parser(
         &self,
         tools: Vec<String>,
@@ -79,8 +90,8 @@ impl OutputFormat {
             prompt.trim_end().ends_with(tags.open) || begun.is_some_and(is_last)
         };
         let is_reasoning = self.reasoning.is_some_and(is_open);
-        let tools = tools.into();
-        let parser = OutputParser { tool_calls, reasoning: self.reasoning, tools, is_reasoning, note: None };
+        let (tools, rules) = (tools.into(), CallRules::default());
+        let parser = OutputParser { tool_calls, reasoning: self.reasoning, tools, is_reasoning, rules, note: None };
         (tool_calls.is_some() || self.reasoning.is_some()).then_some(parser)
     }
 
@@ -92,7 +103,8 @@ impl OutputFormat {
     /// Whether there is a grammar of calls.
     pub(in crate::text) fn can_require_calls(&self) -> bool {
         let tool = json!({"type": "function", "function": {"name": "f"}});
-        grammar(self.tool_calls, &RequiredCalls { tools: &[&tool], is_single: true, reasoning: None }, |_| None).is_ok()
+        let calls = EnforcedCalls { tools: &[&tool], is_single: true, are_optional: false };
+        grammar(self.tool_calls, None, &calls, |_| None).is_ok()
     }
 
     /// Whether answers have reasoning in a field of its own.

@@ -1,5 +1,5 @@
-//! Parses the output of a model into text, reasoning and tool calls. `format` says what a model writes, by its chat
-//! template; `streaming` parses an answer while it arrives; `parsed` holds the results; `writer` writes an
+//! Parses the output of a model into text, reasoning and tool calls. `format` finds the formats of reasoning and calls in
+//! the chat template; `streaming` parses an answer while it arrives; `parsed` holds the results; `writer` writes an
 //! answer in the same format. Answers are stored as they were generated, and each reader parses them for itself.
 
 mod format;

@@ -23,13 +23,14 @@ pub struct ToolCallDelta {
     pub named: Option<(String, String)>,
     /// A part of the arguments. All parts together are a JSON object.
     pub arguments: String,
-    /// The call was malformed: its earlier deltas are void, and its characters follow as text.
+    /// The call does not count: discard its earlier deltas. It was malformed or cut off, and its characters follow as text;
+    /// or it repeats an earlier call.
     pub is_withdrawn: bool,
     /// The call is complete: no delta of it follows.
     pub is_complete: bool,
 }
 
-/// The new output of an answer. A new part begins where the order within one part would break.
+/// The new output of an answer. Output that comes before earlier output in the order of [`ParsedPart`] begins a new part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParsedDelta {
     /// The parts before the last one; usually none.
@@ -47,9 +48,9 @@ pub struct ParsedOutput {
     pub reasoning: String,
     /// Complete tool calls.
     pub calls: Vec<ToolCall>,
-    /// What was wrong with malformed calls, in sentences for people.
+    /// Warnings about the answer or its prompt, in sentences.
     pub warnings: Vec<String>,
-    /// Bytes of the answer up to the end of its reasoning, tags included. 0 if it has no reasoning tags.
+    /// Bytes of the answer up to the end of its reasoning, tags included. 0 if neither the prompt nor the answer opens any.
     pub reasoning_end: usize,
 }
 
@@ -72,7 +73,7 @@ impl ParsedPart {
         self.reasoning.is_empty() && self.calls.is_empty()
     }
 
-    /// The call with this index, which is the last one or a new one.
+    /// The last call if it has this index, otherwise a new call.
     fn call(&mut self, index: usize) -> &mut ToolCallDelta {
         let is_new = self.calls.last().is_none_or(|call| call.index != index);
         if is_new {
@@ -94,7 +95,7 @@ impl ToolCallDelta {
 }
 
 impl ParsedDelta {
-    /// Where new reasoning is written.
+    /// The string to which new reasoning is appended. Begins a new part if the last one has text or calls.
     pub(super) fn reasoning(&mut self) -> &mut String {
         if !self.last.text.is_empty() || !self.last.calls.is_empty() {
             self.begin();
@@ -102,7 +103,7 @@ impl ParsedDelta {
         &mut self.last.reasoning
     }
 
-    /// Where new text is written.
+    /// The string to which new text is appended. Begins a new part if the last one has calls.
     pub(super) fn text(&mut self) -> &mut String {
         if !self.last.calls.is_empty() {
             self.begin();
@@ -110,7 +111,7 @@ impl ParsedDelta {
         &mut self.last.text
     }
 
-    /// Where the call with this index is written, which is the last one or a new one.
+    /// The last call of the last part if it has this index, otherwise a new call.
     pub(super) fn call(&mut self, index: usize) -> &mut ToolCallDelta {
         self.last.call(index)
     }
@@ -144,12 +145,12 @@ impl IntoIterator for ParsedDelta {
     }
 }
 
-/// Everything that was passed on of an answer.
+/// The output of an answer that was passed on so far.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
     text: String,
     reasoning: String,
-    /// Each call with the bytes of text before it.
+    /// Each call, and the number of bytes of text before it.
     calls: Vec<(ToolCallDelta, usize)>,
 }
 
@@ -167,6 +168,11 @@ impl Passed {
         }
     }
 
+    /// Whether there is a call that counts.
+    pub(super) fn has_calls(&self) -> bool {
+        self.calls.iter().any(|(call, _)| !call.is_withdrawn)
+    }
+
     /// The whole output of the answer.
     pub(super) fn into_output(self, warnings: Vec<String>, reasoning_end: usize) -> ParsedOutput {
         let whole = |(ToolCallDelta { named, arguments, is_withdrawn, .. }, text_before)| {
@@ -178,7 +184,7 @@ impl Passed {
     }
 }
 
-/// The id of a call: always the same for one call of one request, and different for any other call.
+/// The id of a call: a hash of the request's id and the call's index, so parsing an answer again gives the same ids.
 pub(super) fn call_id(request: &str, index: usize) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let hash = blake3::hash(format!("{index} {request}").as_bytes());

@@ -3,12 +3,16 @@
 //! characters that may start a marker, white space that may belong to a marker, and the start of a call until its name is
 //! known. A malformed call comes out as text, character for character.
 
+mod calls;
+
 use std::sync::Arc;
 
-use super::parsed::{ParsedDelta, ParsedOutput, Passed, call_id};
-use crate::request::ReasoningTags;
+use super::parsed::{ParsedDelta, ParsedOutput, Passed};
+use crate::request::{CallRules, CallStop, FinishReason, ReasoningTags};
 use crate::text::reasoning::{CallMention, TagPair};
-use crate::text::tool_calls::{CallProgress, PartialCall, ToolCallFormat, ToolCallParser};
+use crate::text::tool_calls::ToolCallFormat;
+
+use calls::{MadeCall, OpenCalls};
 
 /// Warnings kept for one answer.
 const MAX_WARNINGS: usize = 16;
@@ -24,11 +28,29 @@ pub struct OutputParser {
     pub(super) tools: Arc<[String]>,
     /// The prompt ends with an open reasoning tag.
     pub(super) is_reasoning: bool,
+    pub(super) rules: CallRules,
     /// A warning about the prompt.
     pub(super) note: Option<&'static str>,
 }
 
 impl OutputParser {
+    /// The parser of an answer whose calls follow these rules.
+    #[must_use]
+    pub(in crate::text) fn with_rules(self, rules: CallRules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Whether the answer is either calls or a text.
+    pub fn is_exclusive(&self) -> bool {
+        self.rules.is_exclusive
+    }
+
+    /// Where calls end the answer; `None` if they do not.
+    pub fn call_stop(&self) -> Option<CallStop> {
+        let has_end = self.tool_calls.is_some() && self.rules.end.is_some();
+        has_end.then(|| CallStop { rules: self.rules, tools: Arc::clone(&self.tools) })
+    }
+
     /// The tags of the reasoning that readers get apart from the text.
     pub(super) fn reasoning_tags(&self) -> Option<ReasoningTags> {
         self.reasoning.map(|tags| ReasoningTags { open: tags.open, close: tags.close, has_begun: self.is_reasoning })
@@ -50,6 +72,9 @@ impl OutputParser {
             last: Last::Nothing,
             mention: CallMention::default(),
             next_index: 0,
+            rules: self.rules,
+            made: Vec::new(),
+            is_over: false,
             warnings: self.note.map(str::to_owned).into_iter().collect(),
             num_read: 0,
             reasoning_end: 0,
@@ -57,11 +82,11 @@ impl OutputParser {
         }
     }
 
-    /// Parses a whole answer.
-    pub fn parse(&self, answer: &str, request: &Arc<str>) -> ParsedOutput {
+    /// Parses a whole answer, which ended for `reason`.
+    pub fn parse(&self, answer: &str, request: &Arc<str>, reason: FinishReason) -> ParsedOutput {
         let mut parser = self.streaming(request);
         parser.push(answer);
-        parser.finish().1
+        parser.finish(reason).1
     }
 }
 
@@ -84,22 +109,8 @@ enum Last {
     Call,
 }
 
-/// The calls after one opening marker.
-#[derive(Debug)]
-struct OpenCalls {
-    parser: ToolCallParser,
-    partial: PartialCall,
-    /// Characters since the last complete call.
-    raw: String,
-    /// The calls began without a marker, so they may be something else.
-    is_bare: bool,
-    /// At least one call is complete.
-    has_called: bool,
-    /// Readers have the name of the current call.
-    is_reported: bool,
-}
-
 /// The state of the parser within one answer.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent: each combination occurs")]
 #[derive(Debug)]
 pub struct StreamingParser {
     format: Option<&'static ToolCallFormat>,
@@ -121,6 +132,11 @@ pub struct StreamingParser {
     last: Last,
     mention: CallMention,
     next_index: usize,
+    rules: CallRules,
+    /// The complete calls, if a repeated one ends the answer.
+    made: Vec<MadeCall>,
+    /// A call has ended the answer.
+    is_over: bool,
     warnings: Vec<String>,
     /// Bytes of the answer that were read.
     num_read: usize,
@@ -146,14 +162,28 @@ impl StreamingParser {
         delta
     }
 
-    /// The answer is over: returns the output that was held back, and the whole output. Call it once.
-    pub fn finish(&mut self) -> (ParsedDelta, ParsedOutput) {
+    /// Reads the next part of an answer that calls may end. If a call ends the answer, returns how many bytes of the part
+    /// belong to the answer.
+    pub(in crate::text) fn find_end(&mut self, part: &str) -> Option<usize> {
         let mut delta = ParsedDelta::default();
+        part.char_indices().find_map(|(at, c)| {
+            self.step(c, &mut delta);
+            self.is_over.then_some(at + c.len_utf8())
+        })
+    }
+
+    /// The answer has ended for `reason`: returns the output that was held back, and the whole output. Call it once.
+    pub fn finish(&mut self, reason: FinishReason) -> (ParsedDelta, ParsedOutput) {
+        let (mut delta, num_warnings) = (ParsedDelta::default(), self.warnings.len());
         if self.is_reasoning() {
             self.reasoning_end = self.num_read;
         }
-        self.settle(&mut delta);
+        self.settle(reason, &mut delta);
         self.parsed.append(&delta);
+        let has_warned = self.warnings.len() > num_warnings;
+        if reason == FinishReason::Length && self.parsed.has_calls() && !has_warned {
+            self.warn("`maxTokens` cut the answer off after its tool calls: it may have had more");
+        }
         let (parsed, warnings) = (std::mem::take(&mut self.parsed), std::mem::take(&mut self.warnings));
         (delta, parsed.into_output(warnings, self.reasoning_end))
     }
@@ -162,12 +192,12 @@ impl StreamingParser {
         matches!(self.state, State::Reasoning { .. })
     }
 
-    fn settle(&mut self, delta: &mut ParsedDelta) {
+    fn settle(&mut self, reason: FinishReason, delta: &mut ParsedDelta) {
         match std::mem::replace(&mut self.state, State::Text) {
-            State::Calls(calls) if !calls.parser.is_whole() => {
-                self.refuse(&calls, "it is not complete", delta);
+            State::Calls(calls) if !calls.are_whole() => {
+                self.cut(&calls, reason, delta);
                 // The refused characters may contain the start of another call.
-                return self.settle(delta);
+                return self.settle(reason, delta);
             }
             State::Calls(_) => {}
             State::Reasoning { .. } => {
@@ -189,7 +219,11 @@ impl StreamingParser {
         self.gap.clear();
     }
 
+    /// Reads one character. Those behind the end of the answer do not count.
     fn step(&mut self, c: char, delta: &mut ParsedDelta) {
+        if self.is_over {
+            return;
+        }
         match std::mem::replace(&mut self.state, State::Text) {
             State::Text => self.step_text(c, delta),
             State::Reasoning { is_fresh } => self.step_reasoning(is_fresh, c, delta),
@@ -251,108 +285,10 @@ impl StreamingParser {
         is_tag || self.format.is_some_and(|format| format.opens.iter().any(|open| open.starts_with(held)))
     }
 
-    fn begin_marked(&mut self, format: &'static ToolCallFormat) {
-        let marker = std::mem::take(&mut self.held);
-        self.begin_calls(format, &marker, false);
-    }
-
-    fn begin_bare(&mut self, format: &'static ToolCallFormat, c: char, delta: &mut ParsedDelta) {
-        let rest = std::mem::take(&mut self.held);
-        self.begin_calls(format, "", true);
-        self.step(c, delta);
-        rest.chars().for_each(|c| self.step(c, delta));
-    }
-
-    fn begin_calls(&mut self, format: &'static ToolCallFormat, marker: &str, is_bare: bool) {
-        let gap = if self.is_after_marker { "" } else { self.gap.as_str() };
-        let raw = format!("{gap}{marker}");
-        self.end_marker();
-        (self.may_reason, self.may_be_bare) = (false, false);
-        let (parser, partial) = (ToolCallParser::new(format, is_bare), PartialCall::default());
-        let calls = OpenCalls { parser, partial, raw, is_bare, has_called: false, is_reported: false };
-        self.state = State::Calls(Box::new(calls));
-    }
-
-    fn step_calls(&mut self, mut calls: Box<OpenCalls>, c: char, delta: &mut ParsedDelta) {
-        let progress = calls.parser.push(c, &mut calls.partial);
-        if progress != CallProgress::EndedBefore && progress != CallProgress::Invalid {
-            calls.raw.push(c);
-            let name = calls.partial.name.as_ref().filter(|_| !calls.is_reported);
-            if let Some(name) = name.filter(|name| !self.tools.contains(name)) {
-                let reason = format!("`{name:.64}` is not one of the tools");
-                return self.refuse(&calls, &reason, delta);
-            }
-            self.report(&mut calls, delta);
-        }
-        match progress {
-            CallProgress::Incomplete => self.state = State::Calls(calls),
-            CallProgress::CallComplete => {
-                delta.call(self.next_index).is_complete = true;
-                self.next_index += 1;
-                if self.last == Last::Text {
-                    self.last = Last::Call;
-                }
-                calls.raw.clear();
-                calls.partial = PartialCall::default();
-                (calls.has_called, calls.is_reported) = (true, false);
-                self.state = State::Calls(calls);
-            }
-            CallProgress::Closed => self.end_marker(),
-            CallProgress::EndedBefore => {
-                if !calls.parser.is_closed() {
-                    self.release(&calls, delta);
-                }
-                self.step(c, delta);
-            }
-            CallProgress::Invalid => {
-                self.refuse(&calls, &format!("it cannot go on with `{}`", c.escape_debug()), delta);
-                self.step(c, delta);
-            }
-        }
-    }
-
-    /// Passes on the new part of a call once its name is known.
-    fn report(&self, calls: &mut OpenCalls, delta: &mut ParsedDelta) {
-        let Some(name) = &calls.partial.name else { return };
-        if !calls.is_reported {
-            delta.call(self.next_index).named = Some((call_id(&self.request, self.next_index), name.clone()));
-            calls.is_reported = true;
-        }
-        if !calls.partial.arguments.is_empty() {
-            delta.call(self.next_index).arguments.push_str(&calls.partial.arguments);
-            calls.partial.arguments.clear();
-        }
-    }
-
-    /// The current call is malformed: withdraws it and turns its characters into text.
-    fn refuse(&mut self, calls: &OpenCalls, reason: &str, delta: &mut ParsedDelta) {
-        if calls.is_reported {
-            delta.call(self.next_index).is_withdrawn = true;
-            self.next_index += 1;
-        }
-        // Characters without a marker that never name a tool are ordinary text: no warning.
-        let is_call = calls.is_reported || calls.has_called || !calls.is_bare;
-        if is_call {
-            self.warn(&format!("a tool call is malformed and was left in the text: {reason}"));
-        }
-        self.release(calls, delta);
-    }
-
     fn warn(&mut self, warning: &str) {
         if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(warning.to_owned());
         }
-    }
-
-    /// Turns the characters since the last complete call into text. After a complete call they may contain another
-    /// call; otherwise they start with a marker that was already read.
-    fn release(&mut self, calls: &OpenCalls, delta: &mut ParsedDelta) {
-        self.state = State::Text;
-        if calls.has_called {
-            return calls.raw.chars().for_each(|c| self.step(c, delta));
-        }
-        self.is_after_marker = false;
-        calls.raw.chars().for_each(|c| self.write_text(c, delta));
     }
 
     /// A marker is complete: white space around it belongs to it.
@@ -365,6 +301,9 @@ impl StreamingParser {
     fn write_text(&mut self, c: char, delta: &mut ParsedDelta) {
         if c.is_whitespace() {
             return self.gap.push(c);
+        }
+        if self.rules.is_exclusive {
+            self.format = None;
         }
         let is_after_marker = std::mem::take(&mut self.is_after_marker);
         if std::mem::replace(&mut self.last, Last::Text) == Last::Call {

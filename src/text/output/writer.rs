@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::streaming::OutputParser;
+use crate::request::{CallRules, FinishReason};
 use crate::text::jinja::Rendered;
 
 /// An answer in its parts, in the order in which a model writes them.
@@ -46,7 +47,8 @@ pub(in crate::text) fn write(parser: Option<&OutputParser>, parts: &AnswerParts)
     Ok(answer)
 }
 
-/// An answer that starts inside the reasoning has an end of it, also without reasoning: otherwise its text would be reasoning.
+/// An answer that starts inside the reasoning gets a closing tag, even without reasoning to write. Otherwise the parser would
+/// read its text as reasoning.
 fn write_reasoning(
     parser: Option<&OutputParser>,
     reasoning: Option<&str>,
@@ -77,8 +79,8 @@ fn write_calls(parser: Option<&OutputParser>, parts: &AnswerParts, answer: &mut 
         return Ok(());
     }
     let Some((parser, format)) = parser.and_then(|parser| Some((parser, parser.tool_calls?))) else {
-        let why = "need a request with `messages` and `tools`, without `structured`, and a model whose chat template has a \
-                   known tool-call format";
+        let why =
+            "need a request with `messages` and `tools`, and a model whose chat template has a known tool-call format";
         return Err(Unwritable::new("toolCalls", why));
     };
     if let Some((index, (name, _))) = calls.iter().enumerate().find(|(_, (name, _))| !parser.tools.contains(name)) {
@@ -90,7 +92,9 @@ fn write_calls(parser: Option<&OutputParser>, parts: &AnswerParts, answer: &mut 
 
 /// Checks that readers get the reasoning and the calls. The text may contain calls of its own.
 fn check(parser: &OutputParser, parts: &AnswerParts, answer: &Rendered) -> Result<(), Unwritable> {
-    let read = parser.parse(&answer.text, &Arc::from(""));
+    // A model may write more calls after a call that ends the answer, so no call ends the answer here.
+    let parser = parser.clone().with_rules(CallRules::default());
+    let read = parser.parse(&answer.text, &Arc::from(""), FinishReason::Stop);
     if read.reasoning != parts.reasoning.as_deref().unwrap_or_default().trim() && parts.reasoning.is_some() {
         let why = format!("cannot be written between the reasoning tags of this model: it reads {:?}", read.reasoning);
         return Err(Unwritable::new("reasoning", why));

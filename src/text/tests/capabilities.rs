@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{byte_level, decoded_by, model_folder, open_files_with};
+use crate::request::FinishReason;
 use crate::text::{
     Chat, Content, Message, ModelText, StructuredOutput, TextCapabilities, TextOptions, ToolChoice, ToolPrompt,
 };
@@ -69,14 +70,15 @@ fn observed(model: &ModelText) -> TextCapabilities {
     let tools = Some(vec![json!({"type": "function", "function": function})]);
     let with_tools = Chat { tools, ..chat.clone() };
     let required = Chat { choice: ToolChoice::Required, ..with_tools.clone() };
-    let parsed =
-        |chat: &Chat, answer: &str| model.output_parser(chat, "").map(|parser| parser.parse(answer, &"r".into()));
+    let parsed = |chat: &Chat, answer: &str| {
+        model.output_parser(chat, "").map(|parser| parser.parse(answer, &"r".into(), FinishReason::Stop))
+    };
     let takes_chat = model.render(&chat).is_ok();
     let takes_tools = model.render(&with_tools).is_ok();
     let is_format = |name: &str| parsed(&with_tools, answer(name)).is_some_and(|parsed| parsed.calls.len() == 1);
     let thoughts = ["<think>so</think>x", "[THINK]so[/THINK]x"];
     let thinks = |text: &str| parsed(&chat, text).is_some_and(|parsed| parsed.reasoning == "so");
-    let enforces = || model.tool_call_constraint(&required, model.output_parser(&required, "").as_ref()).is_ok();
+    let enforces = || model.expected_answer(&required, model.output_parser(&required, ""), None).is_ok();
     TextCapabilities {
         chat: takes_chat,
         system_role: model.render(&with_system).is_ok_and(|rendered| rendered.text.contains("Be brief.")),
@@ -92,7 +94,7 @@ fn observed(model: &ModelText) -> TextCapabilities {
     }
 }
 
-/// Formats, each before those that also parse its answer.
+/// Formats, each before those whose parsers also accept its answer.
 const FORMATS: [&str; 8] = ["gemma-4", "function-gemma", "gemma-3", "mistral", "hermes", "lfm2", "pythonic", "llama-3"];
 
 /// A call in a format.

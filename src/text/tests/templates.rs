@@ -226,3 +226,18 @@ fn oversized_template_is_refused() {
     let error = fails(&"x".repeat((1 << 20) + 1));
     assert_eq!(error.code(), Code::ModelLoadError);
 }
+
+#[test]
+fn printable_characters_are_those_of_python() {
+    renders(
+        "{{ 'a b'.isprintable() }} {{ ''.isprintable() }} {{ 'a\u{a0}'.isprintable() }} {{ '\u{200b}'.isprintable() }}",
+        "True True False False",
+    );
+}
+
+#[test]
+fn the_smallest_width_is_refused_as_others_that_are_too_wide() {
+    let smallest = "(-170141183460469231731687303715884105727 - 1)";
+    let error = fails(&format!("{{{{ '%*d' % ({smallest}, 1) }}}}"));
+    assert!(error.message().contains("a width is at most"), "{error}");
+}

@@ -6,8 +6,11 @@ use serde_json::Map;
 use super::*;
 use crate::constraint::Constraint;
 use crate::error::{Code, Error};
-use crate::request::TokenId;
-use crate::text::{Chat, Content, Message, OutputParser, ParsedOutput, ToolCall, ToolChoice};
+use crate::request::{FinishReason, Request, StopRules, TokenId};
+use crate::text::{
+    Chat, Content, ExpectedAnswer, Message, OutputParser, ParsedOutput, StreamState, StructuredOutput, ToolCall,
+    ToolChoice,
+};
 
 /// Markers that are special tokens of this model.
 const SPECIAL: [&str; 4] = ["[TOOL_CALLS]", "[ARGS]", "[THINK]", "[/THINK]"];
@@ -49,10 +52,14 @@ fn chat(choice: ToolChoice) -> Chat {
     Chat { messages, tools: Some(tools()), choice, ..Chat::default() }
 }
 
-fn compiled(model: &ModelText, chat: &Chat) -> Result<(Constraint, OutputParser)> {
+fn expected(model: &ModelText, chat: &Chat, structured: Option<&StructuredOutput>) -> Result<ExpectedAnswer> {
     let output_parser = model.output_parser(chat, &model.render(chat)?);
-    let constraint = model.tool_call_constraint(chat, output_parser.as_ref())?;
-    Ok((constraint.unwrap(), output_parser.unwrap()))
+    model.expected_answer(chat, output_parser, structured)
+}
+
+fn compiled(model: &ModelText, chat: &Chat) -> Result<(Constraint, OutputParser)> {
+    let ExpectedAnswer { constraint, parser } = expected(model, chat, None)?;
+    Ok((constraint.unwrap(), parser.unwrap()))
 }
 
 /// A random answer as its reader gets it; `None` if it is incomplete.
@@ -96,6 +103,11 @@ fn is_of_a_tool(call: &ToolCall) -> bool {
     arguments.iter().all(is_known) && (call.name != "weather" || arguments.contains_key("unit"))
 }
 
+/// Random answers repeat calls.
+fn are_about_repeated_calls(parsed: &ParsedOutput) -> bool {
+    parsed.warnings.iter().all(|warning| warning.contains("repeated its call"))
+}
+
 /// Templates of the formats that have a grammar, and whether an answer may contain several calls.
 const TEMPLATES: [(&str, bool); 9] = [
     ("<tool_call>{{ tools }}", true),
@@ -110,11 +122,16 @@ const TEMPLATES: [(&str, bool); 9] = [
 ];
 
 fn sampled(template: &str, choice: ToolChoice) -> Vec<(String, ParsedOutput)> {
-    let (model, chat) = (model(template), chat(choice));
-    let (constraint, output_parser) = compiled(&model, &chat).unwrap();
-    let request = Arc::from("request");
+    answers(template, &chat(choice), None)
+}
+
+/// Random answers to a chat, and their output.
+fn answers(template: &str, chat: &Chat, structured: Option<&StructuredOutput>) -> Vec<(String, ParsedOutput)> {
+    let model = model(template);
+    let ExpectedAnswer { constraint, parser } = expected(&model, chat, structured).unwrap();
+    let (constraint, output_parser, request) = (constraint.unwrap(), parser.unwrap(), Arc::from("request"));
     let answers = (0..40).filter_map(|seed| answer(&model, &constraint, &output_parser, seed));
-    answers.map(|answer| (answer.clone(), output_parser.parse(&answer, &request))).collect()
+    answers.map(|answer| (answer.clone(), output_parser.parse(&answer, &request, FinishReason::Stop))).collect()
 }
 
 #[test]
@@ -127,7 +144,8 @@ fn required_calls_call_tools_with_valid_arguments() {
                 !parsed.calls.is_empty() && parsed.calls.iter().all(is_of_a_tool),
                 "{template}: {answer}: {parsed:?}"
             );
-            assert_eq!((parsed.text.as_str(), parsed.warnings.len()), ("", 0), "{template}: {answer}");
+            assert_eq!(parsed.text, "", "{template}: {answer}");
+            assert!(are_about_repeated_calls(parsed), "{template}: {answer}: {parsed:?}");
         }
         let names: std::collections::BTreeSet<_> =
             answers.iter().flat_map(|(_, parsed)| &parsed.calls).map(|call| &call.name).collect();
@@ -208,5 +226,140 @@ fn unenforceable_tool_choices_are_refused() {
 #[test]
 fn optional_calls_have_no_constraint() {
     let (model, chat) = (model("<tool_call>{{ tools }}"), chat(ToolChoice::Auto));
-    assert_eq!(model.tool_call_constraint(&chat, model.output_parser(&chat, "").as_ref()).unwrap(), None);
+    let expected = expected(&model, &chat, None).unwrap();
+    assert!(expected.constraint.is_none() && expected.parser.unwrap().call_stop().is_none());
+}
+
+#[test]
+fn at_most_one_call_is_exactly_one_where_a_call_is_required() {
+    for (template, _) in TEMPLATES {
+        let answers = answers(template, &Chat { is_single_call: true, ..chat(ToolChoice::Required) }, None);
+        assert!(answers.len() > 12, "{template}: {}", answers.len());
+        for (answer, parsed) in answers {
+            assert!(parsed.calls.len() == 1 && is_of_a_tool(&parsed.calls[0]), "{template}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn optional_calls_end_an_answer_with_at_most_one_of_them() {
+    let model = model("<tool_call>{{ tools }}");
+    let chat = Chat { is_single_call: true, ..chat(ToolChoice::Auto) };
+    let ExpectedAnswer { constraint, parser } = expected(&model, &chat, None).unwrap();
+    assert_eq!(constraint, None);
+    let parser = parser.unwrap();
+    let stop = StopRules { calls: parser.call_stop(), ..Request::of([1], 100).stop };
+    let (mut stream, mut text) = (model.answer_stream(&stop, model.markup(Some(&parser))), String::new());
+    let call = "So: <tool_call>{\"name\": \"now\"}";
+    let mut push = |part: &str| {
+        let tokens = model.encode_rendered(part).unwrap();
+        tokens.into_iter().map(|token| stream.push(token, &mut text)).last().unwrap()
+    };
+    assert_eq!(push(&call[..call.len() - 1]), StreamState::Open);
+    assert_eq!(push("}</tool_call>"), StreamState::Stopped);
+    assert_eq!(push(" and then"), StreamState::Stopped);
+    assert_eq!(text, call);
+}
+
+/// An answer in place of calls: an object whose text may look like a call.
+fn schema() -> StructuredOutput {
+    StructuredOutput::Schema(json!({
+        "type": "object",
+        "properties": {
+            "name": { "enum": ["<tool_call>", "[f()]", "now"] },
+            "parts": { "type": "array", "items": { "$ref": "#/$defs/part" }, "maxItems": 2 },
+        },
+        "required": ["name", "parts"],
+        "additionalProperties": false,
+        "$defs": { "part": { "enum": [1, "```"] } },
+    }))
+}
+
+fn is_of_the_schema(text: &str) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_str(text) else { return false };
+    let is_part = |part: &Value| *part == 1 || *part == "```";
+    fields.len() == 2
+        && fields["name"].as_str().is_some_and(|name| ["<tool_call>", "[f()]", "now"].contains(&name))
+        && fields["parts"].as_array().is_some_and(|parts| parts.len() <= 2 && parts.iter().all(is_part))
+}
+
+#[test]
+fn answer_with_tools_and_a_schema_is_calls_or_a_text_of_the_schema() {
+    for (template, may_be_several) in TEMPLATES {
+        let answers = answers(template, &chat(ToolChoice::Auto), Some(&schema()));
+        assert!(answers.len() > 12, "{template}: {}", answers.len());
+        let (mut num_texts, mut most_calls) = (0, 0);
+        for (answer, parsed) in &answers {
+            most_calls = most_calls.max(parsed.calls.len());
+            assert!(are_about_repeated_calls(parsed), "{template}: {answer}: {parsed:?}");
+            if parsed.calls.is_empty() {
+                num_texts += 1;
+                assert!(is_of_the_schema(&parsed.text), "{template}: {answer}: {parsed:?}");
+            } else {
+                assert!(parsed.calls.iter().all(is_of_a_tool) && parsed.text.is_empty(), "{template}: {answer}");
+            }
+        }
+        assert!(num_texts > 0 && num_texts < answers.len(), "{template}: {num_texts} of {}", answers.len());
+        assert_eq!(most_calls > 1, may_be_several, "{template}");
+    }
+}
+
+#[test]
+fn list_of_a_schema_is_told_from_a_list_of_calls() {
+    let list = StructuredOutput::Schema(json!({ "type": "array", "items": { "enum": [true, "f"] }, "maxItems": 3 }));
+    for template in ["func_name1(a){{ tools }}", "[TOOL_CALLS]{{ tools }}"] {
+        let answers = answers(template, &chat(ToolChoice::Auto), Some(&list));
+        let (calls, texts): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, parsed)| !parsed.calls.is_empty());
+        assert!(!calls.is_empty() && !texts.is_empty(), "{template}");
+        for (answer, parsed) in texts {
+            let list: Vec<Value> = serde_json::from_str(&parsed.text).unwrap();
+            assert!(list.iter().all(|item| *item == true || *item == "f"), "{template}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn other_forms_of_structured_output_may_stand_in_place_of_calls() {
+    let forms = [
+        StructuredOutput::Regex("[a-f]{3}".to_owned()),
+        StructuredOutput::Grammar("start: calls calls\ncalls: \"abc\" | \"def\"".to_owned()),
+        StructuredOutput::Choices(vec!["one".to_owned(), "two".to_owned()]),
+    ];
+    for form in forms {
+        let answers = answers("<tool_call>{{ tools }}", &chat(ToolChoice::Auto), Some(&form));
+        let texts: Vec<_> = answers.iter().filter(|(_, parsed)| parsed.calls.is_empty()).collect();
+        assert!(!texts.is_empty() && texts.len() < answers.len(), "{form:?}");
+        for (_, ParsedOutput { text, .. }) in texts {
+            let is_expected = match form {
+                StructuredOutput::Regex(_) => text.len() == 3,
+                StructuredOutput::Grammar(_) => text.len() == 6,
+                _ => text == "one" || text == "two",
+            };
+            assert!(is_expected, "{form:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn schema_has_no_effect_on_an_answer_that_must_call() {
+    for choice in [ToolChoice::Required, ToolChoice::Named("now".to_owned())] {
+        for (answer, parsed) in answers("<tool_call>{{ tools }}", &chat(choice), Some(&schema())) {
+            assert!(!parsed.calls.is_empty() && parsed.text.is_empty(), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn schema_beside_tools_is_refused_where_calls_cannot_be_enforced() {
+    let auto = chat(ToolChoice::Auto);
+    for template in ["{{ tools }}", "<start_function_call>{{ tools }}", "<tool_call><function={{ tools }}"] {
+        let error = expected(&model(template), &auto, Some(&schema())).expect_err("it cannot be enforced");
+        assert_eq!((error.code(), error.param()), (Code::InvalidParams, Some("toolChoice")), "{template}: {error}");
+        assert!(error.message().contains("must be 'none' beside `structured`"), "{error}");
+    }
+    let without_tools = Chat { tools: Some(Vec::new()), ..auto.clone() };
+    assert!(expected(&model("{{ tools }}"), &without_tools, Some(&schema())).unwrap().constraint.is_some());
+    let broken = StructuredOutput::Grammar("start: missing".to_owned());
+    let error = expected(&model("<tool_call>{{ tools }}"), &auto, Some(&broken)).expect_err("it is broken");
+    assert_eq!((error.code(), error.param()), (Code::GuidanceError, Some("structured.grammar")), "{error}");
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{byte_level, model_folder, open_files_with};
 use crate::error::{Code, Result};
+use crate::request::FinishReason;
 use crate::text::{Chat, Content, Message, ModelText, SpecialTokens, TextOptions, ToolChoice, ToolPrompt};
 
 const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}\
@@ -140,12 +141,17 @@ fn answers_are_parsed_and_enforced_in_the_hermes_format_with_a_warning() {
     let model = model(CHATML);
     let asked = Chat { choice: ToolChoice::Required, ..chat(vec![message("user", "Go.")]) };
     let parser = model.output_parser(&asked, "").unwrap();
-    let parsed = parser.parse("<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", &"r".into());
+    let parsed = parser.parse(
+        "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>",
+        &"r".into(),
+        FinishReason::Stop,
+    );
     assert_eq!((parsed.calls.len(), parsed.text.as_str()), (1, ""));
     assert!(parsed.warnings[0].contains("`toolPrompt`"), "{:?}", parsed.warnings);
-    assert!(model.tool_call_constraint(&asked, Some(&parser)).unwrap().is_some());
+    assert!(model.expected_answer(&asked, Some(parser), None).unwrap().constraint.is_some());
     let earlier = Chat { tools: None, ..chat(vec![message("user", "Go."), calling(&["f"]), message("tool", "1")]) };
-    let parsed = model.output_parser(&earlier, "").unwrap().parse("<tool_call> is text", &"r".into());
+    let parsed =
+        model.output_parser(&earlier, "").unwrap().parse("<tool_call> is text", &"r".into(), FinishReason::Stop);
     assert_eq!((parsed.text.as_str(), parsed.warnings.len()), ("<tool_call> is text", 1));
 }
 

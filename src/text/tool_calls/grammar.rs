@@ -1,5 +1,5 @@
-//! The grammar of answers that must call a tool, in llguidance's dialect of Lark: the model's usual reasoning, then
-//! calls in the model's format with arguments that match the schemas of the tools.
+//! The grammar of answers with enforced calls, in llguidance's dialect of Lark: the model's usual reasoning, then calls in
+//! the model's format with arguments that match the schemas of the tools. Another grammar may stand in place of the calls.
 
 use std::fmt::Write as _;
 
@@ -8,32 +8,37 @@ use serde_json::{Map, Value, json};
 use super::format::{CallSyntax, ToolCallFormat};
 use crate::error::{Code, Error, Result};
 use crate::request::{ReasoningTags, TokenId};
-use crate::text::constraint::enforced_schema;
+use crate::text::constraint::{OTHER_ANSWER, enforced_schema};
 
 /// Keywords of a schema that apply to all of its parts.
 const SHARED: [&str; 3] = ["$defs", "definitions", "x-guidance"];
 
-/// The calls that an answer must make.
-pub(in crate::text) struct RequiredCalls<'a> {
+/// The calls of an answer.
+pub(in crate::text) struct EnforcedCalls<'a> {
     /// The tools to choose from.
     pub(in crate::text) tools: &'a [&'a Value],
     /// Exactly one call; otherwise as many as the model writes.
     pub(in crate::text) is_single: bool,
-    /// The tags of the model's reasoning, which may come first.
-    pub(in crate::text) reasoning: Option<ReasoningTags>,
+    /// The answer may also be one of the grammar [`OTHER_ANSWER`].
+    pub(in crate::text) are_optional: bool,
 }
 
-/// The grammar of answers with these calls. `token` looks up markers that are special tokens.
+/// The grammar of answers with these calls, after reasoning between these tags. `token` looks up markers that are special
+/// tokens.
 ///
 /// `InvalidParams` if the format has no grammar or cannot express a tool.
 pub(in crate::text) fn grammar(
     format: Option<&ToolCallFormat>,
-    required: &RequiredCalls<'_>,
+    reasoning: Option<ReasoningTags>,
+    &EnforcedCalls { tools, is_single, are_optional }: &EnforcedCalls<'_>,
     token: impl Fn(&str) -> Option<TokenId>,
 ) -> Result<String> {
-    let &RequiredCalls { tools, is_single, reasoning } = required;
+    let refused = |why: &str| {
+        let demand = if are_optional { "must be 'none' beside `structured`" } else { "must be 'auto' or 'none'" };
+        Error::invalid("toolChoice", format!("{demand}: {why}"))
+    };
     let Some(format) = format else {
-        return Err(refused("needs a chat template with a known tool-call format, and this model has none"));
+        return Err(refused("this model's chat template has no tool-call format that is known"));
     };
     let mark = |text: &str| token(text).map_or_else(|| quoted(text), |id| format!("<[{id}]>"));
     let mut rules = String::new();
@@ -41,21 +46,24 @@ pub(in crate::text) fn grammar(
         let name = tool["function"]["name"].as_str().unwrap_or_default();
         let schema = &enforced(name, &tool["function"]["parameters"])?;
         let call = match format.syntax {
-            CallSyntax::Json | CallSyntax::JsonList => json_call(&mut rules, index, name, "arguments", schema),
-            CallSyntax::JsonSequence => json_call(&mut rules, index, name, "parameters", schema),
+            CallSyntax::Json | CallSyntax::JsonList => json_call(&mut rules, index, name, schema),
+            CallSyntax::JsonSequence => bare_call(name, schema)?,
             CallSyntax::NamedJson => {
                 let arguments = json_arguments(&mut rules, index, schema);
                 format!("{} {} {arguments}", quoted(name), mark("[ARGS]"))
             }
-            CallSyntax::PythonList | CallSyntax::PythonLines => python_call(&mut rules, index, name, schema)?,
-            CallSyntax::Bare(_) => return Err(refused("must be 'auto' or 'none' for this model's tool-call format")),
+            CallSyntax::PythonList | CallSyntax::PythonLines => {
+                python_call(&mut rules, index, name, schema).map_err(|problem| refused(&problem))?
+            }
+            CallSyntax::Bare(_) => return Err(refused("calls in this model's tool-call format cannot be enforced")),
         };
         let _ = writeln!(rules, "call{index}: {call}");
     }
     let names: Vec<_> = (0..tools.len()).map(|index| format!("call{index}")).collect();
     let lead = reasoning.map_or_else(String::new, |tags| lead(&mut rules, tags, &token));
     let calls = calls(format, is_single, mark);
-    Ok(format!("start: {lead} calls\ncalls: {calls}\ncall: {}\n{rules}", names.join(" | ")))
+    let other = if are_optional { format!(" | @{OTHER_ANSWER}") } else { String::new() };
+    Ok(format!("start: {lead} reply\nreply: calls{other}\ncalls: {calls}\ncall: {}\n{rules}", names.join(" | ")))
 }
 
 /// The run of calls, written as the templates of the format write it.
@@ -103,10 +111,24 @@ fn enforced(name: &str, schema: &Value) -> Result<Value> {
     })
 }
 
-fn json_call(rules: &mut String, index: usize, name: &str, field: &str, schema: &Value) -> String {
-    let begin = format!("{{\"name\": {}, \"{field}\": ", quoted(name));
+fn json_call(rules: &mut String, index: usize, name: &str, schema: &Value) -> String {
+    let begin = format!("{{\"name\": {}, \"arguments\": ", quoted(name));
     let arguments = json_arguments(rules, index, schema);
     format!("{} {arguments} \"}}\"", quoted(&begin))
+}
+
+/// A call without markers, as JSON with a schema. The other answer may be a JSON object, too. The compiler can tell the two
+/// apart only if both consist of the same lexer tokens, so the call is not written as plain text.
+fn bare_call(name: &str, schema: &Value) -> Result<String> {
+    let nothing = json!({ "additionalProperties": false });
+    let schema = if schema.is_null() { &enforced(name, &nothing)? } else { schema };
+    let call = json!({
+        "type": "object",
+        "properties": { "name": { "const": name }, "parameters": without_definitions(schema) },
+        "required": ["name", "parameters"],
+        "additionalProperties": false,
+    });
+    Ok(format!("%json {}", with_definitions(&call, schema)))
 }
 
 /// Arguments as one object. A tool without a schema has no arguments.
@@ -118,8 +140,9 @@ fn json_arguments(rules: &mut String, index: usize, schema: &Value) -> String {
     format!("arguments{index}")
 }
 
-/// Arguments one after another, the required ones first. Their values are JSON, which the parser also accepts.
-fn python_call(rules: &mut String, index: usize, name: &str, schema: &Value) -> Result<String> {
+/// Arguments one after another, the required ones first. Their values are JSON, which the parser also accepts. An error says
+/// why the format cannot express the call.
+fn python_call(rules: &mut String, index: usize, name: &str, schema: &Value) -> Result<String, String> {
     let empty = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&empty);
     let is_required = |key: &str| schema["required"].as_array().is_some_and(|keys| keys.iter().any(|it| it == key));
@@ -127,9 +150,9 @@ fn python_call(rules: &mut String, index: usize, name: &str, schema: &Value) -> 
     let mut arguments = Vec::new();
     for (at, (key, value)) in required.iter().chain(&optional).enumerate() {
         if !is_identifier(key) {
-            let message =
-                format!("needs argument names that are Python identifiers, and `{name}` has an argument {key:?}");
-            return Err(refused(&message));
+            return Err(format!(
+                "calls of this model need argument names that are Python identifiers, and `{name}` has an argument {key:?}"
+            ));
         }
         let _ = writeln!(rules, "argument{index}_{at}: {} value{index}_{at}", quoted(&format!("{key}=")));
         let _ = writeln!(rules, "value{index}_{at}: %json {}", with_definitions(value, schema));
@@ -166,6 +189,12 @@ fn with_definitions(part: &Value, whole: &Value) -> Value {
     Value::Object(part)
 }
 
+fn without_definitions(schema: &Value) -> Value {
+    let Value::Object(schema) = schema else { return schema.clone() };
+    let own = schema.iter().filter(|(key, _)| !SHARED.contains(&key.as_str()));
+    own.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 fn is_identifier(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c == '_' || c.is_alphanumeric())
 }
@@ -173,8 +202,4 @@ fn is_identifier(name: &str) -> bool {
 /// Lark strings use the escapes of JSON.
 fn quoted(text: &str) -> String {
     json!(text).to_string()
-}
-
-fn refused(why: &str) -> Error {
-    Error::invalid("toolChoice", why)
 }

@@ -13,6 +13,6 @@ mod writer;
 #[cfg(test)]
 pub(super) use format::CallSyntax;
 pub(super) use format::{CALL_END_TOKENS, ToolCallFormat};
-pub(super) use grammar::{RequiredCalls, grammar};
+pub(super) use grammar::{EnforcedCalls, grammar};
 pub(super) use json_call::PartialCall;
 pub(super) use parser::{CallProgress, ToolCallParser};

@@ -13,8 +13,8 @@ use crate::text::jinja::Rendered;
 pub(in crate::text) type Call = (String, Value);
 
 impl ToolCallFormat {
-    /// Appends calls to an answer; `is_first` if it has no text before. Names and arguments are text, whatever they spell; the
-    /// markers around them are the model's. The error says why the format has no such calls.
+    /// Appends calls to an answer. `is_first` means that no text precedes them; after text, a format without an opening marker
+    /// is an error. Markers may become special tokens; names and arguments stay text, even if they spell a marker.
     pub(in crate::text) fn write(&self, calls: &[Call], is_first: bool, answer: &mut Rendered) -> Result<(), String> {
         let open = self.opens.first().copied().unwrap_or_default();
         if open.is_empty() && !is_first {
@@ -80,14 +80,14 @@ fn json_call(answer: &mut Rendered, (name, arguments): &Call, field: &str) {
     answer.own("}");
 }
 
-/// Arguments by name. Their values are JSON, which the parser also accepts.
+/// A call with named arguments. Their values are JSON, which the parser accepts besides Python literals.
 fn python_call((name, arguments): &Call) -> String {
     let fields = arguments.as_object().into_iter().flatten();
     let arguments: Vec<_> = fields.map(|(key, value)| format!("{key}={}", json(value))).collect();
     format!("{name}({})", arguments.join(", "))
 }
 
-/// A value without quotes around its keys. `quote` stands in place of quotes around texts.
+/// A value in [`CallSyntax::Bare`]. `quote` stands around strings, and around keys that are not words.
 fn bare(answer: &mut Rendered, value: &Value, quote: &str) {
     match value {
         Value::Object(fields) => {
@@ -124,7 +124,7 @@ fn quoted(answer: &mut Rendered, text: &str, quote: &str) {
     answer.own(quote);
 }
 
-/// JSON with the spaces with which models write it.
+/// JSON with a space after each comma and colon, as models write it.
 fn json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, Spaced));

@@ -1,6 +1,9 @@
 //! A real device whose steps fail: MLX computes, and the calls of the engine return injected failures.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mlx_serving::error::{Code, Error, Result};
 use mlx_serving::executor::{Backend, Executor, Limits, LoadControl, Prepared};
@@ -23,9 +26,11 @@ pub(super) enum At {
 pub(super) enum How {
     Error(Code),
     Panic,
+    /// The call returns later.
+    Stall(Duration),
 }
 
-/// A failure of the n-th step with rows, counted from 0 since the device was opened.
+/// A failure of the n-th step with rows, counted from 0 since the model was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) step: u64,
@@ -46,27 +51,33 @@ impl<B: Backend> Backend for Failing<B> {
 
     fn prepare(&self, model: &ModelFolder, free: Option<u64>, control: &LoadControl) -> Result<Box<dyn Prepared>> {
         let inner = self.inner.prepare(model, free, control)?;
-        Ok(Box::new(FailingModel { inner, faults: self.faults.clone() }))
+        Ok(Box::new(FailingModel { inner, faults: self.faults.clone(), num_submitted: Arc::default() }))
     }
 }
 
 struct FailingModel {
     inner: Box<dyn Prepared>,
     faults: Vec<Fault>,
+    num_submitted: Arc<AtomicU64>,
 }
 
 impl Prepared for FailingModel {
     fn advance(&mut self) -> Result<Option<Box<dyn Executor>>> {
         let Some(inner) = self.inner.advance()? else { return Ok(None) };
-        let faults = self.faults.clone();
-        Ok(Some(Box::new(FailingExecutor { inner, faults, num_submitted: 0, launched: VecDeque::new() })))
+        let (faults, num_submitted) = (self.faults.clone(), Arc::clone(&self.num_submitted));
+        Ok(Some(Box::new(FailingExecutor { inner, faults, num_submitted, launched: VecDeque::new() })))
+    }
+
+    fn replica(&self) -> Result<Box<dyn Prepared>> {
+        let inner = self.inner.replica()?;
+        Ok(Box::new(Self { inner, faults: self.faults.clone(), num_submitted: Arc::clone(&self.num_submitted) }))
     }
 }
 
 struct FailingExecutor {
     inner: Box<dyn Executor>,
     faults: Vec<Fault>,
-    num_submitted: u64,
+    num_submitted: Arc<AtomicU64>,
     /// The failure of each launched step when it is collected, oldest first.
     launched: VecDeque<Option<How>>,
 }
@@ -80,6 +91,10 @@ impl FailingExecutor {
 fn fail(how: Option<How>) -> Result<()> {
     match how {
         None => Ok(()),
+        Some(How::Stall(time)) => {
+            std::thread::sleep(time);
+            Ok(())
+        }
         Some(How::Panic) => panic!("a requested panic"),
         Some(How::Error(code)) => Err(Error::new(code, "a requested failure of the device")),
     }
@@ -91,8 +106,7 @@ impl Executor for FailingExecutor {
     }
 
     fn submit(&mut self, plan: &Plan) -> Result<()> {
-        let step = self.num_submitted;
-        self.num_submitted += u64::from(!plan.rows.is_empty());
+        let step = self.num_submitted.fetch_add(u64::from(!plan.rows.is_empty()), Ordering::Relaxed);
         let fault = |at| self.fault(step, at).filter(|_| !plan.rows.is_empty());
         let [submit, launched, collect] = [At::Submit, At::Launched, At::Collect].map(fault);
         fail(submit)?;

@@ -9,5 +9,7 @@ mod paths;
 mod seeded;
 
 mod faults;
+mod prefixes;
 mod serving;
 mod windows;
+mod workers;

@@ -176,11 +176,13 @@ impl Served {
     }
 
     pub(super) fn preemptions(&self) -> u64 {
-        self.caller.engine.sample().1[0].1.scheduler.counters.preemptions
+        self.caller.engine.sample().models[0].1.scheduler.counters.preemptions
     }
 
-    /// Waits until every request has ended and no KV is held.
+    /// Waits until every request has ended, and no KV is held that was not retained for later requests.
     pub(super) fn is_idle_and_empty(&self) {
+        self.caller.when(|stats| stats.completed + stats.cancelled + stats.failed == stats.requests);
+        self.caller.engine.forget_answers();
         self.caller
             .when(|stats| stats.completed + stats.cancelled + stats.failed == stats.requests && stats.kv_bytes == 0);
     }

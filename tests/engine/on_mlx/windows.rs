@@ -1,12 +1,12 @@
 //! Models with a sliding window, beyond its border: rows that are preempted and recomputed, prompts whose chunks cross the
 //! border beside other rows, and choices of one prompt.
 
-use mlx_serving::config::Precision;
+use mlx_serving::config::{Cache, Precision};
 use mlx_serving::engine::{Config, Draft};
 use mlx_serving::error::Code;
 use mlx_serving::executor::Backend;
 use mlx_serving::executor::mlx::MlxBackend;
-use mlx_serving::request::{Priority, TokenLogprob};
+use mlx_serving::request::{Priority, Sharing, TokenLogprob};
 use mlx_serving::scheduler;
 
 use super::super::support::{Answer, with_rows};
@@ -64,6 +64,30 @@ fn choices_of_a_prompt_that_has_left_a_window_are_what_each_is_alone() {
             }
         }
         served.is_idle_and_empty();
+    }
+}
+
+/// What left the window is computed again; what is complete is reused.
+#[test]
+fn prompts_that_begin_like_others_have_the_recorded_answers() {
+    for case in NAMES.map(case) {
+        for num_first in [20, 24, 30] {
+            let mut config = Config { answers: Cache::OFF, ..with_rows(4) };
+            config.scheduler.prefix.min_tokens = 2;
+            let served = serve(&case, &config, Vec::new());
+            let shared = |draft| Draft { sharing: Sharing::Auto, ..draft };
+            for expected in case.prompts.iter().filter(|expected| expected.prompt.len() > num_first) {
+                for max_tokens in [1, 9] {
+                    served.caller.ask(shared(draft(&expected.prompt[..num_first], max_tokens)));
+                }
+            }
+            let drafts: Vec<_> = drafts(&case).into_iter().map(shared).collect();
+            let one_by_one: Vec<_> = drafts.iter().map(|draft| served.caller.ask(draft.clone())).collect();
+            assert_recorded(&case, &one_by_one);
+            assert_recorded(&case, &served.together(&drafts));
+            assert!(served.caller.engine.stats().prefix.num_hits > 0, "{}, first {num_first}", case.name);
+            served.is_idle_and_empty();
+        }
     }
 }
 

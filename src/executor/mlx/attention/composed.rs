@@ -2,24 +2,21 @@
 //! sequences, `layout` decides which rows of a step attend together, and `scores` computes. `mlx_ops::KvUpdate` writes keys
 //! and values in place while the previous step may still run.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
-use mlx_ops::{KvMove, KvUpdate};
 use mlx_rs::fast::rms_norm;
 use mlx_rs::ops::indexing::{TryIndexOp, take_axis};
-use mlx_rs::ops::{concatenate, multiply, zeros_dtype};
+use mlx_rs::ops::{concatenate, multiply};
 use mlx_rs::{Array, Device, DeviceType, Dtype};
 
 use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
-use super::kinds::{Full, KvKind, Window};
-use super::layout::{Group, Grouping, Layout, Pieces, Placed, arrange};
-use super::pool::{Growth, Move, Pool, Slot};
+use super::layer_pool::{LayerPool, PoolShape, Slabs, Step};
+use super::layout::{Group, Grouping, Pieces, arrange};
+use super::pool::Pool;
 use super::rope::Rotation;
 use super::scores::{Scores, Visible, in_type};
-use super::{Attention, KV_BLOCK, QkNorm, SPARE_SHARE, Span};
+use super::{Attention, KV_BLOCK, QkNorm, SPARE_SHARE, Span, host};
 use crate::executor::KvUnit;
+use crate::host_kv::{KvBlock, KvLayout};
 use crate::request::SequenceId;
 use crate::scheduler::plan::{KvGrowth, KvWindow};
 
@@ -41,44 +38,6 @@ struct Layer {
     place: usize,
     /// Weights of the norms of queries and keys, [heads + kv heads, 1, head dim].
     norm: Option<Array>,
-}
-
-/// Keys and values of a slab for every layer of its pool, [slots, kv heads, positions, head dim] each.
-type Memory = Rc<Vec<[Array; 2]>>;
-
-/// Layers with the same kind of attention, which keep the same positions.
-struct LayerPool {
-    shape: PoolShape,
-    num_layers: i32,
-    pool: Pool<Memory>,
-    /// Moves that run before the rows of the next step.
-    moves: Vec<Move<Memory>>,
-    step: Option<Step>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PoolShape {
-    window: Option<i32>,
-    heads: i32,
-    kv_heads: i32,
-    head_dim: i32,
-    scores: Scores,
-    grouping: Grouping,
-}
-
-/// The part of a step that all layers of a pool share.
-struct Step {
-    slabs: Vec<Memory>,
-    update: KvUpdate,
-    groups: Vec<(Group, Visible)>,
-    /// [n] i32
-    positions: Array,
-    /// The packed rows in the order in which they attend, [n].
-    order: Option<Array>,
-    /// The row of each query of the groups, [q].
-    queries: Option<Array>,
-    /// The query of each packed row, [n].
-    back: Option<Array>,
 }
 
 impl Composed {
@@ -117,8 +76,46 @@ impl Attention for Composed {
         self.pools.iter_mut().try_for_each(|pool| pool.copy(from, num_positions, to))
     }
 
+    fn take_over(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
+        self.pools.iter_mut().try_for_each(|pool| pool.take_over(from, num_positions, to))
+    }
+
+    fn retain(&mut self, sequence: SequenceId) -> Mlx<()> {
+        self.pools.iter_mut().try_for_each(|pool| pool.retain(sequence))
+    }
+
     fn release(&mut self, sequence: SequenceId) -> Mlx<()> {
         self.pools.iter_mut().for_each(|pool| pool.pool.release(sequence));
+        Ok(())
+    }
+
+    fn layout(&self) -> KvLayout {
+        let shape = |layer: &Layer| {
+            let heads = [layer.spec.kv_heads, layer.spec.head_dim].map(|size| size.unsigned_abs() as usize);
+            vec![heads[0], KV_BLOCK, heads[1]]
+        };
+        let shapes = self.layers.iter().map(|layer| [shape(layer), shape(layer)]);
+        let dtype = self.pools.first().map_or(Dtype::Float32, |pool| pool.shape.scores.kv_dtype);
+        KvLayout::of_layers("[heads, positions, head dim]", host::element_of(dtype), KV_BLOCK, shapes)
+    }
+
+    fn export(&mut self, sequence: SequenceId, block: usize) -> Mlx<Vec<u8>> {
+        let slots = self.pools.iter().map(|pool| pool.written_slot(sequence)).collect::<Mlx<Vec<_>>>()?;
+        let of_layer = |layer: &Layer| {
+            let slot = &slots[layer.pool];
+            let [keys, values] = &slot.memory[layer.place];
+            [(keys, slot.index), (values, slot.index)]
+        };
+        host::export(self.layers.iter().flat_map(of_layer), block)
+    }
+
+    fn import(&mut self, sequence: SequenceId, blocks: &[KvBlock]) -> Mlx<()> {
+        let layout = self.layout();
+        let parts: Vec<_> = layout.ranges().map(|(_, range)| range).collect();
+        for (index, pool) in self.pools.iter_mut().enumerate() {
+            let own = self.layers.iter().zip(parts.as_chunks::<2>().0).filter(|(layer, _)| layer.pool == index);
+            pool.import(sequence, blocks, own.map(|(_, parts)| parts.clone()))?;
+        }
         Ok(())
     }
 
@@ -195,7 +192,7 @@ impl Attention for Composed {
         for pool in &mut self.pools {
             pool.step = None;
         }
-        // A sampled token depends on the last layer, and so on all KV of the step: nothing else must be evaluated then.
+        // A sampled token depends on the last layer, and so on all KV of the step: evaluating the token is enough.
         self.last.take().filter(|_| !self.samples).into_iter().collect()
     }
 }
@@ -244,125 +241,6 @@ impl Layer {
         let mut attended = step.groups.iter().zip(reads).map(attend).collect::<Mlx<Vec<_>>>()?;
         if attended.len() == 1 { Ok(attended.remove(0)) } else { concatenate(&attended, 0) }
     }
-}
-
-impl LayerPool {
-    fn new(shape: PoolShape) -> Self {
-        let pool = Pool::new(shape.kind(), 0);
-        Self { shape, num_layers: 0, pool, moves: Vec::new(), step: None }
-    }
-
-    /// Bytes of keys and values of all layers.
-    fn bytes_per_position(&self) -> u64 {
-        let PoolShape { kv_heads, head_dim, .. } = self.shape;
-        let numbers = [2, self.num_layers, kv_heads, head_dim].into_iter().map(|size| u64::from(size.unsigned_abs()));
-        numbers.product::<u64>() * if self.shape.scores.kv_dtype == Dtype::Float32 { 4 } else { 2 }
-    }
-
-    fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
-        let make = make_slab(self.shape, self.num_layers);
-        self.moves.extend(self.pool.copy(from, num_positions, to, make)?);
-        Ok(())
-    }
-
-    /// Gives every sequence a slot for its positions after the step.
-    fn make_room(&mut self, spans: &[Span]) -> Mlx<()> {
-        let growth = |span: &Span| Growth { sequence: span.sequence, start: span.start, end: span.start + span.len };
-        let growths: Vec<_> = spans.iter().map(growth).collect();
-        let make = make_slab(self.shape, self.num_layers);
-        self.moves.extend(self.pool.grow(&growths, &make)?);
-        self.moves.extend(self.pool.compact(&make)?);
-        Ok(())
-    }
-
-    fn placed(&self, spans: &[Span], slabs: &mut Slabs) -> Mlx<Vec<Placed>> {
-        let mut placed = |span: &Span| {
-            let slot = self.pool.slot(span.sequence).ok_or("a row without a slot")?;
-            Ok(Placed { span: *span, slab: slabs.number(&slot), slot: slot.index })
-        };
-        spans.iter().map(&mut placed).collect()
-    }
-
-    fn begin(&mut self, spans: &[Span]) -> Mlx<()> {
-        let mut slabs = Slabs::default();
-        let moves: Vec<_> = self.moves.drain(..).map(|moved| slabs.number_move(&moved)).collect();
-        let placed = self.placed(spans, &mut slabs)?;
-        let sharing = match self.shape.grouping {
-            Grouping::Shared => Some(self.shape.scores.sharing(self.shape.heads)),
-            Grouping::Single => None,
-        };
-        let layout = Layout::new(self.pool.kind(), sharing, placed);
-        self.step = Some(Step::new(layout, &moves, slabs, &self.shape)?);
-        Ok(())
-    }
-}
-
-impl PoolShape {
-    fn of(spec: &AttentionSpec, scores: Scores, grouping: Grouping) -> Self {
-        let AttentionSpec { window, heads, kv_heads, head_dim, .. } = *spec;
-        Self { window, heads, kv_heads, head_dim, scores, grouping }
-    }
-
-    fn kind(self) -> Box<dyn KvKind> {
-        match self.window {
-            Some(window) => Box::new(Window(window)),
-            None => Box::new(Full),
-        }
-    }
-}
-
-/// Slabs are zeros at first, because masked values must be finite. Slots that a sequence left are cleared for the same reason.
-fn make_slab(shape: PoolShape, num_layers: i32) -> impl Fn(i32, i32) -> Mlx<Memory> {
-    move |num_slots, num_positions| {
-        let array = || zeros_dtype(&[num_slots, shape.kv_heads, num_positions, shape.head_dim], shape.scores.kv_dtype);
-        (0..num_layers).map(|_| Ok([array()?, array()?])).collect::<Mlx<Vec<_>>>().map(Rc::new)
-    }
-}
-
-/// The slabs of a step, numbered in order of first use.
-#[derive(Default)]
-struct Slabs {
-    numbers: BTreeMap<u32, i32>,
-    memory: Vec<Memory>,
-}
-
-impl Slabs {
-    fn number(&mut self, slot: &Slot<Memory>) -> i32 {
-        let next = i32::try_from(self.memory.len()).unwrap_or(i32::MAX);
-        *self.numbers.entry(slot.slab).or_insert_with(|| {
-            self.memory.push(Rc::clone(&slot.memory));
-            next
-        })
-    }
-
-    fn number_move(&mut self, Move { from, to, count }: &Move<Memory>) -> KvMove {
-        let from = from.as_ref().map(|from| (self.number(from), from.index));
-        KvMove { from, to_slab: self.number(to), to_slot: to.index, count: *count }
-    }
-}
-
-impl Step {
-    fn new(layout: Layout, moves: &[KvMove], slabs: Slabs, shape: &PoolShape) -> Mlx<Self> {
-        let num_rows = layout.order.len();
-        let update = KvUpdate::new(moves, &layout.places, &layout.reads)?;
-        let visible = |group: Group| shape.scores.visible(&group, shape.heads).map(|visible| (group, visible));
-        Ok(Self {
-            slabs: slabs.memory,
-            update,
-            positions: Array::from_slice(&layout.positions, &[i32::try_from(num_rows).map_err(|_| "too many tokens")?]),
-            groups: layout.groups.into_iter().map(visible).collect::<Mlx<_>>()?,
-            order: selection(&layout.order, num_rows)?,
-            queries: selection(&layout.queries, num_rows)?,
-            back: selection(&layout.back, layout.queries.len())?,
-        })
-    }
-}
-
-/// The rows to take of `num_rows`; `None` if these are all rows in order.
-fn selection(rows: &[u32], num_rows: usize) -> Mlx<Option<Array>> {
-    let count = i32::try_from(rows.len()).map_err(|_| "a step of more than 2^31 tokens")?;
-    let is_all = rows.len() == num_rows && rows.iter().copied().eq(0..count.unsigned_abs());
-    Ok((!is_all).then(|| Array::from_slice(rows, &[count])))
 }
 
 /// Takes rows of [n, ..]; all of them if `rows` is `None`.

@@ -9,8 +9,9 @@ use mlx_rs::Array;
 use super::super::failure::Mlx;
 use super::super::spec::AttentionSpec;
 use super::rope::periods;
-use super::{Attention, KV_BLOCK, QkNorm, Span};
+use super::{Attention, KV_BLOCK, QkNorm, Span, host};
 use crate::executor::KvUnit;
+use crate::host_kv::{KvBlock, KvElement, KvLayout};
 use crate::request::SequenceId;
 use crate::scheduler::plan::KvGrowth;
 
@@ -105,8 +106,36 @@ impl Attention for Fused {
         self.store.fork(from.0, to.0, num_positions.unsigned_abs() as usize)
     }
 
+    /// A copy shares the KV until one of the sequences writes it, so a copy and a release move KV without copying memory.
+    fn take_over(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()> {
+        self.copy(from, num_positions, to)?;
+        self.release(from)
+    }
+
+    fn retain(&mut self, _sequence: SequenceId) -> Mlx<()> {
+        Ok(())
+    }
+
     fn release(&mut self, sequence: SequenceId) -> Mlx<()> {
         if self.created.remove(&sequence) { self.store.drop_sequence(sequence.0) } else { Ok(()) }
+    }
+
+    fn layout(&self) -> KvLayout {
+        let KvShape { num_layers, num_kv_heads, head_dim, .. } = self.store.shape();
+        let shape = vec![num_kv_heads, KvStore::BLOCK, head_dim];
+        let shapes = std::iter::repeat_n([shape.clone(), shape], num_layers);
+        KvLayout::of_layers(KvStore::ARRANGEMENT, KvElement::F32, KvStore::BLOCK, shapes)
+    }
+
+    fn export(&mut self, sequence: SequenceId, block: usize) -> Mlx<Vec<u8>> {
+        // The steps that write the block must be complete.
+        self.last.as_ref().map(Array::eval).transpose()?;
+        Ok(host::bytes_of_f32(&self.store.export_block(sequence.0, block)?))
+    }
+
+    fn import(&mut self, sequence: SequenceId, blocks: &[KvBlock]) -> Mlx<()> {
+        self.admit(sequence, i32::MAX)?;
+        blocks.iter().try_for_each(|block| self.store.import_block(sequence.0, &host::f32_of_bytes(&block.0)))
     }
 
     fn reset(&mut self) -> Mlx<()> {

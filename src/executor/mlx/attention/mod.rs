@@ -3,7 +3,9 @@
 
 mod composed;
 mod fused;
+mod host;
 pub(super) mod kinds;
+mod layer_pool;
 mod layout;
 pub(super) mod pool;
 mod rope;
@@ -20,9 +22,10 @@ use mlx_rs::Array;
 
 use super::failure::Mlx;
 use crate::executor::{KV_BLOCK, KvUnit};
+use crate::host_kv::{KvBlock, KvLayout};
 use crate::request::SequenceId;
 
-/// The memory for KV divided by this is for slots without a sequence.
+/// Divisor: this part of the memory for KV may be slots without a sequence.
 const SPARE_SHARE: u64 = 16;
 
 /// The tokens of one sequence in a step's packed matrix.
@@ -55,8 +58,23 @@ pub(super) trait Attention {
     /// Copies the first `num_positions` of a sequence to one without KV.
     fn copy(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()>;
 
+    /// Moves the first `num_positions` of a retained sequence to one without KV. The retained one ends.
+    fn take_over(&mut self, from: SequenceId, num_positions: i32, to: SequenceId) -> Mlx<()>;
+
+    /// Keeps the KV of a sequence that gets no further rows. The sequence may be unknown.
+    fn retain(&mut self, sequence: SequenceId) -> Mlx<()>;
+
     /// Drops the KV of a sequence. The sequence may be unknown.
     fn release(&mut self, sequence: SequenceId) -> Mlx<()>;
+
+    /// The layout of blocks on the host.
+    fn layout(&self) -> KvLayout;
+
+    /// Copies a whole block of a sequence to the host. No step runs.
+    fn export(&mut self, sequence: SequenceId, block: usize) -> Mlx<Vec<u8>>;
+
+    /// Adds a retained sequence with the KV of some blocks.
+    fn import(&mut self, sequence: SequenceId, blocks: &[KvBlock]) -> Mlx<()>;
 
     /// Drops all KV.
     fn reset(&mut self) -> Mlx<()>;

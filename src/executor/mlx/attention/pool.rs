@@ -1,6 +1,6 @@
 //! Assigns slots of slabs to sequences. A slab is an array of slots of one capacity. Capacities are doublings, and a sequence
 //! that outgrows its slot moves to a larger one, so a long sequence does not enlarge the slots of short ones. Slabs do not
-//! grow, so a sequence that joins or leaves does not move the others. The memory of a slab is `M`, which `composed` makes.
+//! grow, so a sequence that joins or leaves does not move the others. The memory of a slab is `M`, which `layer_pool` makes.
 //!
 //! Rows in neighbouring slots attend in one operation, so sequences are moved together, at most one per step. Moving a slot
 //! costs about as much as attention reads of it in one step.
@@ -18,7 +18,7 @@ use super::super::failure::Mlx;
 use super::kinds::KvKind;
 use crate::request::SequenceId;
 
-use slab::Slab;
+use slab::{Class, Slab};
 
 /// Most slots of a slab, unless more are needed at once: a usual batch size.
 const MOST_SLOTS: usize = 32;
@@ -100,7 +100,7 @@ impl<M: Clone> Pool<M> {
     }
 
     fn free_bytes_of(&self, slab: &Slab<M>) -> u64 {
-        self.slot_bytes(slab.capacity) * slab.num_free() as u64
+        self.slot_bytes(slab.class.capacity) * slab.num_free() as u64
     }
 
     fn slot_bytes(&self, capacity: i32) -> u64 {
@@ -126,7 +126,7 @@ impl<M: Clone> Pool<M> {
         for growth in &growths {
             let capacity = self.kind.capacity(growth.end);
             match self.places.get_mut(&growth.sequence) {
-                Some(place) if self.slabs.get(&place.slab).is_some_and(|slab| slab.capacity == capacity) => {
+                Some(place) if self.slabs.get(&place.slab).is_some_and(|slab| slab.class.capacity == capacity) => {
                     place.num_positions = growth.end;
                 }
                 _ => wanted.entry(capacity).or_default().push(*growth),
@@ -134,12 +134,10 @@ impl<M: Clone> Pool<M> {
         }
         let mut moves = Vec::new();
         for (capacity, growths) in wanted {
-            self.make_room(capacity, growths.len(), &mut moves, &mut make)?;
+            let class = Class { capacity, is_retained: false };
+            self.make_room(class, growths.len(), &mut moves, &mut make)?;
             for growth in growths {
-                let old = self.leave(growth.sequence);
-                let new = self.enter(capacity, growth, &mut moves)?;
-                let count = self.kind.num_kept(growth.start);
-                moves.extend(old.filter(|_| count > 0).map(|from| Move { from: Some(from), to: new, count }));
+                self.resettle(class, growth, growth.start, &mut moves)?;
             }
         }
         Ok(moves)
@@ -163,6 +161,58 @@ impl<M: Clone> Pool<M> {
         let from = self.slot(from);
         moves.push(Move { from, to, count: self.kind.num_kept(num_positions) });
         Ok(moves)
+    }
+
+    /// Moves a sequence that gets no further rows to a slab of such sequences. A slab with a single slot becomes such a slab.
+    pub(in super::super) fn retain(
+        &mut self,
+        sequence: SequenceId,
+        mut make: impl FnMut(i32, i32) -> Mlx<M>,
+    ) -> Mlx<Vec<Move<M>>> {
+        let mut moves = Vec::new();
+        let Some(place) = self.places.get(&sequence).copied() else { return Ok(moves) };
+        let Some(slab) = self.slabs.get_mut(&place.slab) else { return Ok(moves) };
+        if slab.num_slots() == 1 {
+            slab.class.is_retained = true;
+            return Ok(moves);
+        }
+        let class = Class { is_retained: true, ..slab.class };
+        self.make_room(class, 1, &mut moves, &mut make)?;
+        let num_positions = place.num_positions;
+        self.resettle(class, Growth { sequence, start: 0, end: num_positions }, num_positions, &mut moves)?;
+        Ok(moves)
+    }
+
+    /// Gives a sequence without a slot the first `num_positions` of a retained one, which loses its slot. A slab with a single
+    /// slot changes its sequence, so that a long sequence is not copied.
+    pub(in super::super) fn take_over(
+        &mut self,
+        from: SequenceId,
+        num_positions: i32,
+        to: SequenceId,
+        make: impl FnMut(i32, i32) -> Mlx<M>,
+    ) -> Mlx<Vec<Move<M>>> {
+        let place = *self.places.get(&from).ok_or("KV is taken over from a sequence without KV")?;
+        let is_whole = self.kind.can_copy(num_positions, place.num_positions);
+        if let Some(slab) = self.slabs.get_mut(&place.slab).filter(|slab| is_whole && slab.num_slots() == 1) {
+            slab.hand_over(to);
+            self.places.remove(&from);
+            self.places.insert(to, Place { num_positions, ..place });
+            return Ok(Vec::new());
+        }
+        let moves = self.copy(from, num_positions, to, make)?;
+        self.release(from);
+        Ok(moves)
+    }
+
+    /// Adds a retained sequence with a slab of its own, whose memory has its first `num_positions`.
+    pub(in super::super) fn adopt(&mut self, sequence: SequenceId, num_positions: i32, memory: M) {
+        let class = Class { capacity: self.kind.capacity(num_positions), is_retained: true };
+        let (id, mut slab) = (self.num_made, Slab::new(class, 1, memory));
+        self.num_made += 1;
+        slab.put(0, sequence);
+        self.slabs.insert(id, slab);
+        self.places.insert(sequence, Place { slab: id, slot: 0, num_positions });
     }
 
     /// Frees the slot of a sequence, if it has one.
@@ -193,16 +243,16 @@ impl<M: Clone> Pool<M> {
         let Some((id, slab)) = self.slabs.iter().max_by_key(|(_, slab)| self.free_bytes_of(slab)) else {
             return Ok(());
         };
-        let (id, capacity, sequences) = (*id, slab.capacity, slab.sequences().collect::<Vec<_>>());
+        let (id, class, sequences) = (*id, slab.class, slab.sequences().collect::<Vec<_>>());
         let elsewhere = |pool: &Self| -> Vec<(u32, usize)> {
-            let others = pool.slabs.iter().filter(|(other, of)| **other != id && of.capacity == capacity);
+            let others = pool.slabs.iter().filter(|(other, of)| **other != id && of.class == class);
             let free = others.flat_map(|(other, of)| of.free_slots().map(|slot| (*other, slot)));
             free.take(sequences.len()).collect()
         };
         let mut targets = elsewhere(self);
         if targets.len() < sequences.len() {
             let num_slots = i32::try_from(sequences.len()).map_err(|_| "too many sequences")?;
-            let new_slab = self.add_slab(capacity, num_slots, make)?;
+            let new_slab = self.add_slab(class, num_slots, make)?;
             targets = (0..sequences.len()).map(|slot| (new_slab, slot)).collect();
         }
         for (sequence, to) in sequences.into_iter().zip(targets) {
@@ -225,13 +275,13 @@ impl<M: Clone> Pool<M> {
     }
 
     /// The last sequence of the emptiest slab whose sequences fit into another slab of its capacity, and its new slot. With
-    /// `capacity`, only slabs of that capacity count.
-    fn to_merge(&self, capacity: Option<i32>) -> Option<(SequenceId, (u32, usize))> {
-        let is_asked = |slab: &Slab<M>| capacity.is_none_or(|capacity| slab.capacity == capacity);
+    /// `class`, only slabs of that class count.
+    fn to_merge(&self, class: Option<Class>) -> Option<(SequenceId, (u32, usize))> {
+        let is_asked = |slab: &Slab<M>| class.is_none_or(|class| slab.class == class);
         let mut by_use: Vec<_> = self.slabs.iter().filter(|(_, slab)| is_asked(slab)).collect();
         by_use.sort_by_key(|(_, slab)| (slab.num_used(), slab.num_slots()));
         let target = |id: u32, slab: &Slab<M>| {
-            let others = by_use.iter().rev().filter(|(other, of)| **other != id && of.capacity == slab.capacity);
+            let others = by_use.iter().rev().filter(|(other, of)| **other != id && of.class == slab.class);
             others
                 .filter(|(_, of)| of.num_free() >= slab.num_used())
                 .find_map(|(other, of)| of.free_slot().map(|slot| (**other, slot)))
@@ -244,34 +294,35 @@ impl<M: Clone> Pool<M> {
 
     /// The last sequence of a slab with more than two runs of used slots, and the first free slot of that slab.
     fn to_close_up(&self) -> Option<(SequenceId, (u32, usize))> {
-        self.slabs.iter().find_map(|(id, slab)| {
+        self.slabs.iter().filter(|(_, slab)| !slab.class.is_retained).find_map(|(id, slab)| {
             let (last, sequence) = slab.last()?;
             let hole = slab.free_slot().filter(|hole| *hole < last && slab.num_runs() > 2)?;
             Some((sequence, (*id, hole)))
         })
     }
 
-    /// Makes slabs if fewer than `count` slots of a capacity are free.
+    /// Makes slabs if fewer than `count` slots of a class are free.
     fn make_room(
         &mut self,
-        capacity: i32,
+        class: Class,
         count: usize,
         moves: &mut Vec<Move<M>>,
         make: &mut impl FnMut(i32, i32) -> Mlx<M>,
     ) -> Mlx<()> {
-        let num_free = |pool: &Self| pool.of_capacity(capacity).map(Slab::num_free).sum::<usize>();
+        let num_free = |pool: &Self| pool.of_class(class).map(Slab::num_free).sum::<usize>();
         if num_free(self) >= count {
             return Ok(());
         }
         while self.free_bytes() > self.spare_bytes {
             self.shrink(moves, make)?;
         }
-        let slots_of = |bytes: u64| usize::try_from(bytes / self.slot_bytes(capacity).max(1)).unwrap_or(usize::MAX);
+        let slots_of =
+            |bytes: u64| usize::try_from(bytes / self.slot_bytes(class.capacity).max(1)).unwrap_or(usize::MAX);
         let most = slots_of(self.spare_bytes).max(1);
-        let free_elsewhere = self.free_bytes() - self.slot_bytes(capacity) * num_free(self) as u64;
+        let free_elsewhere = self.free_bytes() - self.slot_bytes(class.capacity) * num_free(self) as u64;
         // Half of the limit: slots that sequences leave may use the rest before a slab must shrink.
         let most_spare = slots_of((self.spare_bytes / 2).saturating_sub(free_elsewhere));
-        let num_used: usize = self.of_capacity(capacity).map(Slab::num_used).sum();
+        let num_used: usize = self.of_class(class).map(Slab::num_used).sum();
         let doubled = (num_used + count).next_power_of_two().min(MOST_SLOTS);
         let mut missing = count.saturating_sub(num_free(self));
         while missing > 0 {
@@ -279,28 +330,37 @@ impl<M: Clone> Pool<M> {
             missing -= num_taken;
             let num_spare = if missing == 0 { doubled.saturating_sub(num_taken).min(most_spare) } else { 0 };
             let num_slots = i32::try_from((num_taken + num_spare).min(most)).map_err(|_| "too many sequences")?;
-            self.add_slab(capacity, num_slots, make)?;
+            self.add_slab(class, num_slots, make)?;
         }
         Ok(())
     }
 
-    fn of_capacity(&self, capacity: i32) -> impl Iterator<Item = &Slab<M>> {
-        self.slabs.values().filter(move |slab| slab.capacity == capacity)
+    fn of_class(&self, class: Class) -> impl Iterator<Item = &Slab<M>> {
+        self.slabs.values().filter(move |slab| slab.class == class)
     }
 
-    fn add_slab(&mut self, capacity: i32, num_slots: i32, make: &mut impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<u32> {
+    fn add_slab(&mut self, class: Class, num_slots: i32, make: &mut impl FnMut(i32, i32) -> Mlx<M>) -> Mlx<u32> {
         let id = self.num_made;
-        self.slabs.insert(id, Slab::new(capacity, num_slots, make(num_slots, capacity)?));
+        self.slabs.insert(id, Slab::new(class, num_slots, make(num_slots, class.capacity)?));
         self.num_made += 1;
         Ok(id)
     }
 
+    /// Gives a sequence another slot, to which the first `num_positions` of its KV move.
+    fn resettle(&mut self, class: Class, growth: Growth, num_positions: i32, moves: &mut Vec<Move<M>>) -> Mlx<()> {
+        let from = self.leave(growth.sequence);
+        let to = self.enter(class, growth, moves)?;
+        let count = self.kind.num_kept(num_positions);
+        moves.extend(from.filter(|_| count > 0).map(|from| Move { from: Some(from), to, count }));
+        Ok(())
+    }
+
     /// Puts a sequence into the slab to which others are moving, or else into the fullest slab with a free slot.
-    fn enter(&mut self, capacity: i32, growth: Growth, moves: &mut Vec<Move<M>>) -> Mlx<Slot<M>> {
-        let of_capacity = self.slabs.iter().filter(|(_, slab)| slab.capacity == capacity);
-        let free = of_capacity.filter_map(|(id, slab)| slab.free_slot().map(|slot| (slab.num_used(), *id, slot)));
+    fn enter(&mut self, class: Class, growth: Growth, moves: &mut Vec<Move<M>>) -> Mlx<Slot<M>> {
+        let of_class = self.slabs.iter().filter(|(_, slab)| slab.class == class);
+        let free = of_class.filter_map(|(id, slab)| slab.free_slot().map(|slot| (slab.num_used(), *id, slot)));
         let fullest = || free.max_by_key(|(used, id, _)| (*used, *id)).map(|(_, slab, slot)| (slab, slot));
-        let merging = self.to_merge(Some(capacity)).map(|(_, to)| to);
+        let merging = self.to_merge(Some(class)).map(|(_, to)| to);
         let (slab, slot) = merging.or_else(fullest).ok_or("no slot is free")?;
         let place = Place { slab, slot, num_positions: growth.end };
         self.put(place, growth.sequence, moves).ok_or_else(|| "no slab has this slot".into())

@@ -45,7 +45,7 @@ fn ropes(fields: &Fields<'_>) -> Result<[Rope; 2]> {
     Ok([global, rope::described_by(None, local, 10_000.0)?])
 }
 
-/// The nearest number with 8 significant bits, ties to even. `number` is an ordinary one.
+/// The nearest number with 8 significant bits, ties to even. `number` must be finite.
 fn to_bfloat16(number: f32) -> f32 {
     let bits = number.to_bits();
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)

@@ -76,7 +76,7 @@ const COMPUTED: [&str; 35] = [
     "window",
 ];
 
-/// A field whose name contains one of these does not: it concerns training, or selects an implementation.
+/// A field whose name contains one of these does not change the computation: it concerns training, or selects an implementation.
 const NOT_COMPUTED: [&str; 8] =
     ["dropout", "_coef", "_eps", "epsilon", "implementation", "initializer", "quantization_config", "router_logits"];
 

@@ -11,7 +11,7 @@ use super::super::spec::{AttentionSpec, Rope, RopeScaling};
 use crate::request::SequenceId;
 
 const ROPE: Rope = Rope { base: 10_000.0, scaling: RopeScaling::None, traditional: false };
-const PLAIN: AttentionSpec = AttentionSpec {
+pub(super) const PLAIN: AttentionSpec = AttentionSpec {
     heads: 4,
     kv_heads: 2,
     head_dim: 8,
@@ -46,19 +46,19 @@ impl Noise {
 }
 
 /// The seed of the input at each position of a sequence. A copy of the sequence has the same seeds.
-type Seeds = Vec<u64>;
+pub(super) type Seeds = Vec<u64>;
 
-struct Harness {
+pub(super) struct Harness {
     specs: Vec<AttentionSpec>,
     norms: QkNorm,
     norm_values: [Vec<f32>; 2],
-    attention: Composed,
-    sequences: BTreeMap<u64, Seeds>,
-    next_seed: u64,
+    pub(super) attention: Composed,
+    pub(super) sequences: BTreeMap<u64, Seeds>,
+    pub(super) next_seed: u64,
 }
 
 impl Harness {
-    fn new(specs: Vec<AttentionSpec>) -> Self {
+    pub(super) fn new(specs: Vec<AttentionSpec>) -> Self {
         let width = usize::try_from(specs[0].head_dim).expect("a width");
         let norm_values = [7, 8].map(|seed| Noise::row(seed, width));
         let [queries, keys] = norm_values.clone().map(|values| Array::from_slice(&values, &[specs[0].head_dim]));
@@ -67,12 +67,12 @@ impl Harness {
         Self { specs, norms, norm_values, attention, sequences: BTreeMap::new(), next_seed: 1 }
     }
 
-    fn add(&mut self, id: u64) {
+    pub(super) fn add(&mut self, id: u64) {
         self.attention.admit(SequenceId(id), 1 << 20).expect("admitted");
         self.sequences.insert(id, Vec::new());
     }
 
-    fn copy(&mut self, from: u64, num_positions: usize, to: u64) {
+    pub(super) fn copy(&mut self, from: u64, num_positions: usize, to: u64) {
         self.add(to);
         let count = i32::try_from(num_positions).expect("few");
         self.attention.copy(SequenceId(from), count, SequenceId(to)).expect("a copy");
@@ -80,13 +80,13 @@ impl Harness {
         self.sequences.insert(to, seeds);
     }
 
-    fn remove(&mut self, id: u64) {
+    pub(super) fn remove(&mut self, id: u64) {
         self.attention.release(SequenceId(id)).expect("released");
         self.sequences.remove(&id);
     }
 
     /// Runs one step with (sequence, number of rows) and compares every row.
-    fn step(&mut self, rows: &[(u64, i32)]) {
+    pub(super) fn step(&mut self, rows: &[(u64, i32)]) {
         let (mut spans, mut offset) = (Vec::new(), 0);
         for &(id, len) in rows {
             let sequence = self.sequences.get_mut(&id).expect("a sequence");
@@ -173,7 +173,7 @@ impl Harness {
     }
 }
 
-fn windowed(window: i32) -> AttentionSpec {
+pub(super) fn windowed(window: i32) -> AttentionSpec {
     AttentionSpec { window: Some(window), ..PLAIN }
 }
 

@@ -3,6 +3,8 @@
 mod batch_invariant;
 mod composed;
 mod families;
+mod footprints;
+mod host;
 mod linear;
 mod logits_processors;
 mod logprobs;

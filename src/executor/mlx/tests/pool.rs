@@ -4,7 +4,7 @@ use super::super::attention::kinds::{Full, KvKind, Window};
 use super::super::attention::pool::{Growth, Move, Pool};
 use crate::request::SequenceId;
 
-/// Slabs whose memory records their numbers of slots and positions.
+/// A pool whose slabs have `(slots, positions)` in place of memory.
 type Slabs = Pool<(i32, i32)>;
 
 fn grow(pool: &mut Slabs, sequences: &[(u64, i32, i32)]) -> Vec<Move<(i32, i32)>> {
@@ -129,9 +129,9 @@ fn large_slots_are_allocated_one_by_one() {
     assert_eq!(pool.bytes(), 3 * 8192 * 100_000);
 }
 
-/// Each sequence that joined took the slot that another one had just left for the larger slab.
+/// A new sequence took the slot that a move to a larger slab had just freed, so it had to move as well.
 #[test]
-fn a_sequence_that_joins_takes_no_slot_of_a_slab_that_others_are_leaving() {
+fn a_new_sequence_gets_no_slot_of_a_slab_that_is_being_emptied() {
     let mut pool = full();
     let mut num_moves = 0;
     for id in 0..24 {
@@ -144,7 +144,7 @@ fn a_sequence_that_joins_takes_no_slot_of_a_slab_that_others_are_leaving() {
 }
 
 #[test]
-fn slabs_shrink_where_free_slots_take_more_than_they_may() {
+fn slabs_shrink_if_free_slots_exceed_the_spare_bytes() {
     let mut pool = full();
     pool.set_spare_bytes(4 * 256);
     let joining: Vec<_> = (0..16).map(|id| (id, 0, 100)).collect();
@@ -157,9 +157,9 @@ fn slabs_shrink_where_free_slots_take_more_than_they_may() {
     assert!(pool.bytes() <= (1 + 4) * 256, "{}", pool.bytes());
 }
 
-/// Slots that sequences left behind were held for as long as one sequence of their slab ran, up to 512 MB in each slab.
+/// Free slots were kept as long as one sequence of their slab ran, up to 512 MB in each slab.
 #[test]
-fn slabs_never_take_more_than_sequences_and_what_is_spare_when_one_is_made() {
+fn growth_adds_no_free_slots_beyond_the_spare_bytes() {
     let mut chance = 12345_u64;
     let mut below = |limit: u64| {
         chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -192,4 +192,71 @@ fn slabs_never_take_more_than_sequences_and_what_is_spare_when_one_is_made() {
         let names: std::collections::BTreeSet<_> = slots(&pool, lengths.keys().copied()).into_iter().collect();
         assert_eq!(names.len(), lengths.len(), "each has a slot of its own");
     }
+}
+
+fn retain(pool: &mut Slabs, id: u64) -> Vec<Move<(i32, i32)>> {
+    pool.retain(SequenceId(id), |slots, positions| Ok((slots, positions))).expect("room")
+}
+
+fn take_over(pool: &mut Slabs, from: u64, num_positions: i32, to: u64) -> Vec<Move<(i32, i32)>> {
+    let make = |slots, positions| Ok((slots, positions));
+    pool.take_over(SequenceId(from), num_positions, SequenceId(to), make).expect("room")
+}
+
+#[test]
+fn retained_sequences_free_their_slots_for_new_rows() {
+    let mut pool = full();
+    let joining: Vec<_> = (0..8).map(|id| (id, 0, 100)).collect();
+    grow(&mut pool, &joining);
+    for id in [1, 3, 5] {
+        let moves = retain(&mut pool, id);
+        let last = moves.last().expect("a copy");
+        assert_eq!((last.from.is_some(), last.count), (true, 100));
+    }
+    grow(&mut pool, &[(10, 0, 100), (11, 0, 100), (12, 0, 100)]);
+    let rows: std::collections::BTreeSet<_> =
+        slots(&pool, [0, 2, 4, 6, 7, 10, 11, 12].into_iter()).into_iter().collect();
+    assert_eq!(rows, (0..8).map(|slot| (0, slot)).collect(), "new rows get the slots of retained ones");
+    while compact(&mut pool).pop().is_some() {}
+    assert!(slots(&pool, [1, 3, 5].into_iter()).iter().all(|(slab, _)| *slab != 0));
+}
+
+#[test]
+fn a_long_sequence_is_retained_and_taken_over_without_a_copy() {
+    for (mut pool, end) in
+        [(Pool::new(Box::new(Full), 100_000), 8_000), (Pool::new(Box::new(Window(8_000)), 100_000), 9_000)]
+    {
+        grow(&mut pool, &[(0, 0, end)]);
+        let before = (pool.bytes(), pool.slot(SequenceId(0)));
+        assert_eq!(retain(&mut pool, 0), []);
+        assert_eq!(take_over(&mut pool, 0, end, 1), []);
+        assert_eq!((pool.bytes(), pool.slot(SequenceId(1))), before);
+        assert_eq!(pool.slot(SequenceId(0)), None);
+        assert_eq!(grow(&mut pool, &[(1, end, end + 1)]), []);
+        pool.release(SequenceId(1));
+        assert_eq!(pool.bytes(), 0);
+    }
+}
+
+#[test]
+fn a_short_sequence_that_is_taken_over_joins_the_rows() {
+    let mut pool = full();
+    grow(&mut pool, &[(0, 0, 100), (1, 0, 100), (2, 0, 100), (3, 0, 100)]);
+    (1..4).for_each(|id| drop(retain(&mut pool, id)));
+    while compact(&mut pool).pop().is_some() {}
+    let others = slots(&pool, 2..4);
+    take_over(&mut pool, 1, 90, 4);
+    while compact(&mut pool).pop().is_some() {}
+    let rows = slots(&pool, [0, 4].into_iter());
+    assert_eq!(rows[0].0, rows[1].0, "one slab");
+    assert!(others.iter().all(|(slab, _)| *slab != rows[0].0));
+    assert_eq!(pool.slot(SequenceId(1)), None);
+}
+
+#[test]
+fn a_window_that_has_moved_cannot_be_taken_over_in_part() {
+    let mut pool = Pool::new(Box::new(Window(150)), 1);
+    grow(&mut pool, &[(0, 0, 200)]);
+    retain(&mut pool, 0);
+    assert!(pool.take_over(SequenceId(0), 190, SequenceId(1), |slots, positions| Ok((slots, positions))).is_err());
 }

@@ -62,7 +62,7 @@ fn batch(value: &Value, args: Arguments) -> Result<Value, Fault> {
     for batch in items.chunks(count) {
         let mut batch = batch.to_vec();
         if let Some(filler) = filler.as_ref().filter(|filler| !matches!(filler, Value::None)) {
-            // A fill is at most as long as the list, so that a huge `linecount` does not fill the memory.
+            // At most 1000 fillers, or as many as the list has items, so that a huge `linecount` does not exhaust the memory.
             let missing = (count - batch.len()).min(items.len().max(1_000));
             batch.extend(std::iter::repeat_n(filler.clone(), missing));
         }

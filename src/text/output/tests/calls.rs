@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{calls, output_parser, parse, streamed};
+use super::{FinishReason, calls, output_parser, parse, streamed};
 
 /// The arguments in [`ONE`].
 fn arguments() -> Value {
@@ -142,7 +142,7 @@ fn stream_equals_the_whole_answer_for_every_cut() {
 #[test]
 fn ids_have_nine_characters_and_depend_only_on_request_and_index() {
     let ids = |request: &str| {
-        let parsed = output_parser("mistral").parse(TWO[2].1, &request.into());
+        let parsed = output_parser("mistral").parse(TWO[2].1, &request.into(), FinishReason::Stop);
         parsed.calls.into_iter().map(|call| call.id).collect::<Vec<_>>()
     };
     let of_one = ids("one");

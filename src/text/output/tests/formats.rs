@@ -59,7 +59,7 @@ fn without_tools_there_are_no_calls() {
     let answer = "<think>a</think><tool_call>{\"name\": \"f\"}</tool_call>";
     let output_format = OutputFormat::of(&template("qwen"), &template("qwen"), |_| None);
     let output_parser = output_format.parser(Vec::new(), "", None).unwrap();
-    let parsed = output_parser.parse(answer, &super::request());
+    let parsed = output_parser.parse(answer, &super::request(), super::FinishReason::Stop);
     assert_eq!((parsed.reasoning.as_str(), parsed.text.as_str()), ("a", &answer[16..]));
     assert!(parsed.calls.is_empty());
     assert!(!parse("qwen", answer).calls.is_empty());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod calls;
+mod ends;
 mod formats;
 mod malformed;
 mod order;
@@ -15,6 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+
+use crate::request::FinishReason;
 
 use super::{OutputFormat, OutputParser, ParsedDelta, ParsedOutput, ParsedPart, ToolCallDelta};
 
@@ -49,7 +52,7 @@ fn request() -> Arc<str> {
 }
 
 fn parse(format: &str, answer: &str) -> ParsedOutput {
-    output_parser(format).parse(answer, &request())
+    output_parser(format).parse(answer, &request(), FinishReason::Stop)
 }
 
 /// All output of an answer that arrives in parts, cut at these places.
@@ -60,9 +63,13 @@ fn streamed(output_parser: &OutputParser, answer: &str, cuts: &[usize]) -> Parse
         add(&mut all, parser.push(&answer[from..to]));
         from = to;
     }
-    let (rest, whole) = parser.finish();
+    let (rest, whole) = parser.finish(FinishReason::Stop);
     add(&mut all, rest);
-    assert_eq!(whole, output_parser.parse(answer, &request()), "the output does not depend on the cuts");
+    assert_eq!(
+        whole,
+        output_parser.parse(answer, &request(), FinishReason::Stop),
+        "the output does not depend on the cuts"
+    );
     assert!(all.calls.iter().all(|call| call.is_complete != call.is_withdrawn), "each call has an end");
     all
 }

@@ -1,6 +1,6 @@
 //! The order of text and tool calls within the output of one push.
 
-use super::{ParsedDelta, ParsedPart, output_parser, parse, request};
+use super::{FinishReason, ParsedDelta, ParsedPart, output_parser, parse, request};
 
 const CALLS: &str = "Hm. <tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call> Then <tool_call>{\"name\": \"g\"}</tool_call> done.";
 
@@ -11,7 +11,7 @@ fn order(answer: &str, cut: usize) -> Vec<String> {
     for part in [&answer[..cut], &answer[cut..]] {
         parts.extend(parser.push(part));
     }
-    parts.extend(parser.finish().0);
+    parts.extend(parser.finish(FinishReason::Stop).0);
     let mut order: Vec<String> = Vec::new();
     for ParsedPart { text, calls, .. } in parts {
         match order.last_mut().filter(|last| !last.starts_with('@')) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{ParsedOutput, calls, output_parser, parse, request, streamed};
+use super::{FinishReason, ParsedOutput, calls, output_parser, parse, request, streamed};
 
 const FORMATS: [&str; 8] = ["qwen", "mistral", "llama", "pythonic", "lfm", "tool_code", "function-gemma", "gemma-4"];
 
@@ -120,7 +120,7 @@ proptest! {
 
     #[test]
     fn arguments_are_an_object_and_calls_are_of_tools(format in prop::sample::select(FORMATS.to_vec()), answer in pieces()) {
-        for call in output_parser(format).parse(&answer, &request()).calls {
+        for call in output_parser(format).parse(&answer, &request(), FinishReason::Stop).calls {
             prop_assert!(serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok(), "{}", call.arguments);
             prop_assert!(["f", "g"].contains(&call.name.as_str()));
         }

@@ -1,11 +1,11 @@
 //! Reasoning in tags that the model writes or that the prompt opens.
 
-use super::{calls, output_parser, parse, request, streamed, template};
+use super::{FinishReason, calls, output_parser, parse, request, streamed, template};
 use crate::text::output::{OutputFormat, ParsedOutput};
 
 fn read_behind(prompt: &str, begun: Option<&str>, answer: &str) -> ParsedOutput {
     let output_format = OutputFormat::of(&template("qwen"), &template("qwen"), |_| None);
-    output_format.parser(vec!["f".to_owned()], prompt, begun).unwrap().parse(answer, &request())
+    output_format.parser(vec!["f".to_owned()], prompt, begun).unwrap().parse(answer, &request(), FinishReason::Stop)
 }
 
 #[track_caller]
@@ -55,7 +55,7 @@ fn the_reasoning_ends_with_its_closing_tag() {
         let mut parser = output_parser("qwen").streaming(&request());
         parser.push(&answer[..at]);
         parser.push(&answer[at..]);
-        assert_eq!(reasoning(&parser.finish().1, answer), " <think>é so\n</think>", "cut at {at}");
+        assert_eq!(reasoning(&parser.finish(FinishReason::Stop).1, answer), " <think>é so\n</think>", "cut at {at}");
     }
     let begun = "so</think>yes";
     assert_eq!(reasoning(&read_behind("<think>", None, begun), begun), "so</think>");

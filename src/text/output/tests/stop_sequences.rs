@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{request, template};
-use crate::request::ReasoningTags;
+use crate::request::{FinishReason, ReasoningTags};
 use crate::text::output::OutputFormat;
 use crate::text::reasoning::ReasoningSplitter;
 
@@ -49,7 +49,7 @@ proptest! {
         let cuts: Vec<_> = answer.char_indices().map(|(at, _)| at).filter(|at| seed >> (at % 64) & 1 == 1).collect();
         let (reasoning, text) = parts(output_format.markup(Some(&output_parser)).reasoning_tags.unwrap(), &answer, &cuts);
         prop_assert_eq!(format!("{reasoning}{text}"), answer.clone());
-        let parsed = output_parser.parse(&answer, &request());
+        let parsed = output_parser.parse(&answer, &request(), FinishReason::Stop);
         prop_assert_eq!(parsed.text.trim_start(), text.trim_start());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::output_parser;
+use super::{FinishReason, output_parser, request};
 use crate::text::output::writer::{AnswerParts, Unwritable, write};
 
 const FORMATS: [&str; 9] =
@@ -23,7 +23,7 @@ fn calls_are_read_back_in_each_format() {
         for names in [&["get_weather"][..], &["f", "g"]] {
             let parts = AnswerParts { calls: calls(names), ..AnswerParts::default() };
             let answer = written(format, &parts).unwrap();
-            let read = output_parser(format).parse(&answer, &super::request());
+            let read = output_parser(format).parse(&answer, &request(), FinishReason::Stop);
             let read_calls: Vec<_> = read
                 .calls
                 .iter()
@@ -45,7 +45,7 @@ fn text_before_calls_stays_text() {
             continue;
         }
         let answer = written(format, &parts).unwrap();
-        let read = output_parser(format).parse(&answer, &super::request());
+        let read = output_parser(format).parse(&answer, &request(), FinishReason::Stop);
         assert_eq!((read.text.as_str(), read.calls.len()), ("I look.", 1), "{format}: {answer}");
     }
 }
@@ -63,7 +63,7 @@ fn hermes_calls_are_written_as_its_template_writes_them() {
 fn reasoning_comes_before_text_and_calls() {
     let parts =
         AnswerParts { reasoning: Some("Hm.\n\nYes.".to_owned()), text: "Well.".to_owned(), calls: calls(&["f"]) };
-    let read = output_parser("qwen").parse(&written("qwen", &parts).unwrap(), &super::request());
+    let read = output_parser("qwen").parse(&written("qwen", &parts).unwrap(), &request(), FinishReason::Stop);
     assert_eq!((read.reasoning.as_str(), read.text.as_str(), read.calls.len()), ("Hm.\n\nYes.", "Well.", 1));
 }
 
@@ -73,7 +73,7 @@ fn an_answer_that_starts_inside_the_reasoning_ends_it() {
     parser.is_reasoning = true;
     for reasoning in [None, Some("Hm.".to_owned())] {
         let parts = AnswerParts { reasoning: reasoning.clone(), text: "Yes.".to_owned(), ..AnswerParts::default() };
-        let read = parser.parse(&write(Some(&parser), &parts).unwrap().text, &super::request());
+        let read = parser.parse(&write(Some(&parser), &parts).unwrap().text, &request(), FinishReason::Stop);
         assert_eq!((read.reasoning, read.text.as_str()), (reasoning.unwrap_or_default(), "Yes."));
     }
 }
