@@ -16,18 +16,18 @@
  * @example
  * const engine = await createEngine()
  * const model = await engine.loadModel()
- * const { text } = await engine.generate({ model, prompt: 'Once' })
+ * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
  */
 export declare function createEngine(options?: EngineOptions): Promise<Engine>
 
 /**
- * Downloads a model of the Hugging Face hub into the cache of the Hugging Face tools, and returns its folder: to prepare an
- * image or a machine, so that `loadModel` needs no network. `loadModel` with such a name does the same before it loads.
+ * Downloads a model of the Hugging Face hub into the cache of the Hugging Face tools, and returns its folder. Use it to prepare
+ * an image or a machine, so that `loadModel` needs no network. `loadModel` with the name of a hub model downloads it as well.
  *
  * Only the files that a model is loaded from are downloaded, and only those that the cache does not have, four at a time.
- * A lost connection is tried again. An ended download goes on where it was. Every file is checked by its hash before it
- * counts. Concurrent calls share one download, and processes wait for each other. If the hub cannot be reached, the cached
- * model is used, with a process warning.
+ * A lost connection is tried again. An interrupted download resumes from the bytes that have arrived. Every file is verified by
+ * its hash before it is used. Concurrent calls share one download, and processes wait for each other. If the hub cannot be
+ * reached, the cached model is used, and a process warning is emitted.
  *
  * The variables of the Hugging Face tools are followed: `HF_ENDPOINT`, `HF_TOKEN` (or the token of `hf auth login`),
  * `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT`.
@@ -59,10 +59,10 @@ export interface DownloadOptions {
 /**
  * Options of an engine. Every field is optional.
  *
- * Every option except `backend` can also be set by an environment variable, such as `MLX_SERVING_MAX_PENDING`. An option
- * overrides a variable, a variable overrides the preset, and the preset overrides the defaults. {@link Engine.config} shows the
- * effective value of each option, its source and its variable. A variable that begins with `MLX_SERVING_` and is unknown causes
- * one process warning with the code `UnknownVariable`.
+ * Every option except `backend` can also be set by an environment variable, such as `MLX_SERVING_MAX_PENDING`, and in a runtime
+ * file. An option overrides a variable, a variable overrides the runtime file, the file overrides the preset, and the preset
+ * overrides the defaults. {@link Engine.config} shows the effective value of each option, its source and its variable. A variable
+ * that begins with `MLX_SERVING_` and is unknown causes one process warning with the code `UnknownVariable`.
  */
 export interface EngineOptions {
   /**
@@ -72,6 +72,14 @@ export interface EngineOptions {
    */
   preset?: 'latency' | 'balanced' | 'throughput' | undefined
   /**
+   * The path of a runtime file: a YAML file with options, for settings that operators change without a change of code.
+   * Variables and options override it, and it overrides the preset. The variable `MLX_RUNTIME_CONFIG` names the file as well.
+   * docs/configuration.md lists its keys.
+   *
+   * @default none
+   */
+  configFile?: string | undefined
+  /**
    * What runs the models: MLX, or a simulated device. A simulated device lets you test code that uses this library on any
    * machine. It generates deterministic text at the speed of a profile: `'m3-max/llama-3.2-3b-4bit'`,
    * `'m3-max/llama-3.1-8b-4bit'`, `'m3-max/qwen3-30b-a3b-4bit'`, `'m3-max/gemma-2-27b-4bit'` or `'instant'`. It needs only the
@@ -80,6 +88,16 @@ export interface EngineOptions {
    * @default 'mlx'
    */
   backend?: 'mlx' | SimulatedBackend | undefined
+  /**
+   * Where the engine writes what it does: starts, loads and unloads, faults, refusals for overload, the shutdown; with
+   * `MLX_LOG=debug` also each request and the decisions of the scheduler. Messages are single texts without words of prompts or
+   * answers. `console` fits, and so do the loggers of pino and winston. The variable `MLX_LOG` sets the level: `off`, `error`,
+   * `warn`, `info`, `debug` or `trace`, also for a part of the engine: `info,mlx_serving::scheduler=debug`. Without a logger it
+   * writes to standard error. docs/observability.md lists the messages.
+   *
+   * @default none
+   */
+  logger?: Logger | undefined
   scheduler?: SchedulerOptions | undefined
   /**
    * The element type of computations. `'auto'` is float32 on a CPU, where half precision and quantized weights are
@@ -92,6 +110,24 @@ export interface EngineOptions {
   memory?: MemoryOptions | undefined
   streaming?: StreamingOptions | undefined
   cache?: CacheOptions | undefined
+  metrics?: MetricsOptions | undefined
+  health?: HealthOptions | undefined
+  workers?: WorkersOptions | undefined
+  modelLifecycle?: ModelLifecycleOptions | undefined
+  retry?: RetryOptions | undefined
+  circuitBreaker?: CircuitBreakerOptions | undefined
+}
+
+/** Receives the messages of an engine. A logger that throws is not used any more, with a process warning. */
+export interface Logger {
+  /** Each request: its start, its end, its tokens. Admissions and preemptions. With `MLX_LOG=trace` also each step. */
+  debug(message: string): void
+  /** Starts, loads, unloads, the shutdown, a circuit breaker that closes. */
+  info(message: string): void
+  /** Refusals for overload, at most one message a second. A circuit breaker that opens. Dropped messages. */
+  warn(message: string): void
+  /** Failures of the device, of a load or of a download. Each failed step. */
+  error(message: string): void
 }
 
 /** A simulated device. It simulates timing and computes nothing. */
@@ -123,12 +159,12 @@ export interface SimulatedBackend {
  * With a list, a request gets the first answer of the list that fits it and is not used up. With a function, it gets the answer
  * that the function returns, and none for `undefined`. An error that the function throws rejects the request.
  *
- * An answer is used by a generation, not by a request: requests that share an answer use one. The `n` answers to a request are
+ * Each generation uses one answer. Requests that share a generation use one answer together. The `n` answers to a request are
  * taken from a list one after another; a function gives all of them the same answer.
  *
  * @throws {@link ConfigError} from {@link createEngine}: an answer is malformed, or there is also a `cache.promptCache.path`.
- * From a request: it gets no answer, or one that this model cannot write, or that its `structured` or `toolChoice` does not
- * allow
+ * From a request: no answer fits it, this model cannot write the answer, or `structured` or `toolChoice` of the request does
+ * not allow the answer
  */
 export type ScriptedAnswers = readonly ScriptedAnswer[] | ((request: ScriptedRequest) => ScriptedReply | undefined)
 
@@ -152,8 +188,8 @@ export interface ScriptedReply {
    */
   finishReason?: 'stop' | 'length' | undefined
   /**
-   * The device fails after this many tokens of the answer, and the request with {@link BackendError}. From 0 to the number of
-   * tokens of the answer.
+   * The device fails after this many tokens of the answer, and the request fails with {@link BackendError}. From 0 to the number
+   * of tokens of the answer. It excludes `finishReason`.
    */
   errorAfterTokens?: number | undefined
 }
@@ -182,17 +218,74 @@ export interface ScriptedRequest {
     ChatOptions & { prompt?: PromptParams['prompt'] | undefined; messages?: readonly Message[] | undefined }
 }
 
-/** A failure of a simulated device. It ends requests of the step with {@link BackendError}; `kind` says which. */
+/** A failure of a simulated device. `kind` says which requests of the step fail with {@link BackendError}. */
 export interface SimulatedFault {
   /** The step that fails, counted from 0 over all steps of the loaded model. */
   step: number
   /**
    * What fails. `'submit'`: the step cannot be started. `'collect'`: its tokens cannot be read. `'panic'`: the driver code
-   * panics. In these cases all requests of the step fail. `'memory'`: the device has not enough memory for the step; all
-   * sequences are recomputed with a smaller batch, and only a request that ran alone fails. `'logits'`: the logits of the
-   * first sequence are NaN, and only its request fails.
+   * panics. In these cases the requests of the step fail, or run again if they have no token yet ({@link RetryOptions}).
+   * `'memory'`: the device has not enough memory for the step; all sequences are recomputed with a smaller batch, and only a
+   * request that ran alone fails. `'logits'`: the logits of the first sequence are NaN, and only its request fails. `'stall'`:
+   * the step takes `ms` longer, and nothing fails unless the step is stuck. `'thread'`: the engine thread ends and is replaced
+   * ({@link WorkersOptions}).
    */
-  kind: 'submit' | 'collect' | 'panic' | 'memory' | 'logits'
+  kind: 'submit' | 'collect' | 'panic' | 'memory' | 'logits' | 'stall' | 'thread'
+  /** How much longer a step with `'stall'` takes, in milliseconds. From 1 to 3600000. Only with `'stall'`, which needs it. */
+  ms?: number | undefined
+}
+
+/** Which statistics are exported. */
+export interface MetricsOptions {
+  /**
+   * Whether `engine.metrics()` has the metrics. `engine.stats()` has its figures in any case.
+   *
+   * @default true
+   */
+  export?: boolean | undefined
+}
+
+/** What counts as a failure of the device. */
+export interface HealthOptions {
+  /**
+   * `engine.health()` reports a step of the device as stuck when it takes longer than this, and more than ten times as long as
+   * steps like it took before. From 100 to 3600000.
+   *
+   * @default 10000
+   */
+  stuckAfterMs?: number | undefined
+}
+
+/** The engine threads, and what happens when one of them is lost. */
+export interface WorkersOptions {
+  /**
+   * Engine threads. Each runs every model, with the weights in common and an equal share of the memory for KV. One thread batches
+   * all requests, so it is the fastest on one device; with several, a thread that fails or hangs stops only its own requests.
+   * From 1 to 8.
+   *
+   * @default 1
+   */
+  count?: number | undefined
+  /**
+   * Which worker gets a request: the one with the fewest pending requests, or each in turn.
+   *
+   * @default 'least-busy'
+   */
+  routing?: 'least-busy' | 'round-robin' | undefined
+  /**
+   * Whether a request goes to the worker that has read the beginning of its prompt before, if that worker has at most one pending
+   * request more than the others.
+   *
+   * @default true
+   */
+  sticky?: boolean | undefined
+  /**
+   * Whether a worker whose step is stuck (`health.stuckAfterMs`) is replaced. Its requests run again if nothing of their answers
+   * was delivered; the others fail.
+   *
+   * @default true
+   */
+  replaceStuck?: boolean | undefined
 }
 
 /** How requests share the device. */
@@ -327,6 +420,139 @@ export interface MemoryOptions {
    * 9007199254740991.
    */
   kvBytes?: number | undefined
+  /**
+   * Memory that this engine may use for weights, KV caches and the rest, in bytes. By default, and at most, the memory
+   * of the machine or of the container. Set it where several engines or other programs share the memory. From 1 to
+   * 9007199254740991.
+   */
+  limitBytes?: number | undefined
+}
+
+/**
+ * When models are loaded and unloaded. A model that was loaded or registered stays known: the next request for it loads it again
+ * and waits for that. docs/lifecycle.md explains it.
+ */
+export interface ModelLifecycleOptions {
+  /**
+   * How long a model stays loaded after its last request. The next request loads it again. 0 keeps it loaded, and so
+   * does `pinModel`. From 0 to 604800000.
+   *
+   * @default 300000
+   */
+  idleUnloadMs?: number | undefined
+  /**
+   * Whether a load that does not fit unloads other models: the least recently used first, and none that is pinned or
+   * has work.
+   *
+   * @default true
+   */
+  evict?: boolean | undefined
+  /**
+   * How long `unloadModel` lets running requests go on, if the call does not say. From 0 to 3600000.
+   *
+   * @default 30000
+   */
+  drainMs?: number | undefined
+  /**
+   * Whether every load ends with a short request, so that the first one of a user does not wait for kernels to be
+   * compiled.
+   *
+   * @default false
+   */
+  warmup?: boolean | undefined
+  prefetch?: PrefetchOptions | undefined
+}
+
+/** Loading of models before they are asked for. The engine learns which model is asked for after which. */
+export interface PrefetchOptions {
+  /**
+   * Whether an idle engine loads models that will probably be asked for next, as far as memory is free.
+   *
+   * @default false
+   */
+  enabled?: boolean | undefined
+  /**
+   * The least share of the changes from the last model to this one, among all changes from that model, for which it is
+   * loaded ahead. From 0.5 to 1.
+   *
+   * @default 0.7
+   */
+  minConfidence?: number | undefined
+  /**
+   * The most models that are loaded ahead and have had no request since. From 1 to 8.
+   *
+   * @default 2
+   */
+  maxModels?: number | undefined
+}
+
+/**
+ * What happens to the requests of a step that failed on the device. Requests without a token of their answer run again after a
+ * short wait. Requests with at least one token fail with {@link BackendError}, so that no caller gets a token twice. These
+ * options do not apply when the device runs out of memory: then sequences run again with less memory.
+ */
+export interface RetryOptions {
+  /**
+   * Whether a request whose step failed on the device runs again. Only before the first token of its answer: no caller
+   * gets a token twice.
+   *
+   * @default true
+   */
+  enabled?: boolean | undefined
+  /**
+   * Attempts of a request, the first one included. From 1 to 10.
+   *
+   * @default 3
+   */
+  maxAttempts?: number | undefined
+  /**
+   * The wait before the second attempt. It doubles with each further attempt, and is spread by 25 % so that requests that
+   * failed together do not come back together. At most `maxDelayMs`. From 1 to 5000.
+   *
+   * @default 100
+   */
+  initialDelayMs?: number | undefined
+  /**
+   * The longest wait before an attempt, before it is spread. From 100 to 600000.
+   *
+   * @default 5000
+   */
+  maxDelayMs?: number | undefined
+}
+
+/**
+ * Protects callers of a device that keeps failing: each model has a circuit breaker. After too many failures it opens: new
+ * requests fail at once with `CircuitOpen` and `retryAfterMs`, and waiting requests wait. After `openMs` the next step decides:
+ * if it runs, the breaker closes; if it fails, the breaker opens again.
+ */
+export interface CircuitBreakerOptions {
+  /**
+   * Whether a model whose device keeps failing refuses requests with `CircuitOpen` for a while, instead of failing them one
+   * by one.
+   *
+   * @default true
+   */
+  enabled?: boolean | undefined
+  /**
+   * The breaker opens after this many failed steps that ended requests with an error, without a complete answer between
+   * them. From 1 to 1000.
+   *
+   * @default 5
+   */
+  failures?: number | undefined
+  /**
+   * Failures count for this long. From 1 to 3600000.
+   *
+   * @default 60000
+   */
+  windowMs?: number | undefined
+  /**
+   * How long an open breaker refuses requests. Then the next step decides: it closes the breaker if it runs, and opens it
+   * again if it fails. From 1 to 600000.
+   *
+   * @default 10000
+   */
+  openMs?: number | undefined
 }
 
 /** How far a stream may be ahead of the code that reads it. */
@@ -350,8 +576,8 @@ export interface StreamingOptions {
 /**
  * The effective value of each option, by its name with dots between the levels:
  * `engine.config()['scheduler.batchSize'].value`. The value of `backend` is `'mlx'` or the name of the simulated profile. The
- * value of `memory.kvBytes` is the number of bytes that limits the KV caches now, also where no source sets it: then it follows
- * the weights of the loaded models.
+ * value of `memory.kvBytes` is the current limit of the KV caches, in bytes. If no source sets it, it depends on the weights of
+ * the loaded models. The value of `memory.limitBytes` is the limit in force: at most what the process may use.
  */
 export type EngineConfig = { readonly [name: string]: ConfigValue }
 
@@ -359,8 +585,12 @@ export type EngineConfig = { readonly [name: string]: ConfigValue }
 export interface ConfigValue {
   /** The value. Absent if no source sets it and it has no default: then there is no limit, or no file. Durations are in ms. */
   readonly value?: boolean | number | string
-  /** The strongest source that sets the value; each overrides those before it in this order. */
-  readonly source: 'default' | 'preset' | 'environment' | 'option'
+  /** The source of the value. In the order of this list, each source overrides those before it. */
+  readonly source: 'default' | 'preset' | 'file' | 'environment' | 'option'
+  /** The runtime file that sets the value, if that is its source. */
+  readonly file?: string
+  /** The line of the runtime file, counted from 1. */
+  readonly line?: number
   /** The environment variable of the option, if it has one. */
   readonly variable?: string
   /** The smallest allowed number; absent for a value of another type. */
@@ -372,14 +602,65 @@ export interface ConfigValue {
 }
 
 /**
- * Which answers identical requests share, so that the same work is not done twice. There are three layers: joining a
- * running generation, the answer of one that has just ended, and the prompt cache. Each layer has its own switch, and
+ * What requests share, so that the same work is not done twice. Identical requests share answers, in three layers: joining a
+ * running generation, the answer of one that has just ended, and the prompt cache. Requests whose prompts only begin with the
+ * same tokens share the KV of these tokens, in the prefix cache. Each layer has its own switch, and
  * {@link SamplingOptions.cache} decides for a single request.
  */
 export interface CacheOptions {
   coalescing?: CoalescingOptions | undefined
   dedup?: DedupOptions | undefined
   promptCache?: PromptCacheOptions | undefined
+  prefixCache?: PrefixCacheOptions | undefined
+}
+
+/**
+ * Reusing the KV of prompts and answers: a request computes only the part of its prompt that no earlier request had. So a turn
+ * of a chat or of an agent does not compute the whole history again. The answers stay the same.
+ */
+export interface PrefixCacheOptions {
+  /**
+   * Whether requests reuse the KV of other requests whose prompts or answers begin with the same tokens, so that each turn of
+   * a chat only reads what is new. KV is kept in the memory of `memory.kvBytes` that running requests leave.
+   *
+   * @default true
+   */
+  enabled?: boolean | undefined
+  /**
+   * The fewest tokens that are reused. Shorter beginnings are computed again. From 1 to 1048576.
+   *
+   * @default 64
+   */
+  minTokens?: number | undefined
+  /**
+   * The most tokens of each model whose KV is kept after their requests have ended. Usually `memory.kvBytes` is the lower
+   * limit. From 1 to 1099511627776.
+   *
+   * @default 1000000
+   */
+  maxTokens?: number | undefined
+  /**
+   * The largest part of `memory.kvBytes` that the prompts of `cachePrompt` may take, in percent. Requests have the rest. From 0
+   * to 75.
+   *
+   * @default 25
+   */
+  maxPinnedPercent?: number | undefined
+  /**
+   * The most bytes of KV in the folder `path`. What was not used for longest is removed first. 0 keeps nothing. From 0 to
+   * 1125899906842624.
+   *
+   * @default 10737418240
+   */
+  maxDiskBytes?: number | undefined
+  /**
+   * A folder that keeps KV when the process ends, or when memory has no room for it. It is made if it does not exist. Its files
+   * tell what prompts were; only their owner can read them. One engine at a time writes to it, and others read. The path
+   * cannot be changed while the engine runs. The variable `MLX_SERVING_PREFIX_CACHE_PATH` sets it as well.
+   *
+   * @default none: KV is kept in memory only
+   */
+  path?: string | undefined
 }
 
 /** Joining a generation that is running. */
@@ -454,13 +735,16 @@ export interface EngineCache {
    * @throws {@link ConfigError} an option is unknown or out of range; then no option is changed
    */
   configure(options: CacheOptions): void
-  /** Removes every answer. Later requests do not join generations that are running now. */
+  /**
+   * Removes every answer, the KV of ended requests, also on the disk, and pinned prompts. Later requests do not join generations
+   * that are running now.
+   */
   clear(): void
 }
 
 /**
- * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except `stats`, `shutdown`
- * and `dispose`.
+ * A running engine. After {@link Engine.shutdown} every member fails with {@link EngineClosedError}, except `stats`, `metrics`,
+ * `health`, `on`, `once`, `off`, `shutdown` and `dispose`.
  */
 export interface Engine extends AsyncDisposable {
   /**
@@ -468,13 +752,14 @@ export interface Engine extends AsyncDisposable {
    *
    * Without an argument it loads the small demo model that ships with the package. A string is the path of a model
    * folder in Hugging Face layout, or the id of a loaded model. Loading a loaded model returns the same handle, and
-   * concurrent loads of one model load it once. Streams of other models go on meanwhile. A folder with the same
-   * `chatTemplate` and `toolPrompt` is the same model; with others it is another model, with memory of its own, and needs
-   * an `id`.
+   * concurrent loads of one model load it once. Streams of other models go on meanwhile. A folder, a `chatTemplate` and a
+   * `toolPrompt` together identify a model. The same folder with another `chatTemplate` or `toolPrompt` is another model, with
+   * memory of its own, and needs an `id`.
    *
    * @throws {@link InvalidParamsError} an option is wrong: the `id` is taken, the `chatTemplate` does not compile
    * @throws {@link ModelError} `ModelNotFound`, `ModelLoadError` or `UnsupportedModel`
-   * @throws {@link BackendError} `InsufficientMemory`: the model does not fit the device
+   * @throws {@link BackendError} `InsufficientMemory`: the model does not fit the device, and unloading models without work
+   * (`modelLifecycle.evict`) would not make enough room; the message names the models that are pinned or busy
    * @throws {@link OverloadedError} 32 models are being loaded
    * @throws the reason of {@link LoadModelOptions.signal} once it aborts, and an error of
    * {@link LoadModelOptions.onProgress}
@@ -487,14 +772,57 @@ export interface Engine extends AsyncDisposable {
    */
   loadModel(model?: string | LoadModelOptions): Promise<ModelHandle>
   /**
-   * Unloads a model and frees its memory. New requests are refused at once; running ones may end first.
+   * Makes a model known without loading it: the first request with its id loads it. For a service that offers more models than
+   * fit into memory at the same time. Returns the id.
    *
-   * @throws {@link ModelError} `ModelNotLoaded`
+   * A registered model stays known after {@link Engine.unloadModel}. Its handle exists from its first load on.
+   *
+   * @throws {@link InvalidParamsError} an option is wrong, or the `id` is taken
+   * @throws {@link ModelError} `ModelNotFound`: there is no such folder. Other problems of the folder are errors of the load
+   *
+   * @example
+   * await engine.registerModel({ id: 'chat', path: '/models/Qwen3-4B-4bit' })
+   * await engine.registerModel({ id: 'code', path: '/models/Qwen2.5-Coder-7B-4bit' })
+   * const { text } = await engine.generate({ model: 'code', messages })
    */
-  unloadModel(model: ModelHandle | string): Promise<void>
-  /** The loaded models, oldest first. */
+  registerModel(model: RegisterModelOptions): Promise<string>
+  /**
+   * Unloads a model and frees its memory. Running requests may end first, within `drainMs`; the rest then fails with
+   * `ModelNotLoaded`. A load that is under way is aborted, and its callers get the same error.
+   *
+   * A model that was not registered is forgotten: its handle and id are refused at once. A registered model stays known: new
+   * requests wait until it is unloaded, and load it again.
+   *
+   * @throws {@link ModelError} `ModelNotLoaded`: it is not known
+   * @throws {@link InvalidParamsError} an option is wrong
+   */
+  unloadModel(model: ModelHandle | string, options?: UnloadModelOptions): Promise<void>
+  /**
+   * Loads a model if it is not loaded, and runs a short request on it, so that no user waits for kernels to be compiled.
+   *
+   * @throws {@link ModelError} `ModelNotLoaded`: it is not known
+   * @throws the errors of {@link Engine.loadModel} and of a request
+   */
+  warmupModel(model: ModelHandle | string): Promise<void>
+  /**
+   * Keeps a model loaded: it is not unloaded when it is idle, or for another model; only {@link Engine.unloadModel} unloads it.
+   * A pinned model that is not loaded is loaded by its next request.
+   *
+   * @throws {@link ModelError} `ModelNotLoaded`: it is not known
+   */
+  pinModel(model: ModelHandle | string): void
+  /**
+   * Undoes {@link Engine.pinModel}.
+   *
+   * @throws {@link ModelError} `ModelNotLoaded`: it is not known
+   */
+  unpinModel(model: ModelHandle | string): void
+  /**
+   * The models that requests may use and that were loaded before, in the order in which they became known. `state` says whether
+   * a model is loaded now. Models that were registered and never loaded are in {@link LifecycleStats.models} only.
+   */
   listModels(): ModelHandle[]
-  /** The handle of a loaded model; `undefined` if it is not loaded. */
+  /** The handle of a model; `undefined` if it is not known or was never loaded. */
   getModelInfo(model: ModelHandle | string): ModelHandle | undefined
   /**
    * Generates an answer. The work starts with the call. The result can be awaited for the whole answer, iterated for
@@ -506,7 +834,7 @@ export interface Engine extends AsyncDisposable {
    * @example
    * const { text } = await engine.generate({ model, messages: [{ role: 'user', content: 'What is 12 + 7?' }] })
    * @example
-   * for await (const chunk of engine.generate({ model, prompt: 'Once' }, { signal })) process.stdout.write(chunk.text)
+   * for await (const chunk of engine.generate({ model, messages }, { signal })) process.stdout.write(chunk.text)
    * @example
    * const { parsed } = await engine.generate<Person>({ model, messages, structured: { schema } })
    */
@@ -519,6 +847,29 @@ export interface Engine extends AsyncDisposable {
     params: GenerateParams,
     options?: GenerateOptions,
   ): AsyncGenerator<GeneratorItem<T>, void, undefined>
+  /**
+   * Reads a prompt into the prefix cache and pins it there, for example a system prompt with tools before the first user comes.
+   * Any number of requests that begin with it start with its KV, so that they read only the rest. A pinned prompt is not dropped
+   * for lack of memory. It stays pinned until `release()` or {@link EngineCache.clear} is called, the prefix cache is turned off,
+   * or its model is unloaded; {@link Engine.pinModel} keeps the model loaded. After a failure of the device it is read again.
+   *
+   * All pinned prompts together take at most `cache.prefixCache.maxPinnedPercent` of the memory for KV. Requests have the rest.
+   * `messages` are rendered without the start of an answer (the generation prompt).
+   *
+   * @throws {@link BackendError} `InsufficientMemory`: the prompt does not fit beside other pinned prompts and accepted requests;
+   * the message names the sizes, `limit` and `requested` have them in bytes
+   * @throws {@link InvalidParamsError} a param is wrong, or the prompt has fewer tokens than `cache.prefixCache.minTokens`
+   * @throws {@link ConfigError} the prefix cache is off
+   * @throws {@link CancelledError} the cache was cleared before the prompt was read
+   * @throws the errors of a request
+   *
+   * @example
+   * const rules = await engine.cachePrompt({ model, messages: [{ role: 'system', content }], tools })
+   * const { usage } = await engine.generate({ model, messages: [{ role: 'system', content }, question], tools })
+   * console.log(usage.cachedInputTokens)
+   * rules.release()
+   */
+  cachePrompt(params: CachePromptParams, options?: CachePromptOptions): Promise<CachedPrompt>
   /**
    * The token ids of a text, as for a plain `prompt`.
    *
@@ -539,6 +890,20 @@ export interface Engine extends AsyncDisposable {
    * @throws {@link ModelError} `TokenizerError`: the chat template fails
    */
   applyChatTemplate(params: ChatTemplateParams): Promise<string>
+  /**
+   * Compares the prompts of two requests: which tokens they have in common, where they diverge, and why the prefix cache reuses
+   * no tokens if it reuses none. `a` is the earlier request. Both are tokenized exactly as by {@link Engine.generate}. Nothing is
+   * generated. docs/prefix-cache.md has an example.
+   *
+   * @throws {@link InvalidParamsError} params are wrong, a prompt does not fit the context, or the models differ; `param` begins
+   * with `a` or `b`
+   * @throws {@link ModelError} `TokenizerError` or `ModelNotLoaded`
+   *
+   * @example
+   * const { commonTokens, divergesAt } = await engine.comparePrompts({ model, messages: first }, { model, messages: second })
+   * console.log(commonTokens, divergesAt?.param, divergesAt?.text)
+   */
+  comparePrompts(a: GenerateParams, b: GenerateParams, options?: ComparePromptsOptions): Promise<PromptComparison>
   /** The answers that identical requests share. */
   readonly cache: EngineCache
   /**
@@ -546,6 +911,28 @@ export interface Engine extends AsyncDisposable {
    * returns the last snapshot, with the final counters and without models.
    */
   stats(): EngineStats
+  /**
+   * All metrics as OpenMetrics text, for Prometheus: answer a scrape with it, as `application/openmetrics-text; version=1.0.0;
+   * charset=utf-8`. docs/metrics.md explains each metric. Each call reads the same counters as {@link Engine.stats}; after a
+   * shutdown it returns the last text. With `metrics.export` off the text has only the gauge `mlx_metrics_export`, which is 0.
+   *
+   * @example
+   * createServer((_, response) => {
+   *   response.setHeader('content-type', 'application/openmetrics-text; version=1.0.0; charset=utf-8')
+   *   response.end(engine.metrics())
+   * }).listen(9464)
+   */
+  metrics(): string
+  /**
+   * Whether the engine can serve requests, for the probes of a load balancer or a supervisor. Cheap, and never throws. It returns
+   * at once even while the device hangs, because it only reads time stamps and counters.
+   *
+   * @example
+   * const { status, reasons } = engine.health()
+   * response.statusCode = status === 'ready' ? 200 : 503
+   * response.end(JSON.stringify({ status, reasons }))
+   */
+  health(): EngineHealth
   /**
    * The effective options and their sources: which preset, variable or option took effect. While the engine runs, only
    * {@link EngineCache.configure} changes them, and a load or unload changes the default of `memory.kvBytes`.
@@ -556,17 +943,103 @@ export interface Engine extends AsyncDisposable {
   config(): EngineConfig
   /**
    * Stops the engine. New requests are refused at once. Running ones may end within `drainMs`; the rest then fails with
-   * {@link EngineClosedError}. Another call waits for the same end, at the earliest time that any call has asked for.
+   * {@link EngineClosedError}. A further call waits for the same shutdown. The earliest deadline of all calls counts.
    *
    * @throws {@link InvalidParamsError} `drainMs` is not a number of milliseconds; the engine goes on
    */
   shutdown(options?: ShutdownOptions): Promise<void>
   /** The same as `shutdown({ drainMs: 0 })`: running requests fail now. `await using` calls it. */
   dispose(): Promise<void>
+  /**
+   * Calls `listener` whenever something happens: {@link EngineEvents} has the events. Without listeners events cost nothing.
+   *
+   * Listeners are called synchronously, one after another. An error that one throws is an uncaught exception, as with an
+   * `EventTarget`; the engine and the other listeners go on. An `error` event without a listener has no effect.
+   *
+   * @throws {@link InvalidParamsError} there is no such event, or `listener` is not a function
+   *
+   * @example
+   * engine.on('generation:completed', ({ id, result, error }) => record(id, result?.usage, error))
+   */
+  on<E extends keyof EngineEvents>(event: E, listener: (event: EngineEvents[E]) => void): this
+  /** Like {@link Engine.on}, for the next event only. */
+  once<E extends keyof EngineEvents>(event: E, listener: (event: EngineEvents[E]) => void): this
+  /** Removes a listener that `on` or `once` has added. */
+  off<E extends keyof EngineEvents>(event: E, listener: (event: EngineEvents[E]) => void): this
 }
 
-/** Options of {@link Engine.loadModel}. */
-export interface LoadModelOptions {
+/** The events of an engine, for {@link Engine.on}. */
+export interface EngineEvents {
+  /** A model was loaded: it can generate. */
+  'model:loaded': ModelLoadedEvent
+  /** A model was unloaded: its memory is free. */
+  'model:unloaded': ModelUnloadedEvent
+  /** A request is submitted. The listener is called inside `generate`, in the async context of its caller. */
+  'generation:started': GenerationStartedEvent
+  /**
+   * A request has ended: exactly once for each that has started, also if it was refused, cancelled or failed. The listener is
+   * called in the async context of the caller of `generate`. A request that started while nothing listened to `generation:*` or
+   * `error`, and nothing was logged, is not reported.
+   */
+  'generation:completed': GenerationCompletedEvent
+  /** The engine has started, is shutting down, or has stopped. */
+  'runtime:status': RuntimeStatusEvent
+  /**
+   * A generation, a load or a download failed for a reason that its caller did not cause: `BackendError`, `InsufficientMemory`,
+   * `ModelLoadError` or `DownloadError`. The call itself rejects with the same error.
+   */
+  error: MlxServingError
+}
+
+/** The event `model:loaded`. */
+export interface ModelLoadedEvent {
+  readonly model: ModelHandle
+  /** How long the load took, in milliseconds, without the download. */
+  readonly durationMs: number
+}
+
+/** The event `model:unloaded`. */
+export interface ModelUnloadedEvent {
+  readonly model: ModelHandle
+  readonly reason: UnloadReason
+}
+
+/** The event `generation:started`. */
+export interface GenerationStartedEvent {
+  /** The id of the generation, as in its result. */
+  readonly id: string
+  /** The id of the model. */
+  readonly model: string
+  /** The params as the caller gave them. They were not checked yet. */
+  readonly params: Readonly<SamplingOptions> &
+    Readonly<ChatOptions> & {
+      readonly prompt?: PromptParams['prompt'] | undefined
+      readonly messages?: readonly Message[] | undefined
+    }
+}
+
+/** The event `generation:completed`. It has either a `result` or an `error`. */
+export interface GenerationCompletedEvent {
+  /** The id of the generation, as in `generation:started`. */
+  readonly id: string
+  /** The id of the model. */
+  readonly model: string
+  /** Milliseconds since `generation:started`. */
+  readonly durationMs: number
+  /** What the generation resolves with. */
+  readonly result?: GenerateResult
+  /** What the generation rejects with: a {@link MlxServingError}, or the reason of its signal. */
+  readonly error?: unknown
+}
+
+/** The event `runtime:status`. */
+export interface RuntimeStatusEvent {
+  /** `'ready'`: soon after {@link createEngine} has resolved. `'draining'`: a shutdown has begun. `'stopped'`: it has ended. */
+  readonly status: 'ready' | 'draining' | 'stopped'
+}
+
+/** Options of {@link Engine.registerModel}. */
+export interface RegisterModelOptions {
   /**
    * A model folder in Hugging Face layout, or the name of a model on the Hugging Face hub, such as
    * `'mlx-community/Qwen3-4B-4bit'`. A folder of that name comes first. What the cache does not have is downloaded, as
@@ -583,9 +1056,9 @@ export interface LoadModelOptions {
    * The name that `model:` accepts, of at most 256 characters. Ids are unique in an engine, and a model has one id.
    *
    * @default the name of the folder. A snapshot in the cache of the Hugging Face hub is named by its repository,
-   * `'owner/name'`. If the name is taken by another folder, `-2` follows it, or the next free number.
+   * `'owner/name'`. If another folder has the name, `-2` or the next free number is appended.
    *
-   * @throws {@link InvalidParamsError} another model has this id, this model is loaded with another id, or it is missing and
+   * @throws {@link InvalidParamsError} another model has this id, this model is loaded with another id, or no id is given and
    * the same folder is loaded with another `chatTemplate` or `toolPrompt`
    */
   id?: string | undefined
@@ -607,6 +1080,14 @@ export interface LoadModelOptions {
    * @default none: requests with `tools` are refused if the chat template has no place for them
    */
   toolPrompt?: 'hermes' | undefined
+  /** As {@link Engine.pinModel}. @default false */
+  pin?: boolean | undefined
+  /** Whether each load of this model ends with a short request. @default `modelLifecycle.warmup` */
+  warmup?: boolean | undefined
+}
+
+/** Options of {@link Engine.loadModel}. */
+export interface LoadModelOptions extends RegisterModelOptions {
   /**
    * Called while the model is downloaded and loaded: at most about 20 times a second, and once at the end of each stage with
    * all bytes, also for a model that is loaded already. Where several callers wait for one load, each gets reports. An
@@ -614,9 +1095,9 @@ export interface LoadModelOptions {
    */
   onProgress?: ((progress: LoadProgress) => void) | undefined
   /**
-   * Ends the load. The promise rejects with the signal's reason at once; what was loaded is given back within the part of
-   * the work that is under way, a tensor as a rule, and the model can be loaded again meanwhile. Where several callers wait
-   * for one load, it ends with the last of them. After the load has ended the signal has no effect.
+   * Aborts the load. The promise rejects with the signal's reason at once. The memory is freed when the current part of the
+   * load ends, usually one tensor; the model can be loaded again meanwhile. If several callers wait for one load, it is
+   * aborted only if all of them abort. After the load has ended the signal has no effect.
    */
   signal?: AbortSignal | undefined
 }
@@ -632,6 +1113,22 @@ export interface LoadProgress {
   readonly loadedBytes: number
   /** Bytes of the files that the model needs, or of the weights in them. */
   readonly totalBytes: number
+}
+
+/** Options of {@link Engine.unloadModel}. */
+export interface UnloadModelOptions {
+  /**
+   * Milliseconds that running requests have to end. Of several calls the shortest time counts.
+   *
+   * @default `modelLifecycle.drainMs`
+   */
+  drainMs?: number | undefined
+  /**
+   * Whether the model is not known any more. If false, its handle stays valid, and the next request loads it again.
+   *
+   * @default true, and false for a model that was registered
+   */
+  forget?: boolean | undefined
 }
 
 /** Options of {@link Engine.shutdown}. */
@@ -658,7 +1155,7 @@ export interface ModelHandle {
   readonly bytes: number
   /** The element type of computations. On a CPU it is `'float32'` unless `precision` is `'model'`. */
   readonly computeType: 'float32' | 'float16' | 'bfloat16' | 'simulated'
-  /** What requests may have, to ask before the first request. */
+  /** What requests of this model may use, to check before the first request. */
   readonly capabilities: ModelCapabilities
   /**
    * Values in its files that were ignored, each with the file and the expected value: for example a default of
@@ -666,13 +1163,34 @@ export interface ModelHandle {
    * vocabulary. Empty if there are none.
    */
   readonly warnings: readonly string[]
-  /** `'unloaded'` after it was unloaded or its engine was shut down. */
-  readonly state: 'loaded' | 'unloaded'
+  /**
+   * Whether it is loaded now. The handle follows the model. `'loading'`: a request has asked for it again. `'draining'`: it is
+   * being unloaded, and running requests may end. `'unloaded'`: the next request loads it again, unless it was forgotten by
+   * {@link Engine.unloadModel} or its engine was shut down.
+   */
+  readonly state: ModelState
+  /** Whether it stays loaded; see {@link Engine.pinModel}. */
+  readonly pinned: boolean
+  /** When the last request for it began, in milliseconds since 1970; 0 before the first one. */
+  readonly lastUsedAt: number
+  /** How often it was loaded. */
+  readonly loads: number
+  /** How often it was unloaded, by reason. */
+  readonly unloads: Readonly<Record<UnloadReason, number>>
 }
 
+/** @see {@link ModelHandle.state} */
+export type ModelState = 'loading' | 'loaded' | 'draining' | 'unloaded'
+
 /**
- * What requests of a model may have. It is found at load by rendering small chats, so it agrees with what requests get. The
- * object is frozen.
+ * Why a model was unloaded. `'unload'`: by {@link Engine.unloadModel}. `'idle'`: `modelLifecycle.idleUnloadMs` had passed.
+ * `'evicted'`: another model needed its memory. `'shutdown'`: its engine was shut down.
+ */
+export type UnloadReason = 'unload' | 'idle' | 'evicted' | 'shutdown'
+
+/**
+ * What requests of a model may use. It is found at load by rendering small chats with the chat template, in the same way as for
+ * requests. The object is frozen.
  */
 export interface ModelCapabilities {
   /** `messages`: there is a chat template, and it works. Without one, use `prompt`. */
@@ -715,7 +1233,8 @@ export type GenerateParams = PromptParams | MessagesParams
 
 /**
  * Continues a text or a list of token ids, without a chat template. Prompt and answer are one text: an answer that
- * continues with a new word starts with a space.
+ * continues with a new word starts with a space. To ask a chat model, use {@link MessagesParams.messages}: after a plain
+ * text it often ends its turn at once. Then the answer has no text, and `warnings` of the result says so.
  */
 export interface PromptParams extends SamplingOptions {
   /**
@@ -772,15 +1291,19 @@ export interface ChatOptions {
    * model and cost no tokens. `'required'`: the answer is at least one call and nothing else. `{ name }`, or
    * `{ type: 'function', function: { name } }` as for OpenAI: the answer is one call of this function. `'required'` and
    * `{ name }` enforce valid calls, with arguments that match the tool's `parameters`; the model may reason before. They
-   * exclude `structured` and `stopSequences`.
+   * exclude `stopSequences`, and `structured` has no effect beside them. With `'auto'` and `structured`, the answer is either
+   * such calls or a text as `structured` says.
+   *
+   * Where calls are enforced, an answer ends where it repeats a call with the same arguments: the repeated call does not
+   * count, and a warning in the result says so.
    *
    * Calls are parsed in the format of the model's chat template; docs/tool-calls.md lists the supported formats. They are in
    * `toolCalls` of the result and of chunks. A malformed call stays in the text, with a warning in the result.
    *
    * @default 'auto'
    *
-   * @throws {@link InvalidParamsError} there are no `tools`, no tool has that name, or calls in the format of this model
-   * cannot be enforced
+   * @throws {@link InvalidParamsError} there are no `tools`, no tool has that name, or calls would have to be enforced, which is
+   * not possible in the format of this model
    * @throws {@link GuidanceError} the `parameters` of a tool cannot be enforced
    */
   toolChoice?:
@@ -790,6 +1313,15 @@ export interface ChatOptions {
     | { name: string }
     | { type: 'function'; function: { name: string } }
     | undefined
+  /**
+   * Whether an answer may have several tool calls. `false`: it ends after its first complete call, so that the model sees
+   * the result before it makes the next call. A named `toolChoice` gives one call in any case.
+   *
+   * @default true
+   *
+   * @throws {@link InvalidParamsError} there are no `tools`
+   */
+  parallelToolCalls?: boolean | undefined
   /**
    * Continues the last message instead of starting a new turn: write the start of an answer as a message of the assistant,
    * and the model writes the rest. The prompt ends with the text of that message, without trailing spaces if the template
@@ -868,7 +1400,7 @@ export interface SamplingOptions {
    */
   topK?: number | undefined
   /**
-   * Samples from tokens that are at least this times as probable as the most probable one, from 0 to 1. No effect at
+   * Samples from tokens with at least this fraction of the probability of the most probable token, from 0 to 1. No effect at
    * temperature 0.
    *
    * @default the model's `generation_config.json`, else 0
@@ -922,6 +1454,8 @@ export interface SamplingOptions {
    * is complete but more may follow, an end-of-turn token or one of `stopTokenIds` may end it; these are sampled nowhere
    * else. It takes precedence over `minTokens`, and excludes `stopSequences`.
    *
+   * Beside `tools`, the answer either matches or is tool calls; {@link ChatOptions.toolChoice} can exclude one of the two.
+   *
    * @throws {@link GuidanceError} it is broken, too large, or cannot be enforced
    */
   structured?: Structured | undefined
@@ -957,13 +1491,13 @@ export interface SamplingOptions {
   /**
    * Whether identical requests share this answer. `'auto'`: if it is reproducible, which it is at temperature 0 or with a
    * `seed`. `'force'`: also if it is not; such an answer is shared while it is generated, and for the time of `dedup`.
-   * `'off'`: never.
+   * `'off'`: never; the request also neither uses nor leaves KV in the prefix cache.
    *
    * @default 'auto'
    */
   cache?: 'auto' | 'off' | 'force' | undefined
   /**
-   * Separates callers that must not share answers. Only requests with the same salt share; requests without a salt share
+   * Separates callers that must not share answers or KV. Only requests with the same salt share; requests without a salt share
    * with each other. A cached answer arrives sooner than a computed one, so callers that share can find out what others
    * asked. Give each tenant its own salt, and do not take it from what the tenant sends. From 1 to 256 bytes.
    *
@@ -1028,7 +1562,10 @@ export interface GeneratedToolCall {
   readonly function: {
     /** The name of one of the `tools`. */
     readonly name: string
-    /** The arguments that the model wrote. With `toolChoice: 'auto'` they may not match the schema of the tool. */
+    /**
+     * The arguments that the model wrote. With `toolChoice: 'auto'` and without `structured`, they may not match the schema
+     * of the tool.
+     */
     readonly arguments: { readonly [key: string]: Json }
   }
 }
@@ -1044,8 +1581,8 @@ export interface ToolCallDelta {
   /** A piece of the JSON text of the arguments, without white space. All pieces of a call together are the whole text. */
   readonly argumentsDelta: string
   /**
-   * The call turned out to be malformed: it does not count, and its text follows as text. No delta of it follows. Every call
-   * ends with `isComplete` or `isWithdrawn`.
+   * The call does not count, and no delta of it follows: it turned out to be malformed, and its text follows as text; or it
+   * repeats an earlier call. Every call ends with `isComplete` or `isWithdrawn`.
    */
   readonly isWithdrawn?: true
   /** The call is complete: its arguments are valid JSON, and no delta of it follows. */
@@ -1244,12 +1781,13 @@ export interface GenerateResult<T = unknown> {
   readonly toolCalls?: readonly GeneratedToolCall[]
   /**
    * The value of an answer with `structured.schema` that is complete. It is valid against the schema; whether that makes it
-   * a `T` is not checked.
+   * a `T` is not checked. Absent if the answer is tool calls instead.
    */
   readonly parsed?: T
   /**
-   * Problems of the answer, as sentences: malformed tool calls, and a prompt that {@link LoadModelOptions.toolPrompt} wrote.
-   * Absent if there are none.
+   * Problems of the answer, as sentences: a tool call that is malformed, cut off by `maxTokens` or repeated; no text,
+   * because a chat model got a plain text as its prompt; a prompt that {@link LoadModelOptions.toolPrompt} wrote. Absent if
+   * there are none.
    */
   readonly warnings?: readonly string[]
   /**
@@ -1282,11 +1820,14 @@ export interface GenerateResult<T = unknown> {
   readonly choices?: readonly GenerateResult<T>[]
 }
 
-/** Token counts of a request. The sums of `inputTokens - cachedInputTokens` over all requests are what was computed. */
+/** Token counts of a request. Summed over all requests, `inputTokens - cachedInputTokens` counts the computed prompt tokens. */
 export interface Usage {
   /** Tokens of the rendered prompt. */
   readonly inputTokens: number
-  /** Tokens of the prompt that were not computed for this request, but for another answer to the same prompt. */
+  /**
+   * Tokens of the prompt that were not computed for this request: all of them if the answer is shared, otherwise the tokens at
+   * the beginning whose KV an earlier request has left.
+   */
   readonly cachedInputTokens: number
   /** Tokens of the answer. */
   readonly outputTokens: number
@@ -1335,8 +1876,8 @@ export interface GeneratorToken {
   /** The most probable tokens at its position, if `logprobs` is set. @see {@link TokenLogprob.top} */
   readonly top?: TokenLogprob['top']
   /**
-   * `true` if only the metadata follows. The last token may have `false`, because a token is not delayed to find out. Use
-   * the metadata item to detect the end.
+   * `true` if only the metadata follows. The last token may have `false`, because a token is delivered before the engine knows
+   * whether another one follows. Use the metadata item to detect the end.
    */
   readonly isFinal: boolean
 }
@@ -1367,9 +1908,75 @@ export interface ChatTemplateParams extends ChatOptions {
   messages: readonly Message[]
 }
 
+/** The prompt of {@link Engine.cachePrompt}, as {@link Engine.generate} takes it. */
+export type CachePromptParams = Pick<PromptParams, 'model' | 'prompt' | 'messages' | 'cacheSalt'> | CacheMessagesParams
+
+/** A conversation, or the beginning of one. */
+export interface CacheMessagesParams
+  extends Pick<MessagesParams, 'model' | 'messages' | 'prompt' | 'cacheSalt'>,
+    ChatOptions {}
+
+/** Options of {@link Engine.cachePrompt}. The `tenant` is the default of `cacheSalt`, as for a request. */
+export interface CachePromptOptions
+  extends Pick<GenerateOptions, 'signal' | 'timeoutMs' | 'priority' | 'tenant' | 'onProgress' | 'id'> {}
+
+/** A pinned prompt. It lasts until it is released: also if nothing refers to this object. */
+export interface CachedPrompt extends Disposable {
+  /** Tokens of the prompt. */
+  readonly tokens: number
+  /** Memory of its KV in bytes; 0 on a device whose KV takes no memory. Equal prompts share it. */
+  readonly bytes: number
+  /** Ends the pinning. The KV stays for later requests like that of any other prompt. Further calls have no effect. */
+  release(): void
+}
+
+/** @see {@link Engine.comparePrompts} */
+export interface ComparePromptsOptions {
+  /** How many tokens before and after the divergence are shown. From 0 to 256. @default 16 */
+  aroundTokens?: number | undefined
+}
+
+/** What two prompts have in common. */
+export interface PromptComparison {
+  /** Number of tokens of each prompt. */
+  readonly tokens: readonly [a: number, b: number]
+  /** With how many equal tokens both begin. */
+  readonly commonTokens: number
+  /**
+   * How many tokens of `b` are not computed again while the KV of `a` is kept. The last token of a prompt is always computed.
+   * What `a` answered is not counted: a prompt that goes on with the answer reuses more.
+   */
+  readonly reusableTokens: number
+  /** The fewest tokens that are reused, `cache.prefixCache.minTokens`. */
+  readonly minTokens: number
+  /**
+   * Why no token is reusable: the cache is off (`disabled`), the requests have different values of `cacheSalt` (`salt`), a prompt
+   * has too few tokens (`short`), the prompts differ before `minTokens` (`diverged`), or layers with a sliding window no longer
+   * have the common tokens (`window`). Absent if some tokens are reusable.
+   */
+  readonly reason?: 'disabled' | 'salt' | 'short' | 'diverged' | 'window'
+  /** The first place at which the prompts differ. Absent if one of them begins with the whole other one. */
+  readonly divergesAt?: PromptDivergence
+}
+
+/** The first place at which two prompts differ. */
+export interface PromptDivergence {
+  /** Position of the first token that differs: `commonTokens`. */
+  readonly token: number
+  /** The common text before it. A character whose tokens are cut is U+FFFD. */
+  readonly before: string
+  /** The text of each prompt from there on. Special tokens are shown by their names. */
+  readonly text: readonly [a: string, b: string]
+  /**
+   * The param that differs there, such as `messages[0].content` or `tools[2].function.description`. Absent if the text around the
+   * place does not prove which one it is, for instance because the chat template changes it.
+   */
+  readonly param?: string
+}
+
 /** Refused requests, by the limit that they exceeded. */
 export interface RefusalStats {
-  /** The limit of pending requests, `scheduler.maxPending`, or a place that is reserved for an earlier refused caller. */
+  /** The limit of pending requests, `scheduler.maxPending`. Places that are reserved for refused callers count as pending. */
   readonly pending: number
   /** The longest wait: `scheduler.maxWaitMs`, the request's deadline, or the limit in a lasting overload. */
   readonly wait: number
@@ -1377,6 +1984,8 @@ export interface RefusalStats {
   readonly tokens: number
   /** The limit of prompts that wait for tokenization. */
   readonly prompts: number
+  /** The circuit breaker of the model was open ({@link CircuitBreakerOptions}). These requests fail with `CircuitOpen`. */
+  readonly circuit: number
 }
 
 /**
@@ -1389,7 +1998,7 @@ export interface EngineStats {
   readonly submitted: number
   /** Requests that were accepted. */
   readonly requests: number
-  /** Requests that were refused with `OverloadedError`. */
+  /** Requests that were refused. Those in `circuit` failed with `CircuitOpen`, all others with `Overloaded`. */
   readonly rejected: RefusalStats
   /** Accepted requests whose answers are complete. */
   readonly completed: number
@@ -1398,8 +2007,8 @@ export interface EngineStats {
   /** Accepted requests that failed. */
   readonly failed: number
   /**
-   * Requests that failed or were refused, by the code of their error. A code without requests is absent. `Overloaded` is the sum
-   * of `rejected`; the sum of the others is `failed`.
+   * Requests that failed or were refused, by the code of their error. A code without requests is absent. `Overloaded` and
+   * `CircuitOpen` are counted in `rejected`, the others in `failed`.
    */
   readonly errors: Readonly<Partial<Record<ErrorCode, number>>>
   /** Prompt tokens computed. */
@@ -1410,10 +2019,22 @@ export interface EngineStats {
   readonly steps: number
   /** The mean number of sequences in a step. */
   readonly meanBatch: number
+  /** The smallest number of sequences in a step; 0 before the first step. */
+  readonly minBatch: number
+  /** The largest number of sequences in a step. */
+  readonly maxBatch: number
+  /** Percentiles of latencies since the start. */
+  readonly latency: LatencyStats
+  /** Tokens generated per second. */
+  readonly tokensPerSecond: RateStats
   /** How often a stream was parked because its reader was behind. */
   readonly parks: number
   /** How often a device failed and was reset. */
   readonly recoveries: number
+  /** Attempts of requests after failed steps of a device ({@link RetryOptions}). */
+  readonly retries: number
+  /** How often a circuit breaker opened ({@link CircuitBreakerOptions}). */
+  readonly circuitOpened: number
   /** Requests whose prompts are being tokenized. */
   readonly preparing: number
   /** Requests that wait for a row of the batch. */
@@ -1426,15 +2047,144 @@ export interface EngineStats {
   readonly parked: number
   /** KV memory in use on the device, in bytes. */
   readonly kvBytes: number
+  /** Memory in use. */
+  readonly memory: MemoryStats
+  /** Loads and unloads of models. */
+  readonly lifecycle: LifecycleStats
   /** The answer cache. */
   readonly cache: CacheStats
-  /** The loaded models, in the order of loading. */
+  /** The engine threads. */
+  readonly workers: readonly WorkerStats[]
+  /** The loaded models, in the order of loading, on all workers together. */
   readonly models: readonly ModelStats[]
   /**
    * Only on a simulated device with a list of answers: the indexes of the answers that were used fewer times than `times`, or
    * never. A test that expects `[]` at its end knows that its code made all requests.
    */
   readonly unusedAnswers?: readonly number[]
+}
+
+/** One engine thread ({@link WorkersOptions}). */
+export interface WorkerStats {
+  /** Whether it runs. */
+  readonly running: boolean
+  /** Its requests that have not ended. */
+  readonly pending: number
+  /** Requests that it got. */
+  readonly requests: number
+  /** How often it was replaced, because it ended or hung. */
+  readonly restarts: number
+}
+
+/** Memory in use, in bytes. */
+export interface MemoryStats {
+  /** Weights of all models of this engine that are loaded or being loaded. */
+  readonly weightBytes: number
+  /** What is left for the weights of further models. */
+  readonly freeWeightBytes?: number
+  /**
+   * What MLX has allocated for all engines of this process: KV, the work of a step, and weights, except those that a CPU
+   * computes with in float32. Absent if the device is simulated.
+   */
+  readonly deviceBytes?: number
+  /** Freed memory that MLX keeps for reuse. Absent if the device is simulated. */
+  readonly deviceCachedBytes?: number
+}
+
+/** Counters of the lifecycle of models since the start of an engine, and its current state. */
+export interface LifecycleStats {
+  /** Calls that found their model loaded. */
+  readonly hits: number
+  /**
+   * Calls that had to wait for their model. `hits / (hits + misses)` should be above 0.9: otherwise too many models share the
+   * memory.
+   */
+  readonly misses: number
+  /** Loads and reloads that succeeded. */
+  readonly loads: number
+  /** Loads that failed or were aborted. */
+  readonly failedLoads: number
+  /** Unloads by reason. */
+  readonly unloads: Readonly<Record<UnloadReason, number>>
+  /** Models that were loaded ahead. */
+  readonly prefetches: number
+  /** How often a request used a model that was loaded ahead. Each prefetch counts once. */
+  readonly usedPrefetches: number
+  /** All models that requests may use, in the order in which they became known. */
+  readonly models: readonly KnownModelStats[]
+}
+
+/** One model that requests may use. */
+export interface KnownModelStats {
+  /** The id of the model. */
+  readonly model: string
+  readonly state: ModelState
+  readonly pinned: boolean
+  /** Whether it was registered: then it stays known after {@link Engine.unloadModel}. */
+  readonly registered: boolean
+  /** Memory of its weights now, in bytes; 0 while it is not loaded. */
+  readonly bytes: number
+  /** @see {@link ModelHandle.lastUsedAt} */
+  readonly lastUsedAt: number
+  /** How often it was loaded. */
+  readonly loads: number
+  /** How often it was unloaded, by reason. */
+  readonly unloads: Readonly<Record<UnloadReason, number>>
+}
+
+/** The health of an engine. */
+export interface EngineHealth {
+  /**
+   * `'ready'`: it serves requests. `'live'`: it runs, and knows no model. `'degraded'`: it runs, and requests are refused or wait
+   * for too long. `'down'`: it does not accept requests any more; create another engine. The worst of its reasons decides.
+   */
+  readonly status: 'ready' | 'live' | 'degraded' | 'down'
+  /** Everything that is wrong, the worst first. Empty if it is ready. */
+  readonly reasons: readonly HealthReason[]
+}
+
+/** Why an engine is not ready. */
+export interface HealthReason {
+  /**
+   * `'noModel'`: no model is known. `'queueFull'`: as many requests are pending as `scheduler.maxPending` allows.
+   * `'stuckStep'`: the device does not finish a step; see {@link HealthOptions.stuckAfterMs}. `'circuitOpen'`: the circuit
+   * breaker of a model refuses its requests; see `circuitBreaker.failures`. `'closed'`: the engine is shut
+   * down, or shutting down. `'engineStopped'`: its thread has ended after an internal error.
+   */
+  readonly code: 'noModel' | 'queueFull' | 'stuckStep' | 'circuitOpen' | 'closed' | 'engineStopped'
+  /** A sentence about it. */
+  readonly message: string
+  /** The id of the model, for `'stuckStep'` and `'circuitOpen'`. */
+  readonly model?: string
+}
+
+/**
+ * Latencies of all models since the start of the engine. A field without a measurement is absent. Percentiles are computed from
+ * the histograms of {@link Engine.metrics}, and interpolated between the bounds of a bucket.
+ */
+export interface LatencyStats {
+  /** From the submission of a request to its first step. Only requests that were computed. */
+  readonly queue?: Percentiles
+  /** From the submission of a request to its first token. */
+  readonly ttft?: Percentiles
+  /** Between two tokens of an answer. */
+  readonly interToken?: Percentiles
+  /** From the submission of a request to the end of its complete answer. */
+  readonly request?: Percentiles
+}
+
+/** Percentiles in milliseconds: 50, 95 and 99 % of the values are not longer. */
+export interface Percentiles {
+  readonly p50Ms: number
+  readonly p95Ms: number
+  readonly p99Ms: number
+}
+
+/** Means over the last whole seconds. A window that is longer than the engine has run counts the time before as zero. */
+export interface RateStats {
+  readonly last5s: number
+  readonly last30s: number
+  readonly last60s: number
 }
 
 /** The scheduling of one model. docs/scheduler.md explains how to read it. */
@@ -1469,6 +2219,13 @@ export interface ModelStats {
   readonly preemptions: number
   /** How often a running sequence was set aside for a more urgent one. It continues later with its KV. */
   readonly setAside: number
+  /** Attempts of requests after failed steps of the device ({@link RetryOptions}). */
+  readonly retries: number
+  /**
+   * The circuit breaker: `'closed'`: requests run; `'open'`: requests are refused; `'half-open'`: the next step decides
+   * ({@link CircuitBreakerOptions}).
+   */
+  readonly circuit: 'closed' | 'open' | 'half-open'
   /** Measured time of steps that only decode, by their number of sequences. */
   readonly stepTimes: readonly { readonly rows: number; readonly ms: number }[]
   /** Measured time that prompts add to a step. Absent before the first prompt. */
@@ -1512,6 +2269,10 @@ export interface CacheStats {
   readonly dedup: CacheLayerStats
   /** Requests that got an answer from the prompt cache. */
   readonly promptCache: CacheLayerStats
+  /** Requests that started with KV of another request. They are not part of `sharedRatio`. */
+  readonly prefix: PrefixCacheStats
+  /** KV on the disk. Absent without `cache.prefixCache.path`. */
+  readonly disk?: DiskCacheStats | undefined
   /** The share of the shareable requests that got the answer of another request, from 0 to 1. */
   readonly sharedRatio: number
   /** Cached answers. */
@@ -1527,6 +2288,102 @@ export interface CacheLayerStats {
   readonly hits: number
   /** Counted only while the layer is enabled. */
   readonly misses: number
+}
+
+/** Reuse of KV between requests that begin with the same tokens. */
+export interface PrefixCacheStats {
+  /** Requests that started with KV of another request, the `n` answers of one request included. */
+  readonly hits: number
+  /** Requests that started without reused KV, by reason. */
+  readonly misses: PrefixCacheMisses
+  /** Prompt tokens whose KV was reused. */
+  readonly tokensReused: number
+  /** Prompt tokens that were computed, of the hits and of all misses except `disabled`. */
+  readonly tokensComputed: number
+  /** Kept sequences that were dropped, because the limit of tokens was reached or running requests needed their memory. */
+  readonly evictions: number
+  /** Sequences whose KV is kept after their requests have ended. */
+  readonly entries: number
+  /** Tokens of these sequences. */
+  readonly tokens: number
+  /** KV of these sequences, in bytes. 0 on a device whose KV takes no memory. */
+  readonly bytes: number
+  /** The prompts of {@link Engine.cachePrompt}, which are among the sequences. */
+  readonly pinned: PinnedPromptStats
+  /** The last 32 requests that started without, oldest first. */
+  readonly recentMisses: readonly PrefixCacheMiss[]
+}
+
+/** Pinned prompts that were not released. */
+export interface PinnedPromptStats {
+  /** Their number. */
+  readonly prompts: number
+  /** Their tokens. Equal prompts count once. */
+  readonly tokens: number
+  /** Their KV, in bytes. */
+  readonly bytes: number
+}
+
+/** A request that found no KV to start with. {@link Engine.comparePrompts} shows where its prompt and another one diverge. */
+export interface PrefixCacheMiss {
+  /** The request: {@link Generation.id}. */
+  readonly requestId: string
+  /** The id of its model. */
+  readonly model: string
+  readonly reason: keyof PrefixCacheMisses
+  /**
+   * Number of equal tokens at the beginning of its prompt and of the most similar kept or running one. With the reason
+   * `diverged`, the token at position `matchedTokens` is the first that differs.
+   */
+  readonly matchedTokens: number
+  /** Tokens of its prompt. */
+  readonly promptTokens: number
+}
+
+/** The files of the prefix cache (`cache.prefixCache.path`). Each file has a block of KV. */
+export interface DiskCacheStats {
+  /** Requests that started with KV from the disk. */
+  readonly hits: number
+  /** Requests whose beginning was neither in memory nor on the disk. Prompts that are shorter than a block are not counted. */
+  readonly misses: number
+  /** Requests whose beginning was on the disk, but was computed again because that was faster. */
+  readonly skipped: number
+  /** Prompt tokens whose KV was read from the disk and used. */
+  readonly tokensReused: number
+  /** Blocks that were read. */
+  readonly reads: number
+  /** Bytes that were read. */
+  readonly readBytes: number
+  /** Blocks that were written. */
+  readonly writes: number
+  /** Bytes that were written. */
+  readonly writtenBytes: number
+  /** Blocks that were removed because the folder was full. */
+  readonly evictions: number
+  /** Damaged files, and reads and writes that failed. */
+  readonly errors: number
+  /** Blocks in the folder. */
+  readonly blocks: number
+  /** Bytes of their files. */
+  readonly bytes: number
+}
+
+/** Why requests found no KV to start with. */
+export interface PrefixCacheMisses {
+  /** The prompt has no more than `cache.prefixCache.minTokens` tokens. */
+  readonly short: number
+  /** No prompt began with the same token. */
+  readonly new: number
+  /** The prompt differs from all others before `minTokens` tokens: something at its beginning changes, such as a date. */
+  readonly diverged: number
+  /** Only requests with another `cacheSalt` begin with the same tokens. */
+  readonly salt: number
+  /** The KV was dropped: there was too little memory. */
+  readonly evicted: number
+  /** Layers with a sliding window no longer have the positions. */
+  readonly window: number
+  /** The prefix cache is off, or the request has `cache: 'off'`. */
+  readonly disabled: number
 }
 
 /** Stable codes of errors, to act on. */
@@ -1547,6 +2404,7 @@ export type ErrorCode =
   | 'DownloadError'
   | 'InsufficientMemory'
   | 'BackendError'
+  | 'CircuitOpen'
   | 'EngineClosed'
   | 'UnsupportedPlatform'
 
@@ -1602,7 +2460,7 @@ export declare class CancelledError extends MlxServingError {}
 export declare class SlowConsumerError extends MlxServingError {}
 /** `DownloadError`: a model could not be downloaded. Trying again goes on from what has arrived. */
 export declare class DownloadError extends MlxServingError {}
-/** `InsufficientMemory`, `BackendError`: the device, or the code that drives it, failed. */
+/** `InsufficientMemory`, `BackendError`, `CircuitOpen`: the device, or the code that drives it, failed. */
 export declare class BackendError extends MlxServingError {}
 /** `EngineClosed`: the engine is shut down. */
 export declare class EngineClosedError extends MlxServingError {}

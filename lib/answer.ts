@@ -10,7 +10,8 @@ import { lastPiece, type Piece, wholePieces } from './output'
 import { withParsed } from './structured'
 
 export type Step = IteratorResult<GenerateChunk, undefined>
-type Outcome = { result: GenerateResult } | { error: unknown }
+/** How an answer ended. */
+export type Outcome = { result: GenerateResult } | { error: unknown }
 
 /** The source of a generation: one answer, or several answers as one. */
 export interface Source {
@@ -19,7 +20,7 @@ export interface Source {
   promise(): Promise<GenerateResult>
   next(): Promise<Step>
   /** Calls `callback` at the end. The callback must not throw. */
-  onEnd(callback: () => void): void
+  onEnd(callback: (outcome: Outcome) => void): void
   /** Ends at once with an error, and drops unread chunks. No effect after the end. */
   abandon(error: unknown): void
   /** Ends with the tokens so far. No effect after the end. */
@@ -49,7 +50,7 @@ export class Answer implements Source, Sink {
   #outcome: Outcome | undefined
   /** Keeps the process alive while the promise or a read is pending. */
   readonly #hold: Hold
-  readonly #onEnd: (() => void)[] = []
+  readonly #onEnd: ((outcome: Outcome) => void)[] = []
   #isJson = false
   #onProgress: ((progress: PromptProgress) => void) | undefined
   /** The result, once it was asked for. */
@@ -79,7 +80,7 @@ export class Answer implements Source, Sink {
     this.#isJson = true
   }
 
-  onEnd(callback: () => void): void {
+  onEnd(callback: (outcome: Outcome) => void): void {
     this.#onEnd.push(callback)
   }
 
@@ -209,7 +210,7 @@ export class Answer implements Source, Sink {
       this.#last(outcome).then(read.resolve, read.reject)
     }
     this.#reader = undefined
-    for (const callback of this.#onEnd.splice(0)) callback()
+    for (const callback of this.#onEnd.splice(0)) callback(outcome)
   }
 
   #settlePromise(): void {

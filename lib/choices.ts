@@ -2,7 +2,7 @@
 // error of one answer ends all of them.
 
 import type { GenerateResult } from '../index'
-import { type Answer, DONE, left, type Source, type Step, type Waiter } from './answer'
+import { type Answer, DONE, left, type Outcome, type Source, type Step, type Waiter } from './answer'
 import type { Hold } from './keepalive'
 
 export class Choices implements Source {
@@ -26,9 +26,15 @@ export class Choices implements Source {
     this.#hold = hold
   }
 
-  onEnd(callback: () => void): void {
+  onEnd(callback: (outcome: Outcome) => void): void {
+    const outcomes: Outcome[] = new Array(this.#answers.length)
     let running = this.#answers.length
-    for (const answer of this.#answers) answer.onEnd(() => --running === 0 && callback())
+    for (const [index, answer] of this.#answers.entries()) {
+      answer.onEnd(outcome => {
+        outcomes[index] = outcome
+        if (--running === 0) callback(together(outcomes))
+      })
+    }
   }
 
   promise(): Promise<GenerateResult> {
@@ -87,8 +93,7 @@ export class Choices implements Source {
   async #whole(): Promise<GenerateResult> {
     this.#hold.begin()
     try {
-      const choices = await Promise.all(this.#answers.map(answer => answer.promise()))
-      return { ...choices[0], choices }
+      return wholeOf(await Promise.all(this.#answers.map(answer => answer.promise())))
     } catch (error) {
       this.#endAll(error)
       throw error
@@ -153,4 +158,14 @@ export class Choices implements Source {
   #settleReads(): void {
     for (let read = this.#takeRead(); read !== undefined; read = this.#takeRead()) read.resolve(DONE)
   }
+}
+
+/** The outcome of all answers: the first error, or all results. */
+function together(outcomes: readonly Outcome[]): Outcome {
+  const failed = outcomes.find(outcome => 'error' in outcome)
+  return failed ?? { result: wholeOf(outcomes.flatMap(outcome => ('result' in outcome ? [outcome.result] : []))) }
+}
+
+function wholeOf(choices: GenerateResult[]): GenerateResult {
+  return { ...choices[0], choices }
 }

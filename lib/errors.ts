@@ -71,6 +71,7 @@ const CLASSES: Record<ErrorCode, typeof MlxServingError> = {
   DownloadError,
   InsufficientMemory: BackendError,
   BackendError,
+  CircuitOpen: BackendError,
   EngineClosed: EngineClosedError,
   UnsupportedPlatform: UnsupportedPlatformError,
 }

@@ -2,12 +2,22 @@
 // progress callback to the answer. lib/answer.ts implements the answer itself.
 
 import { AsyncResource } from 'node:async_hooks'
-import type { GenerateChunk, GenerateOptions, GenerateResult, Generation, PromptProgress } from '../index'
-import { Answer, type Source } from './answer'
+import type {
+  GenerateChunk,
+  GenerateOptions,
+  GenerateResult,
+  Generation,
+  GenerationStartedEvent,
+  PromptProgress,
+} from '../index'
+import { Answer, type Outcome, type Source } from './answer'
 import { Choices } from './choices'
 import { invalid } from './errors'
 import { Handle } from './handle'
-import type { Hub } from './hub'
+import type { Draft, Hub, Reader } from './hub'
+import type { Known } from './lifecycle/known'
+import type { Lifecycle } from './lifecycle/lifecycle'
+import type { Observer } from './observer'
 import { isAbsent, type Properties, read, show, take } from './options'
 import type { Script } from './scripted'
 import { readSignal, reasonOf, watch } from './signals'
@@ -19,8 +29,11 @@ export interface Host {
   readonly hub: Hub
   /** The script of a simulated device. */
   readonly script: Script | undefined
-  /** The key of a `model` param. Throws if the model is not loaded. */
-  keyOf(model: unknown): number
+  /** Observes each request. */
+  readonly observer: Observer
+  readonly lifecycle: Lifecycle
+  /** The model of a `model` param. Throws if it is not known. */
+  modelOf(model: unknown): Known
 }
 
 type OnAbort = 'throw' | 'stop'
@@ -40,7 +53,7 @@ export function request(host: Host, params: unknown, options: unknown): Request 
     if (isAbsent(forRun.id)) forRun.id = id
     // The addon refuses values of other types.
     else if (typeof forRun.id === 'string') id = forRun.id
-    return { id, source: start(host, params, forRun) }
+    return { id, source: start(host, id, params, forRun) }
   } catch (error) {
     const answer = new Answer()
     answer.abandon(error)
@@ -48,21 +61,21 @@ export function request(host: Host, params: unknown, options: unknown): Request 
   }
 }
 
-function start(host: Host, params: unknown, forRun: Properties): Source {
+function start(host: Host, id: string, params: unknown, forRun: Properties): Source {
   const forModel = read(params, 'params')
   const named = take(forModel, 'model')
-  const model = host.keyOf(named)
+  const model = host.modelOf(named)
   const signal = readSignal(take(forRun, 'signal'))
   const onAbort = readOnAbort(take(forRun, 'onAbort'))
   if (signal?.aborted && onAbort === 'throw') throw reasonOf(signal)
   const isJson = readsAsJson(forModel)
-  const draft = { model, params: forModel, options: forRun, scripted: host.script?.find(forModel, named) }
-  const { keepAlive } = host.hub
-  const answers = host.hub.submit(
-    draft,
-    (reader, index, count) => new Answer(index, reader, count === 1 ? keepAlive : undefined),
-  )
-  const source = answers.length === 1 ? answers[0] : new Choices(answers, keepAlive)
+  const draft = { params: forModel, options: forRun, scripted: host.script?.find(forModel, named) }
+  const completed = host.observer.submitting(() => {
+    return { id, model: model.id, params: Object.freeze({ ...forModel }) as GenerationStartedEvent['params'] }
+  })
+  const answers = submit(host, model, draft, completed)
+  const source = answers.length === 1 ? answers[0] : new Choices(answers, host.hub.keepAlive)
+  if (completed !== undefined) source.onEnd(completed)
   try {
     if (isJson) for (const answer of answers) answer.parse()
     // The addon has checked the types of both.
@@ -75,11 +88,58 @@ function start(host: Host, params: unknown, forRun: Properties): Source {
   return source
 }
 
+/** Submits a request and returns its answers. `completed` gets the error of a request that is refused. */
+export function submit(host: Host, model: Known, draft: Draft, completed?: (outcome: Outcome) => void): Answer[] {
+  try {
+    return model.isResident ? submitNow(host, model, draft) : submitLater(host, model, draft)
+  } catch (error) {
+    completed?.({ error })
+    throw error
+  }
+}
+
+function submitNow({ hub, lifecycle }: Host, model: Known, draft: Draft): Answer[] {
+  const answers = hub.submit(model.key as number, draft, answerFor(hub))
+  use(lifecycle, model, answers)
+  return answers
+}
+
+/** The request is accepted at once, and waits until its model is loaded. */
+function submitLater({ hub, lifecycle }: Host, model: Known, draft: Draft): Answer[] {
+  const left = new AbortController()
+  const load = (submit: (key: number) => void) => lifecycle.whenLoaded(model, { signal: left.signal }, submit)
+  const { answers, held } = hub.hold(model.id, draft, answerFor(hub), load)
+  use(lifecycle, model, answers, outcome => {
+    if ('error' in outcome) held.end(outcome.error)
+    // A load that no request waits for any more ends.
+    left.abort()
+  })
+  return answers
+}
+
+function answerFor({ keepAlive }: Hub): (reader: Reader, index: number, count: number) => Answer {
+  return (reader, index, count) => new Answer(index, reader, count === 1 ? keepAlive : undefined)
+}
+
+type Ended = (outcome: Outcome) => void
+
+/** The model is in use until the last answer has ended. */
+function use(lifecycle: Lifecycle, model: Known, answers: readonly Answer[], onEnd?: Ended): void {
+  let running = answers.length
+  lifecycle.begin(model)
+  const end = (outcome: Outcome) => {
+    if (--running > 0) return
+    lifecycle.end(model)
+    onEnd?.(outcome)
+  }
+  for (const answer of answers) answer.onEnd(end)
+}
+
 /**
  * Ends the answers at the deadline. The engine has the same deadline and checks it between steps. A step can be long, and
  * the caller does not wait for its end.
  */
-function expire(source: Source, answers: readonly Answer[], timeoutMs: number): void {
+export function expire(source: Source, answers: readonly Answer[], timeoutMs: number): void {
   // Only the engine checks a deadline beyond the range of timers.
   if (timeoutMs > LONGEST_TIMER_MS) return
   const timer = setTimeout(() => {
@@ -90,7 +150,7 @@ function expire(source: Source, answers: readonly Answer[], timeoutMs: number): 
 }
 
 /** Ends the answer when the signal aborts. */
-function connect(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
+export function connect(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
   const abort = () => (onAbort === 'stop' ? answer.cancel() : answer.abandon(reasonOf(signal)))
   // A signal that was aborted before, or by a getter of the params, fires no event.
   if (signal.aborted) abort()
@@ -101,7 +161,7 @@ function connect(answer: Source, signal: AbortSignal, onAbort: OnAbort): void {
  * Calls `onProgress` while the prompt is read. An error that it throws ends its own generation only. It runs in the async
  * context of the call of `generate`, not in the one in which the engine was created.
  */
-function report(source: Source, first: Answer, onProgress: OnProgress): void {
+export function report(source: Source, first: Answer, onProgress: OnProgress): void {
   const guarded = (progress: PromptProgress) => {
     try {
       onProgress(progress)

@@ -3,8 +3,9 @@
 
 import { randomBytes } from 'node:crypto'
 import type { GenerateResult, PromptProgress, Usage } from '../index'
-import { errorOf, fromNative, unwrap } from './errors'
+import { errorOf, fromNative, MlxServingError, unwrap } from './errors'
 import { KeepAlive } from './keepalive'
+import type { Log } from './log'
 import { Logprobs } from './logprobs'
 import type { Drained, NativeAddon, NativeEngine, NativeResult } from './native'
 import { reading } from './options'
@@ -22,11 +23,12 @@ export interface Sink {
 
 /** A request for the addon: copies of params and options, without the parts that only concern JavaScript. */
 export interface Draft {
-  model: number
   params: object
   options: object
   /** What the script of a simulated device has for the request. */
   scripted: unknown
+  /** Set if the request pins its prompt under this number. */
+  pin?: number
 }
 
 /** Makes the sink of one of the answers to a request. */
@@ -48,8 +50,11 @@ export class Hub {
   /** The start of the names of requests. */
   readonly #name = randomBytes(4).toString('hex')
   #numNamed = 0
+  #numPins = 0
+  readonly #log: Log
 
-  constructor(addon: NativeAddon) {
+  constructor(addon: NativeAddon, log: Log) {
+    this.#log = log
     // Weak: the addon holds the callback, which must not keep an unreferenced engine in memory.
     const hub = new WeakRef(this)
     this.native = new addon.NativeEngine(() => hub.deref()?.wake())
@@ -65,9 +70,47 @@ export class Hub {
     return `${this.#name}-${this.#numNamed++}`
   }
 
+  /** A number for a pinned prompt, unlike that of any other one. */
+  nextPin(): number {
+    return this.#numPins++
+  }
+
   /** Submits a request, and makes a sink for each of its answers. Nothing is delivered before this returns. */
-  submit<S extends Sink>({ model, params, options, scripted }: Draft, sinkOf: SinkOf<S>): S[] {
-    const ids = unwrap(reading('params', () => this.native.submit(model, params, options, scripted)))
+  submit<S extends Sink>(model: number, { params, options, scripted, pin }: Draft, sinkOf: SinkOf<S>): S[] {
+    const submit = () =>
+      pin === undefined
+        ? this.native.submit(model, params, options, scripted)
+        : this.native.pin(model, params, options, pin)
+    return this.#sinksOf(unwrap(reading('params', submit)), sinkOf)
+  }
+
+  /**
+   * The same for the model with an id, which is not loaded. The request is checked and accepted at once. `load` loads the
+   * model and then calls its argument with the key; if it fails, the answers end with its error.
+   */
+  hold<S extends Sink>(
+    id: string,
+    { params, options, scripted, pin }: Draft,
+    sinkOf: SinkOf<S>,
+    load: (submit: (model: number) => void) => Promise<void>,
+  ): { answers: S[]; held: Held } {
+    const hold = () =>
+      pin === undefined
+        ? this.native.hold(id, params, options, scripted)
+        : this.native.holdPin(id, params, options, pin)
+    const ids = unwrap(reading('params', hold))
+    const answers = this.#sinksOf(ids, sinkOf)
+    const held = new Held(this, ids)
+    load(model => this.native.submitHeld(ids[0], model)).catch(error => held.fail(error))
+    return { answers, held }
+  }
+
+  /** Ends one open answer with an error. */
+  failOne(id: number, error: unknown): void {
+    this.#end(id, sink => sink.fail(error))
+  }
+
+  #sinksOf<S extends Sink>(ids: readonly number[], sinkOf: SinkOf<S>): S[] {
     return ids.map((id, index) => {
       const sink = sinkOf(new Reader(this, id, this.#portion), index, ids.length)
       this.#sinks.set(id, sink)
@@ -90,13 +133,25 @@ export class Hub {
     this.deliver()
   }
 
-  /** Drains the addon and delivers to the sinks. */
+  /** Stops the engine of a process that exits, and writes its last messages. */
+  stop(): void {
+    this.native.stop()
+    this.#deliverLog()
+  }
+
+  /** Drains the addon and delivers to the sinks and to the log. */
   deliver(): void {
+    this.#deliverLog()
     try {
       this.#dispatch(this.native.drain())
     } catch (cause) {
       this.failAll(errorOf('BackendError', 'the answers could not be taken from the engine', { cause }))
     }
+  }
+
+  #deliverLog(): void {
+    const log = this.#log.isOn && this.native.takeLog()
+    if (log) this.#log.deliver(log)
   }
 
   /** Ends every open answer with an error. */
@@ -178,6 +233,29 @@ function fail(sink: Sink, cause: unknown): void {
   try {
     sink.fail(errorOf('BackendError', 'the answer could not be delivered', { cause }))
   } catch {}
+}
+
+/** A request that waits for its model. */
+class Held {
+  readonly #hub: Hub
+  readonly #ids: readonly number[]
+
+  constructor(hub: Hub, ids: readonly number[]) {
+    this.#hub = hub
+    this.#ids = ids
+  }
+
+  /** Ends the request with an error. No effect once it was submitted or has ended. */
+  fail(error: unknown): void {
+    for (const id of this.#ids) this.#hub.failOne(id, error)
+    this.end(error)
+  }
+
+  /** The request has ended with this error for its caller, for example at its deadline. Frees its place in the queue. */
+  end(error: unknown): void {
+    const code = error instanceof MlxServingError ? error.code : 'Cancelled'
+    this.#hub.native.failHeld(this.#ids[0], code, 'the request ended before its model was loaded')
+  }
 }
 
 /** The reader of one answer, for its consumer. */

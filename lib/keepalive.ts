@@ -47,5 +47,5 @@ export class KeepAlive implements Hold {
   }
 }
 
-/** Counts nothing: the answers of a request with several are counted by their common source. */
+/** Counts nothing. The answers of a request with several answers have it, because their `Choices` counts for all of them. */
 export const NO_HOLD: Hold = { begin() {}, end() {} }

@@ -1,78 +1,28 @@
-// The loaded models of one engine: their handles and ids, and the model of a `model` param. Concurrent loads of one model
-// load it once. The addon does the loading.
+// The models that one engine knows: their ids and handles, and the model of a `model` param. lib/lifecycle/ loads and unloads
+// them.
 
 import { realpath } from 'node:fs/promises'
 import { types } from 'node:util'
-import type { ModelCapabilities, ModelHandle } from '../index'
+import type { ModelHandle } from '../index'
 import { download } from './download/downloads'
 import { isModelName } from './download/repository'
-import { errorOf, invalid, unwrap } from './errors'
-import { type LoadRequest, nameOf, type Variant } from './modeloptions'
-import type { NativeEngine, NativeModelInfo } from './native'
+import { errorOf, invalid } from './errors'
+import { isSame, Known, Model, type Source } from './lifecycle/known'
+import { type Lifecycle, notLoaded } from './lifecycle/lifecycle'
+import { type LoadRequest, type ModelRequest, nameOf, type UnloadRequest } from './modeloptions'
+import type { Observer } from './observer'
 import { isAbsent, show } from './options'
-import { SharedLoad } from './sharedload'
 import { reasonOf } from './signals'
 
-/** What a model is loaded from. Two loads of the same source are one model. */
-interface Source extends Variant {
-  readonly folder: string
-}
-
-class Model implements ModelHandle {
-  readonly id: string
-  readonly path: string
-  readonly family: string
-  readonly contextLength: number
-  readonly vocabSize: number
-  declare readonly quantization?: { readonly bits: number; readonly groupSize: number }
-  readonly bytes: number
-  readonly computeType: ModelHandle['computeType']
-  readonly capabilities: ModelCapabilities
-  readonly warnings: readonly string[]
-  state: ModelHandle['state'] = 'loaded'
-
-  constructor(id: string, info: NativeModelInfo) {
-    this.id = id
-    this.path = info.path
-    this.family = info.family
-    this.contextLength = info.contextLength
-    this.vocabSize = info.vocabSize
-    if (info.quantization) this.quantization = info.quantization
-    this.bytes = info.bytes
-    this.computeType = info.computeType
-    this.capabilities = capabilitiesOf(info)
-    this.warnings = info.warnings
-  }
-}
-
-/** A model that is loaded. */
-interface Loaded {
-  readonly id: string
-  readonly source: Source
-  readonly key: number
-  readonly model: Model
-  readonly fileBytes: number
-}
-
-/** A model that a caller waits for. */
-interface Loading {
-  readonly id: string
-  readonly source: Source
-  readonly load: SharedLoad<Model>
-}
-
 export class Models {
-  readonly #native: NativeEngine
-  /** Models by the addon's key, in the order of loading. */
-  readonly #loaded = new Map<number, Loaded>()
-  readonly #keys = new WeakMap<object, number>()
-  readonly #loading = new Set<Loading>()
-  #numLoads = 0
+  readonly #lifecycle: Lifecycle
+  readonly #observer: Observer
   /** Folders are looked up one after another, so that ids do not depend on how long that takes. */
   #lookUp: Promise<unknown> = Promise.resolve()
 
-  constructor(native: NativeEngine) {
-    this.#native = native
+  constructor(lifecycle: Lifecycle, observer: Observer) {
+    this.#lifecycle = lifecycle
+    this.#observer = observer
   }
 
   /** Loads a model, or returns the one that is loaded from this source or has this id. */
@@ -81,136 +31,134 @@ export class Models {
     if (signal?.aborted) throw reasonOf(signal)
     const folder = await this.#folderOf(path)
     if (signal?.aborted) throw reasonOf(signal)
-    if (folder !== undefined && request.revision !== undefined) {
-      throw invalid('revision', `is for a model of the hub, and ${show(path)} is a folder`)
-    }
-    const named = folder === undefined && request.revision === undefined ? this.#withId(path) : undefined
+    refuseRevision(request, folder)
+    const named = folder === undefined && request.revision === undefined ? this.#lifecycle.known.get(path) : undefined
     if (folder === undefined && named === undefined && isModelName(path)) return this.#loadFromHub(request)
-    const known = named !== undefined && isPlain(request) ? named : this.#known(request, folder ?? named?.source.folder)
-    if ('load' in known) return known.load.wait(request)
-    onProgress?.({ stage: 'load', loadedBytes: known.fileBytes, totalBytes: known.fileBytes })
-    return known.model
+    const isById = named !== undefined && isPlain(request)
+    const model = isById ? named : this.#known(request, folder ?? named?.source?.folder ?? path)
+    const wasLoaded = model.isResident
+    this.#adjust(model, request)
+    const handle = await this.#lifecycle.whenLoaded(model, request, () => model.handle as Model)
+    if (wasLoaded) onProgress?.({ stage: 'load', loadedBytes: model.fileBytes, totalBytes: model.fileBytes })
+    return handle
+  }
+
+  /** Makes a model known, without loading it. Returns its id. */
+  async register(request: ModelRequest): Promise<string> {
+    const { path, revision, token, id } = request
+    const folder = await this.#folderOf(path)
+    refuseRevision(request, folder)
+    if (folder === undefined && !isModelName(path)) {
+      throw errorOf('ModelNotFound', `there is no model folder ${show(path)}`)
+    }
+    const variant = { chatTemplate: request.chatTemplate, toolPrompt: request.toolPrompt }
+    const model =
+      folder === undefined
+        ? this.#add(new Known(this.#freeId(id ?? path, path), variant, { name: path, revision, token }))
+        : this.#known(request, folder)
+    model.isRegistered = true
+    this.#adjust(model, request)
+    return model.id
   }
 
   async #loadFromHub(request: LoadRequest): Promise<ModelHandle> {
     const { path: name, revision, token, signal, onProgress } = request
-    const folder = await download({ name, revision, token }, { signal, onProgress })
+    const folder = await download({ name, revision, token }, { signal, onProgress }).catch(error => {
+      this.#observer.failed(error, 'a download')
+      throw error
+    })
     return this.load({ ...request, path: folder, revision: undefined })
   }
 
-  async unload(model: unknown): Promise<void> {
-    const key = this.keyOf(model)
-    this.#forget(key)
-    const error = await this.#native.unloadModel(key)
-    unwrap(error)
+  /** Unloads a model. A model that was not registered is forgotten, unless `forget` says otherwise. */
+  async unload(named: unknown, { drainMs, forget }: UnloadRequest): Promise<void> {
+    const model = this.modelOf(named)
+    const { load } = model
+    if (forget ?? !model.isRegistered) this.#lifecycle.forget(model)
+    if (load !== undefined) {
+      model.cancelLoad?.(notLoaded(`the model ${show(model.id)} was unloaded while it was being loaded`))
+      await load.ended
+    }
+    await this.#lifecycle.unload(model, 'unload', drainMs)
   }
 
+  /** A pinned model is unloaded by request only. */
+  pin(named: unknown, isPinned: boolean): void {
+    const model = this.modelOf(named)
+    model.isPinned = isPinned
+    model.show()
+    if (!isPinned) this.#lifecycle.rest(model)
+  }
+
+  /** The models that were loaded, whether or not they are loaded now. */
   list(): ModelHandle[] {
-    return [...this.#loaded.values()].map(({ model }) => model)
+    return [...this.#lifecycle.known.values()].flatMap(model => (model.handle === undefined ? [] : [model.handle]))
   }
 
   /** Statistics with the model's id in place of the addon's key. Models that are being loaded or unloaded are left out. */
   named<T extends { key: number }>(figures: T[]): (Omit<T, 'key'> & { model: string })[] {
     return figures.flatMap(({ key, ...rest }) => {
-      const loaded = this.#loaded.get(key)
-      return loaded === undefined ? [] : [{ model: loaded.id, ...rest }]
+      const model = this.#lifecycle.withKey(key)
+      return model?.isResident ? [{ model: model.id, ...rest }] : []
     })
   }
 
-  find(model: unknown): ModelHandle | undefined {
-    if (typeof model === 'string') return this.#loadedAs(model)?.model
-    const key = this.#keys.get(handle(model))
-    return key === undefined ? undefined : this.#loaded.get(key)?.model
+  find(named: unknown): ModelHandle | undefined {
+    const model =
+      typeof named === 'string' ? this.#lifecycle.known.get(named) : this.#lifecycle.byHandle.get(handle(named))
+    return model?.isForgotten ? undefined : model?.handle
   }
 
-  /** The addon's key of a `model` param. */
-  keyOf(model: unknown): number {
-    if (typeof model !== 'string') return this.#keyOfHandle(handle(model))
-    const found = this.#loadedAs(model)
-    if (found === undefined) throw notLoaded(`no model with id ${show(model)} is loaded; ${this.#names()}`)
-    return found.key
+  /** The model of a `model` param. It may have to be loaded. */
+  modelOf(named: unknown): Known {
+    if (typeof named !== 'string') return this.#modelOfHandle(handle(named))
+    const found = this.#lifecycle.known.get(named)
+    if (found === undefined) throw notLoaded(`no model with id ${show(named)} is loaded; ${this.#names()}`)
+    return found
   }
 
-  /** Token ids of a model are below this. */
-  vocabSizeOf(key: number): number {
-    return this.#loaded.get(key)?.model.vocabSize ?? 0
-  }
-
-  /** The engine is closed: all handles become invalid. */
-  close(): void {
-    for (const key of [...this.#loaded.keys()]) this.#forget(key)
-  }
-
-  /** The model of a source, loaded or being loaded. Its load begins if there is none. */
-  #known({ path, id, chatTemplate, toolPrompt }: LoadRequest, folder: string | undefined): Loaded | Loading {
-    // The addon reports a missing folder.
-    const source = { folder: folder ?? path, chatTemplate, toolPrompt }
-    const known = this.#all().find(known => isSame(known.source, source))
-    if (known === undefined) return this.#begin(this.#newId(id, source), source)
+  /** The model of a source. It becomes known if it is not. */
+  #known({ id, chatTemplate, toolPrompt }: ModelRequest, folder: string): Known {
+    const source = { folder, chatTemplate, toolPrompt }
+    const known = [...this.#lifecycle.known.values()].find(known => isSame(known.source, source))
+    if (known === undefined) return this.#add(new Known(this.#newId(id, source), { chatTemplate, toolPrompt }, source))
     if (id !== undefined && id !== known.id) {
       throw invalid('id', `is ${show(id)}, but this model is loaded as ${show(known.id)}: a model has one id`)
     }
     return known
   }
 
+  #add(model: Known): Known {
+    this.#lifecycle.known.set(model.id, model)
+    return model
+  }
+
+  #adjust(model: Known, { pin, warmup }: ModelRequest): void {
+    model.isPinned = pin ?? model.isPinned
+    model.warmup = warmup ?? model.warmup
+    model.show()
+  }
+
   /** The id of a new model: the given one, or the name of its folder, with a number if that is taken. */
   #newId(given: string | undefined, source: Source): string {
     const name = given ?? nameOf(source.folder)
-    const taken = this.#withId(name)
-    if (taken === undefined) return name
-    if (given !== undefined) {
-      throw invalid(
-        'id',
-        `${show(name)} is taken by the model in ${taken.source.folder}: choose another id, or unload it`,
-      )
-    }
-    if (taken.source.folder === source.folder) {
+    const taken = this.#lifecycle.known.get(name)
+    if (taken === undefined || given !== undefined) return this.#freeId(name, source.folder)
+    if (taken.source?.folder === source.folder) {
       const message = `is missing: this folder is loaded as ${show(name)} with another chatTemplate or toolPrompt, so this one`
       throw invalid('id', `${message} needs an id of its own`)
     }
     let number = 2
-    while (this.#withId(`${name}-${number}`) !== undefined) number++
+    while (this.#lifecycle.known.has(`${name}-${number}`)) number++
     return `${name}-${number}`
   }
 
-  #begin(id: string, source: Source): Loading {
-    const number = this.#numLoads++
-    const load: SharedLoad<Model> = new SharedLoad({
-      load: () => this.#load(loading, number),
-      progress: () => {
-        const bytes = this.#native.loadProgress(number)
-        return bytes && { stage: 'load', ...bytes }
-      },
-      abort: () => {
-        // A later request for this model starts a new load.
-        this.#loading.delete(loading)
-        this.#native.abortLoad(number)
-      },
-    })
-    const loading = { id, source, load }
-    this.#loading.add(loading)
-    return loading
-  }
-
-  async #load(loading: Loading, number: number): Promise<Model> {
-    const { id, source, load } = loading
-    const { folder: path, chatTemplate, toolPrompt } = source
-    try {
-      const info = unwrap(await this.#native.loadModel({ path, chatTemplate, toolPrompt }, number))
-      const { key, fileBytes } = info
-      const model = new Model(id, info)
-      load.complete({ stage: 'load', loadedBytes: fileBytes, totalBytes: fileBytes })
-      if (load.isAbandoned) {
-        // No caller waits for the model: the abort came too late to stop the load.
-        unwrap(await this.#native.unloadModel(key))
-        return model
-      }
-      this.#loaded.set(key, { id, source, key, model, fileBytes })
-      this.#keys.set(model, key)
-      return model
-    } finally {
-      this.#loading.delete(loading)
-    }
+  /** A given id, which must not be taken. */
+  #freeId(id: string, path: string): string {
+    const taken = this.#lifecycle.known.get(id)
+    if (taken === undefined) return id
+    const place = taken.source?.folder ?? taken.remote?.name ?? path
+    throw invalid('id', `${show(id)} is taken by the model in ${place}: choose another id, or unload it`)
   }
 
   /** The real path of a folder; `undefined` if there is none. */
@@ -221,34 +169,15 @@ export class Models {
     return this.#lookUp as Promise<string | undefined>
   }
 
-  #all(): (Loaded | Loading)[] {
-    return [...this.#loaded.values(), ...this.#loading]
-  }
-
-  /** The model with an id, loaded or being loaded. */
-  #withId(id: string): Loaded | Loading | undefined {
-    return this.#all().find(known => known.id === id)
-  }
-
-  #loadedAs(id: string): Loaded | undefined {
-    return [...this.#loaded.values()].find(loaded => loaded.id === id)
-  }
-
-  #keyOfHandle(model: object): number {
-    const key = this.#keys.get(model)
-    if (key === undefined) throw notLoaded('`model` is not a handle of this engine')
-    if (!this.#loaded.has(key)) throw notLoaded('`model` was unloaded')
-    return key
-  }
-
-  #forget(key: number): void {
-    const loaded = this.#loaded.get(key)
-    if (loaded !== undefined) loaded.model.state = 'unloaded'
-    this.#loaded.delete(key)
+  #modelOfHandle(handle: object): Known {
+    const model = this.#lifecycle.byHandle.get(handle)
+    if (model === undefined) throw notLoaded('`model` is not a handle of this engine')
+    if (model.isForgotten) throw notLoaded('`model` was unloaded')
+    return model
   }
 
   #names(): string {
-    const ids = this.list().map(model => model.id)
+    const ids = [...this.#lifecycle.known.keys()]
     return ids.length === 0 ? 'none is: call loadModel() first' : `loaded are: ${ids.join(', ')}`
   }
 }
@@ -260,29 +189,15 @@ function handle(model: unknown): object {
   throw invalid('model', `must be a handle from loadModel() or an id, not ${show(model)}`)
 }
 
-function notLoaded(message: string): Error {
-  return errorOf('ModelNotLoaded', message, { param: 'model' })
-}
-
 /** The id of a handle, of any engine. */
 export function idOfHandle(model: object): string | undefined {
   return model instanceof Model ? model.id : undefined
 }
 
-function capabilitiesOf({ capabilities, contextLength, computeType }: NativeModelInfo): ModelCapabilities {
-  const { toolCallFormat, toolPrompt, ...rest } = capabilities
-  return Object.freeze({
-    ...rest,
-    ...(toolCallFormat && { toolCallFormat }),
-    ...(toolPrompt && { toolPrompt }),
-    logprobs: true,
-    contextLength,
-    computeType,
-  })
-}
-
-function isSame(one: Source, other: Source): boolean {
-  return one.folder === other.folder && one.chatTemplate === other.chatTemplate && one.toolPrompt === other.toolPrompt
+/** A folder has no revisions. */
+function refuseRevision({ path, revision }: ModelRequest, folder: string | undefined): void {
+  if (folder === undefined || revision === undefined) return
+  throw invalid('revision', `is for a model of the hub, and ${show(path)} is a folder`)
 }
 
 /** Whether a request is for a model as it is loaded. */

@@ -3,14 +3,17 @@
 
 import type {
   ConfigValue,
+  EngineHealth,
   EngineStats,
   GenerateResult,
   LoadProgress,
   ModelCapabilities,
   ModelHandle,
   ModelStats,
+  PromptComparison,
   Usage,
 } from '../index'
+import type { Level } from './loglevels'
 
 /** An error of the addon: plain data with a stable code. */
 export interface NativeError {
@@ -132,7 +135,7 @@ export interface Drained {
 }
 
 /** Counters and gauges; index.d.ts documents them. */
-export type NativeStats = Omit<EngineStats, 'models'> & { models: NativeModelStats[] }
+export type NativeStats = Omit<EngineStats, 'models' | 'lifecycle'> & { models: NativeModelStats[] }
 
 export type NativeModelStats = Omit<ModelStats, 'model'> & { key: number }
 
@@ -146,6 +149,7 @@ export interface NativeOption {
   name: string
   variable?: string
   isSwitch: boolean
+  isWhole: boolean
   /** The names that it takes, if it takes names. */
   names?: string[]
   /** The smallest and the largest number that it takes, if it takes numbers. */
@@ -158,25 +162,85 @@ export interface NativeOption {
   text: string
 }
 
+/** The runtime file: its syntax is correct, its keys and values are not checked. */
+export interface NativeFile {
+  path: string
+  /** The environment that this process runs in. */
+  environment?: string
+  entries: NativeEntry[]
+}
+
+/** A value of the runtime file. */
+export interface NativeEntry {
+  /** With dots between the sections, without the environment. */
+  key: string
+  /** The environment that it is for; absent for all of them. */
+  environment?: string
+  /** Counted from 1. */
+  line: number
+  /** Absent for a key without a value, and for a value that is something else. */
+  value?: boolean | number | string
+  /** What the value is, if no option takes values of this kind. */
+  other?: string
+}
+
+/** The most verbose level that a logger wants of a target. */
+export interface NativeLogLevel {
+  target: string
+  level: Level
+}
+
+/** Messages for a logger. */
+export interface NativeLog {
+  /** Oldest first. */
+  lines: { level: Exclude<Level, 'off'>; text: string }[]
+  /** Messages that found no room since the last call. */
+  dropped: number
+}
+
 export interface NativeEngine {
   /**
    * Starts the engine thread. Reads the options once, synchronously. `environment` has the `MLX_*` variables. Resolves with
-   * the effective settings or an error. Called once.
+   * the effective settings or an error. `log` is what the logger wants, if there is one. Called once.
    */
-  start(options: unknown, environment: NodeJS.ProcessEnv, memoryBytes: number): Promise<NativeSetting[] | NativeError>
+  start(
+    options: unknown,
+    environment: NodeJS.ProcessEnv,
+    memoryBytes: number,
+    file?: NativeFile,
+    log?: NativeLogLevel[],
+  ): Promise<NativeSetting[] | NativeError>
   /** Reads the options once, synchronously. `load` is a number that no other load of this engine has. */
   loadModel(options: unknown, load: number): Promise<NativeModelInfo | NativeError>
   /** How far that load is; `null` if it has not begun or has ended. `totalBytes` is 0 until it is known. */
   loadProgress(load: number): Omit<LoadProgress, 'stage'> | null
   /** Ends the load of that number: its memory is given back soon, and its promise resolves then. */
   abortLoad(load: number): void
-  unloadModel(model: number): Promise<NativeError | undefined>
+  /**
+   * Running requests may end within `drainMs`. A further call can shorten that time. `keepsAnswers`: the cached answers stay, as
+   * the model may be loaded again.
+   */
+  unloadModel(model: number, drainMs: number, keepsAnswers: boolean): Promise<NativeError | undefined>
   /**
    * Reads both objects once, synchronously, and returns the id of a reader for each requested answer. Other threads prepare
    * the prompt. `scripted` is what the script of a simulated device has for the request: the indexes of the answers that fit
    * it, or the answer that a function gave.
    */
   submit(model: number, params: unknown, options: unknown, scripted: unknown): number[] | NativeError
+  /** The same for the model with an id, which is not loaded. The request waits until one of the two functions below is called. */
+  hold(id: string, params: unknown, options: unknown, scripted: unknown): number[] | NativeError
+  /** As {@link submit}, for a request that pins its prompt under a number that no other one of this engine has. */
+  pin(model: number, params: unknown, options: unknown, pin: number): number[] | NativeError
+  /** As {@link hold}, for such a request. */
+  holdPin(id: string, params: unknown, options: unknown, pin: number): number[] | NativeError
+  /** Releases a pinned prompt, or keeps one from being pinned. Unknown numbers are ignored. */
+  unpin(pin: number): void
+  /** Bytes that the KV of a pinned prompt with so many tokens takes. */
+  pinnedBytes(model: number, tokens: number): number
+  /** Submits a held request, named by its first reader, to its model. No effect if it has ended. */
+  submitHeld(first: number, model: number): void
+  /** Ends a held request with an error of this code. No effect if it has ended or was submitted. */
+  failHeld(first: number, code: string, message: string): void
   /** Includes this reader's text in drains, from the beginning. Before, a drain has only its end. */
   stream(reader: number): void
   /** The consumer took this many tokens. A row without credit is parked until it gets more. */
@@ -191,14 +255,27 @@ export interface NativeEngine {
   drain(): Drained
   tokenize(model: number, text: string): Promise<Uint32Array | NativeError>
   detokenize(model: number, tokens: Uint32Array): Promise<string | NativeError>
+  /**
+   * Reads the options, then both properties of `sides` one after the other, synchronously. Errors of a prompt name its property.
+   */
+  comparePrompts(
+    model: number,
+    sides: { a: unknown; b: unknown },
+    options: unknown,
+  ): Promise<PromptComparison | NativeError>
   /** Reads the params once, synchronously. */
   applyChatTemplate(model: number, params: unknown): Promise<string | NativeError>
   stats(): NativeStats
+  /** Metrics as OpenMetrics text. */
+  metrics(): string
+  health(): EngineHealth
   /** Bytes of KV that all models may use together now; `null` if they are not limited. */
   kvLimit(): number | null
   /** Reads the options once, synchronously. Other options keep their values. Returns the changed options. */
   configureCache(options: unknown): NativeSetting[] | NativeError
   clearCache(): void
+  /** Messages since the last call; `null` without a logger. A wake announces them. */
+  takeLog(): NativeLog | null
   /** Problems that no call reports, as sentences for users. Each is returned once. */
   takeWarnings(): string[]
   /** Refuses new requests at once. Running ones may end within `drainMs`, then they are cancelled. Idempotent. */
@@ -220,6 +297,8 @@ export interface NativeAddon {
   profiles(): string[]
   /** The table of options, in its order. */
   options(): NativeOption[]
+  /** All keys of a runtime file. Those of an option are together, the best one first. */
+  fileKeys(): { key: string; option: string; isDeprecated: boolean }[]
   /** A sentence about each of these environment variables that the addon does not know. */
   unknownVariables(names: string[]): string[]
 }

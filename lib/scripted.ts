@@ -68,7 +68,7 @@ function matchOf(answer: unknown, index: number): Match {
   throw wrong(name, `must be a text that is not empty, a regular expression or a function, not ${show(match)}`)
 }
 
-/** What a function of the script returned. It cannot be waited for. */
+/** Returns what a function of the script returned. Refuses a promise, because requests are submitted synchronously. */
 function atOnce<T>(name: string, value: T): T {
   if (!types.isPromise(value)) return value
   value.catch(() => {})

@@ -37,13 +37,18 @@ export class SharedLoad<T> {
   constructor(work: Work<T>) {
     this.#work = work
     this.#end = Promise.resolve().then(() => work.load())
-    // Every caller may have left.
+    // If every caller has left, a failed load must not become an unhandled rejection.
     this.#end.catch(() => {})
   }
 
   /** Whether every caller that waited has left. */
   get isAbandoned(): boolean {
     return this.#numWaiting === 0
+  }
+
+  /** Settled once the load has ended and given back what it does not need. Never rejects. */
+  get ended(): Promise<unknown> {
+    return this.#end.catch(() => {})
   }
 
   /** Waits for the end. Rejects with the signal's reason as soon as it aborts, and with an error of the listener. */

@@ -66,3 +66,15 @@ export function readSignal(value: unknown): AbortSignal | undefined {
 export function reasonOf({ reason }: AbortSignal): unknown {
   return reason === undefined ? new DOMException('This operation was aborted', 'AbortError') : reason
 }
+
+/** Waits until a promise is settled, whatever its outcome. Rejects with the signal's reason as soon as it aborts. */
+export function settled(promise: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const unwatch = signal && watch(signal, () => reject(reasonOf(signal)))
+    const end = () => {
+      unwatch?.()
+      resolve()
+    }
+    promise.then(end, end)
+  })
+}

@@ -4,13 +4,16 @@
 import type { GenerateResult } from '../index'
 import { isAbsent, isArray, type Properties, read } from './options'
 
-/** Whether the params have a schema. Replaces the caller's `structured` object by a copy. */
+const FORMS = ['schema', 'regex', 'grammar', 'choices']
+
+/** Whether the params have a schema. Replaces the caller's `structured` object by a copy, if it has one of the forms. */
 export function readsAsJson(params: Properties): boolean {
   const { structured } = params
   // The addon refuses values of other types.
   if (typeof structured !== 'object' || isAbsent(structured) || isArray(structured, 'structured')) return false
   const fields = read(structured, 'structured')
-  params.structured = fields
+  // The addon refuses other objects. It recognizes the validators of libraries by fields that a copy lacks.
+  if (FORMS.some(form => !isAbsent(fields[form]))) params.structured = fields
   return !isAbsent(fields.schema)
 }
 

@@ -3,7 +3,7 @@
 
 import timers from 'node:timers'
 
-export const { setImmediate, setInterval, clearInterval, setTimeout, clearTimeout } = timers
+export const { setImmediate, clearImmediate, setInterval, clearInterval, setTimeout, clearTimeout } = timers
 
 /** The longest timer. Node fires a longer one at once. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1

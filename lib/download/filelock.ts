@@ -6,7 +6,10 @@ import { hostname } from 'node:os'
 import { pause } from './request'
 
 const POLL_MS = 100
-/** A locked file that has not grown for this long has lost its process: on another machine, or with a reused number. */
+/**
+ * A lock is abandoned if neither it nor the locked file has changed for this long. This finds the lock of an ended process on
+ * another machine, or of one whose process id is in use again.
+ */
 const ABANDONED_MS = 10 * 60_000
 
 /** Runs `work` while no other process holds the lock of `path`. */

@@ -1,5 +1,5 @@
-// Names of models on a hub, and the listing of a model's files. Nothing that a hub answers is trusted: a file name is one
-// plain name, a hash has the form of a hash.
+// Names of models on a hub, and the listing of a model's files. Answers of a hub are checked: other file names
+// than those that a model is loaded from are left out, and a hash must have the form of a hash.
 
 import path from 'node:path'
 import { downloadError } from './failure'
@@ -39,6 +39,8 @@ export interface RemoteFile {
 export interface Listing {
   readonly commit: string
   readonly files: readonly RemoteFile[]
+  /** The numbers in its weights by element type, such as `BF16`, if the hub has counted them. */
+  readonly numbers?: Readonly<Record<string, number>>
 }
 
 /** Whether a text has the form `organization/name`. */
@@ -64,10 +66,20 @@ export function storageOf(cacheFolder: string, name: string): string {
 
 /** Reads the hub's description of a model. */
 export function readListing(name: string, answer: unknown): Listing {
-  const { sha, siblings } = (answer ?? {}) as { sha?: unknown; siblings?: unknown }
+  const { sha, siblings, safetensors } = (answer ?? {}) as Record<string, unknown>
   if (typeof sha !== 'string' || !isCommit(sha)) throw strange(name, '`sha` is not a commit')
   if (!Array.isArray(siblings) || siblings.length > MAX_FILES) throw strange(name, '`siblings` is not a list of files')
-  return { commit: sha, files: siblings.flatMap(sibling => readFile(name, sibling)) }
+  const numbers = readNumbers(safetensors)
+  return { commit: sha, files: siblings.flatMap(sibling => readFile(name, sibling)), ...(numbers && { numbers }) }
+}
+
+/** Counts that are not usable are left out: only estimates need them. */
+function readNumbers(safetensors: unknown): Record<string, number> | undefined {
+  const { parameters } = (safetensors ?? {}) as { parameters?: unknown }
+  if (typeof parameters !== 'object' || parameters === null) return undefined
+  const isCount = ([, count]: [string, unknown]) => Number.isSafeInteger(count) && (count as number) >= 0
+  const counts = Object.entries(parameters)
+  return counts.length > 0 && counts.every(isCount) ? (Object.fromEntries(counts) as Record<string, number>) : undefined
 }
 
 /** Leaves out files with other names than those that a model is loaded from. */
@@ -88,11 +100,11 @@ function isNeeded(name: string): boolean {
 }
 
 /** As the loader names weights. Other weights, such as `consolidated.safetensors`, repeat them in another layout. */
-function isWeights(name: string): boolean {
+export function isWeights(name: string): boolean {
   return /^(?:model|weights)[\w.-]*\.safetensors$/.test(name)
 }
 
-/** The files to download: weights in one file are enough where there are several sets of them. */
+/** The files to download. If a model has its weights in `model.safetensors`, its other weight files are left out. */
 export function neededFiles(model: string, files: readonly RemoteFile[]): readonly RemoteFile[] {
   const weights = files.filter(file => isWeights(file.name))
   const missing =

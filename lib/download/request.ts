@@ -109,7 +109,7 @@ export async function retrying<T>(
   }
 }
 
-/** The time before the next try: as the hub asks, or doubled with every try, up to half of it at random. */
+/** The time before the next try: as the hub asks, or a random one from half to all of a time that doubles with every try. */
 function waitMs({ waitMs }: Transient, numTries: number): number {
   const longest = FIRST_WAIT_MS * 2 ** Math.max(0, numTries - 1)
   return Math.min(waitMs ?? longest * (0.5 + Math.random() / 2), MAX_WAIT_MS)

@@ -49,7 +49,8 @@ export async function snapshot(wanted: Wanted, access: Access, signal: AbortSign
   return download(client, wanted, listing)
 }
 
-async function list(client: Client, { name, revision }: Wanted): Promise<Listing> {
+/** The files of a revision of a model, as the hub describes them. */
+export async function list(client: Client, { name, revision }: Pick<Wanted, 'name' | 'revision'>): Promise<Listing> {
   const path = `/api/models/${name}/revision/${encodeURIComponent(revision)}?blobs=true`
   const what = revision === 'main' ? name : `${name} at ${revision}`
   return readListing(name, await getJson(client, new URL(client.access.endpoint + path), what))
@@ -165,7 +166,7 @@ async function isInside(root: string, file: string): Promise<boolean> {
   }
 }
 
-/** The weight files of an index. A broken index has none that is there. */
+/** The weight files of an index. For a broken index one name that no file has, so that the snapshot counts as incomplete. */
 async function shardsOf(index: string): Promise<string[]> {
   try {
     const { weight_map: map } = JSON.parse(await readFile(index, 'utf8')) as { weight_map: Record<string, string> }

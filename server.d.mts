@@ -1,0 +1,2 @@
+// The public types as an ES module sees them: the same ones.
+export * from './server.js'
