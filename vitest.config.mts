@@ -3,8 +3,19 @@
 import path from 'node:path'
 import { defineConfig } from 'vitest/config'
 
+const dist = (...names: string[]) => path.join(import.meta.dirname, 'dist', ...names)
+
 export default defineConfig({
-  resolve: { alias: { 'mlx-serving': path.join(import.meta.dirname, 'dist', 'index.mjs') } },
+  // The longer names first: a name also stands for what begins with it.
+  resolve: {
+    alias: {
+      'mlx-serving/ai-sdk': dist('ai-sdk', 'index.mjs'),
+      'mlx-serving/langchain': dist('langchain', 'index.mjs'),
+      'mlx-serving/otel': dist('otel', 'index.mjs'),
+      'mlx-serving/server': dist('server', 'index.mjs'),
+      'mlx-serving': dist('index.mjs'),
+    },
+  },
   test: {
     globalSetup: '__test__/copies.ts',
     include: ['__test__/**/*.test.ts', 'tools/{build,docs}/**/*.test.mjs'],

@@ -265,6 +265,16 @@ test('a request has the given id, or a unique one', async () => {
   expect(new Set([first.id, second.id, third.id]).size).toBe(3)
 })
 
+test('answers outlive a model that may be loaded again', async () => {
+  const { engine, model } = await sharing()
+  const first = await ask(engine, model)
+  await engine.unloadModel(model, { forget: false })
+  expect(engine.stats().cache.entries).toBe(1)
+  expect(await ask(engine, model)).toMatchObject({ served: 'cached', tokens: first.tokens })
+  await engine.unloadModel(model)
+  expect(engine.stats().cache.entries).toBe(0)
+})
+
 test('unloading a model removes its answers', async () => {
   const { engine, model } = await sharing()
   await ask(engine, model)

@@ -1,5 +1,5 @@
-// Before all tests: copies of the demo model as published models are stored, in half precision or at 4 bits as mlx-lm
-// quantizes it. Tests open them with `ON_MLX` of support.ts; after all tests they are removed.
+// Makes copies of the demo model before all tests, and removes them afterwards. They have the formats of published models:
+// half precision, or 4 bits as mlx-lm quantizes. Tests open them with `ON_MLX` of support.ts.
 
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,9 +17,9 @@ declare module 'vitest' {
 }
 
 const DEMO = path.join(__dirname, '..', 'models', 'demo')
-/** Values that share a scale and a bias. */
+/** Number of values that share a scale and a bias. */
 const GROUP = 64
-/** 4-bit codes of a 32-bit word. */
+/** Number of 4-bit codes in a 32-bit word. */
 const CODES = 8
 
 interface Tensor {
@@ -98,8 +98,8 @@ function half(dtype: 'F16' | 'BF16', shape: number[], values: ArrayLike<number>)
 }
 
 /**
- * MLX's affine quantization to 4 bits. The end of a group that is farther from zero is met exactly, and so is zero; eight
- * codes are a word.
+ * MLX's affine quantization to 4 bits. Before the scale and the bias are rounded to bfloat16, a code stands exactly for the
+ * group's value farthest from zero, and one for zero if zero is in the range. A word holds eight codes.
  */
 function quantized(name: string, [rows, width]: number[], values: Float32Array): Record<string, Tensor> {
   const words = new Uint32Array(values.length / CODES)
@@ -143,7 +143,7 @@ function toFloat16(value: number): number {
   single[0] = value
   const sign = (bits[0] >>> 16) & 0x8000
   const magnitude = bits[0] & 0x7fffffff
-  // Below the smallest normal number, steps are as long as those above it: adding makes the processor round to them.
+  // Subnormal float16 values are 2^-24 apart, and so are float32 values from 0.5 to 1: adding 0.5 rounds to that spacing.
   if (magnitude < 0x38800000) {
     single[0] = Math.abs(value) + 0.5
     return sign | (bits[0] - 0x3f000000)

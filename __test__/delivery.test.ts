@@ -42,7 +42,8 @@ class Sink {
 
 async function hubWithModel() {
   const { Hub } = inside('./hub.js')
-  const hub = new Hub(inside('./load.js').loadAddon())
+  const { Log } = inside('./log.js')
+  const hub = new Hub(inside('./load.js').loadAddon(), new Log())
   onTestFinished(() => hub.native.shutdown(0))
   const options = { backend: { simulated: M3_MAX }, scheduler: { batchSize: 8 } }
   await hub.native.start(options, {}, 2 ** 33)
@@ -60,8 +61,8 @@ test('an answer whose sink throws fails alone', async () => {
       return new Sink(throws)
     }
     const options = { onProgress() {} }
-    const drafted = { model, params: { ...params, seed, ...(throws === 'fail' && { prompt: '' }) }, options }
-    return hub.submit(drafted, sinkOf)[0] as Sink
+    const drafted = { params: { ...params, seed, ...(throws === 'fail' && { prompt: '' }) }, options }
+    return hub.submit(model, drafted, sinkOf)[0] as Sink
   })
   await expect.poll(() => sinks.every(sink => sink.end_ ?? sink.error)).toBe(true)
   for (const sink of sinks) {

@@ -63,7 +63,8 @@ test('queued generations are not affected', async () => {
 
 test('each of several failures ends only its own step', async () => {
   const faults = Array.from({ length: 10 }, (_, n) => ({ step: 3 * n, kind: 'panic' as const }))
-  const { engine, model } = await failing(...faults)
+  const backend = { simulated: INSTANT, faults }
+  const { engine, model } = await simulated(INSTANT, { backend, retry: { enabled: false } })
   const ends = []
   for (let n = 0; n < 30; n++) {
     ends.push(

@@ -27,9 +27,10 @@ function fieldsOf(name: string): string[] {
 }
 
 const CHAT = [{ role: 'user', content: 'What is 12 + 7?' }]
+const TOOL = { type: 'function', function: { name: 'f' } }
 const BEGUN = { role: 'assistant', content: '12 + 7 =' }
 /** A prompt with several likely continuations. */
-const HOT = { messages: undefined, prompt: 'Tell me', temperature: 2, seed: 1, ignoreEos: true }
+const HOT = { messages: undefined, prompt: 'Once', temperature: 2, seed: 1, ignoreEos: true }
 
 /** The visible parts of an answer. */
 const shown = ({ text, finishReason, usage }: GenerateResult) => ({ text, finishReason, usage })
@@ -81,14 +82,12 @@ const PARAMS: Record<string, () => Promise<unknown>> = {
   },
   prompt: differing({ messages: undefined, prompt: 'Paris is' }),
   messages: differing({ messages: [{ role: 'user', content: 'What is the capital of France?' }] }),
-  tools: refusing({ tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'),
-  toolChoice: async () => {
-    const tools = [{ type: 'function', function: { name: 'f' } } as const]
+  tools: differing({ tools: [TOOL] }),
+  toolChoice: differing({ toolChoice: 'none' }, { tools: [TOOL] }),
+  parallelToolCalls: async () => {
     const { engine, model } = await withMlx()
-    const ask = (toolChoice: 'auto' | 'none') =>
-      engine.generate({ model, messages: CHAT, tools, toolChoice, maxTokens: 1 })
-    expect((await failure(ask('auto'))).param).toBe('tools')
-    expect((await ask('none')).finishReason).toBe('length')
+    const generation = engine.generate({ model, messages: CHAT, parallelToolCalls: false })
+    expect((await failure(generation)).param).toBe('parallelToolCalls')
   },
   templateVariables: refusing({ templateVariables: { mood: 'calm' } }, 'templateVariables.mood'),
   specialTokens: differing({ specialTokens: 'all' }, { messages: [{ role: 'user', content: 'a<|end|>b' }] }),

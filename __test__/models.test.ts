@@ -61,10 +61,11 @@ test('concurrent loads of one model load it once', async () => {
 test('an unloaded model cannot be used, and can be loaded again', async () => {
   const { engine, model } = await simulated()
   const unloaded = engine.unloadModel('demo')
-  expect(model.state).toBe('unloaded')
+  expect(model.state).toBe('draining')
   expect(await failure(engine.generate({ model, prompt: 'Hello' }))).toMatchObject({ code: 'ModelNotLoaded' })
   expect(await failure(engine.unloadModel(model))).toMatchObject({ code: 'ModelNotLoaded' })
   await unloaded
+  expect(model.state).toBe('unloaded')
   expect(engine.listModels()).toEqual([])
   const again = await engine.loadModel()
   expect((await engine.generate({ model: again, prompt: 'Hello', maxTokens: 2 })).tokens.length).toBeGreaterThan(0)

@@ -1,6 +1,7 @@
 // Every option of the engine's own table: a wrong value is an error that names the option or variable, and a right value
 // takes effect.
 
+import { totalmem } from 'node:os'
 import { ConfigError, type ConfigValue, createEngine, type EngineConfig, type EngineOptions } from 'mlx-serving'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { failure, INSTANT } from './support.js'
@@ -14,9 +15,10 @@ afterEach(() => vi.unstubAllEnvs())
 /** The effective values of the options that are switches, numbers or names. */
 async function configOf(options: EngineOptions = {}): Promise<EngineConfig> {
   const engine = await createEngine({ backend: { simulated: INSTANT }, ...options })
-  const { backend: _, 'cache.promptCache.path': __, ...config } = engine.config()
+  const texts = ['backend', 'configFile', 'cache.promptCache.path', 'cache.prefixCache.path']
+  const config = Object.entries(engine.config()).filter(([name]) => !texts.includes(name))
   await engine.dispose()
-  return config
+  return Object.fromEntries(config) as EngineConfig
 }
 
 /** Nested options: `{ a: { b: value } }` from 'a.b'. */
@@ -39,15 +41,18 @@ const isNumber = ({ min }: ConfigValue) => min !== undefined
 
 /** The nearest numbers outside the range, below and above. */
 function outside({ min = 0, max = 0 }: ConfigValue): [number, number] {
-  return [min * (1 - Number.EPSILON), max * (1 + Number.EPSILON)]
+  return [min === 0 ? -Number.MIN_VALUE : min * (1 - Number.EPSILON), max * (1 + Number.EPSILON)]
 }
+
+/** 0, unless the option takes it. */
+const zero = ({ min }: ConfigValue) => (min === 0 ? [] : [0])
 
 /**
  * A value that differs from the default and does not contradict the defaults of other options: the smallest value of an option
- * that must be at most another one, the largest value of any other number.
+ * that must be at most another one, or at most the memory of the machine; the largest value of any other number.
  */
 function another(name: string, { value, min, max, names }: ConfigValue): boolean | number | string | undefined {
-  const isLower = /\.(lowMs|mediumMs|minBatch)$/.test(name)
+  const isLower = /\.(lowMs|mediumMs|minBatch|limitBytes)$/.test(name)
   if (names !== undefined) return names.find(other => other !== value)
   return typeof value === 'boolean' ? !value : isLower ? min : max
 }
@@ -61,7 +66,7 @@ async function refused(name: string, options: EngineOptions): Promise<void> {
 
 test('the error about an option out of range or of another type names the option', async () => {
   for (const [name, option] of Object.entries(await configOf())) {
-    const numbers = !isNumber(option) ? [0, 1] : [...outside(option), 0, -1, 1e300, true, false]
+    const numbers = !isNumber(option) ? [0, 1] : [...outside(option), ...zero(option), -1, 1e300, true, false]
     const others = [Number.NaN, Number.POSITIVE_INFINITY, '', 'on', '1', [], [1], {}, 1n, Symbol('1'), () => 1]
     for (const value of [...numbers, ...others]) await refused(name, nested([[name, value]]))
   }
@@ -72,7 +77,7 @@ test('the error about a wrong variable names the variable', async () => {
     if (option.variable === undefined) continue
     const others = !isNumber(option)
       ? ['2', 'yes', 'onn']
-      : [...outside(option).map(String), '0', '-1', 'on', '1e1', '0x5']
+      : [...[...outside(option), ...zero(option)].map(String), '-1', 'on', '1e1', '0x5']
     for (const text of [...others, '', ' ', 'NaN', 'Infinity', '9'.repeat(400)]) {
       vi.stubEnv(option.variable, text)
       await refused(option.variable, {})
@@ -100,6 +105,22 @@ test('an option takes effect', async () => {
   )
   const config = await configOf(nested(values))
   for (const [name, value] of values) expect(config[name], name).toMatchObject({ value, source: 'option' })
+})
+
+test('the limit of the memory is at most what the process may use', async () => {
+  const { value } = (await configOf())['memory.limitBytes']
+  expect(value).toBe(Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem()))
+  const config = await configOf({ memory: { limitBytes: 2 * Number(value) } })
+  expect(config['memory.limitBytes']).toMatchObject({ value, source: 'option' })
+})
+
+test('the error about an unknown option names the one that is meant, and otherwise all of its group', async () => {
+  const advice = async (options: object) => (await failure(createEngine(options as EngineOptions))).message
+  expect(await advice({ loger: console })).toContain('did you mean `logger`?')
+  expect(await advice({ configfile: 'a.yml' })).toContain('did you mean `configFile`?')
+  expect(await advice({ maxPending: 4 })).toContain('did you mean `scheduler.maxPending`?')
+  expect(await advice({ scheduler: { kvBytes: 4 } })).toContain('did you mean `memory.kvBytes`?')
+  expect(await advice({ enabled: true })).toMatch(/known are .*backend, configFile, logger$/)
 })
 
 test('a variable takes effect', async () => {
@@ -140,6 +161,8 @@ test('the established variables keep their names, defaults and ranges', async ()
     ['MLX_PROMPT_CACHE_TTL_MS', 300_000, 1, 604_800_000],
     ['MLX_PROMPT_CACHE_MAX_ENTRIES', 10_000, 1, 1_000_000],
     ['MLX_PROMPT_CACHE_MAX_BYTES', 104_857_600, 1, 2 ** 40],
+    ['MLX_METRICS_EXPORT', true, undefined, undefined],
+    ['MLX_WORKER_COUNT', 1, 1, 8],
   ])
 })
 
@@ -156,10 +179,35 @@ test('the options with variables of their own', async () => {
     'scheduler.deterministic': 'MLX_SERVING_DETERMINISTIC',
     precision: 'MLX_SERVING_PRECISION',
     'memory.kvBytes': 'MLX_SERVING_KV_BYTES',
+    'memory.limitBytes': 'MLX_SERVING_LIMIT_BYTES',
     'streaming.bufferTokens': 'MLX_SERVING_BUFFER_TOKENS',
     'streaming.parkTimeoutMs': 'MLX_SERVING_PARK_TIMEOUT_MS',
     'cache.coalescing.maxSubscribers': 'MLX_SERVING_COALESCING_MAX_SUBSCRIBERS',
     'cache.dedup.maxEntries': 'MLX_SERVING_DEDUP_MAX_ENTRIES',
+    'cache.prefixCache.enabled': 'MLX_SERVING_PREFIX_CACHE_ENABLED',
+    'cache.prefixCache.maxDiskBytes': 'MLX_SERVING_PREFIX_CACHE_MAX_DISK_BYTES',
+    'cache.prefixCache.maxTokens': 'MLX_SERVING_PREFIX_CACHE_MAX_TOKENS',
+    'cache.prefixCache.maxPinnedPercent': 'MLX_SERVING_PREFIX_CACHE_MAX_PINNED_PERCENT',
+    'cache.prefixCache.minTokens': 'MLX_SERVING_PREFIX_CACHE_MIN_TOKENS',
     'cache.promptCache.maxTokens': 'MLX_SERVING_PROMPT_CACHE_MAX_TOKENS',
+    'modelLifecycle.idleUnloadMs': 'MLX_SERVING_IDLE_UNLOAD_MS',
+    'modelLifecycle.evict': 'MLX_SERVING_EVICT',
+    'modelLifecycle.drainMs': 'MLX_SERVING_DRAIN_MS',
+    'modelLifecycle.warmup': 'MLX_SERVING_WARMUP',
+    'modelLifecycle.prefetch.enabled': 'MLX_SERVING_PREFETCH_ENABLED',
+    'modelLifecycle.prefetch.minConfidence': 'MLX_SERVING_PREFETCH_MIN_CONFIDENCE',
+    'modelLifecycle.prefetch.maxModels': 'MLX_SERVING_PREFETCH_MAX_MODELS',
+    'retry.enabled': 'MLX_SERVING_RETRY_ENABLED',
+    'retry.maxAttempts': 'MLX_SERVING_RETRY_MAX_ATTEMPTS',
+    'retry.initialDelayMs': 'MLX_SERVING_RETRY_INITIAL_DELAY_MS',
+    'retry.maxDelayMs': 'MLX_SERVING_RETRY_MAX_DELAY_MS',
+    'circuitBreaker.enabled': 'MLX_SERVING_CIRCUIT_BREAKER_ENABLED',
+    'circuitBreaker.failures': 'MLX_SERVING_CIRCUIT_BREAKER_FAILURES',
+    'circuitBreaker.windowMs': 'MLX_SERVING_CIRCUIT_BREAKER_WINDOW_MS',
+    'circuitBreaker.openMs': 'MLX_SERVING_CIRCUIT_BREAKER_OPEN_MS',
+    'health.stuckAfterMs': 'MLX_SERVING_HEALTH_STUCK_AFTER_MS',
+    'workers.replaceStuck': 'MLX_SERVING_WORKERS_REPLACE_STUCK',
+    'workers.routing': 'MLX_SERVING_WORKERS_ROUTING',
+    'workers.sticky': 'MLX_SERVING_WORKERS_STICKY',
   })
 })

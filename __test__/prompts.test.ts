@@ -198,7 +198,9 @@ test.each<[string, string, object]>([
 })
 
 test('a model without tool support refuses tools, and any model refuses an unknown variable', async () => {
-  const { engine, model } = await simulated()
+  const { engine } = await simulated()
+  const chatTemplate = '{% for message in messages %}{{ message.content }}{% endfor %}'
+  const model = await engine.loadModel({ chatTemplate, id: 'without tools' })
   const refused = (params: object) => failure(engine.generate({ model, messages: [USER], ...params }))
   expect(await refused({ tools: [tool] })).toMatchObject({ code: 'InvalidParams', param: 'tools' })
   const variables = { templateVariables: { enable_thinking: false } }

@@ -106,7 +106,7 @@ test('a function answers from the request', async () => {
   expect(await failure(ask('throw'))).toBeInstanceOf(RangeError)
   const none = await failure(ask('none'))
   expect(none).toMatchObject({ code: 'ConfigError', param: 'backend.answers' })
-  expect(none.message).toContain('the function gave none')
+  expect(none.message).toContain('none is given')
   expect(engine.stats()).not.toHaveProperty('unusedAnswers')
 })
 

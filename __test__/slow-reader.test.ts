@@ -65,6 +65,14 @@ test('an awaited generation is never parked', async () => {
   expect(engine.stats().parks).toBe(0)
 })
 
+test('a generation whose first read comes late has run to its end, and gives everything', async () => {
+  const { engine, model } = await simulated(undefined, { streaming: STREAMING })
+  const late = engine.generate({ ...(await longAnswer(60)), model, maxTokens: 60 })
+  await until(() => engine.stats().completed === 1)
+  expect(engine.stats().parks).toBe(0)
+  expect((await read(late)).tokens.length).toBe(60)
+})
+
 test('a stream that is not read fails with SlowConsumer, after the delivered chunks', async () => {
   const { engine, model } = await simulated(SLOW, { streaming: { ...STREAMING, parkTimeoutMs: 20 } })
   const params = { ...(await longAnswer(60)), model, maxTokens: 60 }

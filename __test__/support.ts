@@ -31,7 +31,9 @@ export interface Ready {
 
 const off = { enabled: false }
 /** Disables sharing: tests repeat a request to compute it again. */
-export const UNSHARED = { cache: { coalescing: off, dedup: off, promptCache: off } }
+export const UNSHARED = { cache: { coalescing: off, dedup: off, promptCache: off, prefixCache: off } }
+/** Disables the sharing of answers. Requests still share what their prompts have in common. */
+export const SHARING_PREFIXES = { cache: { coalescing: off, dedup: off, promptCache: off } }
 
 /** An engine on a simulated device with the demo model's vocabulary. Closed at the end of the test. */
 export function simulated(profile = INSTANT, options: EngineOptions = {}): Promise<Ready> {

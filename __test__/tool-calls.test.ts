@@ -108,10 +108,63 @@ test('an answer that is cut short inside a call has no call', async () => {
   const streamed = together(await chunksOf(generation))
   const cut = await generation
   expect(streamed).toMatchObject({ text: cut.text, calls: [{ isWithdrawn: true }] })
-  expect(cut).toMatchObject({ finishReason: 'length', warnings: [expect.stringContaining('not complete')] })
+  expect(cut).toMatchObject({ finishReason: 'length', warnings: [expect.stringContaining('cut off by `maxTokens`')] })
   expect(CALL.startsWith(cut.text)).toBe(true)
   const stopped = await engine.generate({ model, ...params, stopSequences: ['"days"'] })
   expect(stopped).toMatchObject({ finishReason: 'stop', text: CALL.slice(0, CALL.indexOf('"days"')) })
+  expect(stopped.warnings).toEqual([expect.stringContaining('not complete')])
+})
+
+test('an answer that is cut short after a complete call keeps that call', async () => {
+  const { engine, model } = await speaking(`${NOW}\n${CALL}`, HERMES)
+  const { usage } = await engine.generate({ model, ...params })
+  for (let maxTokens = 5; maxTokens < usage.outputTokens; maxTokens++) {
+    const cut = await engine.generate({ model, ...params, maxTokens })
+    expect(cut).toMatchObject({ finishReason: 'length', warnings: [expect.stringContaining('maxTokens')] })
+    expect(called(cut)[0]).toEqual({ name: 'now', arguments: {} })
+  }
+})
+
+describe('parallelToolCalls: false', () => {
+  const single = { ...params, parallelToolCalls: false }
+
+  test('an answer ends with its first complete call', async () => {
+    const { engine, model } = await speaking(`I look. ${CALL}\n${NOW} So.`, HERMES, { profile: M3_MAX })
+    const both = await engine.generate({ model, ...params })
+    expect(called(both)).toHaveLength(2)
+    const generation = engine.generate({ model, ...single })
+    const { text, calls } = together(await chunksOf(generation))
+    const one = await generation
+    expect(called(one)).toEqual([{ name: 'get_weather', arguments: PLACE }])
+    expect(one).toMatchObject({ text: 'I look.', finishReason: 'tool-calls' })
+    expect(one).not.toHaveProperty('warnings')
+    expect(one.usage.outputTokens).toBeLessThan(both.usage.outputTokens)
+    expect(text).toBe('I look.')
+    expect(calls).toMatchObject([{ index: 0, text: JSON.stringify(PLACE) }])
+  })
+
+  test('an answer without a call is whole, also after a malformed call', async () => {
+    const answer = `${NOW.replace('now', 'rm')} Done.`
+    const { engine, model } = await speaking(answer, HERMES)
+    expect(await engine.generate({ model, ...single })).toMatchObject({ text: answer, finishReason: 'stop' })
+  })
+
+  test('only requests with the same value share an answer', async () => {
+    const { engine, model } = await speaking(`${CALL}\n${NOW}`, HERMES, { cache: {} })
+    const served = []
+    for (const request of [params, single, single, { ...params, parallelToolCalls: true }])
+      served.push((await engine.generate({ model, ...request })).served)
+    expect(served).toEqual(['computed', 'computed', 'cached', 'cached'])
+  })
+
+  test('it goes with tools, and is a boolean', async () => {
+    const { engine, model } = await sharing()
+    const refused = (more: object) => failure(engine.generate({ model, ...single, ...more } as never))
+    const error = { code: 'InvalidParams', param: 'parallelToolCalls' }
+    expect(await refused({ tools: undefined })).toMatchObject(error)
+    expect(await refused({ messages: undefined, tools: undefined, prompt: 'Hi' })).toMatchObject(error)
+    expect(await refused({ parallelToolCalls: 'no' })).toMatchObject(error)
+  })
 })
 
 test('tokens of calls have log-probabilities', async () => {

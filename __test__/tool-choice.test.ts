@@ -1,9 +1,9 @@
-// toolChoice enforces tool calls: the demo model was not trained on tools, so only the constraint makes it call them.
+// toolChoice enforces tool calls: the demo model was not trained on these tools, so only the constraint makes it call them.
 
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { EngineOptions, Message, Tool } from 'mlx-serving'
+import type { EngineOptions, Message, Tool, ToolCallDelta } from 'mlx-serving'
 import { expect, onTestFinished, test } from 'vitest'
 import { failure, IN_OWN_PRECISION, type Ready, withMlx } from './support.js'
 
@@ -70,6 +70,60 @@ test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, ope
   expect(same.toolCalls?.map(call => call.function)).toEqual(one.toolCalls?.map(call => call.function))
 })
 
+/** A bias against the end of the turn and against `]`, which ends a list of calls: the model goes on where it may. */
+const ENDLESS = { logitBias: { 1: -100, 65: -100 }, temperature: 0, maxTokens: 300 }
+
+test.each([...inFloat32, ...inOwnPrecision])('a model that repeats its call: %s', async (_, sign, open) => {
+  const { engine, model } = await withFormat(sign, {}, open)
+  const params = { model, messages, tools: TOOLS.slice(1), toolChoice: 'required', ...ENDLESS } as const
+  const generation = engine.generate(params)
+  const deltas: ToolCallDelta[] = []
+  for await (const { toolCalls = [] } of generation) deltas.push(...toolCalls)
+  const { toolCalls = [], finishReason, text, warnings = [] } = await generation
+  expect(toolCalls.map(call => call.function)).toEqual([{ name: 'now', arguments: {} }])
+  expect([finishReason, text]).toEqual(['tool-calls', ''])
+  // Llama 3 makes one call in an answer.
+  const repeated = sign === FORMATS['llama 3 json'] ? [] : [expect.stringContaining('repeated its call of `now`')]
+  expect(warnings).toEqual(repeated)
+  expect(deltas.filter(({ isWithdrawn }) => isWithdrawn).map(({ index }) => index)).toEqual(repeated.map(() => 1))
+  const one = await engine.generate({ ...params, parallelToolCalls: false })
+  expect(one.toolCalls?.map(call => call.function)).toEqual([{ name: 'now', arguments: {} }])
+  expect(one.finishReason).toBe('tool-calls')
+  expect(one).not.toHaveProperty('warnings')
+})
+
+const SUM = { schema: object({ sum: { type: 'integer', minimum: 0, maximum: 99 } }) }
+const isSum = { sum: expect.any(Number) }
+
+test.each([...inFloat32, ...inOwnPrecision])('tools and a schema in one request: %s', async (_, sign, open) => {
+  const { engine, model } = await withFormat(sign, {}, open)
+  const params = { model, messages, tools: TOOLS, structured: SUM, temperature: 1.5, seed: 1, maxTokens: 400 } as const
+  const { choices = [] } = await engine.generate({ ...params, n: 6 })
+  for (const { toolCalls, text, parsed, finishReason } of choices.filter(({ finishReason: end }) => end !== 'length')) {
+    if (toolCalls === undefined) {
+      expect([parsed, finishReason]).toEqual([isSum, 'stop'])
+      expect(JSON.parse(text)).toEqual(parsed)
+    } else expect([parsed, finishReason, text]).toEqual([undefined, 'tool-calls', ''])
+  }
+  const none = await engine.generate({ ...params, toolChoice: 'none' as const })
+  expect(none).toMatchObject({ finishReason: 'stop', parsed: isSum })
+  const required = await engine.generate({ ...params, toolChoice: { name: 'now' } })
+  expect(required).toMatchObject({ finishReason: 'tool-calls', toolCalls: [{ function: { name: 'now' } }] })
+  expect(required).not.toHaveProperty('parsed')
+})
+
+test('the model chooses between calls and a text of the schema', async () => {
+  const { engine, model } = await withFormat(FORMATS.hermes)
+  const [brace] = await engine.tokenize({ model, text: '{' })
+  const params = { model, messages, tools: TOOLS, structured: SUM, temperature: 0, maxTokens: 400 } as const
+  const text = await engine.generate({ ...params, logitBias: { [brace]: 100 } })
+  expect(text).toMatchObject({ finishReason: 'stop', parsed: isSum })
+  expect(text).not.toHaveProperty('toolCalls')
+  const calls = await engine.generate({ ...params, logitBias: { [brace]: -100 }, parallelToolCalls: false })
+  expect(calls).toMatchObject({ finishReason: 'tool-calls', text: '', toolCalls: [{ type: 'function' }] })
+  expect(calls).not.toHaveProperty('parsed')
+})
+
 test('a required call streams its arguments, and is shared only with the same toolChoice', async () => {
   const { engine, model } = await withFormat('<tool_call>', { cache: {} })
   const params = { model, messages, tools: TOOLS, toolChoice: { name: 'add' }, temperature: 0, maxTokens: 400 } as const
@@ -88,11 +142,15 @@ test('the error about calls that cannot be enforced names the param', async () =
   const { engine, model } = await withFormat('<tool_call>')
   const refused = async (more: object) =>
     failure(engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...more } as never))
-  expect(await refused({ structured: { regex: 'a' } })).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
   expect(await refused({ stopSequences: ['x'] })).toMatchObject({ code: 'InvalidParams', param: 'stopSequences' })
   const tools = [{ type: 'function', function: { name: 'f', parameters: { properties: { x: { not: {} } } } } }]
   expect(await refused({ tools })).toMatchObject({ code: 'GuidanceError', param: 'tools' })
   const gemma = await withFormat('<start_function_call>')
-  const params = { model: gemma.model, messages, tools: TOOLS, toolChoice: 'required' } as const
-  expect(await failure(gemma.engine.generate(params))).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
+  const params = { model: gemma.model, messages, tools: TOOLS } as const
+  for (const demand of [{ toolChoice: 'required' }, { structured: SUM }] as const) {
+    const error = await failure(gemma.engine.generate({ ...params, ...demand }))
+    expect(error).toMatchObject({ code: 'InvalidParams', param: 'toolChoice' })
+  }
+  const none = { ...params, structured: SUM, toolChoice: 'none', maxTokens: 100 } as const
+  expect(await gemma.engine.generate(none)).toMatchObject({ finishReason: 'stop', parsed: isSum })
 })

@@ -34,6 +34,16 @@ export async function odds(): Promise<number | undefined> {
   return token.length + tokenId + bytes[0] + logprob
 }
 
+export function listens(): Engine {
+  engine.once('model:loaded', ({ model, durationMs }) => model.id.repeat(durationMs))
+  engine.on('error', ({ code, message }) => `${code} ${message}`)
+  // @ts-expect-error there is no such event
+  engine.on('model:load', () => {})
+  // @ts-expect-error the event has no such field
+  engine.on('runtime:status', ({ state }) => state)
+  return engine.on('generation:completed', ({ id, result }) => id + result?.usage.outputTokens)
+}
+
 export async function scripts(): Promise<Engine[]> {
   const listed = await createEngine({
     backend: {

@@ -43,6 +43,20 @@ test.each(cases)('%s', async (_, schema, at, advice) => {
   expect(inTool.message).toMatch(advice)
 })
 
+test('a validator or a bare schema in place of `structured`', async () => {
+  const { engine, model } = await simulated()
+  const advice = async (structured: unknown) => {
+    const error = await failure(engine.generate({ model, prompt: 'x', structured: structured as { regex: string } }))
+    expect(error.code).toBe('GuidanceError')
+    return error.message
+  }
+  expect(await advice(z.object({ a: z.string() }))).toMatch(/`structured` is a zod schema: .*`structured: { schema }`$/)
+  expect(await advice(callable)).toMatch(/`structured` is an arktype schema/)
+  const bare = { type: 'object', properties: {} }
+  expect(await advice(bare)).toContain('pass the JSON schema itself: `structured: { schema }`')
+  expect(await advice({ json_schema: { schema: bare } })).toContain('pass the JSON schema itself')
+})
+
 test('what zod makes of it is accepted', async () => {
   const { engine, model } = await simulated()
   const schema = z.toJSONSchema(z.object({ a: z.enum(['x', 'y']) }))

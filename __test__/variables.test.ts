@@ -45,23 +45,24 @@ test('a variable without an established name is named like its option', async ()
   const config = await configOf()
   const own = Object.entries(config).filter(([, { variable }]) => variable?.startsWith('MLX_SERVING_'))
   for (const [name, { variable }] of own) {
-    const rest = name.includes('.') ? name.slice(name.indexOf('.') + 1) : name
+    const rest = name.replace(/^(scheduler|memory|streaming|cache|modelLifecycle)\./, '')
     const words = rest.replaceAll('.', '_').replace(/[A-Z]/g, letter => `_${letter}`)
     expect(variable).toBe(`MLX_SERVING_${words.toUpperCase()}`)
   }
   expect(own.length).toBeGreaterThan(10)
 })
 
-test('an unknown variable causes one process warning with the nearest known name', async () => {
-  const warnings = await warned({ MLX_SERVING_MAX_PENDNG: '4', MLX_SERVING_BATCH_SIZE: '2' })
-  const warning = (name: string, nearest: string) => ({
-    message: `the environment variable \`${name}\` is unknown and has no effect; the nearest known one is \`${nearest}\``,
+test('an unknown variable causes one process warning with a similar name, if there is one', async () => {
+  const warnings = await warned({ MLX_SERVING_MAX_PENDNG: '4', MLX_SERVING_BATCH_SIZE: '2', MLX_SERVING_LOG: '1' })
+  const warning = (name: string, advice: string) => ({
+    message: `the environment variable \`${name}\` is unknown and has no effect; ${advice}`,
     name: 'MlxServingWarning',
     code: 'UnknownVariable',
   })
-  expect(warnings).toHaveLength(2)
-  expect(warnings).toContainEqual(warning('MLX_SERVING_MAX_PENDNG', 'MLX_SERVING_MAX_PENDING'))
-  expect(warnings).toContainEqual(warning('MLX_SERVING_BATCH_SIZE', 'MLX_GPU_SCHEDULER_BATCH_SIZE'))
+  expect(warnings).toHaveLength(3)
+  expect(warnings).toContainEqual(warning('MLX_SERVING_MAX_PENDNG', 'did you mean `MLX_SERVING_MAX_PENDING`?'))
+  expect(warnings).toContainEqual(warning('MLX_SERVING_BATCH_SIZE', 'did you mean `MLX_GPU_SCHEDULER_BATCH_SIZE`?'))
+  expect(warnings).toContainEqual(warning('MLX_SERVING_LOG', '`engine.config()` has the known ones'))
 })
 
 test('variables of the options, of the build and of other programs cause no warning', async () => {
@@ -106,22 +107,18 @@ test('the limit of pending requests of a variable takes effect', async () => {
   expect(ends.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected'])
 })
 
-test('a variable names the file of the prompt cache, and an option another one', async () => {
-  const [first, second] = ['first', 'second'].map(async name => path.join(await folder(), name))
-  vi.stubEnv(PATH, await first)
-  expect((await configOf())['cache.promptCache.path']).toEqual({
-    value: await first,
-    source: 'environment',
-    variable: PATH,
-  })
-  const promptCache = { path: await second }
-  expect((await configOf({ cache: { promptCache } }))['cache.promptCache.path']).toEqual({
-    value: await second,
-    source: 'option',
-    variable: PATH,
-  })
-  vi.stubEnv(PATH, undefined)
-  expect((await configOf())['cache.promptCache.path']).toEqual({ source: 'default', variable: PATH })
+test.each([
+  ['promptCache', PATH],
+  ['prefixCache', 'MLX_SERVING_PREFIX_CACHE_PATH'],
+])('a variable sets the path of %s, and an option another one', async (cache, variable) => {
+  const [first, second] = await Promise.all(['first', 'second'].map(async name => path.join(await folder(), name)))
+  const option = `cache.${cache}.path`
+  vi.stubEnv(variable, first)
+  expect((await configOf())[option]).toEqual({ value: first, source: 'environment', variable })
+  const options = { cache: { [cache]: { path: second } } }
+  expect((await configOf(options))[option]).toEqual({ value: second, source: 'option', variable })
+  vi.stubEnv(variable, undefined)
+  expect((await configOf())[option]).toEqual({ source: 'default', variable })
 })
 
 test.each(['', ' '])('the path %j of a variable is refused', async text => {

@@ -1,53 +1,170 @@
-// Engines in worker threads: each worker has its own, and a terminated worker does not affect others.
+// Several engine threads: how requests are spread, and what callers see when a thread ends or hangs.
 
-import { once } from 'node:events'
-import path from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { describe, expect, test } from 'vitest'
-import { ROOT } from './support.js'
+import type { Engine, ModelHandle, PromptProgress, SimulatedFault } from 'mlx-serving'
+import { expect, test } from 'vitest'
+import { copiesOfDemo } from './folders.js'
+import { Scrape } from './prometheus.js'
+import { failure, INSTANT, inNode, longAnswer, M3_MAX, ON_MLX, read, sharing, simulated, until } from './support.js'
 
-const INDEX = path.join(ROOT, 'dist', 'index.js')
-const OPTIONS = { MLX: '{}', 'a simulated device': "{ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' } }" }
+const PROMPTS = Array.from({ length: 12 }, (_, number) => `What is ${number} + 20?`)
+const params = (prompt: string) => ({ prompt, maxTokens: 12 })
 
-describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
-  const worker = (body: string) =>
-    new Worker(
-      `const { createEngine } = require(${JSON.stringify(INDEX)})
-      const { parentPort } = require('node:worker_threads')
-      const main = async () => {
-        const engine = await createEngine(${options})
-        const model = await engine.loadModel()
-        const messages = [{ role: 'user', content: 'What is 12 + 7?' }]
-        const params = { model, messages, temperature: 1, seed: 3 }
-        ${body}
-      }
-      main()`,
-      { eval: true },
-    )
-  const message = async (from: Worker) => (await once(from, 'message'))[0]
+const ask = (engine: Engine, model: ModelHandle) =>
+  Promise.all(PROMPTS.map(async prompt => (await engine.generate({ model, ...params(prompt) })).text))
 
-  test('two workers generate at the same time and end by themselves', async () => {
-    const body = 'parentPort.postMessage((await engine.generate({ ...params, maxTokens: 8 })).text)'
-    const workers = [worker(body), worker(body)]
-    const ends = workers.map(one => once(one, 'exit'))
-    const [first, second] = await Promise.all(workers.map(message))
-    expect(second).toBe(first)
-    expect(first.length).toBeGreaterThan(0)
-    expect((await Promise.all(ends)).map(([code]) => code)).toEqual([0, 0])
+const restarts = (engine: Engine) => engine.stats().workers.map(({ restarts }) => restarts)
+
+/** An engine whose device has these faults, and no worker hangs for longer than 0.1 s. */
+const failing = (faults: SimulatedFault[], count = 1, profile = INSTANT) =>
+  simulated(profile, {
+    backend: { simulated: profile, faults },
+    workers: { count },
+    health: { stuckAfterMs: 100 },
   })
 
-  test('workers terminated in mid-generation leave the process and other workers alive', async () => {
-    const busy = `
-      const again = n => engine.generate({ ...params, seed: n }).then(() => again(n + 1))
-      for (let n = 0; n < 4; n++) again(n)
-      for await (const chunk of engine.generate(params)) { parentPort.postMessage('running'); break }`
-    for (let n = 0; n < 3; n++) {
-      const [first, second] = [worker(busy), worker(busy)]
-      await Promise.all([message(first), message(second)])
-      await Promise.all([first.terminate(), second.terminate()])
-    }
-    const after = worker('parentPort.postMessage((await engine.generate({ ...params, maxTokens: 2 })).tokens.length)')
-    expect(await message(after)).toBeGreaterThan(0)
-    await after.terminate()
-  })
+test.each(ON_MLX)('%s: three workers give the answers of one, with one copy of the weights', async (_, open) => {
+  const [alone, three] = [await open(), await open({ workers: { count: 3 } })]
+  const [expected, answers] = [await ask(alone.engine, alone.model), await ask(three.engine, three.model)]
+  expect(answers).toEqual(expected)
+  const { workers, models, memory } = three.engine.stats()
+  expect(workers.every(({ requests }) => requests >= 2)).toBe(true)
+  expect([models.length, memory.weightBytes]).toEqual([1, alone.engine.stats().memory.weightBytes])
+})
+
+test('requests are spread evenly, and metrics have a series for each worker', async () => {
+  const { engine, model } = await simulated(M3_MAX, { workers: { count: 4, routing: 'round-robin' } })
+  await Promise.all(PROMPTS.map(prompt => engine.generate({ model, prompt, maxTokens: 3 })))
+  expect(engine.stats().workers).toEqual(
+    Array.from({ length: 4 }, () => ({ running: true, pending: 0, requests: 3, restarts: 0 })),
+  )
+  const metrics = new Scrape(engine.metrics())
+  expect([metrics.sum('mlx_worker_active'), metrics.sum('mlx_worker_requests_total')]).toEqual([4, 12])
+  expect(engine.config()['workers.count']).toMatchObject({ value: 4, source: 'option' })
+})
+
+test('identical requests are computed once, and answers are cached for all workers', async () => {
+  const { engine, model } = await sharing(M3_MAX, { workers: { count: 4 } })
+  const same = { model, ...params('Hello') }
+  const answers = await Promise.all(Array.from({ length: 8 }, () => engine.generate(same)))
+  expect(answers.filter(({ served }) => served === 'computed')).toHaveLength(1)
+  expect((await engine.generate(same)).served).toBe('cached')
+})
+
+test('the next turn of a chat goes to the worker that has its history', async () => {
+  const { engine, model } = await sharing(INSTANT, { workers: { count: 4 } })
+  const chats = await Promise.all(
+    PROMPTS.map(async prompt => {
+      const messages = [{ role: 'user' as const, content: `${prompt} ${'Tell me more about it. '.repeat(40)}` }]
+      const { text } = await engine.generate({ model, messages, maxTokens: 20 })
+      const next = [
+        ...messages,
+        { role: 'assistant' as const, content: text },
+        { role: 'user' as const, content: 'Go on.' },
+      ]
+      return engine.generate({ model, messages: next, maxTokens: 5 })
+    }),
+  )
+  const reused = chats.filter(({ usage }) => usage.cachedInputTokens > 100)
+  expect(reused.length).toBeGreaterThanOrEqual(PROMPTS.length - 2)
+})
+
+test.each([1, 3])('of %i workers, a thread that ends is replaced, and no request is lost', async count => {
+  const healthy = await simulated()
+  const { engine, model } = await failing([{ step: 3, kind: 'thread' }], count)
+  expect(await ask(engine, model)).toEqual(await ask(healthy.engine, healthy.model))
+  expect(restarts(engine).reduce((sum, own) => sum + own, 0)).toBe(1)
+  expect(engine.stats()).toMatchObject({ completed: 12, failed: 0, preparing: 0, queued: 0, running: 0 })
+  expect(new Scrape(engine.metrics()).sum('mlx_worker_restarts_total')).toBe(1)
+  expect(engine.health().status).toBe('ready')
+})
+
+test('a stream that has begun fails, with what it has delivered, and another one begins again', async () => {
+  const { engine, model } = await failing([{ step: 8, kind: 'thread' }], 1, M3_MAX)
+  const long = { ...(await longAnswer(40)), model }
+  const streamed: string[] = []
+  const begun = (async () => {
+    for await (const { text } of engine.generate(long)) streamed.push(text)
+  })()
+  const waiting = engine.generate({ ...long, prompt: 'Wait.' })
+  expect((await failure(begun)).code).toBe('BackendError')
+  expect(streamed.length).toBeGreaterThan(0)
+  expect((await waiting).tokens.length).toBeGreaterThan(0)
+  expect(engine.stats()).toMatchObject({ completed: 1, failed: 1 })
+})
+
+test('a hanging step does not stop the requests of its worker, nor those of others', async () => {
+  const stall = { step: 30, kind: 'stall', ms: 20_000 } as const
+  const { engine, model } = await failing([stall], 2)
+  const began = performance.now()
+  for (let round = 0; round < 6; round++) await ask(engine, model)
+  expect(performance.now() - began).toBeLessThan(stall.ms / 2)
+  expect(restarts(engine).reduce((sum, own) => sum + own, 0)).toBe(1)
+  expect(engine.stats()).toMatchObject({ completed: 72, failed: 0 })
+})
+
+test('progress of a prompt never decreases, also when it is read again', async () => {
+  const faults = [{ step: 1, kind: 'thread' }] as const
+  const { engine, model } = await simulated(M3_MAX, { backend: { simulated: M3_MAX, faults: [...faults] } })
+  const reports: number[] = []
+  const options = { onProgress: (report: PromptProgress) => void reports.push(report.processedTokens) }
+  const prompt = 'Tell me all that you know about it. '.repeat(100)
+  const { usage } = await engine.generate({ model, prompt, maxTokens: 3 }, options)
+  expect(restarts(engine)).toEqual([1])
+  expect(reports).toEqual([...reports].sort((a, b) => a - b))
+  expect(reports.at(-1)).toBe(usage.inputTokens)
+})
+
+test('a model that is loaded and one that is unloaded meanwhile are so on all workers', async () => {
+  const { engine, model } = await failing([{ step: 5, kind: 'thread' }], 3)
+  const running = ask(engine, model)
+  const { second: folder } = await copiesOfDemo('second')
+  const second = await engine.loadModel(folder)
+  await running
+  await engine.unloadModel(model)
+  expect(await ask(engine, second)).toHaveLength(12)
+  expect(engine.stats()).toMatchObject({ models: [{ model: second.id }], failed: 0 })
+})
+
+test('aborts, an early return and a shutdown reach the worker of a request', async () => {
+  const { engine, model } = await simulated(M3_MAX, { workers: { count: 4 } })
+  const long = { ...(await longAnswer(200)), model }
+  const controller = new AbortController()
+  const aborted = engine.generate(long, { signal: controller.signal })
+  const cancelled = engine.generate({ ...long, seed: 5 })
+  for await (const _ of engine.generate({ ...long, prompt: 'Leave.' })) break
+  await until(() => engine.stats().running >= 2)
+  controller.abort()
+  cancelled.cancel()
+  expect((await failure(aborted)).name).toBe('AbortError')
+  expect((await cancelled).finishReason).toBe('cancelled')
+  await until(() => engine.stats().workers.every(({ pending }) => pending === 0))
+  const last = engine.generate(long)
+  await engine.dispose()
+  expect((await failure(last)).code).toBe('EngineClosed')
+  expect(engine.stats().workers.every(({ running }) => !running)).toBe(true)
+})
+
+test('a process with workers ends while they generate, and while one hangs', async () => {
+  const script = (faults: string) => `
+    import { createEngine } from 'mlx-serving'
+    const engine = await createEngine({
+      backend: { simulated: '${M3_MAX}', faults: ${faults} }, workers: { count: 3 }, health: { stuckAfterMs: 100 },
+    })
+    const model = await engine.loadModel()
+    const asked = seed => engine.generate({ model, prompt: 'Go', temperature: 1, seed, maxTokens: 400 }).catch(() => {})
+    for (let seed = 0; seed < 12; seed++) asked(seed)
+    while (engine.stats().steps < 6) await new Promise(resolve => setTimeout(resolve, 5))
+    await new Promise(resolve => setTimeout(resolve, 300))
+    console.log('leaving')
+    process.exit(3)`
+  for (const faults of ['[]', "[{ step: 4, kind: 'stall', ms: 3000 }]", "[{ step: 4, kind: 'thread' }]"]) {
+    expect(await inNode(script(faults))).toEqual({ code: 3, signal: null, stdout: 'leaving\n', stderr: '' })
+  }
+})
+
+test('a stream reads on while its worker is one of many', async () => {
+  const { engine, model } = await simulated(M3_MAX, { workers: { count: 8 }, streaming: { bufferTokens: 4 } })
+  const long = { ...(await longAnswer(40)), model }
+  const answers = await Promise.all([1, 2, 3].map(() => read(engine.generate(long))))
+  expect(answers.every(({ tokens }) => tokens.length === answers[0]?.tokens.length)).toBe(true)
 })
