@@ -1,8 +1,8 @@
 //! Side (a) of `npm run bench:overhead`: the least code that makes the executor generate. It feeds all prompts in one step,
 //! then the last token of each row, until all answers are long enough. No engine, no text, no delivery.
 //!
-//! Argument: a model folder. Jobs come on stdin, results go to stdout; `job.mjs` has the protocol. Its run path names
-//! the reference BLAS, so `LD_LIBRARY_PATH` must name the addon's folder for the fast one.
+//! Argument: a model folder. Jobs come on stdin, results go to stdout; `job.mjs` has the protocol. The run path of this
+//! program names the reference BLAS; `LD_LIBRARY_PATH` must name the addon's folder, so that the fast BLAS is used.
 #![allow(clippy::print_stdout)] // a program, not a library
 
 use std::io::{BufRead, Write, stdin, stdout};
@@ -114,7 +114,7 @@ impl BareLoop {
         };
         let rows = admissions.iter().map(row).collect();
         let admit = if is_first { admissions.to_vec() } else { Vec::new() };
-        Plan { step: self.step(), release: Vec::new(), admit, rows }
+        Plan { step: self.step(), admit, rows, ..Plan::default() }
     }
 
     fn release(&mut self, ids: Vec<SequenceId>) -> Result<()> {

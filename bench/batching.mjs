@@ -1,7 +1,7 @@
 // `npm run bench:batching`: measures what batching gains on a real model, what it costs the engine, and what reproducibility
 // costs. It runs the same engine with 1 to 32 concurrent prompts, with and without deterministic products; decisions with 256
-// running and 10,000 waiting sequences; the engine's own work in a step without thread wakes; a bare thread wake; and an idle
-// engine. Progress goes to stderr; the last line of stdout is JSON.
+// running and 10,000 waiting sequences; the recording of statistics; the engine's own work in a step without thread wakes; a bare
+// thread wake; and an idle engine. Progress goes to stderr; the last line of stdout is JSON.
 
 import { parseArgs } from 'node:util'
 import { build } from '../tools/build/build.mjs'
@@ -40,6 +40,8 @@ await main(async () => {
   const alone = await measureAlone(Number(values.pairs))
   progress('decisions')
   const decisions = await runBench('decisions')
+  progress('recording')
+  const recording = await runBench('recording')
   progress('a bare thread wake')
   const bareWake = await runBench('bare_wake')
   progress(`an idle engine, for ${values.idle} s`)
@@ -55,9 +57,11 @@ await main(async () => {
   console.log(
     `A bare thread that sleeps, wakes another and reads its processor time: at least ${bareWake.step.toFixed(1)} µs a step.`,
   )
-  const goals = [...goalsOf(cells), ...overallGoals(decisions, idle)]
+  const goals = [...goalsOf(cells), ...overallGoals(decisions, recording, idle)]
   printGoals(goals)
-  console.log(JSON.stringify({ date: new Date().toISOString(), cells, alone, decisions, bareWake, idle, goals }))
+  console.log(
+    JSON.stringify({ date: new Date().toISOString(), cells, alone, decisions, recording, bareWake, idle, goals }),
+  )
 })
 
 async function measureModel(model, interpreter, pairs) {
@@ -159,9 +163,10 @@ function goalsOf(cells) {
   ]
 }
 
-function overallGoals(decisions, idle) {
+function overallGoals(decisions, recording, idle) {
   return [
     atMost(`decision p99 at ${decisions.running} running and ${decisions.queued} waiting, µs`, 100, decisions.p99),
+    ...['token', 'step', 'request'].map(what => atMost(`recording a ${what}, ns`, 1_000, recording[what])),
     atMost(`${idle.seconds} s of an idle engine: CPU ms`, (5 * idle.seconds) / 60, idle.cpuMs),
   ]
 }

@@ -53,6 +53,14 @@ async function runOn(side, job) {
 function cpuMs(pid) {
   if (process.platform !== 'linux') return Number.NaN
   const tasks = `/proc/${pid}/task`
-  const times = readdirSync(tasks).map(task => Number(readFileSync(`${tasks}/${task}/schedstat`, 'utf8').split(' ')[0]))
-  return times.reduce((sum, ns) => sum + ns, 0) / 1e6
+  return readdirSync(tasks).reduce((sum, task) => sum + taskNs(`${tasks}/${task}/schedstat`), 0) / 1e6
+}
+
+/** Processor time of a thread, which may have ended. */
+function taskNs(file) {
+  try {
+    return Number(readFileSync(file, 'utf8').split(' ')[0])
+  } catch {
+    return 0
+  }
 }

@@ -6,7 +6,7 @@ import { addedFirstMs, cpuRatio, paired, quartiles, rateRatio } from './statisti
 
 const COLOURS = { met: green, missed: red, open: dim }
 
-/** The summary of a cell: quartiles of each side, and of (b) against the others, pair by pair. */
+/** The summary of a cell: quartiles of each side. */
 export function summarize(pairs) {
   const letters = Object.keys(pairs[0]).sort()
   const ofSide = letter => ({

@@ -13,8 +13,25 @@ const START_SECONDS = 120
 /** Characters at the end of an answer that hold its usage. */
 const END_LENGTH = 1000
 
-/** Starts a server with a model and waits until it answers. */
+/** The side: a server whose client is this process. */
 export async function startServer(interpreter, folder, env) {
+  const { post, pid, close } = await launchServer(interpreter, folder, env)
+  return {
+    pid,
+    close,
+    async run({ prompts, numTokens }) {
+      const begin = performance.now()
+      const rows = await Promise.all(prompts.map(({ text }) => post(text, numTokens, begin)))
+      const totalMs = performance.now() - begin
+      const short = rows.find(row => row.numTokens !== numTokens)
+      if (short) throw new Failure(`mlx_lm.server gave ${short.numTokens} tokens instead of ${numTokens}.`)
+      return { totalMs, firstMs: rows.map(row => row.firstMs) }
+    },
+  }
+}
+
+/** Starts a server with a model and waits until it answers. */
+export async function launchServer(interpreter, folder, env) {
   const port = await freePort()
   const args = [
     '-m',
@@ -34,14 +51,8 @@ export async function startServer(interpreter, folder, env) {
   await untilReady(child, () => post('t1', 1, performance.now()))
   return {
     pid: child.pid,
-    async run({ prompts, numTokens }) {
-      const begin = performance.now()
-      const rows = await Promise.all(prompts.map(({ text }) => post(text, numTokens, begin)))
-      const totalMs = performance.now() - begin
-      const short = rows.find(row => row.numTokens !== numTokens)
-      if (short) throw new Failure(`mlx_lm.server gave ${short.numTokens} tokens instead of ${numTokens}.`)
-      return { totalMs, firstMs: rows.map(row => row.firstMs) }
-    },
+    port,
+    post,
     async close() {
       child.kill()
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')

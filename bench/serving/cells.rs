@@ -52,7 +52,7 @@ const DEVICES: [(&str, [f64; 6]); 2] = [
 ];
 /// Below this load, more hours are simulated.
 const LEAST_REQUESTS_AN_HOUR: f64 = 7_200.0;
-/// Runs with bursts: only there does a window have an effect, which depends on the first measurements.
+/// Runs of each cell with bursts. Only bursts show an effect of the window, and this effect depends on the first measurements.
 const RUNS: u64 = 9;
 const USERS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 100];
 /// The question of v1.4.2's benchmark.
@@ -123,7 +123,7 @@ fn compared(workload: &'static str, load: f64, setup: Setup) -> Vec<Cell> {
     Policy::COMPARED.map(cell).to_vec()
 }
 
-/// One user, for the time of fifty questions, up to half an answer before the next.
+/// One user for the time of 49.5 questions, so that fifty questions start.
 fn fifty_questions(base: Setup) -> Setup {
     Setup { lengths: QUESTION, span: bare_question(&base.profile).total * 99 / 2, ..base }
 }

@@ -33,7 +33,8 @@ impl Original {
         self.waiting.push_back((now, request));
     }
 
-    /// The next batch for an idle device. None before the window has passed.
+    /// The next batch for an idle device. It is empty while the window runs, unless the batch is full, or a single request finds
+    /// the device idle.
     pub(crate) fn open(&mut self, now: Instant, was_idle: bool) -> Vec<usize> {
         let is_due = self.next_opening().is_some_and(|at| at <= now);
         let is_alone = was_idle && self.waiting.len() == 1;

@@ -6,7 +6,7 @@ import { createEngine, OverloadedError } from '../../dist/index.mjs'
 import { median, quantile, quartiles } from '../statistics.mjs'
 import { longPrompts, PROFILE } from './real_time.mjs'
 
-/** A row for each place of the largest batch, and half as many waiting requests. */
+/** Enough for the 32 rows of the largest batch and half as many waiting requests. */
 const MAX_PENDING = 48
 const MAX_TOKENS = 50
 /** Duration of a load. Answers count after it has settled. */
@@ -57,7 +57,7 @@ async function capacityOf(ask) {
   return ended / (SECONDS - SETTLED_AFTER)
 }
 
-/** A function that tells whether an answer that ends now counts, from now until the load ends. */
+/** The begin and the end of a load that starts now. `counts()` says whether an answer that ends now counts. */
 function period() {
   const begin = performance.now()
   const until = begin + 1_000 * SECONDS

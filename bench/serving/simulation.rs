@@ -179,7 +179,7 @@ impl Simulation {
         if self.scheduler.is_empty()
             && let Some(gate) = &mut self.gate
         {
-            // The device had work until this moment, so it was not idle; no step shows it.
+            // A device whose last step was collected at this moment was not idle before, although the scheduler is empty.
             let was_idle = is_idle && self.collected < now;
             gate.open(now, was_idle).into_iter().for_each(|place| self.submit(place));
         }
@@ -194,7 +194,7 @@ impl Simulation {
         self.scheduler.add(SequenceId(place as u64), request, self.clock.now());
     }
 
-    /// `Err` is the time at which to ask the scheduler again.
+    /// Submits as many steps as overlap. Returns the time at which to ask the scheduler again, if it waits.
     fn fill_pipeline(&mut self, plan: &mut Plan) -> Result<Option<Instant>> {
         while self.scheduler.may_plan(self.device.limits().overlap) {
             let now = self.clock.now();

@@ -37,7 +37,7 @@ pub(crate) enum Lengths {
     /// Log-normal with the means of `ShareGPT`, 161 and 338 tokens (Kwon et al., "Efficient memory management for large
     /// language model serving with `PagedAttention`", 2023, figure 11); the spread is an estimate from its histograms.
     Chat,
-    /// Nine of ten as [`Chat`](Self::Chat) with prompts of 32, the tenth with a prompt of 4,096.
+    /// Answers as in [`Chat`](Self::Chat). On average nine of ten prompts have 32 tokens, and one has 4,096.
     ShortAndLong,
     /// Fixed lengths.
     Fixed { prompt: usize, answer: usize },
@@ -67,7 +67,7 @@ struct User {
 #[derive(Debug)]
 pub(crate) struct Traffic {
     lengths: Lengths,
-    /// Users that send again once they are answered, until the end.
+    /// In the closed loop: until when a user sends its next request after an answer.
     again_until: Option<Duration>,
     users: Vec<User>,
     agenda: BTreeMap<(Duration, u64), Job>,

@@ -1,0 +1,36 @@
+// Requests that must be refused: the code of the error, the params, and the options. None may reach the device.
+
+const recursive = { $ref: '#/$defs/a', $defs: { a: { type: 'nothing' } } }
+
+export const refusals = [
+  ['InvalidParams', { maxTokens: -1 }],
+  ['InvalidParams', { maxTokens: 1.5 }],
+  ['InvalidParams', { temperature: Number.NaN }],
+  ['InvalidParams', { temperature: 3 }],
+  ['InvalidParams', { topP: 0 }],
+  ['InvalidParams', { minP: 2 }],
+  ['InvalidParams', { prompt: '' }],
+  ['InvalidParams', { prompt: undefined }],
+  ['InvalidParams', { prompt: { tokens: [2 ** 31] } }],
+  ['InvalidParams', { prompt: { tokens: [-1] } }],
+  ['InvalidParams', { prompt: undefined, messages: [] }],
+  ['InvalidParams', { prompt: undefined, messages: [{ role: 'user', content: 7 }] }],
+  ['InvalidParams', { messages: [{ role: 'user', content: 'Hello' }] }],
+  ['InvalidParams', { logitBias: { 999999999: 1 } }],
+  ['InvalidParams', { stopSequences: [''] }],
+  ['InvalidParams', { stopTokenIds: [2 ** 40] }],
+  ['InvalidParams', { n: 0 }],
+  ['InvalidParams', { n: 1_000_000 }],
+  ['InvalidParams', { seed: 'seven' }],
+  ['InvalidParams', { maxToken: 2 }],
+  ['InvalidParams', { prompt: { template: '{% for' } }],
+  ['InvalidParams', {}, { timeoutMs: -1 }],
+  ['InvalidParams', {}, { priority: 'highest' }],
+  ['InvalidParams', {}, { signal: 'stop' }],
+  ['ContextLengthExceeded', { maxTokens: 10_000_000 }],
+  ['ContextLengthExceeded', { prompt: 'one two three '.repeat(20_000) }],
+  ['ModelNotLoaded', { model: 'another model' }],
+  ['GuidanceError', { structured: { regex: '(' } }],
+  ['GuidanceError', { structured: { schema: recursive } }],
+  ['GuidanceError', { structured: { grammar: 'start: missing' } }],
+]
