@@ -67,9 +67,16 @@ export function coreCodes() {
   return new Map([...variants].map(([, comment, code]) => [code, sentence(comment.replaceAll('///', ''))]))
 }
 
-/** Names of the values that the package exports. */
-export function exportedValues() {
-  const values = types().matchAll(/^export declare (?:function|class|const) (\w+)/gm)
+/** The entries of the package that a program can import: the name, and the file with its types. */
+export function entries() {
+  const { name, exports } = JSON.parse(read('package.json'))
+  const importable = Object.entries(exports).filter(([, entry]) => entry.require)
+  return importable.map(([path, entry]) => ({ name: name + path.slice(1), declarations: entry.require.types }))
+}
+
+/** Names of the values that an entry exports. */
+export function exportedValues({ declarations }) {
+  const values = read(declarations).matchAll(/^export declare (?:function|class|const) (\w+)/gm)
   return [...new Set([...values].map(([, name]) => name))].sort()
 }
 

@@ -1,11 +1,12 @@
 // `npm run check:drift`: compares what is written in two places: versions, exported names, error codes, options, tables,
-// paths and code in the documentation, third-party notices. Also checks that lock files pin what they name.
+// paths and code in the documentation, third-party notices. Also checks that Cargo.lock names crates.io only, and that npm's lock
+// files have a digest for each package.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { build } from './build.mjs'
 import { quiet } from './command.mjs'
-import { coreCodes, errorCodes, exportedValues, fieldsOf } from './declared.mjs'
+import { coreCodes, entries, errorCodes, exportedValues, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
 import { declarationOf, options } from './options.mjs'
 import { checkPaths } from './paths.mjs'
@@ -33,18 +34,19 @@ function checkVersions() {
   }
 }
 
-async function checkExports() {
-  const declared = exportedValues()
+async function checkExports(entry) {
+  const declared = exportedValues(entry)
   const names = exported =>
     Object.keys(exported)
       .filter(name => name !== 'default' && name !== 'module.exports')
       .sort()
   compare(
-    'require() must export what index.d.ts declares',
+    `require('${entry.name}') must export what ${entry.declarations} declares`,
     declared,
-    names(createRequire(import.meta.url)('mlx-serving')),
+    names(createRequire(import.meta.url)(entry.name)),
   )
-  compare('import must export what index.d.ts declares', declared, names(await import('mlx-serving')))
+  const imported = names(await import(entry.name))
+  compare(`import '${entry.name}' must export what ${entry.declarations} declares`, declared, imported)
 }
 
 function checkErrorCodes() {
@@ -60,7 +62,9 @@ const BESIDES = [
   'backend.answers',
   'backend.onUnmatched',
   'backend',
+  'cache.prefixCache.path',
   'cache.promptCache.path',
+  'configFile',
 ]
 
 function checkOptions() {
@@ -72,7 +76,7 @@ function checkOptions() {
   }
   const names = new Set(expected.map(({ name }) => name))
   const others = declared.map(({ name }) => name).filter(name => !names.has(name))
-  compare('index.d.ts declares options that are not there', [...BESIDES].sort(), others.sort())
+  compare('index.d.ts must declare the options of options.rs and of BESIDES only', [...BESIDES].sort(), others.sort())
 }
 
 /** Dependencies come from registries, whose packages do not change once published. Lock files pin their digests. */
@@ -93,11 +97,12 @@ await main(async () => {
   await build()
   await phase('Versions', checkVersions)
   await phase('Where dependencies come from', checkSources)
-  await phase('Exported names', checkExports)
+  for (const entry of entries()) await phase(`Exported names of ${entry.name}`, () => checkExports(entry))
   await phase('Error codes', checkErrorCodes)
   await phase('Options', checkOptions)
   await phase('Links and file names in the documentation', checkPaths)
   await phase('Tables in the documentation', () => script('tables.mjs', '--check'))
+  await phase('The schema of runtime files', () => script('schema.mjs', '--check'))
   await phase('Third-party notices', () => script('third-party.mjs', '--check'))
   await checkSnippets()
 })

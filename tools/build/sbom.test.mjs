@@ -22,4 +22,5 @@ test('every part has a name, a unique address and a licence', async () => {
     expect.arrayContaining(['pkg:generic/OpenBLAS']),
   ])
   expect(refs).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:cargo\/tokenizers@/)]))
+  expect(dependencies[0].dependsOn).toEqual(expect.arrayContaining([expect.stringMatching(/^pkg:npm\/yaml@/)]))
 })

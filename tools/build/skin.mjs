@@ -1,5 +1,5 @@
-// The TypeScript skin: tsc compiles lib/ to dist/ if its sources changed. The entry for ES modules is already JavaScript and
-// is copied.
+// The TypeScript skin: tsc compiles lib/ to dist/ if its sources changed. The entries for ES modules are already JavaScript and
+// are copied.
 
 import { copyFileSync, rmSync } from 'node:fs'
 import { quiet } from './command.mjs'
@@ -10,15 +10,28 @@ import { phase } from './terminal.mjs'
 const INPUTS = [
   'lib',
   'index.d.ts',
+  'ai-sdk.d.ts',
+  'langchain.d.ts',
+  'otel.d.ts',
+  'server.d.ts',
   'tsconfig.json',
   'tsconfig.build.json',
   'package-lock.json',
   'tools/build/skin.mjs',
 ]
 
+/** The entries for ES modules, one for each export of the package. */
+const MODULES = [
+  ['index.mjs'],
+  ['ai-sdk', 'index.mjs'],
+  ['langchain', 'index.mjs'],
+  ['otel', 'index.mjs'],
+  ['server', 'index.mjs'],
+]
+
 /** Compiles the skin, if its sources changed. */
 export async function buildSkin() {
-  const outputs = [at('dist', 'index.js'), at('dist', 'index.mjs')]
+  const outputs = [at('dist', 'index.js'), at('dist', 'cli', 'main.js'), ...MODULES.map(path => at('dist', ...path))]
   await keepFresh({ name: 'skin', inputs: INPUTS, outputs }, () =>
     phase('Compiling the TypeScript skin (tsc)', compile),
   )
@@ -27,5 +40,5 @@ export async function buildSkin() {
 async function compile() {
   rmSync(at('dist'), { recursive: true, force: true })
   await quiet(process.execPath, [commandOf('typescript', 'tsc'), '--project', 'tsconfig.build.json'])
-  copyFileSync(at('lib', 'index.mjs'), at('dist', 'index.mjs'))
+  for (const path of MODULES) copyFileSync(at('lib', ...path), at('dist', ...path))
 }

@@ -14,7 +14,7 @@ import { platform } from './repository.mjs'
 import { record } from './results.mjs'
 import { missingDevice } from './smoke/device.mjs'
 import { installedPlatforms, installInto, NPM, NPM_WITHOUT_OPTIONAL, OTHERS } from './smoke/installs.mjs'
-import { PREPARATIONS, PROGRAMS, run, SINCE_STRIPPED, STRIPPED, writePrograms } from './smoke/programs.mjs'
+import { PREPARATIONS, PROGRAMS, run, SINCE_STRIPPED, STRIPPED, TRACING, writePrograms } from './smoke/programs.mjs'
 import { startRegistry } from './smoke/registry.mjs'
 import { installTools, otherNodes, tool } from './smoke/tools.mjs'
 import { releasedVersion } from './tarballs.mjs'
@@ -53,6 +53,10 @@ async function checkNpm(place) {
     const names = installedPlatforms(folder).map(target => target.name)
     if (names.join() !== platform().name) throw new Failure(`installed: ${names.join(', ')}`)
   })
+  await check('npx mlx-serving --version', async () => {
+    const said = await quiet('npx', ['--no-install', 'mlx-serving', '--version'], { cwd: folder })
+    if (said.trim() !== releasedVersion()) throw new Failure(`it was: ${said}`)
+  })
   writePrograms(folder)
   for (const [title, prepare] of PREPARATIONS) await check(title, () => prepare(folder))
   const major = process.versions.node.split('.')[0]
@@ -62,6 +66,17 @@ async function checkNpm(place) {
     for (const [title, args] of programs)
       await checkAnswer(`Node ${version}: ${title}`, () => run(folder, node, args), place.missing)
   }
+}
+
+/** `mlx-serving/otel`, with the package that it needs. */
+async function checkTracing(place) {
+  const folder = join(place.root, 'tracing')
+  const { packages, preparations, programs } = TRACING
+  if (!(await check('Installing with OpenTelemetry', () => installInto(folder, NPM, { ...place, packages })))) return
+  writePrograms(folder)
+  for (const [title, prepare] of preparations) await check(title, () => prepare(folder))
+  for (const [title, args] of programs)
+    await checkAnswer(title, () => run(folder, process.execPath, args), place.missing)
 }
 
 async function checkOthers(place) {
@@ -117,6 +132,7 @@ await main(async () => {
   try {
     await checkDeclarations(tarballs)
     await checkNpm(place)
+    await checkTracing(place)
     await checkWithoutOptional(place)
     if (!options.quick) await checkOthers(place)
   } finally {

@@ -1,6 +1,7 @@
 // Checks the code in README.md and docs/: every `ts` and `js` block is a whole program that is type-checked against the
 // package's public types, and every `js` block is run. Programs are written to target/snippets, where the package's name
-// resolves to this checkout.
+// resolves to this checkout. A block whose first line is a comment with a file name has that name, so that other blocks can
+// import it.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,6 +20,8 @@ const TSCONFIG = {
     allowJs: true,
     checkJs: true,
     noUnusedLocals: false,
+    // The types of some frameworks that pages show need other settings than ours.
+    skipLibCheck: true,
     lib: ['es2023', 'esnext.disposable', 'dom'],
   },
   include: ['*.mts', '*.mjs'],
@@ -50,7 +53,8 @@ function blocksOf(page) {
   const text = readFileSync(at(page), 'utf8')
   return [...text.matchAll(/^```(ts|js)\n(.*?)^```/gms)].map(({ 1: language, 2: code, index }) => {
     const line = text.slice(0, index).split('\n').length
-    const name = `${page.replace(/\W/g, '-')}-${line}.${EXTENSIONS[language]}`
+    const name =
+      code.match(/^\/\/ ([\w-]+\.m[jt]s)\n/)?.[1] ?? `${page.replace(/\W/g, '-')}-${line}.${EXTENSIONS[language]}`
     return { place: `${page}:${line}`, language, code, path: join(folder, name) }
   })
 }

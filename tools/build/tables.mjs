@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { build } from './build.mjs'
 import { errorCodes, fieldsOf } from './declared.mjs'
 import { Failure, main } from './failure.mjs'
-import { options, shown } from './options.mjs'
+import { fileKeys, options, shown } from './options.mjs'
 import { at, pages } from './repository.mjs'
 
 const cell = text => text.replaceAll('|', '\\|').replace(/\s+/g, ' ')
@@ -41,10 +41,22 @@ const presetRows = () =>
       ...[option.latency, undefined, option.throughput].map(value => code(shown(value ?? option.default))),
     ])
 
+/** The keys of a runtime file that differ from the path of their option. */
+const keyRows = () => {
+  const own = new Map(
+    fileKeys()
+      .map(({ key, option }) => [option, key])
+      .reverse(),
+  )
+  const others = fileKeys().filter(({ key, option }) => key !== own.get(option))
+  return others.map(({ key, option, isDeprecated }) => [code(key), code(option), isDeprecated ? 'deprecated' : ''])
+}
+
 const TABLES = {
   others: () => table(['option', 'type', 'default', 'meaning'], otherRows()),
   options: () => table(['option', 'variable', 'default', 'range', 'meaning'], optionRows()),
   presets: () => table(['option', "`'latency'`", "`'balanced'`", "`'throughput'`"], presetRows()),
+  keys: () => table(['key', 'option', 'status'], keyRows()),
   errors: () =>
     table(
       ['code', 'class', 'meaning'],

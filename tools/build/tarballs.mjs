@@ -10,12 +10,22 @@ import { at, platforms, readJson } from './repository.mjs'
 const MEGABYTE = 1_000_000
 const ALWAYS = ['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md']
 
-/** For each package: its largest packed size, the files it must have, and the files it may have. */
+/** For each package: its largest packed size, the files it must have, the files it may have, and its dependencies. */
 const RULES = {
   'mlx-serving': {
     megabytes: 10,
-    needed: ['dist/index.js', 'dist/index.js.map', 'dist/index.mjs', 'index.d.ts', 'index.d.mts', 'CHANGELOG.md'],
-    allowed: /^(dist\/(download\/)?[\w-]+\.(js|js\.map|mjs)|models\/demo\/[\w.-]+)$/,
+    // commander parses the command line; yaml parses runtime files, and has the line of each value. Neither has dependencies.
+    dependencies: ['commander', 'yaml'],
+    needed: [
+      ...['dist/index.js', 'dist/index.js.map', 'dist/index.mjs', 'dist/cli/main.js'],
+      ...['dist/langchain/index.js', 'dist/langchain/index.mjs', 'langchain.d.ts', 'langchain.d.mts'],
+      ...['dist/ai-sdk/index.js', 'dist/ai-sdk/index.mjs', 'dist/server/index.js', 'dist/server/index.mjs'],
+      ...['index.d.ts', 'index.d.mts', 'ai-sdk.d.ts', 'ai-sdk.d.mts', 'server.d.ts', 'server.d.mts'],
+      ...['dist/otel/index.js', 'dist/otel/index.mjs', 'otel.d.ts', 'otel.d.mts'],
+      ...['runtime.schema.json', 'CHANGELOG.md'],
+    ],
+    allowed:
+      /^(dist\/((ai-sdk|cli|download|langchain|lifecycle|otel|server)\/)?[\w-]+\.(js|js\.map|mjs)|models\/demo\/[\w.-]+)$/,
   },
   'mlx-serving-darwin-arm64': {
     megabytes: 60,
@@ -58,7 +68,7 @@ export function problemsOf({ manifest, files, size }) {
 function manifestProblems({ name, version, scripts, dependencies, optionalDependencies }) {
   const problems = []
   if (scripts) problems.push('it has scripts, which package managers run or refuse to run')
-  if (dependencies) problems.push('it has dependencies besides the platform packages')
+  problems.push(...dependencyProblems(name, dependencies ?? {}))
   const expected = name === 'mlx-serving' ? platformPackages() : undefined
   if (JSON.stringify(optionalDependencies) !== JSON.stringify(expected)) {
     problems.push(`its optional dependencies must be ${JSON.stringify(expected)}`)
@@ -66,6 +76,15 @@ function manifestProblems({ name, version, scripts, dependencies, optionalDepend
   const released = releasedVersion()
   if (version !== released) problems.push(`its version is ${version}; Cargo.toml has ${released}`)
   return problems
+}
+
+/** Packages that are not ours are few, and of one version each, so that what was tested is what gets installed. */
+function dependencyProblems(name, dependencies) {
+  const allowed = RULES[name].dependencies ?? []
+  return Object.entries(dependencies).flatMap(([dependency, range]) => [
+    ...(allowed.includes(dependency) ? [] : [`it depends on ${dependency}`]),
+    ...(/^\d+\.\d+\.\d+$/.test(range) ? [] : [`${dependency} must have one exact version, not ${range}`]),
+  ])
 }
 
 /** The version in Cargo.toml, which all other files repeat. */

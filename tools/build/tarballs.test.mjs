@@ -7,12 +7,18 @@ import { problemsOf } from './tarballs.mjs'
 
 const ROOT_FILES = [
   ...['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY.md', 'CHANGELOG.md', 'index.d.ts', 'index.d.mts'],
+  'runtime.schema.json',
+  ...['dist/otel/index.js', 'dist/otel/index.mjs', 'dist/otel/attributes.js', 'otel.d.ts', 'otel.d.mts'],
+  ...['server.d.ts', 'server.d.mts', 'dist/server/index.js', 'dist/server/index.mjs', 'dist/server/chat.js'],
   ...[
     'dist/index.js',
     'dist/index.js.map',
     'dist/index.mjs',
     'dist/load.js',
     'dist/download/file.js',
+    'dist/cli/main.js',
+    ...['dist/langchain/index.js', 'dist/langchain/index.mjs', 'langchain.d.ts', 'langchain.d.mts'],
+    ...['dist/ai-sdk/index.js', 'dist/ai-sdk/index.mjs', 'dist/ai-sdk/model.js', 'ai-sdk.d.ts', 'ai-sdk.d.mts'],
     'models/demo/config.json',
   ],
 ]
@@ -45,8 +51,12 @@ test('a manifest with scripts, dependencies, or platform packages of another ver
   expect(root({ manifest: { ...manifest, scripts: { postinstall: 'true' } } })).toEqual([
     'it has scripts, which package managers run or refuse to run',
   ])
-  expect(root({ manifest: { ...manifest, dependencies: { sharp: '1.0.0' } } })).toEqual([
-    'it has dependencies besides the platform packages',
+  expect(root({ manifest: { ...manifest, dependencies: { sharp: '1.0.0' } } })).toEqual(['it depends on sharp'])
+  expect(root({ manifest: { ...manifest, dependencies: { commander: '^14.0.3' } } })).toEqual([
+    'commander must have one exact version, not ^14.0.3',
+  ])
+  expect(mac({ manifest: { ...macManifest, dependencies: { commander: '14.0.3' } } })).toEqual([
+    'it depends on commander',
   ])
   const [message] = root({ manifest: { ...manifest, optionalDependencies: { 'mlx-serving-darwin-arm64': '^0.0.1' } } })
   expect(message).toMatch(/^its optional dependencies must be .*"mlx-serving-darwin-arm64":"\d+\.\d+\.\d+"/)

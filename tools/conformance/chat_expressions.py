@@ -113,6 +113,7 @@ STATEMENTS = [
 FORMATS = [
     "%Y-%m-%d %H:%M:%S", "%d %b %Y", "%B %d, %Y", "%A, %a", "%-d %-m %-H %-I %-M %-S %-j %-y", "%e %y %j %p %I", "%F %T %D %R", "%w %u", "%C %h",
     "%c", "%x %X", "%f", "%Z|%z|", "%%", "%n%t", "no directive", "", "%",
+    "%-B %-b %-p %-A", "%-D %-F %-T %-R %-c", "%-n%-t%-%|%-Q",
 ]
 
 # Filters, tests and methods with undefined values and with values of another type.

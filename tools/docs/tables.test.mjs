@@ -1,5 +1,5 @@
-// Tables that people write: the status of each error in docs/http.md is that of the examples, and the figures of docs/memory.md
-// follow from its formulas, which are those of the engine.
+// Tables that people write: the status of each error in docs/http.md and docs/server.md is that of the code, and the figures of
+// docs/memory.md follow from its formulas, which are those of the engine.
 
 import { readFileSync } from 'node:fs'
 import { createEngine } from 'mlx-serving'
@@ -23,6 +23,16 @@ test('every error code has a status, the same in the examples and on the page', 
     codes.match(/\w+/g).map(code => [code, Number(status)]),
   )
   expect(Object.fromEntries(listed)).toEqual(STATUS)
+})
+
+test('the server has the statuses of the examples, and its page has them with their codes', async () => {
+  const { PROBLEMS } = await import('../../dist/server/problem.js')
+  const { STATUS } = await import('../../examples/serving.mjs')
+  expect(Object.fromEntries(Object.entries(PROBLEMS).map(([code, [status]]) => [code, status]))).toEqual(STATUS)
+  const listed = rowsOf(read('docs', 'server.md'), /^\d{3}$/).flatMap(([status, name, codes]) =>
+    codes.match(/\w+/g).map(code => [code, [Number(status), name.replaceAll('`', '')]]),
+  )
+  expect(Object.fromEntries(listed)).toEqual(PROBLEMS)
 })
 
 const kvBytesOf = (layers, heads, size, numberBytes) => 2 * layers * heads * size * numberBytes

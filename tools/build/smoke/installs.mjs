@@ -16,9 +16,9 @@ const ARCHITECTURE = process.arch === 'arm64' ? 'aarch64' : process.arch
 
 const npm = (...options) => ({
   title: ['npm', ...options].join(' '),
-  install: async ({ folder, url, kept }) => {
+  install: async ({ folder, url, kept, packages }) => {
     const settings = { ...own, npm_config_registry: url, npm_config_cache: join(kept, 'npm') }
-    const args = ['install', '--no-audit', '--no-fund', ...options, 'mlx-serving']
+    const args = ['install', '--no-audit', '--no-fund', ...options, ...packages]
     await quiet('npm', args, { cwd: folder, env: settings })
     return { args: [], environment: own }
   },
@@ -79,11 +79,11 @@ const bun = {
 /** The package managers that are tested besides plain npm. */
 export const OTHERS = [NPM_WITHOUT_SCRIPTS, pnpm, yarn, bun]
 
-/** Makes an empty project and installs the package with the package manager. */
-export async function installInto(folder, manager, { url, kept }) {
+/** Makes an empty project and installs the package with the package manager. Only npm also installs other `packages`. */
+export async function installInto(folder, manager, { url, kept, packages = ['mlx-serving'] }) {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{ "name": "smoke", "private": true }')
-  return manager.install({ folder, url, kept })
+  return manager.install({ folder, url, kept, packages })
 }
 
 /** The platform packages in a folder that npm installed into. */

@@ -42,10 +42,58 @@ ask('What is 20 + 3?').then(
 )
 `
 
+/** Through the provider of the AI SDK, without the AI SDK: the entry and its types need no other package. */
+const PROVIDER = `
+async function ask() {
+  const { content } = await mlx().doGenerate({ prompt: [{ role: 'user', content: [{ type: 'text', text: 'What is 20 + 3?' }] }] })
+  for (const part of content) if (part.type === 'text') console.log(part.text)
+}
+ask()
+`
+
+/** Through the server, which the program closes. */
+const SERVER = `
+async function ask() {
+  const server = await serve({ port: 0 })
+  const body = JSON.stringify({ messages: [{ role: 'user', content: 'What is 20 + 3?' }] })
+  const response = await fetch(server.url + '/v1/chat/completions', { method: 'POST', body })
+  console.log(await response.text())
+  await server.close()
+}
+ask()
+`
+
+/** With OpenTelemetry's API, whose provider is replaced by one that keeps the names of spans. */
+const traced = (from, annotation) => `${from('trace', '@opentelemetry/api')}
+${from('createEngine', 'mlx-serving')}
+${from('instrument', 'mlx-serving/otel')}
+const names${annotation('string[]')} = []
+const startSpan = (name${annotation('string')}) => {
+  names.push(name)
+  return trace.wrapSpanContext({ traceId: '0'.repeat(32), spanId: '0'.repeat(16), traceFlags: 0 })
+}
+const tracer = trace.getTracer('kept')
+trace.setGlobalTracerProvider({ getTracer: () => Object.assign(tracer, { startSpan }) })
+async function ask() {
+  const engine = await createEngine()
+  instrument(engine)
+  const model = await engine.loadModel()
+  const { text } = await engine.generate({ model, messages: [${QUESTION}], temperature: 0 })
+  console.log(names.includes('prefill') ? text : 'spans: ' + names)
+}
+ask()
+`
+const IMPORT = (name, module) => `import { ${name} } from '${module}'`
+const REQUIRE = (name, module) => `const { ${name} } = require('${module}')`
+const UNTYPED = () => ''
+const TYPES = type => `: ${type}`
+
 const WORKER = `
 import { Worker } from 'node:worker_threads'
 new Worker(new URL('ask.mjs', import.meta.url)).on('error', error => { throw error })
 `
+
+const TYPED_PROGRAMS = ['typed.mts', 'typed.cts', 'provided.mts', 'provided.cts', 'served.mts', 'served.cts']
 
 /** Checks library declarations too: index.d.ts must not need types that a project may lack. */
 const tsconfig = (options, files) => ({
@@ -66,12 +114,25 @@ export function writePrograms(folder) {
     'ask.mjs': `import { createEngine } from 'mlx-serving'\n${ASK(folder)}`,
     'ask.cjs': `const { createEngine } = require('mlx-serving')\n${ASK(folder)}`,
     'worker.mjs': WORKER,
+    'provider.mjs': `import { mlx } from 'mlx-serving/ai-sdk'\n${PROVIDER}`,
+    'provider.cjs': `const { mlx } = require('mlx-serving/ai-sdk')\n${PROVIDER}`,
+    'provided.mts': `import { mlx } from 'mlx-serving/ai-sdk'\n${PROVIDER}`,
+    'provided.cts': `import { mlx } from 'mlx-serving/ai-sdk'\n${PROVIDER}`,
+    'served.mjs': `import { serve } from 'mlx-serving/server'\n${SERVER}`,
+    'served.cjs': `const { serve } = require('mlx-serving/server')\n${SERVER}`,
+    'served.mts': `import { serve } from 'mlx-serving/server'\n${SERVER}`,
+    'served.cts': `import { serve } from 'mlx-serving/server'\n${SERVER}`,
+    'traced.mjs': traced(IMPORT, UNTYPED),
+    'traced.cjs': traced(REQUIRE, UNTYPED),
+    'traced.mts': traced(IMPORT, TYPES),
+    'traced.cts': traced(IMPORT, TYPES),
     'typed.mts': TYPED,
     'typed.cts': TYPED,
     'bundled.ts': TYPED,
-    'node16.json': JSON.stringify(tsconfig({ module: 'node16', outDir: 'compiled' }, ['typed.mts', 'typed.cts'])),
+    'node16.json': JSON.stringify(tsconfig({ module: 'node16', outDir: 'compiled' }, TYPED_PROGRAMS)),
+    'traced.json': JSON.stringify(tsconfig({ module: 'node16', noEmit: true }, ['traced.mts', 'traced.cts'])),
     'bundler.json': JSON.stringify(
-      tsconfig({ module: 'esnext', moduleResolution: 'bundler', noEmit: true }, ['bundled.ts']),
+      tsconfig({ module: 'esnext', moduleResolution: 'bundler', noEmit: true }, ['bundled.ts', 'provided.mts']),
     ),
   }
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
@@ -110,9 +171,24 @@ export const PROGRAMS = [
   ['worker thread', ['worker.mjs']],
   ['compiled TypeScript, ES module', ['compiled/typed.mjs']],
   ['compiled TypeScript, CommonJS', ['compiled/typed.cjs']],
+  ['AI SDK provider, ES module', ['provider.mjs']],
+  ['AI SDK provider, CommonJS', ['provider.cjs']],
+  ['server, ES module', ['served.mjs']],
+  ['server, CommonJS', ['served.cjs']],
   ['bundle without the package', ['outside.mjs']],
   ['bundle with the package', ['inside.cjs']],
+  ['command line', ['node_modules/mlx-serving/dist/cli/main.js', 'run', '--temperature', '0', 'What is 20 + 3?']],
 ]
+
+/** What needs OpenTelemetry's API beside the package. */
+export const TRACING = {
+  packages: ['mlx-serving', '@opentelemetry/api'],
+  preparations: [['TypeScript, mlx-serving/otel', folder => tsc(folder, 'traced.json')]],
+  programs: [
+    ['spans, ES module', ['traced.mjs']],
+    ['spans, CommonJS', ['traced.cjs']],
+  ],
+}
 
 /** For versions of Node that strip TypeScript themselves. */
 export const STRIPPED = ['types stripped by Node', ['--experimental-strip-types', '--no-warnings', 'typed.mts']]

@@ -1,13 +1,16 @@
-// An npm registry on this machine that serves only the packed tarballs. Package managers install from it as from npm's
-// registry, which tests how they choose the platform packages. A platform package that is not packed is listed but cannot
-// be fetched, so an installation that requests it fails.
+// An npm registry on this machine that serves only the packed tarballs, the locked packages that they depend on, and peers.
+// Package managers install from it as from npm's registry, which tests how they choose the platform packages. A platform package
+// that is not packed is listed but cannot be fetched, so an installation that requests it fails.
 
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { quiet } from '../command.mjs'
-import { platforms, readJson } from '../repository.mjs'
+import { at, platforms, readJson } from '../repository.mjs'
+
+/** Peers that a check installs. */
+const PEERS = ['@opentelemetry/api']
 
 /** Serves the tarballs until it is closed. */
 export async function startRegistry(tarballs) {
@@ -16,10 +19,23 @@ export async function startRegistry(tarballs) {
   for (const tarball of tarballs) {
     add(packages, JSON.parse(await quiet('tar', ['-xzOf', tarball, 'package/package.json'])), tarball)
   }
+  for (const name of [...Object.keys(readJson(at('package.json')).dependencies), ...PEERS]) {
+    const folder = at('node_modules', name)
+    add(packages, readJson(join(folder, 'package.json')), await packed(folder))
+  }
   const server = createServer((request, response) => answer(packages, request, response))
   await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address()
   return { url: `http://127.0.0.1:${port}/`, close: () => server.close() }
+}
+
+/** A tarball of an installed package. */
+async function packed(folder) {
+  const out = at('target', 'smoke-dependencies')
+  mkdirSync(out, { recursive: true })
+  const args = ['pack', folder, '--pack-destination', out, '--ignore-scripts', '--json']
+  const [{ filename }] = JSON.parse(await quiet('npm', args))
+  return join(out, filename)
 }
 
 function add(packages, manifest, tarball) {
