@@ -5,7 +5,7 @@ import { createEngine } from 'mlx-serving'
 
 const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' } })
 const model = await engine.loadModel()
-const params = { model, prompt: 'Once upon a time', maxTokens: 1000 }
+const params = { model, messages: [{ role: 'user', content: 'Tell me a story.' }], maxTokens: 1000 }
 
 let tokens = 0
 for await (const chunk of engine.generate(params)) {

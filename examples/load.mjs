@@ -8,8 +8,9 @@ const model = await engine.loadModel()
 
 for (const concurrent of [1, 2, 4, 8, 16, 32]) {
   const begin = performance.now()
-  const prompts = Array.from({ length: concurrent }, (_, index) => `Tell me story number ${index}.`)
-  const results = await Promise.all(prompts.map(prompt => engine.generate({ model, prompt, maxTokens: 64 })))
+  const questions = Array.from({ length: concurrent }, (_, index) => `Tell me story number ${index}.`)
+  const ask = content => engine.generate({ model, messages: [{ role: 'user', content }], maxTokens: 64 })
+  const results = await Promise.all(questions.map(ask))
   const tokens = results.reduce((sum, { usage }) => sum + usage.outputTokens, 0)
   const rate = (tokens / (performance.now() - begin)) * 1000
   const firstToken = Math.max(...results.map(({ timings }) => timings.ttftMs))

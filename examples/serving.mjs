@@ -6,6 +6,7 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createEngine, MlxServingError } from 'mlx-serving'
+import { SSE_HEADERS, sseStream } from 'mlx-serving/server'
 
 const { HOST = '127.0.0.1', PORT = 3000, MODEL, MAX_PENDING = 64, SIMULATED } = process.env
 export const address = { host: HOST, port: Number(PORT) }
@@ -32,6 +33,7 @@ export const STATUS = {
   UnsupportedModel: 500,
   TokenizerError: 500,
   BackendError: 500,
+  CircuitOpen: 503,
   UnsupportedPlatform: 500,
   DownloadError: 502,
   InsufficientMemory: 503,
@@ -39,12 +41,11 @@ export const STATUS = {
   Timeout: 504,
 }
 
-const STREAM_HEADERS = {
-  'content-type': 'text/event-stream; charset=utf-8',
-  // Neither a compressing middleware nor nginx may hold events back.
-  'cache-control': 'no-cache, no-transform',
-  'x-accel-buffering': 'no',
-}
+const noMessages = () =>
+  Response.json(
+    { error: { code: 'InvalidParams', message: 'the body must be JSON with `messages`', param: 'messages' } },
+    { status: 400 },
+  )
 
 /**
  * The response to the JSON body of a request. `signal` aborts when the client leaves, which ends the work. Only fields that a
@@ -53,8 +54,9 @@ const STREAM_HEADERS = {
 export async function answer(body, signal) {
   try {
     const { messages, maxTokens, temperature, stream } = body ?? {}
+    if (messages === undefined) return noMessages()
     const generation = engine.generate({ model, messages, maxTokens, temperature }, { signal, timeoutMs: 120_000 })
-    if (stream) return new Response(await eventsOf(generation), { headers: STREAM_HEADERS })
+    if (stream) return new Response(await eventsOf(generation), { headers: SSE_HEADERS })
     const { text, finishReason, usage } = await generation
     return Response.json({ text, finishReason, usage })
   } catch (error) {
@@ -67,19 +69,14 @@ async function eventsOf(generation) {
   const chunks = generation[Symbol.asyncIterator]()
   const first = await chunks.next()
   async function* events() {
-    try {
-      if (!first.done) yield event({ text: first.value.text })
-      for await (const { text } of chunks) yield event({ text })
-      const { finishReason, usage } = await generation
-      yield event({ finishReason, usage })
-    } catch (error) {
-      yield event(problemOf(error).body)
-    }
+    if (!first.done) yield { data: { text: first.value.text } }
+    for await (const { text } of chunks) yield { data: { text } }
+    const { finishReason, usage } = await generation
+    yield { data: { finishReason, usage } }
   }
-  return ReadableStream.from(events()).pipeThrough(new TextEncoderStream())
+  const onError = error => ({ data: problemOf(error).body })
+  return sseStream(events(), { onCancel: () => generation.cancel(), onError })
 }
-
-const event = data => `data: ${JSON.stringify(data)}\n\n`
 
 /** The response for an error. */
 export function refusal(error) {
@@ -99,14 +96,12 @@ function problemOf(error) {
   return { status, body: { error: { code, message, param } } }
 }
 
-/** The state of the engine, for probes: 503 once it shuts down. */
+/** The state of the engine, for probes: 503 with the reasons while it cannot serve, and once it shuts down. */
 export function health() {
-  try {
-    const { running, queued, completed, cancelled, parks } = engine.stats()
-    return Response.json({ running, queued, completed, cancelled, parks })
-  } catch (error) {
-    return refusal(error)
-  }
+  const { status, reasons } = engine.health()
+  const { running, queued, completed, cancelled, parks } = engine.stats()
+  const body = { status, reasons, running, queued, completed, cancelled, parks }
+  return Response.json(body, { status: status === 'ready' ? 200 : 503 })
 }
 
 /** A signal that aborts when the client of a Node.js response leaves. */
