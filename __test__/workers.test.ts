@@ -52,20 +52,18 @@ test('identical requests are computed once, and answers are cached for all worke
 
 test('the next turn of a chat goes to the worker that has its history', async () => {
   const { engine, model } = await sharing(INSTANT, { workers: { count: 4 } })
-  const chats = await Promise.all(
-    PROMPTS.map(async prompt => {
-      const messages = [{ role: 'user' as const, content: `${prompt} ${'Tell me more about it. '.repeat(40)}` }]
-      const { text } = await engine.generate({ model, messages, maxTokens: 20 })
-      const next = [
-        ...messages,
-        { role: 'assistant' as const, content: text },
-        { role: 'user' as const, content: 'Go on.' },
-      ]
-      return engine.generate({ model, messages: next, maxTokens: 5 })
-    }),
-  )
-  const reused = chats.filter(({ usage }) => usage.cachedInputTokens > 100)
-  expect(reused.length).toBeGreaterThanOrEqual(PROMPTS.length - 2)
+  // One request at a time: beside others, a turn may also go to a worker that is less busy.
+  for (const prompt of PROMPTS) {
+    const messages = [{ role: 'user' as const, content: `${prompt} ${'Tell me more about it. '.repeat(40)}` }]
+    const { text } = await engine.generate({ model, messages, maxTokens: 20 })
+    const next = [
+      ...messages,
+      { role: 'assistant' as const, content: text },
+      { role: 'user' as const, content: 'Go on.' },
+    ]
+    const { usage } = await engine.generate({ model, messages: next, maxTokens: 5 })
+    expect(usage.cachedInputTokens).toBeGreaterThan(100)
+  }
 })
 
 test.each([1, 3])('of %i workers, a thread that ends is replaced, and no request is lost', async count => {
