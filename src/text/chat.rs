@@ -205,7 +205,10 @@ impl Message {
             // Older templates read reasoning as `thinking`.
             text("thinking", &self.reasoning),
             Some(("role", Origin::Word.text(&self.role))),
-            self.content.as_ref().map(|content| ("content", content.variable(has_parts, origin))),
+            // Templates that read the parts of users often print those of tools as a list.
+            self.content
+                .as_ref()
+                .map(|content| ("content", content.variable(has_parts && self.role != "tool", origin))),
             text("reasoning_content", &self.reasoning),
             text("name", &self.name),
             calls.map(|calls| ("tool_calls", calls)),

@@ -176,24 +176,41 @@ impl ControlTokens {
     }
 
     /// The model's vocabulary may contain the spelling of a control token. Then that text is split after its first
-    /// character.
+    /// character, and the parts are tokenized by themselves, until no part has such a token.
     fn tokenize(&self, text: &str, whole: &dyn Fn(&str) -> Result<Vec<Token>, Failure>) -> Result<Vec<Token>, Failure> {
-        let tokens = whole(text)?;
-        let spelled = text.char_indices().find_map(|(at, first)| {
-            let spells = |token: &&ControlToken| {
-                text[at..].starts_with(&token.spelling) && tokens.iter().any(|other| other.id == token.id)
-            };
-            let is_long = |token: &&ControlToken| token.spelling.len() > first.len_utf8();
-            self.by_first.get(&first)?.iter().filter(is_long).find(spells).map(|_| at + first.len_utf8())
-        });
-        let Some(at) = spelled else { return Ok(tokens) };
-        let mut tokens = whole(&text[..at])?;
-        for mut token in self.tokenize(&text[at..], whole)? {
-            token.offsets = (token.offsets.0 + at, token.offsets.1 + at);
-            tokens.push(token);
+        let mut all = Vec::new();
+        let mut parts = vec![Range { start: 0, end: text.len() }];
+        while let Some(part) = parts.pop() {
+            let tokens = whole(&text[part.clone()])?;
+            let splits = self.splits(&text[part.clone()], &tokens);
+            if splits.is_empty() {
+                all.extend(tokens.into_iter().map(|token| moved(token, part.start)));
+                continue;
+            }
+            let mut end = part.end;
+            for start in splits.into_iter().rev().map(|split| part.start + split).chain([part.start]) {
+                parts.push(start..end);
+                end = start;
+            }
         }
-        Ok(tokens)
+        Ok(all)
     }
+
+    /// Where a text is split: after the first character of each spelling of a control token that is among its tokens.
+    fn splits(&self, text: &str, tokens: &[Token]) -> Vec<usize> {
+        let ids: BTreeSet<TokenId> = tokens.iter().map(|token| token.id).collect();
+        let is_there = |token: &&ControlToken| ids.contains(&token.id) && token.spelling.chars().nth(1).is_some();
+        let spelled: Vec<&ControlToken> = self.all().filter(is_there).collect();
+        if spelled.is_empty() {
+            return Vec::new();
+        }
+        let is_spelled = |at: usize| spelled.iter().any(|token| text[at..].starts_with(&token.spelling));
+        text.char_indices().filter(|(at, _)| is_spelled(*at)).map(|(at, first)| at + first.len_utf8()).collect()
+    }
+}
+
+fn moved(token: Token, by: usize) -> Token {
+    Token { offsets: (token.offsets.0 + by, token.offsets.1 + by), ..token }
 }
 
 /// Whether any of these bytes came from outside of the template.

@@ -25,6 +25,8 @@ pub(super) struct Encoder {
     pub(super) max_bytes_per_token: Option<usize>,
     slicer: Option<Slicer>,
     control: ControlTokens,
+    /// What the tokenizer puts before a text, such as a beginning-of-sequence token.
+    begin: Vec<TokenId>,
 }
 
 /// The tokens around a text.
@@ -40,7 +42,8 @@ impl Encoder {
     pub(super) fn new(tokenizer: Tokenizer, path: PathBuf, num_ids: usize, control: ControlTokens) -> Self {
         let max_bytes_per_token = size::max_bytes_per_token(&tokenizer);
         let slicer = Slicer::of(&tokenizer);
-        Self { tokenizer, path, num_ids, max_bytes_per_token, slicer, control }
+        let begin = begin_of(&tokenizer);
+        Self { tokenizer, path, num_ids, max_bytes_per_token, slicer, control, begin }
     }
 
     /// The entry of a token in the vocabulary.
@@ -84,11 +87,17 @@ impl Encoder {
     fn ids(&self, source: &Source<'_>, frame: Frame, most: usize) -> Result<Vec<TokenId>, Failure> {
         let is_framed = frame == Frame::Tokenizer;
         let len = source.text.len();
-        match &self.slicer {
-            Some(slicer) if len > SLICE_BYTES => slicer.encode(source, is_framed, most),
-            _ if len > MAX_WHOLE_BYTES => Err(Failure::Uncut(len)),
-            _ => (source.tokens)(0..len, is_framed).map_err(Failure::Tokenizer),
+        let mut ids = match &self.slicer {
+            Some(slicer) if len > SLICE_BYTES => slicer.encode(source, is_framed, most)?,
+            _ if len > MAX_WHOLE_BYTES => return Err(Failure::Uncut(len)),
+            _ => (source.tokens)(0..len, is_framed).map_err(Failure::Tokenizer)?,
+        };
+        // As in mlx-lm, a prompt that has its beginning, such as a rendered chat, gets no second one.
+        let num_begin = self.begin.len();
+        if is_framed && num_begin > 0 && ids[num_begin.min(ids.len())..].starts_with(&self.begin) {
+            ids.drain(..num_begin);
         }
+        Ok(ids)
     }
 
     fn error(&self, failure: Failure, most: usize) -> Error {
@@ -107,4 +116,17 @@ impl Encoder {
             }
         }
     }
+}
+
+/// The tokens that a tokenizer puts before a text.
+fn begin_of(tokenizer: &Tokenizer) -> Vec<TokenId> {
+    const TEXT: &str = "a";
+    let encode = |is_framed| {
+        // A broken tokenizer may panic. Its prompts fail later, with an error that names it.
+        let encoded = guarded(|| Ok(plain(tokenizer, TEXT)(0..TEXT.len(), is_framed).unwrap_or_default()));
+        encoded.unwrap_or_default()
+    };
+    let (framed, bare) = (encode(true), encode(false));
+    let start = framed.windows(bare.len().max(1)).position(|window| window == bare);
+    framed[..start.unwrap_or(0)].to_vec()
 }

@@ -46,8 +46,11 @@ impl CallMention {
 /// The part of an answer that is being read.
 #[derive(Debug)]
 enum Part {
-    /// The characters read so far may still become the opening tag.
-    Lead(String),
+    /// The characters read so far may still become the opening tag. White space may come before it.
+    Lead {
+        read: String,
+        tag_at: usize,
+    },
     /// Reasoning. The string is the end of it that may be the start of the closing tag.
     Reasoning(String),
     /// White space after the closing tag belongs to the tag.
@@ -64,7 +67,8 @@ pub(super) struct ReasoningSplitter {
 
 impl ReasoningSplitter {
     pub(super) fn new(tags: ReasoningTags) -> Self {
-        let part = if tags.has_begun { Part::Reasoning(String::new()) } else { Part::Lead(String::new()) };
+        let part =
+            if tags.has_begun { Part::Reasoning(String::new()) } else { Part::Lead { read: String::new(), tag_at: 0 } };
         Self { tags, part }
     }
 
@@ -78,14 +82,19 @@ impl ReasoningSplitter {
     pub(super) fn push(&mut self, delta: &str, reasoning: &mut String, text: &mut String) {
         for (at, c) in delta.char_indices() {
             match &mut self.part {
-                Part::Lead(lead) => {
-                    lead.push(c);
-                    let tag = lead.trim_start();
+                Part::Lead { read, tag_at } => {
+                    let is_before = *tag_at == read.len() && c.is_whitespace();
+                    read.push(c);
+                    if is_before {
+                        *tag_at = read.len();
+                        continue;
+                    }
+                    let tag = &read[*tag_at..];
                     if tag == self.tags.open {
-                        reasoning.push_str(lead);
+                        reasoning.push_str(read);
                         self.part = Part::Reasoning(String::new());
                     } else if !self.tags.open.starts_with(tag) {
-                        text.push_str(lead);
+                        text.push_str(read);
                         self.part = Part::Text;
                     }
                 }
@@ -110,8 +119,8 @@ impl ReasoningSplitter {
 
     /// The answer is over: appends the held characters to `text`. An incomplete opening tag is text.
     pub(super) fn finish(&mut self, text: &mut String) {
-        if let Part::Lead(lead) = &self.part {
-            text.push_str(lead);
+        if let Part::Lead { read, .. } = &self.part {
+            text.push_str(read);
             self.part = Part::Text;
         }
     }

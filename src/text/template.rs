@@ -213,8 +213,14 @@ fn trusted(rendered: Rendered, special_tokens: SpecialTokens) -> Rendered {
     }
 }
 
-/// Whether a template reads the texts of a content list. Another template would print the list itself.
+/// Whether a template reads the texts of a content list. Another template would print the list itself. It must also have a loop
+/// over a content: many templates read the texts of documents.
 fn reads_parts(source: &str) -> bool {
+    let is_loop = |block: &str| block.trim_start_matches(['-', '+', ' ', '\n', '\t']).starts_with("for ");
+    let mut blocks = source.split("{%").skip(1).filter_map(|rest| rest.split("%}").next());
+    if !blocks.any(|block| is_loop(block) && block.contains("content")) {
+        return false;
+    }
     let after =
         |mark: &str| source.match_indices(mark).map(|(at, mark)| &source[at + mark.len()..]).collect::<Vec<_>>();
     let ends_word = |rest: &&str| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric());

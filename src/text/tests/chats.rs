@@ -65,6 +65,19 @@ fn parts_are_joined_for_a_template_without_support_for_parts() {
         let template = format!("{{% for part in messages[0].content %}}[{{{{ {access} }}}}]{{% endfor %}}");
         assert_eq!(render(&template, &chat).unwrap(), "[One ][two]", "{access}");
     }
+    // As in Granite, which reads the texts of documents.
+    let documents = "{% for it in documents or [] %}{{ it['text'] }}{% endfor %}{{ 'User: ' + messages[0].content }}";
+    assert_eq!(render(documents, &chat).unwrap(), "User: One two");
+}
+
+/// As in Mistral's templates.
+#[test]
+fn parts_of_a_tools_result_are_joined() {
+    let parts = || Some(Content::Parts(vec!["One ".to_owned(), "two".to_owned()]));
+    let from = |role: &str| Message { content: parts(), ..message(role, "") };
+    let template = "{% for m in messages %}{% if m.role == 'user' %}{% for part in m.content %}[{{ part.text }}]\
+                    {% endfor %}{% else %}({{ m.content }}){% endif %}{% endfor %}";
+    assert_eq!(render(template, &chat(vec![from("user"), from("tool")])).unwrap(), "[One ][two](One two)");
 }
 
 #[test]

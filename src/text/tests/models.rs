@@ -193,3 +193,15 @@ fn invalid_end_token_is_refused_with_its_file() {
 fn vocabulary_size_counts_unused_ids() {
     assert_eq!(opened(&byte_level()).vocab_size(), 291);
 }
+
+/// A chat that is rendered and passed as a prompt got a second beginning-of-sequence token.
+#[test]
+fn a_prompt_that_begins_with_the_first_token_gets_no_second_one() {
+    let model = opened(&sentence_piece());
+    let bos = model.encode("<s>").unwrap()[0];
+    for (text, num_bos) in [("a", 1), ("<s>a", 1), ("<s><s>a", 2), ("a<s>", 2)] {
+        let ids = model.encode(text).unwrap();
+        let count = ids.iter().filter(|id| **id == bos).count();
+        assert_eq!((ids[0], count), (bos, num_bos), "{text}");
+    }
+}

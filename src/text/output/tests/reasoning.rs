@@ -109,3 +109,12 @@ fn call_in_reasoning_without_end_is_ignored_with_a_warning() {
     assert_eq!((closed.text.as_str(), closed.warnings.len()), ("No.", 0));
     assert_eq!(parse("qwen", "<think>on <tool_ca").warnings.len(), 0);
 }
+
+#[test]
+fn any_white_space_may_come_before_the_opening_tag_or_the_text() {
+    let space = " \n\t".repeat(20_000);
+    says(&parse("qwen", &format!("{space}<think>a</think>b")), "a", "b");
+    let text = format!("{space}<thi");
+    says(&parse("qwen", &text), "", &text);
+    says(&parse("qwen", "<th <think>a</think>"), "", "<th <think>a</think>");
+}
