@@ -229,9 +229,7 @@ class Node : public mlx::core::Primitive {
   // Writes rows [n, 1, kv heads, 1, head dim] to these slots and positions of a slab. The array that is written is the only
   // reference to its data object, so that MLX writes in place. The data is the slab's, which MLX keeps alive as an input.
   void write(const array& slab, const array& rows, const array& slots, const array& positions) {
-    array written = mlx::core::scatter(
-        array(slab.buffer(), slab.shape(), slab.dtype(), [](mlx::core::allocator::Buffer) {}), {slots, positions}, rows,
-        {0, 2}, stream());
+    array written = mlx::core::scatter(on_buffer_of(slab), {slots, positions}, rows, {0, 2}, stream());
     evaluate(written);
     require_in_place(written, slab);
   }
@@ -272,11 +270,23 @@ class Node : public mlx::core::Primitive {
   // Copies a part of [slots, kv heads, positions, head dim] into its place. As with `write`, MLX writes in place.
   void put(const array& whole, const array& part, int slot, int position) {
     mlx::core::Shape stop = {slot + part.shape(0), part.shape(1), position + part.shape(2), part.shape(3)};
-    array written = mlx::core::slice_update(
-        array(whole.buffer(), whole.shape(), whole.dtype(), [](mlx::core::allocator::Buffer) {}), part,
-        {slot, 0, position, 0}, std::move(stop), stream());
+    array written =
+        mlx::core::slice_update(on_buffer_of(whole), part, {slot, 0, position, 0}, std::move(stop), stream());
     evaluate(written);
     require_in_place(written, whole);
+  }
+
+  // An array on the buffer of another one. Its shape covers the whole buffer: MLX reuses the buffer of an input only if that is
+  // at most 16 KiB larger than the data, and on Metal a buffer from MLX's cache may be larger by more. What lies behind the
+  // data is never touched.
+  static array on_buffer_of(const array& whole) {
+    mlx::core::Shape shape = whole.shape();
+    const size_t spare = whole.buffer_size() - whole.nbytes();
+    if (spare > 0) {
+      const size_t slot = whole.nbytes() / shape[0];
+      shape[0] += static_cast<int>((spare + slot - 1) / slot);
+    }
+    return array(whole.buffer(), std::move(shape), whole.dtype(), [](mlx::core::allocator::Buffer) {});
   }
 
   static void require_in_place(const array& written, const array& whole) {

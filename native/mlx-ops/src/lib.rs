@@ -11,6 +11,7 @@
 
 mod chain;
 mod checked;
+mod device;
 mod ffi;
 mod kv_store;
 mod kv_update;
@@ -19,6 +20,7 @@ mod step;
 
 pub use chain::{Chain, Stage};
 pub use checked::{NO_TOKEN, checked};
+pub use device::gpu_working_set;
 pub use ffi::count_operations;
 pub use kv_store::{KvShape, KvStore};
 pub use kv_update::{KvMove, KvPlace, KvRead, KvSlot, KvUpdate};
