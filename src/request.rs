@@ -65,6 +65,19 @@ impl SamplingParams {
         seed: 0,
     };
 
+    /// Whether a device can sample with these values.
+    pub fn is_valid(&self) -> bool {
+        self.temperature.is_finite()
+            && self.temperature >= 0.0
+            && self.top_p > 0.0
+            && self.top_p <= 1.0
+            && (0.0..=1.0).contains(&self.min_p)
+            && self.repetition_penalty.is_finite()
+            && self.repetition_penalty > 0.0
+            && self.presence_penalty.is_finite()
+            && self.frequency_penalty.is_finite()
+    }
+
     /// Whether the most probable token is taken without sampling.
     pub fn is_greedy(&self) -> bool {
         self.temperature <= 0.0

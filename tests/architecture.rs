@@ -1,5 +1,5 @@
-//! Holds the code to docs/architecture.md: some crates are named in one room only, and the modules of a room do not import
-//! each other in circles. `tools/build/rooms.test.mjs` checks the table of rooms.
+//! Compares the code with docs/architecture.md: some crates are named in one room only, and the modules of a room do
+//! not import each other in circles. `tools/build/rooms.test.mjs` checks the table of rooms.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

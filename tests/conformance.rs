@@ -1,5 +1,5 @@
-//! Models give the right tokens: the MLX executor runs hand-made plans, and is compared with fixtures recorded from mlx-lm and
-//! with itself. The scheduler is not tested here.
+//! Models give the right tokens: the MLX executor runs hand-made plans, and is compared with fixtures recorded from
+//! mlx-lm and with itself. The scheduler is not tested here.
 
 #![cfg(feature = "mlx")]
 

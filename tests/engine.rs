@@ -1,5 +1,5 @@
-//! The engine from its handle to a device, which is simulated except in `on_mlx`. The tests use only `submit` and `drain`, as
-//! a caller does.
+//! The engine from its handle to a device, which is simulated except in `on_mlx`. The tests use only the handle, as a
+//! caller does.
 
 mod engine {
     mod answers;

@@ -1,5 +1,5 @@
-//! Weights that another thread reads, and loads that end before time. A test program of its own, since MLX counts the memory
-//! of its process.
+//! Weights that another thread reads, and loads that are aborted. A separate test program, because MLX counts the
+//! memory of its process.
 
 #![cfg(feature = "mlx")]
 
@@ -101,7 +101,7 @@ fn a_load_counts_the_bytes_of_each_tensor_once() {
         for folder in [demo(), sharded()] {
             let control = LoadControl::default();
             assert_eq!(control.progress(), LoadProgress::default());
-            // More than there is, so that a tensor that is counted twice shows.
+            // Twice the bytes, so that this limit does not hide a tensor that is counted twice.
             let total_bytes = 2 * folder.weight_bytes;
             control.expect_bytes(total_bytes);
             let mut prepared = backend(attention).prepare(&folder, None, &control).expect("a model");
@@ -142,9 +142,9 @@ fn buffers_that_are_kept_for_reuse_stay_within_their_part_of_the_memory() {
     assert!(cache_memory().expect("the cached memory") as u64 <= BOUND);
 }
 
-/// One after another: each counts the memory of the process.
+/// One after another, because each counts the memory of the process.
 #[test]
-fn loads_beside_each_other() {
+fn loads_on_other_threads_give_the_same_tokens_and_release_their_memory() {
     weights_of_another_thread_give_the_same_tokens();
     an_aborted_load_gives_its_memory_back_whenever_it_is_aborted();
     a_load_counts_the_bytes_of_each_tensor_once();

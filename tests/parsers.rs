@@ -1,6 +1,6 @@
-//! Runs the parsers of model folders and of requests on a stored corpus and on mutations of it. A parser may refuse an input. It
-//! must not end the process, panic, or take minutes. Each parser runs in its own process, on a thread with a quarter of the
-//! stack that it has in an engine, so that an overflow fails the test with its input.
+//! Runs the parsers of model folders and of requests on a stored corpus and on mutations of it. A parser may refuse an
+//! input. It must not end the process, panic, or take minutes. Each parser runs in its own process, on a thread with a
+//! quarter of the stack that it has in an engine, so that an overflow fails the test with its input.
 //!
 //! `MLX_PARSER_INPUTS` is the number of mutated inputs of each parser, `MLX_PARSER_SEED` their first seed.
 
@@ -94,32 +94,32 @@ mod parsers {
     }
 
     #[test]
-    fn templates_of_any_text_end_no_process() {
+    fn templates_of_any_text_do_not_end_the_process() {
         survives(Target::Template);
     }
 
     #[test]
-    fn tokenizers_of_any_text_end_no_process() {
+    fn tokenizers_of_any_text_do_not_end_the_process() {
         survives(Target::Tokenizer);
     }
 
     #[test]
-    fn configurations_of_any_text_end_no_process() {
+    fn configurations_of_any_text_do_not_end_the_process() {
         survives(Target::Config);
     }
 
     #[test]
-    fn weight_files_with_any_header_end_no_process() {
+    fn weight_files_with_any_header_do_not_end_the_process() {
         survives(Target::Weights);
     }
 
     #[test]
-    fn schemas_of_any_form_end_no_process() {
+    fn schemas_of_any_form_do_not_end_the_process() {
         survives(Target::Schema);
     }
 
     #[test]
-    fn grammars_of_any_text_end_no_process() {
+    fn grammars_of_any_text_do_not_end_the_process() {
         survives(Target::Grammar);
     }
 }

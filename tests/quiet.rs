@@ -1,5 +1,5 @@
-//! Dropping a model in the middle of a step waits for MLX's threads: the process may end next, or another model may need the
-//! memory. A separate test program, because MLX counts the memory of its process.
+//! Dropping a model in the middle of a step waits for MLX's threads: the process may end next, or another model may
+//! need the memory. A separate test program, because MLX counts the memory of its process.
 
 #![cfg(feature = "mlx")]
 

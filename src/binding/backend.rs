@@ -39,6 +39,15 @@ pub(super) fn open(choice: BackendChoice, settings: &Settings, memory_bytes: Opt
     }
 }
 
+/// What the device of a backend can use at a time without a loss of speed.
+pub(super) fn device_bytes(choice: &BackendChoice) -> Option<u64> {
+    match choice {
+        #[cfg(feature = "mlx")]
+        BackendChoice::Mlx => crate::executor::mlx::MlxBackend::working_set(),
+        _ => None,
+    }
+}
+
 #[cfg(feature = "mlx")]
 fn open_mlx(settings: &Settings, memory_bytes: Option<u64>) -> OpenBackend {
     let (is_deterministic, precision) = (settings.scheduler.deterministic, settings.precision);

@@ -53,6 +53,12 @@ impl<'env> Fields<'env> {
         Self { place, ..self }
     }
 
+    /// Names of options that lib/ reads, and takes out of the object.
+    pub(super) fn also(mut self, names: &[&'static str]) -> Self {
+        self.known.extend(names);
+        self
+    }
+
     /// The value of a property, if it is present.
     pub(super) fn value(&mut self, name: &'static str) -> Read<Option<Unknown<'env>>> {
         self.known.push(name);

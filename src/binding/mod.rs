@@ -156,6 +156,7 @@ impl NativeEngine {
             spawn("mlx-serving-start", reply, move || {
                 let mut config = Config::from(&settings);
                 config.memory_bytes = [config.memory_bytes, whole(memory_bytes)].into_iter().flatten().min();
+                config.device_bytes = backend::device_bytes(&backend);
                 settings::show_memory_limit(&mut effective, config.memory_bytes);
                 let open = backend::open(backend, &settings, config.memory_bytes);
                 let _entered = span.enter();

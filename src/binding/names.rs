@@ -16,9 +16,10 @@ pub(super) enum Place {
     Other,
 }
 
-const SAMPLING: [(&str, &str); 11] = [
+const SAMPLING: [(&str, &str); 12] = [
     ("maxnewtokens maxoutputtokens maxcompletiontokens maxgentokens numpredict npredict maxlength", "use `maxTokens`"),
     ("stop stopstrings stopsequence stopwords customstoptriggers", "use `stopSequences`, a list of texts"),
+    ("temp", "use `temperature`"),
     ("eostokenid stopids", "use `stopTokenIds`, a list of token ids"),
     ("includestopstrinoutput", "use `includeStop`"),
     ("repeatpenalty", "use `repetitionPenalty`"),
@@ -57,10 +58,10 @@ const WAYS: [(&str, &str); 5] = [
     ),
     (
         "responseformat format grammar schema jsonschema guidedjson guidedregex guidedgrammar guidedchoice output json \
-         regex choices structuredoutputs",
+         regex choices structuredoutputs guidance",
         "use `structured`: { schema }, { regex }, { grammar } or { choices }",
     ),
-    ("keepalive", "a model is there until `engine.unloadModel(model)`"),
+    ("keepalive", "use `modelLifecycle.idleUnloadMs` of the engine, or `loadModel({ pin: true })`"),
 ];
 
 /// Names of the second argument.
@@ -70,7 +71,7 @@ const OPTIONS: [(&str, &str); 5] = [
     ("user tenant", "pass it in the second argument: generate(params, { tenant })"),
     ("priority", "pass it in the second argument: generate(params, { priority })"),
     (
-        "id requestid onabort onprogress",
+        "id requestid streamid onabort onprogress",
         "pass it in the second argument: generate(params, { id, onAbort, onProgress })",
     ),
 ];
@@ -79,7 +80,7 @@ const OPTIONS_BY_OTHER_NAMES: [(&str, &str); 4] = [
     ("abortsignal abort", "use `signal`"),
     ("timeout maxtime deadline", "use `timeoutMs`"),
     ("user", "use `tenant`"),
-    ("requestid", "use `id`"),
+    ("requestid streamid", "use `id`"),
 ];
 
 const MESSAGES: [(&str, &str); 4] = [
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn no_table_has_a_name_that_exists_here() {
+    fn no_table_renames_a_name_that_is_known_here() {
         for known in KNOWN {
             let is_renamed = tables(Place::Params).iter().any(|table| look_up(table, &plain(known)).is_some());
             assert!(!is_renamed, "{known}");

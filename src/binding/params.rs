@@ -42,14 +42,14 @@ pub(super) fn read(
     limits: PromptLimits,
     scripted: Option<Candidates>,
 ) -> Read<Draft> {
-    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
+    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options, &["signal", "onAbort"])?;
     let draft = read_params(params, limits)?;
     Ok(Draft { deadline, priority, tenant, id, wants_progress, scripted, ..draft })
 }
 
 /// Reads the two arguments of `cachePrompt`.
 pub(super) fn read_pinned(params: Unknown<'_>, options: Unknown<'_>, limits: PromptLimits, pin: PinId) -> Read<Draft> {
-    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options)?;
+    let Options { deadline, priority, tenant, id, wants_progress } = read_options(options, &["signal"])?;
     let mut fields = Fields::of("", CODE, params)?.at(Place::Params);
     let mut prompt = prompt::read(&mut fields, limits)?;
     let cache_salt = read_name(&mut fields, "cacheSalt")?.map(Arc::from);
@@ -99,7 +99,8 @@ pub(super) fn read_params(params: Unknown<'_>, limits: PromptLimits) -> Read<Dra
     Ok(Draft {
         max_tokens: max_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
         temperature: temperature.map(single),
-        top_p: top_p.map(single),
+        // A value too small for single precision must not become 0.
+        top_p: top_p.map(|value| single(value).max(f32::MIN_POSITIVE)),
         top_k: top_k.map(small),
         min_p: min_p.map(single),
         repetition_penalty: repetition_penalty.map(single),
@@ -163,8 +164,9 @@ struct Options {
     wants_progress: bool,
 }
 
-fn read_options(options: Unknown<'_>) -> Read<Options> {
-    let mut fields = Fields::of("options", CODE, options)?.at(Place::Options);
+/// `of_lib`: the options that lib/ has taken out.
+fn read_options(options: Unknown<'_>, of_lib: &[&'static str]) -> Read<Options> {
+    let mut fields = Fields::of("options", CODE, options)?.at(Place::Options).also(of_lib);
     let timeout = fields.number("timeoutMs", 0.0..=MAX_SAFE_INTEGER as f64)?;
     let priority = match fields.string("priority")?.as_deref() {
         None | Some("default") => Priority::Default,

@@ -1,4 +1,4 @@
-//! Notifies a supervisor of threads that ended and of pending requests.
+//! Notifies a supervisor of threads that ended and of workers that got something to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use super::ids::WorkerId;
 pub(super) enum Event {
     /// A thread has ended by a panic.
     Died(WorkerId),
-    /// Requests are pending.
+    /// Workers got something to do.
     Busy,
     /// The engine was dropped.
     End,
@@ -37,7 +37,7 @@ impl Alarm {
         self.events.send(Event::Died(id)).ok();
     }
 
-    /// A request was sent to a worker.
+    /// A request, a load, an unload or a shutdown was sent to a worker.
     pub(super) fn busy(&self) {
         if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::AcqRel) {
             self.events.send(Event::Busy).ok();

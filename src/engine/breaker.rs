@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_open_it_and_a_step_that_runs_after_ten_seconds_closes_it() {
+    fn five_failures_open_the_breaker_and_a_step_that_runs_after_ten_seconds_closes_it() {
         let start = Instant::now();
         let mut breaker = opened(start);
         assert_eq!((breaker.state(), breaker.blocks_until(start)), (CircuitState::Open, Some(start + 10 * SECOND)));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_while_it_is_half_open_opens_it_again() {
+    fn a_failed_step_opens_a_half_open_breaker_again() {
         let start = Instant::now();
         let mut breaker = opened(start);
         for round in 1..4 {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_switched_off() {
+    fn a_disabled_breaker_does_not_open() {
         let start = Instant::now();
         let config = config::CircuitBreaker { enabled: false, ..config::Settings::default().circuit_breaker };
         let mut breaker = Breaker::new(config, Circuit::new(start));

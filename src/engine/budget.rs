@@ -15,6 +15,8 @@ use super::config::Config;
 pub(super) struct Budget {
     /// Bytes that the process may use. If absent, they are unknown, and only `kv` limits anything.
     memory: Option<u64>,
+    /// Bytes that the device can use without a loss of speed. On a Mac they are a part of the memory.
+    device: Option<u64>,
     /// Bytes of KV, if the user set them.
     kv: Option<u64>,
     /// Workers, each of which may use an equal part of the KV.
@@ -34,7 +36,13 @@ pub(super) struct Holding {
 
 impl Budget {
     pub(super) fn new(config: &Config) -> Self {
-        Self { memory: config.memory_bytes, kv: config.kv_bytes, workers: config.workers.count.max(1) as u64 }
+        let Config { memory_bytes: memory, device_bytes: device, kv_bytes: kv, .. } = *config;
+        Self { memory, device, kv, workers: config.workers.count.max(1) as u64 }
+    }
+
+    /// At most what the device can use.
+    fn on_device(&self, bytes: u64) -> u64 {
+        self.device.map_or(bytes, |device| bytes.min(device))
     }
 
     /// Memory that `weights` bytes of weights leave.
@@ -57,13 +65,13 @@ impl Budget {
 
     /// Bytes that are left for weights beside those that are `loaded`; `None` if the memory is unknown.
     pub(super) fn left(&self, loaded: u64) -> Option<u64> {
-        self.memory.map(|memory| (memory - memory / 8).saturating_sub(loaded))
+        self.memory.map(|memory| self.on_device(memory - memory / 8).saturating_sub(loaded))
     }
 
     /// Bytes of KV of all models together. A quarter of the memory is left to the process and the system; KV may use what the
-    /// weights leave of the rest, and at least an eighth of the memory.
+    /// weights leave of the rest, as far as the device can use it, and at least an eighth of the memory.
     pub(super) fn kv(&self, weights: u64) -> Option<u64> {
-        let derived = |memory: u64| (memory / 4 * 3).saturating_sub(weights).max(memory / 8);
+        let derived = |memory: u64| self.on_device(memory / 4 * 3).saturating_sub(weights).max(memory / 8);
         self.kv.or(self.memory.map(derived))
     }
 }

@@ -14,6 +14,8 @@ pub struct Config {
     pub kv_bytes: Option<u64>,
     /// Bytes of memory that the process may use. If absent, KV is not limited.
     pub memory_bytes: Option<u64>,
+    /// Bytes that the device can use at a time without a loss of speed, if it has such a limit.
+    pub device_bytes: Option<u64>,
     /// The most pending requests. A further request fails with `Overloaded`.
     pub max_pending: usize,
     /// The longest wait for a row. If absent, only a lasting overload limits the wait.
@@ -48,6 +50,7 @@ impl From<&Settings> for Config {
             scheduler: scheduler::Config::from(settings),
             kv_bytes: memory.kv_bytes,
             memory_bytes: memory.limit_bytes,
+            device_bytes: None,
             max_pending: scheduler.max_pending,
             max_wait: scheduler.max_wait,
             max_pending_tokens: scheduler.max_pending_tokens,

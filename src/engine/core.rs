@@ -17,7 +17,7 @@ use super::command::{Command, Loading, Opened, Reply, Submission, Unloading, clo
 use super::config::Config;
 use super::device::DeviceShares;
 use super::ids::{ModelKey, Replica, WorkerId};
-use super::lease::{Ended, Lease};
+use super::lease::{Ended, Lease, LoadEnd};
 use super::opening::Opening;
 use super::runner::{Model, ModelRunner, Need};
 use super::shared::SharedState;
@@ -137,7 +137,11 @@ impl Core {
         if self.ending.is_some() {
             return loading.fail(closed());
         }
-        self.openings.insert(loading.key, Opening::new(loading));
+        let Loading { active, reply, .. } = loading;
+        let end = LoadEnd::new(active, reply);
+        self.lease.keep_load(end.clone());
+        let reply = Reply::new(move |opened| end.give(opened));
+        self.openings.insert(loading.key, Opening::new(Loading { active: None, reply, ..loading }));
     }
 
     /// Makes runners of models whose loads succeeded, and drops those whose loads failed.
@@ -233,8 +237,8 @@ impl Core {
     fn drop_unloaded(&mut self) {
         for (key, mut runner) in self.runners.extract_if(.., |_, runner| runner.may_be_dropped()) {
             let replica = Replica { model: key, worker: self.worker };
-            self.shared.stats.close(replica);
             runner.save_all(self.shared.clock.now() + UNLOAD_SAVES, false);
+            self.shared.stats.close(replica);
             if !runner.keeps_answers() {
                 self.shared.answers.remove_model(runner.fingerprint());
             }

@@ -12,6 +12,8 @@ pub(super) fn read(generation_config: &Value) -> (SamplingParams, Vec<String>) {
     let mut fields = Fields { file: generation_config, warnings: Vec::new() };
     let samples = fields.flag("do_sample");
     let temperature = fields.number("temperature", |number| (0.0..=2.0).contains(&number), "a number from 0 to 2");
+    // A file that says nothing else means the default of transformers.
+    let temperature = if generation_config["temperature"].is_null() { Some(1.0) } else { temperature };
     let top_p = fields.number("top_p", |number| number > 0.0 && number <= 1.0, "a number above 0 and up to 1");
     let min_p = fields.number("min_p", |number| (0.0..=1.0).contains(&number), "a number from 0 to 1");
     let penalty =
@@ -19,7 +21,7 @@ pub(super) fn read(generation_config: &Value) -> (SamplingParams, Vec<String>) {
     let whole = |number: f32| number >= 0.0 && number.fract() == 0.0;
     let top_k = fields.number("top_k", whole, "a whole number from 0");
     let defaults = SamplingParams {
-        temperature: temperature.filter(|_| samples).unwrap_or(0.0),
+        temperature: if samples { temperature.unwrap_or(0.0) } else { 0.0 },
         top_p: top_p.unwrap_or(1.0),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "more than all tokens is all")]
         top_k: top_k.unwrap_or(0.0) as u32,

@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_without_text_is_no_evidence() {
+    fn a_difference_without_text_is_not_found() {
         assert!(!excerpt("same a", "same b").has([None, None]));
         assert!(!excerpt("same a", "same b").has([Some(" "), Some("\n")]));
     }
 
     proptest! {
         #[test]
-        fn no_text_is_cut_inside_of_a_character(before in "[aé🙂 ]{0,40}", a in "[aé🙂\"]{0,40}", b in "[bé🙂\"]{0,40}") {
+        fn no_text_is_cut_inside_a_character(before in "[aé🙂 ]{0,40}", a in "[aé🙂\"]{0,40}", b in "[bé🙂\"]{0,40}") {
             let (one, other) = (format!("{before}{a}"), format!("{before}{b}"));
             let found = excerpt(&one, &other);
             let is_trimmed = before.starts_with(' ') || one.trim() != one || other.trim() != other;

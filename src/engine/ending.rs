@@ -11,6 +11,13 @@ use super::Engine;
 use super::command::{Command, Reply, closed};
 use super::threads::ENGINES;
 
+/// The time limit for writing KV to the disk at the end. KV that is not on the disk by then is computed again later.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+fn last_writes() -> Pending {
+    Pending::WriteUntil(Instant::now() + LAST_WRITES)
+}
+
 impl Engine {
     /// Refuses new requests at once, and aborts loads. Requests that still run after `drain` fail with `EngineClosed`.
     pub fn shutdown(self: &Arc<Self>, drain: Duration, reply: Reply<()>) {
@@ -28,7 +35,7 @@ impl Engine {
                 engine.shared.stats.unloaded(rules.label);
             }
             saving.get().inspect(|saving| saving.finish());
-            disk.get().inspect(|disk| disk.finish(Pending::Write));
+            disk.get().inspect(|disk| disk.finish(last_writes()));
             loads.at_end(move || reply.send(Ok(())));
         };
         self.send_behind_accepted(Reply::new(ended), move |reply| Command::Shutdown(at, reply));
@@ -45,7 +52,7 @@ impl Engine {
         self.replicas.clear();
         self.loads.leave_device();
         self.saving.get().inspect(|saving| saving.finish());
-        self.shared.disk.get().inspect(|disk| disk.finish(Pending::Write));
+        self.shared.disk.get().inspect(|disk| disk.finish(last_writes()));
     }
 
     /// Sends each worker a command with a part of the reply, after every request accepted so far, including those that the text
@@ -63,6 +70,7 @@ impl Engine {
                 // A worker that has ended drops the command, which gives the reply.
                 drop(engine.workers.send(worker, command(reply)));
             }
+            engine.alarm.busy();
         });
     }
 }

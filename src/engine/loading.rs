@@ -14,7 +14,7 @@ use crate::text::{ModelText, TextCapabilities, TextOptions};
 
 use super::breaker::Circuit;
 use super::budget::Reservation;
-use super::command::{Command, Opened, Reply, UnloadedAnswers, Unloading};
+use super::command::{Command, Opened, Reply, UnloadedAnswers, Unloading, closed};
 use super::defaults;
 use super::guarded::guarded;
 use super::ids::ModelKey;
@@ -130,10 +130,14 @@ impl Engine {
         let (reservation, circuit) = (Arc::new(reservation), Circuit::new(self.shared.clock.now()));
         let model = replicas::Model { prepared, reservation, label, text, files, coming, circuit };
         let workers = self.workers.open_ids();
+        if workers.is_empty() {
+            return opened.send(Err(closed()));
+        }
         let replies = opened.split(workers.len());
         for (worker, loading) in workers.into_iter().zip(self.replicas.add(key, model, active, replies)) {
             drop(self.workers.send(worker, Command::Load(Box::new(loading))));
         }
+        self.alarm.busy();
     }
 
     /// Refuses new requests for a model, lets running requests end, then drops the model. Requests that still run after `drain`

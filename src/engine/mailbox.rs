@@ -63,6 +63,11 @@ impl<T> Mailbox<T> {
         lock(&self.0.state).queue.iter().filter_map(read).collect()
     }
 
+    /// Whether no item is queued.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.0.state).queue.is_empty()
+    }
+
     /// Puts items before all others, in their order.
     pub(super) fn put_first(&self, items: impl DoubleEndedIterator<Item = T>) {
         let mut state = lock(&self.0.state);

@@ -1,9 +1,7 @@
 //! Handles a request after its prompt was prepared, on a text thread: answers it from the cache, sends it to the engine thread,
 //! or ends it.
 
-use std::sync::Arc;
-
-use crate::answers::{Finished, PromptReady, ReaderId, Wanted};
+use crate::answers::{Close, Finished, PromptReady, ReaderId, Wanted};
 use crate::error::{Code, Error, Result};
 
 use super::Engine;
@@ -23,7 +21,7 @@ impl Engine {
             }
             Err(error) => {
                 for ticket in tickets {
-                    self.shared.end(ticket.asked, &ticket.log, Err(error.clone()));
+                    self.end_ticket(ticket, Err(error.clone()));
                 }
             }
         }
@@ -31,11 +29,10 @@ impl Engine {
 
     /// Answers a prepared request from the cache, sends it to the engine thread, or ends it if the caller left.
     fn pass_on(&self, ticket: Ticket, mut prepared: Prepared) {
-        let (asked, log) = (ticket.asked, Arc::clone(&ticket.log));
-        let reader = asked.reader;
+        let reader = ticket.asked.reader;
         let (num_input_tokens, seed) = (prepared.request.prompt.len(), prepared.request.sampling.seed);
         let (reading, token_text) = (prepared.reading.take(), prepared.token_text.take());
-        let parser = AnswerParser::new(reading, token_text, &log.origin().0);
+        let parser = AnswerParser::new(reading, token_text, &ticket.log.origin().0);
         match self.shared.readers.begin_submit(reader, parser) {
             PromptReady::Submit => {
                 if self.serve_or_submit(ticket, prepared) {
@@ -44,9 +41,9 @@ impl Engine {
             }
             PromptReady::Cancelled => {
                 let finished = Finished::cancelled(num_input_tokens, seed, self.shared.clock.now());
-                self.shared.end(asked, &log, Ok(finished));
+                self.end_ticket(ticket, Ok(finished));
             }
-            PromptReady::Left => self.shared.end(asked, &log, Err(Error::new(Code::Cancelled, "the reader left"))),
+            PromptReady::Left => self.end_ticket(ticket, Err(Error::new(Code::Cancelled, "the reader left"))),
         }
     }
 
@@ -71,15 +68,25 @@ impl Engine {
     /// Answers a request from the cache, or submits it to the engine thread. Returns whether the engine thread gets it.
     fn serve_or_submit(&self, ticket: Ticket, prepared: Prepared) -> bool {
         let is_late = || prepared.request.deadline.is_some_and(|at| at <= self.shared.clock.now());
-        if prepared.claim.is_some_and(|claim| !is_late() && self.shared.serve(ticket.asked, &claim)) {
+        if let Some(claim) = prepared.claim.filter(|_| !is_late())
+            && let Some(answer) = self.shared.cached(&claim)
+        {
+            let (asked, _) = ticket.end();
+            self.shared.serve(asked, &claim, answer);
             return false;
         }
         let extended = self.extend(&ticket.permit, &prepared.request);
         let is_submitted = extended.is_ok();
         match extended {
             Ok(()) => self.route(ticket.with(prepared)),
-            Err(error) => self.shared.end(ticket.asked, &ticket.log, Err(error)),
+            Err(error) => self.end_ticket(ticket, Err(error)),
         }
         is_submitted
+    }
+
+    /// Ends a request that the engine thread does not get.
+    fn end_ticket(&self, ticket: Ticket, end: Close) {
+        let (asked, log) = ticket.end();
+        self.shared.end(asked, &log, end);
     }
 }

@@ -12,7 +12,7 @@ use super::draft::Draft;
 use super::labels::ModelLabel;
 use super::pending::Caller;
 use super::permit::Permit;
-use super::slots::Refused;
+use super::slots::{Refused, whole_millis};
 use super::snapshot::Refusal;
 
 /// The retry hint of a caller that the text pool refused. Its queue has a free place after each text, long before an answer
@@ -30,7 +30,8 @@ fn circuit_open(left: Duration) -> Error {
         "the device of this model failed too often (`circuitBreaker.failures`); it is tried again in {:.1} s",
         left.as_secs_f64()
     );
-    Error::new(Code::CircuitOpen, message).with_retry_after(left)
+    // A caller that waits for whole milliseconds must not be early.
+    Error::new(Code::CircuitOpen, message).with_retry_after(whole_millis(left))
 }
 
 impl Engine {

@@ -144,11 +144,12 @@ impl State {
         if self.loads.len() == 1 {
             return WorkerId(0);
         }
-        if let Some((worker, _)) = submission.claim.and_then(|claim| self.keys.get(&claim.key)) {
+        let is_open = |worker: &usize| !self.loads[*worker].is_closed;
+        let with_key = submission.claim.and_then(|claim| self.keys.get(&claim.key));
+        if let Some((worker, _)) = with_key.filter(|(worker, _)| is_open(&worker.0)) {
             return *worker;
         }
         let num_pending = |worker: usize| self.loads[worker].num_pending;
-        let is_open = |worker: &usize| !self.loads[*worker].is_closed;
         let in_turn = || (0..self.loads.len()).map(|offset| (self.next + offset) % self.loads.len()).filter(is_open);
         let least = in_turn().map(num_pending).min().unwrap_or_default();
         if let Some(home) = self.homes.of(marks).filter(|home| num_pending(home.0) <= least + STICKY_SLACK) {

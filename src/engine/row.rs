@@ -82,8 +82,7 @@ impl Row {
             return None;
         }
         self.stamps.started = Some(now);
-        let Self { num_input_tokens, num_cached_tokens, .. } = *self;
-        self.log.begin(Begun { num_input_tokens, num_cached_tokens });
+        self.log.begin(self.begun());
         Some(now.saturating_duration_since(self.submitted))
     }
 
@@ -92,11 +91,20 @@ impl Row {
         self.stamps.last_token
     }
 
-    /// Records that the row starts with KV of another sequence. After preemption, copied KV does not count as cached.
-    pub(super) fn copies(&mut self, prefix: Prefix) {
+    /// Records the KV that the row starts with. A row that starts again, before its first token, may have lost KV that it had
+    /// copied. KV that it computed itself never counts as cached.
+    pub(super) fn copies(&mut self, prefix: Option<Prefix>) {
+        let num_copied = prefix.map_or(0, |prefix| prefix.num_positions);
         if self.stamps.started.is_none() {
-            self.num_cached_tokens = prefix.num_positions;
+            self.num_cached_tokens = num_copied;
+        } else if self.num_output_tokens == 0 && num_copied < self.num_cached_tokens {
+            self.num_cached_tokens = num_copied;
+            self.log.begin(self.begun());
         }
+    }
+
+    fn begun(&self) -> Begun {
+        Begun { num_input_tokens: self.num_input_tokens, num_cached_tokens: self.num_cached_tokens }
     }
 
     /// Progress at a position. After preemption, positions beyond the prompt are tokens of the answer.

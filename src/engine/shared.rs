@@ -28,10 +28,14 @@ pub(super) struct SharedState {
 }
 
 impl SharedState {
-    /// Gives a reader the cached answer to its request. Returns whether there is one.
-    pub(super) fn serve(&self, asked: Asked, claim: &Claim) -> bool {
+    /// The cached answer to a request.
+    pub(super) fn cached(&self, claim: &Claim) -> Option<CachedAnswer> {
+        self.answers.find(claim, self.clock.now())
+    }
+
+    /// Gives a reader the cached answer to its request.
+    pub(super) fn serve(&self, asked: Asked, claim: &Claim, CachedAnswer { log, outcome }: CachedAnswer) {
         let (reader, now) = (asked.reader, self.clock.now());
-        let Some(CachedAnswer { log, outcome }) = self.answers.find(claim, now) else { return false };
         if let Some(end) = log.end() {
             self.stats.served(asked, &end, now);
             let total = end.map_or(0, |finished| finished.num_input_tokens);
@@ -42,7 +46,6 @@ impl SharedState {
         self.readers.share(reader, log, Served::Cached, now, claim.seed);
         self.readers.notify([reader]);
         self.readers.wake();
-        true
     }
 
     /// Ends the answer of a request that has no row, and counts it.

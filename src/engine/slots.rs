@@ -265,6 +265,7 @@ impl Slots {
     }
 }
 
-fn whole_millis(time: Duration) -> Duration {
+/// The time in whole milliseconds, rounded up.
+pub(super) fn whole_millis(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX))
 }

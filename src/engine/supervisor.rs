@@ -1,6 +1,6 @@
 //! Replaces the threads of workers: one that ended by a panic, and one that waits too long for a step of the device. The KV of a
 //! replaced thread is lost. A request runs again, at most once, if no part of its answer was delivered; other requests end with
-//! an error. The supervisor has a thread, which wakes up regularly only while requests are pending.
+//! an error. The supervisor has a thread, which wakes up regularly only while workers have something to do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,12 +66,15 @@ impl Supervisor {
 
     fn run(&self, heard: &Heard) {
         let (mut suspects, mut replaced) = (HashMap::new(), HashMap::new());
+        // Whether the workers got something to do after the last look: a worker may be between its mailbox and the device.
+        let mut is_news = false;
         loop {
-            match self.wait(heard) {
+            match self.wait(heard, is_news) {
                 Some(Event::Died(id)) => self.replace(id, &mut replaced),
-                Some(Event::Busy) => {}
+                Some(Event::Busy) => is_news = true,
                 Some(Event::End) => return,
                 None => {
+                    is_news = false;
                     for id in self.workers.ids() {
                         let stuck = self.stuck(id, &mut suspects);
                         if stuck.is_some_and(|lent| self.workers.depose(id, lent)) {
@@ -84,12 +87,13 @@ impl Supervisor {
     }
 
     /// The next event; `None` when it is time to look at the steps.
-    fn wait(&self, heard: &Heard) -> Option<Event> {
+    fn wait(&self, heard: &Heard, is_news: bool) -> Option<Event> {
         let Some(stuck_after) = self.stuck_after else { return Some(heard.events.recv().unwrap_or(Event::End)) };
-        if self.shared.router.is_idle() {
+        let is_idle = || !is_news && self.shared.router.is_idle() && self.workers.are_idle();
+        if is_idle() {
             heard.is_asleep.store(true, Ordering::SeqCst);
-            // A request that was sent before the flag was set is seen here, and one that is sent later wakes this thread.
-            if self.shared.router.is_idle() {
+            // What was sent before the flag was set is seen here, and what is sent later wakes this thread.
+            if is_idle() {
                 return Some(heard.events.recv().unwrap_or(Event::End));
             }
             heard.is_asleep.store(false, Ordering::SeqCst);
@@ -126,6 +130,7 @@ impl Supervisor {
             std::thread::sleep(FIRST_DELAY * 2_u32.pow((num_short - 1).min(MOST_DOUBLINGS)));
         }
         let num_again = self.recover(id);
+        lease.fail_loads(&worker::ended());
         if num_useless < MOST_USELESS && self.workers.replace(id, || self.replicas.all()) {
             tracing::warn!(target: "mlx_serving::engine", worker = id.0, again = num_again, "worker replaced");
         } else {
@@ -188,10 +193,10 @@ impl Supervisor {
     /// Ends a request that no worker has.
     fn end(&self, lost: Routed, end: &Close) {
         let asked = lost.submission.asked;
-        self.shared.readers.end(asked.reader, end.clone());
         self.shared.stats.ended(asked.label, end);
         // The place is free before the caller learns of the end.
         drop(lost);
+        self.shared.readers.end(asked.reader, end.clone());
         self.shared.readers.notify([asked.reader]);
     }
 }

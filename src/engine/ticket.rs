@@ -31,6 +31,11 @@ impl Ticket {
         drop(coming);
         (Submission { model, sequence, asked, request, claim, writer, log }, permit)
     }
+
+    /// The request ends without the engine thread: its place is free before its caller learns of the end.
+    pub(super) fn end(self) -> (Asked, Arc<AnswerLog>) {
+        (self.asked, self.log)
+    }
 }
 
 /// Counts one request as coming (accepted, its prompt not ready) until dropped. The scheduler may wait for requests that

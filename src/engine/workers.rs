@@ -172,6 +172,11 @@ impl Workers {
         loads.filter_map(|(id, load)| (!load.is_closed).then_some(id)).collect()
     }
 
+    /// Whether no worker is in a device call, has a command, or owes a reply.
+    pub(super) fn are_idle(&self) -> bool {
+        self.all.iter().all(|place| place.mailbox.is_empty() && lock(&place.state).lease.is_idle())
+    }
+
     /// Whether a thread that was deposed has not ended.
     pub(super) fn has_deposed(&self, id: WorkerId) -> bool {
         lock(&self.place(id).state).deposed.iter().any(Work::is_running)
@@ -203,8 +208,10 @@ impl Workers {
 
     /// A worker that is lost is not replaced: what is sent to it comes back from now on.
     pub(super) fn give_up(&self, id: WorkerId) {
+        // Nothing is sent to it any more before what was sent comes back.
+        let was_open = self.shared.router.close(id);
         self.place(id).mailbox.close();
-        if self.shared.router.close(id) && self.num_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if was_open && self.num_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.readers.fail_all(&worker::ended());
         }
     }
@@ -228,8 +235,11 @@ impl Workers {
             while let Some(thread) = self.running(id).filter(|_| !is_over()) {
                 thread.wait_until(Instant::now() + LOOK);
                 let is_stuck = self.shared.stats.is_stuck(id, self.shared.clock.now());
-                if let Some(lent) = self.lease(id).lent().filter(|_| is_stuck) {
-                    self.depose(id, lent);
+                let lease = self.lease(id);
+                if let Some(lent) = lease.lent().filter(|_| is_stuck)
+                    && self.depose(id, lent)
+                {
+                    lease.fail_loads(&closed());
                 }
             }
             let deposed = lock(&self.place(id).state).deposed.clone();

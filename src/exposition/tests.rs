@@ -61,7 +61,7 @@ fn a_gauge_of_an_unloaded_model_is_absent_and_its_counters_stay() {
 }
 
 #[test]
-fn without_export_the_text_is_one_gauge_that_says_why() {
+fn without_export_the_text_is_one_gauge_and_the_reason() {
     let text = off();
     assert!(text.contains("metrics.export is off") && text.ends_with("mlx_metrics_export 0\n# EOF\n"), "{text}");
     assert!(text.lines().filter(|line| !line.starts_with('#')).count() == 1);

@@ -117,6 +117,6 @@ mod tests {
         let mut much_later = Rate::default();
         much_later.add(at(500_000), 7);
         much_later.merge(&early);
-        assert_eq!(much_later.in_last(60, at(501_000)), 7, "what is too old is not counted");
+        assert_eq!(much_later.in_last(60, at(501_000)), 7, "older events are not counted");
     }
 }

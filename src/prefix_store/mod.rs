@@ -14,6 +14,7 @@ mod tests;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -31,6 +32,9 @@ use worker::Worker;
 
 /// The option that names the folder.
 const PARAM: &str = "cache.prefixCache.path";
+
+/// How long the end of a store waits for the read or write that is running.
+const LAST_JOB: Duration = Duration::from_secs(1);
 
 /// Called when a read has ended, and when there is room for another write.
 pub type Notify = Box<dyn Fn() + Send + Sync>;
@@ -50,13 +54,15 @@ struct Shared {
     notify: Notify,
     /// Whether this process may write the folder.
     is_writable: bool,
+    /// Whether the worker has ended. Set under the lock of the state.
+    has_left: AtomicBool,
 }
 
 /// What becomes of blocks that are queued to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
-    /// They are written.
-    Write,
+    /// They are written, as far as that is possible until this time.
+    WriteUntil(Instant),
     /// They are dropped, because the process is exiting.
     Drop,
 }
@@ -80,7 +86,7 @@ impl PrefixStore {
         state.limit(max_bytes);
         let is_writable = folder.is_writable();
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { state, changed, notify, is_writable });
+        let shared = Arc::new(Shared { state, changed, notify, is_writable, has_left: AtomicBool::new(false) });
         let mut worker = Worker::new(folder, Arc::clone(&shared));
         let thread = Builder::new().name("mlx-serving-prefix".into()).spawn(move || worker.run()).map_err(|error| {
             Error::new(Code::BackendError, "the thread that keeps KV on the disk cannot be started").with_source(error)
@@ -173,15 +179,34 @@ impl PrefixStore {
         std::mem::take(&mut self.lock().warnings)
     }
 
-    /// Ends the thread and releases the folder. Queued reads end without blocks. A second call has no effect.
+    /// Ends the thread and releases the folder. Queued reads end without blocks. A thread that hangs in a read or a write is left
+    /// behind. A second call has no effect.
     pub fn finish(&self, pending: Pending) {
         self.lock().closing.get_or_insert(pending);
         self.shared.changed.notify_all();
         let thread = lock(&self.thread).take();
+        let until = match pending {
+            Pending::WriteUntil(at) => at,
+            Pending::Drop => Instant::now(),
+        };
         // The last handle may be dropped by a callback, on the thread itself.
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
+        if let Some(thread) = thread.filter(|_| self.has_left(until + LAST_JOB)) {
             thread.join().ok();
         }
+    }
+
+    /// Waits until the thread has ended, at most until a time. Returns whether it has.
+    fn has_left(&self, until: Instant) -> bool {
+        let mut state = self.lock();
+        while !self.shared.has_left.load(Ordering::Relaxed) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     /// Whether nothing is queued or running.

@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Pending;
 use super::counts::DiskCounts;
@@ -179,9 +179,12 @@ impl State {
             let is_wanted = self.closing.is_none() && read.is_wanted();
             return Some(if is_wanted { Job::Read(read) } else { Job::Refuse(read) });
         }
-        if self.closing != Some(Pending::Drop)
-            && let Some(write) = self.writes.pop_front()
-        {
+        let may_write = match self.closing {
+            None => true,
+            Some(Pending::WriteUntil(at)) => Instant::now() < at,
+            Some(Pending::Drop) => false,
+        };
+        if may_write && let Some(write) = self.writes.pop_front() {
             self.queued_bytes -= write.num_bytes();
             return Some(Job::Write(write));
         }

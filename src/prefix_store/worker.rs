@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -235,7 +236,9 @@ impl Drop for Worker {
                 Job::Leave => break,
             }
         }
+        self.shared.has_left.store(true, Ordering::Relaxed);
         drop(state);
+        self.shared.changed.notify_all();
         for read in left {
             read.end(Vec::new());
         }

@@ -29,7 +29,7 @@ impl Scheduler {
             self.remove(id);
         }
         while let Some((_, id)) = self.queue.first_deadline().filter(|&(at, _)| at <= now) {
-            self.queue.remove(id);
+            self.remove(id);
             expired.push((id, Expiry::Deadline));
         }
         while let Some(id) = self.retries.past_deadline(now) {
@@ -40,7 +40,7 @@ impl Scheduler {
         let is_busy = self.running.active().next().is_some();
         let next_hopeless = |it: &Self| it.queue.peek().filter(|next| it.is_hopeless(next, now)).map(|next| next.id);
         while is_busy && let Some(id) = next_hopeless(self) {
-            self.queue.remove(id);
+            self.remove(id);
             expired.push((id, Expiry::Hopeless));
         }
     }

@@ -15,9 +15,9 @@ fn the_engine_fails_to_start_with_the_error_of_its_backend() {
     let broken = Box::new(|| Err(Error::new(Code::BackendError, "no device here")));
     let error = Engine::start(Config::default(), broken, Box::new(|| ())).err().expect("does not start");
     assert_eq!((error.code(), error.message()), (Code::BackendError, "no device here"));
-    let panics = Box::new(|| panic!("no luck either"));
+    let panics = Box::new(|| panic!("no device at all"));
     let error = Engine::start(Config::default(), panics, Box::new(|| ())).err().expect("does not start");
-    assert!(error.message().contains("no luck either"));
+    assert!(error.message().contains("no device at all"));
 }
 
 /// A failed step ends the requests of that step and no others.
@@ -32,16 +32,17 @@ fn a_failed_step_ends_its_own_requests_and_the_engine_continues() {
         let failed = ends.iter().filter(|answer| {
             answer.end.as_ref().expect("ended").as_ref().is_err_and(|error| error.code() == Code::BackendError)
         });
-        assert!((1..=2).contains(&failed.count()), "{kind:?}: those in the step, and only those");
+        assert!((1..=2).contains(&failed.count()), "{kind:?}: the requests of the step, and no others");
         if let Ok(Ok(_)) = ends[2].end.clone().ok_or(()) {
-            assert_eq!(ends[2].whole, healthy, "{kind:?}: neighbours are not touched");
+            assert_eq!(ends[2].whole, healthy, "{kind:?}: other requests are not affected");
         }
         assert_eq!(caller.ask(draft("question 2", 9)).whole, healthy, "{kind:?}: the next request runs");
         assert_eq!(caller.engine.stats().recoveries, 1);
     }
 }
 
-/// Real time. Panics once, after the device has waited for this many steps.
+/// Real time. Panics once, after the device has waited this many times. A step waits twice: when it is submitted and
+/// when it is collected.
 struct Alarm(AtomicU64);
 
 impl Clock for Alarm {
@@ -62,14 +63,16 @@ impl Clock for Alarm {
 #[test]
 fn a_device_that_panics_while_its_tokens_are_read_fails_that_step_and_no_other() {
     let profile = Profile::named("instant").expect("a listed profile");
-    let backend = simulated_by(Arc::new(Alarm(AtomicU64::new(4))), profile, Vec::new());
+    // The third step panics when it is collected.
+    let backend = simulated_by(Arc::new(Alarm(AtomicU64::new(5))), profile, Vec::new());
     let caller = Caller::open(&with_rows(1), backend, model_folder());
     let readers = [caller.submit(draft("question 0", 9)), caller.submit(draft("question 1", 9))];
-    let [first, second] = readers.map(|reader| caller.answer(reader).end.expect("ended"));
-    let error = first.expect_err("its step was lost");
-    assert_eq!(error.code(), Code::BackendError);
-    assert!(error.message().contains("requested panic"), "{error}");
-    second.expect("it waited");
+    // Either request may get the only row first.
+    let ends = readers.map(|reader| caller.answer(reader).end.expect("ended"));
+    let errors: Vec<_> = ends.into_iter().filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1, "the other request waited for the row: {errors:?}");
+    assert_eq!(errors[0].code(), Code::BackendError);
+    assert!(errors[0].message().contains("requested panic"), "{errors:?}");
     assert_eq!(caller.engine.stats().recoveries, 1);
 }
 
@@ -78,7 +81,7 @@ fn a_parked_answer_is_recomputed_after_a_device_failure() {
     let config = Config { buffer_tokens: 4, ..Config::default() };
     let whole = Caller::with(&config, "instant", Vec::new()).ask(draft("Hello", 40)).whole;
     let caller = Caller::with(&config, SLOW, vec![Fault { step: 12, kind: FaultKind::Collect }]);
-    let parked = caller.stream(draft("Hello", 40));
+    let parked = caller.stream_from_start(draft("Hello", 40));
     caller.when(|stats| stats.parked == 1);
     assert!(caller.ask(draft("Other", 30)).end.expect("ended").is_err(), "the step fails");
     caller.engine.credit(parked, 1_000);

@@ -8,7 +8,7 @@ use mlx_serving::error::{Code, Error};
 use mlx_serving::executor::LoadControl;
 use mlx_serving::request::FinishReason;
 
-use super::support::{Caller, SLOW, draft, model_folder, wait};
+use super::support::{Caller, SLOW, draft, endless, model_folder, wait};
 
 fn not_loaded() -> Error {
     Error::new(Code::ModelLoadError, "the model could not be loaded")
@@ -75,7 +75,7 @@ fn a_held_request_for_a_model_that_was_unloaded_is_refused() {
 #[test]
 fn after_the_time_to_drain_running_answers_end_with_an_error() {
     let caller = Caller::with(&Config::default(), SLOW, Vec::new());
-    let running = caller.stream(draft("Hello", 4_000));
+    let running = caller.stream(endless("Hello"));
     caller.tokens(running, 1);
     // The shorter of two times counts.
     caller.engine.unload(caller.model, Duration::MAX, UnloadedAnswers::Remove, Reply::new(|_| ()));

@@ -8,7 +8,7 @@ use mlx_serving::engine::{Config, Draft, Reply, Snapshot};
 use mlx_serving::error::{Code, Result};
 use mlx_serving::text::{Load, MAX_STUCK_JOBS};
 
-use super::support::{Caller, SLOW, draft, wait};
+use super::support::{Caller, SLOW, draft, endless, wait};
 
 fn with_queue(max_pending: usize) -> Config {
     // Texts wait behind one that the test holds back.
@@ -59,7 +59,8 @@ fn shutdown_waits_for_accepted_requests_however_small_the_text_queue_is() {
 /// Regression: texts were processed strictly in order, however long the first one took.
 #[test]
 fn a_request_overtakes_a_slow_text() {
-    let caller = Caller::with(&Config::default(), "instant", Vec::new());
+    let config = Config { text_budget: Duration::from_mins(1), ..Config::default() };
+    let caller = Caller::with(&config, "instant", Vec::new());
     let gate = hold(&caller, |result| result.expect("well within its budget"));
     caller.ask(draft("Hello", 5)).end.expect("ended").expect("well");
     drop(gate);
@@ -125,20 +126,21 @@ fn a_request_refused_for_stuck_texts_leaves_nothing_behind() {
 fn the_prompt_of_many_choices_counts_once_while_one_of_them_is_pending() {
     let config = Config { max_pending_tokens: 150, ..Config::default() };
     let caller = Caller::with(&config, SLOW, Vec::new());
-    let long = |num_choices, max_tokens| Draft { num_choices, ..draft(&"word ".repeat(20), max_tokens) };
+    let prompt = "word ".repeat(20);
     let submit = |draft| caller.engine.submit(caller.model, draft).expect("accepted");
-    for reader in submit(long(16, 5)) {
+    for reader in submit(Draft { num_choices: 16, ..draft(&prompt, 5) }) {
         caller.answer(reader).end.expect("ended").expect("there is room");
     }
-    let readers = submit(long(2, 60));
+    let readers = submit(Draft { num_choices: 2, ..endless(&prompt) });
     caller.engine.stream(readers[1]);
     caller.tokens(readers[1], 1);
     caller.engine.release(readers[0]);
     caller.when(|stats| stats.cancelled == 1);
-    let refused = caller.ask(long(1, 5)).end.expect("ended").expect_err("the other one is still there");
+    let refused = caller.ask(draft(&prompt, 5)).end.expect("ended").expect_err("the other choice is pending");
     assert_eq!((refused.code(), refused.limit()), (Code::Overloaded, Some(150.0)));
+    caller.engine.cancel(readers[1]);
     caller.answer(readers[1]).end.expect("ended").expect("well");
-    caller.ask(long(1, 5)).end.expect("ended").expect("the room is free again");
+    caller.ask(draft(&prompt, 5)).end.expect("ended").expect("the room is free again");
 }
 
 /// Every request is counted in exactly one state, and every error has a code.
@@ -150,11 +152,16 @@ fn add_up(stats: &Snapshot) -> bool {
         && stats.errors.get(Code::Overloaded) == stats.rejected.sum()
 }
 
-/// A storm ends after these rounds, also if the sampler has failed.
+/// Every outcome that the test wants to see has happened.
+fn has_all_outcomes(stats: &Snapshot) -> bool {
+    stats.rejected.pending > 0 && stats.completed > 0 && stats.cancelled > 0
+}
+
+/// A thread submits no more requests after these rounds, also if the sampler has failed.
 const MOST_ROUNDS: usize = 100_000;
 
 #[test]
-fn counters_add_up_at_every_moment_of_a_storm() {
+fn counters_add_up_at_every_moment_under_many_concurrent_requests() {
     let config = Config { max_pending: 24, max_pending_tokens: 120, ..Config::default() };
     let caller = Caller::with(&config, "instant", Vec::new());
     let num_samples = AtomicUsize::new(0);
@@ -168,11 +175,11 @@ fn counters_add_up_at_every_moment_of_a_storm() {
                 num_samples.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let storm = move |thread: usize| {
+        let submit_many = move |thread: usize| {
             let mut num_asked = 0;
-            // However busy the machine is, the sampler sees much of the storm.
-            let goes_on = |round: usize| round < 300 || num_samples.load(Ordering::Relaxed) < 100;
-            for round in (0..MOST_ROUNDS).take_while(|&round| goes_on(round)) {
+            // On a busy machine, too, the sampler takes many samples and every outcome happens.
+            let is_enough = || num_samples.load(Ordering::Relaxed) >= 100 && has_all_outcomes(&caller.engine.stats());
+            for round in (0..MOST_ROUNDS).take_while(|&round| round < 300 || !is_enough()) {
                 // Some requests share an answer, some have several, some are cancelled, abandoned or too late.
                 let text = format!("question {}", if round % 3 == 0 { 0 } else { round * 4 + thread });
                 let num_choices = 1 + round % 3;
@@ -189,8 +196,8 @@ fn counters_add_up_at_every_moment_of_a_storm() {
             }
             num_asked
         };
-        let storms: Vec<_> = (0..2).map(|thread| scope.spawn(move || storm(thread))).collect();
-        let num_asked = storms.into_iter().map(|storm| storm.join().expect("no panic")).sum();
+        let threads: Vec<_> = (0..2).map(|thread| scope.spawn(move || submit_many(thread))).collect();
+        let num_asked = threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
         caller.when(has_ended);
         drop(stop);
         sampler.join().expect("they add up");
@@ -198,7 +205,7 @@ fn counters_add_up_at_every_moment_of_a_storm() {
     });
     let stats = caller.engine.stats();
     assert_eq!(stats.submitted, num_asked);
-    assert!(stats.rejected.pending > 0 && stats.completed > 0 && stats.cancelled > 0, "{stats:?}");
+    assert!(has_all_outcomes(&stats), "{stats:?}");
     assert_eq!((stats.preparing, stats.queued, stats.running, stats.joined), (0, 0, 0, 0), "{stats:?}");
 }
 
@@ -206,11 +213,13 @@ fn counters_add_up_at_every_moment_of_a_storm() {
 fn a_prompt_with_too_many_tokens_counts_as_refused_and_not_as_failed() {
     let config = Config { max_pending_tokens: 60, ..Config::default() };
     let caller = Caller::with(&config, SLOW, Vec::new());
-    let long = || draft(&"word ".repeat(10), 40);
-    let first = caller.submit(long());
-    let refused = caller.ask(long()).end.expect("ended").expect_err("no room");
+    let prompt = "word ".repeat(10);
+    let first = caller.submit(endless(&prompt));
+    caller.when(|stats| stats.running == 1);
+    let refused = caller.ask(draft(&prompt, 40)).end.expect("ended").expect_err("no room");
     assert_eq!(refused.code(), Code::Overloaded);
     let stats = caller.engine.stats();
     assert_eq!((stats.rejected.tokens, stats.failed, stats.requests, stats.submitted), (1, 0, 1, 2));
+    caller.engine.cancel(first);
     caller.answer(first).end.expect("ended").expect("well");
 }

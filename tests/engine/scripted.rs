@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use mlx_serving::answers::End;
+use mlx_serving::answers::{End, ReaderId};
 use mlx_serving::engine::{Candidates, Config, Draft, ScriptedAnswer, ScriptedAnswers, ScriptedEnd};
 use mlx_serving::error::{Code, Error};
 use mlx_serving::executor::sim::{Fault, FaultKind};
 use mlx_serving::request::{FinishReason, Served, Sharing};
 use mlx_serving::text::{AnswerParts, StructuredOutput};
 
-use super::support::{Answer, Caller, SLOW, draft};
+use super::support::{Answer, Caller, GatedClock, draft};
 
 fn answer(index: usize, text: &str) -> ScriptedAnswer {
     ScriptedAnswer {
@@ -33,6 +33,20 @@ fn request(prompt: &str, answers: &Arc<ScriptedAnswers>) -> Draft {
 
 fn error(answer: &Answer) -> &Error {
     answer.end.as_ref().expect("ended").as_ref().expect_err("failed")
+}
+
+/// Submits requests one after another, so that they reach the engine thread in this order, before the first step ends.
+fn submit_together<const N: usize>(caller: &Caller, clock: &GatedClock, drafts: [Draft; N]) -> [ReaderId; N] {
+    let closed = clock.close();
+    let mut num_sent = 0;
+    let readers = drafts.map(|draft| {
+        let reader = caller.submit(draft);
+        num_sent += 1;
+        caller.when(|_| caller.num_pending() == num_sent);
+        reader
+    });
+    drop(closed);
+    readers
 }
 
 fn summary(answer: &Answer) -> &mlx_serving::request::Summary {
@@ -68,10 +82,11 @@ fn tokens_are_the_models_own_and_end_with_an_end_token() {
 
 #[test]
 fn requests_that_share_an_answer_use_one() {
-    let caller = Caller::with(&Config::default(), SLOW, Vec::new());
+    let clock = Arc::<GatedClock>::default();
+    let caller = Caller::gated(&Config::default(), &clock, Vec::new());
     let answers = list(&["One.", "Two."]);
     let shared = || Draft { sharing: Sharing::Auto, temperature: Some(0.0), ..request("Hello", &answers) };
-    let readers = [shared(), shared()].map(|draft| caller.submit(draft));
+    let readers = submit_together(&caller, &clock, [shared(), shared()]);
     let mut all = readers.map(|reader| caller.answer(reader)).to_vec();
     all.push(caller.ask(shared()));
     let served: Vec<_> = all.iter().map(|answer| summary(answer).served).collect();
@@ -127,10 +142,12 @@ fn an_answer_that_breaks_the_constraint_is_an_error_that_names_the_place() {
 #[test]
 fn answers_stay_the_same_when_a_device_without_memory_computes_them_again() {
     let faults = vec![Fault { step: 4, kind: FaultKind::Memory }];
-    let caller = Caller::with(&Config::default(), SLOW, faults);
+    let clock = Arc::<GatedClock>::default();
+    let caller = Caller::gated(&Config::default(), &clock, faults);
     let texts = ["One two three four five.", "Six seven eight nine ten."];
     let answers = list(&texts);
-    let readers = ["Hello", "Hallo"].map(|prompt| caller.submit(request(prompt, &answers)));
+    // The failed step has both requests: a single one would fail with it.
+    let readers = submit_together(&caller, &clock, ["Hello", "Hallo"].map(|prompt| request(prompt, &answers)));
     assert_eq!(readers.map(|reader| caller.answer(reader).whole), texts.map(str::to_owned));
     assert!(caller.engine.stats().recoveries > 0);
 }

@@ -1,8 +1,8 @@
 //! An engine on a simulated device, and callers that wait for their answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use mlx_serving::request::{Sharing, TokenLogprob};
 use mlx_serving::scheduler::{self, BatchLimitConfig};
 use mlx_serving::text::{ModelText, ParsedOutput, ToolCallDelta};
 
-/// A device that is slow enough for a reader to start before the first token. On an instant device the answer may be complete
-/// before that, and no row is parked.
+/// A device that takes 95 ms for the first token and 6.4 ms for each further one. On an instant device an answer may be
+/// complete before the test does anything with it.
 pub(super) const SLOW: &str = "m3-max/llama-3.2-3b-4bit";
 
 /// How long a test waits for an event. Long enough for a busy machine.
@@ -33,7 +33,8 @@ pub(super) struct Answer {
     /// Text and tokens of the whole answer, as the end reports them.
     pub(super) whole: String,
     pub(super) whole_tokens: Vec<u32>,
-    /// Of each of these tokens: its own log-probability, then those of the likeliest tokens, as many as the request wants.
+    /// For each of these tokens: its own log-probability, then those of the most probable tokens, as many as the
+    /// request wants.
     pub(super) logprobs: Vec<TokenLogprob>,
     /// The deltas besides text, and the parsed whole answer.
     pub(super) reasoning: String,
@@ -41,10 +42,49 @@ pub(super) struct Answer {
     pub(super) parsed: Option<ParsedOutput>,
 }
 
+/// Real time. The test can stop a device that waits for this time.
+#[derive(Default)]
+pub(super) struct GatedClock {
+    gates: Mutex<VecDeque<Receiver<()>>>,
+}
+
+/// Open once this is dropped.
+pub(super) struct Gate(#[expect(dead_code, reason = "only its drop matters")] Sender<()>);
+
+impl GatedClock {
+    /// The next wait of the device lasts until the returned gate is dropped. Later waits are as usual; further calls close
+    /// further ones.
+    pub(super) fn close(&self) -> Gate {
+        let (gate, waits) = channel();
+        self.gates.lock().expect("not poisoned").push_back(waits);
+        Gate(gate)
+    }
+}
+
+impl Clock for GatedClock {
+    fn now(&self) -> Instant {
+        RealClock.now()
+    }
+
+    fn sleep_until(&self, until: Instant) {
+        let gate = self.gates.lock().expect("not poisoned").pop_front();
+        if let Some(gate) = gate {
+            gate.recv().ok();
+        }
+        RealClock.sleep_until(until);
+    }
+
+    fn thread_time(&self) -> Duration {
+        RealClock.thread_time()
+    }
+}
+
 /// An engine with one model, and everything that its readers received so far.
 pub(super) struct Caller {
     pub(super) engine: Arc<Engine>,
     pub(super) model: ModelKey,
+    /// The id of the model, which labels its metrics.
+    id: String,
     answers: Mutex<HashMap<ReaderId, Answer>>,
     woken: Arc<(Mutex<bool>, Condvar)>,
 }
@@ -60,6 +100,15 @@ pub(super) fn simulated(profile: Profile, faults: Vec<Fault>) -> OpenBackend {
 
 /// The same with another clock for the devices.
 pub(super) fn simulated_by(clock: Arc<dyn Clock>, profile: Profile, faults: Vec<Fault>) -> OpenBackend {
+    simulated_as(clock, profile, |backend| backend.with_faults(faults))
+}
+
+/// The same with further properties of the devices.
+pub(super) fn simulated_as(
+    clock: Arc<dyn Clock>,
+    profile: Profile,
+    change: impl FnOnce(SimBackend) -> SimBackend + Send + 'static,
+) -> OpenBackend {
     Box::new(move || {
         let vocabulary = Box::new(|folder: &_| {
             let text = ModelText::open(folder)?;
@@ -69,8 +118,7 @@ pub(super) fn simulated_by(clock: Arc<dyn Clock>, profile: Profile, faults: Vec<
             let script = Script::new(sentences, text.end_tokens()[0]).expect("there are words");
             Ok((script, text.vocab_size()))
         });
-        let backend = SimBackend::new(profile, clock, vocabulary).with_faults(faults);
-        Ok(Box::new(backend) as Box<dyn Backend>)
+        Ok(Box::new(change(SimBackend::new(profile, clock, vocabulary))) as Box<dyn Backend>)
     })
 }
 
@@ -87,7 +135,14 @@ impl Caller {
         Self::open(config, simulated(profile, faults), model_folder())
     }
 
+    /// With a device like `SLOW` that the clock can stop.
+    pub(super) fn gated(config: &Config, clock: &Arc<GatedClock>, faults: Vec<Fault>) -> Self {
+        let profile = Profile::named(SLOW).expect("a listed profile");
+        Self::open(config, simulated_by(Arc::clone(clock) as Arc<dyn Clock>, profile, faults), model_folder())
+    }
+
     pub(super) fn open(config: &Config, backend: OpenBackend, folder: PathBuf) -> Self {
+        let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&woken);
         let wake = Box::new(move || {
@@ -97,25 +152,40 @@ impl Caller {
         let engine = Engine::start(*config, backend, wake).expect("the engine starts");
         let model =
             wait(|reply| engine.load(folder.into(), LoadControl::default(), reply)).expect("the model loads").key;
-        Self { engine, model, answers: Mutex::default(), woken }
+        Self { engine, model, id, answers: Mutex::default(), woken }
     }
 
-    /// Waits until the counters satisfy a condition.
-    pub(super) fn when(&self, is_so: impl Fn(&Snapshot) -> bool) {
+    /// Waits until the counters satisfy a condition. Delivers nothing meanwhile.
+    pub(super) fn when(&self, condition: impl Fn(&Snapshot) -> bool) {
         let give_up = Instant::now() + PATIENCE;
-        while !is_so(&self.engine.stats()) {
-            assert!(Instant::now() < give_up, "it never came to that: {:?}", self.engine.stats());
+        while !condition(&self.engine.stats()) {
+            assert!(Instant::now() < give_up, "the condition was not met in time: {:?}", self.engine.stats());
             std::thread::yield_now();
         }
+    }
+
+    /// Requests that were sent to a worker and have not ended.
+    pub(super) fn num_pending(&self) -> usize {
+        self.engine.sample().workers.iter().map(|worker| worker.load.num_pending).sum()
     }
 
     pub(super) fn submit(&self, draft: Draft) -> ReaderId {
         self.engine.submit(self.model, draft).expect("accepted")[0]
     }
 
+    /// Submits a request, then lets its reader stream. The answer may grow or end in between.
     pub(super) fn stream(&self, draft: Draft) -> ReaderId {
         let reader = self.submit(draft);
         self.engine.stream(reader);
+        reader
+    }
+
+    /// Submits a request whose reader streams before the engine thread has the request: only the rows of readers that
+    /// stream are parked.
+    pub(super) fn stream_from_start(&self, draft: Draft) -> ReaderId {
+        let reader = self.engine.hold(&self.id, draft).expect("accepted")[0];
+        self.engine.stream(reader);
+        self.engine.submit_held(reader, self.model);
         reader
     }
 
@@ -153,7 +223,7 @@ impl Caller {
                 .wait_timeout_while(woken, give_up.saturating_duration_since(Instant::now()), |woken| !*woken)
                 .expect("not poisoned");
             *woken = false;
-            assert!(!waited.timed_out(), "nothing came");
+            assert!(!waited.timed_out(), "nothing was delivered in time");
         }
     }
 
@@ -196,6 +266,11 @@ pub(super) fn draft(prompt: &str, max_tokens: usize) -> Draft {
         sharing: Sharing::Off,
         ..Draft::of(Prompt::Text(prompt.into()))
     }
+}
+
+/// A request that runs until it is cancelled: its answer takes 50 s on `SLOW`.
+pub(super) fn endless(prompt: &str) -> Draft {
+    Draft { ignore_eos: true, ..draft(prompt, 8_000) }
 }
 
 /// Calls a function with a reply and waits for it.

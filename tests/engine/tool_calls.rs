@@ -18,7 +18,11 @@ const CALL: &str = r#"[TOOL_CALLS]f[ARGS]{"x": "one two"}"#;
 const ANSWER: &str = r#"[THINK]hm[/THINK]So [TOOL_CALLS]f[ARGS]{"x": "one two"}"#;
 
 /// An engine with a model that has this template and always answers with this text.
-fn speaking(answer: &'static str, template: &str, profile: &str) -> Caller {
+fn answering(answer: &'static str, template: &str, profile: &str) -> Caller {
+    answering_with(&Config::default(), answer, template, profile)
+}
+
+fn answering_with(config: &Config, answer: &'static str, template: &str, profile: &str) -> Caller {
     let folder = tempfile::tempdir().expect("a folder");
     for file in std::fs::read_dir(model_folder()).expect("readable") {
         let file = file.expect("readable");
@@ -41,7 +45,7 @@ fn speaking(answer: &'static str, template: &str, profile: &str) -> Caller {
         });
         Ok(Box::new(SimBackend::new(profile, Arc::new(RealClock), vocabulary)) as Box<dyn Backend>)
     };
-    Caller::open(&Config::default(), Box::new(backend), folder.path().to_owned())
+    Caller::open(config, Box::new(backend), folder.path().to_owned())
 }
 
 const MISTRAL: &str = "{# [TOOL_CALLS] [THINK] <|eom_id|> #}{{ tools }} go";
@@ -67,7 +71,7 @@ fn finish_reason(answer: &Answer) -> FinishReason {
 
 #[test]
 fn special_tokens_are_parsed_as_markers_and_leave_the_text() {
-    let caller = speaking(ANSWER, MISTRAL, SLOW);
+    let caller = answering(ANSWER, MISTRAL, SLOW);
     let answer = caller.answer(caller.stream(chat(&["f"])));
     let ParsedOutput { text, reasoning, calls, warnings, .. } = parsed(&answer);
     assert_eq!((text.as_str(), reasoning.as_str(), warnings.len()), ("So", "hm", 0));
@@ -80,7 +84,7 @@ fn special_tokens_are_parsed_as_markers_and_leave_the_text() {
 
 #[test]
 fn unused_markers_have_no_text() {
-    let caller = speaking(ANSWER, MISTRAL, "instant");
+    let caller = answering(ANSWER, MISTRAL, "instant");
     let without_tools = caller.ask(chat(&[]));
     let ParsedOutput { text, reasoning, calls, .. } = parsed(&without_tools);
     assert_eq!((text.as_str(), reasoning.as_str(), calls.len()), (r#"So f{"x": "one two"}"#, "hm", 0));
@@ -90,7 +94,7 @@ fn unused_markers_have_no_text() {
 
 #[test]
 fn malformed_call_is_text_with_its_markers() {
-    let caller = speaking("[TOOL_CALLS]g[ARGS]{}", MISTRAL, "instant");
+    let caller = answering("[TOOL_CALLS]g[ARGS]{}", MISTRAL, "instant");
     let answer = caller.ask(chat(&["f"]));
     assert_eq!((parsed(&answer).text.as_str(), parsed(&answer).warnings.len()), ("[TOOL_CALLS]g[ARGS]{}", 1));
     assert_eq!(finish_reason(&answer), FinishReason::Stop);
@@ -98,7 +102,7 @@ fn malformed_call_is_text_with_its_markers() {
 
 #[test]
 fn held_text_is_delivered_at_the_end() {
-    let caller = speaking("So [TOOL_CALLS]f[ARGS]{\"x\": 1", MISTRAL, SLOW);
+    let caller = answering("So [TOOL_CALLS]f[ARGS]{\"x\": 1", MISTRAL, SLOW);
     let answer = caller.answer(caller.stream(chat(&["f"])));
     assert_eq!(answer.text, "So [TOOL_CALLS]f[ARGS]{\"x\": 1");
     assert_eq!(
@@ -109,18 +113,18 @@ fn held_text_is_delivered_at_the_end() {
 
 #[test]
 fn stop_sequence_inside_a_call_ends_the_answer() {
-    let caller = speaking(CALL, MISTRAL, "instant");
+    let caller = answering(CALL, MISTRAL, "instant");
     let ask = |stop: &str| caller.ask(Draft { stop_sequences: vec![stop.to_owned()], ..chat(&["f"]) });
     let inside = ask("two");
     assert_eq!(parsed(&inside).text, r#"[TOOL_CALLS]f[ARGS]{"x": "one "#);
     assert_eq!((parsed(&inside).calls.len(), finish_reason(&inside)), (0, FinishReason::Stop));
-    let at_a_mark = ask("[ARGS]");
-    assert_eq!(parsed(&at_a_mark).text, "[TOOL_CALLS]f");
+    let at_a_marker = ask("[ARGS]");
+    assert_eq!(parsed(&at_a_marker).text, "[TOOL_CALLS]f");
 }
 
 #[test]
 fn answers_are_shared_only_with_equal_markup_and_parsed_for_each_reader() {
-    let caller = speaking(ANSWER, "{# [TOOL_CALLS] [THINK] #}{{ bos_token }} go", "instant");
+    let caller = answering(ANSWER, "{# [TOOL_CALLS] [THINK] #}{{ bos_token }} go", "instant");
     let shared = |draft: Draft| Draft { sharing: Sharing::Auto, temperature: Some(0.0), ..draft };
     let served = |answer: &Answer| answer.end.as_ref().expect("ended").as_ref().expect("well").served;
     // The same prompt and the same tokens of the answer. Only the visible text differs.
@@ -136,11 +140,13 @@ fn answers_are_shared_only_with_equal_markup_and_parsed_for_each_reader() {
 
 #[test]
 fn parsers_of_released_readers_are_dropped() {
-    let caller = speaking(ANSWER, MISTRAL, SLOW);
-    let left = caller.stream(chat(&["f"]));
+    // Rows are parked before the call in the answer is complete.
+    let config = Config { buffer_tokens: 4, ..Config::default() };
+    let caller = answering_with(&config, ANSWER, MISTRAL, SLOW);
+    let left = caller.stream_from_start(chat(&["f"]));
     caller.tokens(left, 2);
     caller.engine.release(left);
-    let cancelled = caller.stream(chat(&["f"]));
+    let cancelled = caller.stream_from_start(chat(&["f"]));
     caller.tokens(cancelled, 3);
     caller.engine.cancel(cancelled);
     let answer = caller.answer(cancelled);

@@ -157,7 +157,12 @@ impl ModelRunner {
     fn dismiss(&mut self, reader: ReaderId, error: Error) {
         match self.rows.leave(reader) {
             Some(Left::Alone(id)) => {
+                let pin = self.rows.get(id).and_then(|row| row.pin);
                 self.scheduler.remove(id);
+                // Its KV may be retained with the pin, which no caller knows.
+                if let Some(pin) = pin {
+                    self.unpin(pin);
+                }
                 self.fail(id, error);
             }
             Some(Left::Others(id)) => self.part(id, reader, Err(error)),
@@ -203,8 +208,9 @@ impl ModelRunner {
         self.drain.is_some_and(|drain| drain.answers == UnloadedAnswers::Keep)
     }
 
+    /// Whether a model that is being unloaded has nothing left to do. A step in flight is collected in a turn, which is watched.
     pub(super) fn may_be_dropped(&self) -> bool {
-        self.drain.is_some() && self.rows.is_empty()
+        self.drain.is_some() && self.rows.is_empty() && !self.is_in_flight()
     }
 
     /// Drops the model: memory on the device is free then.

@@ -52,7 +52,8 @@ impl ModelRunner {
     }
 
     pub(super) fn try_turn(&mut self, may_plan_ahead: bool) -> Result<Need> {
-        self.expire();
+        // An end that waited for the device would be delivered, but not counted, as soon as its reader drains.
+        self.tend();
         let need = self.fill_pipeline(may_plan_ahead)?;
         if self.scheduler.num_in_flight() == 0 {
             return Ok(need);
@@ -117,8 +118,8 @@ impl ModelRunner {
         self.count_disk_hits(&self.plan);
         let plan = &self.plan;
         for admission in &plan.admit {
-            if let (Some(row), Some(prefix)) = (self.rows.get_mut(admission.sequence), admission.prefix) {
-                row.copies(prefix);
+            if let Some(row) = self.rows.get_mut(admission.sequence) {
+                row.copies(admission.prefix);
             }
         }
         for miss in self.scheduler.misses() {

@@ -42,6 +42,17 @@ fn kv_gets_the_memory_that_weights_leave() {
 }
 
 #[test]
+fn weights_and_kv_fit_what_the_device_can_use() {
+    let device_bytes = Some(11 * GB);
+    let budget = Budget::new(&Config { memory_bytes: Some(16 * GB), device_bytes, ..Config::default() });
+    assert_eq!(budget.kv(4 * GB), Some(7 * GB));
+    assert!(budget.admit(11 * GB, 0).is_ok());
+    assert_eq!(budget.admit(12 * GB, 0).expect_err("it does not fit").limit(), Some((11 * GB) as f64));
+    let large = Budget::new(&Config { memory_bytes: Some(16 * GB), device_bytes: Some(15 * GB), ..Config::default() });
+    assert_eq!(large.kv(4 * GB), Some(8 * GB), "the rest is for the process and the system");
+}
+
+#[test]
 fn an_idle_model_reserves_no_kv() {
     let (idle, busy) =
         (Holding { bytes: 0, retained: 0, is_busy: false }, Holding { bytes: 700, retained: 0, is_busy: true });

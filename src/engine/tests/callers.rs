@@ -31,7 +31,7 @@ pub(super) struct World {
     queued: VecDeque<usize>,
     num_running: usize,
     events: BinaryHeap<Reverse<(u64, Event)>>,
-    pub(super) callers: Vec<Lot>,
+    pub(super) callers: Vec<CallerStats>,
     /// Whether a caller submits its next request as soon as it is answered.
     pub(super) asks_again: bool,
     /// Whether a refused caller returns at its retry hint.
@@ -41,10 +41,10 @@ pub(super) struct World {
 
 /// The requests of one caller.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Lot {
-    /// Times it was refused.
+pub(super) struct CallerStats {
+    /// How often the caller was refused.
     pub(super) refused: u32,
-    /// Answers it got.
+    /// How many answers it got.
     pub(super) served: u32,
     /// When its last request was accepted, and how long that waited for a row.
     accepted_at: u64,
@@ -82,7 +82,7 @@ impl World {
     pub(super) fn ask(&mut self, ms: u64, count: usize) {
         for _ in 0..count {
             self.events.push(Reverse((ms, Event::Asks(self.callers.len()))));
-            self.callers.push(Lot::default());
+            self.callers.push(CallerStats::default());
         }
     }
 

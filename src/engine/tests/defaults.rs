@@ -22,6 +22,14 @@ fn values_in_range_are_the_defaults() {
     assert_eq!((greedy, warnings), (SamplingParams::GREEDY, Vec::new()), "a model that does not sample is greedy");
 }
 
+/// As Gemma 3 has it.
+#[test]
+fn a_model_that_samples_without_a_temperature_has_the_one_of_transformers() {
+    let (defaults, warnings) = read(&json!({"do_sample": true, "top_k": 64, "top_p": 0.95}));
+    let expected = SamplingParams { temperature: 1.0, top_k: 64, top_p: 0.95, ..SamplingParams::GREEDY };
+    assert_eq!((defaults, warnings), (expected, Vec::new()));
+}
+
 #[test]
 fn a_value_out_of_range_is_ignored_with_a_warning_that_names_it() {
     let bad: [(&str, Value, &str); 12] = [
@@ -40,7 +48,8 @@ fn a_value_out_of_range_is_ignored_with_a_warning_that_names_it() {
     ];
     for (name, value, word) in bad {
         let (defaults, warnings) = read(&json!({"do_sample": true, name: value}));
-        assert_eq!(defaults, SamplingParams::GREEDY, "{name}");
+        let temperature = if matches!(name, "temperature" | "do_sample") { 0.0 } else { 1.0 };
+        assert_eq!(defaults, SamplingParams { temperature, ..SamplingParams::GREEDY }, "{name}");
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         let warning = &warnings[0];
         assert!(

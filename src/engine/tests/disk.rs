@@ -1,4 +1,5 @@
-//! The disk tier on a simulated device, which refuses KV that is not that of its tokens. Time is moved by hand; the disk is real.
+//! The disk tier on a simulated device, which refuses KV that does not belong to its tokens. The test moves the clock.
+//! The disk is real.
 
 use std::collections::HashMap;
 use std::fs;
@@ -45,7 +46,7 @@ fn files(folder: &TempDir) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).collect()
 }
 
-/// A prompt of one token, so that all prompts of a token begin alike.
+/// A prompt that repeats one token, so that all prompts of a token have the same beginning.
 fn prompt(token: TokenId, prompt_len: usize) -> Spec {
     Spec { prompt_len, ..spec(token) }
 }
@@ -54,7 +55,7 @@ fn counts(harness: &Harness) -> DiskCounts {
     harness.shared.disk.get().expect("a store").counts()
 }
 
-/// Waits until the disk has done what is queued.
+/// Waits until the disk has done all queued work.
 fn settle(harness: &Harness) {
     let until = Instant::now() + Duration::from_secs(20);
     while !harness.shared.disk.get().expect("a store").is_idle() {
@@ -63,7 +64,7 @@ fn settle(harness: &Harness) {
     }
 }
 
-/// Runs until nothing is left to do. The disk is faster than the device: the clock waits for it.
+/// Runs until no work is left. The clock waits for the disk, so the disk is faster than the device.
 fn run(harness: &mut Harness) {
     loop {
         match harness.turn() {
@@ -83,7 +84,7 @@ fn run(harness: &mut Harness) {
     }
 }
 
-/// Lets the disk do nothing until a message is sent.
+/// Stops the disk until a message is sent.
 fn stall(harness: &Harness) -> Sender<()> {
     let (send, receive) = channel();
     let done = Box::new(move |_| receive.recv().unwrap_or_default());
@@ -105,7 +106,7 @@ fn shut_down(mut harness: Harness) {
     let at = harness.now();
     harness.core.take(Command::Shutdown(at, Reply::new(|_| ())));
     while harness.turn() != Next::Leave {}
-    harness.shared.disk.get().expect("a store").finish(Pending::Write);
+    harness.shared.disk.get().expect("a store").finish(Pending::WriteUntil(Instant::now() + Duration::from_mins(1)));
 }
 
 /// An engine whose folder has the blocks of `prompt(50, 600)`, which an earlier engine has written.
@@ -119,7 +120,7 @@ fn opened_again() -> (TempDir, Harness) {
 }
 
 #[test]
-fn an_engine_starts_with_what_an_earlier_one_has_written() {
+fn an_engine_reuses_the_blocks_that_an_earlier_engine_has_written() {
     let folder = folder();
     let mut harness = open(&folder);
     let (first, reused) = answer(&mut harness, prompt(50, 600));
@@ -132,7 +133,7 @@ fn an_engine_starts_with_what_an_earlier_one_has_written() {
 }
 
 #[test]
-fn what_was_not_written_yet_is_written_when_the_engine_is_shut_down() {
+fn blocks_that_are_not_written_yet_are_written_when_the_engine_is_shut_down() {
     let folder = folder();
     let mut harness = open(&folder);
     let reader = harness.submit(prompt(50, 900));
@@ -150,19 +151,19 @@ fn a_prompt_of_whole_blocks_computes_its_last_token() {
 }
 
 #[test]
-fn a_request_does_not_wait_longer_than_computing_takes() {
+fn a_request_waits_for_the_disk_at_most_as_long_as_computing_its_prompt_takes() {
     let (_folder, mut harness) = opened_again();
     answer(&mut harness, prompt(51, 300));
     let release = stall(&harness);
     let (first, began) = (harness.submit(prompt(50, 600)), harness.now());
-    let Next::Wait(Some(until)) = harness.turn() else { panic!("it waits") };
+    let Next::Wait(Some(until)) = harness.turn() else { panic!("the request waits") };
     let patience = until - began;
     assert!((450..600).contains(&patience.as_millis()), "512 tokens take half a second: {patience:?}");
     let counted = harness.shared.stats.snapshot(&harness.shared.answers);
     assert_eq!((counted.queued, counted.running), (1, 0));
     harness.clock.advance(patience);
     harness.turns(2);
-    release.send(()).expect("the disk waits for it");
+    release.send(()).expect("the disk waits for the message");
     run(&mut harness);
     assert_eq!(harness.received[&first].summary().usage.cached_input_tokens, 0);
     assert_eq!(counts(&harness).num_hits, 0);
@@ -184,7 +185,7 @@ fn requests_that_wait_for_the_disk_can_end() {
     assert_eq!(harness.received[&late].error(), Some(Code::Timeout));
     assert!(harness.received[&cancelled].summary().finish_reason == FinishReason::Cancelled);
     assert_eq!((harness.num_pending(), counts(&harness).num_reads), (1, 0));
-    release.send(()).expect("the disk waits for it");
+    release.send(()).expect("the disk waits for the message");
     run(&mut harness);
     assert_eq!(harness.received[&waits].summary().usage.cached_input_tokens, 2 * BLOCK);
     assert_eq!(counts(&harness).num_reads, 2, "one read for all");
@@ -199,7 +200,7 @@ fn an_engine_ends_while_requests_wait_for_the_disk() {
     harness.core.take(Command::Stop);
     harness.turn();
     assert_eq!(harness.received[&reader].error(), Some(Code::EngineClosed));
-    release.send(()).expect("the disk waits for it");
+    release.send(()).expect("the disk waits for the message");
 }
 
 #[test]
@@ -210,7 +211,7 @@ fn a_model_is_unloaded_after_the_requests_that_wait_for_the_disk() {
     let unloaded = harness.unload();
     harness.turn();
     assert!(unloaded.try_recv().is_err());
-    release.send(()).expect("the disk waits for it");
+    release.send(()).expect("the disk waits for the message");
     run(&mut harness);
     assert_eq!(harness.received[&reader].summary().usage.cached_input_tokens, 2 * BLOCK);
     assert!(unloaded.try_recv().is_ok());
@@ -227,7 +228,7 @@ fn a_prompt_that_is_computed_faster_than_read_is_not_read() {
 }
 
 #[test]
-fn a_failed_step_costs_no_block_and_no_request() {
+fn no_block_and_no_request_is_lost_in_a_failed_step() {
     let folder = folder();
     let mut harness = open(&folder);
     let (expected, _) = answer(&mut harness, prompt(50, 600));
@@ -242,17 +243,17 @@ fn a_failed_step_costs_no_block_and_no_request() {
 }
 
 #[test]
-fn forgetting_ends_reads_and_removes_files() {
+fn forgetting_prefixes_ends_reads_and_removes_files() {
     let (folder, mut harness) = opened_again();
     let reader = harness.submit(prompt(50, 600));
     harness.core.take(Command::ForgetPrefixes);
     run(&mut harness);
     assert_eq!(harness.received[&reader].summary().usage.cached_input_tokens, 0);
-    assert_eq!((files(&folder).len(), counts(&harness).num_blocks), (0, 0), "and it leaves none");
+    assert_eq!((files(&folder).len(), counts(&harness).num_blocks), (0, 0), "the request writes no blocks");
 }
 
 #[test]
-fn forgetting_does_not_start_a_request_that_has_ended() {
+fn forgetting_prefixes_does_not_start_a_request_that_has_ended() {
     let (_folder, mut harness) = opened_again();
     let release = stall(&harness);
     let (cancelled, left) = (harness.submit(prompt(50, 600)), harness.submit(prompt(50, 601)));
@@ -262,7 +263,7 @@ fn forgetting_does_not_start_a_request_that_has_ended() {
     harness.turn();
     let counted = harness.shared.stats.snapshot(&harness.shared.answers);
     assert_eq!((counted.queued, counted.running, counted.steps), (0, 0, 0));
-    release.send(()).expect("the disk waits for it");
+    release.send(()).expect("the disk waits for the message");
 }
 
 /// What happens to an engine and its folder.
@@ -270,7 +271,7 @@ fn forgetting_does_not_start_a_request_that_has_ended() {
 enum Act {
     Submit(Asked),
     Turns(usize),
-    /// The disk catches up.
+    /// The disk does all queued work.
     Settle,
     Cancel(prop::sample::Index),
     Clear,
@@ -309,7 +310,7 @@ fn damage(path: &PathBuf, at: prop::sample::Index) {
     }
 }
 
-/// What every prompt is answered without a disk.
+/// The answer to each prompt without a disk.
 static EXPECTED: LazyLock<HashMap<(TokenId, usize), Vec<TokenId>>> = LazyLock::new(|| {
     let mut harness = Harness::with_kv(100_000);
     let mut answers = HashMap::new();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::answers::{AnswerCache, AnswerLog, Claim, Fingerprint, ReaderId, Settings, Terms};
@@ -149,6 +149,8 @@ pub(super) struct Harness {
     pub(super) clock: Arc<ManualClock>,
     pub(super) panics: Arc<PanickingClock>,
     pub(super) received: HashMap<ReaderId, Received>,
+    /// When the thread that drains was woken.
+    pub(super) wakes: Arc<Mutex<Vec<Instant>>>,
     permits: Arc<Permits>,
     fingerprint: Fingerprint,
     num_submitted: u64,
@@ -188,10 +190,13 @@ impl Harness {
     pub(super) fn on(profile: Profile, settings: Settings, buffer_tokens: usize, options: Options) -> Self {
         let clock = Arc::new(ManualClock::default());
         let panics = Arc::new(PanickingClock::new(Arc::clone(&clock)));
+        let wakes = Arc::<Mutex<Vec<_>>>::default();
+        let (woken, wake_clock) = (Arc::clone(&wakes), Arc::clone(&clock));
+        let wake = Box::new(move || woken.lock().expect("not poisoned").push(wake_clock.now()));
         let shared = SharedState {
             disk: Arc::new(options.disk.map_or_else(OnceLock::new, OnceLock::from)),
             clock: Arc::clone(&panics) as Arc<dyn Clock>,
-            readers: Arc::new(Readers::new(buffer_tokens, Box::new(|| ()))),
+            readers: Arc::new(Readers::new(buffer_tokens, wake)),
             answers: Arc::new(AnswerCache::new(settings)),
             stats: Arc::new(Stats::new(clock.now(), STUCK_AFTER)),
             slots: Arc::new(SharedSlots::new(1_000_000, None)),
@@ -212,7 +217,7 @@ impl Harness {
         let permits = Permits::new(1_000_000, 1_000_000, Arc::clone(&shared.slots));
         let received = HashMap::new();
         let mut harness =
-            Self { core, loader, shared, clock, panics, received, permits, fingerprint, num_submitted: 0 };
+            Self { core, loader, shared, clock, panics, received, wakes, permits, fingerprint, num_submitted: 0 };
         harness.load(MODEL);
         harness
     }
@@ -249,8 +254,11 @@ impl Harness {
     pub(super) fn submit(&mut self, spec: Spec) -> ReaderId {
         let (submission, permit) = self.ticket(spec);
         let asked = submission.asked;
-        let serve = |claim| self.shared.serve(asked, &claim);
-        if !submission.claim.is_some_and(serve) {
+        let cached = submission.claim.and_then(|claim| Some((claim, self.shared.cached(&claim)?)));
+        if let Some((claim, answer)) = cached {
+            drop(permit);
+            self.shared.serve(asked, &claim, answer);
+        } else {
             let command = self.route(submission, permit);
             self.core.take(command);
         }

@@ -14,7 +14,7 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The names of what is wrong.
+/// The names of all health reasons.
 fn reasons(harness: &Harness) -> Vec<&'static str> {
     let sample = harness.sample();
     of_models(&sample, !sample.models.is_empty()).map(|reason| reason.name()).collect()
@@ -61,7 +61,7 @@ fn after_a_failure_no_step_is_stuck() {
 }
 
 #[test]
-fn without_a_model_there_is_a_reason() {
+fn an_engine_without_a_model_has_the_reason_no_model() {
     let mut harness = Harness::new(Settings::OFF);
     assert_eq!(reasons(&harness), [""; 0]);
     let unloaded = harness.unload();
@@ -71,7 +71,7 @@ fn without_a_model_there_is_a_reason() {
 }
 
 #[test]
-fn the_limit_is_ten_times_the_expected_time_and_not_below_the_least() {
+fn the_limit_is_ten_times_the_expected_time_and_at_least_the_least_limit() {
     let harness = Harness::new(Settings::OFF);
     let (now, watch) = (harness.now(), Watch::new(harness.now(), secs(10)));
     assert_eq!(watch.read(now), None);

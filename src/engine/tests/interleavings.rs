@@ -193,7 +193,7 @@ impl Checked {
     /// Compares every end that was delivered with the prediction.
     fn check(&mut self) {
         self.harness.drain();
-        let ended: Vec<_> = self.readers.iter().copied().filter(|reader| self.has_news_of(*reader)).collect();
+        let ended: Vec<_> = self.readers.iter().copied().filter(|reader| self.has_new_end(*reader)).collect();
         let is_shared = self.running.len() > 1;
         for reader in ended {
             self.ended.insert(reader);
@@ -224,7 +224,7 @@ impl Checked {
         }
     }
 
-    fn has_news_of(&self, reader: ReaderId) -> bool {
+    fn has_new_end(&self, reader: ReaderId) -> bool {
         !self.ended.contains(&reader)
             && self.harness.received.get(&reader).is_some_and(|received| received.end.is_some())
     }

@@ -33,11 +33,11 @@ fn taking_waits_for_an_item_until_the_given_time() {
 #[test]
 fn a_closed_inbox_returns_new_items_and_drops_queued_ones() {
     let (sender, _inbox) = mailbox();
-    let lying = std::sync::Arc::new(());
-    sender.send(std::sync::Arc::clone(&lying)).expect("open");
+    let queued = std::sync::Arc::new(());
+    sender.send(std::sync::Arc::clone(&queued)).expect("open");
     sender.close();
-    assert_eq!(std::sync::Arc::strong_count(&lying), 1);
-    assert!(sender.send(lying).is_err());
+    assert_eq!(std::sync::Arc::strong_count(&queued), 1);
+    assert!(sender.send(queued).is_err());
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn steps_are_measured_by_what_they_compute() {
 }
 
 #[test]
-fn throughput_is_that_of_all_models_also_of_unloaded_ones() {
+fn throughput_counts_the_tokens_of_all_models_including_unloaded_ones() {
     let mut harness = Harness::new(Settings::OFF);
     harness.load_slow();
     let readers = [harness.submit(spec(4)), harness.submit(Spec { model: SLOW, ..spec(4) })];
@@ -89,7 +89,7 @@ fn throughput_is_that_of_all_models_also_of_unloaded_ones() {
     let num_tokens: usize = readers.iter().map(|reader| harness.received[reader].whole.1.len()).sum();
     let rate = |harness: &Harness, seconds| {
         let sample = harness.sample();
-        // As a number of tokens, so that it can be compared.
+        // As a whole number of tokens, so that values can be compared.
         (sample.tokens_per_second(&sample.figures(), seconds) * seconds as f64).round().to_string()
     };
     assert_eq!(rate(&harness, 5), "0", "the second is not complete");

@@ -139,3 +139,22 @@ fn a_deadline_of_a_model_without_the_turn_is_met() {
     users.harness.turn();
     assert!(users.harness.received[&late].end.is_some(), "its deadline passed while the other model had the device");
 }
+
+/// The step was collected outside a turn, where nothing noticed that it hung.
+#[test]
+fn a_model_is_dropped_after_the_step_in_flight_was_collected() {
+    let mut harness = Harness::overlapping(Overlap::Bounded, 256);
+    let reader = harness.submit(spec(1));
+    harness.turn();
+    let unloaded = harness.unload();
+    let mut num_turns = 0;
+    while harness.received.get(&reader).is_none_or(|received| received.end.is_none()) {
+        assert!(unloaded.try_recv().is_err(), "the answer is not complete");
+        harness.turn();
+        num_turns += 1;
+    }
+    assert!(num_turns > 1);
+    assert!(unloaded.try_recv().is_err(), "a step is in flight");
+    harness.run();
+    assert!(unloaded.try_recv().is_ok());
+}

@@ -16,7 +16,7 @@ fn retry_after(harness: &Harness) -> Duration {
     harness.shared.slots.promise(harness.now(), 1)
 }
 
-/// The interval between ends once included the idle night, which made hints far too long.
+/// Regression: the interval between two ends included the idle time, so hints were far too long.
 #[test]
 fn idle_time_does_not_lengthen_retry_hints_however_the_last_row_ended() {
     let endings: [(&str, EndRow); 4] = [
@@ -53,7 +53,7 @@ fn the_retry_hint_is_about_the_time_of_the_last_answer() {
 }
 
 #[test]
-fn an_answer_that_ran_alone_counts_as_if_it_had_run_in_a_crowd() {
+fn the_retry_hint_after_an_answer_that_ran_alone_assumes_that_all_rows_are_in_use() {
     let prompt = STEP * 20;
     let profile = Profile { prefill_floor: prompt, ..PROFILE };
     let mut harness = Harness::on(profile, Settings::OFF, 256, DEFAULT);

@@ -17,10 +17,9 @@ fn alone(prompt: TokenId) -> Vec<TokenId> {
     harness.answer(reader).whole.1
 }
 
-/// Guards against two former defects: rows that the scheduler had ended stayed with the runner for ever, and other rows lost
-/// a token.
+/// Regression: rows that the scheduler had ended stayed with the runner for ever, and other rows lost a token.
 #[test]
-fn wherever_the_engine_panics_every_reader_gets_an_end_and_the_model_works_on() {
+fn every_reader_gets_an_end_and_the_model_continues_wherever_the_engine_panics() {
     let truth = PROMPTS.map(alone);
     for overlap in [Overlap::None, Overlap::Bounded, Overlap::Whole] {
         let has_panicked = (0..).map(|moment| {

@@ -43,8 +43,8 @@ fn read_late(overlap: Overlap, window: usize) {
     }
 }
 
-/// A step planned ahead once brought a token beyond the window. Windows start at 3 here: an idle device gets two steps, and
-/// one token was read before.
+/// Regression: a step that was planned ahead added a token beyond the window. The smallest window is 3: an idle device
+/// gets two steps, and one token was read before.
 #[test]
 fn a_parked_row_stays_within_its_window_with_steps_planned_ahead() {
     for window in 3..=8 {

@@ -66,10 +66,10 @@ fn a_short_prompt_is_reported_once_when_complete() {
 #[test]
 fn readers_that_did_not_ask_get_no_progress_and_no_wake() {
     let mut harness = Harness::new(Settings::default());
-    let curious = harness.submit(with_progress(LONG));
+    let asking = harness.submit(with_progress(LONG));
     let quiet = harness.submit(Spec { wants_progress: false, ..with_progress(LONG) });
     harness.turns(60);
-    assert_eq!((reports(&harness, curious).len(), harness.received.contains_key(&quiet)), (2, false));
+    assert_eq!((reports(&harness, asking).len(), harness.received.contains_key(&quiet)), (2, false));
     assert!(harness.answer(quiet).progress.is_empty());
 }
 
@@ -91,7 +91,7 @@ fn a_reader_that_joins_gets_the_remaining_reports_and_the_last_one() {
 
 #[test]
 fn the_prompt_of_a_shared_answer_is_reported_once_as_cached() {
-    let there = [Progress { processed: 40, total: 40, cached: 40 }];
+    let cached = [Progress { processed: 40, total: 40, cached: 40 }];
     let mut harness = Harness::new(Settings::default());
     let first = harness.submit(Spec { wants_progress: false, ..with_progress(40) });
     harness.turns(3 + NUM_TOKENS / 2);
@@ -101,7 +101,7 @@ fn the_prompt_of_a_shared_answer_is_reported_once_as_cached() {
     harness.run();
     for (reader, served) in [(joined, Served::Coalesced), (awaits, Served::Cached), (streams, Served::Cached)] {
         let received = harness.answer(reader);
-        assert_eq!((received.summary().served, &received.progress[..]), (served, &there[..]));
+        assert_eq!((received.summary().served, &received.progress[..]), (served, &cached[..]));
     }
     assert!(harness.answer(first).progress.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Retry and the circuit breaker, with the clock in the test's hand.
+//! Retry and the circuit breaker, with a clock that the test moves.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::Code;
 use crate::executor::sim::{Fault, FaultKind};
 use crate::request::TokenId;
 
-use super::harness::{Harness, spec};
+use super::harness::{Harness, Spec, spec};
 
 const KINDS: [FaultKind; 3] = [FaultKind::Submit, FaultKind::Collect, FaultKind::Panic];
 
@@ -47,7 +47,7 @@ fn a_request_whose_first_steps_fail_gets_its_whole_answer_after_two_waits() {
 }
 
 #[test]
-fn a_request_that_leaves_while_it_waits_is_gone() {
+fn a_request_that_is_released_or_cancelled_while_it_waits_for_its_next_attempt_is_removed() {
     let mut harness = failing(1, FaultKind::Collect);
     let [left, cancelled] = [harness.submit(spec(1)), harness.submit(spec(2))];
     harness.turn();
@@ -104,5 +104,23 @@ fn answers_between_failures_keep_the_breaker_closed() {
             assert_eq!(harness.received[&reader].end.as_ref().expect("ended").is_err(), fails);
         }
         assert_eq!(circuit(&harness), CircuitState::Closed);
+    }
+}
+
+#[test]
+fn cached_tokens_that_a_failed_device_lost_do_not_count_for_the_next_attempt() {
+    let long = Spec { prompt_len: 300, ..spec(1) };
+    let cached = |faults| {
+        let mut harness = Harness::failing(Settings::OFF, 256, faults);
+        harness.submit(long);
+        harness.run();
+        let num_steps = harness.models()[0].1.totals.steps.steps;
+        let reader = harness.submit(long);
+        (harness.answer(reader).summary().usage.cached_input_tokens, num_steps)
+    };
+    let (num_cached, step) = cached(Vec::new());
+    assert!(num_cached > 200, "{num_cached}");
+    for kind in KINDS {
+        assert_eq!(cached(vec![Fault { step, kind }]).0, 0, "{kind:?}");
     }
 }

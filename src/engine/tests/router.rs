@@ -1,4 +1,4 @@
-//! Which worker gets a request, and what is kept of it.
+//! Which worker gets a request, and what the router keeps of the request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::request::{Request, RequestId, SequenceId, Sharing, TokenId};
 
 const WORKERS: Workers = Workers { count: 4, routing: Routing::LeastBusy, sticky: true, replace_stuck: true };
 
-/// A router with its permits, which sends requests nowhere.
+/// A router with its permits. It sends requests to no thread.
 struct Sending {
     router: Router,
     permits: Arc<Permits>,
@@ -52,13 +52,13 @@ impl Sending {
         (reader, chosen.expect("it was sent"))
     }
 
-    /// Requests that each worker has, and requests that each got.
+    /// For each worker, its pending requests and all requests that it got.
     fn loads(&self) -> (Vec<usize>, Vec<u64>) {
         self.router.loads().iter().map(|load| (load.num_pending, load.num_requests)).unzip()
     }
 }
 
-/// A prompt of `common` equal tokens and one of its own.
+/// A prompt of `common` tokens that all prompts have, and one token that only this prompt has.
 fn prompt(common: usize, own: u32) -> Vec<TokenId> {
     let mut tokens = vec![7; common];
     tokens.push(1_000 + own);
@@ -66,7 +66,7 @@ fn prompt(common: usize, own: u32) -> Vec<TokenId> {
 }
 
 #[test]
-fn the_least_busy_worker_gets_a_request_and_of_equals_the_one_that_got_fewer() {
+fn the_least_busy_worker_gets_a_request_and_among_equals_the_one_that_got_the_fewest() {
     let mut sending = Sending::new(WORKERS);
     let sent: Vec<_> = (0..8).map(|own| sending.send(&prompt(0, own), false)).collect();
     assert_eq!(sent.iter().map(|(_, worker)| *worker).collect::<Vec<_>>(), [0, 1, 2, 3, 0, 1, 2, 3]);
@@ -78,7 +78,7 @@ fn the_least_busy_worker_gets_a_request_and_of_equals_the_one_that_got_fewer() {
 }
 
 #[test]
-fn by_turns_each_worker_gets_as_many_requests_whatever_it_has() {
+fn with_round_robin_each_worker_gets_the_same_number_of_requests_however_busy_it_is() {
     let mut sending = Sending::new(Workers { routing: Routing::RoundRobin, ..WORKERS });
     let workers: Vec<_> = (0..12)
         .map(|own| {
@@ -98,9 +98,9 @@ fn identical_requests_go_to_the_worker_that_computes_their_answer() {
     let (first, worker) = sending.send(&prompt(0, 1), true);
     let (second, same) = sending.send(&prompt(0, 1), true);
     assert_eq!(same, worker);
-    assert_ne!(sending.send(&prompt(0, 1), false).1, worker, "it shares no answer");
+    assert_ne!(sending.send(&prompt(0, 1), false).1, worker, "this request shares no answer");
     sending.router.ended([first]);
-    assert_eq!(sending.send(&prompt(0, 1), true).1, worker, "the second one is still there");
+    assert_eq!(sending.send(&prompt(0, 1), true).1, worker, "the second request is still pending");
     sending.router.ended([second, ReaderId(3)]);
     assert_eq!(sending.loads().0.iter().sum::<usize>(), 1);
 }
@@ -110,22 +110,22 @@ fn a_prompt_that_continues_another_goes_to_its_worker_unless_that_is_busier() {
     let mut sending = Sending::new(WORKERS);
     let (first, home) = sending.send(&prompt(100, 1), false);
     sending.router.ended([first]);
-    // One token is too short to remember, so this goes to the next worker.
+    // A beginning of one token is not remembered, so this request goes to the next worker.
     assert_ne!(sending.send(&prompt(1, 2), false).1, home);
     assert_eq!(sending.send(&prompt(100, 3), false).1, home);
-    assert_eq!(sending.send(&prompt(100, 4), false).1, home, "one request more than the least busy one");
-    assert_ne!(sending.send(&prompt(100, 5), false).1, home, "two requests more");
+    assert_eq!(sending.send(&prompt(100, 4), false).1, home, "its worker has one request more than the least busy one");
+    assert_ne!(sending.send(&prompt(100, 5), false).1, home, "its worker has two requests more");
     let mut free = Sending::new(Workers { sticky: false, ..WORKERS });
     let workers: Vec<_> = (0..4).map(|own| free.send(&prompt(100, own), false).1).collect();
     assert_eq!(workers, [0, 1, 2, 3]);
 }
 
 #[test]
-fn the_longest_beginning_decides() {
+fn a_request_goes_to_the_worker_that_has_read_the_longest_beginning_of_its_prompt() {
     let mut sending = Sending::new(WORKERS);
     let short = sending.send(&[vec![1; 64], vec![2; 8]].concat(), false);
     let long = sending.send(&[vec![1; 64], vec![3; 200]].concat(), false);
-    // The beginning of 64 tokens was read last by the worker of the long prompt, if that is another one.
+    // If two workers got these prompts, the worker of the long prompt was the last one to read the first 64 tokens.
     sending.router.ended([short.0, long.0]);
     assert_eq!(sending.send(&[vec![1; 64], vec![3; 200], vec![4; 9]].concat(), false).1, long.1);
 }
@@ -135,7 +135,7 @@ fn under_an_even_load_of_chats_no_worker_gets_a_tenth_more_than_another() {
     let mut sending = Sending::new(WORKERS);
     let mut running = std::collections::VecDeque::new();
     for number in 0..2_000_u32 {
-        // Forty chats with a system prompt in common, each with a history of its own.
+        // Forty chats with the same system prompt and different histories.
         let prompt = [vec![7; 200], vec![100 + number % 40; 64 + number as usize / 10]].concat();
         running.push_back(sending.send(&prompt, false).0);
         if running.len() > 32 {
@@ -191,4 +191,12 @@ fn a_request_that_joined_another_has_no_permit() {
     assert_eq!(lost.iter().map(|lost| lost.permit.is_some()).collect::<Vec<_>>(), [true, false]);
     drop((first, lost));
     assert_eq!(sending.permits.num_taken(), 0);
+}
+
+#[test]
+fn a_request_does_not_follow_an_identical_one_to_a_worker_that_was_given_up() {
+    let mut sending = Sending::new(WORKERS);
+    let (_, worker) = sending.send(&prompt(0, 1), true);
+    sending.router.close(WorkerId(worker));
+    assert_ne!(sending.send(&prompt(0, 1), true).1, worker);
 }

@@ -126,7 +126,7 @@ fn before_the_first_answer_its_time_is_expected_from_the_size_of_the_model() {
 }
 
 #[test]
-fn an_answer_of_one_token_says_little_about_others() {
+fn an_answer_of_one_token_changes_the_expected_time_of_answers_only_a_little() {
     let hint = |answers: &[(u64, usize)]| {
         let mut slots = Slots::new(1, None);
         for &(ms, num_tokens) in answers {
@@ -137,5 +137,5 @@ fn an_answer_of_one_token_says_little_about_others() {
     assert_eq!(hint(&[(10, 1)]), 1_879, "three quarters of the expectation");
     assert_eq!(hint(&[(1_000, 100)]), 1_250);
     assert!((1_250..1_500).contains(&hint(&[(10, 1), (1_000, 100)])));
-    assert!(hint(&[(10, 1); 100]) < 60, "when no answer has more");
+    assert!(hint(&[(10, 1); 100]) < 60, "no answer has more tokens");
 }

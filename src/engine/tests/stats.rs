@@ -96,3 +96,18 @@ fn a_stuck_step_of_one_replica_is_not_hidden_by_a_step_of_another() {
         assert!(loaded.step.expect("a step").is_stuck(), "{steps:?}");
     }
 }
+
+/// The end was delivered before it was counted and before its permit was free, if the reader was drained during the step.
+#[test]
+fn the_end_of_a_cancelled_request_does_not_wait_for_the_step_in_flight() {
+    let mut harness = Harness::overlapping(Overlap::Bounded, 256);
+    let reader = harness.stream(spec(1));
+    harness.turns(2);
+    harness.cancel(reader);
+    let cancelled = harness.now();
+    harness.wakes.lock().expect("not poisoned").clear();
+    harness.turn();
+    assert!(harness.now() > cancelled, "a step was collected");
+    assert_eq!(*harness.wakes.lock().expect("not poisoned"), [cancelled]);
+    assert_eq!(harness.num_pending(), 0);
+}

@@ -121,7 +121,7 @@ fn if_submit_blocks_the_first_and_last_of_consecutive_steps_are_unknown_and_the_
 }
 
 #[test]
-fn if_submit_blocks_only_a_step_between_two_of_equal_batch_size_is_known() {
+fn if_submit_blocks_only_a_step_between_two_steps_of_its_batch_size_is_known() {
     let mut bench = Bench::new(Overlap::Bounded);
     let batch_sizes = [2, 2, 2, 3, 4, 4, 4];
     bench.num_rows = batch_sizes[0];

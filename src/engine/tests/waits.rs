@@ -68,9 +68,9 @@ fn with_a_limit_on_the_wait_requests_start_soon_in_an_overload_as_well() {
         let mut world = World::with_max_wait(device(limit), Some(Duration::from_secs(1)));
         world.comes_back = false;
         world.offer(10, OVERLOAD);
-        let is_good = |caller: &&super::callers::Lot| caller.served > 0 && caller.waited <= 1_900;
+        let is_good = |caller: &&super::callers::CallerStats| caller.served > 0 && caller.waited <= 1_900;
         let num_good = world.callers.iter().filter(is_good).count() as f64;
-        // The answers of the last batch have not ended, so its time does not count.
+        // The answers of the last batch have not ended, so the time of that batch does not count.
         let good = num_good / capacity(device(limit), OVERLOAD - device(limit).stay);
         assert!(good >= 0.9, "{limit} places: {good:.2}");
         assert!(world.num_pending() <= 64, "{limit} places: {}", world.num_pending());
@@ -89,7 +89,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn callers_that_ask_again_when_they_are_answered_are_no_overload(
+    fn callers_that_submit_again_when_they_are_answered_do_not_count_as_an_overload(
         rows in 1..40usize,
         stay in 20..4_000u64,
         times in 1..30usize,
@@ -140,7 +140,7 @@ fn an_urgent_request_waits_for_urgent_ones_only() {
     while enter(&mut slots, &Caller::default()).is_ok() {}
     let urgent = Caller { priority: Priority::Urgent, ..Caller::default() };
     let background = Caller { priority: Priority::Background, ..Caller::default() };
-    enter(&mut slots, &background).expect_err("all others go before it");
+    enter(&mut slots, &background).expect_err("all other requests run before it");
     // 48 urgent requests are accepted: as many as there are rows, and the 16 that may wait.
     assert!((0..40).all(|_| enter(&mut slots, &urgent).is_ok()));
     assert!((0..40).any(|_| enter(&mut slots, &urgent).is_err()), "urgent requests wait as well");
@@ -151,7 +151,7 @@ fn a_tenant_with_few_requests_does_not_wait_for_all_requests_of_another() {
     let mut slots = busy(Some(Duration::from_millis(500)));
     while enter(&mut slots, &of("large")).is_ok() {}
     assert!((0..10).all(|_| enter(&mut slots, &of("small")).is_ok()));
-    enter(&mut slots, &of("large")).expect_err("its own are before it");
+    enter(&mut slots, &of("large")).expect_err("its own requests run before it");
 }
 
 #[test]

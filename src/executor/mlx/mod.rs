@@ -90,7 +90,17 @@ impl MlxBackend {
     pub fn new() -> Result<Self> {
         #[cfg(not(target_os = "macos"))]
         mlx_rs::memory::active_memory().map_err(|error| device_error("preparing memory", error))?;
+        // Metal keeps this much resident, so that weights and KV need not be made resident for each step. macOS before 15
+        // cannot, and everything works without.
+        if let Some(bytes) = Self::working_set().and_then(|bytes| usize::try_from(bytes).ok()) {
+            memory::set_wired_limit(bytes).ok();
+        }
         Ok(Self::default().precision(Precision::Model, None))
+    }
+
+    /// The bytes that the GPU can use at a time without a loss of speed; `None` without a GPU, or if it does not say.
+    pub fn working_set() -> Option<u64> {
+        mlx_ops::gpu_working_set()
     }
 
     /// Makes every product with weights batch-invariant, so that a row's result does not depend on the other rows of a step.

@@ -318,19 +318,8 @@ fn check_admission(admission: &Admission, bounds: Bounds) -> Result<()> {
 }
 
 fn check_sampling(admission: &Admission) -> Result<()> {
-    let SamplingParams { temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, .. } =
-        admission.sampling;
-    let is_sound = temperature.is_finite()
-        && temperature >= 0.0
-        && top_p > 0.0
-        && top_p <= 1.0
-        && (0.0..=1.0).contains(&min_p)
-        && repetition_penalty.is_finite()
-        && repetition_penalty > 0.0
-        && presence_penalty.is_finite()
-        && frequency_penalty.is_finite()
-        && admission.logit_bias.iter().all(|(_, bias)| bias.is_finite());
-    if is_sound {
+    let is_valid = admission.sampling.is_valid() && admission.logit_bias.iter().all(|(_, bias)| bias.is_finite());
+    if is_valid {
         return Ok(());
     }
     Err(bad_plan(format!("{} has invalid sampling parameters: {:?}", admission.sequence, admission.sampling)))

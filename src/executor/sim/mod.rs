@@ -318,19 +318,40 @@ impl SimExecutor {
         if admission.prefix.is_some_and(|prefix| !has(&prefix)) {
             return Err(bad_plan("a prefix is copied that is not there"));
         }
+        if !admission.sampling.is_valid() {
+            return Err(bad_plan("sampling parameters are invalid"));
+        }
         if let Some(prefix) = admission.prefix.filter(|prefix| prefix.takes_over) {
             self.sequences.remove(&prefix.of);
         }
         let num_fed = admission.prefix.map_or(0, |prefix| prefix.num_positions);
-        let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
-        let speaker = Speaker::new(&self.script, &admission.prompt, salt);
-        let may_end_at = admission.num_prompt + admission.min_tokens;
-        let (constraint, scripted) = (ConstraintState::new(admission), ScriptedAnswer::of(admission));
-        let (num_prompt, logprobs) = (admission.prompt.len(), admission.logprobs);
-        let tokens = admission.prompt.to_vec();
-        let sequence = SimSequence { speaker, tokens, num_prompt, num_fed, may_end_at, logprobs, constraint, scripted };
+        let sequence = SimSequence { num_fed, ..self.resumed(admission) };
         self.sequences.insert(admission.sequence, sequence);
         Ok(())
+    }
+
+    /// A sequence at the end of its admission. Tokens that it generated before a preemption are generated again, so that it
+    /// continues as it would have: where its sentence is cannot be seen in the tokens alone.
+    fn resumed(&self, admission: &Admission) -> SimSequence {
+        let (prompt, generated) = admission.prompt.split_at(admission.num_prompt.min(admission.prompt.len()));
+        let salt = if admission.sampling.is_greedy() { 0 } else { admission.sampling.seed.wrapping_add(1) };
+        let begun = Admission { prompt: prompt.into(), ..admission.clone() };
+        let mut sequence = SimSequence {
+            speaker: Speaker::new(&self.script, prompt, salt),
+            tokens: admission.prompt.to_vec(),
+            num_prompt: admission.prompt.len(),
+            num_fed: prompt.len(),
+            may_end_at: admission.num_prompt + admission.min_tokens,
+            logprobs: admission.logprobs,
+            constraint: ConstraintState::new(&begun),
+            scripted: ScriptedAnswer::of(admission),
+        };
+        for token in generated {
+            let again = sequence.sample(&self.script);
+            debug_assert_eq!(again, Some(*token), "a sequence generates its tokens again");
+            sequence.num_fed += 1;
+        }
+        sequence
     }
 
     /// Feeds a row. Rejects a plan that a real device could not run.

@@ -1,5 +1,5 @@
 //! The answers of a simulated model: sentences whose order depends on all tokens before them. A prefix always has the same
-//! continuation, in any batch and after any preemption.
+//! continuation in any batch. After a preemption, `SimExecutor` generates the tokens of an answer again, up to where it was.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::constraint::{AllowedTokens, Constraint, ConstraintError, Grammar, Matcher};
 use crate::request::{SamplingParams, ScriptedTokens, TokenId};
 use crate::scheduler::plan::Feed;
 
@@ -23,8 +24,12 @@ fn folder() -> ModelFolder {
 }
 
 fn device(faults: Vec<Fault>) -> (Box<dyn Executor>, Arc<ManualClock>) {
+    device_with(vec![vec![1, 2, 3], vec![4, 5], vec![6, 7, 8, 9]], faults)
+}
+
+fn device_with(sentences: Vec<Vec<TokenId>>, faults: Vec<Fault>) -> (Box<dyn Executor>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::default());
-    let script = Script::new(vec![vec![1, 2, 3], vec![4, 5], vec![6, 7, 8, 9]], END).expect("there are sentences");
+    let script = Script::new(sentences, END).expect("there are sentences");
     let vocabulary = Box::new(move |_: &ModelFolder| Ok((script.clone(), 100)));
     let profile = Profile::named("m3-max/llama-3.2-3b-4bit").expect("it is listed");
     let backend = SimBackend::new(profile, clock.clone(), vocabulary).with_faults(faults);
@@ -311,4 +316,71 @@ fn scripted_tokens_have_log_probabilities() {
     device.submit(&plan).expect("submits");
     let logprobs = device.collect().expect("collects").logprobs.remove(&SequenceId(1)).expect("asked for");
     assert_eq!(logprobs.iter().map(|it| it.token).collect::<Vec<_>>(), [31, 31]);
+}
+
+/// Allows these tokens, at every position.
+#[derive(Clone)]
+struct Only(Vec<TokenId>);
+
+impl Grammar for Only {
+    fn matcher(&self) -> Box<dyn Matcher> {
+        Box::new(self.clone())
+    }
+}
+
+impl Matcher for Only {
+    fn accept(&mut self, _: TokenId) -> std::result::Result<(), ConstraintError> {
+        Ok(())
+    }
+
+    fn allowed(&mut self) -> std::result::Result<AllowedTokens, ConstraintError> {
+        let bitmask = vec![self.0.iter().map(|token| 1_u32 << token).sum()];
+        Ok(AllowedTokens { bitmask, may_end: false })
+    }
+}
+
+/// A sequence that had generated one token of the second sentence was continued with the first one, and a constrained sequence
+/// with another word.
+#[test]
+fn a_sequence_that_is_computed_again_after_any_token_continues_as_before() {
+    let constraint = Constraint::new("only odd tokens", Arc::new(Only(vec![1, 3, 5])));
+    for (constraint, min_tokens) in [(None, 0), (None, 9), (Some(constraint), 0)] {
+        let (mut device, _) = device_with(vec![vec![1, 2, 3], vec![1, 4], vec![1, 5]], Vec::new());
+        let mut generate = |generated: &[TokenId], num_tokens: usize| {
+            device.reset().expect("resets");
+            let prompt: Vec<_> = [50, 51].iter().chain(generated).copied().collect();
+            let admitted = Admission {
+                num_prompt: 2,
+                constraint: constraint.clone(),
+                min_tokens,
+                ..admission(1, &prompt, SamplingParams::GREEDY)
+            };
+            let rows = vec![row(1, 0, Feed::Prompt { len: prompt.len() })];
+            let mut plan = Plan { admit: vec![admitted], rows, ..Plan::default() };
+            let mut tokens = generated.to_vec();
+            while tokens.len() < num_tokens {
+                device.submit(&plan).expect("submits");
+                tokens.push(device.collect().expect("collects").tokens[0].1);
+                plan = Plan { rows: vec![row(1, 1 + tokens.len(), Feed::Sampled)], ..Plan::default() };
+            }
+            tokens
+        };
+        let all = generate(&[], 20);
+        for num_generated in 1..20 {
+            assert_eq!(generate(&all[..num_generated], 20), all, "after {num_generated} tokens");
+        }
+    }
+}
+
+#[test]
+fn sampling_parameters_that_no_device_can_use_are_refused() {
+    let (mut device, _) = device(Vec::new());
+    for sampling in [
+        SamplingParams { top_p: 0.0, ..SamplingParams::GREEDY },
+        SamplingParams { temperature: f32::NAN, ..SamplingParams::GREEDY },
+        SamplingParams { min_p: 1.5, ..SamplingParams::GREEDY },
+    ] {
+        let error = device.submit(&prefill(1, &[1], sampling)).expect_err("fails");
+        assert!(error.message().contains("sampling parameters"), "{sampling:?}");
+    }
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{folder, folder_with, open, refuses, sound_file, weight_file};
 
-/// A hostile header, the number of bytes of data after it, and a word that the error must contain.
-const LIES: &[(&str, usize, &str)] = &[
+/// A wrong header, the number of bytes of data after it, and a word that the error must contain.
+const WRONG_HEADERS: &[(&str, usize, &str)] = &[
     // Not a header.
     ("", 0, "bad header"),
     ("x", 0, "bad header"),
@@ -73,7 +73,7 @@ const LIES: &[(&str, usize, &str)] = &[
 
 #[test]
 fn the_error_about_a_wrong_header_names_file_and_tensor() {
-    for (header, num_data, word) in LIES {
+    for (header, num_data, word) in WRONG_HEADERS {
         let folder = folder_with(&[("model.safetensors", &weight_file(header, *num_data))]);
         refuses(folder.path(), "model.safetensors", &[word]);
     }

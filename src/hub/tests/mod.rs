@@ -1,6 +1,6 @@
 //! Folders made by code, valid and hostile ones.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end there")]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first unexpected result")]
 
 mod changes;
 mod folders;

@@ -1,4 +1,4 @@
-//! Only a file that is whole, and of its key and layout, is used.
+//! A file is used only if it is whole and has the expected key and layout.
 
 use super::super::file::{decode, encode};
 use super::*;

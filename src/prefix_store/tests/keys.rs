@@ -1,4 +1,4 @@
-//! A key covers everything that the numbers of a block depend on.
+//! The key of a block depends on everything that the numbers of the block depend on.
 
 use std::collections::HashSet;
 

@@ -10,18 +10,18 @@ fn path_of(folder: &TempDir, key: BlockKey) -> PathBuf {
     folder.path().join(format!("kv/{key}.kv.safetensors"))
 }
 
-fn names(folder: &TempDir) -> usize {
+fn num_files(folder: &TempDir) -> usize {
     fs::read_dir(folder.path().join("kv")).expect("the folder").count()
 }
 
-/// Closes a store as an engine does that is shut down.
+/// Closes a store as the shutdown of an engine does.
 fn close(store: Arc<PrefixStore>) {
-    store.finish(Pending::Write);
+    store.finish(Pending::WriteUntil(Instant::now() + Duration::from_mins(1)));
     drop(store);
 }
 
 #[test]
-fn blocks_survive_the_store() {
+fn blocks_are_found_again_after_the_store_was_closed() {
     let (folder, keys) = (folder(), keys(1, 3));
     let store = open(&folder, PLENTY);
     assert_eq!((store.find(&keys).0, store.first_missing(&keys)), (0, Some(0)));
@@ -33,6 +33,24 @@ fn blocks_survive_the_store() {
     assert_eq!(store.counts().num_reads, 3);
     assert!(store.counts().read_bytes >= 3 * layout().block_bytes() as u64);
     assert_eq!(store.take_warnings(), [""; 0]);
+}
+
+#[test]
+fn a_store_whose_disk_hangs_can_be_closed() {
+    let (folder, keys) = (folder(), keys(1, 2));
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().expect("not poisoned");
+    let passed = Arc::clone(&gate);
+    // The thread calls this after a write, and waits in it as it would wait for the disk.
+    let notify = Box::new(move || drop(passed.lock()));
+    let store = PrefixStore::open(folder.path().join("kv"), PLENTY, notify).expect("opens");
+    for (index, number) in (0..keys.len()).zip(0..) {
+        store.write(Write { keys: keys[..=index].into(), layout: layout(), block: block(number) });
+    }
+    for pending in [Pending::WriteUntil(Instant::now()), Pending::Drop] {
+        store.finish(pending);
+    }
+    drop(closed);
 }
 
 #[test]
@@ -79,7 +97,7 @@ fn all_damaged_files_of_a_prompt_are_found_at_once() {
     }
     assert_eq!(read(&store, &keys), [block(0)]);
     settle(&store);
-    assert_eq!((store.counts().num_errors, names(&folder)), (2, 3));
+    assert_eq!((store.counts().num_errors, num_files(&folder)), (2, 3));
 }
 
 #[test]
@@ -96,7 +114,7 @@ fn a_file_of_another_block_or_another_precision_is_not_used() {
 }
 
 #[test]
-fn files_of_others_are_left_alone_and_links_are_not_followed() {
+fn files_of_other_programs_stay_and_links_are_not_followed() {
     let (folder, keys) = (folder(), keys(1, 2));
     let inner = folder.path().join("kv");
     fs::create_dir(&inner).expect("a folder");
@@ -114,7 +132,7 @@ fn files_of_others_are_left_alone_and_links_are_not_followed() {
 }
 
 #[test]
-fn a_link_that_takes_the_place_of_a_file_is_removed_and_its_target_is_not() {
+fn a_link_in_the_place_of_a_file_is_removed_and_its_target_stays() {
     let (folder, keys) = (folder(), keys(1, 1));
     let store = open(&folder, PLENTY);
     write(&store, &keys);
@@ -150,7 +168,7 @@ fn the_blocks_of_the_prompt_that_was_not_used_for_longest_are_removed_first() {
     settle(&store);
     write(&store, &new);
     assert_eq!([&old, &used, &new].map(|keys| store.find(keys).0), [2, 0, 2]);
-    assert_eq!((store.counts().num_evictions, names(&folder)), (2, 5));
+    assert_eq!((store.counts().num_evictions, num_files(&folder)), (2, 5));
     close(store);
     // The order outlives the process, and a smaller limit removes the last block of a prompt before its first.
     let store = open(&folder, four * 3 / 4);
@@ -158,7 +176,7 @@ fn the_blocks_of_the_prompt_that_was_not_used_for_longest_are_removed_first() {
     assert_eq!([&old, &new].map(|keys| store.find(keys).0), [1, 2]);
     store.limit(0);
     settle(&store);
-    assert_eq!((store.counts().num_blocks, names(&folder)), (0, 1));
+    assert_eq!((store.counts().num_blocks, num_files(&folder)), (0, 1));
 }
 
 #[test]
@@ -170,7 +188,7 @@ fn a_prompt_that_is_longer_than_the_folder_keeps_its_beginning() {
     store.limit(2 * one);
     write(&store, &keys[..1]);
     write(&store, &keys);
-    assert_eq!((store.find(&keys).0, names(&folder)), (2, 3));
+    assert_eq!((store.find(&keys).0, num_files(&folder)), (2, 3));
 }
 
 #[test]
@@ -179,7 +197,7 @@ fn without_room_nothing_is_written() {
     let store = open(&folder, 0);
     let write = Write { keys: keys.clone().into(), layout: layout(), block: block(0) };
     assert_eq!((store.has_room(), store.write(write)), (false, Written::Dropped));
-    assert_eq!(names(&folder), 1);
+    assert_eq!(num_files(&folder), 1);
 }
 
 #[test]
@@ -213,7 +231,7 @@ fn clearing_removes_all_files_also_those_that_are_being_written() {
         store.clear();
         assert_eq!(store.find(&keys).0, 0);
         settle(&store);
-        assert_eq!((store.counts().num_blocks, names(&folder)), (0, 1), "only the lock is left");
+        assert_eq!((store.counts().num_blocks, num_files(&folder)), (0, 1), "only the lock is left");
     }
 }
 
@@ -276,7 +294,7 @@ fn a_folder_that_cannot_be_written_is_read() {
     let store = open(&folder, PLENTY);
     write(&store, &keys);
     close(store);
-    // A lock that cannot be opened stands for a right that is missing: tests may run as the superuser.
+    // A lock that cannot be opened has the effect of a missing permission, also if the test runs as the superuser.
     let lock = folder.path().join("kv/lock");
     fs::remove_file(&lock).expect("removes");
     symlink("/nowhere/at/all", &lock).expect("a link");

@@ -105,3 +105,23 @@ fn a_row_that_is_set_aside_may_end_be_parked_or_become_urgent() {
     wanted.revise(seq(2), Urgency { priority: Priority::Urgent, deadline: None }, after(20));
     assert_eq!(ids(&step(&mut wanted)), [2, 9]);
 }
+
+/// The account of each tenant stayed, with a charge that nothing repaid.
+#[test]
+fn accounts_of_tenants_whose_preempted_requests_expire_are_removed() {
+    let kv = KvLimit { bytes: 24, bytes_per_position: 1, block: 8, growth: KvGrowth::default() };
+    let mut scheduler = Scheduler::new(Config { kv: Some(kv), prefill_chunk: 32, ..config() });
+    for round in 0..200 {
+        let (now, tenant) = (after(round * 10), Some(format!("tenant {round}").into()));
+        let deadline = Some(now + Duration::from_millis(5));
+        scheduler.add(seq(2 * round), Request { deadline, tenant, ..with(Priority::Background, 100) }, now);
+        let begun = plan_at(&mut scheduler, now);
+        commit(&mut scheduler, &answer(&begun, 1));
+        scheduler.add(seq(2 * round + 1), Request { priority: Priority::Urgent, ..request(20, 1) }, now);
+        let taken = plan_at(&mut scheduler, now);
+        assert_eq!((ids(&taken), &*taken.release), (vec![2 * round + 1], &[seq(2 * round)][..]));
+        commit(&mut scheduler, &answer(&taken, END));
+        assert_eq!(expire(&mut scheduler, now + Duration::from_millis(6)), [(seq(2 * round), Expiry::Deadline)]);
+    }
+    assert!(scheduler.queue.num_accounts() < 100, "{} accounts", scheduler.queue.num_accounts());
+}

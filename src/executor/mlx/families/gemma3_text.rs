@@ -41,7 +41,7 @@ fn ropes(fields: &Fields<'_>) -> Result<[Rope; 2]> {
         let global = rope::described_by(of_global.as_ref(), global, 1_000_000.0)?;
         return Ok([global, rope::described_by(of_local.as_ref(), local, 10_000.0)?]);
     }
-    let global = rope::described_by(fields.object("rope_scaling")?.or(described).as_ref(), global, 1_000_000.0)?;
+    let global = rope::of_all(fields, global, 1_000_000.0)?;
     Ok([global, rope::described_by(None, local, 10_000.0)?])
 }
 

@@ -8,10 +8,26 @@ use crate::error::Result;
 
 /// The rope of all layers. `base` is the default base frequency.
 pub(super) fn read(fields: &Fields<'_>, base: f64) -> Result<Rope> {
-    let parameters = fields.object("rope_parameters")?;
-    let described = fields.object("rope_scaling")?.or(parameters);
-    let mut rope = described_by(described.as_ref(), theta(fields, "rope_theta")?, base)?;
+    let mut rope = of_all(fields, theta(fields, "rope_theta")?, base)?;
     rope.traditional = fields.flag("rope_traditional", false)?;
+    Ok(rope)
+}
+
+/// A rope that `rope_scaling`, `rope_parameters` or both describe, with a base frequency `beside` them. If both describe it,
+/// they must agree.
+pub(super) fn of_all(fields: &Fields<'_>, beside: Option<f64>, default: f64) -> Result<Rope> {
+    let (older, newer) = (fields.object("rope_scaling")?, fields.object("rope_parameters")?);
+    let (Some(older), Some(newer)) = (&older, &newer) else {
+        return described_by(older.or(newer).as_ref(), beside, default);
+    };
+    let inside = [older, newer].map(|described| theta(described, "rope_theta"));
+    let [older_theta, newer_theta] = inside;
+    let base = beside.or(older_theta?).or(newer_theta?);
+    let [rope, other] = [described_by(Some(older), base, default)?, described_by(Some(newer), base, default)?];
+    if rope != other {
+        let message = "config.json: `rope_parameters` describes another rope than `rope_scaling`";
+        return Err(bad_model(message).with_param("rope_parameters"));
+    }
     Ok(rope)
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::families::read;
 use super::super::spec::{Activation, MlpSpec, ModelSpec, MoeSpec, Norms, RopeScaling};
+use crate::error::Code;
 
 fn model(config: &Value) -> ModelSpec {
     read(config).expect("a supported model")
@@ -150,6 +151,42 @@ fn llama_3_1_and_smollm2_are_read_with_all_their_fields() {
     let llama3 = RopeScaling::Llama3 { factor: 32.0, low: 1.0, high: 4.0, original: 8192.0 };
     assert_eq!(model.layers[0].attention.rope.scaling, llama3);
     assert!(model.quantization.is_some());
+}
+
+#[test]
+fn fields_of_llama_exports_that_change_nothing_are_accepted_and_others_are_not() {
+    let read_with = |name: &str, value: Value| {
+        let mut config = tiny_llama();
+        config[name] = value;
+        read(&config)
+    };
+    for activation in ["swiglu", "silu"] {
+        assert!(read_with("activation", json!(activation)).is_ok(), "{activation}");
+    }
+    assert!(read_with("original_max_position_embeddings", json!(4096)).is_ok());
+    let error = read_with("activation", json!("relu2")).expect_err("another activation");
+    assert_eq!(error.code(), Code::UnsupportedModel);
+}
+
+/// The base frequency of `rope_parameters` was ignored.
+#[test]
+fn rope_scaling_beside_rope_parameters_describes_the_same_rope_or_is_refused() {
+    let scaling = json!({ "rope_type": "linear", "factor": 4.0 });
+    let mut config = tiny_llama();
+    config["rope_scaling"] = scaling.clone();
+    config["rope_parameters"] = json!({ "rope_type": "linear", "factor": 4.0, "rope_theta": 500_000.0 });
+    let rope = model(&config).layers[0].attention.rope.clone();
+    assert_eq!((rope.base, rope.scaling), (500_000.0, RopeScaling::Linear { factor: 4.0 }));
+    config["rope_parameters"]["factor"] = json!(8.0);
+    assert_eq!(read(&config).expect_err("they disagree").param(), Some("rope_parameters"));
+}
+
+fn tiny_llama() -> Value {
+    json!({
+        "model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 128,
+        "max_position_embeddings": 512, "num_attention_heads": 2, "num_hidden_layers": 1, "num_key_value_heads": 1,
+        "rms_norm_eps": 1e-5, "vocab_size": 100
+    })
 }
 
 #[test]
