@@ -20,7 +20,7 @@ export interface HandlerOptions {
    * The host names that the `host` header may have, without port. This stops pages that reach a local server under a name of
    * their own (DNS rebinding). `['*']`: any.
    *
-   * @default any with `keys`; without: localhost, 127.0.0.1 and [::1]
+   * @default any with `keys`; without: localhost, 127.0.0.1, [::1], and the option `host` of {@link serve}
    */
   hosts?: readonly string[] | undefined
   /**
@@ -92,7 +92,7 @@ export interface ResponseStoreOptions {
  * @throws {@link ConfigError} an option is unknown or out of range
  *
  * @example
- * const handler = createHandler(engine, { keys: [process.env.API_KEY] })
+ * const handler = createHandler(engine, { keys: [process.env.API_KEY!] })
  * createServer(toNodeListener(handler)).listen(8080, '127.0.0.1')
  */
 export declare function createHandler(engine: Engine, options?: HandlerOptions): Handler

@@ -1,4 +1,4 @@
-// Who may use a server: keys with tenants, host names, origins of web pages, and what errors say.
+// Access to a server: keys with tenants, host names, origins of web pages, and what error messages contain.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -23,6 +23,9 @@ test('a request needs one of the keys, in either header', async () => {
   const ask = await handled({ keys: ['first', { key: 'second', tenant: 'b' }] })
   expect((await ask('/v1/models', bearer('first'))).status).toBe(200)
   expect((await ask('/v1/models', { 'x-api-key': 'second' })).status).toBe(200)
+  // A client may send the key of another service beside that of this one.
+  expect((await ask('/v1/models', { 'x-api-key': 'other', ...bearer('first') })).status).toBe(200)
+  expect((await ask('/v1/models', { 'x-api-key': 'second', ...bearer('other') })).status).toBe(200)
   const headers: Record<string, string>[] = [{}, bearer(''), bearer('firs'), bearer('firstt'), { 'x-api-key': 'x' }]
   for (const wrong of headers) {
     expect(await refusalOf(await ask('/v1/models', wrong))).toMatchObject({ status: 401, code: 'invalid_api_key' })
@@ -31,7 +34,7 @@ test('a request needs one of the keys, in either header', async () => {
   expect((await ask('/no-such-route')).status).toBe(401)
 })
 
-test('probes need no key', async () => {
+test('requests of health probes need no key', async () => {
   const ask = await handled({ keys: ['first'] })
   for (const path of ['/', '/health', '/ready']) expect((await ask(path)).status).toBe(200)
 })
@@ -64,7 +67,7 @@ test('without keys a server answers under the names of this machine only', async
   }
 })
 
-test('the option hosts names others, and keys allow any', async () => {
+test('the option hosts allows other host names, and with keys any host name is allowed', async () => {
   const named = await handled({ hosts: ['Models.example'] })
   expect((await named('/health', { host: 'models.example:443' })).status).toBe(200)
   expect((await named('/health', { host: 'localhost' })).status).toBe(403)
@@ -81,17 +84,19 @@ test('web pages are refused, unless the option origins names them', async () => 
     expect(await refusalOf(response)).toMatchObject({ status: 403, code: 'origin_not_allowed' })
   }
   const open = await handled({ origins: [origin], keys: ['first'] })
-  const preflight = await open('/v1/models', { origin }, 'OPTIONS')
+  // As the clients of OpenAI and Anthropic ask from a page.
+  const asked = 'anthropic-dangerous-direct-browser-access,authorization,content-type,x-stainless-lang'
+  const preflight = await open('/v1/models', { origin, 'access-control-request-headers': asked }, 'OPTIONS')
   expect(preflight.status).toBe(204)
   expect(preflight.headers.get('access-control-allow-origin')).toBe(origin)
-  expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
+  expect(preflight.headers.get('access-control-allow-headers')).toBe(asked)
   // A page can read errors as well.
   expect((await open('/v1/models', { origin })).headers.get('access-control-allow-origin')).toBe(origin)
   expect((await open('/health', { origin: 'http://localhost:5174' })).status).toBe(403)
   expect((await open('/health', { origin: 'null' })).status).toBe(403)
 })
 
-test('errors of the server itself are logged, and say nothing to the client', async () => {
+test('an internal error is passed to onError, and the client gets no details', async () => {
   const errors: unknown[] = []
   const answers = () => {
     throw new Error('the secret in /etc/secret')
@@ -104,7 +109,7 @@ test('errors of the server itself are logged, and say nothing to the client', as
   expect(errors).toHaveLength(1)
 })
 
-test('errors of the server repeat nothing of the prompt', async () => {
+test('the message of an internal error has no text of the prompt', async () => {
   const errors: unknown[] = []
   // No answer fits, and the error of the engine shows the end of the prompt.
   const { url } = await servedAs([{ match: 'something else', text: 'x' }], {
@@ -131,7 +136,7 @@ test('a model that cannot be loaded any more is an error without its path', asyn
   expect(errors).toHaveLength(1)
 })
 
-test('errors of parsing repeat nothing of the body', async () => {
+test('the message of a parse error has no text of the body', async () => {
   const { url } = await served(await simulated())
   const { status, message } = await refusalOf(await post(`${url}/v1/chat/completions`, '{"secret": secret}'))
   expect(status).toBe(400)
@@ -160,7 +165,7 @@ test('a wrong option is a ConfigError that names it', async () => {
   )
 })
 
-test('routes that do not exist, and methods that they do not have', async () => {
+test('unknown routes and methods are refused', async () => {
   const ask = await handled()
   expect(await refusalOf(await ask('/v1/nothing'))).toMatchObject({ status: 404, code: 'not_found' })
   const response = await ask('/v1/chat/completions')

@@ -1,5 +1,5 @@
-// Hostile requests: a corpus made from a seed, and raw bytes that are no HTTP. Every one is answered with a refusal, nothing
-// reaches the client that it should not see, and the server goes on.
+// Hostile requests: a corpus made from a seed, and raw bytes that are not HTTP. They cause no internal error, and the
+// server continues.
 
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -42,7 +42,7 @@ const GOOD: Record<string, object> = {
   },
 }
 
-/** Values that no field takes, or hardly any. */
+/** Values that few fields accept. */
 const WRONG: (() => unknown)[] = [
   () => 1e308,
   () => -1,
@@ -106,7 +106,7 @@ async function send({ url }: Served, { path, body }: Case): Promise<{ status: nu
   return { status: response.status, text: await response.text() }
 }
 
-test('bodies that are damaged, broken, deep, large or no text are refused, and nothing else', async () => {
+test('bodies that are damaged, broken, deep, large or not text are refused with a 4xx status', async () => {
   const errors: unknown[] = []
   const server = await served(await simulated(), {
     maxBodyBytes: MAX_BODY_BYTES,
@@ -139,11 +139,11 @@ test('bodies that are damaged, broken, deep, large or no text are refused, and n
 
 const POST = 'POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n'
 const RAW: Record<string, string> = {
-  'no HTTP': 'hello\r\n\r\n',
+  'not HTTP': 'hello\r\n\r\n',
   'a method that does not exist': 'FROB / HTTP/1.1\r\nhost: localhost\r\n\r\n',
   'a target that is another server': 'GET http://evil.example/ HTTP/1.1\r\nhost: localhost\r\n\r\n',
   'a target with two slashes': 'GET //evil.example/v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n',
-  'a target that climbs': 'GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n',
+  'a target with parent folders': 'GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n',
   'a broken escape': 'GET /v1/models/%ff%zz HTTP/1.1\r\nhost: localhost\r\n\r\n',
   'no host': 'GET /health HTTP/1.1\r\n\r\n',
   'two lengths': `${POST}content-length: 2\r\ncontent-length: 3\r\n\r\n{}`,

@@ -1,10 +1,10 @@
-// /v1/responses through the client of OpenAI, on the demo model and on scripted answers, and as Codex asks.
+// /v1/responses through the client of OpenAI, on the demo model and on scripted answers, and as Codex calls it.
 
 import OpenAI, { BadRequestError } from 'openai'
 import type { ResponseCreateParamsNonStreaming } from 'openai/resources/responses/responses'
 import { expect, test } from 'vitest'
 import { post, refusalOf, type Served, SUM_SCHEMA, served, servedAs, TWO_CALLS } from './serving.js'
-import { failure, longAnswer, M3_MAX, simulated, until, withMlx } from './support.js'
+import { failure, M3_MAX, simulated, until, withMlx } from './support.js'
 
 const clientOf = ({ url }: { url: string }, apiKey = 'none') =>
   new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 })
@@ -21,11 +21,11 @@ const streamed = (server: Served, params: object = {}) =>
     .responses.stream({ ...paramsOf(server, params), stream: true })
     .finalResponse()
 
-/** What an answer has of each item. */
+/** The items of an output without their ids. */
 const plain = (output: Awaited<ReturnType<typeof ask>>['output']) =>
   output.map(item => ({ ...item, id: undefined, call_id: undefined }))
 
-test('the demo model answers, whole and as a stream with the same output and usage', async () => {
+test('the demo model gives the same output and usage, whole and as a stream', async () => {
   const server = await served(await withMlx())
   const whole = await ask(server, { instructions: 'Be brief.', metadata: { a: 'b' } })
   expect(whole).toMatchObject({ object: 'response', status: 'completed', error: null, metadata: { a: 'b' } })
@@ -109,7 +109,7 @@ test('a response continues an earlier one, with its calls, and without its instr
   ])
 })
 
-test('a streamed response is kept as well, can be read and deleted, and is not kept with store: false', async () => {
+test('a streamed response is kept too, can be read and deleted, and is not kept with store: false', async () => {
   const server = await servedAs(() => ({ text: 'Hello' }))
   const client = clientOf(server)
   const { id } = await streamed(server)
@@ -152,6 +152,7 @@ test('input items are the messages of a conversation', async () => {
   const input = [
     { role: 'developer', content: [{ type: 'input_text', text: 'Be brief.' }] },
     { type: 'message', role: 'user', content: 'Add' },
+    { type: 'reasoning', id: 'rs_0', summary: [{ type: 'summary_text', text: 'So' }] },
     { type: 'reasoning', id: 'rs_1', summary: [], content: [{ type: 'reasoning_text', text: 'Hm' }] },
     { type: 'function_call', call_id: 'c1', name: 'add', arguments: '{"a":1}' },
     { type: 'function_call', call_id: 'c2', name: 'add', arguments: '' },
@@ -170,7 +171,11 @@ test('input items are the messages of a conversation', async () => {
   expect(asked[0]).toMatchObject([
     { role: 'system' },
     { role: 'user', content: 'Add' },
-    { role: 'assistant', reasoning: 'Hm', toolCalls: [{ id: 'c1' }, { id: 'c2', function: { arguments: '{}' } }] },
+    {
+      role: 'assistant',
+      reasoning: 'So\n\nHm',
+      toolCalls: [{ id: 'c1' }, { id: 'c2', function: { arguments: '{}' } }],
+    },
     { role: 'tool', toolCallId: 'c1' },
     { role: 'tool', toolCallId: 'c2', content: '2' },
     { role: 'assistant' },
@@ -178,7 +183,7 @@ test('input items are the messages of a conversation', async () => {
   ])
 })
 
-test('text.format, limits and log-probabilities', async () => {
+test('text.format, limits and log-probabilities have their effect', async () => {
   const server = await served(await withMlx())
   const schema = SUM_SCHEMA
   const format = { type: 'json_schema', name: 'sum', schema, strict: true }
@@ -229,14 +234,15 @@ test('an answer that fails ends its stream with response.failed', async () => {
   })
 })
 
-test('a client that leaves its loop ends the work', async () => {
-  const server = await served(await simulated(M3_MAX))
-  const { prompt: input } = await longAnswer(100)
-  for await (const _ of await clientOf(server).responses.create({ ...paramsOf(server, { input }), stream: true })) break
+test('a client that leaves its loop cancels its request', async () => {
+  // The fourth step takes one second longer, so the answer still runs when the client leaves.
+  const backend = { simulated: M3_MAX, faults: [{ step: 3, kind: 'stall', ms: 1_000 } as const] }
+  const server = await served(await simulated(M3_MAX, { backend }))
+  for await (const _ of await clientOf(server).responses.create({ ...paramsOf(server), stream: true })) break
   await until(() => server.engine.stats().cancelled === 1)
 })
 
-test('the request of Codex is answered, and it can read the list of models', async () => {
+test('a request as Codex sends it is answered, and the list of models has the form that Codex reads', async () => {
   const server = await servedAs(() => ({ toolCalls: [{ name: 'shell', arguments: { command: ['ls'] } }] }))
   const shell = { type: 'function', name: 'shell', strict: false, parameters: { type: 'object' } }
   const response = await post(`${server.url}/v1/responses`, {
@@ -267,7 +273,19 @@ test('the request of Codex is answered, and it can read the list of models', asy
   expect(listed).toMatchObject({ data: expect.any(Array), models: [] })
 })
 
-test('a response of another path is not found', async () => {
+test('an unknown response is not found', async () => {
   const { url } = await served(await simulated())
   expect(await refusalOf(await fetch(`${url}/v1/responses/resp_1`))).toMatchObject({ status: 404 })
+})
+
+test('log-probabilities are the same, whole and streamed, also of tokens without text of their own', async () => {
+  const server = await servedAs(() => ({ reasoning: 'Hm', text: 'A 🦀  and\n\nmore ' }))
+  const params = { include: ['message.output_text.logprobs'] }
+  const tokensOf = ({ output }: Awaited<ReturnType<typeof ask>>) =>
+    output
+      .flatMap(item => (item.type === 'message' ? item.content : []))
+      .map(part => 'logprobs' in part && part.logprobs?.map(({ token }) => token))
+  const whole = tokensOf(await ask(server, params))
+  expect(whole).toEqual([expect.arrayContaining(['A'])])
+  expect(tokensOf(await streamed(server, params))).toEqual(whole)
 })

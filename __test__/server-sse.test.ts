@@ -5,7 +5,7 @@ import { createServer, get, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SSE_HEADERS, type SseEvent, type SseOptions, sseStream, writeSse } from 'mlx-serving/server'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { longAnswer, M3_MAX, simulated, until } from './support.js'
+import { M3_MAX, simulated, until } from './support.js'
 
 const textOf = (source: AsyncIterable<SseEvent>, options?: SseOptions) =>
   new Response(sseStream(source, options)).text()
@@ -14,7 +14,7 @@ async function* from(events: SseEvent[]) {
   yield* events
 }
 
-/** The parts in which a stream arrives. */
+/** The chunks of a stream as texts. */
 async function partsOf(stream: ReadableStream<Uint8Array>): Promise<string[]> {
   const parts: string[] = []
   const reader = stream.getReader()
@@ -64,7 +64,7 @@ test('an event that is larger than 64 KiB is sent whole', async () => {
   expect(await textOf(from([{ data: 'first' }, { data }, { data: 'last' }]))).toContain(`data: ${data}\n\ndata: last`)
 })
 
-test('a source that is silent gets comments, which are no events', async () => {
+test('comments, which are not events, are sent while the source is silent', async () => {
   let speak = () => {}
   async function* late() {
     await new Promise<void>(resolve => (speak = resolve))
@@ -80,7 +80,7 @@ test('a source that is silent gets comments, which are no events', async () => {
   expect(text).toBe('data: late\n\n')
 })
 
-test('a source that fails ends with the event of its error, or fails the stream', async () => {
+test('a source that fails ends the stream with an error event, or fails the stream', async () => {
   async function* failing() {
     yield { data: 'one' }
     throw new Error('broken')
@@ -90,9 +90,9 @@ test('a source that fails ends with the event of its error, or fails the stream'
   await expect(textOf(failing())).rejects.toThrow('broken')
 })
 
-test('cancelling the body ends the generation, also while nothing has arrived', async () => {
+test('cancelling the body cancels the generation, also before its first chunk', async () => {
   const { engine, model } = await simulated(M3_MAX)
-  const generation = engine.generate({ ...(await longAnswer(100)), model })
+  const generation = engine.generate({ model, prompt: 'Tell me everything.', ignoreEos: true, maxTokens: 2000 })
   generation.catch(() => {})
   async function* events() {
     for await (const { text } of generation) yield { data: { text } }
@@ -143,7 +143,7 @@ test('writeSse sends its headers at once, and waits for a client that does not r
   expect(text.match(/^id: /gm)).toHaveLength(last)
 })
 
-test('writeSse ends the work when the client leaves', async () => {
+test('writeSse calls onCancel when the client leaves', async () => {
   const onCancel = vi.fn()
   async function* endless() {
     yield { data: 'one' }

@@ -1,13 +1,13 @@
-// Streams of the server on their way: headers before the first token, slow clients, and tool calls that do not count.
+// Streams of the server: headers before the first token, slow clients, clients that leave, and malformed tool calls.
 
 import { once } from 'node:events'
 import { createServer, get, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createHandler, type Handler, toNodeListener } from 'mlx-serving/server'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { chattingAs, HERMES } from './scripted.js'
-import { post, refusalOf, served, servedAs } from './serving.js'
-import { longAnswer, M3_MAX, simulated, until } from './support.js'
+import { post, refusalOf, served, servedAs, streamedText } from './serving.js'
+import { ENDLESS, M3_MAX, type Ready, simulated, until } from './support.js'
 
 const ROUTES = [
   ['/v1/chat/completions', { messages: [{ role: 'user', content: 'Hello' }], max_tokens: 300 }],
@@ -15,24 +15,28 @@ const ROUTES = [
   ['/v1/responses', { input: 'Hello', max_output_tokens: 300 }],
   ['/v1/completions', { prompt: 'Hello', max_tokens: 300 }],
 ] as const
+/** Fields of `ENDLESS` for /v1/completions. */
+const ENDLESS_COMPLETION = { prompt: 'Tell me everything.', ignore_eos: true, max_tokens: 2000 }
 
-test.each(ROUTES)('%s sends headers and comments while a long prompt is read', async (path, params) => {
-  const server = await served(await simulated(M3_MAX), { heartbeatMs: 10 })
+test.each(ROUTES)('%s sends headers and comments before the first token', async (path, params) => {
+  const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const server = await served({ engine, model }, { heartbeatMs: 10 })
+  const first = engine.generate({ ...ENDLESS, model })
+  await until(() => engine.stats().running === 1)
   const response = await post(`${server.url}${path}`, { ...params, stream: true })
-  const text = await response.text()
   expect(response.status).toBe(200)
-  // The first token takes 90 ms.
-  expect(text).toMatch(/^(: keep-alive\n\n)+(event|data): /)
+  // The request waits for the only row until the client has the first comment.
+  expect(await streamedText(response, () => first.cancel())).toMatch(/^(: keep-alive\n\n)+(event|data): /)
 })
 
 test.each(ROUTES)(
-  '%s parks an answer that its client does not read, and goes on when it does',
+  '%s parks an answer that its client does not read, and resumes it when the client reads',
   async (path, params) => {
     const { engine, model } = await simulated(M3_MAX, { streaming: { bufferTokens: 3 } })
     const handler = createHandler(engine)
     const body = JSON.stringify({ ...params, model: model.id, stream: true })
     const response = await handler(new Request(`http://localhost${path}`, { method: 'POST', body }))
-    await until(() => engine.stats().parks === 1)
+    await until(() => engine.stats().parked === 1)
     expect(await response.text()).toMatch(/\[DONE\]|message_stop|response\.(completed|incomplete)/)
     expect(engine.stats()).toMatchObject({ completed: 1, failed: 0 })
   },
@@ -47,7 +51,7 @@ test('an answer whose client reads too slowly ends with an error in the stream',
   expect(await response.text()).toMatch(/"code":"slow_consumer"\}\}\n\n$/)
 })
 
-test('a tool call that turns out to be malformed is text, and no client sees a part of it as a call', async () => {
+test('a malformed tool call is text, and no client gets a part of it as a call', async () => {
   const malformed = '<tool_call>{"name": "add", "arguments": {"a": 1]</tool_call>'
   const server = await servedAs(() => ({ text: malformed }))
   const tools = [{ type: 'function', function: { name: 'add', parameters: {} } }]
@@ -58,33 +62,37 @@ test('a tool call that turns out to be malformed is text, and no client sees a p
   expect(deltas.join('')).toBe(malformed)
 })
 
-test('headers are sent with a first token that is there, and alone before one that is not', async () => {
+test('headers are sent with the first token, and before it if a heartbeat is due earlier', async () => {
   const quick = await chattingAs(HERMES, () => ({ text: 'Hello' }))
-  const slow = await simulated(M3_MAX)
-  for (const [{ engine, model }, isAlone] of [
-    [quick, false],
-    [slow, true],
-  ] as const) {
-    const flushed = vi.fn()
-    const { url } = await listener(createHandler(engine, { heartbeatMs: 20 }), response => {
-      const flush = response.flushHeaders.bind(response)
-      response.flushHeaders = () => {
-        flushed()
-        flush()
-      }
-    })
-    const body = { ...ROUTES[0][1], model: model.id, max_tokens: 3, stream: true }
-    expect(await (await post(`${url}/v1/chat/completions`, body)).text()).toContain('[DONE]')
-    expect(flushed.mock.calls.length > 0).toBe(isAlone)
-  }
+  expect(await flushes(quick, 60_000)).toBe(0)
+  const slow = await simulated(M3_MAX, { scheduler: { enabled: false } })
+  const first = slow.engine.generate({ ...ENDLESS, model: slow.model })
+  await until(() => slow.engine.stats().running === 1)
+  // The request waits for the only row until its headers are sent.
+  expect(await flushes(slow, 20, () => first.cancel())).toBe(1)
 })
 
-test('a handler that another function calls streams as well, and ends its work when the client leaves', async () => {
+/** Streams an answer. Returns how often headers were sent without a token. `onFlush` runs each time. */
+async function flushes({ engine, model }: Ready, heartbeatMs: number, onFlush = () => {}): Promise<number> {
+  let count = 0
+  const { url } = await listener(createHandler(engine, { heartbeatMs }), response => {
+    const flush = response.flushHeaders.bind(response)
+    response.flushHeaders = () => {
+      count++
+      flush()
+      onFlush()
+    }
+  })
+  const body = { ...ROUTES[0][1], model: model.id, max_tokens: 3, stream: true }
+  expect(await (await post(`${url}/v1/chat/completions`, body)).text()).toContain('[DONE]')
+  return count
+}
+
+test('a handler inside another function streams too, and cancels a request when its client leaves', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const handler = createHandler(engine)
   const { url } = await listener(request => handler(request))
-  const { prompt, seed } = await longAnswer(100)
-  const params = { model: model.id, prompt, seed, temperature: 1, max_tokens: 400 }
+  const params = { ...ENDLESS_COMPLETION, model: model.id }
   expect(await (await post(`${url}/v1/completions`, { ...params, max_tokens: 3, stream: true })).text()).toMatch(
     /"text":[\s\S]*\[DONE\]/,
   )
@@ -94,6 +102,28 @@ test('a handler that another function calls streams as well, and ends its work w
   leaving.abort()
   await expect(sent).rejects.toThrow()
   await until(() => engine.stats().cancelled === 1)
+})
+
+const UNSENDABLE: Record<string, () => unknown> = {
+  'no response': () => undefined,
+  'a response of an error': () => Response.error(),
+  'a response that is being read': () => {
+    const response = new Response('text')
+    response.body?.getReader()
+    return response
+  },
+  'an exception': () => {
+    throw new Error('a defect')
+  },
+}
+
+test.each(Object.entries(UNSENDABLE))('a handler that gives %s fails its own request only', async (_, answer) => {
+  const { url } = await listener((async () => answer()) as unknown as Handler)
+  const status = await fetch(url).then(
+    response => response.status,
+    () => 'closed',
+  )
+  expect([500, 'closed']).toContain(status)
 })
 
 /** A server of a handler; `onResponse` gets each response first. */
@@ -109,20 +139,19 @@ async function listener(handler: Handler, onResponse: (response: ServerResponse)
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
 }
 
-test('an answer that is not streamed ends when its client leaves', async () => {
+test('a request for a whole answer is cancelled when its client leaves', async () => {
   const server = await served(await simulated(M3_MAX))
-  const { prompt, seed } = await longAnswer(100)
   const sent = request(`${server.url}/v1/completions`, { method: 'POST' })
   sent.on('error', () => {})
-  sent.end(JSON.stringify({ prompt, seed, temperature: 1, max_tokens: 400 }))
+  sent.end(JSON.stringify(ENDLESS_COMPLETION))
   await until(() => server.engine.stats().running === 1)
   sent.destroy()
   await until(() => server.engine.stats().cancelled === 1)
 })
 
-test('cancelling the body of a response ends the work, also while it waits', async () => {
+test('cancelling the body of a response cancels the request, also while it waits', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
-  const first = engine.generate({ ...(await longAnswer(100)), model })
+  const first = engine.generate({ ...ENDLESS, model })
   await until(() => engine.stats().running === 1)
   const body = JSON.stringify({ ...ROUTES[0][1], stream: true })
   const handler = createHandler(engine, { heartbeatMs: 10 })
@@ -135,36 +164,30 @@ test('cancelling the body of a response ends the work, also while it waits', asy
   await first
 })
 
-test('a request whose client has left before it was read starts no work', async () => {
+test('a request whose client has left before it was read does not reach the engine', async () => {
   const { engine } = await simulated(M3_MAX)
   const body = JSON.stringify(ROUTES[0][1])
   const init = { method: 'POST', body, signal: AbortSignal.abort() }
   const response = await createHandler(engine)(new Request('http://localhost/v1/chat/completions', init))
   expect(await refusalOf(response)).toMatchObject({ status: 499 })
-  expect(engine.stats().running).toBe(0)
+  expect(engine.stats().submitted).toBe(0)
 })
 
-test('the deadline of the server ends an answer, before its headers with 504 and later in the stream', async () => {
+test('the deadline of the server ends an answer: with 504 before its headers, and later in the stream', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const early = await served({ engine, model }, { timeoutMs: 20 })
   expect(await refusalOf(await post(`${early.url}/v1/completions`, ROUTES[3][1]))).toMatchObject({
     status: 504,
     code: 'timeout',
   })
-  const late = await served({ engine, model }, { timeoutMs: 200 })
-  const { prompt, seed } = await longAnswer(100)
-  const response = await post(`${late.url}/v1/completions`, {
-    prompt,
-    seed,
-    temperature: 1,
-    max_tokens: 400,
-    stream: true,
-  })
+  // A heartbeat sends the headers before the deadline.
+  const late = await served({ engine, model }, { timeoutMs: 200, heartbeatMs: 5 })
+  const response = await post(`${late.url}/v1/completions`, { ...ENDLESS_COMPLETION, stream: true })
   expect(response.status).toBe(200)
   expect(await response.text()).toContain('"code":"timeout"')
 })
 
-test('a server whose engine cannot serve is not ready', async () => {
+test('a server with a full queue is not ready', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: 1 } })
   const { url } = await served({ engine, model })
   const ready = async () => {
@@ -172,7 +195,7 @@ test('a server whose engine cannot serve is not ready', async () => {
     return [response.status, await response.json()]
   }
   expect(await ready()).toEqual([200, { status: 'ready' }])
-  const only = engine.generate({ ...(await longAnswer(100)), model })
+  const only = engine.generate({ ...ENDLESS, model })
   await until(() => engine.stats().running === 1)
   expect(await ready()).toEqual([503, { status: 'degraded', reasons: ['queueFull'] }])
   only.cancel()
@@ -181,7 +204,7 @@ test('a server whose engine cannot serve is not ready', async () => {
   expect(await ready()).toEqual([200, { status: 'ready' }])
 })
 
-test('metrics are those of the engine', async () => {
+test('/metrics has the metrics of the engine', async () => {
   const { engine, model } = await chattingAs(HERMES, () => ({ text: 'Hello' }))
   const { url } = await served({ engine, model })
   await post(`${url}/v1/chat/completions`, { ...ROUTES[0][1], model: model.id })

@@ -57,6 +57,19 @@ export function post(url: string, body: unknown, headers: Record<string, string>
   return fetch(url, { method: 'POST', body: text, headers: { 'content-type': 'application/json', ...headers } })
 }
 
+/** The text of a response. Calls `onPart` after each part that arrives. */
+export async function streamedText(response: Response, onPart: () => void): Promise<string> {
+  const reader = response.body!.getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return text
+    text += decoder.decode(value, { stream: true })
+    onPart()
+  }
+}
+
 /** An error of the APIs of OpenAI. */
 export interface Refusal {
   error: { message: string; type: string; code: string; param: string | null }

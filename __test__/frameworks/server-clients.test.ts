@@ -9,7 +9,7 @@ import type { ScriptedAnswers } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { type Served, served, servedAs } from '../serving.js'
-import { failure, simulated, until, withMlx } from '../support.js'
+import { failure, M3_MAX, simulated, until, withMlx } from '../support.js'
 
 const CALLS_THEN_TEXT: ScriptedAnswers = ({ messages }) => {
   const last = messages.at(-1)
@@ -17,9 +17,6 @@ const CALLS_THEN_TEXT: ScriptedAnswers = ({ messages }) => {
     ? { text: `It is ${last.content}.` }
     : { toolCalls: [{ name: 'add', arguments: { a: 12, b: 7 } }] }
 }
-
-/** A device that takes about 50 ms for a token: answers do not end while a test leaves them. */
-const SLOW = 'm3-max/gemma-2-27b-4bit'
 
 /** A model of the AI SDK. */
 const sdkOf = ({ url, model }: Served) =>
@@ -40,7 +37,7 @@ const chainOf = ({ url, model }: Served, options: object = {}) =>
     ...options,
   })
 
-test('AI SDK: text and streams of the demo model, with usage', async () => {
+test('AI SDK: the demo model gives the same text and usage, whole and as a stream', async () => {
   const server = await served(await withMlx())
   const prompt = 'What is 12 + 7?'
   const whole = await generateText({ model: sdkOf(server), prompt })
@@ -54,7 +51,7 @@ test('AI SDK: text and streams of the demo model, with usage', async () => {
   expect([usage.inputTokens, usage.outputTokens]).toEqual([whole.usage.inputTokens, whole.usage.outputTokens])
 })
 
-test('AI SDK: an object of a schema', async () => {
+test('AI SDK: an object matches its schema', async () => {
   const server = await served(await withMlx())
   const schema = jsonSchema<{ sum: number }>({
     type: 'object',
@@ -77,7 +74,7 @@ test('AI SDK: tools are called and their results answered, whole and streamed', 
   expect(await stream.text).toBe('It is 19.')
 })
 
-test('AI SDK: reasoning is apart from the text, whole and streamed', async () => {
+test('AI SDK: reasoning is separate from the text, whole and streamed', async () => {
   const server = await servedAs(() => ({ reasoning: 'Let me see', text: 'Done' }))
   expect(await generateText({ model: sdkOf(server), prompt: 'a' })).toMatchObject({
     reasoningText: 'Let me see',
@@ -93,7 +90,7 @@ test('AI SDK: errors have their status and message', async () => {
   expect(await failure(tooLong)).toMatchObject({ statusCode: 400, message: expect.stringContaining('context') })
 })
 
-test('LangChain: text and streams of the demo model, with usage', async () => {
+test('LangChain: the demo model gives the same text, whole and as a stream', async () => {
   const server = await served(await withMlx())
   const chat = chainOf(server)
   const question = [new HumanMessage('What is 12 + 7?')]
@@ -112,7 +109,7 @@ test('LangChain: the Responses API gives the same answer', async () => {
   expect(whole.text).toBe((await chainOf(server).invoke(question)).text)
 })
 
-test('LangChain: tools, and structured output', async () => {
+test('LangChain: tools are called, and structured output matches its schema', async () => {
   const schema = z.object({ a: z.number(), b: z.number() })
   const add = langchainTool(async ({ a, b }) => a + b, { name: 'add', description: 'Adds.', schema })
   const called = await chainOf(await servedAs(CALLS_THEN_TEXT))
@@ -126,17 +123,20 @@ test('LangChain: tools, and structured output', async () => {
   expect(await structured.invoke([new HumanMessage('What is 12 + 7?')])).toEqual({ sum: expect.any(Number) })
 })
 
-test('AI SDK and LangChain: an abort ends the work', async () => {
-  const server = await served(await simulated(SLOW))
-  const messages = [new HumanMessage('Tell me a long story.')]
+test('AI SDK and LangChain: an abort cancels the request', async () => {
+  const server = await served(await simulated(M3_MAX))
+  const endless = { ignore_eos: true }
   const [first, second] = [new AbortController(), new AbortController()]
-  const text = generateText({ model: sdkOf(server), prompt: 'Tell me a longer story.', abortSignal: first.signal })
+  const asked = { model: sdkOf(server), prompt: 'Tell me a story.', providerOptions: { mlx: endless } }
+  const text = generateText({ ...asked, abortSignal: first.signal })
   await until(() => server.engine.stats().running === 1)
   first.abort()
   await failure(text)
-  const chain = chainOf(server).invoke(messages, { signal: second.signal })
+  await until(() => server.engine.stats().cancelled === 1)
+  const messages = [new HumanMessage('Tell me a long story.')]
+  const chain = chainOf(server, { modelKwargs: endless }).invoke(messages, { signal: second.signal })
   await until(() => server.engine.stats().running === 1)
   second.abort()
   await failure(chain)
-  await until(() => server.engine.stats().running === 0)
+  await until(() => server.engine.stats().cancelled === 2)
 })

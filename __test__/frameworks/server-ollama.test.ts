@@ -18,7 +18,7 @@ const ADD = {
 const chat = (server: Served, more: object = {}) =>
   clientOf(server).chat({ model: server.model.id, messages: SUM, ...more })
 
-test('an answer, whole and as a stream with the same text and counts', async () => {
+test('an answer has the same text and counts, whole and as a stream', async () => {
   const server = await served(await withMlx())
   const whole = await chat(server)
   expect(whole).toMatchObject({ model: 'demo', done: true, done_reason: 'stop', message: { role: 'assistant' } })
@@ -45,7 +45,7 @@ test('num_predict, stop and format limit and shape an answer', async () => {
   expect((await chat(server, { format: 'json', options: { num_predict: 20 } })).message.content).toMatch(/^\{/)
 })
 
-test('reasoning, tool calls and their results, whole and streamed', async () => {
+test('reasoning and tool calls are returned, whole and streamed, and the model reads the results', async () => {
   const server = await servedAs(({ messages }) => {
     const last = messages.at(-1)
     return last?.role === 'tool' ? { text: `It is ${last.content} of ${last.toolCallId}.` } : TWO_CALLS
@@ -88,7 +88,7 @@ test('/api/generate answers a prompt, applies a system message, and continues a 
   expect(text).not.toBe('')
 })
 
-test('lists all models and those in memory, shows capabilities, and loads a model', async () => {
+test('the client lists all models and those in memory, shows capabilities, and loads a model', async () => {
   const { engine, model } = await simulated()
   const server = await served({ engine, model })
   await engine.registerModel({ id: 'later', chatTemplate: '{{ messages[0].content }}' })
@@ -99,11 +99,17 @@ test('lists all models and those in memory, shows capabilities, and loads a mode
   expect((await client.show({ model: model.id })).capabilities).toEqual(expect.arrayContaining(['completion', 'tools']))
   expect(await client.generate({ model: 'later', prompt: '' })).toMatchObject({ done: true, done_reason: 'load' })
   expect(await names()).toEqual([model.id, 'later'])
+  await engine.unloadModel('later')
+  expect(await names()).toEqual([model.id])
+  await client.generate({ model: 'later', prompt: '' })
+  expect(await names()).toEqual([model.id, 'later'])
   expect((await (await fetch(`${server.url}/api/version`)).json()) as object).toHaveProperty('version')
 })
 
 test('an error has a status and a message, and a client that disconnects cancels its request', async () => {
-  const ready = await simulated(M3_MAX)
+  // The fourth step takes one second longer, so the answer still runs when the client disconnects.
+  const backend = { simulated: M3_MAX, faults: [{ step: 3, kind: 'stall', ms: 1_000 } as const] }
+  const ready = await simulated(M3_MAX, { backend })
   const server = await served(ready)
   await expect(chat(server, { model: 'other' })).rejects.toMatchObject({
     status_code: 404,

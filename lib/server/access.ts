@@ -6,7 +6,6 @@ import { HttpError } from './problem'
 import type { Key, Settings } from './settings'
 
 const ANY = '*'
-const ALLOWED_HEADERS = 'authorization, content-type, x-api-key, anthropic-version, anthropic-beta'
 const EXPOSED_HEADERS = 'x-request-id, x-mlx-serving-warning, retry-after, retry-after-ms'
 
 export class Access {
@@ -35,20 +34,26 @@ export class Access {
   keyOf({ headers }: Incoming): Key | undefined {
     if (this.#keys.length === 0) return undefined
     const bearer = /^bearer +(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1]
-    const found = this.#find(headers.get('x-api-key') ?? bearer)
+    // A client may send the key of another service in one of the two.
+    const found = this.#find(headers.get('x-api-key')) ?? this.#find(bearer)
     if (found !== undefined) return found
     throw new HttpError(401, 'invalid_api_key', 'a valid API key is needed', {
       headers: { 'www-authenticate': 'Bearer' },
     })
   }
 
-  /** The answer to the question of a browser whether a page may send a request. */
-  preflight(): Response {
+  /**
+   * The answer to the question of a browser whether a page may send a request. An allowed page may send any header: clients
+   * add headers of their own.
+   */
+  preflight({ headers: asked }: Incoming): Response {
     const headers = {
       'access-control-allow-methods': 'GET, POST, DELETE',
-      'access-control-allow-headers': ALLOWED_HEADERS,
+      'access-control-allow-headers': asked.get('access-control-request-headers') ?? '',
+      'access-control-max-age': '600',
+      vary: 'access-control-request-headers',
     }
-    return new Response(null, { status: 204, headers: { ...headers, 'access-control-max-age': '600' } })
+    return new Response(null, { status: 204, headers })
   }
 
   /** Lets an allowed page read a response. */
@@ -66,7 +71,7 @@ export class Access {
   }
 
   /** Compares digests of equal length, and always all keys, so that the time reveals nothing about a key. */
-  #find(given: string | undefined): Key | undefined {
+  #find(given: string | null | undefined): Key | undefined {
     const digest = digestOf(given ?? '')
     let found: Key | undefined
     for (const { digest: expected, key } of this.#keys) {

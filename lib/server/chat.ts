@@ -16,7 +16,7 @@ export async function chatCompletions(exchange: Exchange): Promise<Response> {
   if (!request.isStream) return json(completion(head, await wholeAnswer(exchange, request.job)))
   return streamed(exchange, request.job, {
     writer: () => new ChatWriter(head, request),
-    failed: problem => ({ data: openAiProblem(problem, exchange.id) }),
+    failed: problem => [{ data: openAiProblem(problem, exchange.id) }],
   })
 }
 

@@ -13,6 +13,7 @@ import {
   readTool,
   readToolChoice,
   toolOptions,
+  withoutCuts,
 } from './sampling'
 
 export interface ChatRequest {
@@ -35,7 +36,7 @@ export function readChatRequest(exchange: Exchange, fields: Fields): ChatRequest
   })
   const effort = effortVariables(fields, 'reasoning_effort')
   const variables = { ...effort, ...fields.plain('chat_template_kwargs') }
-  const params = {
+  const params = withoutCuts(exchange, {
     model,
     messages: readMessages(fields),
     ...readSampling(fields),
@@ -44,7 +45,7 @@ export function readChatRequest(exchange: Exchange, fields: Fields): ChatRequest
     structured: readFormat(fields.object('response_format')),
     ...toolOptions(tools, choice, fields.flag('parallel_tool_calls')),
     ...(Object.keys(variables).length > 0 && { templateVariables: variables }),
-  }
+  })
   ignoreService(fields)
   exchange.warnOfUnread(fields)
   const job = { model, params, optionalVariables: Object.keys(effort) }

@@ -29,7 +29,7 @@ export async function completions(exchange: Exchange): Promise<Response> {
   if (!isStream) return json({ ...head, ...completion(await allAnswers(exchange, jobs)) })
   return streamed(exchange, jobs[0], {
     writer: () => new CompletionWriter(head, hasUsage),
-    failed: problem => ({ data: openAiProblem(problem, exchange.id) }),
+    failed: problem => [{ data: openAiProblem(problem, exchange.id) }],
   })
 }
 

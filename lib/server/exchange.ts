@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import type { Engine, GenerateOptions, ModelHandle } from '../../index'
+import { leftOf, loadingInTime, settled } from '../signals'
 import type { Fields } from './fields'
 import type { Incoming } from './incoming'
 import { HttpError } from './problem'
@@ -35,6 +36,7 @@ export class Exchange {
   /** Ends the work: the client has left. */
   readonly left = new AbortController()
   readonly #warnings = new Set<string>()
+  #loadMs = 0
 
   constructor(site: Site, request: Incoming) {
     this.site = site
@@ -76,21 +78,46 @@ export class Exchange {
     if (id !== undefined) return { model: id, name: name ?? id }
     // An engine that was shut down knows no models, and this says so.
     engine.listModels()
-    throw new HttpError(404, 'model_not_found', 'no model has this name; see /v1/models', { param: 'model' })
+    return unknownModel('no model has this name; see /v1/models')
   }
 
-  /** A model, which is loaded first if it is not. */
+  /** A model of which more than its id is known: it is loaded if it never was. */
   async loaded(id: string): Promise<ModelHandle> {
+    return this.site.engine.getModelInfo(id) ?? (await this.load(id))
+  }
+
+  /** Loads a model if it is not loaded. The time that it takes counts for the deadline of the request. */
+  async load(id: string): Promise<ModelHandle> {
     const { engine } = this.site
-    return engine.getModelInfo(id) ?? (await engine.loadModel(id))
+    const began = performance.now()
+    // `loadModel` would look for a folder of this name first.
+    const loading = engine.tokenize({ model: id, text: '' })
+    await loadingInTime(this.left.signal, this.#msLeft, async signal => {
+      await settled(loading, signal)
+      await loading
+    })
+    this.#loadMs += performance.now() - began
+    return engine.getModelInfo(id) ?? unknownModel('the model was unloaded')
   }
 
   /** How the engine runs the request. Tenants share no answers. */
   get runOptions(): GenerateOptions {
-    const { timeoutMs } = this.site.settings
     const { key } = this
-    return { signal: this.left.signal, timeoutMs, ...(key && { tenant: key.tenant, priority: key.priority }) }
+    return {
+      signal: this.left.signal,
+      timeoutMs: this.#msLeft,
+      ...(key && { tenant: key.tenant, priority: key.priority }),
+    }
   }
+
+  /** The time until the deadline of the request; `undefined` if it has none. */
+  get #msLeft(): number | undefined {
+    return leftOf(this.site.settings.timeoutMs, this.#loadMs)
+  }
+}
+
+function unknownModel(message: string): never {
+  throw new HttpError(404, 'model_not_found', message, { param: 'model' })
 }
 
 /** The ids of the models that requests may use, also of those that are not loaded now. */

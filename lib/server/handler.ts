@@ -75,7 +75,7 @@ async function answer(exchange: Exchange, access: Access): Promise<Response> {
   const { request, url } = exchange
   try {
     access.checkSource(request)
-    if (request.method === 'OPTIONS') return access.preflight()
+    if (request.method === 'OPTIONS') return access.preflight(request)
     const { route, rest } = routeOf(url.pathname)
     if (!route?.isOpen) exchange.key = access.keyOf(request)
     if (route === undefined) throw new HttpError(404, 'not_found', 'there is no such route')

@@ -17,7 +17,7 @@ export async function messages(exchange: Exchange): Promise<Response> {
   if (!request.isStream) return json({ ...head, ...message(await wholeAnswer(exchange, request.job), request) })
   return streamed(exchange, request.job, {
     writer: inputTokens => new MessageWriter(head, request, inputTokens),
-    failed: problem => ({ event: 'error', data: anthropicProblem(problem, exchange.id) }),
+    failed: problem => [{ event: 'error', data: anthropicProblem(problem, exchange.id) }],
   })
 }
 
@@ -58,6 +58,16 @@ function endOf(text: string, reason: GenerateResult['finishReason'], stopSequenc
   return { text, reason: reasons[reason], sequence: null }
 }
 
+/** The number of characters at the end of a text with which one of these sequences begins. */
+function beginningOf(sequences: readonly string[], text: string): number {
+  const lengths = sequences.map(sequence => {
+    let length = Math.min(sequence.length, text.length)
+    while (!text.endsWith(sequence.slice(0, length))) length--
+    return length
+  })
+  return Math.max(0, ...lengths)
+}
+
 /** Tokens that were not computed are counted apart. */
 function usageOf({ inputTokens, cachedInputTokens, outputTokens }: Usage): object {
   return {
@@ -74,6 +84,8 @@ class MessageWriter implements EventWriter {
   readonly #blocks = new Blocks()
   #hasBegun = false
   #delta = {}
+  /** The end of the text so far that a stop sequence may begin with. The end of the answer decides. */
+  #held = ''
 
   constructor(head: object, { stopSequences }: MessagesRequest, inputTokens: number) {
     const usage = {
@@ -88,9 +100,14 @@ class MessageWriter implements EventWriter {
 
   *piece({ reasoning, text, calls, finishReason }: Piece): Generator<SseEvent> {
     yield* this.#begin()
-    const end = finishReason && endOf(text, finishReason, this.#stopSequences)
-    if (reasoning !== '') yield* this.#blocks.thinking(reasoning)
-    yield* this.#blocks.text(end?.text ?? text)
+    if (reasoning !== '') {
+      yield* this.#write(this.#held)
+      yield* this.#blocks.thinking(reasoning)
+    }
+    const all = this.#held + text
+    const end = finishReason && endOf(all, finishReason, this.#stopSequences)
+    const numHeld = end || calls.length > 0 ? 0 : beginningOf(this.#stopSequences, all)
+    yield* this.#write(end ? end.text : all, numHeld)
     for (const call of calls) yield* this.#blocks.call(call)
     if (end) this.#delta = { stop_reason: end.reason, stop_sequence: end.sequence }
   }
@@ -100,6 +117,13 @@ class MessageWriter implements EventWriter {
     yield* this.#blocks.end()
     yield named({ type: 'message_delta', delta: this.#delta, usage: usageOf(usage) })
     yield named({ type: 'message_stop' })
+  }
+
+  /** Writes a text without its last `numHeld` characters, which are held. */
+  *#write(text: string, numHeld = 0): Generator<SseEvent> {
+    const end = text.length - numHeld
+    this.#held = text.slice(end)
+    yield* this.#blocks.text(text.slice(0, end))
   }
 
   *#begin(): Generator<SseEvent> {

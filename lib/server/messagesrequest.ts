@@ -4,7 +4,7 @@ import type { ChatOptions, Message, Structured, Tool, ToolCall } from '../../ind
 import type { Exchange } from './exchange'
 import type { Fields } from './fields'
 import type { Job } from './running'
-import { effortVariables, readMaxTokens, toolOf, toolOptions } from './sampling'
+import { effortVariables, readMaxTokens, readTopP, toolOf, toolOptions, withoutCuts } from './sampling'
 
 export interface MessagesRequest {
   readonly job: Job
@@ -19,21 +19,26 @@ const IGNORED = ['metadata', 'service_tier', 'cache_control', 'context_managemen
 export function readMessagesRequest(exchange: Exchange, fields: Fields): MessagesRequest {
   const conversation = readConversation(exchange, fields)
   const isStream = fields.flag('stream') ?? false
-  const stopSequences = fields.texts('stop_sequences') ?? []
-  const params = {
+  const given = fields.texts('stop_sequences') ?? []
+  const params = withoutCuts(exchange, {
     ...conversation.params,
     maxTokens: fields.need('max_tokens', readMaxTokens(fields, ['max_tokens'])),
     temperature: fields.number('temperature', [0, 1]),
-    topP: fields.number('top_p', [0, 1]) || undefined,
+    topP: readTopP(fields),
     topK: fields.integer('top_k', [0, Number.MAX_SAFE_INTEGER]),
     // The end of the text shows which of them ended the answer.
-    ...(stopSequences.length > 0 && { stopSequences, includeStop: true }),
+    ...(given.length > 0 && { stopSequences: given, includeStop: true }),
     structured: readFormat(fields),
-  }
+  })
   for (const name of IGNORED) fields.raw(name)
   for (const name of ['container', 'mcp_servers']) fields.only(name, [])
   exchange.warnOfUnread(fields)
-  return { job: { ...conversation, params }, name: conversation.name, isStream, stopSequences }
+  return {
+    job: { ...conversation, params },
+    name: conversation.name,
+    isStream,
+    stopSequences: params.stopSequences ?? [],
+  }
 }
 
 /** What the prompt is made of, which is all that counting tokens needs. */

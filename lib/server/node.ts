@@ -14,12 +14,20 @@ export function toNodeListener(
   const stallMs = bounded(options.stallMs, 'stallMs', [1, MAX_MS])
   return (message, response) => {
     const outlet = new Outlet(response, stallMs)
-    void answer(handler, message, response).then(
-      answered => send(answered, message, response, outlet),
-      // A handler that rejects is a defect of it. The client gets no details.
-      () => send(new Response(null, { status: 500 }), message, response, outlet),
-    )
+    answer(handler, message, response)
+      .then(answered => send(answered, message, response, outlet))
+      // A handler that rejects, or gives no response that can be sent, has a defect. The client gets no details.
+      .catch(() => fail(response))
   }
+}
+
+function fail(response: ServerResponse): void {
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  for (const name of response.getHeaderNames()) response.removeHeader(name)
+  response.writeHead(500, { connection: 'close' }).end()
 }
 
 async function answer(handler: Handler, message: IncomingMessage, response: ServerResponse): Promise<Response> {

@@ -49,7 +49,7 @@ export async function ollamaGenerate(exchange: Exchange): Promise<Response> {
 /** A request without a prompt loads the model. */
 async function loaded(exchange: Exchange, fields: Fields, shape: Shape): Promise<Response> {
   const { model, name } = readModel(exchange, fields)
-  await exchange.loaded(model)
+  await exchange.load(model)
   return json({ ...headOf(name), ...shape({ text: '', reasoning: '', calls: [] }), done: true, done_reason: 'load' })
 }
 
@@ -59,7 +59,7 @@ async function answer(exchange: Exchange, request: OllamaRequest, shape: Shape):
     return streamed(
       exchange,
       job,
-      { writer: () => new LineWriter(name, shape), failed: ({ message }) => ({ data: { error: message } }) },
+      { writer: () => new LineWriter(name, shape), failed: ({ message }) => [{ data: { error: message } }] },
       LINES,
     )
   }
@@ -115,7 +115,8 @@ export function ollamaTags({ site }: Exchange): Response {
 
 /** The models in memory. */
 export function ollamaRunning({ site }: Exchange): Response {
-  const models = site.engine.listModels().map(model => ({
+  const inMemory = site.engine.listModels().filter(({ state }) => state === 'loaded' || state === 'draining')
+  const models = inMemory.map(model => ({
     ...describe(model.id, model),
     size_vram: model.bytes,
     context_length: model.contextLength,

@@ -4,7 +4,7 @@ import type { GenerateParams, Message, SamplingOptions, Structured, Tool, ToolCa
 import type { Exchange } from './exchange'
 import type { Fields } from './fields'
 import type { Job } from './running'
-import { readTool } from './sampling'
+import { readTool, readTopP, withoutCuts } from './sampling'
 
 export interface OllamaRequest {
   readonly job: Job
@@ -16,7 +16,9 @@ export interface OllamaRequest {
 /** The model of a request. Ollama names a model without a tag with the tag `latest` as well. */
 export function readModel(exchange: Exchange, fields: Fields): { model: string; name: string } {
   const name = fields.need('model', fields.text('model') ?? fields.text('name'))
-  return { model: exchange.model(name.replace(/:latest$/, '')).model, name }
+  const plain = name.replace(/:latest$/, '')
+  const isAlias = exchange.site.settings.aliases.has(name)
+  return { model: exchange.model(isAlias ? name : plain).model, name }
 }
 
 export function readOllamaChat(exchange: Exchange, fields: Fields): OllamaRequest {
@@ -42,13 +44,13 @@ type Prompt = { messages: Message[]; tools?: Tool[] } | { prompt: string }
 function requestOf(exchange: Exchange, fields: Fields, prompt: Prompt): OllamaRequest {
   const { model, name } = readModel(exchange, fields)
   const variables = 'messages' in prompt ? readThink(fields) : {}
-  const params = {
+  const params = withoutCuts(exchange, {
     model,
     ...prompt,
     ...readOptions(fields.object('options')),
     structured: readFormat(fields),
     ...(Object.keys(variables).length > 0 && { templateVariables: variables }),
-  } as GenerateParams
+  } as GenerateParams)
   const isStream = fields.flag('stream') ?? true
   fields.raw('keep_alive')
   exchange.warnOfUnread(fields)
@@ -63,7 +65,7 @@ function readOptions(options: Fields | undefined): Omit<SamplingOptions, 'model'
     // A negative number means as many as the context allows. 0 selects the default of the server.
     maxTokens: limit !== undefined && limit < 0 ? Number.MAX_SAFE_INTEGER : limit || undefined,
     temperature: options.number('temperature', [0, 2]),
-    topP: options.number('top_p', [0, 1]) || undefined,
+    topP: readTopP(options),
     topK: options.integer('top_k', [0, Number.MAX_SAFE_INTEGER]),
     minP: options.number('min_p', [0, 1]),
     repetitionPenalty: options.number('repeat_penalty', [0.01, 10]),

@@ -17,12 +17,15 @@ type Status = 'completed' | 'incomplete'
 export class ResponseOutput {
   /** The closed items. */
   readonly items: object[] = []
-  #open: OpenItem | undefined;
+  #open: OpenItem | undefined
+  /** Of tokens whose text has not come: a character can have several tokens, and white space may be held. */
+  #logprobs: readonly TokenLogprob[] = [];
 
   /** Adds a piece of the answer. */
-  *add({ reasoning, text, calls, logprobs }: Piece): Generator<ResponseEvent> {
+  *add({ reasoning, text, calls, logprobs = [] }: Piece): Generator<ResponseEvent> {
+    if (logprobs.length > 0) this.#logprobs = [...this.#logprobs, ...logprobs]
     if (reasoning !== '') yield* this.#write(ReasoningItem, reasoning)
-    if (text !== '') yield* this.#write(MessageItem, text, logprobs)
+    if (text !== '') yield* this.#write(MessageItem, text)
     for (const call of calls) yield* this.#call(call)
   }
 
@@ -32,17 +35,21 @@ export class ResponseOutput {
     yield* this.#close(status)
   }
 
-  *#write(
-    Item: typeof ReasoningItem | typeof MessageItem,
-    text: string,
-    logprobs?: readonly TokenLogprob[],
-  ): Generator<ResponseEvent> {
+  *#write(Item: typeof ReasoningItem | typeof MessageItem, text: string): Generator<ResponseEvent> {
     if (!(this.#open instanceof Item)) {
       yield* this.#close('completed')
       this.#open = new Item(this.items.length)
       yield* this.#open.begin()
     }
-    if (text !== '') yield this.#open.write(text, logprobs)
+    if (text !== '') yield this.#open.write(text, this.#takeLogprobs(Item))
+  }
+
+  /** Log-probabilities are written with the text of a message. */
+  #takeLogprobs(Item: typeof ReasoningItem | typeof MessageItem): readonly TokenLogprob[] {
+    if (Item === ReasoningItem) return []
+    const taken = this.#logprobs
+    this.#logprobs = []
+    return taken
   }
 
   *#close(status: Status): Generator<ResponseEvent> {

@@ -11,6 +11,7 @@ import {
   readFormat,
   readMaxTokens,
   readToolChoice,
+  readTopP,
   toolOf,
   toolOptions,
 } from './sampling'
@@ -36,7 +37,7 @@ export function readResponseRequest(exchange: Exchange, fields: Fields): Respons
     messages: [...(instructions === undefined ? [] : [{ role: 'system', content: instructions }]), ...messages],
     maxTokens: readMaxTokens(fields, ['max_output_tokens']),
     temperature: fields.number('temperature', [0, 2]),
-    topP: fields.number('top_p', [0, 1]) || undefined,
+    topP: readTopP(fields),
     logprobs: readLogprobs(fields),
     structured: readFormat(fields.object('text')?.object('format')),
     ...readTools(exchange, fields),
@@ -161,7 +162,12 @@ class Turns {
 
   reason(reasoning: string): void {
     if (this.#assistant?.content !== undefined || this.#assistant?.toolCalls) this.end()
-    if (reasoning !== '') this.#assistant = { ...this.#turn(), reasoning }
+    if (reasoning === '') return
+    const turn = this.#turn()
+    this.#assistant = {
+      ...turn,
+      reasoning: turn.reasoning === undefined ? reasoning : `${turn.reasoning}\n\n${reasoning}`,
+    }
   }
 
   say(content: NonNullable<Message['content']>): void {

@@ -74,9 +74,10 @@ class Draft implements EventWriter {
     yield this.#numbered({ type: 'response.in_progress', response: this.#response('in_progress') })
   }
 
-  failed({ code, message }: Problem): SseEvent {
+  *failed({ code, message }: Problem): Generator<SseEvent> {
+    yield* this.#begin()
     const error = { code: code === 'internal_error' ? 'server_error' : code, message }
-    return this.#numbered({ type: 'response.failed', response: this.#response('failed', { error }) })
+    yield this.#numbered({ type: 'response.failed', response: this.#response('failed', { error }) })
   }
 
   /** The complete response, which is kept if the request allows it. */

@@ -37,7 +37,7 @@ export interface EventWriter {
 export interface Streaming {
   /** `inputTokens`: the tokens of the prompt. */
   writer(inputTokens: number): EventWriter
-  failed(problem: Problem): SseEvent
+  failed(problem: Problem): Iterable<SseEvent>
 }
 
 /** How events are written, and under which headers. Only server-sent events have comments, which keep a connection alive. */
@@ -75,7 +75,7 @@ export async function streamed(
     onError(error) {
       const problem = problemOf(error)
       if (problem.isInternal) onError(error)
-      return wire.text(failed(problem))
+      return textOf(failed(problem), wire)
     },
   })
   return new Response(streamOf(frames), { headers: wire.headers })
@@ -104,6 +104,12 @@ function begin(exchange: Exchange, job: Job): Promise<Stream> {
   )
 }
 
+function textOf(events: Iterable<SseEvent>, wire: Wire): string {
+  let text = ''
+  for (const event of events) text += wire.text(event)
+  return text
+}
+
 /** The events of an answer as texts: one text for all events of a chunk. */
 class AnswerTexts implements Texts {
   readonly #starting: Promise<Stream>
@@ -122,8 +128,7 @@ class AnswerTexts implements Texts {
 
   async next(): Promise<IteratorResult<string, undefined>> {
     while (!this.#hasEnded) {
-      let text = ''
-      for (const event of await this.#events()) text += this.#wire.text(event)
+      const text = textOf(await this.#events(), this.#wire)
       if (text !== '') return { done: false, value: text }
     }
     return { done: true, value: undefined }

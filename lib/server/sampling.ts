@@ -1,6 +1,7 @@
 // The fields that the APIs of OpenAI have in common: sampling, structured output, tools and reasoning.
 
-import type { ChatOptions, SamplingOptions, Structured, Tool } from '../../index'
+import type { ChatOptions, GenerateParams, SamplingOptions, Structured, Tool } from '../../index'
+import type { Exchange } from './exchange'
 import { type Fields, wrong } from './fields'
 
 const MAX_TOKENS: [number, number] = [1, Number.MAX_SAFE_INTEGER]
@@ -25,7 +26,7 @@ export function readSampling(fields: Fields): Omit<SamplingOptions, 'model'> {
 }
 
 /** Some clients send 0 to select the most probable token. The engine takes only values above 0. */
-function readTopP(fields: Fields): number | undefined {
+export function readTopP(fields: Fields): number | undefined {
   const topP = fields.number('top_p', [0, 1])
   return topP === 0 ? Number.MIN_VALUE : topP
 }
@@ -100,6 +101,17 @@ export function readToolChoice(fields: Fields, nameOf: (choice: Fields) => strin
   const choice = fields.need('tool_choice', fields.object('tool_choice'))
   choice.need('type', choice.oneOf('type', ['function']))
   return { name: nameOf(choice) }
+}
+
+type MayStop = Pick<GenerateParams, 'stopSequences' | 'structured'> & Pick<ChatOptions, 'toolChoice'>
+
+/** Leaves out stop sequences that could cut an answer whose form is enforced. The engine refuses them. */
+export function withoutCuts<Params extends MayStop>(exchange: Exchange, params: Params): Params {
+  const { stopSequences = [], structured, toolChoice } = params
+  const isEnforced = structured !== undefined || toolChoice === 'required' || typeof toolChoice === 'object'
+  if (!isEnforced || stopSequences.length === 0) return params
+  exchange.warn('ignored stop sequences: they would cut an answer whose form is enforced')
+  return { ...params, stopSequences: [] }
 }
 
 const EFFORTS = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const

@@ -56,7 +56,7 @@ export function readServeOptions(options: ServeOptions | undefined): ServeSettin
   const handler = Object.fromEntries(HANDLER_OPTIONS.map(name => [name, given[name]]))
   const host = readText(given.host, 'host') ?? '127.0.0.1'
   const allowAnonymous = readFlag(given.allowAnonymous, 'allowAnonymous')
-  const settings = readSettings(optionsAt(host, handler, allowAnonymous))
+  const settings = readSettings(optionsAt(host, handler, allowAnonymous), host)
   const models = readList(given.models, 'models') as (string | LoadModelOptions)[]
   const ms = (name: string) => bounded(given[name], name, [1, MAX_MS])
   return {

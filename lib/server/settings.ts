@@ -44,14 +44,15 @@ export const HANDLER_OPTIONS = [
 
 const LOOPBACK_HOSTS = ['localhost', '127.0.0.1', '[::1]']
 
-export function readSettings(options: HandlerOptions | undefined): Settings {
+/** `host`: the name or address that the server listens at. */
+export function readSettings(options: HandlerOptions | undefined, host = 'localhost'): Settings {
   const given = known(options, 'options', HANDLER_OPTIONS)
   const keys = readList(given.keys, 'keys').map(readKey)
   const responses = known(given.responses, 'responses', ['maxEntries', 'maxBytes'])
   const hosts = readNames(given.hosts, 'hosts').map(name => name.toLowerCase())
   return {
     keys,
-    hosts: hosts.length > 0 ? hosts : keys.length > 0 ? ['*'] : LOOPBACK_HOSTS,
+    hosts: hosts.length > 0 ? hosts : keys.length > 0 ? ['*'] : [...LOOPBACK_HOSTS, host],
     origins: readNames(given.origins, 'origins'),
     aliases: readAliases(given.aliases),
     maxBodyBytes: bounded(given.maxBodyBytes, 'maxBodyBytes', [1, LARGEST_BODY]) ?? 2 ** 25,
@@ -62,7 +63,7 @@ export function readSettings(options: HandlerOptions | undefined): Settings {
       maxEntries: bounded(responses.maxEntries, 'responses.maxEntries', [0, 1_000_000]) ?? 1000,
       maxBytes: bounded(responses.maxBytes, 'responses.maxBytes', [0, Number.MAX_SAFE_INTEGER]) ?? 2 ** 26,
     },
-    onError: readFunction(given.onError, 'onError') ?? (error => console.error(error)),
+    onError: guarded(readFunction(given.onError, 'onError') ?? console.error),
   }
 }
 
@@ -119,6 +120,17 @@ function readFunction(value: unknown, name: string): ((error: unknown) => void) 
   if (isAbsent(value)) return undefined
   if (typeof value === 'function') return value as (error: unknown) => void
   throw wrongOption(name, `\`${name}\` must be a function, not ${show(value)}`)
+}
+
+/** A listener that throws must not end the work that reports to it. */
+function guarded(listener: (error: unknown) => void): (error: unknown) => void {
+  return error => {
+    try {
+      listener(error)
+    } catch (thrown) {
+      console.error(thrown)
+    }
+  }
 }
 
 /** The value of a key is in no message. */
