@@ -1,14 +1,17 @@
-// Models of a hub, through a server on this machine that drops connections, stalls, lies and refuses.
+// Models of a hub. A server on this machine stands for the hub: it drops connections, stalls, sends wrong content and
+// refuses requests.
 
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { appendFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { DownloadError, downloadModel, InvalidParamsError, type LoadProgress, ModelError } from 'mlx-serving'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { missingBytes } from '../lib/download/snapshot.js'
 import { COMMIT, type Fault, type HubServer, hub, NAME, WEIGHTS } from './hubserver.js'
-import { failure, ROOT, simulated, withMlx } from './support.js'
+import { failure, ROOT, simulated, until, withMlx } from './support.js'
 
 /** Sends the rest of the file up to `numBytes`, then closes the connection. */
 function cutAfter(numBytes: number): Fault {
@@ -98,7 +101,7 @@ test('a revision is asked for by its name', async () => {
   expect(await readFile(path.join(server.storage, 'refs', 'refs', 'pr', '7'), 'utf8')).toBe(COMMIT)
 })
 
-test('of several sets of weights one is downloaded: the single file, else those of the index', async () => {
+test('of several sets of weights, one is downloaded: the single file, or else the files of the index', async () => {
   const server = await hub()
   const weights = server.files.get(WEIGHTS) as Buffer
   server.files.set('consolidated.safetensors', weights).set('model-00001-of-00001.safetensors', weights)
@@ -112,7 +115,7 @@ test('of several sets of weights one is downloaded: the single file, else those 
   expect(names).not.toContain('consolidated.safetensors')
 })
 
-test('a download whose connection is lost again and again goes on from where it was', async () => {
+test('a download resumes where it was after each of many lost connections', async () => {
   const server = await hub()
   server.fault = onWeights(cutAfter(400_000))
   await expectWhole(server, await downloadModel(NAME))
@@ -122,7 +125,7 @@ test('a download whose connection is lost again and again goes on from where it 
   expect(starts[1]).toBeGreaterThan(0)
 })
 
-test('a hub that sends the whole file in place of the rest is understood', async () => {
+test('a download succeeds if the hub sends the whole file in place of the rest', async () => {
   const server = await hub()
   const cut = onWeights(cutAfter(400_000), 1)
   server.fault = (request, response, content) => {
@@ -135,7 +138,7 @@ test('a hub that sends the whole file in place of the rest is understood', async
 
 test('a connection that stalls is given up and tried again', async () => {
   const server = await hub()
-  vi.stubEnv('HF_HUB_DOWNLOAD_TIMEOUT', '0.2')
+  vi.stubEnv('HF_HUB_DOWNLOAD_TIMEOUT', '0.5')
   const stall: Fault = (_, response, content) => {
     response.writeHead(200, { 'content-length': content.length })
     return response.write(content.subarray(0, 1000)) || true
@@ -144,7 +147,7 @@ test('a connection that stalls is given up and tried again', async () => {
   await expectWhole(server, await downloadModel(NAME))
 })
 
-test('a busy hub is asked again after the time that it asks for', async () => {
+test('a busy hub is asked again after its retry-after time', async () => {
   const server = await hub()
   let count = 0
   server.apiFault = (_, response) => {
@@ -172,7 +175,7 @@ test.each([
   [403, 'terms must be accepted'],
   [404, 'no such model, revision or file'],
   [410, 'answered 410'],
-])('status %i is an error at once that says what to do', async (status, advice) => {
+])('status %i is an error without another try, and its message says what to do', async (status, advice) => {
   const server = await hub()
   server.apiFault = (_, response) => !!response.writeHead(status).end()
   const error = await failure(downloadModel(NAME))
@@ -181,7 +184,7 @@ test.each([
   expect(server.requests).toHaveLength(1)
 })
 
-test('content that is not what was announced never gets its name in the cache', async () => {
+test('content with a wrong hash is an error, and never gets its name in the cache', async () => {
   const server = await hub()
   server.fault = onWeights((_, response, content) => {
     response.writeHead(200, { 'content-length': content.length }).end(Buffer.alloc(content.length))
@@ -204,7 +207,7 @@ test('a file that is longer than announced is an error', async () => {
   expect(error).toMatchObject({ code: 'DownloadError', message: expect.stringContaining('more than the') })
 })
 
-test('a damaged part of an earlier download is thrown away', async () => {
+test('a damaged part of an earlier download is discarded', async () => {
   const server = await hub()
   await downloadModel(NAME)
   const file = await removeWeights(server)
@@ -212,7 +215,7 @@ test('a damaged part of an earlier download is thrown away', async () => {
   await expectWhole(server, await downloadModel(NAME))
 })
 
-test('the lock of a process that has ended is taken over', async () => {
+test('a download takes over the lock of a process that has ended', async () => {
   const server = await hub()
   await downloadModel(NAME)
   const file = await removeWeights(server)
@@ -221,7 +224,7 @@ test('the lock of a process that has ended is taken over', async () => {
   await expectWhole(server, await downloadModel(NAME))
 })
 
-test('an abort ends the download at once, and the next one goes on from there', async () => {
+test('an abort ends the download at once, and the next download resumes there', async () => {
   const server = await hub()
   const stop = new AbortController()
   // Sends a part, and then nothing.
@@ -238,7 +241,7 @@ test('an abort ends the download at once, and the next one goes on from there', 
   expect((await failure(downloadModel(NAME, { signal: AbortSignal.abort() }))).name).toBe('AbortError')
 })
 
-test('concurrent calls share one download, which goes on while one of them waits', async () => {
+test('concurrent calls share one download, which continues when one of them is aborted', async () => {
   const server = await hub()
   const stop = new AbortController()
   const calls = [downloadModel(NAME, { signal: stop.signal }), downloadModel(NAME), downloadModel(NAME)]
@@ -283,7 +286,7 @@ test('a listener that throws ends its own call only', async () => {
   expect(server.requestsOf(WEIGHTS)).toHaveLength(1)
 })
 
-test('offline, the cached model is used without a request, and another one is not found', async () => {
+test('offline, a cached model is used without a request, and another model is not found', async () => {
   const server = await hub()
   const folder = await downloadModel(NAME)
   vi.stubEnv('HF_HUB_OFFLINE', '1')
@@ -329,7 +332,7 @@ test('the token of a login is used, unless the variables forbid it', async () =>
   expect(server.tokens.at(-1)).toBeUndefined()
 })
 
-test('file names that lead elsewhere are left out, and a strange listing is an error', async () => {
+test('file names that lead out of the folder are ignored, and a malformed listing is an error', async () => {
   const server = await hub()
   const evil = ['../evil.json', '/etc/model.safetensors', 'model/../../x.safetensors', 'sub/config.json']
   server.list = listing => ({
@@ -375,6 +378,50 @@ test('a download that does not fit the disk is refused before it starts', async 
   expect(server.requests).toHaveLength(1)
 })
 
+test('what has arrived of a file needs no further space', async () => {
+  const blob = path.join((await hub()).cacheFolder, 'blob')
+  expect(await missingBytes(blob, 1000)).toBe(1000)
+  await writeFile(`${blob}.incomplete`, Buffer.alloc(700))
+  expect(await missingBytes(blob, 1000)).toBe(300)
+  await writeFile(blob, Buffer.alloc(1000))
+  expect(await missingBytes(blob, 1000)).toBe(0)
+})
+
+test('a file to which something else writes during the download does not get its name with wrong content', async () => {
+  const server = await hub()
+  await downloadModel(NAME)
+  const file = await removeWeights(server)
+  let numCuts = 0
+  const cut = cutAfter(400_000)
+  server.fault = onWeights((request, response, content) => {
+    if (numCuts++ === 1) appendFileSync(`${file}.incomplete`, 'foreign')
+    return cut(request, response, content)
+  })
+  await expectWhole(server, await downloadModel(NAME))
+  expect(server.requestsOf(WEIGHTS).filter(request => !request.includes('bytes=')).length).toBeGreaterThan(1)
+})
+
+test('the end of the engine ends its downloads, also that of a registered model', async () => {
+  const server = await hub()
+  let numClosed = 0
+  server.fault = onWeights((_, response, content) => {
+    response.once('close', () => numClosed++)
+    response.writeHead(200, { 'content-length': content.length })
+    return response.write(content.subarray(0, 500_000)) || true
+  })
+  for (const isRegistered of [false, true]) {
+    const { engine } = await simulated()
+    if (isRegistered) await engine.registerModel({ path: NAME })
+    let hasBegun = () => {}
+    const begun = new Promise<void>(resolve => (hasBegun = resolve))
+    const load = failure(engine.loadModel({ path: NAME, onProgress: () => hasBegun() }))
+    await begun
+    await engine.shutdown()
+    expect(await load).toMatchObject({ code: 'EngineClosed' })
+    await until(() => numClosed > (isRegistered ? 1 : 0))
+  }
+})
+
 test('links that lead out of the cache do not count as cached files', async () => {
   const server = await hub()
   const folder = path.join(server.storage, 'snapshots', COMMIT)
@@ -387,7 +434,7 @@ test('links that lead out of the cache do not count as cached files', async () =
   expect(await readlink(path.join(folder, WEIGHTS))).toMatch(/^\.\.\/\.\.\/blobs\//)
 })
 
-test('a redirect to another protocol, or in a circle, is an error', async () => {
+test('a redirect to another protocol and an endless redirect are errors', async () => {
   const server = await hub()
   for (const location of ['file:///etc/passwd', '/api/again', 'ftp://hub/x']) {
     // The address after a redirect is answered the same way.
@@ -399,7 +446,7 @@ test('a redirect to another protocol, or in a circle, is an error', async () => 
   }
 })
 
-test('what is not the name of a model is never asked for', async () => {
+test('the hub is never asked for something that is not the name of a model', async () => {
   const server = await hub()
   const { engine } = await simulated()
   for (const path of [

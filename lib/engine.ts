@@ -296,6 +296,7 @@ class NodeEngine implements Engine, Host {
 
   async #close(drainMs: number): Promise<void> {
     this.observer.status('draining')
+    this.#models.close(closed())
     try {
       unwrap(await this.hub.native.shutdown(drainMs))
     } finally {

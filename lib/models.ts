@@ -12,13 +12,14 @@ import { type Lifecycle, notLoaded } from './lifecycle/lifecycle'
 import { type LoadRequest, type ModelRequest, nameOf, type UnloadRequest } from './modeloptions'
 import type { Observer } from './observer'
 import { isAbsent, show } from './options'
-import { reasonOf } from './signals'
+import { joined, reasonOf } from './signals'
 
 export class Models {
   readonly #lifecycle: Lifecycle
   readonly #observer: Observer
   /** Folders are looked up one after another, so that ids do not depend on how long that takes. */
   #lookUp: Promise<unknown> = Promise.resolve()
+  readonly #closing = new AbortController()
 
   constructor(lifecycle: Lifecycle, observer: Observer) {
     this.#lifecycle = lifecycle
@@ -61,13 +62,24 @@ export class Models {
     return model.id
   }
 
+  /** The engine is being shut down: downloads and loads end with this error. */
+  close(error: unknown): void {
+    this.#closing.abort(error)
+    this.#lifecycle.cancelLoads(error)
+  }
+
   async #loadFromHub(request: LoadRequest): Promise<ModelHandle> {
-    const { path: name, revision, token, signal, onProgress } = request
-    const folder = await download({ name, revision, token }, { signal, onProgress }).catch(error => {
+    const folder = await this.#download(request).catch(error => {
       this.#observer.failed(error, 'a download')
       throw error
     })
     return this.load({ ...request, path: folder, revision: undefined })
+  }
+
+  /** Downloads a model. The signal of the caller and the end of the engine end the download. */
+  async #download({ path: name, revision, token, signal, onProgress }: LoadRequest): Promise<string> {
+    const closing = this.#closing.signal
+    return joined([closing, signal], end => download({ name, revision, token }, { signal: end, onProgress }))
   }
 
   /** Unloads a model. A model that was not registered is forgotten, unless `forget` says otherwise. */

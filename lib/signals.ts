@@ -1,8 +1,9 @@
 // Listens to AbortSignals. Many generations may share one signal, so each signal gets only one listener: adding and
 // removing a generation is cheap, and Node's limit of listeners is not reached. The listener is removed with the last one.
 
-import { invalid } from './errors'
+import { errorOf, invalid } from './errors'
 import { isAbsent, reading } from './options'
+import { clearTimeout, LONGEST_TIMER_MS, setTimeout } from './timers'
 
 /** The one listener of a signal, and its callbacks. */
 class Watchers {
@@ -77,4 +78,43 @@ export function settled(promise: Promise<unknown>, signal: AbortSignal | undefin
     }
     promise.then(end, end)
   })
+}
+
+/** Runs `work` with a signal that aborts as soon as one of these signals does, with its reason. */
+export async function joined<T>(
+  signals: readonly (AbortSignal | undefined)[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const end = new AbortController()
+  const undo = signals.flatMap(signal => {
+    if (signal === undefined) return []
+    if (signal.aborted) end.abort(reasonOf(signal))
+    return [watch(signal, () => end.abort(reasonOf(signal)))]
+  })
+  try {
+    return await work(end.signal)
+  } finally {
+    for (const unwatch of undo) unwatch()
+  }
+}
+
+/** Like {@link joined}, with a signal that also aborts after `ms`: the deadline of a request counts while its model is loaded. */
+export async function loadingInTime<T>(
+  signal: AbortSignal | undefined,
+  ms: number | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController()
+  const end = () => late.abort(errorOf('Timeout', 'the deadline passed while the model was being loaded'))
+  const timer = ms === undefined || ms > LONGEST_TIMER_MS ? undefined : setTimeout(end, ms)
+  try {
+    return await joined([signal, late.signal], work)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** What is left of a time, in whole milliseconds; at least 1. */
+export function leftOf(ms: number | undefined, passedMs: number): number | undefined {
+  return ms && Math.max(1, Math.floor(ms - passedMs))
 }

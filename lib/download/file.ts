@@ -21,10 +21,13 @@ export interface Transfer {
   readonly onBytes: (numBytes: number) => void
 }
 
+/** The file in which a file of the cache arrives. */
+export const incomplete = (blob: string): string => `${blob}.incomplete`
+
 /** Downloads a file, unless the cache has it. Another process that downloads it is waited for. */
 export async function downloadFile(client: Client, transfer: Transfer): Promise<void> {
   if (await isThere(transfer)) return
-  await withLock(`${transfer.blob}.incomplete`, client.signal, async () => {
+  await withLock(incomplete(transfer.blob), client.signal, async () => {
     if (await isThere(transfer)) return
     await fetchFile(client, transfer)
   })
@@ -38,7 +41,7 @@ async function isThere({ blob, file, onBytes }: Transfer): Promise<boolean> {
 }
 
 async function fetchFile(client: Client, transfer: Transfer): Promise<void> {
-  const path = `${transfer.blob}.incomplete`
+  const path = incomplete(transfer.blob)
   const handle = await open(path, 'a+')
   try {
     const part = await Part.resume(handle, path, transfer)
@@ -144,8 +147,10 @@ class Part {
     this.#transfer.onBytes(0)
   }
 
-  isRight(): boolean {
-    return this.#hash.copy().digest('hex') === this.#transfer.file.hash
+  /** Whether the file has the right hash, and nothing else has written to it. */
+  async isRight(): Promise<boolean> {
+    const { size } = await this.#handle.stat()
+    return size === this.size && this.#hash.copy().digest('hex') === this.#transfer.file.hash
   }
 
   #count(bytes: Uint8Array): void {

@@ -1,12 +1,25 @@
 // Brings a model of a hub into the cache of the Hugging Face tools: which commit a revision is, which files are missing, the
 // links of the snapshot. `file` downloads one file.
 
-import { mkdir, readdir, readFile, readlink, realpath, rm, statfs, symlink, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import {
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  statfs,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import path from 'node:path'
 import { errorOf, type MlxServingError } from '../errors'
 import type { Access } from './access'
 import { downloadError, Transient } from './failure'
-import { downloadFile } from './file'
+import { downloadFile, incomplete } from './file'
 import {
   INDEX,
   isCommit,
@@ -113,12 +126,26 @@ async function transfer(client: Client, wanted: Wanted, commit: string, files: r
 }
 
 async function checkSpace(storage: string, files: readonly RemoteFile[]): Promise<void> {
-  const there = new Set(await readdir(path.join(storage, 'blobs')))
-  const needed = sum(files.filter(file => !there.has(file.hash)).map(file => file.size))
+  const needed = sum(
+    await Promise.all(files.map(file => missingBytes(path.join(storage, 'blobs', file.hash), file.size))),
+  )
   const { bavail, bsize } = await statfs(storage)
   if (needed <= bavail * bsize) return
   const message = `the download needs ${needed} bytes in ${storage}; ${bavail * bsize} are free`
   throw errorOf('DownloadError', message, { limit: bavail * bsize, requested: needed })
+}
+
+/** The bytes of a file that have not arrived. */
+export async function missingBytes(blob: string, size: number): Promise<number> {
+  const sizes = await Promise.all(
+    [blob, incomplete(blob)].map(file =>
+      stat(file).then(
+        found => found.size,
+        () => 0,
+      ),
+    ),
+  )
+  return Math.max(0, size - Math.max(...sizes))
 }
 
 /** Links a file of a snapshot to its content, as the Hugging Face tools do. */
@@ -126,16 +153,26 @@ async function place(storage: string, folder: string, { name, hash }: RemoteFile
   const link = path.join(folder, name)
   const target = path.relative(path.dirname(link), path.join(storage, 'blobs', hash))
   if ((await readlink(link).catch(() => undefined)) === target) return
-  await mkdir(path.dirname(link), { recursive: true })
-  await rm(link, { force: true })
-  await symlink(target, link)
+  await replace(link, aside => symlink(target, aside))
 }
 
 /** Notes which commit a revision is. */
 async function note(storage: string, revision: string, commit: string): Promise<void> {
-  const file = path.join(storage, 'refs', revision)
-  await mkdir(path.dirname(file), { recursive: true })
-  await writeFile(file, commit)
+  await replace(path.join(storage, 'refs', revision), aside => writeFile(aside, commit))
+}
+
+/** Makes a file under another name, then renames it: other processes may read and make the same file. */
+async function replace(file: string, make: (aside: string) => Promise<void>): Promise<void> {
+  const folder = path.dirname(file)
+  await mkdir(folder, { recursive: true })
+  const aside = path.join(folder, `.${randomUUID()}`)
+  try {
+    await make(aside)
+    await rename(aside, file)
+  } catch (error) {
+    await rm(aside, { force: true })
+    throw error
+  }
 }
 
 /** The snapshot of a revision in the cache, if it is complete. */

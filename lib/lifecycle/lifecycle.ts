@@ -130,6 +130,13 @@ export class Lifecycle {
     this.#transitions.forget(model, this.known.values())
   }
 
+  /** Ends all loads with this error. */
+  cancelLoads(error: unknown): void {
+    for (const model of this.known.values()) {
+      if (model.load !== undefined) model.cancelLoad?.(error)
+    }
+  }
+
   /** The engine is closed, and with it all models. */
   close(): void {
     this.#isClosed = true
