@@ -8,7 +8,8 @@ import type {
   BindToolsInput,
 } from '@langchain/core/language_models/chat_models'
 import { BaseChatModel } from '@langchain/core/language_models/chat_models'
-import type { AIMessageChunk, BaseMessage } from '@langchain/core/messages'
+import type { ModelProfile } from '@langchain/core/language_models/profile'
+import type { AIMessageChunk, BaseMessage, MessageContent } from '@langchain/core/messages'
 import type { ChatGenerationChunk, ChatResult } from '@langchain/core/outputs'
 import type { Runnable } from '@langchain/core/runnables'
 import type {
@@ -44,14 +45,21 @@ export interface ChatMlxInput extends BaseChatModelParams, ChatMlxParams {
   engine?: Engine | undefined
 }
 
-/** Options of one call of a {@link ChatMlx}, which override those of the model. */
+/**
+ * Options of one call of a {@link ChatMlx}, which override those of the model. An unknown option has no effect, and
+ * `response_metadata.warnings` of the answer says so.
+ */
 export interface ChatMlxCallOptions extends BaseChatModelCallOptions, ChatMlxParams {
   /** The tools that the answer may call. `bindTools` takes those of LangChain. */
   tools?: Tool[]
   /** `'auto'`, `'none'`, `'any'` or `'required'`, or the name of a tool. The last three are enforced. */
   tool_choice?: 'auto' | 'none' | 'any' | 'required' | (string & {}) | { type: 'function'; function: { name: string } }
-  /** The form that the answer must have. `withStructuredOutput` sets it. */
+  /** The form that the answer must have. `withStructuredOutput` sets it. Stop sequences are left out then, with a warning. */
   structured?: Structured
+  /** The form of the answer as OpenAI's API has it. Enforced as `structured`, which it excludes. `providerStrategy` sets it. */
+  response_format?:
+    | { type: 'text' | 'json_object' }
+    | { type: 'json_schema'; json_schema: { name?: string; description?: string; schema: object; strict?: boolean } }
 }
 
 /**
@@ -70,6 +78,10 @@ export declare class ChatMlx extends BaseChatModel<ChatMlxCallOptions, AIMessage
   constructor(fields?: ChatMlxInput)
   /** The engine of this model, started if it was not. */
   engine(): Promise<Engine>
+  /** What `createAgent` reads: a `responseFormat` without a strategy is enforced as an answer, not asked for as a tool call. */
+  get profile(): ModelProfile
+  /** The tokens of a text, or of the texts among parts, as this model counts them, without those that start a prompt. */
+  getNumTokens(content: MessageContent): Promise<number>
   _llmType(): string
   _generate(messages: BaseMessage[], options: this['ParsedCallOptions']): Promise<ChatResult>
   _streamResponseChunks(

@@ -3,20 +3,17 @@
 import { BackendError, type Engine, type Generation, MlxServingError, OverloadedError } from 'mlx-serving'
 import { ChatMlx } from 'mlx-serving/langchain'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, until } from '../support.js'
+import { failure, M3_MAX, until } from '../support.js'
 import { device, scripted } from './langchain.js'
 import { retrying } from './timers.js'
 
-/** A request whose answer is long. */
-async function long() {
-  const { seed } = await longAnswer(400)
-  return { temperature: 1, seed, maxTokens: 2000, ignoreEos: true }
-}
+/** Params of an answer that takes 13 s on a simulated M3 Max: tests cancel it. */
+const LONG = { maxTokens: 2000, ignoreEos: true }
 
-/** An engine whose only place for a request is taken by a running one. */
+/** An engine with room for one request. That request runs for 13 s, unless a test cancels it. */
 async function full(maxRetries: number) {
   const ready = await device(M3_MAX, { scheduler: { maxPending: 1 } }, { maxRetries })
-  const running = ready.engine.generate({ model: ready.model, prompt: 'Tell me everything.', ...(await long()) })
+  const running = ready.engine.generate({ model: ready.model, prompt: 'Tell me everything.', ...LONG })
   running.catch(() => {})
   await until(() => ready.engine.stats().running === 1)
   return { ...ready, running }
@@ -35,7 +32,7 @@ test('a request to a full engine is retried after at least a second, then the er
   expect(engine.stats().rejected.pending).toBe(4)
 })
 
-test('a stream that finds the engine full is tried again, and then answers', async () => {
+test('a stream that a full engine refuses is retried, and then answers', async () => {
   const { chat, running, engine } = await full(1000)
   retrying()
   const stream = chat.stream('Hi', { maxTokens: 2 })
@@ -82,11 +79,10 @@ test('errors that a retry cannot fix are thrown at once, as errors of the engine
   expect(delays).toEqual([])
 })
 
-test('an abort, and a reader that leaves, end the work', async () => {
+test('an abort cancels the request, and so does a reader that leaves', async () => {
   const { chat, engine, model } = await device(M3_MAX)
-  const options = await long()
   const controller = new AbortController()
-  const aborted = failure(chat.invoke('Hi', { ...options, signal: controller.signal }))
+  const aborted = failure(chat.invoke('Hi', { ...LONG, signal: controller.signal }))
   await until(() => engine.stats().running === 1)
   controller.abort()
   expect((await aborted).name).toMatch(/Abort/)
@@ -99,7 +95,7 @@ test('an abort, and a reader that leaves, end the work', async () => {
     return generation as ReturnType<typeof engine.generate<never>>
   }
   const keeping = new ChatMlx({ engine: { generate } as Engine, model })
-  for await (const chunk of await keeping.stream('Hi', options)) if (chunk.text !== '') break
+  for await (const chunk of await keeping.stream('Hi', LONG)) if (chunk.text !== '') break
   expect(await failure(kept[0])).toMatchObject({ code: 'Cancelled' })
   await until(() => engine.stats().running === 0)
   expect(engine.stats()).toMatchObject({ cancelled: 2, completed: 0 })

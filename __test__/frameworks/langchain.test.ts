@@ -1,6 +1,6 @@
 // The chat model of LangChain: whole and streamed answers, params, tools, structured output.
 
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { BaseChatModel } from '@langchain/core/language_models/chat_models'
@@ -12,6 +12,7 @@ import { mlx } from 'mlx-serving/ai-sdk'
 import { ChatMlx } from 'mlx-serving/langchain'
 import { expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
+import { copiesOfDemo } from '../folders.js'
 import { failure, ROOT } from '../support.js'
 import { demo, scripted } from './langchain.js'
 
@@ -33,7 +34,8 @@ async function joined(stream: AsyncIterable<AIMessageChunk>): Promise<{ message:
 }
 
 test('the demo model answers, whole and streamed alike, with usage and metadata', async () => {
-  const { chat } = await demo()
+  // A chunk has at most three tokens, so the answer has several chunks.
+  const { chat } = await demo({ streaming: { bufferTokens: 3 } })
   const answer = await chat.invoke('What is 20 + 3?')
   expect(answer.text).toContain('23')
   const usage = answer.usage_metadata
@@ -48,7 +50,7 @@ test('the demo model answers, whole and streamed alike, with usage and metadata'
   expect(message.response_metadata).toMatchObject(metadata)
 })
 
-test('a chain with a prompt, a batch, and callbacks for each token', async () => {
+test('a chain with a prompt answers a batch, and callbacks get each token of a stream', async () => {
   const { chat, engine } = await demo()
   const prompt = ChatPromptTemplate.fromMessages([['human', 'What is {a} + 1?']])
   const sums = [3, 14, 25, 36]
@@ -61,7 +63,7 @@ test('a chain with a prompt, a batch, and callbacks for each token', async () =>
   expect(tokens.join('')).toBe(message.text)
 })
 
-test('params of the model and of a call reach the engine, the call first', async () => {
+test('params of the model and of a call reach the engine, and those of the call override the others', async () => {
   const asked: ScriptedRequest['params'][] = []
   const fields = { temperature: 0.5, topK: 7, stopSequences: ['x'], minP: 0.1, tenant: 'one' }
   const { chat } = await scripted(request => {
@@ -88,6 +90,57 @@ test('params of the model and of a call reach the engine, the call first', async
   expect(chat.invocationParams({ seed: 1 })).toMatchObject({ temperature: 0.5, seed: 1 })
 })
 
+test('an unknown option of a call is a warning, and options of LangChain are not', async () => {
+  const { chat } = await scripted(() => ({ text: 'Hi.' }))
+  const known = {
+    tags: ['a'],
+    metadata: {},
+    runName: 'a',
+    configurable: {},
+    recursionLimit: 3,
+    timeout: 60_000,
+    maxRetries: 1,
+    outputVersion: 'v0' as const,
+    ls_structured_output_format: { kwargs: { method: 'jsonSchema' } },
+  }
+  const wrong = { ...known, temprature: 1, functions: null }
+  const answersTo = async (options: object) => [
+    await chat.invoke('Hi', options),
+    (await joined(await chat.stream('Hi', options))).message,
+  ]
+  const events = await chat.streamEvents('Hi', { ...known, version: 'v3' } as typeof known)
+  for (const { response_metadata } of [...(await answersTo(known)), events])
+    expect(response_metadata.warnings).toBeUndefined()
+  for (const { response_metadata } of await answersTo(wrong))
+    expect(response_metadata.warnings).toEqual(['ignored the unknown option `temprature`'])
+})
+
+test('the number of tokens of a text or of parts is that of the model', async () => {
+  const { engine } = await demo()
+  // The tokenizer writes a token before each prompt, which is no token of the text.
+  const { starting } = await copiesOfDemo('starting')
+  const file = path.join(starting, 'tokenizer.json')
+  const tokenizer = JSON.parse(await readFile(file, 'utf8'))
+  tokenizer.post_processor = {
+    type: 'TemplateProcessing',
+    single: [{ SpecialToken: { id: '<|user|>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+    pair: [],
+    special_tokens: { '<|user|>': { id: '<|user|>', ids: [3], tokens: ['<|user|>'] } },
+  }
+  await writeFile(file, JSON.stringify(tokenizer))
+  const chat = new ChatMlx({ engine, model: starting })
+  const text = 'What is the capital of France?'
+  expect((await engine.tokenize({ model: await engine.loadModel(starting), text })).length).toBe(14)
+  expect(await chat.getNumTokens(text)).toBe(13)
+  const parts = [
+    { type: 'text', text: 'What is the capital' },
+    { type: 'image_url', image_url: { url: 'data:image/png;base64,AA==' } },
+    { type: 'text', text: ' of France?' },
+  ]
+  expect(await chat.getNumTokens(parts)).toBe(13)
+  expect(await chat.getNumTokens('')).toBe(0)
+})
+
 test('parallelToolCalls reaches the engine only in requests with tools', async () => {
   const asked: ScriptedRequest['params'][] = []
   const { chat } = await scripted(
@@ -102,14 +155,14 @@ test('parallelToolCalls reaches the engine only in requests with tools', async (
   expect(asked.map(({ parallelToolCalls }) => parallelToolCalls)).toEqual([undefined, false])
 })
 
-test('wrong options name the option', async () => {
+test('the error about a wrong option names it', async () => {
   const make = (fields: object) => failure((async () => new ChatMlx(fields))())
   expect(await make({ temprature: 1 })).toMatchObject({ code: 'InvalidParams', param: 'temprature' })
   expect(await make({ engine: {} })).toMatchObject({ code: 'ConfigError', param: 'engine' })
   expect(await make({ model: 5 })).toMatchObject({ code: 'InvalidParams', param: 'model' })
 })
 
-test('a loop of tools with reasoning: parallel calls, and their results in the prompt', async () => {
+test('a loop of tools has reasoning and parallel calls, and their results are in the prompt', async () => {
   let seen: readonly Message[] = []
   const { chat } = await scripted(({ text, messages }) => {
     seen = messages
@@ -164,7 +217,7 @@ test('a malformed call stays text: LangChain does not complete it to a tool call
   }
 })
 
-test('structured output: a text that is enforced, or an enforced call', async () => {
+test('structured output is an enforced text, or an enforced call', async () => {
   const { chat, engine } = await demo()
   expect(await chat.withStructuredOutput(SUM).invoke('What is 12 + 7?')).toEqual({ sum: expect.any(Number) })
   const raw = await chat.withStructuredOutput(SUM, { includeRaw: true }).invoke('What is 12 + 7?')
@@ -185,7 +238,123 @@ test('structured output: a text that is enforced, or an enforced call', async ()
   })
 })
 
-test('parts of a message: texts are joined or kept, images are refused', async () => {
+test('the response format of a call is enforced, and a wrong one is an error', async () => {
+  const { chat } = await demo()
+  const schema = { ...z.toJSONSchema(SUM), name: 'sum' }
+  const response_format = { type: 'json_schema' as const, json_schema: { name: 'sum', schema } }
+  const { text } = await chat.invoke('What is 12 + 7?', { response_format })
+  expect(SUM.parse(JSON.parse(text))).toEqual({ sum: expect.any(Number) })
+  const asked: ScriptedRequest['params'][] = []
+  const { chat: script } = await scripted(({ params }) => {
+    asked.push(params)
+    return { text: '{}' }
+  })
+  await script.invoke('Hi', { response_format: { type: 'json_object' } })
+  await script.invoke('Hi', { response_format: { type: 'text' } })
+  expect(asked.map(({ structured }) => structured)).toEqual([{ schema: { type: 'object' } }, undefined])
+  for (const wrong of ['json', { type: 'xml' }, { type: 'json_schema' }, { type: 'json_schema', json_schema: {} }]) {
+    const error = await failure(chat.invoke('Hi', { response_format: wrong as never }))
+    expect([error.code, error.param]).toEqual(['InvalidParams', expect.stringMatching(/^response_format/)])
+  }
+  const both = chat.invoke('Hi', { response_format, structured: { regex: 'a' } })
+  expect(await failure(both)).toMatchObject({ code: 'InvalidParams', param: 'response_format' })
+})
+
+test('stop sequences do not cut an answer whose form is enforced', async () => {
+  const { engine } = await demo()
+  const model = { id: 'with-tools', toolPrompt: 'hermes' as const }
+  const chat = new ChatMlx({ engine, model, stopSequences: ['"'] })
+  const warnings = ['ignored stop sequences: they would cut an answer whose form is enforced']
+  const { parsed, raw } = await chat.withStructuredOutput(SUM, { includeRaw: true }).invoke('What is 12 + 7?')
+  expect(parsed).toEqual({ sum: expect.any(Number) })
+  expect(raw.response_metadata).toMatchObject({ warnings })
+  for (const tool_choice of ['any', 'add', { type: 'function' as const, function: { name: 'add' } }]) {
+    const answer = await chat.bindTools([add], { tool_choice }).invoke('What is 12 + 7?', { stop: ['{'] })
+    expect([answer.tool_calls?.[0].name, answer.response_metadata.warnings]).toEqual(['add', warnings])
+  }
+  const { response_metadata } = await chat.bindTools([add], { tool_choice: 'none' }).invoke('What is 12 + 7?')
+  expect(response_metadata.warnings).toBeUndefined()
+})
+
+test('a schema may have a name, or be the parameters of a function', async () => {
+  const { engine } = await demo()
+  const chat = new ChatMlx({ engine, model: { id: 'with-tools', toolPrompt: 'hermes' } })
+  const schema = z.toJSONSchema(z.object({ name: z.enum(['Ann', 'Bob']) }).strict()) as Record<string, unknown>
+  const forms = [
+    { name: 'person', title: 'Person', description: 'A person.', ...schema },
+    { name: 'person', description: 'A person.', parameters: schema },
+  ]
+  for (const form of forms) {
+    for (const method of ['jsonSchema', 'functionCalling']) {
+      const model = chat.withStructuredOutput(form, { method, includeRaw: true })
+      const { parsed, raw } = await model.invoke('Who are you?')
+      expect(['Ann', 'Bob']).toContain(parsed.name)
+      const calls = (raw as AIMessage).tool_calls?.map(({ name }) => name)
+      expect(calls).toEqual(method === 'functionCalling' ? ['person'] : [])
+    }
+  }
+})
+
+test('reasoning is among the content blocks of an answer, whole and streamed', async () => {
+  const { chat } = await scripted(() => ({
+    reasoning: 'I add.',
+    text: 'Wait.',
+    toolCalls: [{ name: 'add', arguments: { a: 1, b: 2 } }],
+  }))
+  const model = chat.bindTools([add])
+  const blocks = [
+    { type: 'reasoning', reasoning: 'I add.' },
+    { type: 'text', text: 'Wait.' },
+    { type: 'tool_call', id: expect.any(String), name: 'add', args: { a: 1, b: 2 } },
+  ]
+  expect((await model.invoke('Hi')).contentBlocks).toEqual(blocks)
+  expect((await joined(await model.stream('Hi'))).message.contentBlocks).toEqual(blocks)
+  expect((await model.invoke('Hi', { outputVersion: 'v1' })).content).toEqual(blocks)
+  // LangChain does not join blocks of different chunks.
+  const { content, tool_calls } = (await joined(await model.stream('Hi', { outputVersion: 'v1' }))).message
+  const parts = (type: string) => (content as Record<string, unknown>[]).filter(block => block.type === type)
+  const text = (type: string) =>
+    parts(type)
+      .map(block => block[type])
+      .join('')
+  expect([text('reasoning'), text('text'), parts('tool_call'), tool_calls]).toEqual([
+    'I add.',
+    'Wait.',
+    [blocks[2]],
+    [blocks[2]],
+  ])
+  const events = chat.streamEvents('Hi', { tools: [{ type: 'function', function: { name: 'add' } }] })
+  expect([await events.reasoning, await events.text, await events.toolCalls]).toEqual(['I add.', 'Wait.', [blocks[2]]])
+  const types = new Set<string>()
+  for await (const chunk of await model.stream('Hi')) for (const { type } of chunk.contentBlocks) types.add(type)
+  expect(types).toEqual(new Set(['reasoning', 'text', 'tool_call']))
+})
+
+test('an answer of another provider is read: its thinking is reasoning, and unknown blocks are left out', async () => {
+  let seen: readonly Message[] = []
+  const { chat } = await scripted(({ messages }) => {
+    seen = messages
+    return { text: 'Yes.' }
+  })
+  const content = [
+    { type: 'thinking', thinking: 'Hm.', signature: 'abc' },
+    { type: 'redacted_thinking', data: 'abc' },
+    { type: 'non_standard', value: { type: 'citation' } },
+    { type: 'text', text: 'One.' },
+    { type: 'tool_use', id: 'a', name: 'add', input: {} },
+  ]
+  const call = { id: 'a', name: 'add', args: {} }
+  const result = new ToolMessage({ tool_call_id: 'a', content: '1' })
+  await chat.invoke([new HumanMessage('Hi'), new AIMessage({ content, tool_calls: [call] }), result])
+  expect(seen[1]).toMatchObject({ role: 'assistant', content: 'One.', reasoning: 'Hm.', toolCalls: [{ id: 'a' }] })
+  for (const message of [
+    new HumanMessage({ content: [{ type: 'non_standard', value: {} }] }),
+    new ToolMessage({ tool_call_id: 'a', content: [{ type: 'image', url: 'https://example.com/a.png' }] }),
+  ])
+    expect(await failure(chat.invoke([message]))).toMatchObject({ code: 'InvalidParams', param: 'messages.0' })
+})
+
+test('text parts of a message are joined or kept, and images are refused', async () => {
   let seen: readonly Message[] = []
   const { chat } = await scripted(({ messages }) => {
     seen = messages
@@ -219,7 +388,7 @@ test('each module system has the class on its own build of LangChain, with the s
   const own = new (require('mlx-serving/langchain').ChatMlx)()
   expect(own).toBeInstanceOf(require('@langchain/core/language_models/chat_models').BaseChatModel)
   expect(own).not.toBeInstanceOf(BaseChatModel)
-  // Neither was given an engine.
+  // Both use the default engine.
   const engine = await mlx.engine()
   onTestFinished(() => engine.dispose())
   expect(await own.engine()).toBe(engine)

@@ -16,7 +16,7 @@ const ready = ({ engine, model }: Ready, fields: ChatMlxInput = {}): ReadyForLan
 })
 
 /** The demo model. */
-export const demo = async (fields?: ChatMlxInput) => ready(await withMlx(), fields)
+export const demo = async (options?: EngineOptions) => ready(await withMlx(options))
 /** A simulated device that makes its own text at the speed of a device. */
 export const device = async (profile: string, options?: EngineOptions, fields?: ChatMlxInput) =>
   ready(await simulated(profile, options), fields)

@@ -3,11 +3,22 @@
 import type { AIMessageChunkFields, UsageMetadata } from '@langchain/core/messages'
 import type { ChatGenerationChunk, ChatResult } from '@langchain/core/outputs'
 import type { GenerateChunk, GenerateResult, ToolCallDelta } from '../../index'
+import { PROVIDER } from './blocks'
 import type { Core } from './core'
 
+/** The part of a request that its answer repeats. */
+export interface Asked {
+  /** The id of the model. */
+  model: string
+  /** Options that had no effect. */
+  warnings: readonly string[]
+}
+
 /** What the engine says about an answer. The names of usage and of the finish reason are those of LangChain. */
-function detailsOf(result: GenerateResult, model: string) {
-  const { usage, finishReason, served, seed, timings, sharedFrom, logprobs, warnings } = result
+function detailsOf(result: GenerateResult, asked: Asked) {
+  const { usage, finishReason, served, seed, timings, sharedFrom, logprobs } = result
+  const all = [...asked.warnings, ...(result.warnings ?? [])]
+  const warnings = all.length > 0 ? all : undefined
   const optional = Object.entries({ sharedFrom, logprobs, warnings }).filter(([, value]) => value !== undefined)
   const counts: UsageMetadata = {
     input_tokens: usage.inputTokens,
@@ -20,8 +31,8 @@ function detailsOf(result: GenerateResult, model: string) {
     // With exact optional properties, TypeScript does not infer LangChain's type of this field.
     usage_metadata: counts as never,
     response_metadata: {
-      model_provider: 'mlx',
-      model_name: model,
+      model_provider: PROVIDER,
+      model_name: asked.model,
       finish_reason: finishReason === 'tool-calls' ? 'tool_calls' : finishReason,
       served,
       seed,
@@ -34,7 +45,7 @@ function detailsOf(result: GenerateResult, model: string) {
 const reasoningOf = (reasoning: string | undefined) => (reasoning ? { reasoning_content: reasoning } : {})
 
 /** A whole answer. */
-export function resultOf(core: Core, result: GenerateResult, model: string): ChatResult {
+export function resultOf(core: Core, result: GenerateResult, asked: Asked): ChatResult {
   const { id, text, reasoning, toolCalls = [] } = result
   const message = new core.AIMessage({
     id,
@@ -46,7 +57,7 @@ export function resultOf(core: Core, result: GenerateResult, model: string): Cha
       name,
       args: args as Record<string, unknown>,
     })),
-    ...detailsOf(result, model),
+    ...detailsOf(result, asked),
   })
   const { usage } = result
   const tokenUsage = {
@@ -73,12 +84,19 @@ export class Chunks {
   of({ text, reasoning, toolCalls = [] }: GenerateChunk): ChatGenerationChunk | undefined {
     const calls = toolCalls.flatMap(delta => this.#complete(delta))
     if (text === '' && !reasoning && calls.length === 0) return undefined
-    return this.#chunk(text, { additional_kwargs: reasoningOf(reasoning), tool_call_chunks: calls })
+    return this.#chunk(text, {
+      additional_kwargs: reasoningOf(reasoning),
+      tool_call_chunks: calls,
+      response_metadata: { model_provider: PROVIDER },
+    })
   }
 
-  /** The last chunk, with usage and metadata. Sums of chunks join texts of metadata, so only one chunk may have them. */
-  end(result: GenerateResult, model: string): ChatGenerationChunk {
-    return this.#chunk('', detailsOf(result, model))
+  /**
+   * The last chunk, with usage and metadata. Sums of chunks join texts of metadata, except the provider, so only one chunk may
+   * have them.
+   */
+  end(result: GenerateResult, asked: Asked): ChatGenerationChunk {
+    return this.#chunk('', detailsOf(result, asked))
   }
 
   #chunk(text: string, fields: Partial<AIMessageChunkFields>): ChatGenerationChunk {

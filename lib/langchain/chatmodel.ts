@@ -3,7 +3,8 @@
 import type { CallbackManagerForLLMRun } from '@langchain/core/callbacks/manager'
 import type { BaseLanguageModelInput, StructuredOutputMethodOptions } from '@langchain/core/language_models/base'
 import type { BindToolsInput } from '@langchain/core/language_models/chat_models'
-import type { AIMessageChunk, BaseMessage } from '@langchain/core/messages'
+import type { ChatModelStreamEvent } from '@langchain/core/language_models/event'
+import type { AIMessageChunk, BaseMessage, MessageContent } from '@langchain/core/messages'
 import type { ChatGenerationChunk, ChatResult } from '@langchain/core/outputs'
 import type { Runnable } from '@langchain/core/runnables'
 import type { ChunkIterator, Engine, GenerateChunk, Generation, Tool } from '../../index'
@@ -13,10 +14,12 @@ import { LazyEngine, readEngine, sharedEngine } from '../lazyengine'
 import { LazyModel } from '../lazymodel'
 import { isAbsent } from '../options'
 import { retryStatusOf } from '../retryable'
-import { Chunks, resultOf } from './answers'
+import { type Asked, Chunks, resultOf } from './answers'
+import { eventsOf, registerBlocks } from './blocks'
 import type { Core } from './core'
-import { messagesOf } from './messages'
+import { messagesOf, textOf } from './messages'
 import { paramsOf, requestOf } from './request'
+import { plainSchema } from './schemas'
 
 type Call = Partial<ChatMlxCallOptions>
 /** The schemas of `withStructuredOutput`: of zod, of another library, or a JSON schema. */
@@ -29,11 +32,12 @@ interface Started {
   generation: Generation
   chunks: ChunkIterator
   first: IteratorResult<GenerateChunk, void>
-  model: string
+  asked: Asked
 }
 
 /** The class on a build of LangChain. */
 export function chatModelOf(core: Core): typeof PublicChatMlx {
+  registerBlocks()
   return class ChatMlx extends core.BaseChatModel<ChatMlxCallOptions, AIMessageChunk> {
     readonly #engine: LazyEngine
     readonly #model: LazyModel
@@ -79,12 +83,23 @@ export function chatModelOf(core: Core): typeof PublicChatMlx {
       }
     }
 
+    override get profile() {
+      return { structuredOutput: true, toolCalling: true }
+    }
+
+    override async getNumTokens(content: MessageContent): Promise<number> {
+      const { engine, model } = await this.#model.ready()
+      const [all, added] = await Promise.all([textOf(content), ''].map(text => engine.tokenize({ model, text })))
+      return all.length - added.length
+    }
+
     override async _generate(messages: BaseMessage[], call: this['ParsedCallOptions']): Promise<ChatResult> {
-      const { params, options } = requestOf(this.#params, call)
-      const asked = { ...params, messages: messagesOf(messages) }
+      const { params, options, warnings } = requestOf(this.#params, call)
+      const request = { ...params, messages: messagesOf(messages) }
       return this.#attempt(call, async () => {
-        const { engine, model } = await this.#model.ready(call.signal)
-        return resultOf(core, await engine.generate({ ...asked, model }, options), model.id)
+        const { engine, model, timeoutMs } = await this.#model.ready(call.signal, options.timeoutMs)
+        const result = await engine.generate({ ...request, model }, { ...options, timeoutMs })
+        return resultOf(core, result, { model: model.id, warnings })
       })
     }
 
@@ -93,30 +108,41 @@ export function chatModelOf(core: Core): typeof PublicChatMlx {
       call: this['ParsedCallOptions'],
       runManager?: CallbackManagerForLLMRun,
     ): AsyncGenerator<ChatGenerationChunk> {
-      const { generation, chunks, first, model } = await this.#start(messages, call)
+      const { generation, chunks, first, asked } = await this.#start(messages, call)
       const written = new Chunks(core, generation.id)
       try {
         for (let step = first; !step.done; step = await chunks.next()) {
           const chunk = written.of(step.value)
           if (chunk === undefined) continue
           yield chunk
-          await runManager?.handleLLMNewToken(chunk.text, undefined, undefined, undefined, undefined, { chunk })
+          await report(chunk, runManager)
         }
-        yield written.end(await generation, model)
+        const last = written.end(await generation, asked)
+        yield last
+        await report(last, runManager)
       } finally {
         await chunks.return?.()
       }
     }
 
+    /** LangChain's own conversion has no reasoning and no finish reason, and puts text and the first call into one block. */
+    override _streamChatModelEvents(
+      messages: BaseMessage[],
+      call: this['ParsedCallOptions'],
+      runManager?: CallbackManagerForLLMRun,
+    ): AsyncGenerator<ChatModelStreamEvent> {
+      return eventsOf(this._streamResponseChunks(messages, call, runManager))
+    }
+
     /** Starts a streamed answer, up to its first chunk: until then, another attempt can be made. */
     async #start(messages: BaseMessage[], call: this['ParsedCallOptions']): Promise<Started> {
-      const { params, options } = requestOf(this.#params, call)
-      const asked = { ...params, messages: messagesOf(messages) }
+      const { params, options, warnings } = requestOf(this.#params, call)
+      const request = { ...params, messages: messagesOf(messages) }
       return this.#attempt(call, async () => {
-        const { engine, model } = await this.#model.ready(call.signal)
-        const generation = engine.generate({ ...asked, model }, options)
+        const { engine, model, timeoutMs } = await this.#model.ready(call.signal, options.timeoutMs)
+        const generation = engine.generate({ ...request, model }, { ...options, timeoutMs })
         const chunks = generation[Symbol.asyncIterator]()
-        return { generation, chunks, first: await chunks.next(), model: model.id }
+        return { generation, chunks, first: await chunks.next(), asked: { model: model.id, warnings } }
       })
     }
 
@@ -141,7 +167,7 @@ export function chatModelOf(core: Core): typeof PublicChatMlx {
       const { name = schemaName(schema), method = 'jsonSchema', includeRaw } = options
       const { assembleStructuredOutputPipeline, createContentParser, createFunctionCallingParser } =
         core.structuredOutput
-      const json = core.toJsonSchema(schema) as object
+      const json = plainSchema(core.toJsonSchema(schema))
       const format = { ls_structured_output_format: { kwargs: { method }, schema: json } }
       const [model, parser] =
         method === 'functionCalling'
@@ -158,6 +184,11 @@ export function chatModelOf(core: Core): typeof PublicChatMlx {
       )
     }
   }
+}
+
+/** Passes a chunk to the callbacks of a run. */
+async function report(chunk: ChatGenerationChunk, runManager?: CallbackManagerForLLMRun): Promise<void> {
+  await runManager?.handleLLMNewToken(chunk.text, undefined, undefined, undefined, undefined, { chunk })
 }
 
 /** An error as LangChain's retries read it: with a status, and a time to wait. */

@@ -1,6 +1,6 @@
 // Messages of LangChain as messages of the engine.
 
-import type { AIMessage, BaseMessage, ToolMessage } from '@langchain/core/messages'
+import type { AIMessage, BaseMessage, MessageContent, ToolMessage } from '@langchain/core/messages'
 import type { Message, TextPart } from '../../index'
 import { invalid } from '../errors'
 
@@ -13,9 +13,15 @@ const ROLES: Record<string, string> = {
   tool: 'tool',
 }
 
-/** The messages of a request. Throws for images and files. */
+/** The messages of a request. Throws for images and files, except in answers: their text, reasoning and calls are read. */
 export function messagesOf(messages: BaseMessage[]): Message[] {
   return messages.map((message, at) => messageOf(message, `messages.${at}`))
+}
+
+/** The text of a content, without the parts that have none. */
+export function textOf(content: MessageContent): string {
+  if (typeof content === 'string') return content
+  return content.map(block => (block.type === 'text' ? String(block.text) : '')).join('')
 }
 
 function messageOf(message: BaseMessage, place: string): Message {
@@ -55,8 +61,9 @@ function contentOf({ content, type }: BaseMessage, place: string): { content: st
   for (const block of content) {
     if (block.type === 'text') texts.push({ type: 'text', text: String(block.text) })
     else if (block.type === 'reasoning') reasoning += String(block.reasoning ?? '')
-    // Calls among the blocks are in `tool_calls` as well.
-    else if (!/tool/.test(block.type))
+    else if (block.type === 'thinking') reasoning += String(block.thinking ?? '')
+    // Calls among the blocks are in `tool_calls` as well. The other blocks of an answer mean something to its own provider only.
+    else if (type !== 'ai' && !/tool/.test(block.type))
       throw invalid(place, `has a part of the type ${block.type}; models take text only`)
   }
   // Parts are for templates that know them in messages of the user; an answer and a result are one text.
