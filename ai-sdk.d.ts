@@ -65,7 +65,10 @@ export interface MlxProvider extends AsyncDisposable {
    * @throws {@link ConfigError} `engineOptions` are wrong; and what else `createEngine` throws
    */
   engine(): Promise<Engine>
-  /** Ends the provider's own engine, if it was started. An `engine` that was passed goes on. */
+  /**
+   * Ends the provider's own engine, if it was started; its models then fail with `EngineClosed`. An `engine` that was passed
+   * goes on.
+   */
   [Symbol.asyncDispose](): Promise<void>
 }
 

@@ -4,6 +4,7 @@ import type { Engine, LoadModelOptions, ModelHandle } from '../index'
 import { invalid } from './errors'
 import type { LazyEngine } from './lazyengine'
 import { isAbsent, show } from './options'
+import { leftOf, loadingInTime } from './signals'
 
 /** What a model is asked for with. Absent for the bundled model. */
 export type ModelSource = string | Omit<LoadModelOptions, 'signal'> | ModelHandle | undefined
@@ -25,18 +26,29 @@ export class LazyModel {
   }
 
   /**
-   * The engine and the loaded model. Concurrent first requests share one load, which ends when all of them are aborted. A model
-   * that was unloaded is loaded again, unless its handle was passed.
+   * The engine and the model for a request, and what is left of its `timeoutMs`. The first request loads the model. Concurrent
+   * first requests share one load, which ends when all of them are aborted or late. A model that was unloaded since is loaded
+   * by its request.
    */
-  async ready(signal?: AbortSignal): Promise<{ engine: Engine; model: ModelHandle }> {
+  async ready(signal?: AbortSignal, timeoutMs?: number): Promise<ReadyModel> {
     const engine = await this.#engine.get()
-    if (isHandle(this.#source)) return { engine, model: this.#source }
-    if (this.#handle?.state !== 'loaded') {
-      const options = typeof this.#source === 'string' ? { path: this.#source } : this.#source
-      this.#handle = await engine.loadModel({ ...options, signal })
+    if (isHandle(this.#source)) return { engine, model: this.#source, timeoutMs }
+    if (this.#handle !== undefined && engine.getModelInfo(this.#handle) !== undefined) {
+      return { engine, model: this.#handle, timeoutMs }
     }
-    return { engine, model: this.#handle }
+    const began = performance.now()
+    const options = typeof this.#source === 'string' ? { path: this.#source } : this.#source
+    const load = (end: AbortSignal) => engine.loadModel({ ...options, signal: end })
+    this.#handle = await loadingInTime(signal, timeoutMs, load)
+    return { engine, model: this.#handle, timeoutMs: leftOf(timeoutMs, performance.now() - began) }
   }
+}
+
+/** What a request needs. */
+export interface ReadyModel {
+  readonly engine: Engine
+  readonly model: ModelHandle
+  readonly timeoutMs: number | undefined
 }
 
 function readSource(source: unknown): ModelSource {

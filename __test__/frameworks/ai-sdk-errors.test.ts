@@ -1,24 +1,18 @@
-// Errors through the AI SDK: which ones it retries and when, and what the caller gets of the others.
+// Errors through the AI SDK: which ones it retries and when, and which ones the caller gets at once.
 
 import { APICallError, generateText, RetryError, streamText } from 'ai'
 import { BackendError, createEngine, MlxServingError, OverloadedError } from 'mlx-serving'
 import { createMlx } from 'mlx-serving/ai-sdk'
 import { expect, onTestFinished, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, until } from '../support.js'
+import { failure, M3_MAX, until } from '../support.js'
 import { device, scripted } from './ai-sdk.js'
 import { retrying } from './timers.js'
 
-/** An engine with room for one request, which runs until the test ends. */
+/** An engine with room for one request. That request runs for 13 s, unless a test cancels it. */
 async function full() {
   const ready = await device(M3_MAX, { scheduler: { maxPending: 1 } })
-  const { seed } = await longAnswer(400)
-  const running = ready.engine.generate({
-    model: ready.model,
-    prompt: 'Tell me everything.',
-    temperature: 1,
-    seed,
-    maxTokens: 2000,
-  })
+  const params = { prompt: 'Tell me everything.', ignoreEos: true, maxTokens: 2000 }
+  const running = ready.engine.generate({ model: ready.model, ...params })
   running.catch(() => {})
   await until(() => ready.engine.stats().running === 1)
   return { ...ready, running }
@@ -40,7 +34,7 @@ test('a request to a full engine is retried after the time that the error says',
   expect(delays).toEqual(refusals.slice(0, 2).map(({ retryAfterMs }) => retryAfterMs))
 })
 
-test('a stream that finds the engine full is tried again, and then answers', async () => {
+test('a stream that a full engine refuses is retried, and then answers', async () => {
   const { mlx, running, engine } = await full()
   retrying()
   const stream = streamText({ model: mlx, prompt: 'Hi', maxOutputTokens: 2, maxRetries: 1000 })
@@ -50,7 +44,7 @@ test('a stream that finds the engine full is tried again, and then answers', asy
   expect(await text).not.toBe('')
 })
 
-test('a step that failed is tried again', async () => {
+test('a request whose step failed is retried', async () => {
   const { mlx, engine } = await scripted([{ errorAfterTokens: 0 }, { text: 'Hello!' }])
   const delays = retrying()
   expect((await generateText({ model: mlx, prompt: 'Hi' })).text).toBe('Hello!')
@@ -70,7 +64,7 @@ test('a failure in the middle of a stream is an error part, and the stream has a
   expect((await stream.usage).outputTokens).toBe(3)
 })
 
-test('errors that another attempt does not change are those of the engine, at once', async () => {
+test('errors that a retry cannot fix are thrown at once, as errors of the engine', async () => {
   const { mlx, engine, model } = await scripted([])
   const delays = retrying()
   const asked = { model: mlx, prompt: 'Hi' }
@@ -93,7 +87,30 @@ test('errors that another attempt does not change are those of the engine, at on
   expect(delays).toEqual([])
 })
 
-test('an abort ends a load that no other call waits for', async () => {
+test('the deadline of a call counts while its model is loaded, first or again', async () => {
+  const engine = await createEngine({ backend: { simulated: 'instant' } })
+  onTestFinished(() => engine.dispose())
+  const load = engine.loadModel.bind(engine)
+  let numLoads = 0
+  engine.loadModel = async options => {
+    numLoads++
+    const { signal } = options as { signal?: AbortSignal }
+    // The first load ends only when it is aborted.
+    if (numLoads === 1) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
+    return load(options)
+  }
+  const model = createMlx({ engine })()
+  const timed = (timeoutMs: number) =>
+    generateText({ model, prompt: 'Hi', maxOutputTokens: 1, providerOptions: { mlx: { timeoutMs } }, maxRetries: 0 })
+  expect(await failure(timed(50))).toMatchObject({ code: 'Timeout' })
+  await timed(60_000)
+  await engine.unloadModel('demo', { forget: false })
+  await timed(60_000)
+  // The engine loaded it again for the request, within the deadline of the request.
+  expect([numLoads, engine.getModelInfo('demo')?.loads]).toEqual([2, 2])
+})
+
+test('an abort ends a load unless another call waits for it', async () => {
   const engine = await createEngine({ backend: { simulated: 'instant' } })
   onTestFinished(() => engine.dispose())
   const mlx = createMlx({ engine })()

@@ -4,18 +4,15 @@ import type { LanguageModelV4StreamPart } from '@ai-sdk/provider'
 import { generateText, streamText } from 'ai'
 import { createMlx } from 'mlx-serving/ai-sdk'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, until } from '../support.js'
+import { failure, M3_MAX, until } from '../support.js'
 import { demo, device, scripted } from './ai-sdk.js'
 
 const ask = (text: string) => ({ prompt: [{ role: 'user', content: [{ type: 'text', text }] }] })
 const TOOLS = [{ type: 'function', name: 'add', inputSchema: { type: 'object' } }]
 
-/** A prompt whose answer has more tokens than a stream may be ahead of its reader. */
-const LONG = { prompt: 'Tell me everything.', maxOutputTokens: 2000, temperature: 1, seed: 0 }
-async function long() {
-  const { seed } = await longAnswer(400)
-  return { ...LONG, seed, providerOptions: { mlx: { ignoreEos: true } } }
-}
+/** Settings of an answer that takes 13 s on a simulated M3 Max: tests leave it. */
+const LONG = { maxOutputTokens: 2000, providerOptions: { mlx: { ignoreEos: true } } }
+const PROMPT = 'Tell me everything.'
 
 async function partsOf(stream: ReadableStream<unknown>): Promise<LanguageModelV4StreamPart[]> {
   const parts = []
@@ -23,7 +20,7 @@ async function partsOf(stream: ReadableStream<unknown>): Promise<LanguageModelV4
   return parts
 }
 
-test('the parts of a stream, with raw chunks where they are wanted', async () => {
+test('a stream has its parts in order, and raw chunks on request', async () => {
   const reply = { reasoning: 'I add.', text: 'Wait.', toolCalls: [{ name: 'add', arguments: { a: 1, b: 2 } }] }
   const { mlx, model } = await scripted([{ match: 'Add', ...reply }])
   const { stream, request } = await mlx.doStream({ ...ask('Add'), tools: TOOLS })
@@ -59,15 +56,15 @@ test('text, a call and text again are three blocks', async () => {
   expect(new Set(started.map(part => 'id' in part && part.id)).size).toBe(3)
 })
 
-test('a stream without text has its end', async () => {
+test('a stream without text ends with finishReason stop', async () => {
   const { mlx } = await scripted([{ text: '' }])
   const stream = streamText({ model: mlx, prompt: 'Hi' })
   expect([await stream.text, await stream.finishReason]).toEqual(['', 'stop'])
 })
 
-test('an abort ends the work before the first token, and in the middle', async () => {
+test('an abort cancels the request, before the first token and in the middle', async () => {
   const { mlx, engine } = await device(M3_MAX)
-  const asked = { model: mlx, ...(await long()) }
+  const asked = { model: mlx, prompt: PROMPT, ...LONG }
   const waiting = new AbortController()
   const early = failure(generateText({ ...asked, abortSignal: waiting.signal }))
   await until(() => engine.stats().running === 1)
@@ -90,7 +87,7 @@ test('an abort ends the work before the first token, and in the middle', async (
 test('an abort rejects the stream of the model with its reason', async () => {
   const { mlx } = await device(M3_MAX)
   const controller = new AbortController()
-  const { stream } = await mlx.doStream({ ...ask('Hello'), abortSignal: controller.signal })
+  const { stream } = await mlx.doStream({ ...ask(PROMPT), ...LONG, abortSignal: controller.signal })
   const reader = stream.getReader()
   await reader.read()
   controller.abort(new Error('enough'))
@@ -100,10 +97,10 @@ test('an abort rejects the stream of the model with its reason', async () => {
   expect((await failure(rest())).message).toBe('enough')
 })
 
-test('a reader that stops pauses the generation, and gets all of it when it goes on', async () => {
+test('a reader that stops pauses the generation, and later gets the rest', async () => {
   const { mlx, engine } = await device(M3_MAX, { streaming: { bufferTokens: 8 } })
-  const { maxOutputTokens, ...asked } = { ...(await long()), maxOutputTokens: 300 }
-  const stream = streamText({ model: mlx, maxOutputTokens, ...asked })
+  const maxOutputTokens = 300
+  const stream = streamText({ model: mlx, prompt: PROMPT, ...LONG, maxOutputTokens })
   const reader = stream.textStream.getReader()
   await reader.read()
   await until(() => engine.stats().parked === 1)
@@ -118,13 +115,9 @@ test('a reader that stops pauses the generation, and gets all of it when it goes
   expect((await stream.usage).outputTokens).toBe(maxOutputTokens)
 })
 
-test('a reader that leaves ends the work', async () => {
+test('a reader that leaves cancels the request', async () => {
   const { mlx, engine } = await device(M3_MAX)
-  const { stream } = await mlx.doStream({
-    ...ask('Hello'),
-    maxOutputTokens: 2000,
-    providerOptions: (await long()).providerOptions,
-  })
+  const { stream } = await mlx.doStream({ ...ask(PROMPT), ...LONG })
   const reader = stream.getReader()
   await reader.read()
   await reader.cancel()

@@ -42,7 +42,7 @@ test('a loop runs parallel calls, and the model reads their results', async () =
   expect(engine.stats().unusedAnswers).toEqual([])
 })
 
-test('a streamed loop gives the same', async () => {
+test('a streamed loop has the same steps', async () => {
   const { mlx } = await scripted(LOOP)
   const stream = streamText({ model: mlx, ...ASKED })
   const types: string[] = []
@@ -64,7 +64,7 @@ test('a streamed loop gives the same', async () => {
   expect(steps[0].toolResults.map(({ output }) => output)).toEqual([19, 3])
 })
 
-test('the demo model is made to call a tool', async () => {
+test('toolChoice makes the demo model call a tool', async () => {
   const { engine } = await demo()
   const mlx = createMlx({ engine })({ id: 'with-tools', toolPrompt: 'hermes' })
   const asked = { model: mlx, prompt: 'What is 12 + 7?', tools: { add: ADD, other: ADD } }
@@ -103,7 +103,7 @@ test('toolChoice and parallelToolCalls reach the engine in requests with tools',
   expect(asked[0].tools).toMatchObject([{ type: 'function', function: { name: 'add', parameters } }])
 })
 
-test('tools and an object: first a call, then the object', async () => {
+test('a request with tools and an output schema gets a call, and then the object', async () => {
   const { mlx } = await scripted([
     { match: 'What is', toolCalls: [call(12, 7)] },
     { match: /^19$/, text: '{"sum": 19}' },
@@ -139,7 +139,7 @@ test('a malformed call is text with a warning, and has no call in the stream', a
   expect((await stream.providerMetadata)?.mlx.warnings).toEqual([expect.stringContaining('a tool call')])
 })
 
-test('bad arguments and a tool that throws are results that the model reads', async () => {
+test('the model reads errors about bad arguments and of a tool that throws', async () => {
   const read: string[] = []
   const { mlx } = await scripted(({ text, messages }) => {
     if (messages.at(-1)?.role === 'tool') read.push(text)
@@ -165,7 +165,7 @@ function fail(message: string): never {
   throw new Error(message)
 }
 
-test('a loop ends where the caller wants', async () => {
+test('a loop ends at the condition of stopWhen', async () => {
   const { mlx, engine } = await scripted(() => ({ toolCalls: [call(1, 1)] }))
   const asked = { model: mlx, prompt: 'Add', tools: { add: ADDING } }
   expect((await generateText({ ...asked, stopWhen: isStepCount(3) })).steps).toHaveLength(3)

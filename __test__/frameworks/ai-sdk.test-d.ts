@@ -1,4 +1,4 @@
-// mlx-serving/ai-sdk has types of its own. They are those that the AI SDK takes, and its settings are all known.
+// The types of mlx-serving/ai-sdk are assignable to those of the AI SDK, and each setting of the AI SDK is known.
 
 import type { LanguageModelV4, LanguageModelV4CallOptions, ProviderV4, SharedV4ProviderOptions } from '@ai-sdk/provider'
 import { createProviderRegistry, generateText, type LanguageModel, wrapLanguageModel } from 'ai'
@@ -12,7 +12,7 @@ export const options: SharedV4ProviderOptions = {
   mlx: { minP: 0.1, logitBias: { 5: -1 } } satisfies MlxProviderOptions,
 }
 
-/** A setting that the AI SDK adds is missing here: lib/ai-sdk/request.ts has to read it, or to warn that it has no effect. */
+/** A setting that the AI SDK adds is an error here. Then lib/ai-sdk/request.ts must read it or warn about it. */
 export const settings: Record<keyof LanguageModelV4CallOptions, true> = {
   prompt: true,
   maxOutputTokens: true,

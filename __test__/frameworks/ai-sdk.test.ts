@@ -15,7 +15,7 @@ const SUM = jsonSchema<{ sum: number }>({
   additionalProperties: false,
 })
 
-test('the demo model answers, with usage, a response id and what the engine says besides', async () => {
+test('the demo model answers, with usage, a response id and metadata of the engine', async () => {
   const { mlx, model } = await demo()
   const answer = await generateText({ model: mlx, system: 'You are brief.', prompt: 'What is 20 + 3?' })
   expect(answer.text).toContain('23')
@@ -93,7 +93,7 @@ test('settings and provider options reach the engine', async () => {
   expect(cut.finishReason).toBe('length')
 })
 
-test('other constraints than a schema', async () => {
+test('provider options can set other constraints than a schema', async () => {
   const { mlx } = await demo()
   const providerOptions = { mlx: { structured: { choices: ['odd', 'even'] } } }
   const { text } = await generateText({ model: mlx, prompt: 'What is 12 + 7?', providerOptions })
@@ -102,7 +102,7 @@ test('other constraints than a schema', async () => {
   expect(await failure(generateText(both))).toMatchObject({ param: 'providerOptions.mlx.structured' })
 })
 
-test('a setting without an effect is a warning, an unknown provider option is an error', async () => {
+test('a setting without an effect gives a warning, and an unknown provider option an error', async () => {
   const { mlx } = await scripted([{ match: 'Hi', text: '{"sum": 1}' }])
   const { warnings } = await generateText({
     model: mlx,
@@ -132,8 +132,11 @@ test('a setting without an effect is a warning, an unknown provider option is an
 test('an image, a file and a picture of a tool are refused by name', async () => {
   const { mlx, engine } = await scripted([])
   const image = { type: 'file' as const, data: new Uint8Array([1]), mediaType: 'image/png' }
+  // The AI SDK would fetch a URL that the model does not support.
+  const remote = { ...image, data: new URL('http://127.0.0.1:9/image.png') }
   const asked = [
     { role: 'user' as const, content: [{ type: 'text' as const, text: 'What is this?' }, image] },
+    { role: 'user' as const, content: [remote] },
     { role: 'assistant' as const, content: [image] },
   ]
   for (const message of asked) {
@@ -146,14 +149,28 @@ test('an image, a file and a picture of a tool are refused by name', async () =>
   expect(engine.stats().submitted).toBe(0)
 })
 
-test('the kinds of models that the engine does not run', async () => {
+test('a file whose data is a text is read as text', async () => {
+  const asked: unknown[] = []
+  const { mlx } = await scripted(({ messages }) => {
+    asked.push(messages)
+    return { text: 'Read' }
+  })
+  const data = { type: 'text' as const, text: 'The notes' }
+  const file = { type: 'file' as const, data, mediaType: 'text/plain' }
+  const content = [{ type: 'text' as const, text: 'Sum up' }, file]
+  await generateText({ model: mlx, messages: [{ role: 'user', content }] })
+  const texts = ['Sum up', 'The notes'].map(text => ({ type: 'text', text }))
+  expect(asked[0]).toMatchObject([{ role: 'user', content: texts }])
+})
+
+test('kinds of models that the engine does not run are errors', async () => {
   for (const kind of ['embeddingModel', 'textEmbeddingModel', 'imageModel'] as const) {
     const error = await failure((async () => shared[kind]('nomic'))())
     expect([NoSuchModelError.isInstance(error), error.modelId]).toEqual([true, 'nomic'])
   }
 })
 
-test('a provider of its own starts one engine, loads its models with their options, and ends with its block', async () => {
+test('a provider without an engine starts one, loads models with their options, and disposes of it', async () => {
   const mlx = createMlx({ engineOptions: { backend: { simulated: 'instant' } } })
   onTestFinished(() => mlx[Symbol.asyncDispose]())
   const tracks: number[] = []
@@ -180,14 +197,14 @@ test('an engine that was passed outlives the provider', async () => {
   expect(await generateText({ model: mlx(model.id), prompt: 'Hi', maxOutputTokens: 1 })).toBeDefined()
 })
 
-test('wrong options name the option', async () => {
+test('the error about a wrong option names it', async () => {
   const { engine } = await demo()
   const make = (options: object) => failure((async () => createMlx(options))())
   expect(await make({ engine: {} })).toMatchObject({ code: 'ConfigError', param: 'engine' })
   expect(await make({ engine, engineOptions: {} })).toMatchObject({ code: 'ConfigError', param: 'engineOptions' })
   expect(await make({ baseURL: '' })).toMatchObject({ param: 'baseURL' })
   expect(await failure((async () => shared(5 as never))())).toMatchObject({ code: 'InvalidParams', param: 'model' })
-  // A start that failed is tried again.
+  // After a start that failed, the next request starts the engine again.
   const wrong = createMlx({ engineOptions: { preset: 'fast' as never } })
   for (const _ of [1, 2]) {
     expect(await failure(generateText({ model: wrong(), prompt: 'Hi' }))).toMatchObject({ code: 'ConfigError' })

@@ -6,7 +6,7 @@ import { createMlx, type MlxLanguageModel } from 'mlx-serving/ai-sdk'
 import { chattingAs, HERMES } from '../scripted.js'
 import { type Ready, simulated, withMlx } from '../support.js'
 
-// Warnings are tested where they are returned; printing them would only be noise.
+// Tests read the warnings that calls return. The AI SDK must not print them.
 globalThis.AI_SDK_LOG_WARNINGS = false
 
 export interface ReadyForAi extends Ready {

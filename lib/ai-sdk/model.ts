@@ -2,8 +2,8 @@
 
 import type { LanguageModelV4CallOptions } from '@ai-sdk/provider'
 import type { MlxGenerateResult, MlxLanguageModel, MlxStreamResult } from '../../ai-sdk'
-import type { Engine, ModelHandle } from '../../index'
-import type { LazyModel } from '../lazymodel'
+import type { Generation } from '../../index'
+import type { LazyModel, ReadyModel } from '../lazymodel'
 import { callErrorOf } from './failures'
 import { type ReadyRequest, requestOf } from './request'
 import { contentOf, finishReasonOf, metadataOf, usageOf } from './result'
@@ -13,7 +13,8 @@ export class LanguageModel implements MlxLanguageModel {
   readonly specificationVersion = 'v4'
   readonly provider = 'mlx'
   readonly modelId: string
-  readonly supportedUrls = {}
+  // The AI SDK would download other URLs. Models take text only, so a request with a file is refused before.
+  readonly supportedUrls = { '*/*': [/.*/] }
   readonly #model: LazyModel
 
   constructor(model: LazyModel) {
@@ -25,9 +26,9 @@ export class LanguageModel implements MlxLanguageModel {
     const request = requestOf(call)
     const { warnings, params: body } = request
     try {
-      const { engine, model } = await this.#model.ready(call.abortSignal)
+      const ready = await this.#ready(call, request)
       const timestamp = new Date()
-      const result = await engine.generate({ ...request.params, model }, request.options)
+      const result = await generate(ready, request)
       const problems = result.warnings?.map(message => ({ type: 'other' as const, message })) ?? []
       return {
         content: contentOf(result),
@@ -35,7 +36,7 @@ export class LanguageModel implements MlxLanguageModel {
         usage: usageOf(result.usage),
         providerMetadata: metadataOf(result),
         request: { body },
-        response: { id: result.id, timestamp, modelId: model.id },
+        response: { id: result.id, timestamp, modelId: ready.model.id },
         warnings: [...warnings.list, ...problems],
       }
     } catch (error) {
@@ -47,16 +48,20 @@ export class LanguageModel implements MlxLanguageModel {
     const request = requestOf(call)
     const { params: body } = request
     try {
-      const { engine, model } = await this.#model.ready(call.abortSignal)
-      return { stream: await this.#stream(call, request, { engine, model }), request: { body } }
+      const ready = await this.#ready(call, request)
+      return { stream: await this.#stream(call, request, ready), request: { body } }
     } catch (error) {
       throw callErrorOf(error, this.modelId, body)
     }
   }
 
-  async #stream(call: LanguageModelV4CallOptions, request: ReadyRequest, { engine, model }: Ready) {
+  #ready({ abortSignal }: LanguageModelV4CallOptions, { options }: ReadyRequest): Promise<ReadyModel> {
+    return this.#model.ready(abortSignal, options.timeoutMs)
+  }
+
+  async #stream(call: LanguageModelV4CallOptions, request: ReadyRequest, ready: ReadyModel) {
     const timestamp = new Date()
-    const generation = engine.generate({ ...request.params, model }, request.options)
+    const generation = generate(ready, request)
     const chunks = generation[Symbol.asyncIterator]()
     // Until here an error rejects the call, and the AI SDK can make it again.
     const first = await chunks.next()
@@ -65,7 +70,7 @@ export class LanguageModel implements MlxLanguageModel {
       {
         head: [
           { type: 'stream-start', warnings: request.warnings.list },
-          { type: 'response-metadata', id: generation.id, timestamp, modelId: model.id },
+          { type: 'response-metadata', id: generation.id, timestamp, modelId: ready.model.id },
         ],
         includeRawChunks: call.includeRawChunks === true,
         signal: call.abortSignal,
@@ -76,7 +81,6 @@ export class LanguageModel implements MlxLanguageModel {
   }
 }
 
-interface Ready {
-  engine: Engine
-  model: ModelHandle
+function generate({ engine, model, timeoutMs }: ReadyModel, { params, options }: ReadyRequest): Generation {
+  return engine.generate({ ...params, model }, { ...options, timeoutMs })
 }

@@ -37,8 +37,9 @@ export function messagesOf(prompt: LanguageModelV4Prompt, warnings: Warnings): M
 
 function userContent(parts: UserPart[]): string | TextPart[] {
   const texts = parts.map((part): TextPart => {
-    if (part.type !== 'text') throw fileError('a message of the user', part.mediaType)
-    return { type: 'text', text: part.text }
+    if (part.type === 'text') return { type: 'text', text: part.text }
+    if (part.data.type === 'text') return { type: 'text', text: part.data.text }
+    throw fileError('a message of the user', part.mediaType)
   })
   return texts.length === 1 ? texts[0].text : texts
 }
@@ -115,6 +116,7 @@ function resultOf(output: LanguageModelV4ToolResultOutput): string {
       return output.value
         .map(part => {
           if (part.type === 'text') return part.text
+          if (part.type === 'file' && part.data.type === 'text') return part.data.text
           throw fileError('the result of a tool', part.type === 'file' ? part.mediaType : part.type)
         })
         .join('\n')
