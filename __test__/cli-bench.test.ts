@@ -40,13 +40,13 @@ test('bench writes a table, and an SVG chart whose description has each point', 
   expect(svg).not.toMatch(/NaN|undefined/)
 })
 
-test('a concurrency that is no number is refused', async () => {
+test('bench refuses a concurrency that is no number', async () => {
   const { code, stderr } = await cli(['bench', '--concurrency', '1,many'])
   expect(code).toBe(2)
   expect(stderr).toMatch(/^WrongUsage: .*'1,many' is invalid.*from 1 to 512.*\n$/)
 })
 
-test('serve prints its address, answers, and ends with its answers at SIGTERM', async () => {
+test('serve prints its address, and at SIGTERM completes its answers and ends', async () => {
   const server = await serving([
     'serve',
     '--port',
@@ -56,7 +56,9 @@ test('serve prints its address, answers, and ends with its answers at SIGTERM', 
     '--alias',
     'gpt=demo',
   ])
-  const body = { model: 'gpt', stream: true, max_tokens: 20, messages: [{ role: 'user', content: 'Hello' }] }
+  const messages = [{ role: 'user', content: 'Hello' }]
+  // The answer takes about 2 s.
+  const body = { model: 'gpt', stream: true, max_tokens: 40, ignore_eos: true, messages }
   const answer = await fetch(`${server.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify(body) })
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader()
   // The answer has begun, and is not complete.
@@ -66,6 +68,14 @@ test('serve prints its address, answers, and ends with its answers at SIGTERM', 
   for (let part = await reader.read(); !part.done; part = await reader.read()) rest += part.value
   expect(rest).toMatch(/"finish_reason":"(stop|length)".*\[DONE\]\s*$/s)
   expect(await server.exit).toMatchObject({ code: 0, stdout: `${server.url}\n`, stderr: '' })
+})
+
+test('serve serves the bundled model by its name, with a timeout that is no whole number of milliseconds', async () => {
+  const server = await serving(['serve', '--port', '0', '-m', 'demo', ...INSTANT, '--timeout', '16.1'])
+  const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string }[] }
+  expect(data.map(({ id }) => id)).toEqual(['demo'])
+  server.kill('SIGTERM')
+  expect((await server.exit).code).toBe(0)
 })
 
 test('serve with keys answers only requests with one of the keys', async () => {
@@ -80,16 +90,23 @@ test('serve with keys answers only requests with one of the keys', async () => {
 })
 
 test.each([
-  ['beyond loopback without keys', ['--host', '0.0.0.0'], 2, /^ConfigError: .*keys/],
-  ['a file of keys that is not there', ['--keys', '/no/file'], 2, /^WrongUsage: .*\/no\/file/],
-  ['an alias without a model', ['--alias', 'gpt'], 2, /^WrongUsage: --alias gpt must be NAME=MODEL/],
-  ['a model that is not there', ['-m', '/no/folder'], 3, /^ModelNotFound: /],
-])('serve %s: an error, and the process ends', async (_, args, exit, line) => {
+  [
+    'beyond loopback and without keys',
+    ['--host', '0.0.0.0'],
+    2,
+    /^ConfigError: `--keys` are needed .* `--allow-anonymous` .*docs\/server\.md.*\n$/,
+  ],
+  ['with an empty origin', ['--origin', ''], 2, /^ConfigError: `--origin` must be a text .*docs\/server\.md.*\n$/],
+  ['with an alias of nothing', ['--alias', 'gpt='], 2, /^ConfigError: `--alias` must be a text .*\n$/],
+  ['with a file of keys that does not exist', ['--keys', '/no/file'], 2, /^WrongUsage: .*\/no\/file/],
+  ['with an alias without a model', ['--alias', 'gpt'], 2, /^WrongUsage: --alias gpt must be NAME=MODEL/],
+  ['with a model that does not exist', ['-m', '/no/folder'], 3, /^ModelNotFound: /],
+])('serve %s is an error, and the process ends', async (_, args, exit, line) => {
   const { code, stderr } = await cli(['serve', '--port', '0', ...INSTANT, ...args])
   expect({ code, stderr }).toEqual({ code: exit, stderr: expect.stringMatching(line) })
 })
 
-test('a port that is taken: an error with a hint', async () => {
+test('serve reports a port that is taken, with a hint', async () => {
   const server = await serving(['serve', '--port', '0', ...INSTANT])
   const { port } = new URL(server.url)
   const { code, stderr } = await cli(['serve', '--port', port, ...INSTANT])

@@ -3,15 +3,18 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { cli, emptyFolder, onTerminal } from './cli.js'
+import { cli, emptyFolder, onTerminal, shellOnTerminal } from './cli.js'
+import { PROMPT, speaking } from './speaking.js'
 
 const SUM = 'What is 20 + 3?\r'
+/** Reasoning and an answer, as a model writes them. */
+const THOUGHT = '<think>\nTwelve and seven,\n\nthat is nineteen.\n</think>\n\nIt is 19.'
 /** A simulated device that writes for some seconds: an answer can be stopped while it streams. */
 const SLOW = ['--simulated', 'm3-max/gemma-2-27b-4bit', '--seed', '3', '--temperature', '1', '--max-tokens', '400']
 const CTRL_C = '\u0003'
 const CTRL_D = '\u0004'
 
-test('a conversation on a terminal: it answers, has commands, and Ctrl-D leaves', async () => {
+test('on a terminal, chat answers, runs commands, and ends at Ctrl-D', async () => {
   const { shown, raw, code } = await onTerminal(
     ['chat', '--temperature', '0'],
     [
@@ -36,7 +39,7 @@ test('a conversation on a terminal: it answers, has commands, and Ctrl-D leaves'
   expect(raw.lastIndexOf('\u001b[?2004l')).toBeGreaterThan(raw.lastIndexOf('\u001b[?2004h'))
 })
 
-test('Ctrl-C stops an answer, and a second one leaves', async () => {
+test('Ctrl-C stops an answer, and a second Ctrl-C ends the command', async () => {
   const { shown, code } = await onTerminal(
     ['chat', ...SLOW],
     [
@@ -54,7 +57,7 @@ test('Ctrl-C stops an answer, and a second one leaves', async () => {
   expect(shown.split('Ctrl-C again leaves')).toHaveLength(2)
 })
 
-test('after an answer was stopped, the conversation goes on with its part', async () => {
+test('the conversation keeps the text of an answer that was stopped', async () => {
   const { shown } = await onTerminal(
     ['chat', ...SLOW],
     [
@@ -74,7 +77,7 @@ test('after an answer was stopped, the conversation goes on with its part', asyn
   expect(shown).toMatch(/messages +2\n/)
 })
 
-test('Ctrl-C drops what is typed, without leaving', async () => {
+test('Ctrl-C drops a message that is being typed, and does not end the command', async () => {
   const { shown, code } = await onTerminal(
     ['chat', '--simulated', 'instant'],
     [
@@ -94,7 +97,7 @@ test('Ctrl-C drops what is typed, without leaving', async () => {
   expect(shown).toMatch(/messages +0\n/)
 })
 
-test('a block between quotes, lines that go on, and a pasted text are one message each', async () => {
+test('a block between quotes, lines joined by a backslash, and a pasted text are one message each', async () => {
   const folder = await emptyFolder()
   const file = path.join(folder, 'chat.json')
   const block = '"""\rone\rtwo\r"""\r'
@@ -120,7 +123,7 @@ test('a block between quotes, lines that go on, and a pasted text are one messag
   expect(asked).toEqual(['Be brief.', 'one\ntwo', 'three\nfour', 'five\nsix'])
 })
 
-test('what is typed while an answer streams is the next message', async () => {
+test('lines that are typed while an answer streams are the next messages', async () => {
   const { shown } = await onTerminal(
     ['chat', ...SLOW, '--max-tokens', '40'],
     [
@@ -143,16 +146,73 @@ test('in a pipe each line is a message, and only answers are on stdout', async (
   expect(stderr).toBe('the conversation is empty\n')
 })
 
-test('an error does not end the conversation: a message that is too long', async () => {
+test('a message that is too long is an error, and the conversation continues', async () => {
   const long = 'word '.repeat(2000)
   const input = `${long}\nWhat is 20 + 3?\n`
   const { code, stdout, stderr } = await cli(['chat', '--temperature', '0'], { input })
-  expect(code).toBe(0)
+  // A script finds out that an answer is missing.
+  expect(code).toBe(2)
   expect(stderr).toMatch(/^ContextLengthExceeded: .*\n$/)
   expect(stdout).toMatch(/= 23\.\n$/)
 })
 
-test('a conversation can be changed: the last question is forgotten, the system message is set, Markdown is saved', async () => {
+test('in a pipe, errors are written with --quiet, too, and the exit code is that of the last one', async () => {
+  const args = ['chat', '--quiet', '--simulated', 'instant']
+  const input = `${'word '.repeat(9000)}\n/save /no/folder/chat.json\nHello\n`
+  const { code, stderr } = await cli(args, { input })
+  expect(stderr).toMatch(/^ContextLengthExceeded: .*\nENOENT: .*\n$/)
+  expect(code).toBe(1)
+  const unknown = await cli(args, { input: '/nothing\n' })
+  expect(unknown).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/^WrongUsage: there is no command \/nothing/),
+  })
+  expect((await cli(args, { input: '/save\n' })).code).toBe(2)
+  expect((await cli([...args, '--debug'], { input: '/save\n' })).stderr).toMatch(/\n +at /)
+  expect(await cli(args, { input: '/clear\n' })).toMatchObject({ code: 0, stderr: '' })
+})
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('in a pipe, %s ends the conversation with exit code %i', async (signal, exit) => {
+  const running = { input: 'Tell me everything.\n', kill: { signal, after: ' ' } }
+  expect(await cli(['chat', ...SLOW], running)).toMatchObject({ code: exit, stderr: '' })
+})
+
+test.each(['instant', 'm3-max/gemma-2-27b-4bit'])(
+  'on %s, reasoning is on stderr, apart from the answer, and a pipe has the answer alone',
+  async profile => {
+    const { model } = await speaking(THOUGHT, `{# </think> #}{{ messages[-1].content }} ${PROMPT}`)
+    const args = ['chat', '-m', model.path, '--simulated', profile]
+    const piped = await cli(args, { input: 'What is 12 + 7?\n' })
+    expect(piped).toMatchObject({ code: 0, stdout: 'It is 19.\n', stderr: '' })
+    const steps = [{ wait: '> ' }, { send: 'What is 12 + 7?\r' }, { wait: '19.' }, { wait: '> ' }, { send: CTRL_D }]
+    const { shown } = await onTerminal(args, steps)
+    expect(shown).toContain('\nTwelve and seven,\n\nthat is nineteen.\n\nIt is 19.\n')
+  },
+)
+
+test('/stats in a pipe has no colours, even if stderr is a terminal', async () => {
+  const file = path.join(await emptyFolder(), 'out')
+  const { code } = await shellOnTerminal(`printf 'Hello\\n/stats\\n' | "$0" "$1" chat --simulated instant > '${file}'`)
+  expect(code).toBe(0)
+  const said = await readFile(file, 'utf8')
+  expect(said).toMatch(/\d+ \+ \d+ tokens, first after/)
+  expect(said).not.toContain('\u001b')
+})
+
+test('/stats counts the context of the conversation that is left', async () => {
+  const input = 'What is 20 + 3?\n/stats\nWhat is 20 + 4?\n/stats\n/undo\n/stats\n/clear\n/stats\n'
+  const { stdout } = await cli(['chat', '--temperature', '0'], { input })
+  const contexts = [...stdout.matchAll(/\ncontext +(\d+) of 1,024 tokens\n/g)].map(([, tokens]) => Number(tokens))
+  const [first = 0, second = 0] = contexts
+  expect(second).toBeGreaterThan(first)
+  expect(contexts).toEqual([first, second, first, 0])
+  expect(first).toBeGreaterThan(0)
+})
+
+test('commands set the system message, remove the last question, and save Markdown', async () => {
   const file = path.join(await emptyFolder(), 'chat.md')
   const input = `/system Be kind.\nHello\nMistake\n/undo\n//slash\n/save ${file}\n`
   const { code } = await cli(['chat', '--simulated', 'instant'], { input })

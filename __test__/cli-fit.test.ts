@@ -1,12 +1,13 @@
-// `mlx-serving show` and `mlx-serving fit`: what they say about a model is what the engine does with it.
+// `mlx-serving show` and `mlx-serving fit` report what the engine does with a model.
 
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, inject, test } from 'vitest'
 import { cli, emptyFolder, onTerminal } from './cli.js'
 import { STORED } from './copies.js'
+import { copiesOfDemo } from './folders.js'
 import { COMMIT, hub, NAME, WEIGHTS } from './hubserver.js'
-import { failure, until, withMlx } from './support.js'
+import { failure, simulated, until, withMlx } from './support.js'
 
 interface Fit {
   fits: boolean
@@ -22,8 +23,9 @@ async function fitOf(...args: string[]): Promise<Fit & { code: number | null }> 
   return { ...(JSON.parse(stdout) as Fit), code }
 }
 
-test('fit says what the engine does: bytes of weights, limit of KV, KV of a request', async () => {
-  const { engine, model } = await withMlx()
+test('fit reports what the engine uses: bytes of weights, limit of KV, KV of a request', async () => {
+  // The stream is at most 32 tokens ahead of its reader, so KV of every size is there when a chunk is read.
+  const { engine, model } = await withMlx({ streaming: { bufferTokens: 32 } })
   const said = await fitOf('--device', 'cpu')
   expect(said.weightBytes).toBe(model.bytes)
   expect(said.kvBytes).toBe(engine.config()['memory.kvBytes']?.value)
@@ -39,7 +41,7 @@ test.each(STORED)('fit counts the parameters of %s weights as the engine does', 
   expect((await fitOf(model.path, '--device', 'cpu')).weightBytes).toBe(model.bytes)
 })
 
-test('a request that fit says does not fit is refused by the engine, and one that fits runs', async () => {
+test('the engine refuses a request that does not fit according to fit, and runs one that fits', async () => {
   const said = await fitOf('--device', 'cpu')
   const kvBytes = (said.contexts[0]?.rowBytes ?? 0) - 1
   const { engine, model } = await withMlx({ memory: { kvBytes } })
@@ -49,7 +51,7 @@ test('a request that fit says does not fit is refused by the engine, and one tha
   await until(() => engine.stats().running === 0)
 })
 
-/** Fields of the models in the table of docs/memory.md, and what the table has. */
+/** Fields of the models in the table of docs/memory.md, and the numbers of the table. */
 const LLAMA_8B = {
   tie_word_embeddings: false,
   model_type: 'llama',
@@ -69,7 +71,7 @@ const KNOWN = [
   ],
 ] as const
 
-test.each(KNOWN)('%s of the hub at 4 bits, without a download: as docs/memory.md', async (...known) => {
+test.each(KNOWN)('fit reports %s at 4 bits without a download, as docs/memory.md does', async (...known) => {
   const [, fields, numbers, weightBytes, tokenBytes, eightRows] = known
   const server = await hub()
   const quantization = { bits: 4, group_size: 64 }
@@ -94,7 +96,7 @@ test.each(KNOWN)('%s of the hub at 4 bits, without a download: as docs/memory.md
   expect(small.weightBytes).toBeLessThan(numbers)
 })
 
-test('docs/memory.md: Llama 3.1 8B on 16 GB holds 14 conversations of 4096 tokens', async () => {
+test('fit counts 14 conversations of 4096 tokens for Llama 3.1 8B on 16 GB, as docs/memory.md does', async () => {
   const server = await hub()
   const [, fields, numbers] = KNOWN[0]
   const config = { ...fields, torch_dtype: 'bfloat16', quantization: { bits: 4, group_size: 64 } }
@@ -111,7 +113,7 @@ test('docs/memory.md: Llama 3.1 8B on 16 GB holds 14 conversations of 4096 token
   expect(stdout).toMatch(/\n +4,096 +537 MB +14\n/)
 })
 
-test('fit asks the hub about a model of which the cache has a part only', async () => {
+test('fit asks the hub about a model that is not complete in the cache', async () => {
   const server = await hub()
   const folder = path.join(server.storage, 'snapshots', COMMIT)
   await mkdir(folder, { recursive: true })
@@ -126,6 +128,27 @@ test('layers with a window keep at most the window', async () => {
   const { contexts, tokenBytes } = await fitOf(NAME, '--device', 'gpu')
   const layer = tokenBytes / 32
   expect(contexts.at(-1)?.rowBytes).toBe(16 * layer * 8192 + 16 * layer * 512)
+})
+
+test('fit fails for a context above that of the model, and names the limit', async () => {
+  const { code, stdout, stderr } = await cli(['fit', '--context', '100000', '--json'])
+  expect(JSON.parse(stdout)).toMatchObject({ wanted: { rows: 1, context: 100_000 }, fits: false })
+  expect(stderr).toMatch(/^DoesNotFit: .*100,000 tokens.* 1,024 tokens/)
+  expect(code).toBe(5)
+  expect((await fitOf('--context', '1025')).code).toBe(5)
+  expect(await fitOf('--context', '1024')).toMatchObject({ code: 0, fits: true })
+})
+
+test('fit counts the memory in whole bytes', async () => {
+  const { stdout } = await cli(['fit', '--memory', '0.1', '--json'])
+  expect(JSON.parse(stdout).memoryBytes).toBe(107_374_182)
+})
+
+test('fit takes a type of weights that is named like a property for an unknown one', async () => {
+  const server = await hub()
+  server.files.set('config.json', Buffer.from(JSON.stringify({ ...LLAMA_8B, hidden_size: 64, dtype: 'constructor' })))
+  server.list = listing => listing
+  expect((await fitOf(NAME, '--device', 'gpu')).parameters).toBe(server.files.get(WEIGHTS)!.length / 2)
 })
 
 test('show lists tensors, capabilities and the chat template', async () => {
@@ -144,11 +167,13 @@ test('show lists tensors, capabilities and the chat template', async () => {
   const said = JSON.parse((await cli(['show', '--json', '--tensors'])).stdout)
   const [type] = said.weights.types
   expect(said.weights).toMatchObject({ bytes: 4 * type.numbers, parameters: type.numbers })
-  expect(said.capabilities).toMatchObject({ chat, tools, reasoning })
+  expect(said.capabilities).toMatchObject({ chat, tools, reasoning, contextLength: 1024 })
+  // The type of computations depends on the device.
+  expect(said.capabilities).not.toHaveProperty('computeType')
   expect(said.tensors).toHaveLength(38)
 })
 
-test('show of a model with broken files says which', async () => {
+test('show names the broken files of a model', async () => {
   const folder = await emptyFolder()
   await writeFile(path.join(folder, 'config.json'), '{"model_type":"llama"}')
   expect((await cli(['show', folder])).stdout).toMatch(/× it cannot be used: no weights in .*/)
@@ -158,6 +183,38 @@ test('show of a model with broken files says which', async () => {
   expect(stderr).toMatch(/^ModelLoadError: the header of .*model\.safetensors cannot be read: its length, .*\n$/)
   expect((await cli(['show', path.join(folder, 'none')])).code).toBe(3)
   expect((await cli(['fit', folder])).code).toBe(3)
+})
+
+/** Templates of different lengths, in the order in which the engine looks for them. */
+const TEMPLATES = ['a', 'a b', 'a b c', 'a b c d'] as const
+const EOS = { eos_token: '<|end|>' }
+const PLACES = [
+  ['chat_template.jinja', TEMPLATES[0], undefined],
+  ['additional_chat_templates/default.jinja', TEMPLATES[1], undefined],
+  [
+    'tokenizer_config.json',
+    JSON.stringify({ ...EOS, chat_template: [{ name: 'only', template: TEMPLATES[2] }] }),
+    JSON.stringify({ ...EOS, chat_template: null }),
+  ],
+  ['chat_template.json', JSON.stringify({ chat_template: [null, { name: 'default', template: TEMPLATES[3] }] }), '{}'],
+] as const
+
+test('show prints the chat template that the engine uses', async () => {
+  const { model: folder } = await copiesOfDemo('model')
+  await mkdir(path.join(folder, 'additional_chat_templates'))
+  const write = (name: string, text: string) => writeFile(path.join(folder, name), text)
+  for (const [name, text] of PLACES) await write(name, text)
+  for (const [at, [name, , without]] of PLACES.entries()) {
+    const text = TEMPLATES[at]!
+    expect((await cli(['show', folder, '--template'])).stdout).toBe(`${text}\n`)
+    const { engine } = await simulated()
+    const model = await engine.loadModel(folder)
+    const { usage } = await engine.generate({ model, messages: [{ role: 'user', content: 'x' }], maxTokens: 1 })
+    expect(usage.inputTokens).toBe((await engine.tokenize({ model, text })).length)
+    if (without === undefined) await rm(path.join(folder, name))
+    else await write(name, without)
+  }
+  expect((await cli(['show', folder, '--template'])).stdout).toBe('\n')
 })
 
 test('a chat template cannot change the terminal', async () => {

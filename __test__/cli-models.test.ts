@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { cli, onTerminal } from './cli.js'
+import { cli, emptyFolder, onTerminal } from './cli.js'
 import { COMMIT, hub, NAME, WEIGHTS } from './hubserver.js'
 
 const names = (stdout: string) =>
@@ -31,7 +31,22 @@ test('pull downloads a model and prints its folder; list shows it, run uses it, 
   expect(await readdir(server.cacheFolder)).toEqual([])
 })
 
-test('a terminal shows the progress, and rm asks there', async () => {
+test('every command takes demo for the bundled model, unless a folder of that name has a model', async () => {
+  await hub()
+  const cwd = await emptyFolder()
+  await mkdir(path.join(cwd, 'demo'))
+  const at = { cwd, input: 'What is 20 + 3?\n' }
+  expect((await cli(['run', '-m', 'demo', '-t', '0'], at)).stdout).toMatch(/= 23\.\n$/)
+  expect((await cli(['chat', '-m', 'demo', '-t', '0'], at)).stdout).toMatch(/= 23\.\n$/)
+  const short = ['--concurrency', '1', '--rounds', '1', '--max-tokens', '2', '--duplicates', '0', '--json']
+  expect(JSON.parse((await cli(['bench', '-m', 'demo', ...short], at)).stdout).model.id).toBe('demo')
+  expect((await cli(['show', 'demo'], at)).code).toBe(0)
+  await writeFile(path.join(cwd, 'demo', 'config.json'), '{"model_type":"nothing"}')
+  expect((await cli(['run', '-m', 'demo'], at)).code).toBe(3)
+  expect((await cli(['show', 'demo'], at)).stdout).toMatch(/\nfamily +nothing\n/)
+})
+
+test('on a terminal, pull shows its progress, and rm asks for confirmation', async () => {
   const server = await hub()
   let isFirst = true
   // The connection breaks 400 ms after the first half, so the bar has time to appear. Another attempt gets the rest.
@@ -94,7 +109,7 @@ test('list shows broken models of the cache, without their control characters', 
   await writeFile(path.join(folder, 'config.json'), JSON.stringify({ model_type: '\u001b[31mred' }))
   await mkdir(path.join(server.cacheFolder, 'models--c--d', 'snapshots', COMMIT), { recursive: true })
   await mkdir(path.join(server.cacheFolder, 'datasets--e--f'))
-  // As the Hugging Face tools leave a download that was ended.
+  // The Hugging Face tools leave these files of an interrupted download.
   const begun = path.join(server.cacheFolder, 'models--g--h')
   await mkdir(path.join(begun, 'snapshots', COMMIT), { recursive: true })
   await mkdir(path.join(begun, 'blobs'))

@@ -1,11 +1,13 @@
-// `mlx-serving` with pipes: answers, exit codes, one line for an error, and ends by a signal or a reader that leaves.
+// `mlx-serving` with pipes: answers, exit codes, one line for an error, and the end by a signal or a closed pipe.
 
 import { execFile } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { cli, emptyFolder, onTerminal, PROGRAM } from './cli.js'
+import { cli, emptyFolder, onTerminal, PROGRAM, shellOnTerminal } from './cli.js'
+import { copiesOfDemo } from './folders.js'
+import { PROMPT, speaking } from './speaking.js'
 import { ROOT } from './support.js'
 
 const SUM = ['run', 'What is', '20 + 3?', '--temperature', '0']
@@ -45,6 +47,42 @@ test('params of the command line reach the engine', async () => {
   expect(stopped.stdout).not.toContain('= 2')
 })
 
+test('--stats prints its figures with --quiet, too', async () => {
+  const { stderr } = await cli([...SUM, '--stats', '--quiet'])
+  expect(stderr).toMatch(/^\d+ \+ \d+ tokens, first after .*, ended by stop\n$/)
+})
+
+test('warnings of a model are notes: a pipe gets them, and --quiet leaves them out', async () => {
+  const { odd } = await copiesOfDemo('odd')
+  await writeFile(path.join(odd, 'generation_config.json'), '{"temperature": -1}')
+  const args = ['run', 'x', '-m', odd, '--simulated', 'instant']
+  expect((await cli(args)).stderr).toMatch(/^generation_config\.json.*temperature.*\n$/)
+  expect((await cli([...args, '--quiet'])).stderr).toBe('')
+})
+
+test('run refuses a system message that the prompt has no place for', async () => {
+  const raw = await cli(['run', 'x', '--raw', '-s', 'Be kind.'])
+  expect(raw).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(/^WrongUsage: .*--raw.*--system/) })
+  // A model without a chat template continues the prompt as plain text.
+  const folder = await withoutTemplate()
+  const plain = await cli(['run', 'x', '-m', folder, '--simulated', 'instant', '-s', 'Be kind.'])
+  expect(plain).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(/^WrongUsage: .*--system/) })
+  expect((await cli(['run', 'x', '-m', folder, '--simulated', 'instant'])).code).toBe(0)
+})
+
+/** A copy of the demo model whose chat template is missing. */
+async function withoutTemplate(): Promise<string> {
+  const { plain } = await copiesOfDemo('plain')
+  await writeFile(path.join(plain, 'tokenizer_config.json'), '{"eos_token": "<|end|>"}')
+  return plain
+}
+
+test('reasoning without an answer ends its line on the terminal', async () => {
+  const { model } = await speaking('<think>\nIt is hard.', `{# </think> #}${PROMPT}`)
+  const { shown } = await onTerminal(['run', 'x', '-m', model.path, '--simulated', 'instant', '--stats'], [])
+  expect(shown).toMatch(/^It is hard\.\n/)
+})
+
 test.each([
   ['an unknown option', ['run', 'x', '--nope'], 2, /^WrongUsage: unknown option '--nope' \(see --help\)\n$/],
   ['an unknown command', ['rum'], 2, /^WrongUsage: unknown command 'rum' \(Did you mean one of .*run.*\)\n$/],
@@ -54,8 +92,12 @@ test.each([
   ['a model that is not in the cache', ['run', 'x', '-m', 'a/b'], 3, /^ModelNotFound: .*HF_HUB_OFFLINE.*\n$/],
   ['a prompt that is too long', ['run', 'word '.repeat(3000)], 2, /^ContextLengthExceeded: .*\n$/],
   ['a schema that is not there', ['run', 'x', '--schema', '/no/file'], 2, /^WrongUsage: .*\/no\/file.*\n$/],
-  ['too little time', ['run', 'x', ...SLOW, '--timeout', '0.3'], 124, /^Timeout: .*--timeout.*\n$/],
+  ['a timeout that is too short', ['run', 'x', ...SLOW, '--timeout', '0.3'], 124, /^Timeout: .*--timeout.*\n$/],
   ['an unknown shell', ['completion', 'tcsh'], 2, /^WrongUsage: .*tcsh.*bash, zsh, fish.*\n$/],
+  ['a shell that is named like a property', ['completion', 'constructor'], 2, /^WrongUsage: .*bash, zsh, fish.*\n$/],
+  ['a param that the engine refuses', ['run', 'x', '--top-p', '0'], 2, /^InvalidParams: `--top-p` must be .*\n$/],
+  ['an empty stop text', ['run', 'x', '--stop', ''], 2, /^InvalidParams: `--stop` has an empty string.*\n$/],
+  ['a runtime file that is not there', ['run', 'x', '--config', '/no/file'], 2, /^ConfigError: `--config` names.*\n$/],
 ])('%s: one line on stderr with the code, and the exit code', async (_, args, exit, line) => {
   const { code, stderr } = await cli(args, { variables: { HF_HUB_OFFLINE: '1' } })
   expect(stderr).toMatch(line)
@@ -89,7 +131,7 @@ test('help and version need no addon', async () => {
   expect(stderr).toBe('0 libraries\n')
 })
 
-test('a reader that leaves ends the command quietly', async () => {
+test('the command ends without an error when the reader of its output closes the pipe', async () => {
   const line = `"$0" "$1" run Hello --simulated m3-max/gemma-2-27b-4bit | head -c 1`
   const { stdout, stderr } = await promisify(execFile)('bash', [
     '-o',
@@ -127,13 +169,31 @@ test('a terminal gets no control characters of a model, a pipe gets the text as 
   expect((await onTerminal([...args, '--no-color'], [])).raw).not.toContain('\u001b[2m')
 })
 
+test('--no-color has an effect on errors of the command line, and is stronger than FORCE_COLOR', async () => {
+  const wrong = ['run', '--temperature', '5', 'x']
+  expect((await onTerminal(wrong, [])).raw).toContain('\u001b[31m')
+  expect((await onTerminal(['--no-color', ...wrong], [])).raw).not.toContain('\u001b[')
+  expect((await onTerminal([...wrong, '--no-color'], [], { FORCE_COLOR: '1' })).raw).not.toContain('\u001b[')
+  // After `--`, it is a word of the prompt.
+  const word = ['run', '--simulated', 'instant', '--stats', '--', '--no-color']
+  expect((await onTerminal(word, [])).raw).toContain('\u001b[2m')
+})
+
+test('reasoning is on the terminal of stderr, and not in a redirected stdout', async () => {
+  const file = path.join(await emptyFolder(), 'answer')
+  const { model } = await speaking(`<think>\nIt is easy.\n</think>\n\nYes.`, `{# </think> #}${PROMPT}`)
+  const line = `"$0" "$1" run x -m '${model.path}' --simulated instant > '${file}'`
+  expect((await shellOnTerminal(line)).shown).toBe('It is easy.\n\n')
+  expect(await readFile(file, 'utf8')).toBe('Yes.\n')
+})
+
 test.each(['bash', 'zsh', 'fish'])('completions for %s name every command and its options', async shell => {
   const { stdout } = await cli(['completion', shell])
   for (const word of ['run', 'chat', 'pull', 'doctor', 'max-tokens', 'revision', 'debug'])
     expect(stdout).toContain(word)
 })
 
-test('completions for bash complete', async () => {
+test('the completions for bash complete a command and an option', async () => {
   const script = `eval "$("$0" "$1" completion bash)"
     complete_for() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _mlx_serving; echo "\${COMPREPLY[@]}"; }
     complete_for mlx-serving ru; complete_for mlx-serving run --max`

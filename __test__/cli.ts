@@ -15,11 +15,14 @@ interface Running {
   readonly kill?: { signal: NodeJS.Signals; after: string }
   readonly input?: string
   readonly variables?: NodeJS.ProcessEnv
+  /** The working directory. */
+  readonly cwd?: string
 }
 
 /** Runs a command line with pipes. */
-export function cli(args: readonly string[], { kill, input = '', variables = {} }: Running = {}): Promise<Exit> {
-  const child = spawn(process.execPath, [PROGRAM, ...args], { env: { ...process.env, ...variables }, timeout: 25_000 })
+export function cli(args: readonly string[], { kill, input = '', variables = {}, cwd }: Running = {}): Promise<Exit> {
+  const env = { ...process.env, ...variables }
+  const child = spawn(process.execPath, [PROGRAM, ...args], { env, cwd, timeout: 25_000 })
   const exit: Exit = { code: null, signal: null, stdout: '', stderr: '' }
   let isKilled = false
   const look = () => {
@@ -55,16 +58,29 @@ export interface Shown {
 }
 
 /** Runs a command line on a pseudo terminal. Fails if a step is not reached. */
-export async function onTerminal(
+export function onTerminal(
   args: readonly string[],
   steps: readonly Step[],
   variables: NodeJS.ProcessEnv = {},
+): Promise<Shown> {
+  return programOnTerminal([process.execPath, PROGRAM, ...args], steps, variables)
+}
+
+/** Runs a line of bash on a pseudo terminal. In it, `"$0" "$1"` is the command `mlx-serving`. */
+export function shellOnTerminal(line: string, variables: NodeJS.ProcessEnv = {}): Promise<Shown> {
+  return programOnTerminal(['bash', '-c', line, process.execPath, PROGRAM], [], variables)
+}
+
+async function programOnTerminal(
+  program: readonly string[],
+  steps: readonly Step[],
+  variables: NodeJS.ProcessEnv,
 ): Promise<Shown> {
   const environment: NodeJS.ProcessEnv = { ...process.env, TERM: 'xterm-256color' }
   // Node shows no colours on the terminal of a continuous integration.
   for (const name of ['CI', 'NO_COLOR', 'FORCE_COLOR', 'NODE_DISABLE_COLORS']) delete environment[name]
   const script = path.join(ROOT, '__test__', 'terminal.py')
-  const child = spawn('python3', [script, JSON.stringify(steps), process.execPath, PROGRAM, ...args], {
+  const child = spawn('python3', [script, JSON.stringify(steps), ...program], {
     env: { ...environment, ...variables },
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -3,11 +3,11 @@
 import { writeFile } from 'node:fs/promises'
 import type { GenerateParams, GenerateResult, Generation, Message } from '../../index'
 import { Editor } from './editor'
-import { Interrupted, lineOf } from './exits'
+import { exitOf, Interrupted, reportFailure, SilentFailure, wrongUsage } from './exits'
 import { bytes, count, duration, pairs, prefixHits } from './figures'
-import { figuresOf } from './run'
+import { figuresOf, stream } from './run'
 import { type AnswerOptions, inSession, type Session, samplingOf } from './session'
-import { forStdout, note, paint, print, printable, printLine } from './terminal'
+import { note, paint, printable, printLine } from './terminal'
 
 /** What can be written instead of a message. */
 const COMMANDS = {
@@ -25,17 +25,27 @@ export async function chat(options: AnswerOptions): Promise<void> {
   await inSession(options, session => new Chat(session, options).run())
 }
 
+/** A question with its answer. */
+interface Turn {
+  readonly messages: readonly Message[]
+  /** Tokens of the conversation up to the end of the answer. */
+  readonly numTokens: number
+}
+
 class Chat {
   readonly #session: Session
   readonly #options: AnswerOptions
   readonly #editor: Editor
+  readonly #isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true
   #system: string | undefined
-  #messages: Message[] = []
+  #turns: readonly Turn[] = []
   #last: GenerateResult | undefined
   #running: Generation | undefined
   /** Whether the next Ctrl-C leaves. */
   #isLeaving = false
   #isDone = false
+  /** The last failure of a message or of a command. */
+  #failure: unknown
 
   constructor(session: Session, options: AnswerOptions) {
     this.#session = session
@@ -47,8 +57,7 @@ class Chat {
   /** Answers messages until the input ends or the process is to end. */
   async run(): Promise<void> {
     const { model, signal } = this.#session
-    const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true
-    if (isTerminal)
+    if (this.#isTerminal)
       note(
         `${paint('bold', printable(model.id), process.stderr)}: /help lists the commands, """ begins a block of lines`,
       )
@@ -62,10 +71,14 @@ class Chat {
         if (message.trim() !== '') await this.#take(message)
       }
       if (signal.reason instanceof Interrupted) throw signal.reason
+      // A person has seen the errors; a script sees the exit code alone.
+      if (this.#failure !== undefined && !this.#isTerminal) {
+        throw new SilentFailure('a message failed', exitOf(this.#failure))
+      }
     } finally {
       signal.removeEventListener('abort', stop)
       this.#editor.close()
-      if (isTerminal) await printLine()
+      if (this.#isTerminal) await printLine()
     }
   }
 
@@ -77,37 +90,34 @@ class Chat {
       else await this.#command(name, rest)
     } catch (error) {
       if (this.#session.signal.aborted) throw error
-      note(lineOf(error))
+      this.#failure = error
+      reportFailure(error)
     }
   }
 
   async #answer(content: string): Promise<void> {
     const { engine, model, signal } = this.#session
-    const asked = [...this.#messages, { role: 'user', content }]
-    const before = this.#system === undefined ? [] : [{ role: 'system', content: this.#system }]
-    const params = { model, messages: [...before, ...asked], ...samplingOf(this.#options) } as GenerateParams
+    const question: Message = { role: 'user', content }
+    const messages = [...this.#messages(), question]
+    const params = { model, messages, ...samplingOf(this.#options) } as GenerateParams
     this.#running = engine.generate(params, { signal })
     try {
-      await this.#show(this.#running)
+      await stream(this.#running)
       const result = await this.#running
       this.#last = result
       for (const warning of result.warnings ?? []) note(paint('yellow', printable(warning), process.stderr))
       // Of an answer that was stopped, the part so far stays in the conversation.
-      this.#messages = [...asked, messageOf(result)]
+      const turn = { messages: [question, messageOf(result)], numTokens: result.usage.totalTokens }
+      this.#turns = [...this.#turns, turn]
     } finally {
       this.#running = undefined
     }
   }
 
-  async #show(generation: Generation): Promise<void> {
-    let isReasoning = false
-    for await (const { text, reasoning } of generation) {
-      if (reasoning) await print(paint('dim', forStdout(reasoning)))
-      if (text !== '' && isReasoning) await print('\n\n')
-      isReasoning = reasoning !== undefined && text === ''
-      await print(forStdout(text))
-    }
-    await printLine()
+  /** The conversation, with the system message if there is one. */
+  #messages(): Message[] {
+    const before: Message[] = this.#system === undefined ? [] : [{ role: 'system', content: this.#system }]
+    return [...before, ...this.#turns.flatMap(({ messages }) => messages)]
   }
 
   async #command(name: string, rest: string): Promise<void> {
@@ -117,14 +127,14 @@ class Chat {
       case '/stats':
         return this.#stats()
       case '/clear':
-        this.#messages = []
+        this.#turns = []
         return note('the conversation is empty')
       case '/system':
         this.#system = rest === '' ? undefined : rest
         return note(rest === '' ? 'there is no system message' : 'the system message is changed')
       case '/undo':
-        this.#messages = this.#messages.slice(0, -2)
-        return note(`${this.#messages.length} messages are left`)
+        this.#turns = this.#turns.slice(0, -1)
+        return note(`${2 * this.#turns.length} messages are left`)
       case '/save':
         return this.#save(rest)
       case '/exit':
@@ -133,19 +143,19 @@ class Chat {
         this.#isDone = true
         return
       default:
-        return note(`there is no command ${printable(name)}; /help lists them, and // begins a message with a slash`)
+        throw wrongUsage(`there is no command ${name}`, '/help lists them, and // begins a message with a slash')
     }
   }
 
   async #stats(): Promise<void> {
     const { model, engine } = this.#session
     const { generatedTokens, promptTokens, kvBytes, cache } = engine.stats()
-    if (this.#last !== undefined) await printLine(figuresOf(this.#last))
-    const used = this.#last?.usage.totalTokens ?? 0
+    if (this.#last !== undefined) await printLine(figuresOf(this.#last, process.stdout))
+    const used = this.#turns.at(-1)?.numTokens ?? 0
     await printLine(
       pairs([
         ['model', `${model.id} (${model.family}, ${model.computeType})`],
-        ['messages', count(this.#messages.length)],
+        ['messages', count(2 * this.#turns.length)],
         ['context', `${count(used)} of ${count(model.contextLength)} tokens`],
         ['prompt tokens', count(promptTokens)],
         ['prefix cache', `${count(cache.prefix.tokensReused)} prompt tokens reused, ${prefixHits(cache.prefix)}`],
@@ -157,9 +167,8 @@ class Chat {
   }
 
   async #save(file: string): Promise<void> {
-    if (file === '') return note('name the file: /save FILE')
-    const before: Message[] = this.#system === undefined ? [] : [{ role: 'system', content: this.#system }]
-    const messages = [...before, ...this.#messages]
+    if (file === '') throw wrongUsage('/save needs the name of a file', '/save FILE')
+    const messages = this.#messages()
     const markdown = () => messages.map(({ role, content }) => `## ${role}\n\n${content}\n`).join('\n')
     await writeFile(file, file.endsWith('.md') ? markdown() : `${JSON.stringify(messages, null, 2)}\n`)
     note(`saved ${messages.length} messages in ${printable(file)}`)

@@ -11,7 +11,7 @@ interface Entry {
 }
 
 export async function completion(shell: string, root: Command): Promise<void> {
-  const write = SHELLS[shell]
+  const write = SHELLS.get(shell)
   if (write === undefined) throw wrongUsage(`there are no completions for ${shell}`, 'known are: bash, zsh, fish')
   await printLine(write(root.commands.map(entryOf(root))))
 }
@@ -26,7 +26,7 @@ function entryOf(root: Command): (command: Command) => Entry {
   })
 }
 
-const SHELLS: Readonly<Record<string, (entries: readonly Entry[]) => string>> = { bash, zsh, fish }
+const SHELLS: ReadonlyMap<string, (entries: readonly Entry[]) => string> = new Map(Object.entries({ bash, zsh, fish }))
 
 const flagsOf = ({ flags }: Entry) => flags.map(({ name }) => name).join(' ')
 

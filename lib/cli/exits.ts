@@ -2,13 +2,14 @@
 
 import type { ErrorCode } from '../../index'
 import { MlxServingError } from '../errors'
+import { isOfServer, withFlags } from './flags'
 import { paint, printable } from './terminal'
 
 export const FAILED = 1
 export const WRONG_USAGE = 2
 const NO_MODEL = 3
 const NO_DOWNLOAD = 4
-export const NO_MEMORY = 5
+export const NO_FIT = 5
 const NO_PLATFORM = 6
 /** The same exit code as that of the command `timeout`. */
 const TIMED_OUT = 124
@@ -24,7 +25,7 @@ const EXITS: Partial<Record<ErrorCode, number>> = {
   UnsupportedModel: NO_MODEL,
   TokenizerError: NO_MODEL,
   DownloadError: NO_DOWNLOAD,
-  InsufficientMemory: NO_MEMORY,
+  InsufficientMemory: NO_FIT,
   UnsupportedPlatform: NO_PLATFORM,
   Timeout: TIMED_OUT,
 }
@@ -43,6 +44,8 @@ const HINTS: Partial<Record<string, string>> = {
   Timeout: 'allow more time with --timeout',
   EADDRINUSE: 'choose another port with --port; 0 takes a free one',
 }
+
+const SERVER_HINT = 'docs/server.md describes the options of the server'
 
 /** A failure of the command itself, with a code of its own. */
 export class CommandError extends Error {
@@ -63,25 +66,45 @@ export function wrongUsage(message: string, hint?: string): CommandError {
   return new CommandError('WrongUsage', message, { exit: WRONG_USAGE, ...(hint && { hint }) })
 }
 
-/** The process got a signal, such as that of Ctrl-C. */
-export class Interrupted extends Error {
+/** A failure without a line on stderr of its own: its line is there, or a person knows why the command ends. */
+export class SilentFailure extends Error {
   readonly exit: number
 
-  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
-    super(`ended by ${signal}`)
-    // As shells report a process that a signal has ended.
-    this.exit = 128 + { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }[signal]
+  constructor(message: string, exit: number) {
+    super(message)
+    this.exit = exit
   }
+}
+
+/** The process got a signal, such as that of Ctrl-C. */
+export class Interrupted extends SilentFailure {
+  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
+    // As shells report a process that a signal has ended.
+    super(`ended by ${signal}`, 128 + { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }[signal])
+  }
+}
+
+let hasStacks = false
+
+/** Reports failures with their stack. */
+export function showStacks(): void {
+  hasStacks = true
+}
+
+/** Writes a failure to stderr, also with `--quiet`. */
+export function reportFailure(error: unknown): void {
+  const line = hasStacks && error instanceof Error ? String(error.stack) : lineOf(error)
+  process.stderr.write(`${line}\n`)
 }
 
 /** The exit code of a failure. */
 export function exitOf(error: unknown): number {
-  if (error instanceof CommandError || error instanceof Interrupted) return error.exit
+  if (error instanceof CommandError || error instanceof SilentFailure) return error.exit
   return (error instanceof MlxServingError && EXITS[error.code]) || FAILED
 }
 
 /** A failure as one line: its code, its message, and what to do. */
-export function lineOf(error: unknown): string {
+function lineOf(error: unknown): string {
   const { code, message, hint } = partsOf(error)
   const end = hint === undefined ? '' : paint('dim', ` (${hint})`, process.stderr)
   return `${paint('red', code, process.stderr)}: ${oneLine(message)}${end}`
@@ -90,7 +113,10 @@ export function lineOf(error: unknown): string {
 /** The code, message and hint of a failure. */
 export function partsOf(error: unknown): { code: string; message: string; hint?: string | undefined } {
   if (error instanceof CommandError) return error
-  if (error instanceof MlxServingError) return { code: error.code, message: error.message, hint: HINTS[error.code] }
+  if (error instanceof MlxServingError) {
+    const hint = error.code === 'ConfigError' && isOfServer(error) ? SERVER_HINT : HINTS[error.code]
+    return { code: error.code, message: withFlags(error), hint }
+  }
   const { code = 'Failed', message }: NodeJS.ErrnoException = error instanceof Error ? error : new Error(`${error}`)
   return { code, message, hint: HINTS[code] }
 }

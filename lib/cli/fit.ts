@@ -7,7 +7,7 @@ import { type Client, getJson } from '../download/request'
 import { list } from '../download/snapshot'
 import { memoryBytes } from '../environment'
 import { errorOf } from '../errors'
-import { CommandError, NO_MEMORY, wrongUsage } from './exits'
+import { CommandError, NO_FIT, wrongUsage } from './exits'
 import { bytes, count, pairs, parameters, table } from './figures'
 import { type Device, Footprint, shapeOf } from './footprint'
 import { interruptible } from './interrupts'
@@ -20,7 +20,11 @@ const GIBIBYTE = 2 ** 30
 const FIRST_CONTEXT = 1024
 const MAX_CONTEXT = 131_072
 /** Bytes of a number of the types in `config.json`. */
-const WIDTHS: Record<string, number> = { float32: 4, float16: 2, bfloat16: 2 }
+const WIDTHS: ReadonlyMap<string, number> = new Map([
+  ['float32', 4],
+  ['float16', 2],
+  ['bfloat16', 2],
+])
 
 export interface FitOptions {
   readonly revision?: string
@@ -49,14 +53,14 @@ export async function fit(name: string | undefined, options: FitOptions): Promis
   }
   const footprint = new Footprint(shape, weights, {
     device: options.device ?? (process.platform === 'darwin' ? 'gpu' : 'cpu'),
-    memoryBytes: options.memory === undefined ? memoryBytes() : options.memory * GIBIBYTE,
+    memoryBytes: options.memory === undefined ? memoryBytes() : Math.floor(options.memory * GIBIBYTE),
   })
   const contexts = contextsUpTo(shape.contextLength)
   const wanted = {
     rows: options.rows ?? 1,
-    context: Math.min(options.context ?? FIRST_CONTEXT, shape.contextLength),
+    context: options.context ?? Math.min(FIRST_CONTEXT, shape.contextLength),
   }
-  const fits = footprint.rows(wanted.context) >= wanted.rows
+  const fits = wanted.context <= shape.contextLength && footprint.rows(wanted.context) >= wanted.rows
   const { device, weightBytes, tokenBytes, kvBytes, memoryBytes: memory } = footprint
   const rows = contexts.map(context => ({
     context,
@@ -82,12 +86,26 @@ export async function fit(name: string | undefined, options: FitOptions): Promis
       ),
     )
   }
-  if (fits) return
+  if (!fits) throw misfit(wanted, footprint, shape.contextLength)
+}
+
+function misfit(
+  wanted: { rows: number; context: number },
+  { weightBytes, memoryBytes: memory }: Footprint,
+  contextLength: number,
+): CommandError {
   const what = `${wanted.rows} ${wanted.rows === 1 ? 'request' : 'requests'} of ${count(wanted.context)} tokens`
-  throw new CommandError('DoesNotFit', `${what} and ${bytes(weightBytes)} of weights do not fit ${bytes(memory)}`, {
-    exit: NO_MEMORY,
-    hint: 'take fewer bits, a smaller model or shorter contexts; docs/memory.md has the formulas',
-  })
+  const [message, hint] =
+    wanted.context > contextLength
+      ? [
+          `${what} exceed the context of the model, ${count(contextLength)} tokens`,
+          'take a model with a longer context',
+        ]
+      : [
+          `${what} and ${bytes(weightBytes)} of weights do not fit ${bytes(memory)}`,
+          'take fewer bits, a smaller model or shorter contexts; docs/memory.md has the formulas',
+        ]
+  return new CommandError('DoesNotFit', message, { exit: NO_FIT, hint })
 }
 
 const COLUMNS = [
@@ -135,7 +153,7 @@ function listedWeights(name: string, { files, numbers }: Listing, config: Config
   const size = weights.reduce((total, file) => total + file.size, 0)
   const { bits, group_size: group = 64 } = quantizationOf(config)
   const { dtype, torch_dtype: older } = config
-  const width = WIDTHS[String(dtype ?? older)] ?? 2
+  const width = WIDTHS.get(String(dtype ?? older)) ?? 2
   if (bits === undefined) {
     const all = numbers === undefined ? size / width : sum(Object.values(numbers))
     return { bytes: size, parameters: all, packedFloat32Bytes: 4 * all }

@@ -3,17 +3,15 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import type { BenchOptions } from './bench'
-import { exitOf, Interrupted, lineOf, WRONG_USAGE, wrongUsage } from './exits'
+import { exitOf, reportFailure, SilentFailure, showStacks, WRONG_USAGE, wrongUsage } from './exits'
 import type { ServeCommandOptions } from './serve'
-import { beQuiet, endWithReader, note, paint, printable } from './terminal'
+import { beColourless, beQuiet, endWithReader, note, paint, printable } from './terminal'
 import { real, several, whole, wholes } from './values'
 
 const { version } = require('../../package.json') as { version: string }
 
 interface Global {
-  readonly debug?: boolean
   readonly quiet?: boolean
-  readonly color?: boolean
 }
 
 /** Errors of commander after which there is nothing more to say. */
@@ -21,20 +19,31 @@ const SHOWN: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commande
 
 const EXITS = `
 Exit codes:
-  0  done                           5  it does not fit the memory
+  0  done                           5  it does not fit the memory, or the context of the model
   1  failed                         6  this platform or installation cannot run models
   2  wrong usage or option        124  the time of --timeout has passed
-  3  no such model, or not usable 130  ended by Ctrl-C
-  4  the download failed
+  3  no such model, or not usable 130  ended by Ctrl-C; 0 at the end of serve and chat
+  4  the download failed          143  ended by SIGTERM; 0 at the end of serve
 
-Models are a name of the Hugging Face hub (mlx-community/Qwen3-4B-4bit), a folder, or nothing for the small
-bundled model. Variables: HF_TOKEN, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_ENDPOINT, MLX_SERVING_*, NO_COLOR.`
+Models are a name of the Hugging Face hub (mlx-community/Qwen3-4B-4bit), a folder, or demo for the small
+bundled model, which is also the default. Variables: HF_TOKEN, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_ENDPOINT,
+MLX_SERVING_*, NO_COLOR.`
 
 /** Runs a command line. Sets the exit code, and lets the process end by itself, so that all output is written. */
 export async function main(args: readonly string[]): Promise<void> {
   endWithReader()
-  showWarnings(args.includes('--debug'))
+  // These are in force before the command line is read: it may be wrong.
+  const isDebug = isGiven(args, '--debug')
+  if (isDebug) showStacks()
+  if (isGiven(args, '--no-color')) beColourless()
+  showWarnings(isDebug)
   process.exitCode = await execute(args)
+}
+
+/** Whether a command line has an option. After `--` it has arguments only. */
+function isGiven(args: readonly string[], option: string): boolean {
+  const end = args.indexOf('--')
+  return args.slice(0, end < 0 ? undefined : end).includes(option)
 }
 
 async function execute(args: readonly string[]): Promise<number> {
@@ -45,9 +54,7 @@ async function execute(args: readonly string[]): Promise<number> {
     // Help and version end as errors, too. Help that was not asked for stands for a missing command.
     if (error instanceof CommanderError && SHOWN.has(error.code)) return error.exitCode === 0 ? 0 : WRONG_USAGE
     const failure = error instanceof CommanderError ? usageError(error) : error
-    const line = args.includes('--debug') && failure instanceof Error ? String(failure.stack) : lineOf(failure)
-    // A person who has pressed Ctrl-C knows why it ended.
-    if (!(failure instanceof Interrupted)) process.stderr.write(`${line}\n`)
+    if (!(failure instanceof SilentFailure)) reportFailure(failure)
     return exitOf(failure)
   }
 }
@@ -73,14 +80,12 @@ export function program(): Command {
     .version(version)
     .option('--debug', 'show the stack of an error')
     .option('-q, --quiet', 'no progress and no notes on stderr')
-    .option('--no-color', 'no colours, as with NO_COLOR')
+    .option('--no-color', 'no colours, whatever variables say')
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError()
     .hook('preAction', command => {
-      const { quiet, color } = command.opts<Global>()
-      if (quiet) beQuiet()
-      if (color === false) process.env.NO_COLOR = '1'
+      if (command.opts<Global>().quiet) beQuiet()
     })
     .addHelpText('after', EXITS)
   root.helpCommand('help [command]', 'show the help of a command')
@@ -114,7 +119,7 @@ function withEngine(command: Command): Command {
 function withModel(command: Command): Command {
   return withEngine(
     command
-      .option('-m, --model <model>', 'a name of the hub, or a folder (default: the bundled model)')
+      .option('-m, --model <model>', 'a name of the hub, a folder, or demo (default: demo, the bundled model)')
       .option('--revision <revision>', 'a branch, tag or commit of the model on the hub'),
   )
 }
@@ -136,10 +141,10 @@ function withSampling(command: Command): Command {
 function addRun(root: Command): void {
   withSampling(root.command('run').argument('[prompt...]', 'the question; a - stands for the text on stdin'))
     .description('answer one question, streamed to stdout')
-    .option('--raw', 'continue the prompt as plain text, without the chat template')
+    .option('--raw', 'continue the prompt as plain text, without chat template and --system')
     .option('--schema <file>', 'the answer is JSON that matches this JSON schema')
     .option('--timeout <seconds>', 'fail after this time', real(0.001, 86_400))
-    .option('--stats', 'figures of the answer on stderr')
+    .option('--stats', 'figures of the answer on stderr, also with --quiet')
     .option('--json', 'the whole result as one JSON object')
     .addHelpText(
       'after',
@@ -177,7 +182,7 @@ function addServe(root: Command): void {
     root
       .command('serve')
       .description('serve models over HTTP, with the APIs of OpenAI, Anthropic and Ollama')
-      .option('-m, --model <model>', 'a name of the hub, or a folder; may be repeated', several),
+      .option('-m, --model <model>', 'a name of the hub, a folder, or demo; may be repeated', several),
   )
     .option('-p, --port <port>', 'the port; 0 takes a free one', whole(0, 65_535), 8080)
     .option('--host <address>', 'the address to listen on', '127.0.0.1')

@@ -2,12 +2,14 @@
 
 import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
+import type { WriteStream } from 'node:tty'
 import type { GenerateParams, GenerateResult, Structured } from '../../index'
 import { invalid } from '../errors'
 import { wrongUsage } from './exits'
 import { digits, duration } from './figures'
 import { type AnswerOptions, inSession, questionOf, type Session, samplingOf } from './session'
 import { forStdout, isWatched, note, paint, print, printable, printJson, printLine } from './terminal'
+import { millisecondsOf } from './values'
 
 export interface RunOptions extends AnswerOptions {
   readonly json?: boolean
@@ -22,6 +24,9 @@ export interface RunOptions extends AnswerOptions {
 const STDIN = '-'
 
 export async function run(words: readonly string[], options: RunOptions): Promise<void> {
+  if (options.raw && options.system !== undefined) {
+    throw wrongUsage('--raw and --system exclude each other', 'a plain text has no system message')
+  }
   const prompt = await promptOf(words)
   const structured = options.schema === undefined ? undefined : await schemaIn(options.schema)
   await inSession(options, session => answer(session, prompt, { ...options, structured }))
@@ -58,19 +63,23 @@ async function answer(
   prompt: string,
   options: RunOptions & { structured: Structured | undefined },
 ): Promise<void> {
+  if (options.system !== undefined && !model.capabilities.chat) {
+    throw wrongUsage('--system needs a model with a chat template', 'this model continues the prompt as plain text')
+  }
   const asked = options.raw || !model.capabilities.chat ? { prompt } : questionOf(prompt, options)
   const params = { model, ...asked, ...samplingOf(options), structured: options.structured } as GenerateParams
-  const timeoutMs = options.timeout === undefined ? undefined : options.timeout * 1000
+  const timeoutMs = options.timeout === undefined ? undefined : millisecondsOf(options.timeout)
   const generation = engine.generate(params, { signal, timeoutMs })
   if (!options.json) await stream(generation)
   const result = await generation
   for (const warning of result.warnings ?? []) note(paint('yellow', printable(warning), process.stderr))
   if (options.json) await printJson({ model: model.id, ...fieldsOf(result) })
-  if (options.stats) note(figuresOf(result))
+  // Not a note: the figures were asked for.
+  if (options.stats) process.stderr.write(`${figuresOf(result, process.stderr)}\n`)
 }
 
 /** Writes the text to stdout. A person sees the reasoning as well. */
-async function stream(chunks: AsyncIterable<{ text: string; reasoning?: string }>): Promise<void> {
+export async function stream(chunks: AsyncIterable<{ text: string; reasoning?: string }>): Promise<void> {
   let last = ''
   let isReasoning = false
   try {
@@ -87,6 +96,7 @@ async function stream(chunks: AsyncIterable<{ text: string; reasoning?: string }
     }
   } finally {
     // An error starts on a line of its own, too.
+    if (isReasoning) process.stderr.write('\n')
     if (last !== '' && !last.endsWith('\n')) await printLine()
   }
 }
@@ -96,8 +106,8 @@ export function fieldsOf({ tokens, logprobs: _, ...result }: GenerateResult): ob
   return { ...result, tokens: [...tokens] }
 }
 
-/** One line with the figures of an answer. */
-export function figuresOf({ usage, timings, finishReason, served }: GenerateResult): string {
+/** One line with the figures of an answer, for this stream. */
+export function figuresOf({ usage, timings, finishReason, served }: GenerateResult, stream: WriteStream): string {
   const { inputTokens, outputTokens } = usage
   const parts = [
     `${inputTokens} + ${outputTokens} tokens`,
@@ -106,5 +116,5 @@ export function figuresOf({ usage, timings, finishReason, served }: GenerateResu
     `ended by ${finishReason}`,
     ...(served === 'computed' ? [] : [served]),
   ]
-  return paint('dim', parts.join(', '), process.stderr)
+  return paint('dim', parts.join(', '), stream)
 }

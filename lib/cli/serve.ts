@@ -9,7 +9,9 @@ import { CommandError, wrongUsage } from './exits'
 import { interruptible } from './interrupts'
 import { ProgressBar } from './progressbar'
 import { type EngineFlags, engineOptionsOf } from './session'
+import { pathOf } from './storedmodels'
 import { isWatched, note, paint, printable, printLine } from './terminal'
+import { millisecondsOf } from './values'
 
 export interface ServeCommandOptions extends EngineFlags {
   readonly model?: readonly string[]
@@ -76,7 +78,7 @@ async function run(settings: ServeOptions, { names, signal, dashboard }: Run): P
 
 async function settingsOf(options: ServeCommandOptions): Promise<ServeOptions> {
   const { host, port, allowAnonymous, origin: origins, maxTokens, timeout } = options
-  const timeoutMs = timeout === undefined ? undefined : timeout * 1000
+  const timeoutMs = timeout === undefined ? undefined : millisecondsOf(timeout)
   const keys = options.keys === undefined ? undefined : await keysIn(options.keys)
   const aliases = options.alias && Object.fromEntries(options.alias.map(aliasOf))
   const engine = engineOptionsOf(options)
@@ -105,7 +107,8 @@ function aliasOf(text: string): [string, string] {
 async function open(settings: ServeOptions, names: readonly string[], signal: AbortSignal): Promise<RunningServer> {
   const bar = new ProgressBar()
   const loads = { signal, onProgress: bar.update }
-  const models = names.length > 0 ? names.map(path => ({ path, ...loads })) : [loads]
+  const paths = await Promise.all(names.map(pathOf))
+  const models = paths.length > 0 ? paths.map(path => ({ path, ...loads })) : [loads]
   try {
     return await start({ ...settings, models })
   } finally {

@@ -4,7 +4,8 @@ import type { Engine, EngineOptions, GenerateParams, ModelHandle, SamplingOption
 import { createEngine } from '../engine'
 import { interruptible } from './interrupts'
 import { ProgressBar } from './progressbar'
-import { isWatched, note, paint, printable } from './terminal'
+import { pathOf } from './storedmodels'
+import { note, paint, printable } from './terminal'
 
 /** The engine of a command. */
 export interface EngineFlags {
@@ -48,12 +49,13 @@ export function engineOptionsOf({ preset, precision, simulated, config }: Engine
 
 /** Loads the model of a command. */
 export async function load(engine: Engine, options: SessionOptions, signal: AbortSignal): Promise<ModelHandle> {
-  const { model: path, revision } = options
+  const { revision } = options
+  const path = options.model === undefined ? undefined : await pathOf(options.model)
   const bar = new ProgressBar()
   try {
     const model = await engine.loadModel({ path, revision, signal, onProgress: bar.update })
     bar.end()
-    if (isWatched()) for (const warning of model.warnings) note(paint('yellow', printable(warning), process.stderr))
+    for (const warning of model.warnings) note(paint('yellow', printable(warning), process.stderr))
     return model
   } finally {
     bar.end()

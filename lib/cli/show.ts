@@ -27,7 +27,7 @@ export async function show(name: string | undefined, { json, template, tensors: 
   if (template) return printLine(forStdout(chatTemplate ?? ''))
   const config = await readConfig(folder)
   const tensors = await tensorsIn(folder)
-  const capabilities = await capabilitiesOf(folder)
+  const capabilities = await capabilitiesOf(folder, config)
   if (json) {
     const { bytes: size, parameters: numbers } = weightsOf(tensors, groupOf(config))
     const weights = { bytes: size, parameters: numbers, types: byType(tensors) }
@@ -77,14 +77,19 @@ function tensorRow({ name, dtype, shape, bytes: size }: Tensor): string[] {
 }
 
 /** The features that requests can use, or the reason why the model cannot be used. */
-type Capabilities = ModelCapabilities | { readonly problem: string }
+type Capabilities =
+  | (Omit<ModelCapabilities, 'computeType' | 'contextLength'> & { readonly contextLength?: number })
+  | { readonly problem: string }
 
-function capabilitiesOf(folder: string): Promise<Capabilities> {
+function capabilitiesOf(folder: string, config: Config): Promise<Capabilities> {
   return interruptible(async signal => {
     const engine = await createEngine(WITHOUT_WEIGHTS)
     try {
-      const { capabilities } = await engine.loadModel({ path: folder, signal })
-      return capabilities
+      const model = await engine.loadModel({ path: folder, signal })
+      // These two are of the simulated device. The type of computations is known on a real device only.
+      const { computeType: _, contextLength: __, ...capabilities } = model.capabilities
+      const shape = shapeOf(config)
+      return { ...capabilities, ...(shape && { contextLength: shape.contextLength }) }
     } catch (error) {
       signal.throwIfAborted()
       return { problem: partsOf(error).message }
@@ -117,18 +122,29 @@ function templateLine(template: string): string {
   return `chat template: ${count(template.length)} characters in ${lines} ${lines === 1 ? 'line' : 'lines'}; --template prints it`
 }
 
-/** The chat template, where newer and older models have it. */
+/** Files that are a template. They take precedence over those below. */
+const TEMPLATE_FILES = ['chat_template.jinja', path.join('additional_chat_templates', 'default.jinja')]
+/** Files with a field `chat_template`. */
+const CONFIGURATIONS = ['tokenizer_config.json', 'chat_template.json']
+
+/** The default chat template, found as in src/text/chat_templates.rs. */
 async function chatTemplateIn(folder: string): Promise<string | undefined> {
-  const file = await readFile(path.join(folder, 'chat_template.jinja'), 'utf8').catch(() => undefined)
-  if (file !== undefined) return file
-  for (const name of ['chat_template.json', 'tokenizer_config.json']) {
-    const { chat_template: template } = ((await readJson(path.join(folder, name))) ?? {}) as Record<string, unknown>
-    if (typeof template === 'string') return template
-    // Several templates by name.
-    if (Array.isArray(template)) {
-      const found = template.find(({ name }: { name?: unknown }) => name === 'default') as { template?: unknown }
-      if (typeof found?.template === 'string') return found.template
-    }
+  for (const name of TEMPLATE_FILES) {
+    const template = await readFile(path.join(folder, name), 'utf8').catch(() => undefined)
+    if (template !== undefined) return template
+  }
+  for (const name of CONFIGURATIONS) {
+    const { chat_template: value } = ((await readJson(path.join(folder, name))) ?? {}) as Record<string, unknown>
+    if (value !== undefined && value !== null) return defaultOf(value)
   }
   return undefined
+}
+
+/** The value of `chat_template`: a template, or a list of templates with names. */
+function defaultOf(value: unknown): string | undefined {
+  if (typeof value === 'string') return value
+  if (!Array.isArray(value)) return undefined
+  const named = value as ({ name?: unknown; template?: unknown } | null)[]
+  const found = named.find(entry => entry?.name === 'default') ?? (named.length === 1 ? named[0] : undefined)
+  return typeof found?.template === 'string' ? found.template : undefined
 }

@@ -77,10 +77,17 @@ async function folderOf(storage: string, revisions: readonly string[]): Promise<
   return undefined
 }
 
+/** A model that a command names, as the engine loads it. `demo` is the bundled model, unless a folder `demo` has a model. */
+export async function pathOf(model: string): Promise<string> {
+  const isBundled = model === BUNDLED && !(await exists(path.join(model, 'config.json')))
+  return isBundled ? demoModel() : model
+}
+
 /** The folder of a model that a command names: a path, a name in the cache, or the bundled model. */
 export async function folderNamed(model: string | undefined): Promise<string | undefined> {
-  if (model === undefined || model === BUNDLED) return demoModel()
-  if (await exists(path.join(model, 'config.json'))) return realpath(model)
+  if (model === undefined) return demoModel()
+  const place = await pathOf(model)
+  if (await exists(path.join(place, 'config.json'))) return realpath(place)
   if (!isModelName(model)) return undefined
   const storage = storageOf(accessOf(undefined).cacheFolder, model)
   return folderOf(storage, await readdir(path.join(storage, 'snapshots')).catch(() => []))

@@ -17,20 +17,26 @@ const STYLES: Record<Style, readonly [number, number]> = {
 }
 
 let isQuiet = false
+let isColourless = false
+
+/** Switches colours off, whatever variables say. */
+export function beColourless(): void {
+  isColourless = true
+}
 
 /** Switches progress and notes off. */
 export function beQuiet(): void {
   isQuiet = true
 }
 
-/** Whether progress and notes are shown: a person reads stderr. */
+/** Whether progress is shown: a person reads stderr. */
 export function isWatched(): boolean {
   return process.stderr.isTTY === true && !isQuiet
 }
 
-/** A text in a style, where the stream is a terminal with colours. Node reads `NO_COLOR` and `TERM`. */
+/** A text in a style, where the stream is a terminal with colours. Node reads `NO_COLOR`, `FORCE_COLOR` and `TERM`. */
 export function paint(style: Style, text: string, stream: WriteStream = process.stdout): string {
-  if (stream.isTTY !== true || !stream.hasColors()) return text
+  if (isColourless || stream.isTTY !== true || !stream.hasColors()) return text
   const [on, off] = STYLES[style]
   return `\u001b[${on}m${text}\u001b[${off}m`
 }

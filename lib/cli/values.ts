@@ -21,6 +21,11 @@ export function real(least: number, most: number): (text: string) => number {
   }
 }
 
+/** Seconds as whole milliseconds. */
+export function millisecondsOf(seconds: number): number {
+  return Math.round(seconds * 1000)
+}
+
 /** A list of whole numbers, separated by commas. */
 export function wholes(least: number, most: number): (text: string) => number[] {
   const read = whole(least, most)
