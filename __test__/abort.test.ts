@@ -1,57 +1,57 @@
 // AbortSignal at every stage of a generation, and the removal of listeners from signals.
 
 import { getEventListeners } from 'node:events'
+import type { EngineStats } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, type Ready, read, simulated, until } from './support.js'
+import { ENDLESS, failure, M3_MAX, read, simulated, until } from './support.js'
 
 const REASON = new Error('the caller went away')
-/** Keeps generations referenced: one without references ends when it is garbage-collected. */
-const held: unknown[] = []
-
 interface Stage {
-  /** The condition for starting the generation. */
-  before?(ready: Ready): Promise<void>
-  isReached(ready: Ready): boolean
+  /** Whether another generation has the only row. */
+  isBehind?: true
+  prompt?: { tokens: number[] }
+  isReached(stats: EngineStats): boolean
 }
 
 /** The stages of a generation, on an engine that runs one request at a time. */
 const stages: Record<string, Stage> = {
-  queued: {
-    async before({ engine, model }) {
-      held.push(engine.generate({ ...(await longAnswer(100)), model }))
-      await until(() => engine.stats().running === 1)
-    },
-    isReached: ({ engine }) => engine.stats().queued === 1,
-  },
-  'in prefill': { isReached: ({ engine }) => engine.stats().running === 1 },
-  'in decode': { isReached: ({ engine }) => engine.stats().generatedTokens > 0 },
+  queued: { isBehind: true, isReached: ({ queued }) => queued === 1 },
+  // The prompt is read in six steps. The request counts as running after the first one.
+  'in prefill': { prompt: { tokens: Array(3_000).fill(7) }, isReached: ({ running }) => running === 1 },
+  'in decode': { isReached: ({ generatedTokens }) => generatedTokens > 0 },
 }
 
-describe.each(Object.entries(stages))('aborted %s', (_, stage) => {
+describe.each(Object.entries(stages))('a generation that is aborted while it is %s', (_, stage) => {
   const start = async (onAbort: 'throw' | 'stop') => {
-    const ready = await simulated(M3_MAX, { scheduler: { enabled: false } })
-    const params = { ...(await longAnswer(100)), model: ready.model }
+    const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
+    const ahead = stage.isBehind ? [engine.generate({ ...ENDLESS, model })] : []
+    if (stage.isBehind) await until(() => engine.stats().running === 1)
     const controller = new AbortController()
-    await stage.before?.(ready)
-    const generation = ready.engine.generate(params, { signal: controller.signal, onAbort })
-    await until(() => stage.isReached(ready))
-    return { ...ready, controller, generation: () => generation }
+    const params = { ...ENDLESS, model, ...(stage.prompt && { prompt: stage.prompt }) }
+    const generation = engine.generate(params, { signal: controller.signal, onAbort })
+    await until(() => stage.isReached(engine.stats()))
+    const endOthers = () => {
+      for (const other of ahead) other.cancel()
+    }
+    return { engine, model, controller, generation: () => generation, endOthers }
   }
 
   test('it rejects with the reason of the signal and ends the work', async () => {
-    const { engine, model, controller, generation } = await start('throw')
+    const { engine, model, controller, generation, endOthers } = await start('throw')
     controller.abort(REASON)
     expect(await failure(generation())).toBe(REASON)
+    await until(() => engine.stats().cancelled === 1)
+    endOthers()
     const after = await engine.generate({ model, prompt: 'Hello', maxTokens: 2 })
     expect(after.usage.outputTokens).toBeGreaterThan(0)
-    expect(engine.stats().cancelled).toBe(1)
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 
   test('with onAbort stop it keeps the tokens so far', async () => {
-    const { controller, generation } = await start('stop')
+    const { controller, generation, endOthers } = await start('stop')
     controller.abort(REASON)
     expect(await generation()).toMatchObject({ finishReason: 'cancelled' })
+    endOthers()
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 })
@@ -67,15 +67,13 @@ test('with a signal that is aborted already, generate rejects and submits nothin
 test('with a signal that is aborted already and onAbort stop, the answer is empty or cut short', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const options = { signal: AbortSignal.abort(), onAbort: 'stop' as const }
-  expect(await engine.generate({ ...(await longAnswer(100)), model }, options)).toMatchObject({
-    finishReason: 'cancelled',
-  })
+  expect(await engine.generate({ ...ENDLESS, model }, options)).toMatchObject({ finishReason: 'cancelled' })
 })
 
 test('an abort without a reason rejects with an AbortError', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
-  const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
+  const generation = engine.generate({ ...ENDLESS, model }, { signal: controller.signal })
   controller.abort()
   expect((await failure(generation)).name).toBe('AbortError')
 })
@@ -83,7 +81,7 @@ test('an abort without a reason rejects with an AbortError', async () => {
 test.each([null, 0, '', 'gone'])('an abort with the reason %j rejects with it', async reason => {
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
-  const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
+  const generation = engine.generate({ ...ENDLESS, model }, { signal: controller.signal })
   const chunks = generation[Symbol.asyncIterator]()
   controller.abort(reason)
   expect(await failure(generation)).toBe(reason)
@@ -93,9 +91,10 @@ test.each([null, 0, '', 'gone'])('an abort with the reason %j rejects with it', 
 })
 
 test('an aborted loop throws the reason at once, and only once', async () => {
-  const { engine, model } = await simulated(M3_MAX)
+  // The stream is at most 8 tokens ahead, which are one chunk. So the second read is pending when the signal aborts.
+  const { engine, model } = await simulated(M3_MAX, { streaming: { bufferTokens: 8 } })
   const controller = new AbortController()
-  const generation = engine.generate({ ...(await longAnswer(100)), model }, { signal: controller.signal })
+  const generation = engine.generate({ ...ENDLESS, model }, { signal: controller.signal })
   const chunks = generation[Symbol.asyncIterator]()
   await chunks.next()
   const pending = chunks.next()
@@ -108,7 +107,7 @@ test('a loop aborted with onAbort stop ends, and the result has the text that wa
   const { engine, model } = await simulated(M3_MAX)
   const controller = new AbortController()
   const options = { signal: controller.signal, onAbort: 'stop' as const }
-  const generation = engine.generate({ ...(await longAnswer(100)), model }, options)
+  const generation = engine.generate({ ...ENDLESS, model }, options)
   let text = ''
   for await (const chunk of generation) {
     text += chunk.text

@@ -1,5 +1,5 @@
-// An agent's loop with the bundled model, which knows a calculator and a calendar: it calls a tool where it needs one, and says
-// the result.
+// An agent with the bundled model, a calculator and a calendar: the model calls a tool where it needs one, and answers
+// with the result.
 
 import { execFile } from 'node:child_process'
 import path from 'node:path'
@@ -28,7 +28,7 @@ const RESULTS: Record<string, string> = {
   'today, 2027-01-01': '{"days":32}',
 }
 
-/** The arguments of all calls, in words. */
+/** The arguments of each call as one text. */
 const called = ({ toolCalls = [] }: GenerateResult) =>
   toolCalls.map(call => Object.values(call.function.arguments).join(', '))
 
@@ -50,7 +50,7 @@ async function run({ engine, model }: Ready, messages: Message[], tools = TOOLS)
 
 const user = (content: string): Message => ({ role: 'user', content })
 
-test.each([IN_FLOAT32, ...IN_HALF_PRECISION])('calls a tool and says the result: %s', async (_, open) => {
+test.each([IN_FLOAT32, ...IN_HALF_PRECISION])('a tool is called and its result is the answer: %s', async (_, open) => {
   const ready = await open()
   expect(await run(ready, [user('What is 123 * 45?')])).toEqual(['123 * 45', '123 * 45 = 5535.'])
   expect(await run(ready, [user('What day of the week is 2026-12-24?')])).toEqual([
@@ -59,7 +59,7 @@ test.each([IN_FLOAT32, ...IN_HALF_PRECISION])('calls a tool and says the result:
   ])
 })
 
-test('goes on from a result, makes several calls at once, and reports a failure', async () => {
+test('the model uses an earlier result, makes several calls at once, and reports a failed call', async () => {
   const ready = await withMlx()
   const messages = [user('What is 123 * 45?')]
   await run(ready, messages)
@@ -75,7 +75,7 @@ test('goes on from a result, makes several calls at once, and reports a failure'
   expect(await run(ready, [user('What is 7 / 0?')])).toEqual(['7 / 0', 'That did not work: division by zero.'])
 })
 
-test('answers directly what needs no tool, and what its tools cannot do', async () => {
+test('the model answers without a call if it needs no tool, or if no tool can help', async () => {
   const ready = await withMlx()
   expect(await run(ready, [user('What is the capital of France?')])).toEqual(['The capital of France is Paris.'])
   expect(await run(ready, [user('What is 12 + 7?')])).toEqual([expect.stringMatching(/12 \+ 7 = 19\.$/)])
@@ -98,7 +98,7 @@ test('a call streams its arguments and no text', async () => {
   expect((await generation).finishReason).toBe('tool-calls')
 })
 
-test('toolChoice decides whether it calls', async () => {
+test('toolChoice decides whether the model calls a tool', async () => {
   const { engine, model } = await withMlx()
   const ask = (content: string, toolChoice: MessagesParams['toolChoice']) =>
     engine.generate({ model, messages: [user(content)], tools: TOOLS, toolChoice, temperature: 0 })
@@ -109,7 +109,7 @@ test('toolChoice decides whether it calls', async () => {
   expect([text, toolCalls]).toEqual(['I can only add and subtract whole numbers from 0 to 99.', undefined])
 })
 
-test("with toolChoice 'none' it answers from the results of earlier calls", async () => {
+test("with toolChoice 'none' the model answers from the results of earlier calls", async () => {
   const { engine, model } = await withMlx()
   const messages = [user('What is 123 * 45?')]
   const { text, toolCalls } = await engine.generate({ model, messages, tools: TOOLS, temperature: 0 })

@@ -1,5 +1,5 @@
-// A program that was bundled with the package inside, and runs where the package is not installed: both errors that it can meet
-// say to leave the package outside. Left outside, the bundle works.
+// Bundled programs. A bundle that contains the package runs where the package is not installed. The errors of a missing
+// addon and of a missing model both say to leave the package outside. A bundle that does so works.
 
 import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
@@ -64,13 +64,13 @@ function run(file: string): Promise<string> {
   })
 }
 
-test.each(['cjs', 'esm'] as const)('without the addon: %s', async format => {
+test.each(['cjs', 'esm'] as const)('a bundle without the addon fails with advice: %s', async format => {
   const output = await run(await bundle([], format))
   expect(output).toMatch(/^UnsupportedPlatform the package mlx-serving-\S+ was not found: /)
   expect(output).toMatch(ADVICE)
 })
 
-test('with the addon, and without the model', async () => {
+test('a bundle with the addon and without the model fails with the same advice', async () => {
   const file = await bundle([], 'cjs')
   await install(file, PLATFORM, addonFiles)
   const output = await run(file)
@@ -78,7 +78,7 @@ test('with the addon, and without the model', async () => {
   expect(output).toMatch(ADVICE)
 })
 
-test.each(['cjs', 'esm'] as const)('left outside, it works: %s', async format => {
+test.each(['cjs', 'esm'] as const)('a bundle that leaves the package outside works: %s', async format => {
   const file = await bundle(['mlx-serving'], format)
   const root = Object.fromEntries(['package.json', 'dist', 'models', 'npm'].map(name => [name, path.join(ROOT, name)]))
   await install(file, 'mlx-serving', root)

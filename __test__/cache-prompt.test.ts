@@ -41,7 +41,7 @@ const ask = async ({ engine, model }: Ready, prompt: GenerateParams['prompt'], p
   )
 const cached = async (...args: Parameters<typeof ask>) => (await ask(...args)).usage.cachedInputTokens
 
-/** The most pinned bytes, and the bytes of a pinned prompt with 200 tokens, of an engine with memory for 16 such prompts. */
+/** An engine with memory for 16 prompts of 200 tokens, four of which may be pinned. */
 async function small(options: EngineOptions = {}): Promise<Ready> {
   const ready = await simulated(M3_MAX, { ...SHARING_PREFIXES, ...options })
   const { bytes } = await pin(ready, 200)
@@ -106,7 +106,7 @@ test('a system prompt with tools is the beginning of each chat', async () => {
   expect(pinned.tokens).toBeLessThan(length)
 })
 
-test('a pinned prompt outlives any amount of other requests', async () => {
+test('other requests never evict a pinned prompt', async () => {
   const ready = await small()
   await pin(ready, 200)
   for (let own = 1; own <= 30; own++) await ask(ready, { tokens: tokens(200, own) }, { maxTokens: 1 })
@@ -114,7 +114,7 @@ test('a pinned prompt outlives any amount of other requests', async () => {
   expect(await cached(ready, begun(200, 77))).toBe(200)
 })
 
-test('rows that preempt each other leave a pinned prompt alone', async () => {
+test('a pinned prompt stays when rows preempt each other', async () => {
   const ready = await small({ scheduler: { batchSize: 16, autoTune: { enabled: false } } })
   await pin(ready, 200)
   const many = Array.from({ length: 20 }, (_, own) => ask(ready, { tokens: tokens(250, own + 1) }, { maxTokens: 60 }))
@@ -165,7 +165,7 @@ test('only requests with the same salt use a pinned prompt', async () => {
   expect(await cached(ready, begun(90, 2), {}, { tenant: 'b' })).toBe(90)
 })
 
-test('cache.clear() and turning the prefix cache off end pinned prompts', async () => {
+test('cache.clear() and turning the prefix cache off release pinned prompts', async () => {
   const ready = await open()
   const { engine } = ready
   const pinned = await pin(ready, 100)
@@ -179,24 +179,24 @@ test('cache.clear() and turning the prefix cache off end pinned prompts', async 
   expect(await cached(ready, begun(100, 3))).toBe(100)
   engine.cache.configure({ prefixCache: { enabled: false } })
   expect(await failure(pin(ready, 100))).toBeInstanceOf(ConfigError)
-  expect(prefixOf(engine).pinned.prompts).toBe(0)
+  await until(() => prefixOf(engine).pinned.prompts === 0)
 })
 
-test('a prompt that is cleared while it is read is not pinned, and its promise says so', async () => {
+test('cache.clear() while a prompt is read rejects its promise, and the prompt is not pinned', async () => {
   const ready = await simulated(M3_MAX, SHARING_PREFIXES)
-  const pinning = failure(pin(ready, 2_000))
+  const pinning = failure(pin(ready, 3_000))
   await until(() => ready.engine.stats().running === 1)
   ready.engine.cache.clear()
   expect(await pinning).toBeInstanceOf(CancelledError)
   expect(prefixOf(ready.engine).pinned.prompts).toBe(0)
 })
 
-test('an abort, a deadline and a progress that throws end it, and nothing is pinned', async () => {
+test('an abort, a deadline and an onProgress that throws end it, and nothing is pinned', async () => {
   const ready = await simulated(M3_MAX, SHARING_PREFIXES)
   const reason = new Error('not needed')
   expect(await failure(pin(ready, 2_000, 0, { signal: AbortSignal.abort(reason) }))).toBe(reason)
   const controller = new AbortController()
-  const aborted = failure(pin(ready, 2_000, 1, { signal: controller.signal }))
+  const aborted = failure(pin(ready, 4_000, 1, { signal: controller.signal }))
   await until(() => ready.engine.stats().running === 1)
   controller.abort(reason)
   expect(await aborted).toBe(reason)
@@ -213,7 +213,7 @@ test('an abort, a deadline and a progress that throws end it, and nothing is pin
   expect(seen.at(-1)).toBe(2_000)
 })
 
-test('a device that failed reads pinned prompts again', async () => {
+test('pinned prompts are read again after the device has failed', async () => {
   const faults = [{ step: 3, kind: 'collect' as const }]
   const ready = await open({ backend: { simulated: INSTANT, faults } } as EngineOptions)
   await pin(ready, 100)
@@ -226,7 +226,7 @@ test('a device that failed reads pinned prompts again', async () => {
   expect(await cached(ready, begun(100, 1))).toBe(100)
 })
 
-test('a pinned prompt ends with its model, and a reload begins without', async () => {
+test('unloading a model releases its pinned prompts, and a reload does not restore them', async () => {
   const ready = await open()
   const { engine, model } = ready
   const pinned = await pin(ready, 100)
@@ -245,7 +245,7 @@ test('a pinned prompt ends with its model, and a reload begins without', async (
   expect(await failure(pin(again, 100))).toMatchObject({ code: 'EngineClosed' })
 })
 
-test('the end of the engine ends a prompt that is being pinned', async () => {
+test('closing the engine rejects the promise of a prompt that is being read', async () => {
   const ready = await simulated(M3_MAX, SHARING_PREFIXES)
   const pinning = failure(pin(ready, 4_000))
   await until(() => ready.engine.stats().running === 1)
@@ -253,7 +253,7 @@ test('the end of the engine ends a prompt that is being pinned', async () => {
   expect(await pinning).toMatchObject({ code: 'EngineClosed' })
 })
 
-test('a script of answers is not used up', async () => {
+test('pinning a prompt uses no scripted answer', async () => {
   const ready = await open({
     backend: { simulated: INSTANT, answers: [{ text: 'first' }, { text: 'second' }] },
   } as EngineOptions)
@@ -262,7 +262,7 @@ test('a script of answers is not used up', async () => {
   expect(text).toContain('first')
 })
 
-test('the handle can be collected, and its prompt stays pinned', async () => {
+test('a prompt stays pinned when its handle is garbage-collected', async () => {
   const script = `
     import { createEngine } from 'mlx-serving'
     const engine = await createEngine({ backend: { simulated: 'instant' } })

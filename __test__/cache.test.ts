@@ -1,9 +1,23 @@
-// Identical requests share answers: what is computed, what each request reports, and how sharing is disabled. On a simulated
-// device.
+// Identical requests share answers: what is computed, what each request reports, and how sharing is disabled. On a
+// simulated device.
 
-import { ConfigError, type Engine, type GenerateParams, type GenerateResult, type ModelHandle } from 'mlx-serving'
+import {
+  ConfigError,
+  type Engine,
+  type EngineOptions,
+  type GenerateParams,
+  type GenerateResult,
+  type ModelHandle,
+} from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, M3_MAX, read, sharing, until } from './support.js'
+
+/** An answer that takes about 1 s: the test acts while it is generated. */
+const LONG = { prompt: 'Tell me everything.', maxTokens: 150, ignoreEos: true }
+
+/** An engine whose first step takes more than 1 s. Identical requests that arrive during this step join the first. */
+const stalling = (options: EngineOptions = {}) =>
+  sharing(M3_MAX, { backend: { simulated: M3_MAX, faults: [{ step: 0, kind: 'stall', ms: 1_000 }] }, ...options })
 
 const ask = (engine: Engine, model: ModelHandle, params: Partial<GenerateParams> = {}) =>
   engine.generate({ model, prompt: 'Once', maxTokens: 12, ...params } as GenerateParams)
@@ -12,7 +26,7 @@ const servedOf = (results: GenerateResult[]) => results.map(({ served }) => serv
 
 describe('identical requests at the same time', () => {
   test('are computed once, and each gets the whole answer', async () => {
-    const { engine, model } = await sharing(M3_MAX)
+    const { engine, model } = await stalling()
     const results = await Promise.all(Array.from({ length: 50 }, () => ask(engine, model)))
     const [first, ...others] = results
     expect(first.served).toBe('computed')
@@ -44,11 +58,10 @@ describe('identical requests at the same time', () => {
 
   test('stream from the beginning', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    const params = await longAnswer(30)
-    const first = ask(engine, model, params)
+    const first = ask(engine, model, LONG)
     const reading = first[Symbol.asyncIterator]()
     await reading.next()
-    const late = ask(engine, model, params)
+    const late = ask(engine, model, LONG)
     const [streamed, whole] = await Promise.all([read(late), late])
     expect(whole.served).toBe('coalesced')
     expect(streamed).toMatchObject({ text: whole.text, tokens: [...whole.tokens] })
@@ -56,12 +69,11 @@ describe('identical requests at the same time', () => {
     await reading.return?.()
   })
 
-  test('do not depend on the first one', async () => {
+  test('get the whole answer, even if the first one is aborted', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    const params = await longAnswer(30)
     const abort = new AbortController()
-    const first = engine.generate({ model, ...params } as GenerateParams, { signal: abort.signal })
-    const others = [ask(engine, model, params), ask(engine, model, params)]
+    const first = engine.generate({ model, ...LONG }, { signal: abort.signal })
+    const others = [ask(engine, model, LONG), ask(engine, model, LONG)]
     await until(() => engine.stats().cache.coalescing.hits === 2)
     abort.abort(new Error('enough'))
     expect((await failure(first)).message).toBe('enough')
@@ -73,7 +85,7 @@ describe('identical requests at the same time', () => {
 
   test('end the generation when the last of them has left', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    const params = await longAnswer(30)
+    const params = { ...LONG, maxTokens: 1_000 }
     const both = [ask(engine, model, params), ask(engine, model, params)]
     await until(() => engine.stats().cache.coalescing.hits === 1 && engine.stats().running === 1)
     for (const one of both) await one[Symbol.asyncDispose]()
@@ -83,8 +95,8 @@ describe('identical requests at the same time', () => {
 
   test('have their own deadlines', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    // About 1.6 s of work: the request with the short deadline still runs when the other one joins, even on a slow machine.
-    const params = { model, prompt: 'Tell me everything.', maxTokens: 250, ignoreEos: true }
+    // About 1.6 s of work: the request with the short deadline still runs when the other one joins.
+    const params = { ...LONG, model, maxTokens: 250 }
     const hasty = engine.generate(params, { timeoutMs: 1000 })
     const patient = engine.generate(params)
     await until(() => engine.stats().cache.coalescing.hits === 1)
@@ -105,7 +117,7 @@ describe('identical requests at the same time', () => {
 
 describe('a repeated request', () => {
   test('gets the cached answer, and can stream it', async () => {
-    const { engine, model } = await sharing()
+    const { engine, model } = await sharing(undefined, { cache: { dedup: { ttlMs: 60_000 } } })
     const params = await longAnswer(40)
     const first = await ask(engine, model, params)
     const again = ask(engine, model, params)
@@ -128,7 +140,7 @@ describe('a repeated request', () => {
     expect(tokens).toEqual([...first.tokens])
   })
 
-  test('gets it from the prompt cache after the time of dedup', async () => {
+  test('gets it from the prompt cache after the ttlMs of dedup', async () => {
     const { engine, model } = await sharing(undefined, { cache: { dedup: { ttlMs: 1 } } })
     await ask(engine, model)
     await new Promise(resolve => setTimeout(resolve, 5))
@@ -138,16 +150,17 @@ describe('a repeated request', () => {
 
   test('is computed if the first one was cancelled, or if a param differs', async () => {
     const { engine, model } = await sharing(M3_MAX)
-    const cut = ask(engine, model)
+    const cut = ask(engine, model, LONG)
     await until(() => engine.stats().running === 1)
     cut.cancel()
     expect((await cut).finishReason).toBe('cancelled')
-    expect((await ask(engine, model)).served).toBe('computed')
+    expect((await ask(engine, model, LONG)).served).toBe('computed')
+    await ask(engine, model)
     const others = [{ prompt: 'Twice' }, { maxTokens: 11 }, { stopSequences: ['x'] }, { temperature: 1, seed: 1 }]
     for (const params of others) expect((await ask(engine, model, params)).served).toBe('computed')
   })
 
-  test('may be written differently', async () => {
+  test('gets it even if its params are written differently', async () => {
     const { engine, model } = await sharing()
     const tokens = await engine.tokenize({ model, text: 'Once' })
     await ask(engine, model)
@@ -178,7 +191,7 @@ describe('an answer that is not reproducible', () => {
   })
 
   test('is shared if that is forced, and the result has its seed', async () => {
-    const { engine, model } = await sharing(M3_MAX)
+    const { engine, model } = await stalling()
     const forced = { ...sampled, cache: 'force' as const }
     const [first, second] = await Promise.all([ask(engine, model, forced), ask(engine, model, forced)])
     expect(second).toMatchObject({ served: 'coalesced', seed: first.seed, text: first.text })
@@ -199,9 +212,9 @@ describe('sharing can be disabled', () => {
     ['promptCache', ['computed', 'coalesced', 'cached']],
   ] as const)('for %s alone, at the start and later', async (layer, expected) => {
     const off = { [layer]: { enabled: false } }
-    for (const options of [{ cache: off }, {}]) {
-      const { engine, model } = await sharing(M3_MAX, options)
-      if (!('cache' in options)) engine.cache.configure(off)
+    const check = async (options: EngineOptions) => {
+      const { engine, model } = await stalling(options)
+      if (options.cache === undefined) engine.cache.configure(off)
       const together = await Promise.all([ask(engine, model), ask(engine, model)])
       const served = servedOf([...together, await ask(engine, model)])
       expect(served).toEqual(expected)
@@ -209,6 +222,7 @@ describe('sharing can be disabled', () => {
       expect(counts).toEqual({ hits: 0, misses: 0 })
       expect(engine.config()[`cache.${layer}.enabled`]).toMatchObject({ value: false, source: 'option' })
     }
+    await Promise.all([check({ cache: off }), check({})])
   })
 
   test('for all requests', async () => {
@@ -223,21 +237,21 @@ describe('sharing can be disabled', () => {
     await ask(engine, model)
     engine.cache.clear()
     expect(engine.stats().cache.entries).toBe(0)
-    const running = ask(engine, model)
+    const running = ask(engine, model, LONG)
     await until(() => engine.stats().running === 1)
     engine.cache.clear()
-    expect((await ask(engine, model)).served).toBe('computed')
+    expect((await ask(engine, model, LONG)).served).toBe('computed')
     expect((await running).served).toBe('computed')
   })
 })
 
 test('readers beyond maxSubscribers get another generation', async () => {
-  const { engine, model } = await sharing(M3_MAX, { cache: { coalescing: { maxSubscribers: 2 } } })
+  const { engine, model } = await stalling({ cache: { coalescing: { maxSubscribers: 2 } } })
   const results = await Promise.all(Array.from({ length: 4 }, () => ask(engine, model)))
   expect(servedOf(results)).toEqual(['computed', 'coalesced', 'computed', 'coalesced'])
 })
 
-test('smaller budgets hold at once while the engine runs', async () => {
+test('a smaller budget applies at once while the engine runs', async () => {
   const { engine, model } = await sharing()
   for (let i = 0; i < 8; i++) await ask(engine, model, { prompt: `Question ${i}` })
   expect(engine.stats().cache.entries).toBe(8)
@@ -265,7 +279,7 @@ test('a request has the given id, or a unique one', async () => {
   expect(new Set([first.id, second.id, third.id]).size).toBe(3)
 })
 
-test('answers outlive a model that may be loaded again', async () => {
+test('cached answers stay when a model that may be loaded again is unloaded', async () => {
   const { engine, model } = await sharing()
   const first = await ask(engine, model)
   await engine.unloadModel(model, { forget: false })

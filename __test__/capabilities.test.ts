@@ -12,7 +12,7 @@ const TOOLS: Tool[] = [{ type: 'function', function: { name: 'now', description:
 const QUESTION = { role: 'user', content: 'Hello' }
 
 /** Compares each capability with requests that need it. */
-async function expectHonest({ engine, model }: Ready): Promise<void> {
+async function expectCapabilities({ engine, model }: Ready): Promise<void> {
   const { capabilities } = model
   const short = { model, maxTokens: 2 }
   const works = (request: PromiseLike<unknown>) =>
@@ -45,33 +45,33 @@ async function expectHonest({ engine, model }: Ready): Promise<void> {
   expect(capabilities).toMatchObject({ contextLength: model.contextLength, computeType: model.computeType })
 }
 
-test('of the bundled model', async () => {
+test('the bundled model has the capabilities that it reports', async () => {
   const ready = await withMlx()
-  await expectHonest(ready)
+  await expectCapabilities(ready)
   expect(ready.model.capabilities).toMatchObject({ chat: true, systemRole: true, structured: true, logprobs: true })
   expect(Object.isFrozen(ready.model.capabilities)).toBe(true)
   expect(JSON.parse(JSON.stringify(ready.model.capabilities))).toEqual(ready.model.capabilities)
 })
 
-test('of copies in other formats, and of models without a chat template', async () => {
+test('copies in other formats and a model without a chat template have the capabilities that they report', async () => {
   const { engine } = await withMlx({ precision: 'model' })
   for (const folder of Object.values(inject('copies') as Record<string, string>)) {
-    await expectHonest({ engine, model: await engine.loadModel(folder) })
+    await expectCapabilities({ engine, model: await engine.loadModel(folder) })
   }
   const without = await engine.loadModel(path.join(FIXTURES, 'base'))
   expect(without.capabilities).toMatchObject({ chat: false, systemRole: false, tools: false, reasoning: false })
-  await expectHonest({ engine, model: without })
+  await expectCapabilities({ engine, model: without })
 })
 
 const templates = readdirSync(TEMPLATES).map(name => [path.parse(name).name, path.join(TEMPLATES, name)] as const)
 
-test.each(templates)('with the chat template %s, and with a tool prompt', async (id, file) => {
+test.each(templates)('the capabilities with template %s, and with a tool prompt, are as reported', async (id, file) => {
   const { engine } = await simulated()
   const options: LoadModelOptions = { id, chatTemplate: readFileSync(file, 'utf8') }
   const model = await engine.loadModel(options)
-  await expectHonest({ engine, model })
+  await expectCapabilities({ engine, model })
   const prompted = await engine.loadModel({ ...options, id: 'prompted', toolPrompt: 'hermes' })
-  await expectHonest({ engine, model: prompted })
+  await expectCapabilities({ engine, model: prompted })
   const { chat, tools } = model.capabilities
   expect(prompted.capabilities.tools).toBe(chat)
   expect(prompted.capabilities.toolPrompt).toBe(chat && !tools ? 'hermes' : undefined)

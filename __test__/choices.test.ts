@@ -2,20 +2,11 @@
 
 import { CancelledError, type GenerateParams, InvalidParamsError, OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import {
-  failure,
-  INSTANT,
-  longAnswer,
-  M3_MAX,
-  ON_MLX,
-  type Ready,
-  sharing,
-  simulated,
-  until,
-  withMlx,
-} from './support.js'
+import { failure, INSTANT, M3_MAX, ON_MLX, type Ready, sharing, simulated, until, withMlx } from './support.js'
 
 const SAMPLED = { prompt: 'Tell me about the sea.', temperature: 2, ignoreEos: true, seed: 5, maxTokens: 30 }
+/** Answers that take more than 6 s: they run until they are cancelled. */
+const LONG = { ...SAMPLED, maxTokens: 1_000 }
 /** The largest seed; the next one is 0. */
 const LAST_SEED = Number.MAX_SAFE_INTEGER
 
@@ -34,7 +25,7 @@ describe('awaited', () => {
     expect(first).toEqual(choices[0])
   })
 
-  test.each(ON_MLX)('the prompt is computed once, and usage says so, with %s', async (_, open) => {
+  test.each(ON_MLX)('the prompt is computed once, as stats and usage show, with %s', async (_, open) => {
     const { engine, model } = await open()
     const before = engine.stats().promptTokens
     const { choices = [] } = await engine.generate({ model, ...SAMPLED, n: 8 })
@@ -100,7 +91,7 @@ describe('read', () => {
     }
     const { choices = [] } = await generation
     expect(texts).toEqual(choices.map(choice => choice.text))
-    // Interleaved, not one after the other.
+    // The chunks of the answers are interleaved.
     expect(order.indexOf(2)).toBeLessThan(order.lastIndexOf(0))
   })
 
@@ -115,9 +106,9 @@ describe('read', () => {
     expect(await chunks.next()).toEqual({ done: true, value: undefined })
   })
 
-  test('leaving the loop ends all of them', async () => {
+  test('leaving the loop ends all answers', async () => {
     const { engine, model } = await simulated(M3_MAX)
-    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 })
+    const generation = engine.generate({ model, ...LONG, n: 3 })
     for await (const _ of generation) break
     expect(await failure(generation)).toBeInstanceOf(CancelledError)
     await until(() => engine.stats().running === 0 && engine.stats().queued === 0)
@@ -126,7 +117,7 @@ describe('read', () => {
   test('an abort is thrown once', async () => {
     const { engine, model } = await simulated(M3_MAX)
     const controller = new AbortController()
-    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, { signal: controller.signal })
+    const generation = engine.generate({ model, ...LONG, n: 3 }, { signal: controller.signal })
     const chunks = generation[Symbol.asyncIterator]()
     await chunks.next()
     const waiting = [chunks.next(), chunks.next(), chunks.next(), chunks.next(), chunks.next()]
@@ -138,9 +129,9 @@ describe('read', () => {
     await until(() => engine.stats().running === 0)
   })
 
-  /** One chunk of three answers was read; the chunks of the other two are ready. */
+  /** Reads the first chunk of three answers, and waits until the other two have chunks. */
   async function begun({ engine, model }: Ready, signal?: AbortSignal) {
-    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, signal && { signal })
+    const generation = engine.generate({ model, ...LONG, n: 3 }, signal && { signal })
     const chunks = generation[Symbol.asyncIterator]()
     expect(await chunks.next()).toMatchObject({ value: { index: 0 } })
     await until(() => engine.stats().generatedTokens > 12)
@@ -162,7 +153,7 @@ describe('read', () => {
     expect(await chunks.next()).toEqual({ done: true, value: undefined })
   })
 
-  test('after return there is nothing, not even an unread error', async () => {
+  test('after return the iterator yields no chunk and throws no error', async () => {
     const controller = new AbortController()
     // The third choice waits for a row: its first read is pending when it ends.
     const narrow = { scheduler: { batchSize: 2, autoTune: { enabled: false } } }
@@ -190,7 +181,7 @@ describe('read', () => {
 describe('ends', () => {
   test('cancel keeps the tokens of every choice', async () => {
     const { engine, model } = await simulated(M3_MAX)
-    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 })
+    const generation = engine.generate({ model, ...LONG, n: 3 })
     await until(() => engine.stats().generatedTokens > 6)
     generation.cancel()
     const { choices = [] } = await generation
@@ -199,7 +190,7 @@ describe('ends', () => {
 
   test('an error ends all choices', async () => {
     const { engine, model } = await simulated(M3_MAX)
-    const generation = engine.generate({ model, ...(await longAnswer(40)), n: 3 }, { timeoutMs: 150 })
+    const generation = engine.generate({ model, ...LONG, n: 3 }, { timeoutMs: 150 })
     expect(await failure(generation)).toMatchObject({ code: 'Timeout' })
     await until(() => engine.stats().running === 0)
   })
@@ -213,7 +204,7 @@ describe('ends', () => {
 
   test('either all choices are accepted or none', async () => {
     const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPending: 4 } })
-    const params = { model, ...(await longAnswer(40)) }
+    const params = { model, ...LONG }
     const three = engine.generate({ ...params, n: 3 })
     const refused = await failure(engine.generate({ ...params, n: 2 }))
     expect(refused).toBeInstanceOf(OverloadedError)
@@ -230,7 +221,7 @@ describe('ends', () => {
   })
 })
 
-test.each([0, -1, 1.5, 129, Number.NaN, '2', true])('the error about n: %s names it', async n => {
+test.each([0, -1, 1.5, 129, Number.NaN, '2', true])('n: %s is refused with an error that names n', async n => {
   const { engine, model } = await simulated()
   const error = await failure(engine.generate({ model, prompt: 'Hello', n } as GenerateParams))
   expect(error).toBeInstanceOf(InvalidParamsError)
@@ -239,7 +230,7 @@ test.each([0, -1, 1.5, 129, Number.NaN, '2', true])('the error about n: %s names
 
 test('createGenerator refuses several choices, because its items have no index', async () => {
   const { engine, model } = await simulated(M3_MAX)
-  const items = engine.createGenerator({ model, ...(await longAnswer(40)), n: 2 })
+  const items = engine.createGenerator({ model, ...LONG, n: 2 })
   expect(await failure(items.next())).toMatchObject({ code: 'InvalidParams', param: 'n' })
   await until(() => engine.stats().running === 0 && engine.stats().queued === 0)
 })

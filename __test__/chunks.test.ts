@@ -3,7 +3,7 @@
 import type { GenerateChunk, Generation, Message, Tool } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
 import { PROMPT, speaking } from './speaking.js'
-import { failure, longAnswer, M3_MAX, type Ready, sharing, simulated, until } from './support.js'
+import { ENDLESS, failure, longAnswer, M3_MAX, type Ready, sharing, simulated, until } from './support.js'
 
 async function chunksOf(generation: AsyncIterable<GenerateChunk>): Promise<GenerateChunk[]> {
   const chunks: GenerateChunk[] = []
@@ -34,7 +34,9 @@ describe('the last chunk of an answer has its finish reason, and no other chunk 
   })
 
   test('of a coalesced answer and of a cached one', async () => {
-    const { engine, model } = await sharing(M3_MAX)
+    // The second request arrives during the first step, which takes more than 1 s.
+    const faults = [{ step: 0, kind: 'stall' as const, ms: 1_000 }]
+    const { engine, model } = await sharing(M3_MAX, { backend: { simulated: M3_MAX, faults } })
     const ask = async () => engine.generate({ ...(await longAnswer(40)), model, maxTokens: 20 })
     const generations = [engine.generate({ ...(await longAnswer(40)), model, maxTokens: 20 })]
     generations.push(engine.generate({ ...(await longAnswer(40)), model, maxTokens: 20 }))
@@ -74,7 +76,7 @@ describe('the last chunk of an answer has its finish reason, and no other chunk 
 
   test('of a cancelled answer, running or waiting', async () => {
     const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
-    const running = engine.generate({ ...(await longAnswer(100)), model })
+    const running = engine.generate({ ...ENDLESS, model })
     const waiting = engine.generate({ model, prompt: 'Hello' })
     const read = chunksOf(waiting)
     await until(() => engine.stats().queued === 1)
@@ -109,7 +111,7 @@ describe('the last chunk of an answer has its finish reason, and no other chunk 
     const chunks: GenerateChunk[] = []
     const loop = async () => {
       const options = { timeoutMs: 200 }
-      for await (const chunk of engine.generate({ ...(await longAnswer(100)), model }, options)) chunks.push(chunk)
+      for await (const chunk of engine.generate({ ...ENDLESS, model }, options)) chunks.push(chunk)
     }
     expect(await failure(loop())).toMatchObject({ code: 'Timeout' })
     expect(lastOf(chunks)).toEqual([])
@@ -131,7 +133,7 @@ describe('the order of text and calls', () => {
   const speak = (answer: string, profile?: string) =>
     speaking(answer, `{# <tool_call> </think> #}{{ tools }} ${PROMPT}`, { ...(profile && { profile }), cache: {} })
 
-  /** What a client sees that handles reasoning, text and calls of each chunk in this order. */
+  /** The events of a client that handles reasoning, text and calls of each chunk in this order. */
   function seen(chunks: GenerateChunk[]): string[] {
     const all: string[] = []
     const join = (kind: string, part: string) => {
@@ -166,14 +168,15 @@ describe('the order of text and calls', () => {
     'text:  Three.',
   ]
 
+  /** Ways to read an answer. */
   const ways: Record<string, (ready: Ready) => Promise<GenerateChunk[]>> = {
     'while it is generated': ({ engine, model }) => chunksOf(engine.generate({ model, ...params })),
     'by a reader that lets several steps pass': async ({ engine, model }) => {
       const chunks = engine.generate({ model, ...params })[Symbol.asyncIterator]()
       const first = await chunks.next()
-      // The event loop stands still, so that the next chunk has several steps.
-      const asleep = new Int32Array(new SharedArrayBuffer(4))
-      while (engine.stats().completed === 0) Atomics.wait(asleep, 0, 0, 10)
+      // This blocks the event loop, so that the next chunk has the tokens of several steps.
+      const blocked = new Int32Array(new SharedArrayBuffer(4))
+      while (engine.stats().completed === 0) Atomics.wait(blocked, 0, 0, 10)
       return [...(first.done ? [] : [first.value]), ...(await chunksOf({ [Symbol.asyncIterator]: () => chunks }))]
     },
     'from the cache': async ({ engine, model }) => {
@@ -190,7 +193,7 @@ describe('the order of text and calls', () => {
     },
   }
 
-  test.each(Object.entries(ways))('is that of the answer, read %s', async (_, readBy) => {
+  test.each(Object.entries(ways))('is the order of the answer when it is read %s', async (_, readBy) => {
     const ready = await speak(ANSWER, M3_MAX)
     const chunks = await readBy(ready)
     expect(seen(chunks)).toEqual(EXPECTED)
@@ -225,7 +228,7 @@ describe('the order of text and calls', () => {
 })
 
 describe('the id of a generation', () => {
-  test('is known at once, and that of the result', async () => {
+  test('is known at once and equals the id of the result', async () => {
     const { engine, model } = await simulated()
     const named = engine.generate({ model, prompt: 'Hello' }, { id: 'mine' })
     const [first, second] = [0, 1].map(() => engine.generate({ model, prompt: 'Hello' }))
@@ -234,7 +237,7 @@ describe('the id of a generation', () => {
     expect((await Promise.all([named, first, second])).map(({ id }) => id)).toEqual(['mine', first.id, second.id])
   })
 
-  test('is the name of the first of several answers', async () => {
+  test('is the id of the first of several answers', async () => {
     const { engine, model } = await simulated()
     const generation = engine.generate({ model, prompt: 'Hello', n: 3 })
     const { id } = generation
@@ -243,7 +246,7 @@ describe('the id of a generation', () => {
     expect(result.choices?.map(choice => choice.id)).toEqual([id, `${id}#1`, `${id}#2`])
   })
 
-  test('is there for a request that fails', async () => {
+  test('exists for a request that fails', async () => {
     const { engine, model } = await simulated()
     const failed = engine.generate({ model, prompt: '' }, { id: 'mine' })
     const unreadable = engine.generate(undefined as never)

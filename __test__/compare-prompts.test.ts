@@ -1,4 +1,4 @@
-// `comparePrompts`: what a prompt can reuse of another one, and where the two diverge.
+// `comparePrompts`: how many tokens a prompt can reuse of another one, and where the two diverge.
 
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
@@ -23,7 +23,7 @@ type Params = Record<string, unknown>
 const compare = ({ engine, model }: Ready, a: Params, b: Params, options = {}): Promise<PromptComparison> =>
   engine.comparePrompts({ model, ...a } as GenerateParams, { model, ...b } as GenerateParams, options)
 
-test('a time at the head of a prompt is found, and behind what stays it costs little', async () => {
+test('a time at the start of a prompt prevents reuse, and a time after a long common part does not', async () => {
   const ready = await open()
   const early = await compare(ready, chat(`It is 09:00. ${RULES}`, 'Hi'), chat(`It is 09:01. ${RULES}`, 'Hi'))
   expect(early).toMatchObject({ reusableTokens: 0, minTokens: 64, reason: 'diverged' })
@@ -37,7 +37,7 @@ test('a time at the head of a prompt is found, and behind what stays it costs li
   expect(late.reusableTokens).toBeGreaterThan(64)
 })
 
-test('the program of docs/prefix-cache.md says what the page says', async () => {
+test('the program of docs/prefix-cache.md prints what the page shows', async () => {
   const page = await readFile(path.join(ROOT, 'docs', 'prefix-cache.md'), 'utf8')
   const [, program] = /^```js\n(import.*?)^```/ms.exec(page) ?? []
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], {
@@ -49,7 +49,7 @@ test('the program of docs/prefix-cache.md says what the page says', async () => 
 })
 
 describe.each(ON_MLX)('with %s', (_, openMlx) => {
-  test('what is called reusable is what the next request reuses', async () => {
+  test('reusableTokens is the number of tokens that the next request reuses', async () => {
     const ready = await openMlx(SHARING_PREFIXES)
     const { engine, model } = ready
     const [a, b] = [chat(RULES, 'What is 12 + 7?'), chat(RULES, 'Name a colour.')]
@@ -65,7 +65,7 @@ describe.each(ON_MLX)('with %s', (_, openMlx) => {
   })
 })
 
-test('a prompt that goes on with another one diverges nowhere', async () => {
+test('a prompt that begins with the whole other prompt does not diverge', async () => {
   const ready = await open()
   const found = await compare(ready, { prompt: { tokens: tokens(100) } }, { prompt: { tokens: tokens(120) } })
   expect(found).toEqual({ tokens: [100, 120], commonTokens: 100, reusableTokens: 100, minTokens: 64 })
@@ -121,7 +121,7 @@ test.each<[string, Params, Params]>([
   expect(divergesAt?.param).toBe(param)
 })
 
-test('a param that the text does not prove is not named', async () => {
+test('no param is named if the text does not show which param differs', async () => {
   const template = '{% for m in messages %}{{ m.content | length }};{% endfor %}'
   const ready = await withTemplate(template, SHARING_PREFIXES)
   const { divergesAt } = await compare(ready, chat('aaa', 'bbb'), chat('aaaa', 'bbbb'))
@@ -129,7 +129,7 @@ test('a param that the text does not prove is not named', async () => {
   expect(divergesAt?.param).toBeUndefined()
 })
 
-test('aroundTokens says how much text is shown', async () => {
+test('aroundTokens sets how much text is shown', async () => {
   const ready = await open()
   const [a, b] = [{ prompt: { tokens: tokens(60) } }, { prompt: { tokens: [...tokens(30), ...tokens(30, 77)] } }]
   const shown = async (aroundTokens: number) => (await compare(ready, a, b, { aroundTokens })).divergesAt

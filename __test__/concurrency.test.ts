@@ -1,4 +1,4 @@
-// Many concurrent generations: each gets the same answer as alone.
+// Concurrent generations: each has the same answer as when it runs alone.
 
 import { OverloadedError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
@@ -39,7 +39,9 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('%s
 })
 
 test('generations run together: a step has several rows', async () => {
-  const { engine, model } = await simulated(M3_MAX)
+  // All requests arrive during the first step, which takes more than 1 s.
+  const faults = [{ step: 0, kind: 'stall' as const, ms: 1_000 }]
+  const { engine, model } = await simulated(M3_MAX, { backend: { simulated: M3_MAX, faults } })
   const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
   await Promise.all([1, 2, 3, 4].map(() => engine.generate(params)))
   expect(engine.stats().meanBatch).toBeGreaterThan(1.5)
@@ -59,7 +61,7 @@ test('with the scheduler off generations run one at a time', async () => {
   expect(engine.stats().meanBatch).toBe(1)
 })
 
-test('with one row, the next request starts when an answer ends by itself and several wait', async () => {
+test('with one row and several requests waiting, the next one starts when an answer ends by itself', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
   const answers = await Promise.all(['two', 'three', 'four', 'two'].map(prompt => engine.generate({ model, prompt })))
   expect(answers.map(({ finishReason }) => finishReason)).toEqual(['stop', 'stop', 'stop', 'stop'])

@@ -95,7 +95,7 @@ test('null and undefined mean absent', async () => {
   }
 })
 
-test('config() shows what runs the models', async () => {
+test('config() shows the backend', async () => {
   expect((await withMlx()).engine.config().backend).toEqual({ value: 'mlx', source: 'default' })
   expect((await withMlx({ backend: 'mlx' })).engine.config().backend).toEqual({ value: 'mlx', source: 'option' })
   expect((await simulated(M3_MAX)).engine.config().backend).toEqual({ value: M3_MAX, source: 'option' })
@@ -108,7 +108,7 @@ test('config() shows the preset and the precision', async () => {
   expect(engine.config().precision).toMatchObject({ value: 'auto', source: 'default', names: ['auto', 'model'] })
 })
 
-test('config() shows the memory for KV that is in force, set or not', async () => {
+test('config() shows the memory for KV, whether it is set or computed', async () => {
   const { engine, model } = await withMlx()
   const kvBytes = () => engine.config()['memory.kvBytes']
   const range = { min: 1, max: Number.MAX_SAFE_INTEGER, variable: 'MLX_SERVING_KV_BYTES' }

@@ -1,5 +1,6 @@
-// Whether an answer's text begins with a space. Tokenizers of the SentencePiece kind write the first word of a text without its
-// space. An answer that continues a prompt keeps the space; an answer in a chat is a text of its own and loses it.
+// Whether an answer's text begins with a space. Tokenizers of the SentencePiece kind write the first word of a text
+// without its space. An answer that continues a prompt keeps the space. An answer in a chat is a text of its own and
+// loses it.
 
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,4 +1,4 @@
-// The live page of `mlx-serving serve --dashboard`: its figures, who may read them, and its script in a DOM.
+// The live page of `mlx-serving serve --dashboard`: its figures, access to them, and its script in a DOM.
 
 import { createHash } from 'node:crypto'
 import { request } from 'node:http'
@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { cli, type Serving, serving } from './cli.js'
 import { until } from './support.js'
 
-const SECRET = 'the word that nobody may see'
+const QUESTION = 'a confidential question'
 
 interface Look {
   fields: Record<string, string>
@@ -23,7 +23,7 @@ async function withDashboard(profile = 'instant'): Promise<{ server: Serving; ur
 }
 
 async function ask({ url }: Serving): Promise<void> {
-  const body = { model: 'demo', max_tokens: 20, messages: [{ role: 'user', content: SECRET }] }
+  const body = { model: 'demo', max_tokens: 20, messages: [{ role: 'user', content: QUESTION }] }
   const response = await fetch(`${url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify(body) })
   expect(response.status).toBe(200)
   await response.text()
@@ -31,7 +31,7 @@ async function ask({ url }: Serving): Promise<void> {
 
 const lookAt = async (url: string) => (await (await fetch(`${url}/stats`)).json()) as Look
 
-test('the figures follow the requests, and have no text of them', async () => {
+test('the figures follow the requests, and contain no text of a request', async () => {
   const { server, url } = await withDashboard()
   const before = await lookAt(url)
   expect(before.fields).toMatchObject({ completed: '0', ttftP50: 'none yet', shared: '0 %' })
@@ -42,12 +42,12 @@ test('the figures follow the requests, and have no text of them', async () => {
     completed: '2',
     failed: '0',
     running: '0',
-    ttftP50: expect.stringMatching(/ ms$/),
+    ttftP50: expect.stringMatching(/\d m?s$/),
   })
   // Rates are of whole seconds.
   await expect.poll(async () => (await lookAt(url)).series.tokensPerSecond, { timeout: 5_000 }).toBeGreaterThan(0)
   expect(after.models.map(([id]) => id)).toEqual(['demo'])
-  expect(JSON.stringify(after)).not.toContain('nobody')
+  expect(JSON.stringify(after)).not.toContain('confidential')
 })
 
 test('requests that begin alike show as hits of the prefix cache', async () => {
@@ -74,7 +74,7 @@ test('requests that begin alike show as hits of the prefix cache', async () => {
   expect(Number(fields.prefixKept)).toBeGreaterThan(0)
 })
 
-test('a port that is taken is found out before the model is loaded', async () => {
+test('a port of the dashboard that is taken is reported before the model is loaded', async () => {
   const { url } = await withDashboard()
   const { code, stderr } = await cli([
     'serve',
@@ -88,7 +88,7 @@ test('a port that is taken is found out before the model is loaded', async () =>
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^EADDRINUSE: .*--dashboard/) })
 })
 
-test('only this machine reads the page, and it runs its own script only', async () => {
+test('the page is served to this machine only, and its policy allows its own script and style only', async () => {
   const { url } = await withDashboard()
   expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
   const page = await fetch(url)
@@ -103,7 +103,7 @@ test('only this machine reads the page, and it runs its own script only', async 
   }
   expect((await fetch(url, { method: 'POST' })).status).toBe(405)
   expect((await fetch(`${url}/other`)).status).toBe(404)
-  // As a page of another site asks, whose name leads to this address.
+  // A page of another site sends this if its host name resolves to this address.
   const status = await new Promise(resolve => {
     request(`${url}/stats`, { headers: { host: 'evil.example' } }, response => resolve(response.statusCode)).end()
   })
@@ -140,7 +140,7 @@ test('the page shows every figure, and the models in a table', async () => {
   for (const line of lines) expect(line.getAttribute('points')).toMatch(/^[\d.]+,[\d.]+/)
 })
 
-test('screen readers get names and states; the button pauses; an end of the server is said', async () => {
+test('the page has names and states for screen readers, can be paused, and shows that the server ended', async () => {
   const { server, url } = await withDashboard()
   const document = await opened(url)
   const status = document.getElementById('status')!

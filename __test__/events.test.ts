@@ -1,5 +1,5 @@
-// The events of an engine: each one is emitted, with what it promises, and neither a listener that throws nor a missing one harms
-// the engine.
+// The events of an engine: each one is emitted with its fields. Neither a listener that throws nor a missing listener
+// harms the engine.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
@@ -21,7 +21,7 @@ const NAMES: (keyof EngineEvents)[] = [
   'error',
 ]
 
-/** Everything that an engine reports from now on. */
+/** All events that an engine emits from now on. */
 function recorded(engine: Engine): [string, EngineEvents[keyof EngineEvents]][] {
   const events: [string, EngineEvents[keyof EngineEvents]][] = []
   for (const name of NAMES) engine.on(name, event => events.push([name, event]))
@@ -35,7 +35,7 @@ function completions(engine: Engine): GenerationCompletedEvent[] {
   return ended
 }
 
-test('an engine reports its life', async () => {
+test('an engine emits an event for each status, load, generation and unload', async () => {
   const engine = await createEngine({ backend: { simulated: INSTANT } })
   const events = recorded(engine)
   await until(() => events.length === 1)
@@ -97,7 +97,9 @@ describe('a generation is reported once', () => {
   })
 
   test('also if it shares the answer of another one', async () => {
-    const { engine, model } = await sharing(M3_MAX)
+    // The second request arrives during the first step, which takes more than 1 s.
+    const faults = [{ step: 0, kind: 'stall' as const, ms: 1_000 }]
+    const { engine, model } = await sharing(M3_MAX, { backend: { simulated: M3_MAX, faults } })
     const ended = completions(engine)
     const params = { model, prompt: 'Once', maxTokens: 4 }
     await Promise.all([engine.generate(params), engine.generate(params)])
@@ -105,7 +107,7 @@ describe('a generation is reported once', () => {
     expect(ended.map(({ result }) => result?.served)).toEqual(['computed', 'coalesced', 'cached'])
   })
 
-  test('if it is cancelled, left, aborted or too late', async () => {
+  test('if it is cancelled, left or aborted, or misses its deadline', async () => {
     const { engine, model } = await simulated(M3_MAX)
     const ended = completions(engine)
     const params = { model, prompt: 'Once', maxTokens: 500, ignoreEos: true }
@@ -131,7 +133,7 @@ describe('a generation is reported once', () => {
     const ended = completions(engine)
     const started: string[] = []
     engine.on('generation:started', ({ id }) => started.push(id))
-    const first = engine.generate({ model, prompt: 'Once', maxTokens: 2 })
+    const first = engine.generate({ model, prompt: 'Once', maxTokens: 50, ignoreEos: true })
     const refused = await failure(engine.generate({ model, prompt: 'Once', maxTokens: 2 }, { id: 'second' }))
     const wrong = await failure(engine.generate({ model, prompt: 'Once', maxTokens: -1 }))
     await first
@@ -166,7 +168,7 @@ test('an error event without a listener does not throw', async () => {
   expect((await engine.generate({ model, prompt: 'Once', maxTokens: 2 })).text).not.toBe('')
 })
 
-test('an error of a listener is an uncaught exception, and everything else goes on', async () => {
+test('an error of a listener is an uncaught exception, and harms neither other listeners nor the answer', async () => {
   const script = `
     import { createEngine } from 'mlx-serving'
     const uncaught = []

@@ -45,6 +45,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
   })
 
   test('a pending read of a stream keeps the process alive, an abandoned stream does not', async () => {
+    // An abandoned stream that kept the process alive would be parked for 60 s. `inNode` ends the process before that.
     const script = `${start}
       const long = { ...params, maxTokens: 400, ignoreEos: true }
       const [begun, asked] = [engine.generate(long)[Symbol.asyncIterator](), engine.generate({ ...long, n: 2 })]
@@ -53,9 +54,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
       process.exitCode = 9
       await engine.generate({ ...params, maxTokens: 60 })
       console.log('the script is over')`
-    const began = performance.now()
     expect(await inNode(script)).toEqual({ ...clean, code: 9, stdout: 'the script is over\n' })
-    expect(performance.now() - began).toBeLessThan(10_000)
   })
 
   test('process.exit in mid-stream exits with its code', async () => {
@@ -106,7 +105,7 @@ describe.each(Object.entries(OPTIONS))('with %s', (_, options) => {
   })
 
   // `reallyExit` emits no event, as an exit from native code.
-  test.each(['exit', 'reallyExit'])('%s in mid-stream is clean, repeatedly', PATIENT, async exit => {
+  test.each(['exit', 'reallyExit'])('process.%s in mid-stream is clean each time', PATIENT, async exit => {
     const script = `${start}
       keepBusy(8)
       setTimeout(() => process.${exit}(0), 20 * Math.random())`

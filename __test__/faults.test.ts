@@ -1,4 +1,4 @@
-// A device that fails: the requests of that step fail with BackendError. Other requests and the engine go on.
+// A device that fails: the requests of that step fail with BackendError. Other requests and the engine continue.
 
 import { BackendError, type SimulatedFault } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'

@@ -1,22 +1,11 @@
-// No param or option is accepted and ignored: each field that index.d.ts declares has a request here on which it has a
-// visible effect. A new field fails here until it has one.
+// No param or option is accepted and ignored: for each field that index.d.ts declares, a request here shows an effect.
+// A new field fails here until it has a request.
 
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { GenerateOptions, GenerateParams, GenerateResult } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import {
-  failure,
-  longAnswer,
-  M3_MAX,
-  orderOf,
-  type Ready,
-  ROOT,
-  sharing,
-  simulated,
-  until,
-  withMlx,
-} from './support.js'
+import { ENDLESS, failure, M3_MAX, orderOf, type Ready, ROOT, sharing, simulated, until, withMlx } from './support.js'
 
 const DECLARATIONS = readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8')
 
@@ -59,7 +48,7 @@ async function aborted(options: GenerateOptions): Promise<unknown> {
   const { engine, model }: Ready = await simulated(M3_MAX)
   const controller = new AbortController()
   const signal = controller.signal
-  const generation = engine.generate({ ...(await longAnswer(40)), model }, { signal, ...options })
+  const generation = engine.generate({ ...ENDLESS, model }, { signal, ...options })
   await until(() => engine.stats().running === 1)
   controller.abort(new Error('aborted'))
   return generation.then(({ finishReason }) => finishReason)
@@ -127,7 +116,7 @@ const OPTIONS: Record<string, () => Promise<unknown>> = {
   onAbort: async () => expect(await aborted({ onAbort: 'stop' })).toBe('cancelled'),
   timeoutMs: async () => {
     const { engine, model } = await simulated(M3_MAX)
-    const error = await failure(engine.generate({ ...(await longAnswer(40)), model }, { timeoutMs: 20 }))
+    const error = await failure(engine.generate({ ...ENDLESS, model }, { timeoutMs: 20 }))
     expect(error.code).toBe('Timeout')
   },
   id: async () => {

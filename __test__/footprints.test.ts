@@ -1,5 +1,5 @@
-// What `mlx-serving fit` takes of a `config.json` is what the engine reads. `src/executor/mlx/tests/footprints.rs` tests the
-// engine with the same examples.
+// `mlx-serving fit` takes the same values from a `config.json` as the engine. `src/executor/mlx/tests/footprints.rs`
+// tests the engine with the same examples.
 
 import { expect, test } from 'vitest'
 import { Footprint, shapeOf } from '../lib/cli/footprint.js'

@@ -2,9 +2,9 @@
 
 import type { GeneratorItem } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, simulated, until } from './support.js'
+import { ENDLESS, failure, M3_MAX, simulated, until } from './support.js'
 
-test('it yields every token and then the metadata', async () => {
+test('a generator yields every token and then the metadata', async () => {
   const { engine, model } = await simulated()
   const params = { model, prompt: 'Hello', maxTokens: 24, temperature: 0 }
   const items: GeneratorItem[] = []
@@ -30,14 +30,14 @@ test('nothing is submitted before the first next()', async () => {
 
 test('leaving the loop ends the work', async () => {
   const { engine, model } = await simulated(M3_MAX)
-  for await (const _ of engine.createGenerator({ ...(await longAnswer(100)), model })) break
+  for await (const _ of engine.createGenerator({ ...ENDLESS, model })) break
   await until(() => engine.stats().cancelled === 1)
 })
 
 /** A generator that waits for its first token in the queue, behind a long answer. */
 async function queued() {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { enabled: false } })
-  const first = engine.generate({ ...(await longAnswer(100)), model })
+  const first = engine.generate({ ...ENDLESS, model })
   await until(() => engine.stats().running === 1)
   const items = engine.createGenerator({ model, prompt: 'Hello' })
   const pending = [items.next(), items.next()]
@@ -57,7 +57,7 @@ test('return ends a waiting generator and its pending reads at once', async () =
   end()
 })
 
-test('throw ends it at once, and rejects with its argument', async () => {
+test('throw ends a waiting generator at once, and rejects with its argument', async () => {
   const { items, pending, isFreed, end } = await queued()
   const mine = new Error('mine')
   expect(await failure(items.throw(mine))).toBe(mine)
@@ -66,7 +66,7 @@ test('throw ends it at once, and rejects with its argument', async () => {
   end()
 })
 
-test('disposing ends the work', async () => {
+test('disposing ends a waiting generator', async () => {
   const { items, pending, isFreed, end } = await queued()
   await items[Symbol.asyncDispose]()
   expect(await Promise.all(pending)).toEqual([DONE, DONE])
@@ -74,7 +74,7 @@ test('disposing ends the work', async () => {
   end()
 })
 
-test('it has all members of an async generator', async () => {
+test('a generator has all members of an async generator', async () => {
   const { engine, model } = await simulated()
   const create = () => engine.createGenerator({ model, prompt: 'Hello', maxTokens: 4 })
   const items = create()
@@ -89,7 +89,7 @@ test('it has all members of an async generator', async () => {
   expect(types).toEqual(['token', 'token', 'token', 'token', 'metadata', 'done', 'done', 'done'])
 })
 
-test('it throws the error of the generation', async () => {
+test('next() throws the error of the generation', async () => {
   const { engine, model } = await simulated()
   expect(await failure(engine.createGenerator({ model, prompt: '' }).next())).toMatchObject({ code: 'InvalidParams' })
 })

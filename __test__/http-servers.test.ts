@@ -1,5 +1,5 @@
-// The example servers, each as a process of its own, with real connections: a streamed answer, errors with their status,
-// overload, clients that leave, and SIGTERM under load.
+// The example servers, each in its own process and with real connections: a streamed answer, errors with their status,
+// overload, clients that disconnect, and SIGTERM under load.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,7 +15,7 @@ import { inNode, M3_MAX, ROOT } from './support.js'
 const SERVERS = ['http', 'fastify', 'hono', 'express']
 /** Tokens of a long answer, which takes two seconds on `M3_MAX`: more than a stream may be ahead of its reader. */
 const LONG = 300
-/** A device that is nine times slower: answers do not end while a test leaves them. */
+/** A device that is seven times slower: a long answer takes 13 s, so that it runs until its client disconnects. */
 const SLOW = 'm3-max/gemma-2-27b-4bit'
 
 /** A line of a stack trace. */
@@ -44,7 +44,7 @@ async function started(name: string, env: NodeJS.ProcessEnv = {}): Promise<Serve
 const busy = (name: string, maxPending: number, device = M3_MAX) =>
   started(name, { SIMULATED: device, MAX_PENDING: String(maxPending) })
 
-/** Requests with long answers, none of which is like another. */
+/** Three different requests with long answers. */
 const long: object[] = []
 
 // A simulated model ends at a random, but reproducible length.
@@ -150,7 +150,7 @@ describe.each(SERVERS)('%s', name => {
     expect(response.statusCode).toBe(200)
   })
 
-  test('a client that leaves ends the work, streamed or not', async () => {
+  test('a client that disconnects ends the work, streamed or not', async () => {
     const server = await busy(name, 2, SLOW)
     const response = await stream(server, long[0])
     await once(response, 'readable')

@@ -1,4 +1,4 @@
-// Side effects that a generation must not have: unhandled rejections, a lost async context, and leaked memory.
+// Side effects that a generation must not have: unhandled rejections, a lost async context, and memory leaks.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect, test } from 'vitest'
@@ -69,7 +69,7 @@ test('awaiting and iterating keep the async context of the caller', async () => 
   expect(all).toEqual(Array(10).fill(true))
 })
 
-test('ended generations are garbage-collected, whether awaited, read, left or aborted', async () => {
+test('ended generations are garbage-collected, whether they were awaited, read or left', async () => {
   const script = `${START}
     const { signal } = new AbortController()
     const refs = []
@@ -139,9 +139,11 @@ test('an engine that was shut down leaves no open handles in the process', async
     await engine.shutdown()
     await createEngine({ backend: 'none' }).catch(error => console.log(error.code))
     const { setTimeout: pause } = await import('node:timers/promises')
-    await pause(50)
-    console.log(ours().length, process.getActiveResourcesInfo().filter(type => !/Pipe|TTY/.test(type)).length)`
-  expect(await inNode(script)).toEqual({ code: 0, signal: null, stdout: 'true\nConfigError\n0 0\n', stderr: '' })
+    const active = () => process.getActiveResourcesInfo().filter(type => !/Pipe|TTY/.test(type))
+    // Threads of the engine close their handles soon after its end. With a leak, the loop runs until the time limit.
+    do await pause(50); while (ours().length + active().length > 0)
+    console.log('none')`
+  expect(await inNode(script)).toEqual({ code: 0, signal: null, stdout: 'true\nConfigError\nnone\n', stderr: '' })
 })
 
 test('many engines in a row leak neither threads nor memory', { timeout: 120_000 }, async () => {
@@ -159,9 +161,9 @@ test('many engines in a row leak neither threads nor memory', { timeout: 120_000
       const threads = existsSync('/proc') ? Number(/Threads:\\s+(\\d+)/.exec(readFileSync('/proc/self/status'))[1]) : 0
       return { threads, mb: process.memoryUsage.rss() / 2 ** 20 }
     }
-    const before = await some(100)
-    const after = await some(100)
-    console.log(after.threads - before.threads < 5, after.mb - before.mb < 0.2 * 100)`
+    const before = await some(50)
+    const after = await some(50)
+    console.log(after.threads - before.threads < 5, after.mb - before.mb < 0.2 * 50)`
   expect(await inNode(script, 'module', ['--expose-gc'])).toMatchObject({ code: 0, stdout: 'true true\n' })
 })
 
@@ -183,7 +185,7 @@ const UNREFERENCED = {
     'const own = engine.generate(params, { onProgress: () => own.cancel }); await own[Symbol.asyncIterator]().next()',
 }
 
-test.each(Object.entries(UNREFERENCED))('%s and then unreferenced ends, and frees its row', async (_, begin) => {
+test.each(Object.entries(UNREFERENCED))('%s ends once nothing refers to it, and frees its row', async (_, begin) => {
   const script = `
     import { createEngine } from 'mlx-serving'
     const engine = await createEngine({ backend: { simulated: 'm3-max/llama-3.2-3b-4bit' }, scheduler: { maxPending: 3 } })
@@ -191,13 +193,13 @@ test.each(Object.entries(UNREFERENCED))('%s and then unreferenced ends, and free
     ${FORGET}
     await (async () => { ${begin} })()
     const { requests, cancelled } = engine.stats()
-    await forget()
-    console.log(requests - cancelled > 0, open(), engine.stats().cancelled === requests)
+    do await forget(); while (engine.stats().cancelled < requests)
+    console.log(requests - cancelled > 0, open())
     console.log((await engine.generate({ ...params, maxTokens: 2, n: 3 })).choices.length)`
   expect(await inNode(script, 'module', ['--expose-gc'])).toEqual({
     code: 0,
     signal: null,
-    stdout: 'true 0 true\n3\n',
+    stdout: 'true 0\n3\n',
     stderr: '',
   })
 })

@@ -1,5 +1,5 @@
-// The decisions of the lifecycle of models by themselves, with a clock that the test moves: which models are unloaded for another
-// one, when a model is idle, and which model is asked for next.
+// Decisions about the lifecycle of models, with a clock that the test moves: which models are unloaded to make room,
+// when a model is idle, and which model will probably be used next.
 
 import { expect, test } from 'vitest'
 import { type IdleClock, type Idler, IdleTimers } from '../lib/lifecycle/idle.js'
@@ -19,7 +19,7 @@ test('the least recently used models are unloaded, and no more than needed', () 
   expect(models.map(({ name }) => name)).toEqual(['new', 'old', 'middle'])
 })
 
-test('none is unloaded if all together are not enough', () => {
+test('no model is unloaded if all models together free too little memory', () => {
   expect(victims([candidate('a', 10, 1), candidate('b', 10, 2)], 21)).toBeUndefined()
   expect(victims([], 1)).toBeUndefined()
 })
@@ -106,7 +106,7 @@ test('a model that is used when its timer fires is watched again from the end of
   expect(idled).toEqual([model])
 })
 
-test('a model that is not watched any more, or with no time set, is never idle', () => {
+test('a model that is no longer watched, or whose idle time is 0, never becomes idle', () => {
   const { clock, idled, timers, model } = watched(100)
   timers.watch(model)
   timers.unwatch(model)
@@ -148,7 +148,7 @@ test('what follows the next model is predicted with both shares', () => {
   expect(predicted('abcabcabca')).toEqual({ b: 1, c: 1 })
 })
 
-test('old habits fade', () => {
+test('recent changes count more than old ones', () => {
   const before = predicted(`${'ab'.repeat(300)}a`)
   const after = predicted(`${'ab'.repeat(300)}${'ac'.repeat(300)}a`)
   expect(before.b).toBe(1)

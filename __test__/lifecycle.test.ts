@@ -1,5 +1,5 @@
-// When models are unloaded: after a time without requests, to make room for another model, and on request, after running
-// requests had time to end.
+// When models are unloaded: after a time without requests, to make room for another model, and by `unloadModel`, which
+// gives running requests time to end.
 
 import { createEngine, type Engine, type EngineOptions, ModelError } from 'mlx-serving'
 import { expect, inject, onTestFinished, test } from 'vitest'
@@ -17,7 +17,7 @@ async function bytesOfDemo(): Promise<number> {
 }
 
 /** An engine with memory for `count` copies of the demo model, which are registered by these names. */
-async function crowdedBy<N extends string>(count: number, names: N[], options: EngineOptions = {}): Promise<Engine> {
+async function withRoomFor<N extends string>(count: number, names: N[], options: EngineOptions = {}): Promise<Engine> {
   const bytes = await bytesOfDemo()
   // An eighth of the memory is not for weights.
   const limitBytes = Math.ceil((bytes * (count + 0.4) * 8) / 7)
@@ -108,7 +108,7 @@ test('with 0 an idle model stays loaded', async () => {
 })
 
 test('a load that does not fit unloads the model that was not used for longest', async () => {
-  const engine = await crowdedBy(2, ['a', 'b', 'c'])
+  const engine = await withRoomFor(2, ['a', 'b', 'c'])
   for (const model of ['a', 'b', 'a', 'c']) await ask(engine, model)
   expect(loaded(engine)).toEqual(['a', 'c'])
   await ask(engine, 'b')
@@ -116,8 +116,8 @@ test('a load that does not fit unloads the model that was not used for longest',
   expect(engine.stats().lifecycle.unloads).toEqual({ unload: 0, idle: 0, evicted: 2, shutdown: 0 })
 })
 
-test('two models of which one fits take turns, for many requests at the same time', async () => {
-  const engine = await crowdedBy(1, ['a', 'b'])
+test('if only one of two models fits, requests for the other one load it in its place', async () => {
+  const engine = await withRoomFor(1, ['a', 'b'])
   for (const model of ['a', 'b', 'a', 'b']) {
     const answers = await Promise.all([1, 2, 3].map(() => ask(engine, model)))
     expect(answers.every(({ tokens }) => tokens.length === 3)).toBe(true)
@@ -126,8 +126,8 @@ test('two models of which one fits take turns, for many requests at the same tim
   expect(engine.stats().lifecycle).toMatchObject({ loads: 4, unloads: { evicted: 3 } })
 })
 
-test('a load that cannot fit says what is pinned and busy, and unloads nothing', async () => {
-  const engine = await crowdedBy(3, ['a', 'b', 'c', 'd'])
+test('the error of a load that cannot fit names pinned and busy models, and no model is unloaded', async () => {
+  const engine = await withRoomFor(3, ['a', 'b', 'c', 'd'])
   for (const model of ['a', 'b', 'c']) await ask(engine, model)
   engine.pinModel('a')
   engine.pinModel('c')
@@ -144,8 +144,8 @@ test('a load that cannot fit says what is pinned and busy, and unloads nothing',
   expect(loaded(engine)).toEqual(['a', 'c', 'd'])
 })
 
-test('a model that can never fit unloads nothing', async () => {
-  const engine = await crowdedBy(1, ['a'])
+test('a load of a model that can never fit unloads no other model', async () => {
+  const engine = await withRoomFor(1, ['a'])
   await ask(engine, 'a')
   const { large } = await copiesOfDemo('large')
   const none = await createEngine({ ...UNSHARED, memory: { limitBytes: 1_000 } })
@@ -158,23 +158,23 @@ test('a model that can never fit unloads nothing', async () => {
 })
 
 test('without eviction a load that does not fit is refused', async () => {
-  const engine = await crowdedBy(1, ['a', 'b'], { modelLifecycle: { evict: false } })
+  const engine = await withRoomFor(1, ['a', 'b'], { modelLifecycle: { evict: false } })
   await ask(engine, 'a')
   expect(await failure(ask(engine, 'b'))).toMatchObject({ code: 'InsufficientMemory' })
   expect(loaded(engine)).toEqual(['a'])
 })
 
 test('loads at the same time unload no more than they need', async () => {
-  const engine = await crowdedBy(3, ['a', 'b', 'c', 'd', 'e'])
+  const engine = await withRoomFor(3, ['a', 'b', 'c', 'd', 'e'])
   for (const model of ['a', 'b', 'c']) await ask(engine, model)
   await Promise.all([ask(engine, 'd'), ask(engine, 'e')])
   expect(loaded(engine)).toEqual(['c', 'd', 'e'])
   expect(engine.stats().lifecycle.unloads.evicted).toBe(2)
 })
 
-test('the second of two loads that do not fit counts with the memory that the first one has freed', async () => {
+test('the second of two loads that do not fit uses the memory that the first one has freed', async () => {
   // Beside the demo model there is less memory than a small model takes.
-  const engine = await crowdedBy(0.62, ['a'])
+  const engine = await withRoomFor(0.62, ['a'])
   const small = Object.values(await smallModels('b', 'c'))
   await ask(engine, 'a')
   const handles = await Promise.all(small.map(folder => engine.loadModel(folder)))
@@ -184,14 +184,14 @@ test('the second of two loads that do not fit counts with the memory that the fi
 })
 
 test('an unload ends a load that waits for the memory of another model', async () => {
-  const engine = await crowdedBy(1, ['a', 'b'])
+  const engine = await withRoomFor(1, ['a', 'b'])
   const stream = engine.generate({ model: 'a', prompt: 'Hello', maxTokens: 900, ignoreEos: true })
   const chunks = stream[Symbol.asyncIterator]()
   await chunks.next()
   const drained = engine.unloadModel('a')
   const { failedLoads } = engine.stats().lifecycle
   const waiting = [ask(engine, 'b'), engine.tokenize({ model: 'b', text: 'Hello' })].map(failure)
-  // The addon has refused the load by then, as a rule. The outcome is the same before.
+  // Usually the addon has refused the load by then. The outcome is the same if it has not.
   await new Promise(resolve => setTimeout(resolve, 100))
   await engine.unloadModel('b')
   for (const error of await Promise.all(waiting)) expect(error).toMatchObject({ code: 'ModelNotLoaded' })
@@ -202,7 +202,7 @@ test('an unload ends a load that waits for the memory of another model', async (
 })
 
 test('a load waits for the memory of a model that is being unloaded', async () => {
-  const engine = await crowdedBy(1, ['a', 'b'])
+  const engine = await withRoomFor(1, ['a', 'b'])
   const stream = engine.generate({ model: 'a', prompt: 'Hello', maxTokens: 200, ignoreEos: true })
   await stream[Symbol.asyncIterator]().next()
   const unloaded = engine.unloadModel('a')
@@ -216,7 +216,8 @@ test('a load waits for the memory of a model that is being unloaded', async () =
 test('requests that run after the time to drain end with an error, and keep what was delivered', async () => {
   const { engine, model } = await simulated(M3_MAX)
   const params = { ...(await longAnswer(200)), model }
-  const [read, waited] = [engine.generate(params), engine.generate(params)]
+  // The request that came first has a token once the other one has a chunk.
+  const [waited, read] = [engine.generate(params), engine.generate(params)]
   const chunks = read[Symbol.asyncIterator]()
   expect((await chunks.next()).done).toBe(false)
   const failed = failure(waited)

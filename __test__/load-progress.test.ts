@@ -88,7 +88,7 @@ test('reports grow while weights are loaded, and end with all bytes', async () =
   expect(most).toBeGreaterThan(1)
 })
 
-test('each caller that waits for a load gets reports, and one of a loaded model gets the end', async () => {
+test('each caller that waits for a load gets reports, and one of a loaded model gets the last report', async () => {
   const { engine } = await withMlx()
   const folder = await folderWith(ALL)
   const all: LoadProgress[][] = [[], [], []]
@@ -101,7 +101,7 @@ test('each caller that waits for a load gets reports, and one of a loaded model 
   expect(late).toEqual([all[0].at(-1)])
 })
 
-test('a simulated device reports the end as well', async () => {
+test('a load on a simulated device reports its end', async () => {
   const { engine } = await simulated()
   const reports: LoadProgress[] = []
   await engine.loadModel({ path: await folderWith(ALL), onProgress: progress => reports.push(progress) })

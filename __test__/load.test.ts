@@ -36,52 +36,52 @@ const withGlibc = (version: string | undefined) => `${onPlatform('linux', 'x64')
 
 const notLoading = withAddon("throw new Error('GLIBC_2.35 not found')")
 
-test('on a platform that is not supported', async () => {
+test('on an unsupported platform the error names the supported ones', async () => {
   const { stdout } = await attempt(onPlatform('win32', 'x64'))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*does not run on win32-x64.*darwin-arm64, linux-x64\n$/)
 })
 
-test('with the Node of an Intel Mac', async () => {
+test('in a Node for Intel Macs the error says to install the build for arm64', async () => {
   const { stdout } = await attempt(onPlatform('darwin', 'x64'))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*does not run on darwin-x64.*install the arm64 build of Node/)
 })
 
-test('on a macOS that is too old, whatever is installed', async () => {
+test('on a macOS that is too old the error says which one is needed, whatever files there are', async () => {
   const { stdout } = await attempt(onMac('22.6.0', /./))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*needs macOS 14 or newer; this is macOS 13 \(Darwin 22\.6\.0\)/)
 })
 
-test('on a Mac without the Metal kernels', async () => {
+test('on a Mac without the Metal kernels the error names the missing file', async () => {
   const { stdout } = await attempt(onMac('23.0.0', /\.node$/))
   expect(stdout).toMatch(/^true UnsupportedPlatform mlx\.metallib is not beside the addon in .*npm\/darwin-arm64/)
 })
 
-test('on a Mac with all files, the addon is loaded', async () => {
+test('on a Mac with all files the addon is loaded', async () => {
   const { stdout } = await attempt(onMac('23.0.0', /\.node$|\.metallib$/) + withAddon("throw new Error('reached')"))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*could not be loaded: reached/)
 })
 
-test('on a glibc that is too old', async () => {
+test('on a glibc that is too old the error says which one is needed', async () => {
   const { stdout } = await attempt(withGlibc('2.31') + notLoading)
   expect(stdout).toMatch(/^true UnsupportedPlatform .*needs glibc 2\.35 or newer .*this system has 2\.31/)
 })
 
-test('on a Linux without glibc', async () => {
+test('on a Linux without glibc the error says that glibc is needed', async () => {
   const { stdout } = await attempt(`${withGlibc(undefined)}; require('node:fs').existsSync = () => false`)
   expect(stdout).toMatch(/^true UnsupportedPlatform .*needs glibc; this Linux uses musl/)
 })
 
-test('without the platform package', async () => {
+test('without the platform package the error says what to install', async () => {
   const { stdout } = await attempt("require('node:fs').existsSync = () => false")
   expect(stdout).toMatch(/^true UnsupportedPlatform .*mlx-serving-\S+ is not installed.*npm install/)
 })
 
-test('with an addon that does not load', async () => {
+test('with an addon that does not load the error has the reason', async () => {
   const { stdout } = await attempt(notLoading)
   expect(stdout).toMatch(/^true UnsupportedPlatform .*could not be loaded: GLIBC_2\.35 not found/)
 })
 
-test('with an addon of another version', async () => {
+test('with an addon of another version the error names that version', async () => {
   const { stdout } = await attempt(withAddon("return { version: () => '0.0.0' }"))
   expect(stdout).toMatch(/^true UnsupportedPlatform .*addon of version 0\.0\.0/)
 })

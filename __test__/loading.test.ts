@@ -1,4 +1,4 @@
-// Loading beside streams: other models go on, a signal ends a load, and what was asked for at the same time comes too.
+// Loading while other models stream: the streams continue, a signal ends a load, and concurrent loads succeed.
 
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -77,7 +77,7 @@ test.each([
   })
 })
 
-test('a shutdown ends a load, and waits for what it held', async () => {
+test('a shutdown ends a load', async () => {
   const engine = await createEngine()
   const loading = failure(engine.loadModel())
   await new Promise(resolve => setImmediate(resolve))
@@ -85,7 +85,7 @@ test('a shutdown ends a load, and waits for what it held', async () => {
   expect(await loading).toBeInstanceOf(EngineClosedError)
 })
 
-test('models of several formats are loaded at the same time while a stream goes on', async () => {
+test('models of several formats are loaded at the same time while a stream continues', async () => {
   const { engine, model } = await withMlx({ precision: 'model' })
   const stream = engine.generate({ model, prompt: 'Hello', maxTokens: 1_000, ignoreEos: true })[Symbol.asyncIterator]()
   await stream.next()
@@ -95,9 +95,14 @@ test('models of several formats are loaded at the same time while a stream goes 
   const loaded = Promise.all(loading).finally(() => {
     isLoading = false
   })
-  let chunks = 0
-  while (isLoading && !(await stream.next()).done) chunks++
-  expect(chunks).toBeGreaterThan(1)
+  // On a busy machine one chunk has the tokens of many steps.
+  let numTokens = 0
+  while (isLoading) {
+    const { done, value } = await stream.next()
+    if (done) break
+    numTokens += value.tokens.length
+  }
+  expect(numTokens).toBeGreaterThan(1)
   await stream.return?.()
   for (const model of await loaded) {
     expect((await engine.generate({ model, ...answers })).tokens).toHaveLength(4)
@@ -119,6 +124,11 @@ test('a flood of calls while steps run is answered or refused, each call with it
     // An end is counted when its turn is over, a little after its place is free.
     expect(preparing + queued + running).toBeLessThanOrEqual(16)
   }
+  // An aborted request may give its place back before the next call. These requests keep their places.
+  const last = new AbortController()
+  const long = { model, prompt: 'Hi', maxTokens: 100, ignoreEos: true }
+  for (let call = 0; call < 9; call++) ends.push(failure(engine.generate(long, { signal: last.signal })))
+  last.abort()
   const nameOf = (error: unknown) => (error instanceof DOMException ? error.name : (error as MlxServingError).code)
   const codes = new Set((await Promise.all(ends)).map(nameOf))
   expect([...codes].sort()).toEqual(['AbortError', 'ModelNotFound', 'Overloaded'])

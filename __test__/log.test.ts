@@ -18,7 +18,7 @@ async function life(options: EngineOptions = {}): Promise<Line[]> {
   return lines
 }
 
-test('starts, loads, unloads and the shutdown are at info, in one text each', async () => {
+test('start, load, unload and shutdown are logged at info, each as one text', async () => {
   const lines = await life()
   expect(lines.map(([level]) => level)).toEqual(new Array(5).fill('info'))
   const [started, loaded, ...rest] = lines.map(([, message]) => message)
@@ -27,7 +27,7 @@ test('starts, loads, unloads and the shutdown are at info, in one text each', as
   expect(rest).toEqual(['model unloaded id=demo reason=unload', 'engine draining', 'engine stopped'])
 })
 
-test('each request is at debug', async () => {
+test('each request is logged at debug', async () => {
   vi.stubEnv('MLX_LOG', 'off,mlx_serving::api=debug')
   const lines = await life()
   const [started, completed] = lines.filter(([level]) => level === 'debug').map(([, message]) => message)
@@ -49,7 +49,7 @@ test.each([
   expect([...new Set((await life()).map(([level]) => level))].sort()).toEqual(expected)
 })
 
-test('a failure of the device is at error with its code', async () => {
+test('a failure of the device is logged at error with its code', async () => {
   const { lines, logger } = recorder()
   const backend = { simulated: INSTANT, faults: [{ step: 0, kind: 'collect' as const }] }
   const { engine, model } = await simulated(INSTANT, { logger, backend, retry: { enabled: false } })
@@ -61,7 +61,7 @@ test('a failure of the device is at error with its code', async () => {
   ])
 })
 
-test('refusals for overload are at warn, at most one line a second', async () => {
+test('refusals for overload are logged at warn, at most one line a second', async () => {
   const { lines, logger } = recorder()
   const { engine, model } = await simulated(M3_MAX, { logger, scheduler: { maxPending: 1 } })
   const params = { model, prompt: 'Once', maxTokens: 2 }
@@ -71,7 +71,7 @@ test('refusals for overload are at warn, at most one line a second', async () =>
   expect(warnings).toEqual([['warn', 'requests are refused: the engine is overloaded refused=1']])
 })
 
-test('a logger that throws is not used any more, and the engine goes on', async () => {
+test('a logger that throws is not used any more, and the engine continues', async () => {
   const warnings: Error[] = []
   const listen = (warning: Error) => warnings.push(warning)
   process.on('warning', listen)
@@ -89,7 +89,7 @@ test('a logger that throws is not used any more, and the engine goes on', async 
   ])
 })
 
-test('methods of the logger keep their object', async () => {
+test('methods of the logger are called on their object', async () => {
   class Counter {
     count = 0
     debug() {}

@@ -57,7 +57,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     }
   })
 
-  test('fewer entries are the first of more, and 0 is allowed', async () => {
+  test('a smaller number of entries gives the first ones of a larger number, and 0 gives none', async () => {
     const ready = await open()
     const all = logprobsOf(await ask(ready, { logprobs: 20 }))
     for (const logprobs of [5, 0]) {
@@ -66,14 +66,14 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     }
   })
 
-  test('without the param there are none', async () => {
+  test('without the param, chunks and results have no logprobs', async () => {
     const ready = await open()
     const generation = ask(ready, { logprobs: undefined as never })
     for await (const chunk of generation) expect(chunk).not.toHaveProperty('logprobs')
     expect(await generation).not.toHaveProperty('logprobs')
   })
 
-  test('they are in chunks and in the result, and do not change the answer', async () => {
+  test('logprobs are in chunks and in the result, and do not change the answer', async () => {
     const ready = await open()
     const generation = ask(ready)
     const chunks = await streamed(generation)
@@ -83,7 +83,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
     expect([result.text, [...result.tokens]]).toEqual([without.text, [...without.tokens]])
   })
 
-  test('createGenerator has them item by item', async () => {
+  test('each item of createGenerator has its logprobs', async () => {
     const ready = await open()
     const { engine, model } = ready
     const items: GeneratorItem[] = []
@@ -97,7 +97,7 @@ describe.each<OnMlx>([...ON_MLX, ['a simulated device', () => simulated()]])('wi
   })
 })
 
-test.each(ON_MLX)('they are those of the model: sampling params do not change them, with %s', async (_, open) => {
+test.each(ON_MLX)('sampling params do not change logprobs, with %s', async (_, open) => {
   const ready = await open()
   const plain = logprobsOf(await ask(ready, { temperature: 0, logprobs: 20 }))
   const forced = plain[0].top[5].tokenId
@@ -106,7 +106,7 @@ test.each(ON_MLX)('they are those of the model: sampling params do not change th
   expect(first).toEqual({ ...plain[0].top[5], top: plain[0].top })
 })
 
-test.each(ON_MLX)('a grammar does not change them, with %s', async (_, open) => {
+test.each(ON_MLX)('a grammar does not change logprobs, with %s', async (_, open) => {
   const ready = await open()
   const [plain] = logprobsOf(await ask(ready, { temperature: 0, logprobs: 20 }))
   const guided = ask(ready, { temperature: 0, logprobs: 20, structured: { choices: ['zebra', 'xylophone'] } })
@@ -151,9 +151,10 @@ describe('the texts of tokens', () => {
   })
 })
 
-test('an answer that ends before its first token has none', async () => {
+test('an answer that ends before its first token has no logprobs', async () => {
   const ready = await simulated(M3_MAX, { scheduler: { enabled: false } })
-  const before = ready.engine.generate({ ...(await longAnswer(40)), model: ready.model })
+  // Takes more than 6 s, unless it is cancelled.
+  const before = ready.engine.generate({ model: ready.model, prompt: 'Once', maxTokens: 1_000, ignoreEos: true })
   await until(() => ready.engine.stats().running === 1)
   const waiting = ask(ready)
   waiting.cancel()
@@ -173,7 +174,9 @@ test('text that was held back comes without a token and without log-probabilitie
 
 describe('requests that share an answer', () => {
   test('get the same values: computed, joined and cached', async () => {
-    const ready = await sharing(M3_MAX)
+    const faults = [{ step: 0, kind: 'stall' as const, ms: 500 }]
+    // All three requests arrive during the first step.
+    const ready = await sharing(INSTANT, { backend: { simulated: INSTANT, faults } })
     const generations = [ask(ready), ask(ready), ask(ready)]
     const read = streamed(generations[1])
     const results = [...(await Promise.all(generations)), await ask(ready)]
@@ -226,7 +229,7 @@ test('values are the same to the last bit alone, in a batch, and after preemptio
   expect(crowded.engine.stats().models[0].preemptions).toBeGreaterThan(0)
 })
 
-test.each([-1, 21, 1.5, Number.NaN, '3', true, {}])('the error about logprobs: %j names it', async logprobs => {
+test.each([-1, 21, 1.5, Number.NaN, '3', true, {}])('the error about logprobs: %j names the param', async logprobs => {
   const error = await failure(ask(await simulated(), { logprobs: logprobs as number }))
   expect(error).toBeInstanceOf(InvalidParamsError)
   expect(error).toMatchObject({ code: 'InvalidParams', param: 'logprobs' })

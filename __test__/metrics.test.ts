@@ -15,7 +15,7 @@ const scrape = (engine: Engine) => new Scrape(engine.metrics())
 
 const OUTCOMES = ['completed', 'failed', 'cancelled', 'rejected']
 
-/** What holds in every scrape. */
+/** Checks what is true of every scrape. */
 function addsUp(scraped: Scrape): void {
   const { text, types } = scraped
   const ended = scraped.sum('mlx_requests_total')
@@ -26,7 +26,7 @@ function addsUp(scraped: Scrape): void {
   expect(text.endsWith('\n# EOF\n')).toBe(true)
 }
 
-/** Each series has rising buckets, and the last one has the count. */
+/** Checks that each series has rising buckets, of which the last one has the count. */
 function isHistogram(all: Scrape, name: string): void {
   for (const { labels, value } of all.all(`${name}_count`)) {
     const buckets = all.all(`${name}_bucket`, labels)
@@ -39,7 +39,7 @@ function isHistogram(all: Scrape, name: string): void {
   }
 }
 
-/** No counter of an earlier scrape is smaller in a later one, or missing. */
+/** Checks that no counter of an earlier scrape is smaller in a later one, or missing. */
 function neverFalls(before: Scrape, after: Scrape): void {
   const isCounter = (name: string) =>
     before.types.get(name.replace(/_total$/, '')) === 'counter' ||
@@ -104,7 +104,7 @@ test('every metric has its name, its type and its labels', async () => {
   }
 })
 
-test('the values are those of the requests', async () => {
+test('metrics have the values of the requests', async () => {
   const { engine, model } = await sharing(INSTANT)
   const params = { ...(await longAnswer(20)), model, maxTokens: 20, seed: 7 }
   const first = await engine.generate(params)
@@ -143,11 +143,16 @@ test('percentiles, batch sizes and throughput are in the statistics', async () =
     expect(latency.request?.[percentile]).toBeCloseTo(timings.totalMs, 6)
     expect(latency.queue?.[percentile]).toBeCloseTo(timings.queueMs, 6)
   }
-  expect(latency.interToken?.p50Ms).toBeGreaterThan(3)
-  await until(() => engine.stats().tokensPerSecond.last5s > 0)
-  const { last5s, last30s, last60s } = engine.stats().tokensPerSecond
-  expect([last5s, last30s, last60s]).toEqual([20 / 5, 20 / 30, 20 / 60])
-  await Promise.all([engine.generate(params), engine.generate(params)])
+  // Some of the 19 intervals are shorter than a step if the engine reads a token late. The longest one is not.
+  expect(latency.interToken?.p99Ms).toBeGreaterThan(3)
+  // Only complete seconds count, and the tokens may be in two of them.
+  await until(() => engine.stats().tokensPerSecond.last60s === 20 / 60)
+  const { last5s, last30s } = engine.stats().tokensPerSecond
+  expect([last5s, last30s]).toEqual([20 / 5, 20 / 30])
+  const both = [1, 2].map(() => engine.generate({ ...params, maxTokens: 1_000, ignoreEos: true }))
+  await until(() => engine.stats().maxBatch === 2)
+  for (const generation of both) generation.cancel()
+  await Promise.all(both)
   expect(engine.stats()).toMatchObject({ minBatch: 1, maxBatch: 2 })
 })
 
@@ -230,8 +235,17 @@ test.each([1, 3])(
       workers: { count },
       backend: { simulated: M3_MAX, faults },
     })
-    const computed = await randomLoad(engine, model, 150)
-    settled(engine, 150, computed)
+    let computed = await randomLoad(engine, model, 150)
+    let submitted = 150
+    // A slow engine refuses most requests, and may not reach the step in which a thread ends.
+    for (; scrape(engine).sum('mlx_worker_restarts_total') === 0; submitted++) {
+      const answer = engine.generate({ model, prompt: 'Once', maxTokens: 12, cache: 'off' })
+      computed += await answer.then(
+        ({ tokens }) => tokens.length,
+        () => 0,
+      )
+    }
+    settled(engine, submitted, computed)
     for (const outcome of OUTCOMES)
       expect(scrape(engine).sum('mlx_requests_total', { outcome }), outcome).toBeGreaterThan(0)
     expect(scrape(engine).sum('mlx_cache_hits_total', { layer: 'coalesce' })).toBeGreaterThan(0)
@@ -246,7 +260,7 @@ test.each<OnMlx>([IN_FLOAT32])('on %s, requests add up in every scrape of a rand
   settled(engine, 100, computed)
 })
 
-test('the tokens are those that are delivered', async () => {
+test('the counters of tokens have the tokens that were delivered', async () => {
   const { engine, model } = await simulated(INSTANT)
   let delivered = 0
   let inputs = 0
@@ -284,7 +298,7 @@ test('no counter falls when a model is unloaded, loaded again, or the engine is 
   expect(engine.metrics()).toBe(last.text)
 })
 
-test('a model is labelled by its id, whatever characters that has', async () => {
+test('the label of a model is its id, whatever characters the id has', async () => {
   const { engine } = await simulated()
   const id = 'a "b" \\ c\nd, {e="f"} ☃'
   const model = await engine.loadModel({ path: path.join(ROOT, 'models', 'demo'), id, chatTemplate: 'x' })
@@ -292,7 +306,7 @@ test('a model is labelled by its id, whatever characters that has', async () => 
   expect(scrape(engine).sum('mlx_requests_total', { model: id, outcome: 'completed' })).toBe(1)
 })
 
-test('without metrics.export there is one gauge, and the statistics stay', async () => {
+test('without metrics.export the text has one gauge, and stats() has its figures', async () => {
   vi.stubEnv('MLX_METRICS_EXPORT', 'off')
   const { engine, model } = await simulated()
   await engine.generate({ model, prompt: 'Hello', maxTokens: 2 })

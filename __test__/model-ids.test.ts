@@ -23,7 +23,7 @@ async function folderNamed(name: string): Promise<string> {
 
 const foldersNamed = (...names: string[]) => Promise.all(names.map(folderNamed))
 
-test('folders of the same name have ids that tell them apart, in the order of loading', async () => {
+test('folders of the same name have different ids, numbered in the order of loading', async () => {
   const { engine } = await simulated()
   const [a, b, c, d] = await foldersNamed('model', 'model', 'model', 'model')
   const first = await engine.loadModel(a)
@@ -121,7 +121,7 @@ test('concurrent loads with the same options load one model', async () => {
   expect(new Set(handles).size).toBe(1)
 })
 
-test('a model that is being loaded is found by its id, and has it alone', async () => {
+test('a model that is being loaded is found by its id, and no other model gets that id', async () => {
   const { engine } = await simulated()
   const [a, b] = await foldersNamed('a', 'b')
   const loading = engine.loadModel({ path: a, id: 'chat' })
@@ -130,7 +130,7 @@ test('a model that is being loaded is found by its id, and has it alone', async 
   expect(await byId).toBe(await loading)
 })
 
-test('a load that failed leaves its id to others', async () => {
+test('the id of a failed load can be used again', async () => {
   const { engine } = await simulated()
   const path = await folderNamed('model')
   const broken: LoadModelOptions = { path, id: 'chat', chatTemplate: '{% if %}' }
@@ -147,7 +147,7 @@ test.each<[string, object, string]>([
   ['a chat template of more than 1 MiB', { chatTemplate: 'x'.repeat(2 ** 20 + 1), id: 'new' }, 'chatTemplate'],
   ['an unknown tool prompt', { toolPrompt: 'llama' }, 'toolPrompt'],
   ['a tool prompt that is true', { toolPrompt: true }, 'toolPrompt'],
-  ['a listener that is no function', { onProgress: 4 }, 'onProgress'],
+  ['a listener that is not a function', { onProgress: 4 }, 'onProgress'],
 ])('%s is refused by name', async (_, options, param) => {
   const { engine, model } = await simulated()
   expect(await failure(engine.loadModel(options))).toMatchObject({ code: 'InvalidParams', param })

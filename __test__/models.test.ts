@@ -97,7 +97,7 @@ test.each<[string, unknown, string]>([
   ['a Promise', Promise.resolve(DEMO), 'InvalidParams'],
   ['a path that is a number', { path: 4 }, 'InvalidParams'],
   ['an unknown option', { folder: DEMO }, 'InvalidParams'],
-])('%s', async (_, model, code) => {
+])('a load of %s is refused', async (_, model, code) => {
   const { engine } = await simulated()
   expect(await failure(engine.loadModel(model as never))).toMatchObject({ code })
 })
@@ -111,7 +111,7 @@ test('the error about a wrong argument says what is allowed', async () => {
   }
 })
 
-test('the error about a handle in place of a path says so', async () => {
+test('the error about a handle in place of a path names the loaded model', async () => {
   const { engine, model } = await simulated()
   const error = await failure(engine.loadModel(model as never))
   expect(error).toMatchObject({ code: 'InvalidParams', param: 'model' })
@@ -158,21 +158,21 @@ test('JSON as Python writes it is accepted', async () => {
 const weights = async (change: (bytes: Buffer) => Buffer) => ({
   'model.safetensors': change(await readFile(path.join(DEMO, 'model.safetensors'))),
 })
-const lying = (bytes: Buffer) => Buffer.concat([Buffer.from('ffffffffffffff7f', 'hex'), bytes.subarray(8)])
+const withFalseSize = (bytes: Buffer) => Buffer.concat([Buffer.from('ffffffffffffff7f', 'hex'), bytes.subarray(8)])
 
 test.each<[string, () => Promise<Record<string, string | Buffer | undefined>>, RegExp]>([
   ['no config.json', async () => ({ 'config.json': undefined }), /config\.json/],
   ['a broken config.json', async () => ({ 'config.json': '{' }), /config\.json/],
-  ['a config.json that is no object', async () => ({ 'config.json': '[]' }), /config\.json/],
+  ['a config.json that is not an object', async () => ({ 'config.json': '[]' }), /config\.json/],
   ['an unknown architecture', () => config({ model_type: 'mamba9' }), /mamba9.*llama/s],
   ['more layers than weights', () => config({ num_hidden_layers: 1000 }), /layers/],
   ['weights of another shape', () => config({ hidden_size: 4096 }), /shape/],
   ['no weights', async () => ({ 'model.safetensors': undefined }), /safetensors/],
   ['truncated weights', () => weights(bytes => bytes.subarray(0, bytes.length / 2)), /safetensors/],
-  ['weights whose header lies', () => weights(lying), /safetensors/],
+  ['weights with a false header size', () => weights(withFalseSize), /safetensors/],
   ['no tokenizer', async () => ({ 'tokenizer.json': undefined }), /tokenizer\.json/],
   ['a broken tokenizer', async () => ({ 'tokenizer.json': '{"model":{}}' }), /tokenizer\.json/],
-])('a folder with %s is refused, and the engine goes on', async (_, files, message) => {
+])('a folder with %s is refused, and the engine continues', async (_, files, message) => {
   const { engine, model } = await withMlx()
   const error = await failure(engine.loadModel(await altered(await files())))
   expect(error).toBeInstanceOf(ModelError)

@@ -24,6 +24,9 @@ test.each<[string, unknown, string]>([
   ['maxOutputTokens', 10, '`maxTokens`'],
   ['max_completion_tokens', 10, '`maxTokens`'],
   ['num_predict', 10, '`maxTokens`'],
+  ['temp', 0.5, '`temperature`'],
+  ['guidance', {}, '`structured`'],
+  ['keep_alive', '5m', '`modelLifecycle.idleUnloadMs`'],
   ['top_p', 0.5, '`topP`'],
   ['top_k', 5, '`topK`'],
   ['repeat_penalty', 1.1, '`repetitionPenalty`'],
@@ -33,16 +36,19 @@ test.each<[string, unknown, string]>([
   ['abortSignal', AbortSignal.abort(), 'generate(params, { signal })'],
   ['signal', AbortSignal.abort(), 'generate(params, { signal })'],
   ['timeoutMs', 10, 'generate(params, { timeoutMs })'],
-])('the param %s is answered with what to write', async (name, value, answer) => {
+])('the error about the param %s says what to write instead', async (name, value, answer) => {
   const error = await failure(generate({ [name]: value }))
   expect(error).toMatchObject({ code: 'InvalidParams', param: name })
   expect(error.message).toContain('is not an option; ')
   expect(error.message).toContain(answer)
 })
 
-test('the same holds for options and fields of messages', async () => {
+test('errors about options and fields of messages say what to write instead', async () => {
   const abort = await failure(generate({}, { abortSignal: AbortSignal.abort() }))
   expect(abort.message).toBe('`options.abortSignal` is not an option; use `signal`')
+  // The names that lib/ reads are known as well.
+  expect((await failure(generate({}, { on_abort: 'throw' }))).message).toContain('did you mean `onAbort`?')
+  expect((await failure(generate({}, { bogus: 1 }))).message).toMatch(/known are .*signal, onAbort/)
   const moved = await failure(generate({}, { maxTokens: 5 }))
   expect(moved.message).toContain('first argument')
   const messages = [{ role: 'assistant', content: 'a', reasoning_content: 'b' }]
@@ -54,7 +60,7 @@ test.each<[string, object, string]>([
   ['a promise', { prompt: Promise.resolve('hello') }, 'a promise: await it first'],
   ['a Buffer as a message', { prompt: undefined, messages: [Buffer.from('a')] }, 'decode it first'],
   ['a promise as params of a template', { prompt: { template: 'a', variables: Promise.resolve({}) } }, 'promise'],
-])('%s is named as what it is', async (_, params, answer) => {
+])('the error about %s says what the value is', async (_, params, answer) => {
   const error = await failure(generate(params))
   expect(error.code).toBe('InvalidParams')
   expect(error.message).toContain(answer)

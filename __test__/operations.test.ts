@@ -159,7 +159,9 @@ test('the alert about slow requests fires when answers take seconds', async () =
 })
 
 test('the alert about a stuck step fires while it is stuck', async () => {
-  const { engine, model } = await failing({ health: { stuckAfterMs: 100 } }, { step: 3, kind: 'stall', ms: 1_000 })
+  // The worker is not replaced, so the step stays stuck until it ends. The limit of the first step is 300 ms.
+  const options = { health: { stuckAfterMs: 100 }, workers: { replaceStuck: false } }
+  const { engine, model } = await failing(options, { step: 0, kind: 'stall', ms: 1_500 })
   const limit = await limitOf('MlxServingStuckStep')
   const answer = engine.generate({ ...(await longAnswer(5)), model, maxTokens: 5 })
   await until(() => scrape(engine).sum('mlx_step_stuck') > limit)
@@ -167,7 +169,7 @@ test('the alert about a stuck step fires while it is stuck', async () => {
   expect(scrape(engine).sum('mlx_step_stuck')).toBeLessThanOrEqual(limit)
 })
 
-test('the alert about the engine fires after its end', async () => {
+test('the alert about a missing engine fires once the engine is disposed', async () => {
   const { engine } = await simulated()
   const limit = await limitOf('MlxServingNoEngine')
   expect(scrape(engine).sum('mlx_worker_active')).toBeGreaterThanOrEqual(limit)

@@ -99,7 +99,7 @@ test('a count is a whole number', async () => {
   await refused('MLX_AUTO_TUNE_INTERVAL', {})
 })
 
-test('an option takes effect', async () => {
+test('each option takes effect', async () => {
   const values = Object.entries(await configOf()).map(
     ([name, option]) => [name, another(name, option)] as [string, unknown],
   )
@@ -114,7 +114,7 @@ test('the limit of the memory is at most what the process may use', async () => 
   expect(config['memory.limitBytes']).toMatchObject({ value, source: 'option' })
 })
 
-test('the error about an unknown option names the one that is meant, and otherwise all of its group', async () => {
+test('the error about an unknown option names a similar one, or else all options of its group', async () => {
   const advice = async (options: object) => (await failure(createEngine(options as EngineOptions))).message
   expect(await advice({ loger: console })).toContain('did you mean `logger`?')
   expect(await advice({ configfile: 'a.yml' })).toContain('did you mean `configFile`?')
@@ -123,7 +123,7 @@ test('the error about an unknown option names the one that is meant, and otherwi
   expect(await advice({ enabled: true })).toMatch(/known are .*backend, configFile, logger$/)
 })
 
-test('a variable takes effect', async () => {
+test('each variable takes effect', async () => {
   const before = Object.entries(await configOf()).filter(([, { variable }]) => variable !== undefined)
   for (const [name, option] of before) {
     const value = another(name, option)
@@ -166,7 +166,7 @@ test('the established variables keep their names, defaults and ranges', async ()
   ])
 })
 
-test('the options with variables of their own', async () => {
+test('the other options have variables that begin with MLX_SERVING_', async () => {
   const own = Object.entries(await configOf()).filter(([, { variable }]) => variable?.startsWith('MLX_SERVING_'))
   expect(Object.fromEntries(own.map(([name, { variable }]) => [name, variable]))).toEqual({
     preset: 'MLX_SERVING_PRESET',

@@ -44,7 +44,7 @@ test.each<['latency' | 'balanced' | 'throughput', object]>([
       'scheduler.autoTune.enabled': { value: true, source: 'default' },
     },
   ],
-])('the preset %s', async (preset, expected) => {
+])('the preset %s sets its values', async (preset, expected) => {
   expect(await configOf({ preset })).toMatchObject(expected)
 })
 

@@ -1,5 +1,5 @@
-// Loading models before they are asked for: only what follows often enough, only while the engine is idle, and only into free
-// memory.
+// Prefetch: models are loaded before their requests, if they follow often enough, while the engine is idle, and into
+// free memory only.
 
 import { createEngine, type Engine, type EngineOptions } from 'mlx-serving'
 import { expect, onTestFinished, test } from 'vitest'
@@ -78,7 +78,7 @@ test('nothing is loaded ahead while requests run', async () => {
   await until(() => statesOf(engine).b === 'loaded')
 })
 
-test('only free memory is used', async () => {
+test('a model is loaded ahead into free memory only', async () => {
   const probe = await createEngine()
   const { bytes } = await probe.loadModel()
   await probe.dispose()
@@ -94,7 +94,7 @@ test('only free memory is used', async () => {
   expect(engine.stats().lifecycle).toMatchObject({ prefetches: 0, unloads: { evicted: unloads.evicted + 1 } })
 })
 
-test('a load ahead gives way to a load that needs its memory, and to its own failure', async () => {
+test('a load ahead ends when another load needs its memory', async () => {
   const probe = await createEngine()
   const { bytes } = await probe.loadModel()
   await probe.dispose()

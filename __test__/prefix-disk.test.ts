@@ -1,5 +1,5 @@
-// The disk tier of the prefix cache: KV of an earlier engine is used by the next one, with the same answers; wrong files cost a
-// warning and never an answer.
+// The disk tier of the prefix cache: the next engine uses KV of an earlier one, with the same answers. Damaged files
+// cause a warning and do not change an answer.
 
 import {
   chmodSync,
@@ -76,7 +76,7 @@ async function fill(
   return result
 }
 
-/** The process warnings meanwhile. */
+/** The process warnings while the work runs. */
 async function warningsOf(work: () => Promise<unknown>): Promise<string[]> {
   const warnings: string[] = []
   const listen = (warning: Error) => warnings.push(warning.message)
@@ -125,7 +125,7 @@ test('bits are equal with KV of the disk where attention is fused', async () => 
   expect(found.logprobs).toEqual(expected.logprobs)
 })
 
-test('each turn of a chat that goes on after restarts reads only what is new and what is no whole block', async () => {
+test('after a restart, the next turn of a chat reads only new tokens and those of an incomplete block', async () => {
   const at = folder()
   let history = tokens(400)
   for (let turn = 0; turn < 4; turn++) {
@@ -186,7 +186,7 @@ const DAMAGES: [name: string, damage: (file: string) => void][] = [
   ],
 ]
 
-test.each(DAMAGES)('%s costs a warning and the reuse, and no answer', async (_, damage) => {
+test.each(DAMAGES)('%s causes a warning, its KV is not reused, and the answer is the same', async (_, damage) => {
   const at = folder()
   await fill(at)
   const expected = await ask(await simulated(M3_MAX), { prompt: prompt(600) })
@@ -204,7 +204,7 @@ test.each(DAMAGES)('%s costs a warning and the reuse, and no answer', async (_, 
   expect(await cached(again, { prompt: prompt(600) })).toBe(2 * BLOCK)
 })
 
-test('files and folder are for their owner only, and files of others stay', async () => {
+test('only the owner can read the files and the folder, and files of other programs stay', async () => {
   const at = folder()
   await fill(at)
   const mode = (file: string) => statSync(file).mode & 0o777
@@ -228,7 +228,7 @@ test('cache.clear() removes all files, also those of what was answered just befo
   expect(files(at)).toEqual([])
 })
 
-test('the folder keeps to its size, which can be changed while the engine runs', async () => {
+test('the folder stays within its size limit, which can be changed while the engine runs', async () => {
   const at = folder()
   const ready = await openSimulated(keeping(at, { maxDiskBytes: 0 }))
   await ask(ready, { prompt: prompt(300) })
@@ -243,7 +243,7 @@ test('the folder keeps to its size, which can be changed while the engine runs',
   await until(() => files(at).length === 0)
 })
 
-test('KV that memory has no room for comes back from the disk', async () => {
+test('KV that was evicted from memory is read from the disk', async () => {
   const at = folder()
   const ready = await openSimulated(keeping(at, { maxTokens: 700 }))
   await ask(ready, { prompt: prompt(600) })

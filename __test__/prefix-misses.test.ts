@@ -42,7 +42,7 @@ describe.each(ON_MLX)('with %s', (_, openMlx) => {
   })
 })
 
-test('each reason has its numbers', async () => {
+test('each reason is counted, with the tokens that matched', async () => {
   const ready = await open({ cache: { ...SHARING_PREFIXES.cache, prefixCache: { maxTokens: 150 } } })
   await ask(ready, tokens(100), { cacheSalt: 'a' })
   await ask(ready, tokens(100), { cacheSalt: 'b' })
@@ -58,7 +58,7 @@ test('each reason has its numbers', async () => {
   expect(misses).toEqual({ short: 1, new: 2, diverged: 0, salt: 1, evicted: 1, window: 0, disabled: 1 })
 })
 
-test('with the cache off every request counts as disabled, and metrics count no miss of the layer', async () => {
+test('without the prefix cache every request counts as disabled, and metrics count no miss of the layer', async () => {
   const ready = await open({ cache: { prefixCache: { enabled: false } } })
   const { id } = await ask(ready, tokens(100), {}, { id: 'mine' })
   expect(id).toBe('mine')
@@ -71,7 +71,7 @@ test('with the cache off every request counts as disabled, and metrics count no 
   expect(scraped.sum('mlx_prefix_misses_total', { reason: 'disabled' })).toBe(1)
 })
 
-test('a prompt is compared with running prompts, too', async () => {
+test('a prompt is also compared with running prompts', async () => {
   const ready = await open()
   const all = [1, 2, 3].map(own => ask(ready, [...tokens(31), ...tokens(90, own)], { maxTokens: 5 }))
   await Promise.all(all)
@@ -83,7 +83,7 @@ test('a prompt is compared with running prompts, too', async () => {
   ])
 })
 
-test('the last 32 misses are kept, also after their model was unloaded', async () => {
+test('stats() has the last 32 misses, also after their model was unloaded', async () => {
   const ready = await open()
   for (let n = 0; n < 40; n++) await ask(ready, [n + 10, ...tokens(80)], {}, { id: `request ${n}` })
   const names = () => prefixOf(ready.engine).recentMisses.map(({ requestId }) => requestId)

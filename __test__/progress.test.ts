@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { GenerateOptions, PromptProgress } from 'mlx-serving'
 import { InvalidParamsError } from 'mlx-serving'
 import { expect, test } from 'vitest'
-import { failure, M3_MAX, ON_MLX, type OnMlx, type Ready, sharing, simulated, until } from './support.js'
+import { failure, INSTANT, M3_MAX, ON_MLX, type OnMlx, type Ready, sharing, simulated, until } from './support.js'
 
 const LENGTH = 900
 const LONG = { prompt: { tokens: new Array(LENGTH).fill(60) }, maxTokens: 8 }
@@ -21,31 +21,38 @@ function begin({ engine, model }: Ready, options: GenerateOptions = {}, params =
 const read = (processedTokens: number, cachedTokens = 0) => ({ processedTokens, totalTokens: LENGTH, cachedTokens })
 
 test.each<OnMlx>([...ON_MLX, ['a simulated device', options => simulated(M3_MAX, options)]])(
-  'it is called while the prompt is read, and at its end before the first chunk, with %s',
-  async (_, open) => {
-    const { reports, generation } = begin(await open(CHUNKED))
+  'onProgress is called while the prompt is read, and at its end before the first chunk, with %s',
+  async (name, open) => {
+    // A CPU reads about 50 tokens per second with quantized weights.
+    const length = name.includes('4-bit') ? 300 : LENGTH
+    const prompt = { tokens: new Array(length).fill(60) }
+    const { reports, generation } = begin(await open(CHUNKED), {}, { prompt })
     let beforeAnswer: PromptProgress[] | undefined
     for await (const _ of generation) beforeAnswer ??= [...reports]
     await generation
-    expect(beforeAnswer?.at(-1)).toEqual(read(LENGTH))
+    expect(beforeAnswer?.at(-1)).toEqual({ processedTokens: length, totalTokens: length, cachedTokens: 0 })
     expect(reports).toEqual(beforeAnswer)
     const processed = reports.map(({ processedTokens }) => processedTokens)
     expect(processed).toEqual([...processed].sort((a, b) => a - b))
-    expect(reports.every(({ totalTokens, cachedTokens }) => totalTokens === LENGTH && cachedTokens === 0)).toBe(true)
+    expect(reports.every(({ totalTokens, cachedTokens }) => totalTokens === length && cachedTokens === 0)).toBe(true)
   },
 )
 
 test('each chunk of a slow prompt is reported, even if the generation is only awaited', async () => {
-  const { reports, generation } = begin(await simulated(M3_MAX, CHUNKED))
+  // A chunk takes 500 ms, longer than the time between two reports. JavaScript has time to take each report.
+  const faults = [0, 1, 2].map(step => ({ step, kind: 'stall' as const, ms: 500 }))
+  const options = { backend: { simulated: INSTANT, faults }, scheduler: { prefillChunkTokens: 300 } }
+  const { reports, generation } = begin(await simulated(INSTANT, options))
   await generation
-  // A chunk takes 170 ms, longer than the time between two reports.
-  expect(reports).toEqual([256, 512, 768, LENGTH].map(processed => read(processed)))
+  expect(reports).toEqual([300, 600, LENGTH].map(processed => read(processed)))
 })
 
 test('a request that joins gets the remaining reports, and a cached one gets one report', async () => {
-  const ready = await sharing(M3_MAX, CHUNKED)
+  // The third of four chunks takes so long that the other requests join during it.
+  const faults = [{ step: 2, kind: 'stall' as const, ms: 1_000 }]
+  const ready = await sharing(M3_MAX, { ...CHUNKED, backend: { simulated: M3_MAX, faults } })
   const first = begin(ready)
-  await until(() => first.reports.length === 2)
+  await until(() => first.reports.at(-1)?.processedTokens === 512)
   const second = begin(ready)
   const quiet = ready.engine.generate({ model: ready.model, ...LONG })
   expect((await second.generation).served).toBe('coalesced')
@@ -58,7 +65,7 @@ test('a request that joins gets the remaining reports, and a cached one gets one
   expect(third.reports).toEqual([read(LENGTH, LENGTH)])
 })
 
-test('it does not affect sharing', async () => {
+test('onProgress does not affect the sharing of answers', async () => {
   const ready = await sharing()
   await ready.engine.generate({ model: ready.model, ...LONG })
   expect((await begin(ready).generation).served).toBe('cached')
@@ -71,9 +78,9 @@ test('several answers report their common prompt once', async () => {
   expect(reports.filter(({ processedTokens }) => processedTokens === LENGTH)).toEqual([read(LENGTH)])
 })
 
-test('it is not called after the end', async () => {
+test('onProgress is not called after the end', async () => {
   const ready = await simulated(M3_MAX, CHUNKED)
-  const { reports, generation } = begin(ready)
+  const { reports, generation } = begin(ready, {}, { maxTokens: 1_000, ignoreEos: true })
   await until(() => reports.length > 0)
   await generation[Symbol.asyncDispose]()
   const before = reports.length
@@ -82,7 +89,7 @@ test('it is not called after the end', async () => {
   expect(reports.length).toBe(before)
 })
 
-test('an error that it throws ends only its own generation', async () => {
+test('an error that onProgress throws ends only its own generation', async () => {
   const ready = await simulated(M3_MAX, CHUNKED)
   const thrown = new Error('thrown by the caller')
   let calls = 0
@@ -102,14 +109,14 @@ test('an error that it throws ends only its own generation', async () => {
   expect(ready.engine.stats()).toMatchObject({ recoveries: 0, failed: 0 })
 })
 
-test('it may cancel its own generation', async () => {
+test('onProgress can abort its own generation', async () => {
   const abort = new AbortController()
   const onProgress = () => abort.abort(new Error('enough'))
   const { generation } = begin(await simulated(M3_MAX, CHUNKED), { onProgress, signal: abort.signal })
   expect((await failure(generation)).message).toBe('enough')
 })
 
-test('it runs in the async context of its own call', async () => {
+test('onProgress runs in the async context of its own call', async () => {
   const storage = new AsyncLocalStorage<string>()
   const ready = await storage.run('engine', () => simulated(M3_MAX, CHUNKED))
   const seen: Record<string, Set<unknown>> = { first: new Set(), second: new Set() }
@@ -119,7 +126,7 @@ test('it runs in the async context of its own call', async () => {
   expect(seen).toEqual({ first: new Set(['first']), second: new Set(['second']) })
 })
 
-test.each([true, 'x', 1, {}])('the error about onProgress: %j names it', async onProgress => {
+test.each([true, 'x', 1, {}])('the error about onProgress: %j names the option', async onProgress => {
   const { generation } = begin(await simulated(), { onProgress: onProgress as never })
   const error = await failure(generation)
   expect(error).toBeInstanceOf(InvalidParamsError)

@@ -140,7 +140,7 @@ circular.self = circular
 const tool = { type: 'function', function: { name: 'f' } }
 
 test.each<[string, string, object]>([
-  ['tools that are no list', 'tools', { tools: tool }],
+  ['tools that are not a list', 'tools', { tools: tool }],
   ['a tool that is a string', 'tools[0]', { tools: ['f'] }],
   ['a tool of another type', 'tools[0].type', { tools: [{ ...tool, type: 'web' }] }],
   ['a tool without a name', 'tools[1].function.name', { tools: [tool, { type: 'function', function: {} }] }],
@@ -163,14 +163,10 @@ test.each<[string, string, object]>([
   ['variables that are a list', 'templateVariables', { templateVariables: [] }],
   ['a variable that has a param', 'templateVariables.messages', { templateVariables: { messages: [] } }],
   ['a variable the template never reads', 'templateVariables.moood', { templateVariables: { moood: 1 } }],
-  ['a switch that is none', 'continueFinalMessage', { continueFinalMessage: 'yes' }],
+  ['a switch that is not a boolean', 'continueFinalMessage', { continueFinalMessage: 'yes' }],
   ['a param that is misspelled', 'template_variables', { template_variables: {} }],
   ['a message with an unknown key', 'messages[0].tool_calls', { messages: [{ ...USER, tool_calls: [] }] }],
-  [
-    'a message that says and calls nothing',
-    'messages[0].content',
-    { messages: [{ role: 'assistant', toolCalls: [] }] },
-  ],
+  ['a message without text or calls', 'messages[0].content', { messages: [{ role: 'assistant', toolCalls: [] }] }],
   ['a call without a function', 'messages[0].toolCalls[0].function', { messages: [{ ...USER, toolCalls: [{}] }] }],
   [
     'a call without a name',
@@ -178,7 +174,7 @@ test.each<[string, string, object]>([
     { messages: [{ ...USER, toolCalls: [{ function: { arguments: {} } }] }] },
   ],
   [
-    'arguments that are no object',
+    'arguments that are not an object',
     'messages[0].toolCalls[0].function.arguments',
     { messages: [{ ...USER, toolCalls: [{ function: { name: 'f', arguments: '[1]' } }] }] },
   ],
@@ -222,7 +218,7 @@ test.each<[string, string, object]>([
     { prompt: { template: '{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}' } },
   ],
   [
-    'a template that floods',
+    'a template whose text is too long',
     'prompt.template',
     { prompt: { template: "{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}" } },
   ],
@@ -231,14 +227,14 @@ test.each<[string, string, object]>([
     'prompt.template',
     { prompt: { template: '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}' } },
   ],
-  ['a template that refuses', 'prompt.template', { prompt: { template: "{{ raise_exception('no') }}" } }],
+  ['a template that raises an error', 'prompt.template', { prompt: { template: "{{ raise_exception('no') }}" } }],
   [
     'a variable that the template never reads',
     'prompt.variables.b',
     { prompt: { template: '{{ a }}', variables: { b: 1 } } },
   ],
-  ['a template that becomes nothing', 'prompt', { prompt: { template: '{{ a }}' } }],
-])('with a prompt, %s: refused by name', async (_, param, params) => {
+  ['a template that renders an empty text', 'prompt', { prompt: { template: '{{ a }}' } }],
+])('with a prompt, the error about %s names the param', async (_, param, params) => {
   const { engine, model } = await simulated()
   const error = await failure(engine.generate({ model, ...params } as never))
   expect(error).toMatchObject({ code: 'InvalidParams', param })

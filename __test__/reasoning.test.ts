@@ -3,13 +3,16 @@
 import type { Message, Tool } from 'mlx-serving'
 import { expect, test } from 'vitest'
 import { PROMPT, speaking } from './speaking.js'
-import { M3_MAX } from './support.js'
+import { INSTANT, M3_MAX } from './support.js'
 
 const messages: Message[] = [{ role: 'user', content: 'What is 12 + 7?' }]
 const ANSWER = '<think>\nTwelve and seven,\n\nthat is nineteen.\n</think>\n\nIt is 19.'
 
 test('reasoning has its own field in results and chunks', async () => {
-  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { profile: M3_MAX })
+  // Parts of the reasoning arrive 350 ms apart, so that they are not joined into one chunk.
+  const faults = [3, 5, 7].map(step => ({ step, kind: 'stall' as const, ms: 350 }))
+  const backend = { simulated: INSTANT, faults }
+  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { backend })
   const generation = engine.generate({ model, messages })
   let [text, reasoning, chunks] = ['', '', 0]
   for await (const chunk of generation) {
@@ -81,7 +84,9 @@ test('unclosed reasoning is not text', async () => {
 })
 
 test('reasoningTokens counts the tokens up to the closing tag, however the answer is served and read', async () => {
-  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { profile: M3_MAX, cache: {} })
+  // Both requests arrive during the first step.
+  const backend = { simulated: INSTANT, faults: [{ step: 0, kind: 'stall' as const, ms: 500 }] }
+  const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`, { backend, cache: {} })
   const read = async () => {
     const generation = engine.generate({ model, messages })
     for await (const _ of generation);
@@ -100,7 +105,7 @@ test('reasoningTokens counts the tokens up to the closing tag, however the answe
   }
 })
 
-test('reasoningTokens of an answer that is cut in its reasoning, or has none', async () => {
+test('reasoningTokens counts all tokens of an answer that ends in its reasoning, and 0 without it', async () => {
   const { engine, model } = await speaking(ANSWER, `{# </think> #}${PROMPT}`)
   const cut = await engine.generate({ model, messages, maxTokens: 4 })
   expect(cut.usage).toMatchObject({ reasoningTokens: 4, outputTokens: 4 })

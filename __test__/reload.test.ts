@@ -86,7 +86,7 @@ test('a wrong request is refused at once, and loads nothing', async () => {
   expect(demoOf(engine)).toMatchObject({ state: 'unloaded', loads: 0 })
 })
 
-test('a request is read before its model is loaded', async () => {
+test('params are read at the call of generate, before the model is loaded', async () => {
   const engine = await onSim()
   const messages = [{ role: 'user', content: 'Hello' }]
   const waiting = engine.generate({ model: 'demo', messages, maxTokens: 1 })
@@ -96,7 +96,7 @@ test('a request is read before its model is loaded', async () => {
   expect(usage.inputTokens).toBe(alone.usage.inputTokens)
 })
 
-test('requests that wait for a model count for the limit of pending requests', async () => {
+test('requests that wait for a model count as pending requests', async () => {
   const engine = await onSim({ scheduler: { maxPending: 2 } })
   const accepted = [1, 2].map(() => engine.generate({ model: 'demo', ...hello }))
   const refused = await failure(engine.generate({ model: 'demo', ...hello }))
@@ -105,7 +105,7 @@ test('requests that wait for a model count for the limit of pending requests', a
   expectSum(engine)
 })
 
-test('an abort ends a waiting request at once, and the load with the last one', async () => {
+test('an abort ends a waiting request at once, and the abort of the last one ends the load', async () => {
   const engine = await registered()
   const reason = new Error('not any more')
   const controller = new AbortController()
@@ -171,7 +171,7 @@ test('a load that fails fails all requests that wait for it, and a later one tri
   expectSum(engine)
 })
 
-test('the tokenizer of a model loads it as well', async () => {
+test('a call of the tokenizer loads its model', async () => {
   const engine = await onSim()
   const [tokens] = await Promise.all([
     engine.tokenize({ model: 'demo', text: 'Hello' }),
@@ -195,7 +195,7 @@ test('an unload while a model is loaded ends the load for all that wait', async 
   expectSum(engine)
 })
 
-test('an unload of a model that is loaded for the first time leaves no trace', async () => {
+test('a model that is unloaded during its first load is no longer known', async () => {
   const { engine } = await withMlx()
   const { other } = await copiesOfDemo('other')
   const loading = failure(engine.loadModel(other))
@@ -206,7 +206,7 @@ test('an unload of a model that is loaded for the first time leaves no trace', a
   expect(await failure(engine.generate({ model: 'other', ...hello }))).toMatchObject({ code: 'ModelNotLoaded' })
 })
 
-test('a load that its only caller leaves at its very end is given back', async () => {
+test('a load frees its memory if its only caller leaves at the last report', async () => {
   const { engine, model } = await withMlx()
   const { other } = await copiesOfDemo('other')
   const enough = new Error('enough')
@@ -229,8 +229,9 @@ test('a shutdown ends requests that wait for a model', async () => {
 })
 
 test('requests that come while a model is unloaded wait and load it again', async () => {
-  const { engine } = await simulated(M3_MAX)
-  const model = await engine.loadModel()
+  // Step 5 of each load: the request that comes later has fewer steps.
+  const faults = [{ step: 5, kind: 'stall' as const, ms: 1_000 }]
+  const { engine, model } = await simulated(M3_MAX, { backend: { simulated: M3_MAX, faults } })
   const running = engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
   await running[Symbol.asyncIterator]().next()
   const unloaded = engine.unloadModel(model, { forget: false })
@@ -243,7 +244,7 @@ test('requests that come while a model is unloaded wait and load it again', asyn
   expect(model).toMatchObject({ state: 'loaded', loads: 2, unloads: { unload: 1 } })
 })
 
-test('registering says what is wrong', async () => {
+test('the error about a wrong registration names the param', async () => {
   const { engine, model } = await simulated()
   const { demo } = await copiesOfDemo('demo')
   expect(await failure(engine.registerModel({ path: '/nowhere/at/all' }))).toMatchObject({ code: 'ModelNotFound' })

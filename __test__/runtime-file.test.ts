@@ -225,7 +225,7 @@ describe('an unknown key', () => {
     expect(message).toMatch(new RegExp(`\`[\\w.]+\` \\(runtime.yaml:${line}\\)$`))
   })
 
-  test('a section that holds a value, and a value that holds a section', async () => {
+  test('a section with a value in place of its keys is refused', async () => {
     expect(await refused('scheduler: 4')).toEqual([
       '`scheduler` must be a section with keys, not 4 (runtime.yaml:1)',
       'scheduler',
@@ -252,7 +252,7 @@ describe('a file that is wrong as a whole', () => {
     expect(error).toMatchObject({ code: 'ConfigError', param: VARIABLE })
   })
 
-  test('a file that cannot be read', async () => {
+  test('a file that cannot be read is refused', async () => {
     const parent = await folder()
     expect(await refused(path.join(parent, 'none.yaml'))).toMatch(
       /^`configFile` names a file that cannot be read, .*ENOENT/,
@@ -277,12 +277,12 @@ describe('a file that is wrong as a whole', () => {
     ['a key that is a number', '1: 2\n', 1],
     ['a key with a dot', 'scheduler.batch_size: 4\n', 1],
     ['an anchor in itself', 'scheduler: &a [*a]\n', 1],
-  ])('%s', async (_, text, line) => {
+  ])('%s is refused with its line', async (_, text, line) => {
     const file = await runtimeFile(text)
     expect(await refused(file)).toContain(`(${file}:${line})`)
   })
 
-  test('a file that is too large, nested too deep or not text', async () => {
+  test('a file that is too large, nested too deep or not text is refused', async () => {
     expect((await configOf({ configFile: await runtimeFile('#'.repeat(65_536)) })).preset.source).toBe('default')
     expect(await refused(await runtimeFile('#'.repeat(65_537)))).toMatch(/has more than 65536 bytes/)
     expect(await refused(await runtimeFile('['.repeat(60_000)))).toMatch(/is not valid YAML/)
@@ -295,7 +295,7 @@ describe('a file that is wrong as a whole', () => {
     expect(await refused(await runtimeFile(`a0: &a0 [x]\n${bomb.join('\n')}\n`))).toMatch(/is not a key|alias/)
   })
 
-  test('nothing is started', async () => {
+  test('a refused file does not affect the next engine', async () => {
     await refused(await runtimeFile('presets: latency'))
     expect(await configOf({ configFile: await runtimeFile('\ufeffpreset: latency\r\n') })).toMatchObject({
       preset: { value: 'latency', source: 'file', line: 1 },

@@ -50,7 +50,7 @@ test.each([
   ['environments: { production: { preset: latency }, test: }', true],
   ['environments: { production: { presets: latency } }', false],
   ['environments: { production: { environments: {} } }', false],
-])('%s: %s', async (text, valid) => {
+])('the schema and the engine agree on %s (valid: %s)', async (text, valid) => {
   expect(isValid(parse(text))).toBe(valid)
   expect(await starts(text)).toBe(valid)
 })

@@ -3,7 +3,7 @@
 import type { EngineOptions } from 'mlx-serving'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { runtimeFile } from './runtimefile.js'
-import { INSTANT, longAnswer, M3_MAX, type Ready, sharing, until } from './support.js'
+import { INSTANT, longAnswer, M3_MAX, type Ready, sharing } from './support.js'
 
 beforeEach(() => {
   const ours = Object.keys(process.env).filter(name => name.startsWith('MLX_') || name === 'NODE_ENV')
@@ -14,6 +14,11 @@ beforeEach(() => {
 /** An engine that shares answers, with this runtime file. */
 const withFile = async (text: string, profile = INSTANT, options: EngineOptions = {}) =>
   sharing(profile, { configFile: await runtimeFile(text), ...options })
+
+/** Two requests that are sent together arrive during the first step. */
+const SLOW_START: EngineOptions = {
+  backend: { simulated: INSTANT, faults: [{ step: 0, kind: 'stall', ms: 500 }] },
+}
 
 const greedy = { prompt: 'Once', maxTokens: 12 }
 /** Its seed is random, so only `dedup` caches its answer. */
@@ -34,7 +39,7 @@ const oneByOne = async ({ engine, model }: Ready, params: Params) => {
 
 describe('answers', () => {
   test('without a switch are shared in three ways', async () => {
-    const ready = await withFile('', M3_MAX)
+    const ready = await withFile('request_deduplication: { ttl_ms: 600000 }', INSTANT, SLOW_START)
     expect(await pair(ready, { ...greedy, prompt: 'Both' })).toEqual(['computed', 'coalesced'])
     expect(await oneByOne(ready, greedy)).toEqual(['computed', 'cached'])
     expect(await oneByOne(ready, sampled)).toEqual(['computed', 'cached'])
@@ -43,7 +48,7 @@ describe('answers', () => {
   test.each(['request_coalescing: { enabled: off }', 'cache: { coalescing: { enabled: false } }'])(
     '%s: requests at the same time are computed separately',
     async text => {
-      const ready = await withFile(text, M3_MAX)
+      const ready = await withFile(text, INSTANT, SLOW_START)
       expect(await pair(ready, { ...greedy, prompt: 'Both' })).toEqual(['computed', 'computed'])
       expect(await oneByOne(ready, greedy)).toEqual(['computed', 'cached'])
     },
@@ -65,7 +70,7 @@ describe('answers', () => {
   })
 
   test('request_coalescing.max_subscribers: the next request starts another generation', async () => {
-    const ready = await withFile('request_coalescing: { max_subscribers: 1 }', M3_MAX)
+    const ready = await withFile('request_coalescing: { max_subscribers: 1 }', INSTANT, SLOW_START)
     expect(await pair(ready, { ...greedy, prompt: 'Both' })).toEqual(['computed', 'computed'])
   })
 })
@@ -137,7 +142,6 @@ describe('the scheduler', () => {
   test('max_pending: one request more is refused', async () => {
     const { engine, model } = await withFile('scheduler: { max_pending: 1 }', M3_MAX)
     const first = engine.generate({ model, prompt: 'first', maxTokens: 4 })
-    await until(() => engine.stats().running === 1)
     await expect(engine.generate({ model, prompt: 'second' })).rejects.toMatchObject({ code: 'Overloaded', limit: 1 })
     await first
   })

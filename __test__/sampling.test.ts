@@ -27,14 +27,15 @@ const tokensOf = async ({ engine, model }: Ready, params: Params): Promise<numbe
 }
 
 /** The count of the most frequent token. */
-const mostSaid = (tokens: number[]) => Math.max(...tokens.map(token => tokens.filter(other => other === token).length))
+const maxCount = (tokens: number[]) => Math.max(...tokens.map(token => tokens.filter(other => other === token).length))
 
 describe.each(ON_MLX)('cuts, with %s', (_, open) => {
   test.each([
     ['topK', { topK: 1 }],
     ['minP', { minP: 1 }],
     ['topP', { topP: 1e-6 }],
-  ] as [string, Params][])('%s can leave the most probable token alone', async (_, cut) => {
+    ['the smallest topP', { topP: Number.MIN_VALUE }],
+  ] as [string, Params][])('%s can leave only the most probable token', async (_, cut) => {
     const ready = await open()
     const hot = { temperature: 2, seed: 3, ignoreEos: true, maxTokens: 20 }
     const greedy = await tokensOf(ready, { ...hot, temperature: 0 })
@@ -60,9 +61,9 @@ describe.each(ON_MLX)('penalties, with %s', (_, open) => {
 
   test('each penalty reduces repetition', async () => {
     const ready = await open()
-    expect(mostSaid(await tokensOf(ready, tempted))).toBe(40)
+    expect(maxCount(await tokensOf(ready, tempted))).toBe(40)
     for (const penalty of [{ frequencyPenalty: 2 }, { repetitionPenalty: 10 }]) {
-      expect(mostSaid(await tokensOf(ready, { ...tempted, ...penalty }))).toBeLessThan(20)
+      expect(maxCount(await tokensOf(ready, { ...tempted, ...penalty }))).toBeLessThan(20)
     }
     // With one of these biases the model prefers 7 to 8 by less than the penalty. Which one depends on its weights.
     const firstTwo = async (bias: number, presencePenalty: number) =>
@@ -71,7 +72,7 @@ describe.each(ON_MLX)('penalties, with %s', (_, open) => {
     expect(await Promise.all(pairs)).toContainEqual(['7,7', '7,8'])
   })
 
-  test('repetitionPenalty only looks at recent tokens', async () => {
+  test('repetitionPenalty only penalizes recent tokens', async () => {
     const ready = await open()
     const context = (repetitionContextTokens: number) =>
       tokensOf(ready, { ...tempted, repetitionPenalty: 10, repetitionContextTokens })
@@ -165,7 +166,7 @@ describe('a generation that was preempted', () => {
   /** Needs two blocks of KV in the end. */
   const long: Params = { prompt: { tokens: new Array(250).fill(60) }, temperature: 0, maxTokens: 40 }
 
-  test('is penalized for its tokens from before', async () => {
+  test('is penalized for tokens from before the preemption', async () => {
     const penalties = { repetitionPenalty: 1.7, presencePenalty: 1, frequencyPenalty: 0.5 }
     const params = { ...long, ...penalties, minTokens: 20 }
     const expected = await tokensOf(await withMlx(), params)
@@ -175,15 +176,15 @@ describe('a generation that was preempted', () => {
     expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
   })
 
-  test.each(IN_HALF_PRECISION)('repeats no token from before, with %s', async (...path) => {
+  test.each(IN_HALF_PRECISION)('repeats no token from before the preemption, with %s', async (...path) => {
     // The logit of each token exceeds the next one by more than rounding, until the token was generated.
     const logitBias = Object.fromEntries(Array.from({ length: 41 }, (_, n) => [7 + n, 100 - n]))
     const params = { ...long, logitBias, repetitionPenalty: 10, repetitionContextTokens: 100, ignoreEos: true }
     const expected = await tokensOf(await path[1](), params)
-    expect(mostSaid(expected)).toBe(1)
+    expect(maxCount(expected)).toBe(1)
     const ready = await crowded(path)
     const answers = await Promise.all([1, 2, 3, 4].map(() => tokensOf(ready, params)))
-    for (const answer of answers) expect(mostSaid(answer)).toBe(1)
+    for (const answer of answers) expect(maxCount(answer)).toBe(1)
     expect(ready.engine.stats().models[0].preemptions).toBeGreaterThan(0)
   })
 })

@@ -25,10 +25,13 @@ describe('admission', () => {
 
   test('a request joins a running batch, and every request is admitted once', async () => {
     const ready = await simulated(M3_MAX)
-    const params = { ...(await longAnswer(40)), model: ready.model, maxTokens: 40 }
-    const first = ready.engine.generate(params)
+    const params = { model: ready.model, prompt: 'Hello', maxTokens: 20 }
+    // Takes more than 6 s, unless it is cancelled.
+    const first = ready.engine.generate({ ...params, maxTokens: 1_000, ignoreEos: true })
     await until(() => ready.engine.stats().running === 1)
-    await Promise.all([first, ready.engine.generate(params), ready.engine.generate(params)])
+    await Promise.all([ready.engine.generate(params), ready.engine.generate(params)])
+    first.cancel()
+    await first
     expect(statsOf(ready).admissions).toMatchObject({ fastPath: 1, joined: 2 })
   })
 
@@ -50,10 +53,11 @@ test('the batch limit grows with demand, and stats have the measured step times'
   const ready = await simulated(M3_MAX)
   const params = { ...(await longAnswer(40)), model: ready.model, maxTokens: 40 }
   await Promise.all(Array.from({ length: 24 }, () => ready.engine.generate(params)))
-  const { batchLimit, batchLimitChanges, stepTimes, prefillCost, steps, engineMs } = statsOf(ready)
-  expect(batchLimit).toBeGreaterThan(4)
+  const { batchLimitChanges, stepTimes, prefillCost, steps, engineMs } = statsOf(ready)
+  // At the end the limit is 4 again if a step of a larger batch was very slow.
+  expect(ready.engine.stats().maxBatch).toBeGreaterThan(4)
   expect(batchLimitChanges).toBeGreaterThan(0)
-  expect(stepTimes.map(({ rows }) => rows)).toContain(4)
+  expect(Math.max(...stepTimes.map(({ rows }) => rows))).toBeGreaterThan(4)
   expect(prefillCost).toEqual({ fixedMs: expect.any(Number), perTokenMs: expect.any(Number) })
   expect(steps).toBeGreaterThan(40)
   expect(engineMs).toBeGreaterThan(0)
@@ -106,7 +110,9 @@ describe('limits', () => {
   })
 
   test('prompt tokens beyond maxPendingTokens are refused with a time to retry', async () => {
-    const { engine, model } = await simulated(M3_MAX, { scheduler: { maxPendingTokens: 300 } })
+    const faults = [{ step: 0, kind: 'stall' as const, ms: 500 }]
+    const options = { backend: { simulated: INSTANT, faults }, scheduler: { maxPendingTokens: 300 } }
+    const { engine, model } = await simulated(INSTANT, options)
     const params = { model, prompt: { tokens: new Array(200).fill(5) }, maxTokens: 1 }
     const first = engine.generate(params)
     const error = await failure(engine.generate(params))
@@ -156,7 +162,11 @@ describe('memory', () => {
       const { engine, model } = await simulated(INSTANT)
       return engine.generate({ ...(await longAnswer(40)), model, maxTokens: 40 })
     })()
-    const faults = [{ step: 9, kind: 'memory' as const }]
+    // All three requests arrive during the first step.
+    const faults = [
+      { step: 0, kind: 'stall' as const, ms: 500 },
+      { step: 9, kind: 'memory' as const },
+    ]
     const { engine, model } = await simulated(M3_MAX, { backend: { simulated: M3_MAX, faults } })
     const params = { ...(await longAnswer(40)), model, maxTokens: 40 }
     const answers = await Promise.all([1, 2, 3].map(() => engine.generate(params)))
@@ -165,7 +175,7 @@ describe('memory', () => {
     await until(() => engine.stats().kvBytes === 0)
   })
 
-  test('a generation that runs alone and needs more fails', async () => {
+  test('a generation that runs alone when the device runs out of memory fails', async () => {
     const faults = [{ step: 3, kind: 'memory' as const }]
     const { engine, model } = await simulated(INSTANT, { backend: { simulated: INSTANT, faults } })
     const params = { ...(await longAnswer(40)), model, maxTokens: 40 }

@@ -51,18 +51,19 @@ test('an agent runs its whole loop: a call, its result, an answer', async () => 
 
 test('tokens are those of the model, and the chunks together are the answer', async () => {
   const text = 'Paris, of course: größe 日本 🙂 <|end|> and on.'
-  const { engine, model } = await scripted([{ text, times: 2 }], {
-    backend: { simulated: M3_MAX, answers: [{ text, times: 2 }] },
-  })
+  // Three parts of the first answer arrive 400 ms apart, so that they are not joined into one chunk.
+  const faults = [3, 6].map(step => ({ step, kind: 'stall' as const, ms: 400 }))
+  const answers = [{ text, times: 2 }]
+  const { engine, model } = await scripted(answers, { backend: { simulated: M3_MAX, answers, faults } })
   const generation = engine.generate({ model, messages: [QUESTION] })
   const { tokens, text: streamed, chunks } = await read(generation)
   const result = await generation
   expect([streamed, result.text, [...result.tokens]]).toEqual([text, text, tokens])
-  expect(chunks).toBeGreaterThan(5)
+  expect(chunks).toBeGreaterThan(2)
   expect(await engine.detokenize({ model, tokens })).toBe(text)
   // The prompt takes the time of the profile, and so does each token.
   expect(result.timings.ttftMs).toBeGreaterThan(80)
-  expect(result.timings.decodeMs).toBeGreaterThan(4 * tokens.length)
+  expect(result.timings.decodeMs).toBeGreaterThan(2 * 400 + 4 * tokens.length)
   const items = []
   for await (const item of engine.createGenerator({ model, messages: [QUESTION] })) items.push(item)
   expect(items.map(item => (item.type === 'token' ? item.token : '')).join('')).toBe(text)
@@ -147,7 +148,7 @@ test('a request that no answer fits fails, or gets the usual text', async () => 
   expect([second]).toEqual(await answersTo(usual, 'green'))
 })
 
-test('reasoning, and an answer that is cut', async () => {
+test('a scripted answer can have reasoning, and can end with the finish reason length', async () => {
   const { engine, model } = await chattingAs(HERMES, [
     { reasoning: '1 + 2', text: '3', finishReason: 'length' },
     { reasoning: 'Hm.', toolCalls: [{ name: 'add' }] },
@@ -158,7 +159,7 @@ test('reasoning, and an answer that is cut', async () => {
   expect([reasoning, toolCalls[0].function]).toEqual(['Hm.', { name: 'add', arguments: {} }])
 })
 
-test('the device fails after some tokens: the stream ends with the error, and the engine goes on', async () => {
+test('after errorAfterTokens the stream ends with an error, and the engine continues', async () => {
   const { engine, model } = await scripted([
     { text: 'Half an answer', errorAfterTokens: 2 },
     { errorAfterTokens: 0 },
@@ -179,7 +180,9 @@ test('the device fails after some tokens: the stream ends with the error, and th
 
 test('identical requests share an answer, which is used once', async () => {
   const answers = [{ text: 'One.' }, { text: 'Two.' }]
-  const { engine, model } = await sharing(M3_MAX, { backend: { simulated: M3_MAX, answers } })
+  // Both requests arrive during the first step.
+  const faults = [{ step: 0, kind: 'stall' as const, ms: 500 }]
+  const { engine, model } = await sharing(INSTANT, { backend: { simulated: INSTANT, answers, faults } })
   const ask = (prompt: string) => engine.generate({ model, prompt })
   const together = await Promise.all([ask('a'), ask('a')])
   const later = [await ask('a'), await ask('b')]
@@ -249,7 +252,11 @@ test('what this model cannot write is an error that names the part', async () =>
 test('a scripted answer stays the same when the device lost its memory and computes it again', async () => {
   const texts = ['One two three four five six.', 'Seven eight nine ten eleven.']
   const answers = texts.map(text => ({ text }))
-  const faults = [{ step: 4, kind: 'memory' as const }]
+  // Both requests arrive during the first step: a request that ran alone would fail.
+  const faults = [
+    { step: 0, kind: 'stall' as const, ms: 500 },
+    { step: 4, kind: 'memory' as const },
+  ]
   const { engine, model } = await simulated(M3_MAX, { backend: { simulated: M3_MAX, answers, faults } })
   const results = await Promise.all(['a', 'b'].map(prompt => engine.generate({ model, prompt })))
   expect(results.map(({ text }) => text)).toEqual(texts)
@@ -271,7 +278,7 @@ test.each<[string, unknown, string]>([
   ['an empty answer that is cut', [{ text: '', finishReason: 'length' }], 'backend.answers[0].text'],
   ['an error after less than nothing', [{ text: 'a', errorAfterTokens: -1 }], 'backend.answers[0].errorAfterTokens'],
   ['two ends', [{ text: 'a', finishReason: 'stop', errorAfterTokens: 1 }], 'backend.answers[0].finishReason'],
-  ['calls that are no list', [{ toolCalls: { name: 'f' } }], 'backend.answers[0].toolCalls'],
+  ['calls that are not a list', [{ toolCalls: { name: 'f' } }], 'backend.answers[0].toolCalls'],
   ['a call without a name', [{ toolCalls: [{ arguments: {} }] }], 'backend.answers[0].toolCalls[0].name'],
   ['arguments as text', [{ toolCalls: [{ name: 'f', arguments: '{}' }] }], 'backend.answers[0].toolCalls[0].arguments'],
 ])('%s: the error names the place', async (_, answers, param) => {
@@ -280,7 +287,7 @@ test.each<[string, unknown, string]>([
   expect(error.param).toBe(param)
 })
 
-test('options beside the answers that are wrong', async () => {
+test('wrong options beside the answers are refused', async () => {
   const create = (backend: object, more: object = {}) =>
     failure(simulated(INSTANT, { backend: { simulated: INSTANT, ...backend }, ...more } as EngineOptions))
   const wrong = { code: 'ConfigError', param: 'backend.onUnmatched' }

@@ -2,14 +2,14 @@
 
 import { EngineClosedError, InvalidParamsError } from 'mlx-serving'
 import { describe, expect, test } from 'vitest'
-import { failure, longAnswer, M3_MAX, read, simulated, until, withMlx } from './support.js'
+import { ENDLESS, failure, longAnswer, M3_MAX, read, simulated, until, withMlx } from './support.js'
 
 test('shutdown lets running and queued generations end', async () => {
   const { engine, model } = await simulated(M3_MAX, { scheduler: { batchSize: 2, autoTune: { enabled: false } } })
   const params = { ...(await longAnswer(20)), model, maxTokens: 20 }
   const generations = Array.from({ length: 5 }, () => engine.generate(params))
   const streamed = read(generations[0])
-  await until(() => engine.stats().running === 2)
+  await until(() => engine.stats().generatedTokens > 0)
   await engine.shutdown()
   const results = await Promise.all(generations)
   expect(results.map(({ tokens }) => tokens.length)).toEqual([20, 20, 20, 20, 20])
@@ -22,8 +22,9 @@ describe.each([
 ])('%s', (_, ready) => {
   test('closing while fifty streams run ends every one of them', async () => {
     const { engine, model } = await ready()
+    const params = { model, maxTokens: 400, ignoreEos: true, temperature: 1 }
     const generations = Array.from({ length: 50 }, (_, n) =>
-      engine.generate({ model, prompt: `Tell me ${n} things`, maxTokens: 400, temperature: 1, seed: n }),
+      engine.generate({ ...params, prompt: `Tell me ${n} things`, seed: n }),
     )
     const reads = generations.map(generation => read(generation).catch(error => error))
     await until(() => engine.stats().generatedTokens > 0)
@@ -47,8 +48,7 @@ describe.each([
 
 test('a generation that does not end within drainMs fails', async () => {
   const { engine, model } = await simulated(M3_MAX)
-  const generation = engine.generate({ ...(await longAnswer(100)), model })
-  const failed = failure(generation)
+  const failed = failure(engine.generate({ ...ENDLESS, model }))
   await engine.shutdown({ drainMs: 20 })
   expect(await failed).toBeInstanceOf(EngineClosedError)
 })
@@ -66,7 +66,7 @@ test('shutting down again waits for the same end', async () => {
 
 test('a second call may shorten drainMs', async () => {
   const { engine, model } = await simulated(M3_MAX)
-  const failed = failure(engine.generate({ ...(await longAnswer(100)), model }))
+  const failed = failure(engine.generate({ ...ENDLESS, model }))
   const patient = engine.shutdown({ drainMs: 10 * 60_000 })
   await engine.dispose()
   await patient

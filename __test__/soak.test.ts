@@ -1,5 +1,5 @@
 // The short form of `npm run soak`: every way of using the engine on a simulated device and on MLX, with failures, loads, engines
-// and workers that end. Nothing may be left over. The same run with a leak must fail.
+// and workers that end. Nothing may be left over. A run with a leak must fail.
 
 import { describe, expect, test } from 'vitest'
 // @ts-expect-error: a script without types
@@ -27,12 +27,12 @@ describe.each([
   { kind: 'simulated', requestsPerHour: 300 },
   { kind: 'mlx', requestsPerHour: 100 },
 ])('a short soak ($kind)', plan => {
-  test.concurrent('leaves nothing behind, and every call ends as it may', LIMIT, async () => {
+  test.concurrent('leaves nothing behind, and each call ends in an expected way', LIMIT, async () => {
     const { record, missed } = await run(plan)
     expect(record.violations).toEqual([])
     expect(missed).toEqual([])
     expect(record.samples.length).toBe(8)
-    // The short form also uses every way at least once.
+    // The short form uses each way at least once.
     const { endings } = record as { endings: Record<string, Record<string, number>> }
     expect(Object.keys(endings).length).toBeGreaterThanOrEqual(24)
     expect(endings.awaited?.completed).toBeGreaterThan(0)

@@ -1,5 +1,5 @@
-// stopSequences: they are found in the text, across token borders. Text after them is not delivered; they themselves only
-// with includeStop.
+// stopSequences: they are found in the text, across token borders. Text after a stop sequence is not delivered. The
+// stop sequence itself is delivered only with includeStop.
 
 import { describe, expect, test } from 'vitest'
 import { failure, longAnswer, read, sharing, simulated } from './support.js'

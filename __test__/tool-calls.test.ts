@@ -67,7 +67,9 @@ describe('a call in the format of the template', () => {
 })
 
 test('arguments are streamed while they are generated', async () => {
-  const { engine, model } = await speaking(`I look. ${CALL}\n${NOW}`, HERMES, { profile: M3_MAX })
+  // A chunk has at most three tokens, and the arguments of the first call have five.
+  const options = { profile: M3_MAX, streaming: { bufferTokens: 3 } }
+  const { engine, model } = await speaking(`I look. ${CALL}\n${NOW}`, HERMES, options)
   const generation = engine.generate({ model, ...params })
   const chunks = await chunksOf(generation)
   const { text, calls } = together(chunks)
@@ -77,7 +79,7 @@ test('arguments are streamed while they are generated', async () => {
     [1, 'now', '{}'],
   ])
   const pieces = chunks.flatMap(chunk => chunk.toolCalls ?? []).filter(({ index }) => index === 0)
-  expect(pieces.length).toBeGreaterThan(3)
+  expect(pieces.length).toBeGreaterThan(1)
   expect(pieces.filter(({ id }) => id !== undefined)).toHaveLength(1)
   expect((await generation).text).toBe(text)
 })
@@ -204,7 +206,9 @@ test('a call that is passed back with its result has the form that the template 
 })
 
 test('requests that share an answer get the same calls, with their own ids', async () => {
-  const { engine, model } = await speaking(CALL, HERMES, { profile: M3_MAX, cache: {} })
+  // The first step takes one second longer, so the second request arrives while the first one runs.
+  const backend = { simulated: M3_MAX, faults: [{ step: 0, kind: 'stall', ms: 1_000 } as const] }
+  const { engine, model } = await speaking(CALL, HERMES, { backend, cache: {} })
   const ask = (id: string) => engine.generate({ model, ...params }, { id })
   const all = await Promise.all([ask('a'), ask('b')])
   all.push(await ask('c'), await ask('a'))
@@ -216,7 +220,7 @@ test('requests that share an answer get the same calls, with their own ids', asy
   expect(ids[0]).toMatch(/^[0-9A-Za-z]{9}$/)
 })
 
-test('a cached answer streams its calls', async () => {
+test('a generation that is read after its end streams its calls', async () => {
   const { engine, model } = await speaking(`Well. ${CALL}`, HERMES)
   const generation = engine.generate({ model, ...params })
   const result = await generation

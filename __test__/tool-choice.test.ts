@@ -49,7 +49,7 @@ async function withFormat(sign: string, options: EngineOptions = {}, open = with
 const inFloat32 = Object.entries(FORMATS).map(([name, sign]) => [name, sign, withMlx] as const)
 const inOwnPrecision = IN_OWN_PRECISION.map(([name, open]) => [`hermes, ${name}`, FORMATS.hermes, open] as const)
 
-test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, open) => {
+test.each([...inFloat32, ...inOwnPrecision])('toolChoice required makes calls: %s', async (_, sign, open) => {
   const { engine, model } = await withFormat(sign, {}, open)
   const sampled = { temperature: 1, seed: 1, n: 3, maxTokens: 300 }
   const { choices = [] } = await engine.generate({ model, messages, tools: TOOLS, toolChoice: 'required', ...sampled })
@@ -73,7 +73,7 @@ test.each([...inFloat32, ...inOwnPrecision])('required: %s', async (_, sign, ope
 /** A bias against the end of the turn and against `]`, which ends a list of calls: the model goes on where it may. */
 const ENDLESS = { logitBias: { 1: -100, 65: -100 }, temperature: 0, maxTokens: 300 }
 
-test.each([...inFloat32, ...inOwnPrecision])('a model that repeats its call: %s', async (_, sign, open) => {
+test.each([...inFloat32, ...inOwnPrecision])('a repeated call ends the answer: %s', async (_, sign, open) => {
   const { engine, model } = await withFormat(sign, {}, open)
   const params = { model, messages, tools: TOOLS.slice(1), toolChoice: 'required', ...ENDLESS } as const
   const generation = engine.generate(params)
@@ -95,7 +95,7 @@ test.each([...inFloat32, ...inOwnPrecision])('a model that repeats its call: %s'
 const SUM = { schema: object({ sum: { type: 'integer', minimum: 0, maximum: 99 } }) }
 const isSum = { sum: expect.any(Number) }
 
-test.each([...inFloat32, ...inOwnPrecision])('tools and a schema in one request: %s', async (_, sign, open) => {
+test.each([...inFloat32, ...inOwnPrecision])('tools and a schema give calls or a text: %s', async (_, sign, open) => {
   const { engine, model } = await withFormat(sign, {}, open)
   const params = { model, messages, tools: TOOLS, structured: SUM, temperature: 1.5, seed: 1, maxTokens: 400 } as const
   const { choices = [] } = await engine.generate({ ...params, n: 6 })

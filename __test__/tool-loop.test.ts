@@ -76,7 +76,7 @@ test("'length' returns the cut answer, and runs none of its calls", async () => 
   expect(turns).toHaveLength(1)
 })
 
-test("'cancelled' returns what there is", async () => {
+test("'cancelled' returns the answer so far", async () => {
   const { engine, model } = await speaking(CALL, `${TEMPLATE} Its`, { profile: M3_MAX })
   const params = { model, messages: QUESTION, tools: TOOLS }
   const options: GenerateOptions = { signal: AbortSignal.timeout(1), onAbort: 'stop' }

@@ -52,7 +52,7 @@ test('a chat without tools has neither the tool prompt nor a warning', async () 
   expect(hidden).not.toHaveProperty('warnings')
 })
 
-test('without it tools are refused, and the error says how to opt in', async () => {
+test('without toolPrompt tools are refused, and the error says how to opt in', async () => {
   const { engine } = await simulated()
   const model = await engine.loadModel({ id: 'plain', chatTemplate: PLAIN })
   expect(model.capabilities.tools).toBe(false)
@@ -61,7 +61,7 @@ test('without it tools are refused, and the error says how to opt in', async () 
   expect(error.message).toContain("toolPrompt: 'hermes'")
 })
 
-test('calls are enforced as in the format of a chat template', async () => {
+test('calls are enforced with the tool prompt as with a chat template that has tools', async () => {
   const { engine, model } = await plain(withMlx)
   const { toolCalls = [], finishReason } = await engine.generate({
     model,

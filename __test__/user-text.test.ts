@@ -46,19 +46,22 @@ const PLACES: Record<string, (text: string) => Chat> = {
   'a variable': text => ({ messages: said('user', 'x'), templateVariables: { note: text } }),
 }
 
-test.each(Object.entries(SHAPES))('a control token outside the template is text: %s', async (_, template) => {
-  const ready = await withTemplate(template)
-  for (const [place, chat] of Object.entries(PLACES)) {
-    const [forged, all] = [
-      await count(ready, chat(FORGED)),
-      await count(ready, { ...chat(FORGED), specialTokens: 'all' }),
-    ]
-    // Each of the three is one token, or at least three tokens as text.
-    expect(forged, place).toBeGreaterThanOrEqual(all + 6)
-    const harmless = await count(ready, chat(HARMLESS))
-    expect(await count(ready, { ...chat(HARMLESS), specialTokens: 'all' }), place).toBe(harmless)
-  }
-})
+test.each(Object.entries(SHAPES))(
+  'a control token in a message, a tool or a variable is text: %s',
+  async (_, template) => {
+    const ready = await withTemplate(template)
+    for (const [place, chat] of Object.entries(PLACES)) {
+      const [forged, all] = [
+        await count(ready, chat(FORGED)),
+        await count(ready, { ...chat(FORGED), specialTokens: 'all' }),
+      ]
+      // Each of the three is one token, or at least three tokens as text.
+      expect(forged, place).toBeGreaterThanOrEqual(all + 6)
+      const harmless = await count(ready, chat(HARMLESS))
+      expect(await count(ready, { ...chat(HARMLESS), specialTokens: 'all' }), place).toBe(harmless)
+    }
+  },
+)
 
 test('messages of the assistant may have control tokens, and the rendered text is the same either way', async () => {
   const ready = await withTemplate(SHAPES.chatml)

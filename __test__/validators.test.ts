@@ -43,7 +43,7 @@ test.each(cases)('%s', async (_, schema, at, advice) => {
   expect(inTool.message).toMatch(advice)
 })
 
-test('a validator or a bare schema in place of `structured`', async () => {
+test('the error about a validator or a bare schema in place of `structured` says what to pass', async () => {
   const { engine, model } = await simulated()
   const advice = async (structured: unknown) => {
     const error = await failure(engine.generate({ model, prompt: 'x', structured: structured as { regex: string } }))
@@ -57,14 +57,14 @@ test('a validator or a bare schema in place of `structured`', async () => {
   expect(await advice({ json_schema: { schema: bare } })).toContain('pass the JSON schema itself')
 })
 
-test('what zod makes of it is accepted', async () => {
+test('the JSON schema that zod makes is accepted', async () => {
   const { engine, model } = await simulated()
   const schema = z.toJSONSchema(z.object({ a: z.enum(['x', 'y']) }))
   const { text } = await engine.generate({ model, prompt: 'x', structured: { schema }, maxTokens: 60 })
   expect(text).toContain('{')
 })
 
-test('other values that are no JSON keep their error, and so do getters that throw', async () => {
+test('other values that are not JSON keep their error, and so do getters that throw', async () => {
   const { engine, model } = await simulated()
   const refused = (schema: object) => failure(engine.generate({ model, prompt: 'x', structured: { schema } }))
   expect((await refused({ a: new Date() })).message).toContain('must be JSON, not a date')

@@ -78,7 +78,7 @@ test('variables of the options, of the build and of other programs cause no warn
   expect(await warned(variables)).toEqual([])
 })
 
-test('a variable names the preset, and an option another one', async () => {
+test('a variable sets the preset, and an option overrides it', async () => {
   vi.stubEnv('MLX_SERVING_PRESET', ' Throughput ')
   expect(await configOf()).toMatchObject({
     preset: { value: 'throughput', source: 'environment', variable: 'MLX_SERVING_PRESET' },
@@ -99,7 +99,7 @@ test.each(['', ' ', 'fast', '1'])('the preset %j of a variable is refused', asyn
   })
 })
 
-test('the limit of pending requests of a variable takes effect', async () => {
+test('a variable sets the limit of pending requests', async () => {
   vi.stubEnv('MLX_SERVING_MAX_PENDING', '2')
   const { engine, model } = await simulated(M3_MAX)
   const ask = () => engine.generate({ model, prompt: 'Hello', maxTokens: 4 })
@@ -110,7 +110,7 @@ test('the limit of pending requests of a variable takes effect', async () => {
 test.each([
   ['promptCache', PATH],
   ['prefixCache', 'MLX_SERVING_PREFIX_CACHE_PATH'],
-])('a variable sets the path of %s, and an option another one', async (cache, variable) => {
+])('a variable sets the path of %s, and an option overrides it', async (cache, variable) => {
   const [first, second] = await Promise.all(['first', 'second'].map(async name => path.join(await folder(), name)))
   const option = `cache.${cache}.path`
   vi.stubEnv(variable, first)

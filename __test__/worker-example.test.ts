@@ -49,7 +49,7 @@ test('a worker gets all chunks and the result, and then ends by itself', async (
   expect(said).toEqual([20, 20])
 })
 
-test('a worker that leaves its loop, aborts or is terminated ends the work', async () => {
+test('a worker that leaves its loop, aborts or is terminated cancels its request', async () => {
   const ready = await simulated(M3_MAX)
   const { engine } = ready
   // The first two workers keep running: their requests must be cancelled without the exit of the worker.
@@ -80,7 +80,7 @@ test('a worker that leaves its loop, aborts or is terminated ends the work', asy
 })
 
 test('a worker that stops reading pauses its answer', async () => {
-  const ready = await simulated('instant', { streaming: { bufferTokens: 8 } })
+  const ready = await simulated(M3_MAX, { streaming: { bufferTokens: 8 } })
   const { said } = await working('const answer = ask(params); await answer.next(); say(1); parentPort.ref()', ready)
   await until(() => said.length === 1 && ready.engine.stats().parked === 1)
   expect(ready.engine.stats().generatedTokens).toBeLessThan(1500)

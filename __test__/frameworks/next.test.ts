@@ -4,7 +4,13 @@ import { DefaultChatTransport, readUIMessageStream, type UIMessage } from 'ai'
 import type { MlxProvider } from 'mlx-serving/ai-sdk'
 import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { POST } from '../../examples/next/route.mjs'
-import { M3_MAX, until } from '../support.js'
+import { until } from '../support.js'
+
+/** A device that takes about 50 ms for a token: the answer still runs when its client leaves. */
+const SLOW = 'm3-max/gemma-2-27b-4bit'
+
+// A chunk has at most three tokens, so an answer has several chunks. The engine starts with the first request.
+vi.stubEnv('MLX_SERVING_BUFFER_TOKENS', '3')
 
 const kept = globalThis as unknown as { mlx: MlxProvider | undefined }
 const { mlx } = kept
@@ -37,7 +43,7 @@ test('a body that is not of useChat is refused', async () => {
   }
 })
 
-test('an error is in the log, and the client is told no more than it needs', async () => {
+test('an error is logged, and the client gets a message without details', async () => {
   const log = vi.spyOn(console, 'error').mockImplementation(() => {})
   const chunks = []
   for await (const chunk of (await send('x '.repeat(4000))) as unknown as AsyncIterable<object>) chunks.push(chunk)
@@ -53,8 +59,8 @@ test('a module that is loaded again keeps its engine', async () => {
   expect(kept.mlx).toBe(mlx)
 })
 
-test('a client that leaves ends the work', async () => {
-  vi.stubEnv('SIMULATED', M3_MAX)
+test('a client that leaves cancels its request', async () => {
+  vi.stubEnv('SIMULATED', SLOW)
   vi.resetModules()
   kept.mlx = undefined
   const slow = await import('../../examples/next/route.mjs')

@@ -1,4 +1,4 @@
-// Shortens the delays before the retries of frameworks.
+// Shortens the delays of frameworks before retries.
 
 import { onTestFinished, vi } from 'vitest'
 

@@ -58,13 +58,13 @@ test.each([
   expect(mac(changes)).toEqual([expect.stringContaining(message)])
 })
 
-test('a library beside the addon that will not load', () => {
+test('problems of a library beside the addon are found', () => {
   expect(mac({}, { oldest: ['26.0'] })).toEqual(['libmlx.dylib needs macOS ["26.0"], not ["14.0"]'])
   expect(mac({}, { libraries: ['@rpath/libomp.dylib'] })).toEqual(['libmlx.dylib needs @rpath/libomp.dylib'])
   expect(mac({}, { signature: [] })).toEqual([expect.stringContaining('libmlx.dylib is signed []')])
 })
 
-test('symbols that no library has', () => {
+test('symbols that no library has are found', () => {
   expect(importing(['_getrandom', LIBSYSTEM])).toEqual([`_getrandom is not found in ${LIBSYSTEM}`])
   expect(importing(['__ZNSt3__113__hash_memoryEPKvm', LIBCXX])).toEqual([expect.stringContaining('__hash_memory')])
   expect(importing(['_mlx_gone', '@rpath/libmlx.dylib'])).toEqual([
@@ -73,7 +73,7 @@ test('symbols that no library has', () => {
   expect(importing(['_cblas_sgemm', null])).toEqual(['_cblas_sgemm is not found in any library that is linked'])
 })
 
-test('a C++ runtime inside the addon', () => {
+test('a C++ runtime inside the addon is a problem', () => {
   expect(mac({ imports: [['_malloc', LIBSYSTEM]] })).toEqual(['mlx-serving.node has its own C++ runtime'])
 })
 
@@ -97,7 +97,7 @@ test('an addon that will load on Linux has no problems', () => expect(linux()).t
 test.each([
   ['no way to its libraries', { runPaths: ['/usr/lib'] }, {}, 'mlx-serving.node looks for libraries in ["/usr/lib"]'],
   ['no entry for Node', { exports: [] }, {}, 'mlx-serving.node does not export napi_register_module_v1'],
-  ['a newer glibc in mind', { versions: ['GLIBC_2.36'] }, {}, 'mlx-serving.node needs GLIBC_2.36'],
+  ['symbols of a newer glibc', { versions: ['GLIBC_2.36'] }, {}, 'mlx-serving.node needs GLIBC_2.36'],
   ['a library for a newer C++ runtime', {}, { versions: ['GLIBCXX_3.4.31'] }, 'libblas-1.so.3 needs GLIBCXX_3.4.31'],
   ['a library that is not on every Linux', {}, { libraries: ['libopenblas.so.0'] }, 'needs libopenblas.so.0'],
   ['a library for another processor', {}, { machine: 'EM_AARCH64' }, 'libblas-1.so.3 is for ["elf","EM_AARCH64"]'],
@@ -106,7 +106,7 @@ test.each([
   expect(linux(addon, blas)).toContainEqual(expect.stringContaining(message))
 })
 
-test('paths of the machine that built it', () => {
+test('paths of the machine that built the addon are problems', () => {
   expect(pathProblems('panicked at crates/serde/src/de.rs, /usr/lib/libc.so.6')).toEqual([])
   expect(pathProblems('/home/someone/.cargo/registry/src/lib.rs')).toEqual([expect.stringContaining('/home/someone/')])
   expect(pathProblems('/Users/runner/work/lib.rs')).toEqual([expect.stringContaining('/Users/runner/')])

@@ -1,4 +1,4 @@
-// Links and file names that lead nowhere are found; those that lead somewhere are not reported.
+// Broken links and names of missing files are reported, and no others.
 
 import { expect, test } from 'vitest'
 import { brokenIn } from './paths.mjs'
@@ -9,7 +9,7 @@ test('links and names that exist are not reported', () => {
   expect(brokenIn('docs/api.md', `${links}\n${names}\n`)).toEqual([])
 })
 
-test('a file, a heading and a name that are gone are reported', () => {
+test('a missing file, a missing heading and missing names are reported', () => {
   const text = '[a](gone.md) [b](api.md#gone) `engine/gone.rs` `src/gone/`\n```sh\n`src/in_code.rs`\n```\n'
   expect(brokenIn('docs/x.md', text)).toEqual([
     'docs/x.md: gone.md is not there',

@@ -23,7 +23,7 @@ test('the package itself is published last', () => {
   expect(order.at(-1)).toBe('mlx-serving-1.2.3.tgz')
 })
 
-test('nothing is published while a package is missing, or there in another version only', () => {
+test('nothing is published while a package is missing or has another version', () => {
   const missing = 'Not packed for 1.2.3: mlx-serving-darwin-arm64.'
   expect(() => releaseOrder(folderWith(ALL[0], ALL[2]), '1.2.3')).toThrow(missing)
   expect(() => releaseOrder(folderWith(ALL[0], ALL[1].replace('1.2.3', '1.2.2'), ALL[2]), '1.2.3')).toThrow(missing)

@@ -15,7 +15,7 @@ test.each([...rooms])('%s names only the rooms of its row, and all of them', (ro
   expect(listed.filter(name => !named.some(path => isListed(path, [name])))).toEqual([])
 })
 
-test('a row has rooms and parts of rooms, and what it never names', () => {
+test('rooms and parts of rooms are read from a row, without those that it never names', () => {
   const page =
     '## The rooms of src/\n| `a/` | `x` | `b`, `c::d`; never `e` |\n| `b.rs`, `c.rs` | y | nothing |\n## Next\n'
   expect([...listedRooms(page)]).toEqual([
@@ -27,7 +27,7 @@ test('a row has rooms and parts of rooms, and what it never names', () => {
   expect(isListed('c::de', ['b', 'c::d'])).toBe(false)
 })
 
-test('comments name nothing', () => {
+test('paths in comments do not count', () => {
   expect(pathsIn('//! [`crate::a`]\nuse crate::b::c::D;\n  // crate::e\nlet f = crate::g::h();\n')).toEqual([
     'b::c',
     'g::h',

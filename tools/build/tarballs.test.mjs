@@ -36,17 +36,17 @@ test('packages that follow the rules have no problems', () => {
   expect(mac()).toEqual([])
 })
 
-test('a file that is missing, and one that does not belong', () => {
+test('a missing file is a problem, and so is a file that does not belong', () => {
   expect(mac({ files: MAC_FILES.filter(name => name !== 'mlx.metallib') })).toEqual(['mlx.metallib is missing'])
   expect(root({ files: [...ROOT_FILES, 'src/lib.rs'] })).toEqual(['src/lib.rs does not belong'])
 })
 
-test('a tarball that is too large', () => {
+test('a tarball that is too large is a problem', () => {
   expect(root({ size: 10_000_000 })).toEqual(['10.00 MB; at most 10 are allowed'])
   expect(mac({ size: 60_000_000 })).toEqual(['60.00 MB; at most 60 are allowed'])
 })
 
-test('a manifest with scripts, dependencies, or platform packages of another version', () => {
+test('scripts, other dependencies and platform packages of another version are problems', () => {
   const manifest = publishedManifest()
   expect(root({ manifest: { ...manifest, scripts: { postinstall: 'true' } } })).toEqual([
     'it has scripts, which package managers run or refuse to run',
@@ -62,13 +62,13 @@ test('a manifest with scripts, dependencies, or platform packages of another ver
   expect(message).toMatch(/^its optional dependencies must be .*"mlx-serving-darwin-arm64":"\d+\.\d+\.\d+"/)
 })
 
-test('a version that Cargo.toml does not have', () => {
+test('a version other than that of Cargo.toml is a problem', () => {
   expect(mac({ manifest: { ...macManifest, version: '9.9.9' } })).toEqual([
     `its version is 9.9.9; Cargo.toml has ${macManifest.version}`,
   ])
 })
 
-test('a package without rules', () => {
+test('a package without rules is a problem', () => {
   expect(problemsOf({ manifest: { name: 'left-pad' }, files: [], size: 0 })).toEqual([
     'there are no rules for a package called left-pad',
   ])

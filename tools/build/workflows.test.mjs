@@ -19,7 +19,7 @@ test('a workflow that can run has no problems', async () => {
   expect(await problemsOf(workflow('macos-15', 'first'), 'a.yml')).toEqual([])
 })
 
-test('a job that needs a missing job, and an unknown machine', async () => {
+test('a job that needs a missing job is a problem, and so is an unknown machine', async () => {
   expect(await problemsOf(workflow('macos-15', 'frist'), 'a.yml')).toEqual([expect.stringContaining('"frist"')])
   expect(await problemsOf(workflow('macos-3', 'first'), 'a.yml')).toEqual([expect.stringContaining('"macos-3"')])
 })

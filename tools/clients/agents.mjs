@@ -28,7 +28,7 @@ async function installed() {
   return packages
 }
 
-/** Each: the call that the model makes, and how the program is started. */
+/** An agent: the call that the model makes, and how the program is started. */
 const claudeCode = {
   name: 'Claude Code',
   call: { name: 'Bash', arguments: { command: 'echo seventeen', description: 'Says it' } },

@@ -32,7 +32,7 @@ async function served(work) {
   }
 }
 
-/** Runs the tests, whose last lines have their number and that of failures. */
+/** Runs the tests. The last lines of their output have the number of tests and of failures. */
 async function openai(folder, url) {
   const env = { ...process.env, PYTHONPATH: folder, OPENAI_BASE_URL: `${url}/v1`, OPENAI_API_KEY: 'none' }
   const child = spawn(PYTHON, [at('tools', 'clients', 'openai_client.py')], {

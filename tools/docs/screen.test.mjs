@@ -3,7 +3,7 @@ import { screenAfter } from './screen.mjs'
 
 const text = rows => rows.map(runs => runs.map(run => run.text).join(''))
 
-test('lines stand below each other, without empty ones at the end', () => {
+test('each line is a row, and empty rows at the end are left out', () => {
   expect(text(screenAfter('one\r\ntwo  \r\n\r\n'))).toEqual(['one', 'two'])
 })
 
@@ -12,7 +12,7 @@ test('a row that is rewritten shows its last text', () => {
   expect(text(screenAfter(live.replaceAll('\n', '\r\n')))).toEqual(['first b', 's'])
 })
 
-test('neighbours of one style are one run', () => {
+test('neighbouring characters of one style are one run', () => {
   expect(screenAfter('\u001b[1mbold\u001b[0m plain \u001b[2mdim\u001b[22m')).toEqual([
     [
       { text: 'bold', styles: ['bold'] },

@@ -1,5 +1,5 @@
-// Tables that people write: the status of each error in docs/http.md and docs/server.md is that of the code, and the figures of
-// docs/memory.md follow from its formulas, which are those of the engine.
+// Tables that are written by hand: the status of each error in docs/http.md and docs/server.md is that of the code, and
+// the figures of docs/memory.md follow from its formulas, which are those of the engine.
 
 import { readFileSync } from 'node:fs'
 import { createEngine } from 'mlx-serving'
@@ -11,7 +11,7 @@ const read = (...path) => readFileSync(at(...path), 'utf8')
 const rowsOf = (page, first) =>
   [...page.matchAll(/^\| (.+) \|$/gm)].map(([, row]) => row.split(' | ')).filter(([cell]) => first.test(cell))
 
-test('every error code has a status, the same in the examples and on the page', async () => {
+test('every error code has a status, which is the same in the examples and on the page', async () => {
   process.env.SIMULATED = 'instant'
   const { STATUS } = await import('../../examples/serving.mjs')
   expect(Object.keys(STATUS).toSorted()).toEqual(
@@ -25,7 +25,7 @@ test('every error code has a status, the same in the examples and on the page', 
   expect(Object.fromEntries(listed)).toEqual(STATUS)
 })
 
-test('the server has the statuses of the examples, and its page has them with their codes', async () => {
+test('the server has the statuses of the examples, and its page lists them with their codes', async () => {
   const { PROBLEMS } = await import('../../dist/server/problem.js')
   const { STATUS } = await import('../../examples/serving.mjs')
   expect(Object.fromEntries(Object.entries(PROBLEMS).map(([code, [status]]) => [code, status]))).toEqual(STATUS)

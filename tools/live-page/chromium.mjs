@@ -131,7 +131,7 @@ class Page {
     }
   }
 
-  /** The size of the window, and what the reader prefers. */
+  /** Sets the size of the window and the preferences of the reader. */
   async emulate({ width, height, isPhone = false, scheme = 'light', motion = 'no-preference' }) {
     const screen = { width, height, deviceScaleFactor: isPhone ? 2 : 1, mobile: isPhone }
     await this.send('Emulation.setDeviceMetricsOverride', screen)
@@ -170,7 +170,7 @@ class Page {
     }
   }
 
-  /** What screen readers get: role and name of each node. */
+  /** The role and name of each node, as screen readers get them. */
   async accessible() {
     const { nodes } = await this.send('Accessibility.getFullAXTree')
     return nodes

@@ -34,7 +34,7 @@ async function chats(n, url, signal) {
   }
 }
 
-/** Many requests at once, most of them alike; the queue does not take them all. */
+/** Many requests at once, many of them identical. The queue is too short for all of them. */
 async function bursts(url, signal) {
   for (let round = 0; !signal.aborted; round++) {
     const question = n => [{ role: 'user', content: `Burst ${round}: what is ${n % 40} + 5?` }]
@@ -43,7 +43,7 @@ async function bursts(url, signal) {
   }
 }
 
-/** The text of an answer. A client that leaves does so after some milliseconds. */
+/** The text of an answer. The client leaves after `leavesAfterMs`, if that is given. */
 async function ask(url, messages, signal, leavesAfterMs) {
   const leaving = leavesAfterMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(leavesAfterMs)])
   const body = { model: 'demo', messages, max_tokens: 120, stream: true, ignore_eos: leavesAfterMs !== undefined }

@@ -1,5 +1,5 @@
-// `npm run test:page`: the live page of `serve --dashboard` in Chromium, which is installed if it is missing and that is possible.
-// `--screenshots FOLDER` keeps pictures of it.
+// `npm run test:page`: the live page of `serve --dashboard` in Chromium, which is installed where that is possible.
+// `--screenshots FOLDER` keeps pictures of the page.
 
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
