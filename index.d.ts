@@ -841,7 +841,7 @@ export interface Engine extends AsyncDisposable {
   generate<T = unknown>(params: GenerateParams, options?: GenerateOptions): Generation<T>
   /**
    * Generates an answer as one item for each token. The work starts with the first `next()` and ends when the loop is left.
-   * `return()` and `throw()` end it at once, even while a `next()` is pending.
+   * `return()` and `throw()` end it at once, even while a `next()` is pending. It has one answer, so `n` is 1.
    */
   createGenerator<T = unknown>(
     params: GenerateParams,
@@ -942,8 +942,9 @@ export interface Engine extends AsyncDisposable {
    */
   config(): EngineConfig
   /**
-   * Stops the engine. New requests are refused at once. Running ones may end within `drainMs`; the rest then fails with
-   * {@link EngineClosedError}. A further call waits for the same shutdown. The earliest deadline of all calls counts.
+   * Stops the engine. New requests are refused at once, and loads and downloads end with {@link EngineClosedError}. Running
+   * requests may end within `drainMs`; the rest then fails with the same error. A further call waits for the same shutdown.
+   * The earliest deadline of all calls counts.
    *
    * @throws {@link InvalidParamsError} `drainMs` is not a number of milliseconds; the engine goes on
    */
@@ -1259,8 +1260,8 @@ export interface MessagesParams extends SamplingOptions, ChatOptions {
 
 /**
  * A prompt from a Jinja template, for prompts that a chat template does not fit. The rendered text is continued as if it was
- * given as `prompt`, so the tokenizer adds its beginning-of-sequence token. The template has the features and limits of
- * chat templates, and knows the model's special tokens (`eos_token` and so on).
+ * given as `prompt`, so the tokenizer adds its beginning-of-sequence token, unless the text begins with it. The template has
+ * the features and limits of chat templates, and knows the model's special tokens (`eos_token` and so on).
  *
  * @throws {@link InvalidParamsError} the template is broken, fails or does not end, or never reads one of the variables
  *
@@ -1382,7 +1383,7 @@ export interface SamplingOptions {
   /**
    * How random the answer is, from 0 to 2. 0 always takes the most probable token, so that the answer is reproducible.
    *
-   * @default the model's `generation_config.json`, else 0
+   * @default the model's `generation_config.json`, which means 1 if it has `do_sample` and no temperature; else 0
    */
   temperature?: number | undefined
   /**
