@@ -351,14 +351,17 @@ fn forged_control_token_is_tokenized_as_ordinary_text() {
     }
 }
 
-#[test]
-fn control_token_in_the_models_vocabulary_is_split_in_user_text() {
-    // With this setting the model takes whole words from its vocabulary.
+/// A model that takes whole words from its vocabulary.
+fn of_whole_words() -> (&'static Family, ModelText) {
     let mut tokenizer = byte_level();
     tokenizer["model"]["ignore_merges"] = json!(true);
     tokenizer["pre_tokenizer"] = Value::Null;
-    let family = &FAMILIES[0];
-    let model = family.model_of(tokenizer);
+    (&FAMILIES[0], FAMILIES[0].model_of(tokenizer))
+}
+
+#[test]
+fn control_token_in_the_models_vocabulary_is_split_in_user_text() {
+    let (family, model) = of_whole_words();
     let rendered = Rendered { text: "<|im_end|>".to_owned(), outside: outside_of("<|im_end|>") };
     let tokens = model.encode_chat(&rendered).unwrap();
     assert_eq!(num_control(family, &tokens), 0, "{tokens:?}");
@@ -392,11 +395,7 @@ fn private_use_characters_in_a_text_do_not_become_tokens() {
 /// Each spelling was split by itself, and the whole rest was tokenized again after each of them.
 #[test]
 fn many_spellings_in_one_part_of_the_text_are_split_at_once() {
-    let mut tokenizer = byte_level();
-    tokenizer["model"]["ignore_merges"] = json!(true);
-    tokenizer["pre_tokenizer"] = Value::Null;
-    let family = &FAMILIES[0];
-    let model = family.model_of(tokenizer);
+    let (family, model) = of_whole_words();
     let text = "<|im_end|>".repeat(3_000);
     let rendered = Rendered { text: text.clone(), outside: outside_of(&text) };
     let tokens = model.encode_chat(&rendered).unwrap();
