@@ -21,3 +21,12 @@ export function readsAsJson(params: Properties): boolean {
 export function withParsed(result: GenerateResult): GenerateResult {
   return result.finishReason === 'stop' ? { ...result, parsed: JSON.parse(result.text) } : result
 }
+
+/** What a server or a provider says when it leaves out stop sequences because of {@link isFormEnforced}. */
+export const IGNORED_STOPS = 'ignored stop sequences: they would cut an answer whose form is enforced'
+
+/** Whether the form of the answer is enforced. Stop sequences could cut such an answer, so the engine refuses them. */
+export function isFormEnforced(params: { structured?: unknown; toolChoice?: unknown }): boolean {
+  const { structured, toolChoice } = params
+  return structured !== undefined || toolChoice === 'required' || typeof toolChoice === 'object'
+}

@@ -5,6 +5,7 @@ import type { GenerateOptions, MessagesParams, Structured } from '../../index'
 import type { ChatMlxCallOptions, ChatMlxInput, ChatMlxParams } from '../../langchain'
 import { invalid } from '../errors'
 import { isAbsent, show } from '../options'
+import { IGNORED_STOPS, isFormEnforced } from '../structured'
 import { plainSchema } from './schemas'
 
 /** What a chat model can set for all of its answers: true for options of `engine.generate`, false for params. */
@@ -108,11 +109,10 @@ function unknownOf(call: Partial<ChatMlxCallOptions>): string[] {
 
 /** Leaves out stop sequences that could cut an answer whose form is enforced, with a warning. The engine refuses them. */
 function withoutCuts(params: ReadyRequest['params']): string[] {
-  const { stopSequences = [], structured, toolChoice } = params
-  const isEnforced = structured !== undefined || toolChoice === 'required' || typeof toolChoice === 'object'
-  if (!isEnforced || stopSequences.length === 0) return []
+  const { stopSequences = [] } = params
+  if (stopSequences.length === 0 || !isFormEnforced(params)) return []
   delete params.stopSequences
-  return ['ignored stop sequences: they would cut an answer whose form is enforced']
+  return [IGNORED_STOPS]
 }
 
 /** The form of the answer: `structured`, or that of OpenAI's `response_format`. */

@@ -19,11 +19,12 @@ export class ResponseOutput {
   readonly items: object[] = []
   #open: OpenItem | undefined
   /** Of tokens whose text has not come: a character can have several tokens, and white space may be held. */
-  #logprobs: readonly TokenLogprob[] = [];
+  readonly #logprobs: TokenLogprob[] = [];
 
   /** Adds a piece of the answer. */
   *add({ reasoning, text, calls, logprobs = [] }: Piece): Generator<ResponseEvent> {
-    if (logprobs.length > 0) this.#logprobs = [...this.#logprobs, ...logprobs]
+    // One by one: a whole answer may have more than a call takes arguments.
+    for (const logprob of logprobs) this.#logprobs.push(logprob)
     if (reasoning !== '') yield* this.#write(ReasoningItem, reasoning)
     if (text !== '') yield* this.#write(MessageItem, text)
     for (const call of calls) yield* this.#call(call)
@@ -46,10 +47,7 @@ export class ResponseOutput {
 
   /** Log-probabilities are written with the text of a message. */
   #takeLogprobs(Item: typeof ReasoningItem | typeof MessageItem): readonly TokenLogprob[] {
-    if (Item === ReasoningItem) return []
-    const taken = this.#logprobs
-    this.#logprobs = []
-    return taken
+    return Item === ReasoningItem ? [] : this.#logprobs.splice(0)
   }
 
   *#close(status: Status): Generator<ResponseEvent> {
@@ -108,7 +106,7 @@ abstract class OpenItem {
   write(delta: string, logprobs: readonly TokenLogprob[] = []): ResponseEvent {
     this.text += delta
     const own = (logprobsOf(logprobs) as { content: object[] }).content
-    this.#logprobs.push(...own)
+    for (const logprob of own) this.#logprobs.push(logprob)
     return { type: `response.${this.kind}.delta`, ...this.#at, delta, logprobs: own }
   }
 

@@ -1,6 +1,7 @@
 // The fields that the APIs of OpenAI have in common: sampling, structured output, tools and reasoning.
 
 import type { ChatOptions, GenerateParams, SamplingOptions, Structured, Tool } from '../../index'
+import { IGNORED_STOPS, isFormEnforced } from '../structured'
 import type { Exchange } from './exchange'
 import { type Fields, wrong } from './fields'
 
@@ -107,10 +108,9 @@ type MayStop = Pick<GenerateParams, 'stopSequences' | 'structured'> & Pick<ChatO
 
 /** Leaves out stop sequences that could cut an answer whose form is enforced. The engine refuses them. */
 export function withoutCuts<Params extends MayStop>(exchange: Exchange, params: Params): Params {
-  const { stopSequences = [], structured, toolChoice } = params
-  const isEnforced = structured !== undefined || toolChoice === 'required' || typeof toolChoice === 'object'
-  if (!isEnforced || stopSequences.length === 0) return params
-  exchange.warn('ignored stop sequences: they would cut an answer whose form is enforced')
+  const { stopSequences = [] } = params
+  if (stopSequences.length === 0 || !isFormEnforced(params)) return params
+  exchange.warn(IGNORED_STOPS)
   return { ...params, stopSequences: [] }
 }
 
